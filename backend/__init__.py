@@ -1,0 +1,1 @@
+"""The GPU side: models, the pipeline, training and the processes that serve them."""

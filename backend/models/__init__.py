@@ -1,0 +1,1 @@
+"""Model sets: which weights play which role."""

@@ -1,0 +1,88 @@
+"""Draw COCO-18 skeletons as the pose-control picture that pose ControlNets are trained on."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+KEYPOINT_NAMES = (
+    "nose", "neck",
+    "right_shoulder", "right_elbow", "right_wrist",
+    "left_shoulder", "left_elbow", "left_wrist",
+    "right_hip", "right_knee", "right_ankle",
+    "left_hip", "left_knee", "left_ankle",
+    "right_eye", "left_eye", "right_ear", "left_ear",
+)  # fmt: skip
+
+# Each limb is a pair of keypoint indices; limb i has LIMB_COLOURS[i].
+LIMBS = (
+    (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10),
+    (1, 11), (11, 12), (12, 13), (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
+)  # fmt: skip
+
+# RGB, by keypoint index: the OpenPose hue circle.
+KEYPOINT_COLOURS = (
+    (255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0),
+    (0, 255, 0), (0, 255, 85), (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255),
+    (0, 0, 255), (85, 0, 255), (170, 0, 255), (255, 0, 255), (255, 0, 170), (255, 0, 85),
+)  # fmt: skip
+LIMB_COLOURS = KEYPOINT_COLOURS[: len(LIMBS)]
+
+LIMB_BRIGHTNESS = 0.6
+_SUBPIXEL_BITS = 4  # cv2 draws at 1/16 px
+
+
+def draw_pose(
+    people: Sequence[npt.NDArray[np.floating]],
+    width_px: int,
+    height_px: int,
+    line_width_px: int,
+) -> npt.NDArray[np.uint8]:
+    """Return the pose-control picture of `people`, drawn in the order given (sort far to near).
+
+    people: float (18, 3) each: x_px, y_px (origin at the top left corner, y down; may lie outside
+        the picture), drawn (1) or left out (0). A limb needs both of its ends.
+    line_width_px: the width of a limb and of a joint disc, the same whatever the distance.
+    returns: uint8 (height_px, width_px, 3), RGB, black where there is no limb.
+    """
+    picture = np.zeros((height_px, width_px, 3), np.uint8)
+    for keypoints in people:
+        if keypoints.shape != (18, 3):
+            raise ValueError(f"a person's keypoints must have shape (18, 3), got {keypoints.shape}")
+        _draw_person(picture, np.asarray(keypoints, np.float64), line_width_px)
+    return picture
+
+
+def _draw_person(picture: npt.NDArray[np.uint8], keypoints: npt.NDArray[np.float64], line_width_px: int) -> None:
+    height_px, width_px = picture.shape[:2]
+    # Beyond this the fixed-point coordinates of cv2 would overflow.
+    reach_px = 16 * max(height_px, width_px, 256)
+    usable = (keypoints[:, 2] > 0) & (np.abs(np.nan_to_num(keypoints[:, :2], nan=np.inf)) < reach_px).all(axis=1)
+    radius_px = line_width_px / 2
+    for (start, end), colour in zip(LIMBS, LIMB_COLOURS, strict=True):
+        if usable[start] and usable[end]:
+            outline = _ellipse(keypoints[start, :2], keypoints[end, :2], radius_px)
+            _fill(picture, outline, tuple(int(channel * LIMB_BRIGHTNESS) for channel in colour))
+    for point, colour in zip(keypoints[usable, :2], np.array(KEYPOINT_COLOURS)[usable].tolist(), strict=True):
+        _fill(picture, _ellipse(point, point, radius_px), tuple(colour))
+
+
+def _ellipse(start: npt.NDArray[np.float64], end: npt.NDArray[np.float64], radius_px: float) -> npt.NDArray[np.float64]:
+    """Outline (N, 2) of the ellipse that has start-end as its long axis; a disc if they coincide."""
+    half = (end - start) / 2
+    length = float(np.hypot(*half))
+    along = half / length if length > 0 else np.array([1.0, 0.0])
+    across = np.array([-along[1], along[0]])
+    angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)[:, None]
+    return (start + end) / 2 + np.cos(angles) * along * max(length, radius_px) + np.sin(angles) * across * radius_px
+
+
+def _fill(picture: npt.NDArray[np.uint8], outline: npt.NDArray[np.float64], colour: tuple[int, ...]) -> None:
+    height_px, width_px = picture.shape[:2]
+    low, high = outline.min(axis=0), outline.max(axis=0)
+    if high[0] < 0 or high[1] < 0 or low[0] > width_px or low[1] > height_px:
+        return
+    # cv2 puts whole numbers at pixel centres; ours are pixel corners.
+    fixed_point = np.round((outline - 0.5) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
+    cv2.fillConvexPoly(picture, fixed_point, colour, lineType=cv2.LINE_AA, shift=_SUBPIXEL_BITS)

@@ -1,0 +1,61 @@
+"""Refuse a request that cannot become a picture, in one sentence, before any work starts."""
+
+from .scene import Character, RenderRequest
+
+DRAWN = ("visible", "occluded", "outside")  # states that have a place in the picture plane
+
+
+class RequestError(ValueError):
+    """A request breaks a rule. The message names the thing, the rule and the next step."""
+
+
+def check_request(request: RenderRequest) -> None:
+    """Raise RequestError for the first rule that `request` breaks."""
+    for side, value in (("width", request.width), ("height", request.height)):
+        if value % 8:
+            raise RequestError(
+                f"The {side} is {value} px, but it must be a multiple of 8: use {value // 8 * 8 or 8} or {value // 8 * 8 + 8}."
+            )
+        if value < 64:
+            raise RequestError(f"The {side} is {value} px, but a picture has at least 64: choose a larger size.")
+    if not request.prompt.strip():
+        raise RequestError(
+            "The scene prompt is empty, but it describes the background: write a few words, e.g. 'a city plaza'."
+        )
+    if request.settings.p_max < request.settings.p_base:
+        raise RequestError(
+            f"p_max is {request.settings.p_max}, below p_base {request.settings.p_base}: raise p_max or lower p_base."
+        )
+    if request.settings.stride_instance > request.settings.stride_background:
+        raise RequestError(
+            f"stride_instance is {request.settings.stride_instance}, above stride_background "
+            f"{request.settings.stride_background}: views over people are denser, so make it the smaller one."
+        )
+    seen: set[str] = set()
+    for character in request.characters:
+        if character.id in seen:
+            raise RequestError(f"Two characters have the id '{character.id}', but ids are unique: rename one.")
+        seen.add(character.id)
+        check_character(character, request.width, request.height)
+
+
+def check_character(character: Character, width: int, height: int) -> None:
+    """Raise RequestError if `character` has no prompt, no visible joint, or a mask that does not fit."""
+    if not character.prompt.strip():
+        raise RequestError(f"The prompt of '{character.name}' is empty: describe this person, or switch the character off.")
+    drawn = [k for k in character.keypoints if k.state in DRAWN]
+    if not drawn:
+        raise RequestError(
+            f"'{character.name}' has no joint in front of the camera: "
+            "turn the camera, move the rig, or switch the character off."
+        )
+    if not any(0 <= k.x < width and 0 <= k.y < height for k in drawn):
+        raise RequestError(
+            f"'{character.name}' stands wholly outside the {width}x{height} frame: "
+            "move the rig or the camera, or switch the character off."
+        )
+    if character.mask is not None and character.mask.shape != (height, width):
+        raise RequestError(
+            f"The mask of '{character.name}' has shape {character.mask.shape}, but the picture needs ({height}, {width}): "
+            "export it at the requested size."
+        )

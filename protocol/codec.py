@@ -1,0 +1,129 @@
+"""Structs and arrays to frames and files, and back. Nothing else decodes bytes that came from outside."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+
+from .messages import Message
+from .scene import ArrayRef, RenderRequest
+
+MAGIC = b"BSZ\x01"  # three letters and the major version, checked before anything is decoded
+HEADER_LIMIT_BYTES = 4 * 1024 * 1024  # a request of 256 characters is about 300 KiB
+
+T = TypeVar("T")
+
+
+class WireError(ValueError):
+    """Bytes from outside are not a message of this protocol."""
+
+
+def encode(message: Message, payload: Sequence[bytes | memoryview] = ()) -> list[bytes | memoryview]:
+    """Frames of a message: magic, MessagePack header, payload frames as they are."""
+    return [MAGIC, msgspec.msgpack.encode(message), *payload]
+
+
+class Decoder:
+    """Decodes frames into one union of messages.
+
+    >>> Decoder(Request)(frames)  # -> (message, payload frames)
+    """
+
+    def __init__(self, union: Any) -> None:
+        self._decode = msgspec.msgpack.Decoder(union).decode
+
+    def __call__(self, frames: Sequence[bytes | memoryview]) -> tuple[Any, list[bytes | memoryview]]:
+        """Raises WireError, and nothing else, whatever the bytes are."""
+        if len(frames) < 2 or bytes(frames[0]) != MAGIC:
+            raise WireError("not a beyondscene message of this major version: update the older side")
+        if len(frames[1]) > HEADER_LIMIT_BYTES:
+            raise WireError(f"the header has {len(frames[1])} bytes, the limit is {HEADER_LIMIT_BYTES}")
+        try:
+            return self._decode(frames[1]), list(frames[2:])
+        except Exception as error:  # also UnicodeDecodeError and RecursionError, which are no msgspec errors
+            raise WireError(str(error)) from error
+
+
+def describe_array(array: np.ndarray) -> ArrayRef:
+    """The reference under which `array` travels. Raises WireError for a dtype that is not on the wire."""
+    data = np.ascontiguousarray(array)
+    try:
+        reference = {"digest": digest_of(data.data.cast("B")), "dtype": str(data.dtype), "shape": data.shape}
+        return msgspec.convert(reference, ArrayRef)
+    except msgspec.ValidationError as error:
+        raise WireError(f"an array of dtype {data.dtype} and shape {data.shape} cannot travel: {error}") from error
+
+
+def arrays_from_frames(references: Sequence[ArrayRef], frames: Sequence[bytes | memoryview]) -> dict[str, np.ndarray]:
+    """Arrays by digest, read-only and without a copy. Raises WireError where count, length or digest do not fit."""
+    if len(references) != len(frames):
+        raise WireError(f"{len(references)} arrays are announced, {len(frames)} came")
+    arrays = {}
+    for reference, frame in zip(references, frames, strict=True):
+        dtype = np.dtype(reference.dtype)
+        expected = dtype.itemsize * int(np.prod(reference.shape, dtype=np.int64))
+        if len(frame) != expected:
+            raise WireError(f"an array of {expected} bytes is announced, {len(frame)} came")
+        if digest_of(frame) != reference.digest:
+            raise WireError("an array was damaged on the way: its digest differs from the announced one")
+        arrays[reference.digest] = np.frombuffer(frame, dtype).reshape(reference.shape)
+    return arrays
+
+
+def digest_of(data: bytes | memoryview) -> str:
+    """BLAKE2b-256, hex."""
+    return hashlib.blake2b(data, digest_size=32).hexdigest()
+
+
+def request_to_json(request: RenderRequest) -> bytes:
+    """The request as an indented JSON document, every setting spelled out."""
+    return msgspec.json.format(msgspec.json.encode(request), indent=1) + b"\n"
+
+
+def request_from_json(data: bytes) -> RenderRequest:
+    """Raises WireError for anything but a request of this version, also for a field it does not know: in a file that
+    people write, an unknown name is a typing slip, and a setting must not be dropped in silence.
+    """
+    try:
+        request = msgspec.json.decode(data, type=RenderRequest)
+        refuse_unknown(msgspec.json.decode(data), msgspec.to_builtins(request), "$")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError(f"not a render request: {error}") from error
+    return request
+
+
+def refuse_unknown(given: Any, understood: Any, path: str) -> None:
+    if isinstance(given, dict) and isinstance(understood, dict):
+        for name, value in given.items():
+            if name not in understood:
+                raise WireError(f"not a render request: unknown field `{name}` at `{path}`; known are {', '.join(understood)}")
+            refuse_unknown(value, understood[name], f"{path}.{name}")
+    elif isinstance(given, list) and isinstance(understood, list | tuple):
+        for index, (left, right) in enumerate(zip(given, understood, strict=True)):
+            refuse_unknown(left, right, f"{path}[{index}]")
+
+
+def save_request(path: Path, request: RenderRequest, arrays: dict[str, np.ndarray]) -> None:
+    """Write `path` and, if there are arrays, the folder `<path>.arrays` with one `<digest>.npy` each."""
+    if arrays:
+        folder = path.with_name(path.name + ".arrays")
+        folder.mkdir(parents=True, exist_ok=True)
+        for digest, array in arrays.items():
+            np.save(folder / f"{digest}.npy", array, allow_pickle=False)
+    path.write_bytes(request_to_json(request))
+
+
+def load_request(path: Path) -> tuple[RenderRequest, dict[str, np.ndarray]]:
+    """Read what save_request wrote. Raises WireError, or OSError where a file is missing."""
+    request = request_from_json(path.read_bytes())
+    arrays = {}
+    for character in request.characters:
+        if character.mask is not None:
+            array = np.load(path.with_name(path.name + ".arrays") / f"{character.mask.digest}.npy", allow_pickle=False)
+            if describe_array(array) != character.mask:
+                raise WireError(f"the mask file of '{character.name}' is not the one that the request names: export again")
+            arrays[character.mask.digest] = array
+    return request, arrays

@@ -1,0 +1,312 @@
+"""The words that clients, gateway and workers exchange; each is one frozen, tagged struct.
+
+`Request`: client to gateway. `Event`: gateway to client. `Order`: gateway to worker. `Report`: worker to gateway.
+New fields need defaults; no field ever changes its type or its meaning within one major VERSION.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from .scene import ArrayRef, Digest, Label, RenderRequest, Side
+
+VERSION = 1
+CHUNK_BYTES = 1024 * 1024
+CREDIT_CHUNKS = 8
+
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Bytes = Annotated[int, Meta(ge=0, le=2**48)]
+Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+JobId = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")]
+Sentence = Annotated[str, Meta(max_length=4000)]
+
+JobState = Literal["queued", "running", "finished", "failed", "cancelled"]
+Stage = Literal["load", "instances", "composite", "inpaint", "tone", "enlarge", "decode", "write"]
+
+
+class Message(Struct, frozen=True, kw_only=True, tag=True):
+    """Base of everything on the wire: the tag is the class name."""
+
+
+# What a client may ask.
+
+
+class Hello(Message, frozen=True, kw_only=True):
+    """The first message of a connection."""
+
+    versions: tuple[Count, Count]  # lowest and highest VERSION that the client speaks
+    client: Label  # a label for logs, e.g. "blender 4.5.1"
+
+
+class Submit(Message, frozen=True, kw_only=True):
+    """Render this. Sending it twice with one job_id is harmless."""
+
+    job_id: JobId  # UUIDv7 made by the client
+    request: RenderRequest
+    models: Label = "embedded"  # name of a model set that `Welcome` listed
+    arrays: tuple[ArrayRef, ...] = ()  # one extra frame each, in this order
+
+
+class Cancel(Message, frozen=True, kw_only=True):
+    """Stop this job, waiting or running."""
+
+    job_id: JobId
+
+
+class Subscribe(Message, frozen=True, kw_only=True):
+    """Send the events of a job from `since_seq` on, also those that happened before."""
+
+    job_id: JobId
+    since_seq: Count = 0
+
+
+class Fetch(Message, frozen=True, kw_only=True):
+    """Send `chunks` pieces of the result of a job, from `offset` on: the client's credit."""
+
+    job_id: JobId
+    offset: Bytes
+    chunks: Annotated[int, Meta(ge=1, le=CREDIT_CHUNKS)] = CREDIT_CHUNKS
+
+
+class Ping(Message, frozen=True, kw_only=True):
+    """Are you there?"""
+
+
+Request = Hello | Submit | Cancel | Subscribe | Fetch | Ping
+
+
+# What the gateway tells a client.
+
+
+class ModelSetInfo(Struct, frozen=True, kw_only=True):
+    """One model set that the backend can use."""
+
+    name: Label
+    training_resolution_px: Side
+    missing: tuple[Label, ...] = ()  # roles without files; a set with any cannot render
+
+
+class DeviceInfo(Struct, frozen=True, kw_only=True):
+    """Where the worker computes. Bytes are 0 while unknown."""
+
+    kind: Label  # "cpu", "cuda", "mps"
+    name: Label
+    total_bytes: Bytes = 0
+    free_bytes: Bytes = 0
+
+
+class Welcome(Message, frozen=True, kw_only=True):
+    """The connection stands."""
+
+    version: Count
+    app_version: Label
+    boot_id: Label  # changes with each start of the backend
+    models: tuple[ModelSetInfo, ...]
+    device: DeviceInfo | None = None  # None until the worker has reported
+
+
+class Rejected(Message, frozen=True, kw_only=True):
+    """The connection cannot be: the versions do not meet."""
+
+    versions: tuple[Count, Count]
+    message: Sentence
+
+
+class Refused(Message, frozen=True, kw_only=True):
+    """A request was not carried out."""
+
+    message: Sentence
+    job_id: JobId | None = None
+
+
+class Accepted(Message, frozen=True, kw_only=True):
+    """The job is in the queue."""
+
+    job_id: JobId
+    seq: Count
+    position: Count  # jobs before it
+
+
+class Started(Message, frozen=True, kw_only=True):
+    """A worker has taken the job."""
+
+    job_id: JobId
+    seq: Count
+    attempt: Count
+    device: DeviceInfo
+
+
+class Progressed(Message, frozen=True, kw_only=True):
+    """How far the job is. Newest wins; earlier ones may be dropped."""
+
+    job_id: JobId
+    seq: Count
+    stage: Stage
+    level: Count = 0  # 0 the base image, then one per doubling
+    levels: Count = 0
+    step: Count = 0
+    steps: Count = 0
+    fraction: Fraction  # of the whole job, never decreasing
+    remaining_s: Seconds | None = None
+    label: Sentence = ""  # e.g. the name of the person being drawn
+
+
+class Previewed(Message, frozen=True, kw_only=True):
+    """A small JPEG of the picture so far, in the extra frame. Newest wins."""
+
+    job_id: JobId
+    seq: Count
+    width: Side
+    height: Side
+
+
+class StageTime(Struct, frozen=True, kw_only=True):
+    stage: Stage
+    level: Count = 0
+    seconds: Seconds
+
+
+class Finished(Message, frozen=True, kw_only=True):
+    """The picture is ready to be fetched."""
+
+    job_id: JobId
+    seq: Count
+    width: Side
+    height: Side
+    media_type: Label  # "image/png"
+    size_bytes: Bytes
+    digest: Digest  # BLAKE2b-256 of the file, hex
+    times: tuple[StageTime, ...] = ()
+
+
+class Failed(Message, frozen=True, kw_only=True):
+    """The job ended without a picture; the message says why and what to do next."""
+
+    job_id: JobId
+    seq: Count
+    message: Sentence
+
+
+class Cancelled(Message, frozen=True, kw_only=True):
+    """The job was stopped at a client's wish."""
+
+    job_id: JobId
+    seq: Count
+
+
+class Chunk(Message, frozen=True, kw_only=True):
+    """A piece of the result, in the extra frame."""
+
+    job_id: JobId
+    offset: Bytes
+    size_bytes: Bytes  # of the whole file
+
+
+class Pong(Message, frozen=True, kw_only=True):
+    """Here I am."""
+
+    queued: Count = 0
+    running: Count = 0
+    device: DeviceInfo | None = None
+
+
+Event = (
+    Welcome | Rejected | Refused | Accepted | Started | Progressed | Previewed | Finished | Failed | Cancelled | Chunk | Pong
+)
+
+
+# Between the gateway and its worker processes. Every word of a job carries the attempt, so that a worker which was
+# given up for dead can publish nothing.
+
+
+class Work(Message, frozen=True, kw_only=True):
+    """Render this; the arrays follow as extra frames."""
+
+    job_id: JobId
+    attempt: Count
+    request: RenderRequest
+    models: Label
+    arrays: tuple[ArrayRef, ...] = ()
+    result_path: Sentence  # where the worker writes the picture; chosen by the gateway
+
+
+class Halt(Message, frozen=True, kw_only=True):
+    """Stop this job at the next step."""
+
+    job_id: JobId
+    attempt: Count
+
+
+class Shutdown(Message, frozen=True, kw_only=True):
+    """Leave."""
+
+
+Order = Work | Halt | Shutdown
+
+
+class Ready(Message, frozen=True, kw_only=True):
+    """The worker is up."""
+
+    device: DeviceInfo
+    pid: Count
+
+
+class Heartbeat(Message, frozen=True, kw_only=True):
+    """The worker lives; sent every second, also while a kernel runs."""
+
+    device: DeviceInfo | None = None
+
+
+class Advanced(Message, frozen=True, kw_only=True):
+    """Progress of a job, as in Progressed."""
+
+    job_id: JobId
+    attempt: Count
+    stage: Stage
+    level: Count = 0
+    levels: Count = 0
+    step: Count = 0
+    steps: Count = 0
+    fraction: Fraction
+    label: Sentence = ""
+
+
+class Sketched(Message, frozen=True, kw_only=True):
+    """A preview, as in Previewed; the JPEG is the extra frame."""
+
+    job_id: JobId
+    attempt: Count
+    width: Side
+    height: Side
+
+
+class Done(Message, frozen=True, kw_only=True):
+    """The picture is written, flushed and in place."""
+
+    job_id: JobId
+    attempt: Count
+    width: Side
+    height: Side
+    media_type: Label
+    size_bytes: Bytes
+    digest: Digest
+    times: tuple[StageTime, ...] = ()
+
+
+class Broke(Message, frozen=True, kw_only=True):
+    """The job cannot be done; the worker goes on."""
+
+    job_id: JobId
+    attempt: Count
+    message: Sentence
+
+
+class Halted(Message, frozen=True, kw_only=True):
+    """The job was stopped as ordered."""
+
+    job_id: JobId
+    attempt: Count
+
+
+Report = Ready | Heartbeat | Advanced | Sketched | Done | Broke | Halted

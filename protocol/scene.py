@@ -1,0 +1,164 @@
+"""What is to be rendered: the request that Blender exports, the wire carries and a JSON file stores."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+REQUEST_FORMAT = 1
+
+# COCO-18 in the order of OpenPose and of every OpenPose ControlNet. "Right" is the person's own right.
+KEYPOINT_NAMES = (
+    "Nose",
+    "Neck",
+    "RShoulder",
+    "RElbow",
+    "RWrist",
+    "LShoulder",
+    "LElbow",
+    "LWrist",
+    "RHip",
+    "RKnee",
+    "RAnkle",
+    "LHip",
+    "LKnee",
+    "LAnkle",
+    "REye",
+    "LEye",
+    "REar",
+    "LEar",
+)
+
+# Bounds are what makes msgspec refuse NaN and infinity, so no float of a request goes without.
+Pixels = Annotated[float, Meta(ge=-1e6, le=1e6)]
+Metres = Annotated[float, Meta(ge=-1e6, le=1e6)]
+PixelsPerUnit = Annotated[float, Meta(gt=0, le=1e7)]
+MatrixEntry = Annotated[float, Meta(ge=-1e9, le=1e9)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Scale = Annotated[float, Meta(ge=0, le=100)]
+Side = Annotated[int, Meta(ge=1, le=65536)]
+Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Label = Annotated[str, Meta(min_length=1, max_length=128)]
+Prompt = Annotated[str, Meta(max_length=10_000)]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+
+KeypointState = Literal["visible", "occluded", "outside", "behind", "missing"]
+PartName = Literal["head", "hair", "face", "upper_body", "lower_body", "hands", "feet"]
+
+
+class Keypoint(Struct, frozen=True, kw_only=True):
+    """One joint in the picture.
+
+    x, y: pixels of the requested size, x right, y down, (0, 0) the outer corner of the top left pixel.
+    depth: metres along the view axis, positive in front of the camera.
+    state: `visible`, `occluded` by a surface, `outside` the frame, `behind` the camera, or `missing` from the
+    rig; x, y and depth of a missing keypoint are 0.
+    """
+
+    x: Pixels
+    y: Pixels
+    depth: Metres
+    state: KeypointState = "visible"
+
+
+class ArrayRef(Struct, frozen=True, kw_only=True):
+    """An array that travels beside the request: extra frames on the wire, files named by digest on disk.
+
+    digest: BLAKE2b-256 of the row-major bytes, hex.
+    """
+
+    digest: Digest
+    dtype: Literal["uint8", "float16", "float32"]
+    shape: Annotated[tuple[Side, ...], Meta(min_length=1, max_length=4)]
+
+
+class Character(Struct, frozen=True, kw_only=True):
+    """One person: who, described how, standing where."""
+
+    id: Label  # unique in the request; a label, never a path
+    name: Label
+    prompt: Prompt
+    negative_prompt: Prompt = ""
+    keypoints: Annotated[tuple[Keypoint, ...], Meta(min_length=18, max_length=18)]  # in the order of KEYPOINT_NAMES
+    part_prompts: dict[PartName, Prompt] = {}
+    mask: ArrayRef | None = None  # uint8 (height, width) of the requested size, 255 where this person is seen
+
+
+class Camera(Struct, frozen=True, kw_only=True):
+    """The pinhole or orthographic camera that made the keypoints.
+
+    A point p of the world is q = camera_from_world @ p in the camera's frame (x right, y down, z forward, metres).
+    Perspective: x_px = fx q.x / q.z + cx. Orthographic: x_px = fx q.x + cx, with fx in pixels per metre.
+    """
+
+    projection: Literal["perspective", "orthographic"] = "perspective"
+    fx: PixelsPerUnit
+    fy: PixelsPerUnit
+    cx: Pixels
+    cy: Pixels
+    camera_from_world: Annotated[tuple[MatrixEntry, ...], Meta(min_length=16, max_length=16)]  # 4x4, row-major
+
+
+class RenderSettings(Struct, frozen=True, kw_only=True):
+    """Every knob of the method. Defaults are BeyondScene's own (arXiv 2404.04544, supplement S2.2) where the paper
+    gives one; `None` leaves the choice to the model set, which knows how it was trained (for `sdxl`: 50 and 5.0).
+    """
+
+    # diffusion
+    steps: Annotated[int, Meta(ge=1, le=1000)] | None = None  # of the full schedule; levels run the last t_b of them
+    guidance_scale: Scale | None = None
+    scheduler: Literal["ddim", "euler", "dpmsolver++"] = "ddim"
+    controlnet_conditioning_scale: Scale = 1.0
+
+    # stage 1: people, one at a time, and the base image
+    person_cover: Annotated[float, Meta(ge=0.1, le=1)] = 0.8  # of the canvas, by the taller side of the pose's box
+    mask_feather_px: Annotated[float, Meta(ge=0, le=64)] = 2.0  # at a 1024 px training resolution
+    seam_erosion_px: Annotated[float, Meta(ge=0, le=64)] = 6.0  # rim of each person that inpainting repaints, as above
+    inpaint_strength: Fraction = 0.99
+    clahe_clip_limit: Annotated[float, Meta(ge=0, le=100)] = 2.0  # 0 leaves the tone as it is
+    clahe_tiles: Annotated[int, Meta(ge=1, le=64)] = 8
+
+    # stage 2a: high-frequency-injected forward diffusion (Algorithm 1)
+    t_b: Annotated[float, Meta(gt=0, le=1)] = 0.7  # of the training steps
+    canny_low: Annotated[float, Meta(ge=0, le=1000)] = 100.0
+    canny_high: Annotated[float, Meta(ge=0, le=1000)] = 200.0
+    canny_blur_px: Annotated[float, Meta(ge=0, le=1000)] = 50.0  # at a short side of 1024 px; scaled with the image
+    p_base: Fraction = 0.005
+    p_max: Fraction = 0.1
+    displacement_px: Annotated[int, Meta(ge=0, le=64)] = 4  # d_r, pixels of the smaller image
+    perturb: Literal["probability", "paper-literal", "off"] = "probability"  # replace where eps < C, or as printed
+
+    # stage 2b: adaptive joint diffusion (Algorithms 2-4)
+    stride_background: Annotated[int, Meta(ge=1, le=128)] = 64  # latents, for a 128x128 view; scaled to the model's
+    stride_instance: Annotated[int, Meta(ge=1, le=128)] = 32
+    beta_over: Fraction = 0.2  # share of a view covered by people above which it is refined
+    prepend_global: bool = True  # scene prompt before the people's, as in the text; False as in Algorithm 3
+    min_overlap: Fraction = 0.0  # share of a view that a mask must exceed to lend its prompt
+
+
+class RenderRequest(Struct, frozen=True, kw_only=True):
+    """Everything about a picture. Same request, same models, same device: same picture."""
+
+    format: Literal[1] = REQUEST_FORMAT
+    width: Side
+    height: Side
+    seed: Seed = 0
+    prompt: Prompt  # the scene, without its people
+    negative_prompt: Prompt = ""
+    camera: Camera | None = None
+    characters: Annotated[tuple[Character, ...], Meta(max_length=256)] = ()
+    settings: RenderSettings = RenderSettings()
+
+
+def resized(request: RenderRequest, width: int, height: int) -> RenderRequest:
+    """The same picture at another size: keypoints and camera scaled, masks dropped (they fit one size only)."""
+    sx, sy = width / request.width, height / request.height
+    replace = msgspec.structs.replace
+    camera = request.camera
+    if camera is not None:
+        camera = replace(camera, fx=camera.fx * sx, fy=camera.fy * sy, cx=camera.cx * sx, cy=camera.cy * sy)
+    characters = tuple(
+        replace(one, mask=None, keypoints=tuple(replace(k, x=k.x * sx, y=k.y * sy) for k in one.keypoints))
+        for one in request.characters
+    )
+    return replace(request, width=width, height=height, camera=camera, characters=characters)
