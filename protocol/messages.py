@@ -18,7 +18,9 @@ Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Bytes = Annotated[int, Meta(ge=0, le=2**48)]
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
-JobId = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")]
+JobId = Annotated[  # names files: the length is bounded because `$` would let a final newline pass
+    str, Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", max_length=36)
+]
 Sentence = Annotated[str, Meta(max_length=4000)]
 
 JobState = Literal["queued", "running", "finished", "failed", "cancelled"]
@@ -167,6 +169,13 @@ class StageTime(Struct, frozen=True, kw_only=True):
     seconds: Seconds
 
 
+class Stopping(Message, frozen=True, kw_only=True):
+    """The wish to cancel a running job is recorded; whatever the worker still does, Cancelled will follow."""
+
+    job_id: JobId
+    seq: Count
+
+
 class Finished(Message, frozen=True, kw_only=True):
     """The picture is ready to be fetched."""
 
@@ -212,7 +221,19 @@ class Pong(Message, frozen=True, kw_only=True):
 
 
 Event = (
-    Welcome | Rejected | Refused | Accepted | Started | Progressed | Previewed | Finished | Failed | Cancelled | Chunk | Pong
+    Welcome
+    | Rejected
+    | Refused
+    | Accepted
+    | Started
+    | Progressed
+    | Previewed
+    | Stopping
+    | Finished
+    | Failed
+    | Cancelled
+    | Chunk
+    | Pong
 )
 
 
@@ -227,6 +248,7 @@ class Work(Message, frozen=True, kw_only=True):
     attempt: Count
     request: RenderRequest
     models: Label
+    models_folder: Sentence = ""  # where the gateway found that set; empty where the worker must know
     arrays: tuple[ArrayRef, ...] = ()
     result_path: Sentence  # where the worker writes the picture; chosen by the gateway
 

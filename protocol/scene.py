@@ -40,7 +40,7 @@ Side = Annotated[int, Meta(ge=1, le=65536)]
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Label = Annotated[str, Meta(min_length=1, max_length=128)]
 Prompt = Annotated[str, Meta(max_length=10_000)]
-Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$", max_length=64)]
 
 KeypointState = Literal["visible", "occluded", "outside", "behind", "missing"]
 PartName = Literal["head", "hair", "face", "upper_body", "lower_body", "hands", "feet"]
@@ -134,6 +134,7 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
     beta_over: Fraction = 0.2  # share of a view covered by people above which it is refined
     prepend_global: bool = True  # scene prompt before the people's, as in the text; False as in Algorithm 3
     min_overlap: Fraction = 0.0  # share of a view that a mask must exceed to lend its prompt
+    size_conditioning: Literal["view", "canvas"] = "view"  # each view told to be a whole picture, or a crop of the canvas
 
 
 class RenderRequest(Struct, frozen=True, kw_only=True):

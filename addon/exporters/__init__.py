@@ -1,0 +1,51 @@
+"""A scene as a render request: one file per concern, `gather_*` for each part. Nothing here changes the scene."""
+
+import bpy
+
+from ...protocol import RenderRequest, check_request
+from .camera import check_camera, gather_camera
+from .characters import chosen_armatures, find_armatures, gather_characters
+from .errors import ExportError
+from .rigs import FAMILIES, best_match, detect
+
+__all__ = ["FAMILIES", "ExportError", "best_match", "check_scene", "detect", "export_request", "find_armatures", "picture_size"]
+
+
+def export_request(
+    context: bpy.types.Context, *, width: int | None = None, height: int | None = None, seed: int | None = None
+) -> RenderRequest:
+    """The scene of `context` as it is posed now, with its prompts; a given size or seed overrides the scene's own.
+
+    Raises ExportError or RequestError, whose message names the thing, the rule and the next step.
+    """
+    scene, view_layer = context.scene, context.view_layer
+    depsgraph = context.evaluated_depsgraph_get()
+    scene_width, scene_height = picture_size(scene)
+    width, height = width or scene_width, height or scene_height
+    camera = gather_camera(scene, depsgraph, width, height)
+    request = RenderRequest(
+        width=width,
+        height=height,
+        seed=scene.beyondscene.seed if seed is None else seed,
+        prompt=scene.beyondscene.prompt,
+        negative_prompt=scene.beyondscene.negative_prompt,
+        camera=camera,
+        characters=gather_characters(scene, view_layer, depsgraph, camera, width, height),
+    )
+    check_request(request)
+    return request
+
+
+def check_scene(context: bpy.types.Context) -> None:
+    """Raise ExportError where `context` has no camera or no armature; cheap enough for every redraw."""
+    check_camera(context.scene)
+    chosen_armatures(context.scene, context.view_layer)
+
+
+def picture_size(scene: bpy.types.Scene) -> tuple[int, int]:
+    """Width and height in px that the artist asked for: the scene's own, or those of its render settings."""
+    own, render = scene.beyondscene, scene.render
+    if own.use_own_size:
+        return own.width, own.height
+    scale = render.resolution_percentage / 100
+    return int(render.resolution_x * scale), int(render.resolution_y * scale)

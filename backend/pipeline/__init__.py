@@ -1,0 +1,56 @@
+"""BeyondScene (arXiv 2404.04544), stage by stage; `render` is the whole method on one page."""
+
+import numpy as np
+
+from ...protocol import RenderRequest
+from ..models.load import Models
+from ..watch import Watcher
+from .composite import compose
+from .enlarge import enlarge
+from .expect import expect_evaluations
+from .inpaint import inpaint_background
+from .instances import draw_people_alone
+from .people import gather_people
+from .plan import plan_sizes
+from .progress import Progress
+from .prompts import PromptEncoder
+from .resize import fit
+from .segment import cut_out
+from .settle import settle
+from .tone import normalise_tone
+
+__all__ = ["Progress", "render", "settle"]
+
+PAPER_RESOLUTION_PX = 1024  # at which widths of rims are given
+
+
+def render(
+    models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], watcher: Watcher
+) -> tuple[np.ndarray, Progress]:
+    """The picture, uint8 (height, width, 3), and what it took.
+
+    arrays: the masks that the request names, by digest. Raises Stopped where the watcher says so.
+    """
+    settings = settle(request.settings, models.manifest)
+    steps, guidance = settings.steps, settings.guidance_scale
+    assert steps is not None and guidance is not None  # settled
+    plan = plan_sizes(request, models.training_resolution_px, models.latent_downsampling)
+    rim = models.training_resolution_px / PAPER_RESOLUTION_PX
+    people = gather_people(request)
+    encoder = PromptEncoder(models)
+    progress = Progress(watcher, len(plan.levels), expect_evaluations(models, request, plan, people, steps))
+
+    # stage 1: the detailed base image
+    portraits = draw_people_alone(models, request, people, encoder, steps, guidance, progress)
+    with progress.stage("composite"):
+        cutouts = cut_out(models.segmenter, portraits)
+        collage = compose(request, arrays, cutouts, plan.base, settings.mask_feather_px * rim)
+        progress.preview(collage.image)
+    image = inpaint_background(models, request, collage, encoder, steps, guidance, settings.seam_erosion_px * rim, progress)
+    with progress.stage("tone"):
+        image = normalise_tone(image, settings.clahe_clip_limit, settings.clahe_tiles)
+
+    # stage 2: instance-aware hierarchical enlargement
+    for level, size in enumerate(plan.levels, start=1):
+        image = enlarge(models, request, collage.figures, image, size, level, encoder, steps, guidance, progress)
+    return fit(image, request.width, request.height), progress

@@ -1,0 +1,1 @@
+"""Procedural pictures of posed mannequins: numpy and cv2 only, with exact masks and keypoints."""

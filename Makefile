@@ -1,0 +1,38 @@
+# `make demo` and `make test` need nothing but Python 3.11 and pip; each makes its own virtual environment in .venv.
+
+PYTHON ?= python3.11
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test test-all lint install clean
+
+demo: $(INSTALLED)  ## pose to picture: out/plaza.png and out/plaza.blend
+	$(RUN) tools/demo.py
+
+test: $(INSTALLED) lint  ## everything that runs in minutes
+	$(RUN) -m pytest -q
+
+test-all: $(INSTALLED) lint  ## also what takes longer
+	$(RUN) -m pytest -q -m "not gpu"
+
+lint: $(INSTALLED) .cache/typing/beyondscene
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/pyright
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --upgrade pip
+	$(RUN) -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+# The repository root is the package; this link is how the type checker sees it under its name.
+.cache/typing/beyondscene:
+	mkdir -p .cache/typing
+	ln -sfn ../.. $@
+
+clean:
+	rm -rf $(VENV) .cache build dist out

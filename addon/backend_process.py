@@ -1,0 +1,96 @@
+"""A backend of our own: started as a process, found by the file it writes, stopped when Blender leaves."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import bpy
+
+from ..protocol import ConnectionFile, read_connection
+
+START_S = 60.0  # it imports no torch before it listens, but a cold disk may be slow
+STOP_S = 3.0
+
+
+class BackendError(RuntimeError):
+    """No backend can be had. The message names the thing, the rule and the next step."""
+
+
+class BackendProcess:
+    """`python -m beyondscene.backend serve` in a process of its own, from construction to `stop`.
+
+    python: interpreter in which `beyondscene` is installed.
+    Raises BackendError where it cannot be started.
+    """
+
+    def __init__(self, python: str, models_folder: str = "") -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="beyondscene-"))
+        self.log = self.folder / "backend.log"
+        self._ready_file = self.folder / "connection.json"
+        self._python = python
+        self._started = time.monotonic()
+        command = [python, "-m", "beyondscene.backend", "serve", "--ready-file", str(self._ready_file)]
+        command += ["--parent-pid", str(os.getpid())]
+        if models_folder:
+            command += ["--models-dir", models_folder]
+        environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH")}
+        try:
+            with self.log.open("wb") as log:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=environment,
+                    cwd=self.folder,  # so that a folder named beyondscene in the current one is not taken for the package
+                    creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+                )
+        except OSError as error:
+            raise BackendError(
+                f"The backend's Python '{python}' cannot be run ({error.strerror}): choose another in Preferences > Add-ons."
+            ) from error
+
+    def poll(self) -> ConnectionFile | None:
+        """Where the backend listens, or None while it is still starting. Raises BackendError where it has failed."""
+        if self._process.poll() is not None:
+            raise BackendError(
+                f"The backend ended as it started, saying '{self.last_words()}': see that `beyondscene` is installed in "
+                f"{self._python}; its log is {self.log}."
+            )
+        try:
+            return read_connection(self._ready_file)
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as error:
+            raise BackendError(f"The backend's connection file cannot be read: {error}. Start the backend again.") from error
+        if time.monotonic() - self._started > START_S:
+            raise BackendError(f"The backend has not begun to listen within {START_S:.0f} s: see its log, {self.log}.")
+        return None
+
+    @property
+    def ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def last_words(self) -> str:
+        lines = self.log.read_text(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
+
+    def stop(self) -> None:
+        """The process has ended when this returns. Its log stays."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._ready_file.unlink(missing_ok=True)
+
+
+def default_python() -> str:
+    """The interpreter to use where the artist has chosen none: BEYONDSCENE_PYTHON, or the one that runs the bpy wheel."""
+    # Blender's own Python has no torch; only where bpy is a wheel is the running interpreter an environment of its owner.
+    return os.environ.get("BEYONDSCENE_PYTHON", "") or ("" if bpy.app.binary_path else sys.executable)

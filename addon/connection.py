@@ -1,0 +1,100 @@
+"""The thread that owns the socket to the backend. It never touches bpy; what it hears waits in a queue."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+import zmq
+
+from ..protocol import ConnectionFile
+from ..protocol.client import Client, Heard, Lost
+
+POLL_MS = 30  # how long a wish of the main thread may wait
+
+
+class Connection:
+    """A conversation with one backend, from construction to `close`.
+
+    >>> connection = Connection(read_connection(path), "blender 4.5")
+    >>> connection.ask(lambda client: client.submit(job_id, request, picture_path))
+    >>> connection.heard()  # now and then, on the main thread
+    """
+
+    def __init__(self, backend: ConnectionFile, label: str) -> None:
+        self._backend = backend
+        self._label = label
+        self._wishes: queue.SimpleQueue[Callable[[Client], None]] = queue.SimpleQueue()
+        self._heard: queue.SimpleQueue[Heard] = queue.SimpleQueue()
+        self._closing = threading.Event()
+        # A daemon, so that leaving Blender never waits for a backend.
+        self._thread = threading.Thread(target=self._run, name="beyondscene-connection", daemon=True)
+        self._thread.start()
+
+    def ask(self, wish: Callable[[Client], None]) -> None:
+        """Have the socket's thread call `wish` with its client; wishes keep their order."""
+        self._wishes.put(wish)
+
+    def heard(self, limit: int = 64) -> list[Heard]:
+        """What has happened since the last call, oldest first, at most `limit` of it. Never waits."""
+        events: list[Heard] = []
+        while len(events) < limit:
+            try:
+                events.append(self._heard.get_nowait())
+            except queue.Empty:
+                break
+        return events
+
+    def close(self) -> None:
+        """End the conversation and wait for its thread, which takes no longer than a poll."""
+        self._closing.set()
+        self._thread.join(timeout=2)
+
+    def _run(self) -> None:
+        client = Client(self._backend.endpoint, self._label, time.monotonic())
+        try:
+            with zmq.Context() as context, open_socket(context, self._backend) as socket:
+                self._talk(client, socket)
+        except Exception as error:  # a thread that dies in silence would leave the panel waiting for ever
+            self._heard.put((Lost(message=f"The connection to {self._backend.endpoint} broke: {error}."), []))
+        finally:
+            client.close()
+
+    def _talk(self, client: Client, socket: zmq.Socket[bytes]) -> None:
+        while not self._closing.is_set() and client.lost is None:
+            while not self._wishes.empty():
+                self._wishes.get()(client)
+            events: list[Heard] = []
+            if socket.poll(POLL_MS):
+                events += client.receive(socket.recv_multipart(), time.monotonic())
+            events += client.tick(time.monotonic())
+            send_all(client, socket)
+            for event in events:
+                self._heard.put(event)
+        if client.lost is None:  # closed by us: let the last words, such as a cancel, go
+            while not self._wishes.empty():
+                self._wishes.get()(client)
+            send_all(client, socket)
+
+
+def open_socket(context: zmq.Context[zmq.Socket[bytes]], backend: ConnectionFile) -> zmq.Socket[bytes]:
+    socket = context.socket(zmq.DEALER)
+    socket.linger = 200
+    socket.immediate = 1  # nothing is queued for a backend that is not there
+    socket.setsockopt(zmq.HEARTBEAT_IVL, 5000)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 15000)
+    socket.curve_serverkey = backend.server_public_key.encode()
+    socket.curve_publickey = backend.client_public_key.encode()
+    socket.curve_secretkey = backend.client_secret_key.encode()
+    socket.connect(backend.endpoint)
+    return socket
+
+
+def send_all(client: Client, socket: zmq.Socket[bytes]) -> None:
+    """Send what waits, as far as the peer takes it."""
+    while client.outgoing:
+        try:
+            socket.send_multipart(client.outgoing[0], zmq.DONTWAIT, copy=False)
+        except zmq.Again:
+            return
+        client.outgoing.popleft()

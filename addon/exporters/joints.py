@@ -1,0 +1,44 @@
+"""The eighteen COCO joints of a posed armature, in the world."""
+
+import bpy
+import numpy as np
+from mathutils import Matrix
+
+from ...protocol import KEYPOINT_NAMES
+from .head import FACE, estimate_face
+from .rigs import Match
+
+
+def gather_joints(armature: bpy.types.Object, match: Match) -> list[np.ndarray | None]:
+    """Where the joints are, in the order of KEYPOINT_NAMES, as (3,) Blender units of the world; None without a bone.
+
+    armature: the evaluated object, so that constraints, drivers and parents have had their say.
+    """
+    world = np.array(armature.matrix_world)
+    poses = {role: armature.pose.bones[bone] for role, bone in match.bones.items()}
+    places = {role: transform(world, np.array(bone.head)) for role, bone in poses.items()}
+    if "Head" in poses:
+        skull = poses["Head"]
+        posed_from_rest = world @ np.array(skull.matrix @ rest_matrix(skull).inverted())
+        for name, place in estimate_face(gather_rest(armature, match)).items():
+            places.setdefault(name, transform(posed_from_rest, place))
+    if "RShoulder" in places and "LShoulder" in places:
+        places["Neck"] = (places["RShoulder"] + places["LShoulder"]) / 2  # by COCO's definition, not the rig's
+    return [places.get(name) for name in KEYPOINT_NAMES]
+
+
+def gather_rest(armature: bpy.types.Object, match: Match) -> dict[str, np.ndarray]:
+    """Bone heads of the rest pose by role, (3,) in the armature's frame, with the skull's tail for a missing "Crown"."""
+    bones = {role: armature.data.bones[bone] for role, bone in match.bones.items() if role not in FACE}
+    rest = {role: np.array(bone.head_local) for role, bone in bones.items()}
+    if "Head" in bones:
+        rest.setdefault("Crown", np.array(bones["Head"].tail_local))
+    return rest
+
+
+def rest_matrix(bone: bpy.types.PoseBone) -> Matrix:
+    return bone.bone.matrix_local
+
+
+def transform(matrix: np.ndarray, point: np.ndarray) -> np.ndarray:
+    return matrix[:3, :3] @ point + matrix[:3, 3]

@@ -1,0 +1,124 @@
+"""Finished pictures: where their files go, and how they become Image datablocks."""
+
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import bpy
+from bpy.app.handlers import persistent
+
+from .. import __package__ as base_package
+
+NAME = "BeyondScene "
+PREVIEW = "BeyondScene Preview"
+
+remembered: list[Path] = []  # files of the pictures that were here before an undo
+
+
+def next_path(folder: str) -> Path:
+    """A file name that is free: <name of the .blend> <number>.png in `folder`, which exists when this returns.
+
+    folder: may be relative to the .blend ('//'); where there is none, the extension's own folder is used.
+    Raises OSError where it cannot be made.
+    """
+    if folder.startswith("//") and not bpy.data.filepath:
+        place = own_folder() / "renders"
+    else:
+        place = Path(bpy.path.abspath(folder)) if folder else own_folder() / "renders"
+    place.mkdir(parents=True, exist_ok=True)
+    stem = Path(bpy.data.filepath).stem or "untitled"
+    taken = re.compile(re.escape(stem) + r" (\d+)\.png(\.part)?")
+    numbers = [int(match[1]) for one in place.iterdir() if (match := taken.fullmatch(one.name))]
+    return place / f"{stem} {max(numbers, default=0) + 1:04d}.png"
+
+
+def own_folder() -> Path:
+    """A folder that this extension may write to."""
+    try:
+        return Path(bpy.utils.extension_path_user(base_package, create=True))
+    except ValueError:  # not installed as an extension, as in the bpy wheel
+        return Path(tempfile.gettempdir()) / "beyondscene"
+
+
+def load_picture(path: Path) -> bpy.types.Image:
+    """The file as an Image datablock that survives saving, shown in every Image Editor that is open."""
+    image = add_image(path)
+    remove_preview()
+    for area in open_areas("IMAGE_EDITOR"):
+        area.spaces.active.image = image
+    return image
+
+
+def add_image(path: Path) -> bpy.types.Image:
+    image = bpy.data.images.load(str(path), check_existing=False)
+    image.name = NAME + path.stem
+    image.colorspace_settings.name = "sRGB"
+    image.use_fake_user = True
+    if bpy.data.filepath and path.is_relative_to(Path(bpy.data.filepath).parent):
+        image.filepath = bpy.path.relpath(image.filepath)
+    return image
+
+
+@persistent
+def remember_pictures(*_: object) -> None:
+    """Before an undo or redo: Blender is about to go to a state of the file that may not have our pictures yet."""
+    ours = [image for image in bpy.data.images if image.name.startswith(NAME) and image.name != PREVIEW]
+    remembered[:] = [Path(bpy.path.abspath(image.filepath)) for image in ours]
+
+
+@persistent
+def restore_pictures(*_: object) -> None:
+    """After it: a picture that took minutes is no edit of the scene, and going back does not take it away."""
+    here = {Path(bpy.path.abspath(image.filepath)) for image in bpy.data.images}
+    for path in remembered:
+        if path not in here and path.exists():
+            add_image(path)
+
+
+def show_preview(jpeg: bytes) -> None:
+    """Show the picture so far in every Image Editor that is open; does nothing where none is."""
+    areas = open_areas("IMAGE_EDITOR")
+    if not areas:
+        return
+    path = Path(bpy.app.tempdir) / "beyondscene preview.jpg"
+    path.write_bytes(jpeg)
+    image = bpy.data.images.get(PREVIEW)
+    if image is None:
+        image = bpy.data.images.load(str(path))
+        image.name = PREVIEW
+    image.reload()
+    for area in areas:
+        area.spaces.active.image = image
+        area.tag_redraw()
+
+
+def remove_preview() -> None:
+    image = bpy.data.images.get(PREVIEW)
+    if image is not None:
+        bpy.data.images.remove(image)
+
+
+def open_areas(kind: str) -> list[bpy.types.Area]:
+    """Areas of an editor `kind` in every window."""
+    windows = bpy.context.window_manager.windows if bpy.context.window_manager else ()
+    return [area for window in windows for area in window.screen.areas if area.type == kind]
+
+
+def handlers() -> list[tuple[list[Any], Any]]:
+    """Blender's lists of callbacks and what belongs in each."""
+    lists = bpy.app.handlers
+    before, after = (lists.undo_pre, lists.redo_pre), (lists.undo_post, lists.redo_post)
+    return [(one, remember_pictures) for one in before] + [(one, restore_pictures) for one in after]
+
+
+def register() -> None:
+    for callbacks, callback in handlers():
+        callbacks.append(callback)
+
+
+def unregister() -> None:
+    for callbacks, callback in handlers():
+        if callback in callbacks:
+            callbacks.remove(callback)
+    remembered.clear()

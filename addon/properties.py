@@ -1,0 +1,66 @@
+"""What an artist sets: one group on each scene and one on each object, saved in the .blend."""
+
+# Blender reads properties from annotations that are calls.
+# pyright: reportInvalidTypeForm=false
+
+import bpy
+from bpy.props import BoolProperty, IntProperty, PointerProperty, StringProperty
+
+from . import session
+
+
+class BEYONDSCENE_PG_scene(bpy.types.PropertyGroup):
+    """Everything about the picture that is not a person."""
+
+    prompt: StringProperty(name="Scene", description="The place and the light, without its people, e.g. 'a city plaza at noon'")
+    negative_prompt: StringProperty(name="Negative", description="What the scene should not show")
+    use_own_size: BoolProperty(
+        name="Own Size", description="Use the size below instead of the one in Output Properties", default=False
+    )
+    width: IntProperty(name="Width", description="Pixels; a multiple of 8", default=1536, min=8, max=65536, step=8)
+    height: IntProperty(name="Height", description="Pixels; a multiple of 8", default=1024, min=8, max=65536, step=8)
+    seed: IntProperty(name="Seed", description="Same scene, same seed: same picture", default=0, min=0)
+    models: StringProperty(
+        name="Models",
+        description="Name of a model set that the backend has",
+        default="embedded",
+        search=lambda self, context, text: known_models(),
+        search_options={"SUGGESTION"},
+    )
+    output_folder: StringProperty(
+        name="Folder",
+        description="Where finished pictures are written; '//' is the folder of the .blend",
+        default="//renders/",
+        subtype="DIR_PATH",
+    )
+
+
+class BEYONDSCENE_PG_character(bpy.types.PropertyGroup):
+    """One person; on the armature object."""
+
+    enabled: BoolProperty(name="Enabled", description="Draw this person", default=True)
+    prompt: StringProperty(name="Prompt", description="This person alone, e.g. 'a woman in a red coat'")
+    negative_prompt: StringProperty(name="Negative", description="What this person should not be")
+
+
+CLASSES = (BEYONDSCENE_PG_scene, BEYONDSCENE_PG_character)
+
+
+def known_models() -> list[str]:
+    """Names of the model sets that the connected backend can use."""
+    welcome = session.current().welcome
+    return [one.name for one in welcome.models if not one.missing] if welcome else []
+
+
+def register() -> None:
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+    bpy.types.Scene.beyondscene = PointerProperty(type=BEYONDSCENE_PG_scene)
+    bpy.types.Object.beyondscene = PointerProperty(type=BEYONDSCENE_PG_character)
+
+
+def unregister() -> None:
+    del bpy.types.Object.beyondscene
+    del bpy.types.Scene.beyondscene
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)

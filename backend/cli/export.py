@@ -1,0 +1,21 @@
+"""Write the render request of a .blend file, for reading, editing and rendering elsewhere."""
+
+import argparse
+from pathlib import Path
+
+from ...protocol import save_request
+from . import DONE
+from .source import add_source, read_source
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_source(parser, "SCENE.blend")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="request.json")
+
+
+def run(asked: argparse.Namespace) -> int:
+    request, arrays = read_source(asked)
+    asked.output.parent.mkdir(parents=True, exist_ok=True)
+    save_request(asked.output, request, arrays)
+    print(f"{asked.output}: {request.width}x{request.height}, {len(request.characters)} characters")
+    return DONE

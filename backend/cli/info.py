@@ -1,0 +1,57 @@
+"""Show versions, devices and the model sets that were found."""
+
+import argparse
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from ...protocol import VERSION
+from ..models.sets import find_model_sets
+from . import DONE
+
+PACKAGES = ("beyondscene", "torch", "diffusers", "transformers", "msgspec", "pyzmq", "bpy")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one line for machines")
+
+
+def run(asked: argparse.Namespace) -> int:
+    versions = {"python": platform.python_version(), "protocol": str(VERSION)} | {p: version_of(p) for p in PACKAGES}
+    devices = find_devices()
+    sets = [
+        {"name": one.name, "training_resolution_px": one.training_resolution_px, "missing": list(one.missing_roles)}
+        for one in find_model_sets()
+    ]
+    if asked.json:
+        print(msgspec.json.encode({"versions": versions, "devices": devices, "models": sets}).decode())
+        return DONE
+    table = Table("", "", show_header=False, box=None)
+    for name, number in versions.items():
+        table.add_row(name, number)
+    for name in devices:
+        table.add_row("device", name)
+    for one in sets:
+        state = "ready" if not one["missing"] else f"lacks {', '.join(one['missing'])}"
+        table.add_row("models", f"{one['name']}, {one['training_resolution_px']} px: {state}")
+    Console().print(table)
+    return DONE
+
+
+def version_of(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def find_devices() -> list[str]:
+    import torch
+
+    found = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return [*found, f"cpu {torch.get_num_threads()} threads"]

@@ -1,0 +1,39 @@
+"""What `render` and `export` start from: a .blend file or a request.json."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from msgspec.structs import replace
+
+from ...protocol import RenderRequest, check_request, load_request, resized
+from ..blend import export_blend
+
+
+def size(text: str) -> tuple[int, int]:
+    """ "1536x1024" to (1536, 1024)."""
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a size: write width x height in pixels, e.g. 1536x1024")
+    return int(width), int(height)
+
+
+def add_source(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("source", type=Path, help=what)
+    parser.add_argument("--size", type=size, metavar="WxH", help="pixels, multiples of 8; default: the scene's own")
+    parser.add_argument("--seed", type=int, help="default: the scene's own")
+    parser.add_argument("--frame", type=int, help="frame of a .blend; default: the one it was saved at")
+
+
+def read_source(asked: argparse.Namespace) -> tuple[RenderRequest, dict[str, np.ndarray]]:
+    """The request, checked, and its arrays by digest. Raises ValueError with one sentence."""
+    width, height = asked.size or (None, None)
+    if asked.source.suffix.lower() == ".blend":
+        return export_blend(asked.source, width, height, asked.seed, asked.frame)
+    request, arrays = load_request(asked.source)
+    if width and height and (width, height) != (request.width, request.height):
+        request, arrays = resized(request, width, height), {}
+    if asked.seed is not None:
+        request = replace(request, seed=asked.seed)
+    check_request(request)
+    return request, arrays

@@ -1,0 +1,154 @@
+"""Run a gateway from its start to its end: keys, sockets, logs, signals and the file that tells clients where it is."""
+
+import logging
+import logging.handlers
+import os
+import signal
+from contextlib import ExitStack
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import FrameType
+
+import psutil
+import zmq
+
+from ...protocol import ConnectionFile, read_connection, write_connection
+from .gateway import Gateway
+from .settings import FindModelSets, ServeError, ServeSettings, check_bind, own_worker_command
+from .sockets import Door, KeyPair, endpoint_of
+from .supervisor import Supervisor, now
+
+log = logging.getLogger(__name__)
+
+LOG_LIMIT_BYTES = 4 * 1024 * 1024
+WATCH_PARENT_S = 1.0
+
+
+def serve(settings: ServeSettings, find_model_sets: FindModelSets | None = None) -> int:
+    """Serve until a signal, the end of the parent or a long idle time; return the process's exit code.
+
+    Call it on the main thread of a process of its own. Raises ServeError, or ModelSetError for a folder without a model
+    set, before anything has started.
+    """
+    if find_model_sets is None:
+        from ..models.sets import find_model_sets
+    check_bind(settings.bind)
+    parent = watched_process(settings.parent_pid)
+    log_folder = settings.data_folder / "log"
+    try:
+        log_folder.mkdir(parents=True, exist_ok=True)
+        settings.ready_file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ServeError(f"The data folder or the place of the ready file cannot be made ({error}): choose another.") from error
+
+    with ExitStack() as stack:
+        handler = start_log(log_folder / "gateway.log")
+        stack.callback(stop_log, handler)
+        context = stack.enter_context(zmq.Context())
+        door = Door(context)
+        stack.callback(door.close)
+
+        server, client = KeyPair.new(), KeyPair.new()
+        workers: set[bytes] = set()  # the supervisor lists the key of its process
+        try:
+            socket = door.bind(settings.bind, "clients", server, {client.public}, settings.frame_limit_bytes)
+        except zmq.ZMQError as error:
+            raise ServeError(
+                f"The address {settings.bind} cannot be used ({error}): end what uses it or choose port 0."
+            ) from error
+        stack.callback(socket.close)
+        worker_socket = door.bind("tcp://127.0.0.1:0", "workers", server, workers, settings.frame_limit_bytes)
+        stack.callback(worker_socket.close)
+
+        command = settings.worker_command or own_worker_command()
+        supervisor = Supervisor(settings, command, worker_socket, server.public, workers, log_folder / "worker.log")
+        gateway = Gateway(settings, app_version(), find_model_sets, door, socket, worker_socket, supervisor)
+        stack.callback(supervisor.stop)
+
+        stop = StopSignal()
+        stack.callback(stop.restore)
+        connection = ConnectionFile(
+            endpoint=endpoint_of(socket),
+            server_public_key=server.public.decode(),
+            client_public_key=client.public.decode(),
+            client_secret_key=client.secret.decode(),
+            pid=os.getpid(),
+        )
+        write_connection(settings.ready_file, connection)
+        stack.callback(remove_connection, settings.ready_file)
+        log.info("listening on %s", connection.endpoint)
+
+        parent_seen_s = now()
+        while not stop.wished:
+            gateway.turn()
+            if parent is not None and now() - parent_seen_s > WATCH_PARENT_S:
+                parent_seen_s = now()
+                if not is_running(parent):
+                    log.info("process %d, which started the backend, is gone", parent.pid)
+                    break
+            if settings.idle_exit_s is not None and now() - gateway.busy_s > settings.idle_exit_s:
+                log.info("nobody has asked for anything in %.0f s", settings.idle_exit_s)
+                break
+        log.info("leaving; %d messages of clients were not understood", gateway.malformed)
+    return 0
+
+
+class StopSignal:
+    """Turns SIGINT and SIGTERM into a wish to stop."""
+
+    def __init__(self) -> None:
+        self.wished = False
+        self._before = {number: signal.signal(number, self._wish) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def _wish(self, number: int, frame: FrameType | None) -> None:
+        self.wished = True
+
+    def restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def watched_process(pid: int | None) -> psutil.Process | None:
+    """Raises ServeError if there is no such process."""
+    try:
+        return None if pid is None else psutil.Process(pid)
+    except psutil.NoSuchProcess as error:
+        raise ServeError(f"There is no process {pid} to serve for: name the one that starts the backend.") from error
+
+
+def is_running(process: psutil.Process) -> bool:
+    """Whether this very process lives: a later one with its number does not count, nor does a zombie."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def remove_connection(path: Path) -> None:
+    """Remove the connection file unless another gateway has replaced it."""
+    try:
+        if read_connection(path).pid == os.getpid():
+            path.unlink()
+    except (OSError, ValueError):
+        log.info("the connection file %s was gone already", path)
+
+
+def start_log(path: Path) -> logging.Handler:
+    """Log to standard error and to `path`, of which one older file is kept."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=LOG_LIMIT_BYTES, backupCount=1, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.getLogger().addHandler(handler)
+    return handler
+
+
+def stop_log(handler: logging.Handler) -> None:
+    logging.getLogger().removeHandler(handler)
+    handler.close()
+
+
+def app_version() -> str:
+    try:
+        return version("beyondscene")
+    except PackageNotFoundError:
+        return "unknown"  # run from a plain copy of the sources

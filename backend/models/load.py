@@ -1,0 +1,93 @@
+"""Load the networks of a model set, all through diffusers and transformers, safetensors only."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, ControlNetModel, StableDiffusionXLControlNetPipeline, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from .segmenters import Segmenter, load_segmenter
+from .sets import Manifest, ModelSet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """The networks of one model set, in eval mode on `device`.
+
+    inpainting: a UNet with 9 input channels (latents, mask, masked image), as SDXL-inpainting; or with 4, which
+        inpaints by keeping the known latents at every step. It may be the base UNet itself.
+    zeros_for_empty_prompt: an empty negative prompt is all zeros, as SDXL was trained, rather than an encoded "".
+    """
+
+    manifest: Manifest
+    unet: UNet2DConditionModel
+    controlnet: ControlNetModel
+    inpainting: UNet2DConditionModel
+    vae: AutoencoderKL
+    tokenizers: tuple[CLIPTokenizer, CLIPTokenizer]
+    text_encoders: tuple[CLIPTextModel, CLIPTextModelWithProjection]
+    scheduler_config: dict[str, Any]
+    zeros_for_empty_prompt: bool
+    segmenter: Segmenter
+    device: torch.device
+
+    @property
+    def training_resolution_px(self) -> int:
+        return self.manifest.training_resolution_px
+
+    @property
+    def latent_downsampling(self) -> int:
+        """Pixels per latent along a side."""
+        return 2 ** (len(self.vae.config["block_out_channels"]) - 1)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.unet.dtype
+
+
+def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype) -> Models:
+    """Raises ModelSetError if a role is incomplete, before anything is read."""
+    model_set.check()
+    common: dict[str, Any] = {"torch_dtype": dtype, "use_safetensors": True, "local_files_only": True}
+    controlnet = ControlNetModel.from_pretrained(model_set.role_folder("controlnet"), **common)
+    base = StableDiffusionXLControlNetPipeline.from_pretrained(
+        model_set.role_folder("base"), controlnet=controlnet, add_watermarker=False, **common
+    )
+    same = model_set.role_folder("inpainting").resolve() == model_set.role_folder("base").resolve()
+    inpainting = (
+        base.unet
+        if same
+        else UNet2DConditionModel.from_pretrained(model_set.role_folder("inpainting"), subfolder="unet", **common)
+    )
+    for network in (base.unet, controlnet, inpainting, base.text_encoder, base.text_encoder_2):
+        network.to(device).eval()  # type: ignore[arg-type]
+    base.vae.to(device=device, dtype=torch.float32).eval()  # SDXL's own VAE overflows in half precision
+    return Models(
+        manifest=model_set.manifest,
+        unet=base.unet,
+        controlnet=controlnet,
+        inpainting=inpainting,
+        vae=base.vae,
+        tokenizers=(base.tokenizer, base.tokenizer_2),
+        text_encoders=(base.text_encoder, base.text_encoder_2),
+        scheduler_config=dict(base.scheduler.config),
+        zeros_for_empty_prompt=bool(base.config["force_zeros_for_empty_prompt"]),
+        segmenter=load_segmenter(model_set, device),
+        device=device,
+    )
+
+
+def choose_device(name: str = "auto") -> tuple[torch.device, torch.dtype]:
+    """The device called `name`, or the best there is, and the precision that suits it.
+
+    Raises ValueError for a device that this machine or this build of torch lacks.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(
+            f"The device '{name}' is not to be had: torch {torch.__version__} sees no CUDA device. Use --device cpu."
+        )
+    device = torch.device(name)
+    return device, torch.float32 if device.type == "cpu" else torch.bfloat16 if device.type == "cuda" else torch.float16

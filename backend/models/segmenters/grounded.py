@@ -1,0 +1,52 @@
+"""Text to boxes to masks: GroundingDINO finds "person", "head" and "hair", SAM draws their outlines.
+
+This is what lang-segment-anything does, which the paper uses; both networks come from transformers.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoProcessor, GroundingDinoForObjectDetection, SamModel, SamProcessor
+
+BOX_THRESHOLD, TEXT_THRESHOLD = 0.3, 0.25  # lang-segment-anything's defaults
+
+
+class GroundedSegmenter:
+    """GroundingDINO and SAM, in single precision."""
+
+    def __init__(self, detector: Path, sam: Path, device: torch.device) -> None:
+        self.device = device
+        self.words = AutoProcessor.from_pretrained(detector, local_files_only=True)
+        self.detector = GroundingDinoForObjectDetection.from_pretrained(detector, local_files_only=True, use_safetensors=True)
+        self.pixels = SamProcessor.from_pretrained(sam, local_files_only=True)
+        self.sam = SamModel.from_pretrained(sam, local_files_only=True, use_safetensors=True)
+        self.detector.to(device).eval()  # type: ignore[arg-type]
+        self.sam.to(device).eval()  # type: ignore[arg-type]
+
+    def segment(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """As Segmenter.segment. The head is head united with hair, the body is the person without it (paper, section 3.2)."""
+        person = self.find(image, "person.")
+        head = (self.find(image, "head.") | self.find(image, "hair.")) & person
+        return {"person": person, "head": head, "upper_body": person & ~head}
+
+    @torch.inference_mode()
+    def find(self, image: np.ndarray, words: str) -> np.ndarray:
+        """bool (H, W): the surest thing that `words` describe; all False if there is none."""
+        asked = self.words(images=image, text=words, return_tensors="pt").to(self.device)
+        found = self.words.post_process_grounded_object_detection(
+            self.detector(**asked),
+            asked["input_ids"],
+            threshold=BOX_THRESHOLD,
+            text_threshold=TEXT_THRESHOLD,
+            target_sizes=[image.shape[:2]],
+        )[0]
+        if len(found["scores"]) == 0:
+            return np.zeros(image.shape[:2], bool)
+        box = found["boxes"][found["scores"].argmax()].tolist()
+        prompted = self.pixels(images=image, input_boxes=[[box]], return_tensors="pt").to(self.device)  # type: ignore[call-arg]
+        drawn = self.sam(**prompted, multimask_output=False)
+        masks = self.pixels.image_processor.post_process_masks(
+            drawn.pred_masks.cpu(), prompted["original_sizes"].cpu(), prompted["reshaped_input_sizes"].cpu()
+        )
+        return masks[0][0, 0].numpy()

@@ -1,0 +1,31 @@
+"""A network that gives each pixel a class, with classes named after the parts of a person."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from transformers import SegformerForSemanticSegmentation
+
+HEAD = ("head", "hair")
+
+
+class SemanticSegmenter:
+    """Any Segformer whose label 0 is the background and whose other labels are parts of a person."""
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        self.device = device
+        self.network = SegformerForSemanticSegmentation.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+        self.network.to(device=device, dtype=torch.float32).eval()  # type: ignore[call-arg]
+
+    @torch.inference_mode()
+    def segment(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """As Segmenter.segment: "person" is all but the background, "head" includes the hair."""
+        pixels = torch.from_numpy(image).to(self.device).permute(2, 0, 1)[None] / 127.5 - 1
+        logits = self.network(pixels).logits
+        classes = F.interpolate(logits, image.shape[:2], mode="bilinear")[0].argmax(0).cpu().numpy()
+        labels = {label: index for index, label in dict(self.network.config.id2label or {}).items() if int(index) > 0}
+        masks = {label: classes == index for label, index in labels.items()}
+        masks["head"] = np.isin(classes, [labels[part] for part in HEAD if part in labels])
+        masks["person"] = classes > 0
+        return masks

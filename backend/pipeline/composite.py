@@ -1,0 +1,72 @@
+"""Stage 2b: set the people into the scene, where they stand and in the order of their depth."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ...protocol import RenderRequest
+from .people import Figure
+from .plan import Size
+from .segment import Cutout
+
+BACKDROP = 127  # grey under the people until inpainting has drawn the background
+
+
+@dataclass(frozen=True)
+class Collage:
+    """image: uint8 (H, W, 3), people on grey. cover: float32 (H, W), 1 where people are, feathered at their rims.
+
+    figures: far to near; their masks are disjoint.
+    """
+
+    image: np.ndarray
+    cover: np.ndarray
+    figures: list[Figure]
+
+
+def compose(
+    request: RenderRequest, arrays: dict[str, np.ndarray], cutouts: list[Cutout], size: Size, feather_px: float
+) -> Collage:
+    """Paste the cut-outs far to near; who is nearer covers who is farther.
+
+    arrays: masks that came with the request, by digest; such a mask says where its person is seen.
+    feather_px: width of the soft rim, in pixels of the base image.
+    """
+    image = np.full((size.height, size.width, 3), BACKDROP, np.float32)
+    cover = np.zeros((size.height, size.width), np.float32)
+    figures: list[Figure] = []
+    for cutout in cutouts:
+        matrix, shrink = base_from_canvas(request, cutout, size)
+        mask = warp(cutout.mask.astype(np.float32), matrix, shrink, size)
+        # warped without the portrait's backdrop, which would bleed into the rim
+        person = warp(cutout.portrait.image * cutout.mask[..., None].astype(np.float32), matrix, shrink, size)
+        picture = person / np.maximum(mask, 1e-3)[..., None]
+        parts = {name: warp(part.astype(np.float32), matrix, shrink, size) > 0.5 for name, part in cutout.parts.items()}
+        character = cutout.portrait.person.character
+        if character.mask is not None:
+            mask *= cv2.resize(arrays[character.mask.digest], (size.width, size.height), interpolation=cv2.INTER_AREA) / 255
+        alpha = cv2.GaussianBlur(mask, (0, 0), feather_px) if feather_px > 0 else mask
+        alpha = np.minimum(alpha, mask)  # soft inwards only: outside there is nobody
+        image += (picture - image) * alpha[..., None]
+        cover = np.maximum(cover, alpha)
+        solid = mask > 0.5
+        figures = [Figure(f.person, f.mask & ~solid, {name: part & ~solid for name, part in f.parts.items()}) for f in figures]
+        figures.append(Figure(cutout.portrait.person, solid, parts))
+    return Collage(image.round().clip(0, 255).astype(np.uint8), cover, figures)
+
+
+def base_from_canvas(request: RenderRequest, cutout: Cutout, size: Size) -> tuple[np.ndarray, float]:
+    """The affine map (2, 3) from the portrait's pixels to those of the base image, and by how much it shrinks."""
+    at = cutout.portrait.canvas_from_scene
+    sx, sy = size.width / request.width / at.scale, size.height / request.height / at.scale
+    return np.array([[sx, 0, -at.shift_x * sx], [0, sy, -at.shift_y * sy]]), 1 / max(sx, sy)
+
+
+def warp(image: np.ndarray, matrix: np.ndarray, shrink: float, size: Size) -> np.ndarray:
+    """float32 `image` under `matrix`, blurred first as far as it shrinks, so that nothing aliases; 0 outside."""
+    if shrink > 1:
+        image = cv2.GaussianBlur(image, (0, 0), 0.45 * np.sqrt(shrink**2 - 1) + 1e-3)
+    to_centres = matrix.copy()  # cv2 counts from pixel centres, we from their corners
+    to_centres[:, 2] += matrix[:, :2].sum(1) * 0.5 - 0.5
+    return cv2.warpAffine(image, to_centres, (size.width, size.height), flags=cv2.INTER_LINEAR)

@@ -1,0 +1,92 @@
+"""What each view is told: Algorithm 3, adaptive conditioning. Text from the people in it, pose from their joints."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ...protocol import RenderRequest
+from ..pose import draw_pose
+from .people import Figure, scaled
+from .plan import Size
+from .views import View
+
+
+@dataclass(frozen=True)
+class Condition:
+    """The prompts of one view and its skeletons, uint8 (side, side, 3) at the training resolution."""
+
+    prompt: str
+    negative_prompt: str
+    pose: np.ndarray
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A text and where it holds. mask: bool (h, w) in latents of the canvas."""
+
+    prompt: str
+    negative_prompt: str
+    mask: np.ndarray
+
+
+def describe_views(
+    request: RenderRequest,
+    figures: list[Figure],
+    canvas: Size,
+    views: list[View],
+    window_px: int,
+    latent_downsampling: int,
+    line_width_px: int,
+) -> list[Condition]:
+    """One condition per view.
+
+    figures: far to near. The skeletons are redrawn at each size, with lines as wide in every view as in training.
+    """
+    speakers = gather_speakers(figures, canvas.height // latent_downsampling, canvas.width // latent_downsampling)
+    joints = [scaled(f.person.keypoints, canvas.width / request.width, canvas.height / request.height) for f in figures]
+    conditions = []
+    for top, left in views:
+        offset = np.array((left * latent_downsampling, top * latent_downsampling, 0))
+        pose = draw_pose([points - offset for points in joints], window_px, window_px, line_width_px)
+        prompt, negative = view_texts(request, speakers, (top, left), window_px // latent_downsampling)
+        conditions.append(Condition(prompt, negative, pose))
+    return conditions
+
+
+def view_texts(request: RenderRequest, speakers: list[Speaker], view: View, window: int) -> tuple[str, str]:
+    """Prompt and negative prompt of a view: of whoever's mask touches it, most of the view first.
+
+    Without people it is the scene's. With them, `prepend_global` puts the scene before (the paper's text and figures
+    differ on it).
+    """
+    top, left = view
+    present = []
+    for speaker in speakers:
+        share = float(speaker.mask[top : top + window, left : left + window].mean())
+        if share > request.settings.min_overlap:
+            present.append((share, speaker))
+    present.sort(key=lambda pair: -pair[0])
+    prompts = [speaker.prompt for _, speaker in present]
+    if not prompts or request.settings.prepend_global:
+        prompts.insert(0, request.prompt)
+    negatives = [request.negative_prompt, *(speaker.negative_prompt for _, speaker in present)]
+    return ", ".join(prompts), ", ".join(dict.fromkeys(text for text in negatives if text.strip()))
+
+
+def gather_speakers(figures: list[Figure], height: int, width: int) -> list[Speaker]:
+    """Each person, and each part of one that has a prompt of its own; masks brought to (height, width) latents."""
+    speakers = []
+    for figure in figures:
+        character = figure.person.character
+        speakers.append(Speaker(character.prompt, character.negative_prompt, to_grid(figure.mask, height, width)))
+        for part, prompt in character.part_prompts.items():
+            if prompt.strip() and part in figure.parts:
+                speakers.append(Speaker(prompt, "", to_grid(figure.parts[part], height, width)))
+    return speakers
+
+
+def to_grid(mask: np.ndarray, height: int, width: int) -> np.ndarray:
+    """bool (H, W) to bool (height, width): a cell is set if any of its pixels is, so that thin limbs are not lost."""
+    return F.adaptive_max_pool2d(torch.from_numpy(mask.astype(np.float32))[None], (height, width))[0].numpy() > 0

@@ -1,0 +1,69 @@
+"""Stage 4: instance-aware hierarchical enlargement, one level at a time."""
+
+import numpy as np
+
+from ...protocol import RenderRequest
+from ..models.load import Models
+from .conditions import describe_views, gather_speakers
+from .inject import inject_detail
+from .joint import Job, denoise
+from .latents import decode_latents, encode_image
+from .people import Figure
+from .plan import Size
+from .progress import Progress
+from .prompts import PromptEncoder
+from .schedule import make_scheduler
+from .seeds import draw_noise, numpy_random
+from .views import View, adaptive_views, scaled_stride
+
+
+def enlarge(
+    models: Models, request: RenderRequest, figures: list[Figure], image: np.ndarray, size: Size, level: int,
+    encoder: PromptEncoder, steps: int, guidance: float, progress: Progress,
+) -> np.ndarray:  # fmt: skip
+    """`image` at `size`, with the detail that the model gives it.
+
+    Forward diffusion to T_b after high-frequency injection, then adaptive joint diffusion back.
+    """
+    settings, factor = request.settings, models.latent_downsampling
+    window = models.training_resolution_px // factor
+    scheduler, timesteps = make_scheduler(models, settings.scheduler, steps, settings.t_b)
+    with progress.stage("enlarge", level, len(timesteps)):
+        injected = inject_detail(image, size, settings, numpy_random(request.seed, f"injection {level}"))
+        clean = encode_image(models, injected)
+        noise = draw_noise(request.seed, f"level {level}", tuple(clean.shape)).to(models.device)
+        views = choose_views(request, figures, size, window, factor)
+        conditions = describe_views(
+            request, figures, size, views, models.training_resolution_px, factor, models.manifest.pose_line_width_px
+        )
+        job = Job(
+            models=models,
+            unet=models.unet,
+            encoder=encoder,
+            scheduler=scheduler,
+            timesteps=timesteps,
+            guidance_scale=guidance,
+            controlnet_scale=settings.controlnet_conditioning_scale,
+            canvas_px=(size.height, size.width) if settings.size_conditioning == "canvas" else None,
+        )
+        noisy = scheduler.add_noise(clean[None], noise[None], timesteps[:1])[0]  # type: ignore[arg-type]
+        latents = denoise(job, noisy, window, views, conditions, progress)
+    with progress.stage("decode", level):
+        enlarged = decode_latents(models, latents)
+        progress.preview(enlarged)
+    return enlarged
+
+
+def choose_views(request: RenderRequest, figures: list[Figure], size: Size, window: int, factor: int) -> list[View]:
+    """The views of a canvas of `size` for people whose masks are `figures`'s."""
+    height, width = size.height // factor, size.width // factor
+    people = np.zeros((height, width), bool)
+    for speaker in gather_speakers(figures, height, width):
+        people |= speaker.mask
+    return adaptive_views(
+        people,
+        window,
+        scaled_stride(request.settings.stride_background, window),
+        scaled_stride(request.settings.stride_instance, window),
+        request.settings.beta_over,
+    )

@@ -1,0 +1,86 @@
+"""Stage 2c: draw the background around the people, as joint diffusion where the base is larger than one view."""
+
+import cv2
+import numpy as np
+import torch
+
+from ...protocol import RenderRequest
+from ..models.load import Models
+from .composite import Collage
+from .conditions import describe_views
+from .joint import Job, denoise
+from .latents import decode_latents, encode_image
+from .plan import Size
+from .progress import Progress
+from .prompts import PromptEncoder
+from .schedule import Scheduler, make_scheduler
+from .seeds import draw_noise
+from .views import grid, scaled_stride
+
+
+def inpaint_background(
+    models: Models, request: RenderRequest, collage: Collage, encoder: PromptEncoder, steps: int, guidance: float,
+    seam_px: float, progress: Progress,
+) -> np.ndarray:  # fmt: skip
+    """uint8 (H, W, 3): the collage with its grey replaced by the scene.
+
+    seam_px: how far into the people the background may reach, in pixels of the base, so that rims are drawn anew.
+    """
+    height, width = collage.cover.shape
+    size, factor = Size(width, height), models.latent_downsampling
+    window = models.training_resolution_px // factor
+    known = shrink_mask(collage.cover > 0.5, seam_px)
+    free = torch.from_numpy(free_cells(known, factor)).to(models.device)  # (1, h, w), 1 where the background goes
+    clean = encode_image(models, collage.image)
+    noise = draw_noise(request.seed, "background", tuple(clean.shape)).to(models.device)
+    scheduler, timesteps = make_scheduler(models, request.settings.scheduler, steps, request.settings.inpaint_strength)
+    views = grid(height // factor, width // factor, window, scaled_stride(request.settings.stride_instance, window))
+    conditions = describe_views(
+        request, collage.figures, size, views, models.training_resolution_px, factor, models.manifest.pose_line_width_px
+    )
+    job = Job(
+        models=models,
+        unet=models.inpainting,
+        encoder=encoder,
+        scheduler=scheduler,
+        timesteps=timesteps,
+        guidance_scale=guidance,
+        controlnet_scale=request.settings.controlnet_conditioning_scale,
+        extra=masked_latents(models, collage.image, known, free),
+        keep=lambda latents, index: latents * free + noised(scheduler, timesteps, clean, noise, index) * (1 - free),
+    )
+    start = noised(scheduler, timesteps, clean, noise, 0)
+    with progress.stage("inpaint", steps=len(timesteps)):
+        latents = denoise(job, start, window, views, conditions, progress)
+        background = decode_latents(models, latents)
+        alpha = cv2.GaussianBlur(known.astype(np.float32), (0, 0), max(0.5, seam_px / 2))[..., None]
+        image = (background + (collage.image - background.astype(np.float32)) * alpha).round().clip(0, 255)
+        progress.preview(image.astype(np.uint8))
+    return image.astype(np.uint8)
+
+
+def noised(scheduler: Scheduler, timesteps: torch.Tensor, clean: torch.Tensor, noise: torch.Tensor, index: int) -> torch.Tensor:
+    """What is known, as noisy as the canvas is before step `index`; clean after the last one."""
+    if index >= len(timesteps):
+        return clean
+    return scheduler.add_noise(clean[None], noise[None], timesteps[index : index + 1])[0]  # type: ignore[arg-type]
+
+
+def masked_latents(models: Models, image: np.ndarray, known: np.ndarray, free: torch.Tensor) -> torch.Tensor | None:
+    """(5, h, w) mask and masked image for a UNet with 9 input channels, as SDXL-inpainting; None for one with 4."""
+    if models.inpainting.config["in_channels"] == models.unet.config["in_channels"]:
+        return None
+    masked = np.where(known[..., None], image, np.uint8(127))
+    return torch.cat([free, encode_image(models, masked)])
+
+
+def shrink_mask(mask: np.ndarray, rim_px: float) -> np.ndarray:
+    """bool (H, W) without its outermost `rim_px` pixels."""
+    return cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5) > rim_px
+
+
+def free_cells(known: np.ndarray, factor: int) -> np.ndarray:
+    """bool (H, W) to float32 (1, H/8, W/8): 1 where less than half of a latent's pixels are known."""
+    height, width = known.shape
+    share = known.reshape(height // factor, factor, width // factor, factor).mean((1, 3))
+    return (share < 0.5).astype(np.float32)[None]

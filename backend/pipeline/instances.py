@@ -1,0 +1,92 @@
+"""Stage 1: every person alone, at the training resolution, in the exported pose, from that person's own prompt."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ...protocol import RenderRequest
+from ..models.load import Models
+from ..pose import draw_pose
+from .conditions import Condition
+from .joint import Job, denoise
+from .latents import decode_latents
+from .people import Person, bounding_box
+from .progress import Progress
+from .prompts import PromptEncoder
+from .schedule import make_scheduler
+from .seeds import draw_noise
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """p_canvas = scale * p_scene + (shift_x, shift_y), in pixels of the request and of the person's own canvas."""
+
+    scale: float
+    shift_x: float
+    shift_y: float
+
+    def apply(self, keypoints: np.ndarray) -> np.ndarray:
+        """(18, 3) in the scene to (18, 3) on the canvas."""
+        return keypoints * (self.scale, self.scale, 1) + (self.shift_x, self.shift_y, 0)
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A person drawn alone. image: uint8 (side, side, 3) at the training resolution."""
+
+    person: Person
+    canvas_from_scene: Similarity
+    image: np.ndarray
+
+
+def draw_people_alone(
+    models: Models, request: RenderRequest, people: list[Person], encoder: PromptEncoder, steps: int, guidance: float,
+    progress: Progress,
+) -> list[Portrait]:  # fmt: skip
+    """One portrait per person.
+
+    They are denoised as the views of one tall canvas that do not overlap, which is the same as one by one.
+    """
+    if not people:
+        return []
+    side, window = models.training_resolution_px, models.training_resolution_px // models.latent_downsampling
+    placements = [centre(person.keypoints, side, request.settings.person_cover) for person in people]
+    conditions = [describe_alone(models, request, p, at) for p, at in zip(people, placements, strict=True)]
+    channels = models.vae.config["latent_channels"]
+    noise = [draw_noise(request.seed, f"person {p.character.id}", (channels, window, window)) for p in people]
+    scheduler, timesteps = make_scheduler(models, request.settings.scheduler, steps)
+    job = Job(
+        models=models,
+        unet=models.unet,
+        encoder=encoder,
+        scheduler=scheduler,
+        timesteps=timesteps,
+        guidance_scale=guidance,
+        controlnet_scale=request.settings.controlnet_conditioning_scale,
+    )
+    latents = torch.cat(noise, 1).to(models.device) * scheduler.init_noise_sigma
+    views = [(index * window, 0) for index in range(len(people))]
+    with progress.stage("instances", steps=steps):
+        latents = denoise(job, latents, window, views, conditions, progress)
+        images = [decode_latents(models, latents[:, top : top + window]) for top, _ in views]
+        progress.preview(np.concatenate(images[:4], 1))
+    return [Portrait(p, at, image) for p, at, image in zip(people, placements, images, strict=True)]
+
+
+def describe_alone(models: Models, request: RenderRequest, person: Person, canvas_from_scene: Similarity) -> Condition:
+    side = models.training_resolution_px
+    pose = draw_pose([canvas_from_scene.apply(person.keypoints)], side, side, models.manifest.pose_line_width_px)
+    prompt = ", ".join(text for text in (person.character.prompt, models.manifest.framing_prompt) if text)
+    negatives = (request.negative_prompt, person.character.negative_prompt)
+    return Condition(prompt, ", ".join(text for text in negatives if text.strip()), pose)
+
+
+def centre(keypoints: np.ndarray, side_px: int, cover: float) -> Similarity:
+    """Put the body in the middle of a square canvas; its taller side covers the share `cover` of it.
+
+    The transform is kept exactly, so that the portrait goes back to where the person stands.
+    """
+    left, top, right, bottom = bounding_box(keypoints)
+    scale = cover * side_px / max(right - left, bottom - top, 1e-6)
+    return Similarity(scale, side_px / 2 - scale * (left + right) / 2, side_px / 2 - scale * (top + bottom) / 2)

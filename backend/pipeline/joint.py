@@ -1,0 +1,152 @@
+"""Joint diffusion: one canvas denoised through overlapping views (Algorithm 2).
+
+The paper averages x_{t-1} over the views. For solvers whose step is affine in the network's output and whose views
+agree on x_t, that is the same as averaging the output and taking one step of the whole canvas; so it is done here,
+which also keeps solvers with a memory right.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import torch
+from diffusers import UNet2DConditionModel
+
+from ..models.load import Models
+from .conditions import Condition
+from .progress import Progress
+from .prompts import Embedding, PromptEncoder
+from .schedule import Scheduler
+from .views import View
+
+VIEW_BATCH = 4
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is denoised and how.
+
+    unet: the base model's, or an inpainting model's with five channels more (see `extra`).
+    extra: (5, h, w) mask and masked latents that such a UNet sees beside the noisy ones, else None.
+    controlnet_scale: 0 leaves the ControlNet out.
+    canvas_px: height and width that views are told to be crops of ("canvas" conditioning, as DemoFusion does), or None:
+        each view is told to be a whole picture of the training resolution.
+    keep: called with (latents, index of the next timestep or None at the end) after each step; inpainting puts the
+        known part back here.
+    """
+
+    models: Models
+    unet: UNet2DConditionModel
+    encoder: PromptEncoder
+    scheduler: Scheduler
+    timesteps: torch.Tensor
+    guidance_scale: float
+    controlnet_scale: float
+    canvas_px: tuple[int, int] | None = None
+    extra: torch.Tensor | None = None
+    keep: Callable[[torch.Tensor, int], torch.Tensor] = field(default=lambda latents, _: latents)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Views that go through the network at once, and all that does not change from step to step.
+
+    With guidance the tensors hold the negative half first.
+    """
+
+    views: list[View]
+    hidden: torch.Tensor  # (n, tokens, channels)
+    pooled: torch.Tensor  # (n, channels)
+    time_ids: torch.Tensor  # (n, 6)
+    pose: torch.Tensor  # (n, 3, side, side), 0 to 1
+
+
+@torch.inference_mode()
+def denoise(
+    job: Job, latents: torch.Tensor, window: int, views: list[View], conditions: list[Condition], progress: Progress
+) -> torch.Tensor:
+    """Run the scheduler's timesteps on `latents` (4, h, w), float32 on the models' device; returns the clean ones."""
+    batches = list(make_batches(job, views, conditions))
+    counts = torch.zeros(latents.shape[-2:], device=latents.device)
+    for top, left in views:
+        counts[top : top + window, left : left + window] += 1
+    for index, timestep in enumerate(job.timesteps):
+        scaled = job.scheduler.scale_model_input(latents[None], timestep)[0]  # type: ignore[arg-type]
+        total = torch.zeros_like(latents)
+        for batch in batches:
+            outputs = predict(job, batch, scaled, window, timestep)
+            for (top, left), output in zip(batch.views, outputs, strict=True):
+                total[:, top : top + window, left : left + window] += output
+        latents = job.scheduler.step((total / counts)[None], timestep, latents[None], return_dict=False)[0][0]  # type: ignore[arg-type]
+        latents = job.keep(latents, index + 1)
+        progress.step(evaluations=len(views))
+    return latents
+
+
+def predict(job: Job, batch: Batch, canvas: torch.Tensor, window: int, timestep: torch.Tensor) -> torch.Tensor:
+    """The guided output of the network for the views of `batch`: float32 (views, 4, window, window)."""
+    dtype = job.models.dtype
+    halves = len(batch.hidden) // len(batch.views)
+    latents = crops(canvas, batch.views, window).to(dtype).repeat(halves, 1, 1, 1)
+    common = {
+        "encoder_hidden_states": batch.hidden,
+        "added_cond_kwargs": {"text_embeds": batch.pooled, "time_ids": batch.time_ids},
+        "return_dict": False,
+    }
+    down, mid = None, None
+    if job.controlnet_scale > 0:
+        down, mid = job.models.controlnet(
+            latents, timestep, controlnet_cond=batch.pose, conditioning_scale=job.controlnet_scale, **common
+        )
+    if job.extra is not None:
+        latents = torch.cat([latents, crops(job.extra, batch.views, window).to(dtype).repeat(halves, 1, 1, 1)], 1)
+    (output,) = job.unet(latents, timestep, down_block_additional_residuals=down, mid_block_additional_residual=mid, **common)
+    output = output.float()
+    if halves == 1:
+        return output
+    negative, positive = output.chunk(2)
+    return negative + job.guidance_scale * (positive - negative)
+
+
+def crops(canvas: torch.Tensor, views: list[View], window: int) -> torch.Tensor:
+    return torch.stack([canvas[:, top : top + window, left : left + window] for top, left in views])
+
+
+def make_batches(job: Job, views: list[View], conditions: list[Condition]) -> Iterator[Batch]:
+    """Batches of views whose prompts have the same number of chunks, so that no prompt is padded for another's sake."""
+    pairs = [(view, condition, chunks_of(job.encoder, condition)) for view, condition in zip(views, conditions, strict=True)]
+    for chunks, group in groupby(sorted(pairs, key=lambda pair: pair[2]), key=lambda pair: pair[2]):
+        alike = list(group)
+        for start in range(0, len(alike), VIEW_BATCH):
+            part = alike[start : start + VIEW_BATCH]
+            yield make_batch(job, [view for view, _, _ in part], [condition for _, condition, _ in part], chunks)
+
+
+def chunks_of(encoder: PromptEncoder, condition: Condition) -> int:
+    return max(encoder.encode(condition.prompt).chunks, encoder.encode(condition.negative_prompt).chunks)
+
+
+def make_batch(job: Job, views: list[View], conditions: list[Condition], chunks: int) -> Batch:
+    device, dtype = job.models.device, job.models.dtype
+    texts: list[Embedding] = [job.encoder.encode(c.prompt, chunks) for c in conditions]
+    if job.guidance_scale > 1:
+        texts = [job.encoder.encode_negative(c.negative_prompt, chunks) for c in conditions] + texts
+    copies = len(texts) // len(views)
+    pose = torch.stack([torch.from_numpy(c.pose).permute(2, 0, 1) for c in conditions]).float() / 255
+    return Batch(
+        views=views,
+        hidden=torch.stack([text.hidden for text in texts]).to(dtype),
+        pooled=torch.stack([text.pooled for text in texts]).to(dtype),
+        time_ids=torch.tensor([size_conditioning(job, view) for view in views] * copies, device=device, dtype=dtype),
+        pose=pose.repeat(copies, 1, 1, 1).to(device, dtype),
+    )
+
+
+def size_conditioning(job: Job, view: View) -> tuple[int, ...]:
+    """SDXL's size conditioning: original size, crop, target size."""
+    if job.canvas_px is None:
+        side = job.models.training_resolution_px
+        return side, side, 0, 0, side, side
+    height, width = job.canvas_px
+    factor = job.models.latent_downsampling
+    return height, width, view[0] * factor, view[1] * factor, height, width

@@ -1,0 +1,58 @@
+"""Where the people of a request are, in pixels and in depth."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...protocol import KEYPOINT_NAMES, Character, RenderRequest
+
+NOSE, NECK = KEYPOINT_NAMES.index("Nose"), KEYPOINT_NAMES.index("Neck")
+IN_THE_PLANE = ("visible", "occluded", "outside")  # what lies behind the camera or is missing has no place in the picture
+
+
+@dataclass(frozen=True)
+class Person:
+    """A character with its joints as an array.
+
+    keypoints: float64 (18, 3), x_px and y_px at the requested size, and 1 where the joint is drawn.
+    depth_m: median depth of the drawn joints.
+    """
+
+    character: Character
+    keypoints: np.ndarray
+    depth_m: float
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A person as seen in the base image, after nearer ones covered them. masks: bool (H, W) of the base image."""
+
+    person: Person
+    mask: np.ndarray
+    parts: dict[str, np.ndarray]
+
+
+def gather_people(request: RenderRequest) -> list[Person]:
+    """The people of `request`, far to near, so that who is drawn later covers who was drawn before."""
+    people = []
+    for character in request.characters:
+        drawn = [k.state in IN_THE_PLANE for k in character.keypoints]
+        keypoints = np.array([(k.x, k.y, on) for k, on in zip(character.keypoints, drawn, strict=True)], np.float64)
+        depths = [k.depth for k, on in zip(character.keypoints, drawn, strict=True) if on]
+        people.append(Person(character, keypoints, float(np.median(depths))))
+    return sorted(people, key=lambda person: -person.depth_m)
+
+
+def scaled(keypoints: np.ndarray, scale_x: float, scale_y: float) -> np.ndarray:
+    """The same joints in a picture that is wider and higher by these factors."""
+    return keypoints * (scale_x, scale_y, 1)
+
+
+def bounding_box(keypoints: np.ndarray) -> tuple[float, float, float, float]:
+    """left, top, right, bottom of a body in pixels: the drawn joints and the crown of the head, which has no joint."""
+    points = keypoints[keypoints[:, 2] > 0, :2]
+    if keypoints[NOSE, 2] > 0 and keypoints[NECK, 2] > 0:
+        # from the nose to the crown is about as far as from the nose to the neck
+        points = np.vstack([points, 2 * keypoints[NOSE, :2] - keypoints[NECK, :2]])
+    (left, top), (right, bottom) = points.min(0), points.max(0)
+    return float(left), float(top), float(right), float(bottom)

@@ -1,0 +1,72 @@
+"""Prompts of any length to embeddings, each distinct prompt once."""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from ..models.load import Models
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """hidden: (chunks * 77, channels), both encoders side by side. pooled: (channels of the second encoder,)."""
+
+    hidden: torch.Tensor
+    pooled: torch.Tensor
+    chunks: int
+
+
+class PromptEncoder:
+    """Encodes texts in chunks of the text encoder's length and concatenates them, so that nothing is cut off."""
+
+    def __init__(self, models: Models) -> None:
+        self.models = models
+        self.known: dict[tuple[str, int], Embedding] = {}
+
+    def encode(self, text: str, at_least_chunks: int = 1) -> Embedding:
+        """The embedding of `text`, padded with empty chunks to `at_least_chunks`: a batch needs one length."""
+        key = (text, at_least_chunks)
+        if key not in self.known:
+            self.known[key] = self._encode(text, at_least_chunks)
+        return self.known[key]
+
+    def encode_negative(self, text: str, chunks: int) -> Embedding:
+        """As `encode`; an empty text is all zeros for models that were trained so."""
+        embedding = self.encode(text, chunks)
+        if text or not self.models.zeros_for_empty_prompt:
+            return embedding
+        return Embedding(torch.zeros_like(embedding.hidden), torch.zeros_like(embedding.pooled), embedding.chunks)
+
+    @torch.inference_mode()
+    def _encode(self, text: str, at_least_chunks: int) -> Embedding:
+        tokenized = [split_tokens(tokenizer, text) for tokenizer in self.models.tokenizers]
+        count = max(at_least_chunks, *(len(chunks) for chunks in tokenized))
+        hidden, pooled = [], None
+        for tokenizer, encoder, chunks in zip(self.models.tokenizers, self.models.text_encoders, tokenized, strict=True):
+            padded = chunks + [[]] * (count - len(chunks))
+            states, pooled = run_encoder(encoder, tokenizer, padded, self.models.device)
+            hidden.append(states)
+        assert pooled is not None
+        return Embedding(torch.cat(hidden, -1), pooled, count)
+
+
+def split_tokens(tokenizer: CLIPTokenizer, text: str) -> list[list[int]]:
+    """Token ids of `text` without markers, in chunks that leave room for the two markers; at least one chunk."""
+    ids = tokenizer(text, add_special_tokens=False, truncation=False, verbose=False).input_ids
+    room = tokenizer.model_max_length - 2
+    return [ids[start : start + room] for start in range(0, len(ids), room)] or [[]]
+
+
+def run_encoder(
+    encoder: CLIPTextModel | CLIPTextModelWithProjection,
+    tokenizer: CLIPTokenizer,
+    chunks: list[list[int]],
+    device: torch.device,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The last hidden state but one (chunks * 77, channels), as SDXL uses it, and the first chunk's pooled output."""
+    length = tokenizer.model_max_length
+    rows = [[tokenizer.bos_token_id, *chunk, tokenizer.eos_token_id] for chunk in chunks]
+    ids = torch.tensor([row + [tokenizer.pad_token_id] * (length - len(row)) for row in rows], device=device)
+    output = encoder(ids, output_hidden_states=True)
+    return output.hidden_states[-2].flatten(0, 1), output[0][0]

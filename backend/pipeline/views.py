@@ -1,0 +1,47 @@
+"""Which windows of the canvas are denoised: Algorithm 4, adaptive stride, with its slips repaired.
+
+Repaired: the ratio of strides is s_back / s_inst (printed upside down), the share of people is taken of the view (the
+paper's text; printed with the canvas), extra views are offset from the default view (printed cumulative), the masks
+are united (printed as a sum), views at the border are clamped and doubles removed.
+"""
+
+import numpy as np
+
+View = tuple[int, int]  # top, left, in latents; all views of a canvas have the model's training size
+
+
+def positions(length: int, window: int, stride: int) -> list[int]:
+    """Starts of windows that cover `length`; the last one ends at the border. Raises ValueError if none fits."""
+    if length < window:
+        raise ValueError(f"a canvas of {length} latents is smaller than a view of {window}")
+    return sorted({*range(0, length - window + 1, stride), length - window})
+
+
+def grid(height: int, width: int, window: int, stride: int) -> list[View]:
+    """Views in rows from the top left; every latent is in at least one."""
+    return [(top, left) for top in positions(height, window, stride) for left in positions(width, window, stride)]
+
+
+def scaled_stride(stride: int, window: int) -> int:
+    """A stride that the paper gives for a view of 128 latents, for a view of `window` latents."""
+    return max(1, round(stride * window / 128))
+
+
+def adaptive_views(
+    people: np.ndarray, window: int, stride_background: int, stride_instance: int, beta_over: float
+) -> list[View]:
+    """The coarse grid, refined where people are.
+
+    people: bool (H, W) in latents, the union of the masks.
+    beta_over: a default view of which more than this share is people gets the denser views as well.
+    """
+    height, width = people.shape
+    offsets = range(0, stride_background, stride_instance)
+    views: dict[View, None] = {}
+    for top, left in grid(height, width, window, stride_background):
+        views[top, left] = None
+        if people[top : top + window, left : left + window].mean() > beta_over:
+            for down in offsets:
+                for right in offsets:
+                    views[min(top + down, height - window), min(left + right, width - window)] = None
+    return sorted(views)

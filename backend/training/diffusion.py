@@ -1,0 +1,95 @@
+"""Train the denoiser: weighted velocity regression on crops of latents, small ones first."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import CLIPTokenizer
+
+from .checkpoints import Ema, load_loop, save_loop, set_rate, step_random
+from .denoiser import Denoiser, DenoiserSizes, build_scheduler
+from .latents import Batch, LatentSet, draw_batch
+
+_STAGE = 3
+
+
+class DenoiserSettings(msgspec.Struct, frozen=True):
+    """How the denoiser is built and trained."""
+
+    sizes: DenoiserSizes = DenoiserSizes()
+    steps: int = 2900
+    learning_rate: float = 1e-3
+    flat: float = 0.5  # share of the steps before the learning rate starts to fall
+    small_cells: int = 16  # side of the small crops, in latents; four times cheaper than whole views
+    small_batch: int = 16
+    large_batch: int = 5  # whole views per step
+    large_share: tuple[float, float] = (0.03, 0.70)  # share of steps on whole views, at the start and the end
+    ema_decay: float = 0.998
+    compiled: bool = False  # through torch.compile
+
+
+def train_denoiser(
+    data: LatentSet, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer], settings: DenoiserSettings, line_width_px: int,
+    folder: Path, seed: int, device: torch.device,
+    out_of_time: Callable[[], bool], milestone: Callable[[Denoiser], None], report: Callable[[dict], None],
+) -> Denoiser | None:  # fmt: skip
+    """Train with checkpoints under `folder`; return the averaged model, None if out of time.
+
+    milestone: called with the averaged model each time a checkpoint is written.
+    """
+    torch.manual_seed(seed)
+    denoiser = Denoiser(settings.sizes, tokenizers[0]).to(device).train()
+    optimizer = torch.optim.AdamW(denoiser.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+    ema = Ema(denoiser, settings.ema_decay)
+    path = folder / "denoiser.safetensors"
+    step = load_loop(path, denoiser, ema, optimizer)
+    alphas = build_scheduler().alphas_cumprod.to(device)
+    predict = torch.compile(denoiser, dynamic=False) if settings.compiled else denoiser
+    averaged = Denoiser(settings.sizes, tokenizers[0]).to(device).eval()
+    side = data.latents.shape[-1]
+    while step < settings.steps:
+        numbers, noise = step_random(seed, _STAGE, step, device)
+        share = settings.large_share[0] + (settings.large_share[1] - settings.large_share[0]) * step / settings.steps
+        large = numbers.random() < share
+        cells, count = (side, settings.large_batch) if large else (settings.small_cells, settings.small_batch)
+        batch = draw_batch(data, tokenizers, numbers, count, cells, line_width_px, device)
+        set_rate(optimizer, settings.learning_rate, step, settings.steps, warm_up=100, flat=settings.flat)
+        with torch.autocast(device.type, torch.bfloat16):
+            loss = _loss(predict, batch, alphas, numbers, noise)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(denoiser.parameters(), 1.0)
+        optimizer.step()
+        ema.update(denoiser, step)
+        step += 1
+        if step % 10 == 0:
+            report({"stage": "denoiser", "step": step, "of": settings.steps, "cells": cells, "loss": float(loss.detach())})
+        stop = out_of_time()
+        if step % 300 == 0 or stop or step == settings.steps:
+            save_loop(path, step, denoiser, ema, optimizer)
+            ema.copy_to(averaged)
+            milestone(averaged)
+        if stop and step < settings.steps:
+            return None
+    ema.copy_to(averaged)
+    return averaged
+
+
+def _loss(
+    predict: Callable[..., Tensor], batch: Batch, alphas: Tensor, numbers: np.random.Generator, noise: torch.Generator
+) -> Tensor:
+    """Mean squared error of the velocity, heavier on people."""
+    clean = batch.latents
+    count = len(clean)
+    # Stratified, and skewed towards the noisy end, where pose and colours are decided.
+    strata = (np.arange(count) + numbers.random(count)) / count
+    timesteps = torch.from_numpy((1000 * strata**0.75).astype(np.int64)).clamp(max=999).to(clean.device)
+    alpha = alphas[timesteps][:, None, None, None]
+    epsilon = torch.randn(clean.shape, generator=noise, device=clean.device)
+    noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * epsilon
+    target = alpha.sqrt() * epsilon - (1 - alpha).sqrt() * clean
+    predicted = predict(noisy, timesteps, batch.tokens, batch.kept_text, batch.poses, batch.kept_pose, batch.sizes)
+    return (batch.weights * (predicted.float() - target).square()).mean()

@@ -1,0 +1,75 @@
+"""Write the trained parts as a model set folder that stock diffusers pipelines load."""
+
+import copy
+import json
+import shutil
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from diffusers import AutoencoderKL, StableDiffusionXLControlNetPipeline
+from torch import nn
+from transformers import CLIPTokenizer, SegformerForSemanticSegmentation
+
+from .denoiser import Denoiser, build_scheduler
+from .segmenter import PREPROCESSOR
+
+Part = TypeVar("Part", bound=nn.Module)
+
+EMBEDDED_FOLDER = Path(__file__).parents[1] / "models" / "embedded"
+MODEL_SET = {
+    "format": 1,
+    "name": "embedded",
+    "training_resolution_px": 256,
+    "pose_line_width_px": 4,
+    "framing_prompt": ", plain background",
+    "guidance_scale": 2.5,
+    "steps": 20,
+    "roles": {"base": ".", "controlnet": "controlnet", "inpainting": ".", "segmenter": "segmenter"},
+}
+
+
+def build_pipeline(
+    vae: AutoencoderKL, denoiser: Denoiser, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer]
+) -> StableDiffusionXLControlNetPipeline:
+    """Return the stock pipeline around the trained parts."""
+    return StableDiffusionXLControlNetPipeline(
+        vae=vae,
+        text_encoder=denoiser.text_encoder,
+        text_encoder_2=denoiser.text_encoder_2,
+        tokenizer=tokenizers[0],
+        tokenizer_2=tokenizers[1],
+        unet=denoiser.unet,
+        controlnet=denoiser.controlnet,
+        scheduler=build_scheduler(),
+        force_zeros_for_empty_prompt=True,
+        add_watermarker=False,
+    )
+
+
+def export_model_set(
+    vae: AutoencoderKL, denoiser: Denoiser, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer],
+    segmenter: SegformerForSemanticSegmentation, folder: Path,
+) -> None:  # fmt: skip
+    """Write the model set to `folder` in half precision; the files are replaced one by one, each atomically."""
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    pipeline = build_pipeline(_halve(vae), _halve(denoiser), tokenizers)
+    pipeline.save_pretrained(part, safe_serialization=True)
+    _halve(segmenter).save_pretrained(part / "segmenter", safe_serialization=True)
+    _write_json(part / "segmenter" / "preprocessor_config.json", PREPROCESSOR)
+    _write_json(part / "modelset.json", MODEL_SET)
+    for source in sorted(path for path in part.rglob("*") if path.is_file()):
+        target = folder / source.relative_to(part)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(target)
+    shutil.rmtree(part)
+
+
+def _halve(module: Part) -> Part:
+    """Return a half-precision copy."""
+    return copy.deepcopy(module).to("cpu", torch.float16)
+
+
+def _write_json(path: Path, content: dict) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n")

@@ -1,0 +1,143 @@
+"""Encode renders to latents, and draw the denoiser's training batches from them."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import torch
+from diffusers import AutoencoderKL
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
+from transformers import CLIPTokenizer
+
+from ..pose import draw_pose
+from .renderer.looks import write_caption
+from .renderer.raster import ARMS, HAIR, HEAD
+from .renderer.scenes import people_from_left
+from .renders import Renders
+from .tokenizer import MAX_TOKENS
+from .vae import encode, to_tensor
+
+CELL_PX = 8  # a latent covers 8 x 8 pixels
+
+
+class LatentSet(msgspec.Struct, frozen=True):
+    """Encoded renders, held in memory."""
+
+    latents: npt.NDArray[np.float16]  # (N, 4, h, w)
+    weights: npt.NDArray[np.float16]  # (N, h, w), loss weights, 1 on the background
+    instances: npt.NDArray[np.uint8]  # (N, h, w), the person at the middle of each cell, 0 = nobody
+    renders: Renders  # for keypoints, looks and scenes
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What the denoiser learns from in one step; see Denoiser.forward for the meanings."""
+
+    latents: Tensor  # (B, 4, h, w), clean
+    weights: Tensor  # (B, 1, h, w)
+    tokens: Tensor  # int (2, B, MAX_TOKENS)
+    kept_text: Tensor  # (B,)
+    poses: Tensor  # (B, 3, 8 h, 8 w), 0..1
+    kept_pose: Tensor  # (B,)
+    sizes: Tensor  # (B, 6)
+
+
+@torch.no_grad()
+def encode_renders(vae: AutoencoderKL, renders: Renders, path: Path, device: torch.device) -> LatentSet:
+    """Return the latents of `renders`, from the file at `path` if it exists, else written to it."""
+    if not path.exists():
+        parts = []
+        for first in range(0, len(renders.pictures), 8):
+            with torch.autocast(device.type, torch.bfloat16):
+                latents = encode(vae, to_tensor(renders.pictures[first : first + 8], device)).mean
+            parts.append(latents.to("cpu", torch.float16).contiguous().numpy())  # else safetensors would scramble channels-last
+        instances = renders.masks[:, CELL_PX // 2 :: CELL_PX, CELL_PX // 2 :: CELL_PX] >> 3
+        arrays = {"latents": np.concatenate(parts), "weights": _weigh(renders), "instances": np.ascontiguousarray(instances)}
+        save_file(arrays, path.with_suffix(".part"))
+        path.with_suffix(".part").rename(path)
+    return LatentSet(**load_file(path), renders=renders)
+
+
+def draw_batch(
+    data: LatentSet,
+    tokenizers: tuple[CLIPTokenizer, CLIPTokenizer],
+    numbers: np.random.Generator,
+    count: int,
+    cells: int,
+    line_width_px: int,
+    device: torch.device,
+) -> Batch:
+    """Return a random batch of square crops, `cells` latents wide; captions name who is seen in the crop."""
+    side = data.latents.shape[-1]
+    latents, weights, captions, poses, kept_text, kept_pose, sizes = [], [], [], [], [], [], []
+    for index in numbers.integers(len(data.latents), size=count):
+        top, left = _draw_corner(data.instances[index], cells, numbers) if cells < side else (0, 0)
+        window = (slice(top, top + cells), slice(left, left + cells))
+        instance = data.instances[index][window]
+        latents.append(data.latents[index][:, window[0], window[1]])
+        weights.append(data.weights[index][window])
+        looks, seen = data.renders.looks[index], people_from_left(instance)
+        text = numbers.random()
+        captions.append("" if text < 0.04 else write_caption(data.renders.scenes[index], [looks[i] for i in seen], numbers))
+        kept_text.append(0.0 if 0.04 <= text < 0.12 else 1.0)
+        poses.append(_draw_poses(data.renders.keypoints[index], top, left, cells, line_width_px, numbers))
+        kept_pose.append(0.0 if numbers.random() < (0.15 if seen else 0.4) else 1.0)
+        sizes.append(_draw_sizes(numbers))
+    words = [tokenize(tokenizer, captions) for tokenizer in tokenizers]
+    return Batch(
+        latents=torch.from_numpy(np.stack(latents)).to(device).float(),
+        weights=torch.from_numpy(np.stack(weights)).to(device).float()[:, None],
+        tokens=torch.stack(words).to(device),
+        kept_text=torch.tensor(kept_text, device=device),
+        poses=torch.from_numpy(np.stack(poses)).to(device).permute(0, 3, 1, 2).float() / 255,
+        kept_pose=torch.tensor(kept_pose, device=device),
+        sizes=torch.tensor(np.array(sizes), device=device, dtype=torch.float32),
+    )
+
+
+def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
+    """Return token numbers, int (B, MAX_TOKENS)."""
+    return tokenizer(captions, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt").input_ids
+
+
+def _weigh(renders: Renders) -> npt.NDArray[np.float16]:
+    """People weigh more than the background, and small telling parts of them more again."""
+    table = np.zeros(8, np.float32)
+    table[1:7] = 2.5
+    table[[HEAD, HAIR, ARMS]] = 4.0
+    count, height, width = renders.masks.shape
+    weights = np.empty((count, height // CELL_PX, width // CELL_PX), np.float16)
+    for row, regions in zip(weights, renders.regions, strict=True):
+        cells = table[regions].reshape(height // CELL_PX, CELL_PX, width // CELL_PX, CELL_PX)
+        row[:] = 1 + cells.mean(axis=(1, 3))
+    return weights
+
+
+def _draw_corner(instance: npt.NDArray[np.uint8], cells: int, numbers: np.random.Generator) -> tuple[int, int]:
+    """Return the top left cell of a crop; four in five are centred near somebody."""
+    side = instance.shape[0]
+    centre = numbers.integers(0, side, size=2)
+    occupied = np.argwhere(instance > 0)
+    if len(occupied) and numbers.random() < 0.8:
+        centre = occupied[numbers.integers(len(occupied))] + numbers.integers(-cells // 4, cells // 4 + 1, size=2)
+    top, left = np.clip(centre - cells // 2, 0, side - cells)
+    return int(top), int(left)
+
+
+def _draw_poses(
+    keypoints: npt.NDArray[np.float32], top: int, left: int, cells: int, line_width_px: int, numbers: np.random.Generator
+) -> npt.NDArray[np.uint8]:
+    people = keypoints[keypoints[:, :, 3].any(axis=1)][:, :, :3] - np.array((left * CELL_PX, top * CELL_PX, 0), np.float32)
+    if numbers.random() < 0.1:  # exporters leave out what they cannot see
+        people[:, :, 2] *= numbers.random(people.shape[:2]) > 0.08
+    side_px = cells * CELL_PX
+    return draw_pose(list(people), side_px, side_px, line_width_px)
+
+
+def _draw_sizes(numbers: np.random.Generator) -> tuple[float, ...]:
+    """Return SDXL's size conditions; some are random, so that the model learns to pay them no heed."""
+    if numbers.random() < 0.85:
+        return (256, 256, 0, 0, 256, 256)
+    height, width = (int(64 * numbers.integers(2, 65)) for _ in range(2))
+    return (height, width, int(numbers.integers(height)), int(numbers.integers(width)), height, width)

@@ -1,0 +1,203 @@
+"""Measure a model set on held-out views: colours, poses, the autoencoder and the segmenter."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import torch
+from diffusers import StableDiffusionXLControlNetPipeline
+from PIL import Image
+from transformers import SegformerForSemanticSegmentation
+
+from ..pose import draw_pose
+from .renderer.looks import GARMENT_COLOURS, HAIR_COLOURS, describe_person, describe_scene
+from .renderer.raster import HAIR, LOWER_BODY, REGIONS, UPPER_BODY
+from .renderer.scenes import Framing, View, draw_view, people_from_left
+from .segmenter import segment
+from .vae import decode, encode, to_tensor
+
+Pictures = npt.NDArray[np.uint8]  # (N, H, W, 3), RGB
+
+_HELD_OUT_SEED = 900_001  # training uses small seeds
+_PARTS = {"shirt": UPPER_BODY, "trousers": LOWER_BODY, "hair": HAIR}
+_FEWEST_PX = 40  # smaller regions have no colour worth judging
+
+
+class MeasureSettings(msgspec.Struct, frozen=True):
+    """What to measure."""
+
+    singles: int = 64
+    groups: int = 24
+    steps: int = 20
+    guidance_scale: float = 2.5
+    batch: int = 8
+
+
+def load_model_set(
+    folder: Path, device: torch.device
+) -> tuple[StableDiffusionXLControlNetPipeline, SegformerForSemanticSegmentation]:
+    """Load the pipeline and segmenter in single precision."""
+    pipeline = StableDiffusionXLControlNetPipeline.from_pretrained(folder, torch_dtype=torch.float32, add_watermarker=False)
+    pipeline.set_progress_bar_config(disable=True)
+    segmenter = SegformerForSemanticSegmentation.from_pretrained(folder / "segmenter", torch_dtype=torch.float32).eval()
+    return pipeline.to(device), segmenter.to(device)
+
+
+def draw_held_out(count: int, framings: Sequence[Framing], first: int = 0) -> list[View]:
+    """Return views that training never saw, cycling through `framings`."""
+    numbers = range(first, first + count)
+    return [draw_view(np.random.default_rng([_HELD_OUT_SEED, n]), 256, framings[n % len(framings)]) for n in numbers]
+
+
+def write_prompt(view: View) -> str:
+    """Return the plainest prompt of a view: its background, then its people from left to right."""
+    people = [describe_person(view.looks[i]) for i in people_from_left(view.instance)]
+    return ", ".join([describe_scene(view.scene), *people])
+
+
+def generate(
+    pipeline: StableDiffusionXLControlNetPipeline, views: list[View], settings: MeasureSettings, line_width_px: int = 4
+) -> Pictures:
+    """Return one sample per view, from its prompt and pose picture; sample i has noise seed i."""
+    samples = []
+    for first in range(0, len(views), settings.batch):
+        part = views[first : first + settings.batch]
+        poses = [Image.fromarray(draw_pose(list(view.keypoints[:, :, :3]), 256, 256, line_width_px)) for view in part]
+        output = pipeline(
+            prompt=[write_prompt(view) for view in part],
+            image=poses,
+            height=256, width=256,
+            num_inference_steps=settings.steps,
+            guidance_scale=settings.guidance_scale,
+            generator=[torch.Generator().manual_seed(first + i) for i in range(len(part))],
+            output_type="np",
+        )  # fmt: skip
+        samples.append((output.images * 255 + 0.5).astype(np.uint8))
+    return np.concatenate(samples)
+
+
+@torch.no_grad()
+def restore(pipeline: StableDiffusionXLControlNetPipeline, views: list[View]) -> Pictures:
+    """Return the views after encoding and decoding: what a perfect denoiser would give."""
+    restored = []
+    for view in views:
+        latents = encode(pipeline.vae, to_tensor(view.picture[None], pipeline.device)).mean
+        picture = decode(pipeline.vae, latents).clamp(-1, 1)
+        restored.append(((picture[0].permute(1, 2, 0) + 1) * 127.5 + 0.5).byte().cpu().numpy())
+    return np.stack(restored)
+
+
+def measure_colours(pictures: Pictures, views: list[View], truths: list[View] | None = None) -> dict[str, float]:
+    """Return, per part, how often its mean colour is nearest to that of the right word.
+
+    truths: views whose looks are expected instead, person by person: rolled views give the rate of chance.
+    """
+    right: dict[str, list[bool]] = {part: [] for part in _PARTS}
+    for picture, view, truth in zip(pictures, views, truths or views, strict=True):
+        lab = _to_lab(picture)
+        for person in range(len(view.looks)):
+            look = truth.looks[person % len(truth.looks)]
+            for part, region in _PARTS.items():
+                inside = (view.instance == person + 1) & (view.region == region)
+                if np.count_nonzero(inside) >= _FEWEST_PX:
+                    palette = HAIR_COLOURS if part == "hair" else GARMENT_COLOURS
+                    right[part].append(_nearest(lab[inside].mean(axis=0), palette) == getattr(look, part))
+    return {part: round(float(np.mean(hits)), 3) for part, hits in right.items() if hits}
+
+
+def measure_silhouettes(pictures: Pictures, views: list[View], segmenter: SegformerForSemanticSegmentation) -> float:
+    """Return the mean IoU of people found by the segmenter with the people rendered."""
+    device = next(segmenter.parameters()).device
+    found = np.concatenate([segment(segmenter, to_tensor(picture[None], device)) for picture in pictures]) > 0
+    true = np.stack([view.instance > 0 for view in views])
+    unions = (found | true).sum(axis=(1, 2))
+    return round(float(np.mean((found & true).sum(axis=(1, 2)) / np.maximum(unions, 1))), 3)
+
+
+def measure_model_set(folder: Path, out: Path, settings: MeasureSettings) -> dict:
+    """Measure the model set in `folder`; write metrics.json and samples.png to `out` and return the metrics."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    pipeline, segmenter = load_model_set(folder, device)
+    kinds: dict[str, tuple[int, tuple[Framing, ...]]] = {
+        "one person": (settings.singles, ("portrait", "figure", "portrait", "zoom")),
+        "two or three": (settings.groups, ("several",)),
+    }
+    metrics: dict = {"steps": settings.steps, "guidance_scale": settings.guidance_scale}
+    sheets, held_out = [], []
+    for name, (count, framings) in kinds.items():
+        views = draw_held_out(count, framings, first=len(held_out))
+        samples, restored = generate(pipeline, views, settings), restore(pipeline, views)
+        rolled = views[1:] + views[:1]
+        metrics[name] = {
+            "views": count,
+            "sample": measure_colours(samples, views),
+            "decoder ceiling": measure_colours(restored, views),
+            "rolled truth (chance)": measure_colours(samples, views, rolled),
+            "silhouette IoU": {
+                "sample": measure_silhouettes(samples, views, segmenter),
+                "decoder ceiling": measure_silhouettes(restored, views, segmenter),
+                "rolled truth (chance)": measure_silhouettes(samples, rolled, segmenter),
+            },
+        }
+        sheets.append(draw_sheet(samples, views))
+        held_out += views
+    metrics["autoencoder"] = {"psnr_db": _psnr(restore(pipeline, held_out), held_out)}
+    metrics["segmenter"] = _measure_segmenter(segmenter, held_out, device)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    cv2.imwrite(str(out / "samples.png"), cv2.cvtColor(np.vstack(sheets), cv2.COLOR_RGB2BGR))
+    return metrics
+
+
+def draw_sheet(
+    samples: Pictures, views: list[View], columns: int = 8, rows: int = 2, side_px: int = 160
+) -> npt.NDArray[np.uint8]:
+    """Return a contact sheet: per row of views their poses, the samples and the truth."""
+    lines = []
+    for first in range(0, min(columns * rows, len(views) // columns * columns), columns):
+        part = range(first, first + columns)
+        poses = [draw_pose(list(views[i].keypoints[:, :, :3]), 256, 256, 4) for i in part]
+        for pictures in (poses, [samples[i] for i in part], [views[i].picture for i in part]):
+            small = [cv2.resize(picture, (side_px, side_px), interpolation=cv2.INTER_AREA) for picture in pictures]
+            lines.append(np.hstack(small))
+    return np.vstack(lines)
+
+
+def _measure_segmenter(
+    segmenter: SegformerForSemanticSegmentation, views: list[View], device: torch.device
+) -> dict[str, float]:
+    found = np.concatenate([segment(segmenter, to_tensor(view.picture[None], device)) for view in views])
+    true = np.stack([view.region for view in views])
+    scores = {"person": np.sum((found > 0) & (true > 0)) / np.sum((found > 0) | (true > 0))}
+    scores |= {name: np.sum((found == i) & (true == i)) / np.sum((found == i) | (true == i)) for i, name in enumerate(REGIONS)}
+    return {name: round(float(score), 3) for name, score in scores.items()}
+
+
+def _psnr(pictures: Pictures, views: list[View]) -> float:
+    errors = [np.mean((p.astype(float) - v.picture) ** 2) for p, v in zip(pictures, views, strict=True)]
+    return round(float(np.mean(10 * np.log10(255**2 / np.array(errors)))), 2)
+
+
+def _to_lab(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    return cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+
+
+def _nearest(lab: npt.NDArray[np.floating], palette: dict[str, tuple[int, int, int]]) -> str:
+    # Surfaces are lit from the side: on average they are a little darker than their paint.
+    paints = _to_lab((np.array([list(palette.values())]) * 0.88).astype(np.uint8))[0]
+    return list(palette)[int(np.argmin(np.linalg.norm(paints - lab, axis=1)))]
+
+
+def main() -> None:
+    """Run from the command line: python -m beyondscene.backend.training.measure FOLDER OUT."""
+    import sys
+
+    print(json.dumps(measure_model_set(Path(sys.argv[1]), Path(sys.argv[2]), MeasureSettings()), indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Compose random views of the procedural world: picture, masks, keypoints and caption."""
+
+from typing import Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from ...pose import KEYPOINT_NAMES
+from .backgrounds import paint_background
+from .looks import SCENES, Look, draw_look, write_caption
+from .mannequin import Body, pose_body
+from .raster import Camera, Canvas
+
+Framing = Literal["portrait", "figure", "zoom", "several", "empty"]
+# How views are framed. A picture is generated as single portraits first, then enlarged: its views show small
+# figures, then larger and larger parts of bodies.
+FRAMINGS: dict[Framing, float] = {"portrait": 0.22, "figure": 0.20, "zoom": 0.27, "several": 0.22, "empty": 0.09}
+
+_FACE = {"nose": 0.15, "right_eye": 0.05, "left_eye": 0.05, "right_ear": -0.45, "left_ear": -0.45}
+_VISIBLE_PX = 0.0012  # of the view: fewer pixels do not make a person worth a caption
+
+
+class View(msgspec.Struct, frozen=True):
+    """One training sample."""
+
+    picture: npt.NDArray[np.uint8]  # (H, W, 3), RGB
+    instance: npt.NDArray[np.uint8]  # (H, W), 0 = nobody, else 1 + index into looks
+    region: npt.NDArray[np.uint8]  # (H, W), index into raster.REGIONS
+    keypoints: npt.NDArray[np.float32]  # (people, 18, 4): x_px, y_px, drawn, depth_m; far to near
+    caption: str  # people from left to right
+    looks: tuple[Look, ...]
+    scene: str
+
+
+def draw_view(random: np.random.Generator, size_px: int = 256, framing: Framing | None = None) -> View:
+    """Return a random square view, framed as asked or by FRAMINGS."""
+    if framing is None:
+        kinds = list(FRAMINGS)
+        framing = kinds[int(random.choice(len(kinds), p=np.array(list(FRAMINGS.values()))))]
+    scene = SCENES[int(random.integers(len(SCENES)))]
+    if framing == "portrait" and random.random() < 0.4:
+        scene = "plain"
+    camera, places = _frame(framing, random, size_px)
+    bodies = [pose_body(random, x, z, height) for x, z, height in places]
+    if framing in ("portrait", "zoom"):
+        camera = _aim(camera, bodies[0], framing, random)
+    looks = [draw_look(random) for _ in bodies]
+
+    canvas = Canvas(paint_background(scene, camera, random))
+    far_to_near = sorted(range(len(bodies)), key=lambda i: -places[i][1])
+    for i in far_to_near:
+        canvas.shade_ground(camera, bodies[i])
+    for i in far_to_near:
+        canvas.person(camera, bodies[i], looks[i], i + 1)
+
+    pixels = np.bincount(canvas.instance.ravel(), minlength=len(bodies) + 1)[1:]
+    seen = [i for i in range(len(bodies)) if pixels[i] > _VISIBLE_PX * size_px**2]
+    left_to_right = sorted(seen, key=lambda i: camera.project(bodies[i].points["neck"])[0])
+    points = [project_keypoints(camera, bodies[i], random) for i in far_to_near]
+    return View(
+        picture=np.clip(canvas.colour + 0.5, 0, 255).astype(np.uint8),
+        instance=canvas.instance,
+        region=canvas.region,
+        keypoints=np.stack(points) if points else np.zeros((0, 18, 4), np.float32),
+        caption=write_caption(scene, [looks[i] for i in left_to_right], random),
+        looks=tuple(looks),
+        scene=scene,
+    )
+
+
+def project_keypoints(camera: Camera, body: Body, random: np.random.Generator | None = None) -> npt.NDArray[np.float32]:
+    """Return the COCO-18 keypoints (18, 4) of a body: x_px, y_px, drawn, depth_m.
+
+    Parts of a face that looks away are not drawn (with `random`: sometimes are, as exporters differ in this).
+    """
+    keep_hidden = random is not None and random.random() < 0.15
+    keypoints = np.zeros((18, 4), np.float32)
+    to_camera = -body.points["head"] / np.linalg.norm(body.points["head"])
+    for i, name in enumerate(KEYPOINT_NAMES):
+        x, y, depth = camera.project(body.points[name])
+        drawn = True
+        if name in _FACE and not keep_hidden:
+            outwards = body.head_forward
+            if name.endswith("ear"):
+                outwards = body.head_lateral * (-1 if name.startswith("right") else 1)
+            drawn = float(outwards @ to_camera) > _FACE[name]
+        keypoints[i] = x, y, drawn, depth
+    return keypoints
+
+
+def people_from_left(instance: npt.NDArray[np.uint8]) -> list[int]:
+    """Return the indices of the people seen in an instance mask (H, W), ordered by the middle of what is seen."""
+    rows, columns = np.nonzero(instance)
+    people = instance[rows, columns]
+    seen = {int(person): float(columns[people == person].mean()) for person in np.unique(people)}
+    return [person - 1 for person in sorted(seen, key=seen.__getitem__)]
+
+
+def _frame(framing: Framing, random: np.random.Generator, size_px: int) -> tuple[Camera, list[tuple[float, float, float]]]:
+    """Return a camera and the ground position (x, z) and height of each person, in metres."""
+    low, high = {
+        "portrait": (0.72, 0.86),
+        "figure": (0.30, 0.78),
+        "zoom": (0.85, 3.5),
+        "several": (0.30, 1.6),
+        "empty": (0.3, 3.5),
+    }[framing]
+    share = float(np.exp(random.uniform(np.log(low), np.log(high))))
+    if framing == "several":
+        share = float(np.exp(random.triangular(np.log(low), np.log(0.5), np.log(high))))
+    depth, camera_height = random.uniform(3.2, 7.0), random.uniform(0.9, 1.8)
+    focal_px = share * size_px * depth / 1.75
+    count = {"empty": 0, "several": int(random.choice((2, 3), p=(0.65, 0.35)))}.get(framing, 1)
+
+    figure_px = share * size_px
+    slack = max(size_px - figure_px, 0.0)
+    feet_y = size_px - slack * random.uniform(0.05, 0.75) + max(figure_px - size_px, 0) * random.uniform(0, 1)
+    if framing == "empty" or random.random() < 0.08:
+        feet_y = random.uniform(0.2, 1.0 + share) * size_px
+    camera = Camera(
+        width_px=size_px, height_px=size_px, focal_px=focal_px, centre_x_px=size_px / 2,
+        horizon_y_px=feet_y - focal_px * camera_height / depth, height_m=camera_height,
+    )  # fmt: skip
+
+    places: list[tuple[float, float, float]] = []
+    gap = random.uniform(0.55, 0.95)
+    middle = random.uniform(0.25, 0.75) if framing != "portrait" else 0.5
+    start = (middle - 0.5) * size_px * depth / focal_px - gap * (count - 1) / 2
+    for i in range(count):
+        z = depth * (1.0 if count == 1 else random.uniform(0.88, 1.25))
+        x = (start + i * gap + (random.normal(0, 0.08) if count > 1 else 0.0)) * z / depth
+        places.append((x, z, random.uniform(1.58, 1.88)))
+    return camera, places
+
+
+def _aim(camera: Camera, body: Body, framing: Framing, random: np.random.Generator) -> Camera:
+    """Shift the camera: a portrait is centred on the person's box, a zoom brings some body part into view."""
+    points = np.array([camera.project(point)[:2] for point in body.points.values()])
+    size = np.array([camera.width_px, camera.height_px])
+    if framing == "portrait":
+        low, high = points.min(axis=0), points.max(axis=0)
+        # Hair and shoes reach beyond the joints; a wide pose is made to fit as well.
+        shift = size * (0.5, 0.5) - (low + high) / 2 + random.normal(0, 0.015, 2) * size
+        shrink = min(1.0, 0.92 * camera.width_px / max(float((high - low).max()), 1.0))
+    else:
+        target = points[int(random.integers(len(points)))]
+        shift, shrink = size * random.uniform(0.15, 0.85, 2) - target, 1.0
+    centre = size / 2
+    moved = (np.array([camera.centre_x_px, camera.horizon_y_px]) + shift - centre) * shrink + centre
+    return msgspec.structs.replace(
+        camera, focal_px=camera.focal_px * shrink, centre_x_px=float(moved[0]), horizon_y_px=float(moved[1])
+    )

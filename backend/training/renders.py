@@ -1,0 +1,97 @@
+"""Render training views into shards on disk, and read them back."""
+
+import json
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from .renderer.looks import Look
+from .renderer.scenes import View, draw_view
+
+MOST_PEOPLE = 3
+_SHARD_VIEWS = 500
+
+
+class Renders(msgspec.Struct, frozen=True):
+    """Many views, held in memory; arrays share their first axis with `captions`."""
+
+    pictures: npt.NDArray[np.uint8]  # (N, H, W, 3), RGB
+    masks: npt.NDArray[np.uint8]  # (N, H, W), 8 * instance + region
+    keypoints: npt.NDArray[np.float32]  # (N, MOST_PEOPLE, 18, 4), far to near; all zero beyond the last person
+    captions: list[str]
+    looks: list[tuple[Look, ...]]
+    scenes: list[str]
+
+    @property
+    def regions(self) -> npt.NDArray[np.uint8]:
+        """(N, H, W), index into raster.REGIONS."""
+        return self.masks & 7
+
+
+def draw_views(seed: int, first: int, count: int, size_px: int) -> list[View]:
+    """Return views number first .. first + count of the endless sequence that belongs to `seed`."""
+    cv2.setNumThreads(1)
+    return [draw_view(np.random.default_rng([seed, number]), size_px) for number in range(first, first + count)]
+
+
+def stack_views(views: list[View]) -> Renders:
+    """Return views as one struct of arrays."""
+    keypoints = np.zeros((len(views), MOST_PEOPLE, 18, 4), np.float32)
+    for row, view in zip(keypoints, views, strict=True):
+        row[: len(view.keypoints)] = view.keypoints
+    return Renders(
+        pictures=np.stack([view.picture for view in views]),
+        masks=np.stack([view.instance * 8 + view.region for view in views]),
+        keypoints=keypoints,
+        captions=[view.caption for view in views],
+        looks=[view.looks for view in views],
+        scenes=[view.scene for view in views],
+    )
+
+
+def render_shards(folder: Path, count: int, size_px: int, seed: int, processes: int, report: Callable[[dict], None]) -> None:
+    """Write the first `count` views of `seed` under `folder`; shards that exist are kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tasks = [(folder, seed, first, min(_SHARD_VIEWS, count - first), size_px) for first in range(0, count, _SHARD_VIEWS)]
+    missing = [task for task in tasks if not _shard_path(folder, task[2]).exists()]
+    # Spawned, not forked: the parent may already run torch threads.
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for done, _ in enumerate(pool.map(_render_shard, missing), 1):
+            report({"stage": "render", "shards": len(tasks) - len(missing) + done, "of": len(tasks)})
+
+
+def read_shards(folder: Path, count: int) -> Renders:
+    """Return the first `count` views under `folder`."""
+    parts: dict[str, list[np.ndarray]] = {"pictures": [], "masks": [], "keypoints": []}
+    words: dict[str, list] = {"captions": [], "looks": [], "scenes": []}
+    for first in range(0, count, _SHARD_VIEWS):
+        with safe_open(_shard_path(folder, first), "numpy") as shard:
+            for name, part in parts.items():
+                part.append(shard.get_tensor(name))
+            for name, part in words.items():
+                part.extend(json.loads(shard.metadata()[name]))
+    arrays = {name: np.concatenate(part)[:count] for name, part in parts.items()}
+    looks = msgspec.convert(words["looks"], list[tuple[Look, ...]])
+    return Renders(**arrays, captions=words["captions"][:count], looks=looks[:count], scenes=words["scenes"][:count])
+
+
+def _shard_path(folder: Path, first: int) -> Path:
+    return folder / f"views-{first:06d}.safetensors"
+
+
+def _render_shard(task: tuple[Path, int, int, int, int]) -> None:
+    folder, seed, first, count, size_px = task
+    renders = stack_views(draw_views(seed, first, count, size_px))
+    path = _shard_path(folder, first)
+    metadata = {name: msgspec.json.encode(getattr(renders, name)).decode() for name in ("captions", "looks", "scenes")}
+    arrays = {name: getattr(renders, name) for name in ("pictures", "masks", "keypoints")}
+    save_file(arrays, path.with_suffix(".part"), metadata)
+    path.with_suffix(".part").rename(path)

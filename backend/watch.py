@@ -1,0 +1,69 @@
+"""What a renderer and the process around it promise each other. Needs neither torch nor sockets."""
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from msgspec import Struct
+
+from ..protocol import RenderRequest, Stage, StageTime
+
+
+class Stopped(Exception):  # noqa: N818  (no error: somebody wished it)
+    """The job was cancelled. Let it pass through the renderer; nothing needs to be tidied up."""
+
+
+class Watcher(Protocol):
+    """Whoever looks on while a picture is made. All methods return at once; call them as often as you like."""
+
+    def progress(
+        self,
+        stage: Stage,
+        *,
+        level: int = 0,
+        levels: int = 0,
+        step: int = 0,
+        steps: int = 0,
+        fraction: float = 0.0,
+        label: str = "",
+    ) -> None:
+        """Tell how far the picture is.
+
+        level: 0 for the base image, then one per doubling, of `levels`. step: of `steps` in this stage and level.
+        fraction: 0 to 1 of the whole job, never decreasing. label: e.g. the name of the person being drawn.
+        """
+        ...
+
+    def preview(self, image: np.ndarray) -> None:
+        """Show the picture so far: uint8 (H, W, 3), RGB, any size. It is scaled down, and dropped where one was just sent."""
+        ...
+
+    def check(self) -> None:
+        """Raise Stopped if the job was cancelled. Call it at every step, so that a cancel takes hold within one."""
+        ...
+
+
+class RenderResult(Struct, frozen=True, kw_only=True):
+    """A picture that was written to a file."""
+
+    width: int  # pixels
+    height: int
+    media_type: str = "image/png"
+    size_bytes: int  # of the file
+    digest: str  # BLAKE2b-256 of the file, hex (protocol.digest_of)
+    times: tuple[StageTime, ...] = ()
+
+
+class RenderToFile(Protocol):
+    """The pipeline as the worker process sees it."""
+
+    def __call__(
+        self, request: RenderRequest, arrays: dict[str, np.ndarray], models: str, path: Path, watcher: Watcher
+    ) -> RenderResult:
+        """Write the picture to `path`, whose suffix is that of the media type, and tell about it.
+
+        arrays: by digest, as the masks of the request name them. models: the name of a model set, or its folder.
+        Raises ValueError (or a subclass) with one sentence for what the user can put right, Stopped from
+        `watcher.check()`, and lets everything else through.
+        """
+        ...

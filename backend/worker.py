@@ -1,0 +1,165 @@
+"""The process that makes pictures: takes one job after another from the gateway that started it. Nothing else loads torch."""
+
+import faulthandler
+import io
+import logging
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..protocol import Advanced, Broke, DeviceInfo, Done, Halted, Ready, Report, Sketched, Stage, Work, arrays_from_frames
+from .launch import leave_with_the_gateway, read_start
+from .line import Line
+from .watch import RenderToFile, Stopped
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger(__name__)
+
+PREVIEW_SIDE_PX = 512
+PREVIEW_LIMIT_BYTES = 64 * 1024
+PREVIEW_INTERVAL_S = 0.5
+
+
+def run_worker(render: RenderToFile | None = None) -> int:
+    """Work until the gateway says so or is gone; return the process's exit code.
+
+    Standard input is the pipe from the gateway. render: what makes the pictures; None for the real pipeline.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    faulthandler.enable()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the gateway decides
+    try:
+        start = read_start()
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    leave_with_the_gateway()
+    line = Line(start)
+    line.open()  # heartbeats, while torch is being loaded
+    device = DeviceInfo(kind="cpu", name="stand-in")
+    if render is None:
+        from .render import default_renderer, render_to_file
+
+        render, device = render_to_file, describe(default_renderer().device)
+    line.report(Ready(device=device, pid=os.getpid()))
+    log.info("ready on %s", device.name)
+    while (order := line.next_work()) is not None:
+        work, payload = order
+        line.report(do_work(work, payload, render, line))
+    line.close()
+    return 0
+
+
+def do_work(work: Work, payload: list[bytes | memoryview], render: RenderToFile, line: Line) -> Report:
+    """Do one job and say how it ended; whatever goes wrong in it, the worker goes on."""
+    job = {"job_id": work.job_id, "attempt": work.attempt}
+    log.info("job %s: attempt %d, %dx%d px", work.job_id, work.attempt, work.request.width, work.request.height)
+    try:
+        path = Path(work.result_path)
+        arrays = arrays_from_frames(work.arrays, payload)
+        result = render(work.request, arrays, work.models_folder or work.models, path, JobWatcher(work, line))
+        flush(path)
+        facts = {name: getattr(result, name) for name in result.__struct_fields__}
+        return Done(**job, **facts)
+    except Stopped:
+        return Halted(**job)
+    except (Exception, SystemExit) as error:
+        log.error("job %s: %s", work.job_id, traceback.format_exc())
+        return Broke(**job, message=sentence_for(error)[:4000])
+
+
+class JobWatcher:
+    """Carries what the pipeline tells about one job to the gateway."""
+
+    def __init__(self, work: Work, line: Line) -> None:
+        self._job_id = work.job_id
+        self._attempt = work.attempt
+        self._line = line
+        self._preview_s = -PREVIEW_INTERVAL_S  # when the last one was sent
+
+    def progress(
+        self,
+        stage: Stage,
+        *,
+        level: int = 0,
+        levels: int = 0,
+        step: int = 0,
+        steps: int = 0,
+        fraction: float = 0.0,
+        label: str = "",
+    ) -> None:
+        self._line.report(
+            Advanced(
+                job_id=self._job_id,
+                attempt=self._attempt,
+                stage=stage,
+                level=level,
+                levels=levels,
+                step=step,
+                steps=steps,
+                fraction=min(max(float(fraction), 0.0), 1.0),  # sums of shares may miss 1 by a rounding
+                label=label[:200],
+            )
+        )
+
+    def preview(self, image: np.ndarray) -> None:
+        now_s = time.monotonic()
+        if now_s - self._preview_s < PREVIEW_INTERVAL_S:
+            return
+        self._preview_s = now_s
+        width, height, jpeg = small_jpeg(image)
+        self._line.report(Sketched(job_id=self._job_id, attempt=self._attempt, width=width, height=height), jpeg)
+
+    def check(self) -> None:
+        if self._line.halted(self._job_id, self._attempt):
+            raise Stopped
+
+
+def small_jpeg(image: np.ndarray) -> tuple[int, int, bytes]:
+    """Width, height and bytes of a JPEG of `image`, uint8 (H, W, 3), within the limits of a preview."""
+    from PIL import Image
+
+    picture = Image.fromarray(image)
+    side = PREVIEW_SIDE_PX
+    while True:
+        picture.thumbnail((side, side))
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=80)
+        if buffer.tell() <= PREVIEW_LIMIT_BYTES:
+            return picture.width, picture.height, buffer.getvalue()
+        side = side * 3 // 4
+
+
+def flush(path: Path) -> None:
+    """Return when the file is on the disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def sentence_for(error: BaseException) -> str:
+    """What to tell the user about a job that broke."""
+    torch = sys.modules.get("torch")
+    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
+        return f"The memory was not enough for this picture: choose a smaller size, or close other programs. ({error})"
+    if isinstance(error, ValueError):
+        return str(error) or "The request cannot be rendered; the worker's log says more."
+    return f"The rendering broke off with {type(error).__name__}: {error}. The worker's log has the whole story."
+
+
+def describe(device: "torch.device") -> DeviceInfo:
+    """What a client is told about the device."""
+    import torch
+
+    if device.type != "cuda":
+        return DeviceInfo(kind=device.type, name="Apple GPU" if device.type == "mps" else f"CPU, {os.cpu_count()} cores")
+    free_bytes, total_bytes = torch.cuda.mem_get_info(device)
+    name = torch.cuda.get_device_name(device)
+    return DeviceInfo(kind=device.type, name=name, total_bytes=total_bytes, free_bytes=free_bytes)

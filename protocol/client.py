@@ -1,0 +1,256 @@
+"""The client's side of the conversation: what to send on which event. No sockets and no clock, so every client shares it.
+
+The owner of the socket calls `receive` with what came, `tick` now and then, and sends what `outgoing` holds.
+"""
+
+import hashlib
+import secrets
+import time
+import uuid
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from msgspec import Struct
+
+from .codec import Decoder, WireError, describe_array, encode
+from .messages import (
+    CHUNK_BYTES,
+    CREDIT_CHUNKS,
+    VERSION,
+    Cancel,
+    Cancelled,
+    Chunk,
+    Event,
+    Failed,
+    Fetch,
+    Finished,
+    Hello,
+    Message,
+    Ping,
+    Pong,
+    Refused,
+    Rejected,
+    Submit,
+    Welcome,
+)
+from .scene import RenderRequest
+
+GREETING_S = 10.0  # a backend that listens answers within milliseconds; one that has just started, within seconds
+PING_S = 1.0
+SILENCE_S = 15.0  # the gateway computes nothing, so it answers while a model loads
+
+Frames = list[bytes | memoryview]
+
+
+def new_job_id() -> str:
+    """A UUIDv7: unique, and in the order of time."""
+    milliseconds = time.time_ns() // 1_000_000
+    value = (milliseconds << 80) | (7 << 76) | (secrets.randbits(12) << 64) | (0b10 << 62) | secrets.randbits(62)
+    return str(uuid.UUID(int=value))
+
+
+class Lost(Struct, frozen=True, kw_only=True):
+    """The conversation is over; no more will come. The message says why and what to do next."""
+
+    message: str
+
+
+class Saved(Struct, frozen=True, kw_only=True):
+    """The picture of a job is at `path`, whole: its digest is the announced one."""
+
+    job_id: str
+    path: Path
+    finished: Finished
+
+
+class Spoilt(Struct, frozen=True, kw_only=True):
+    """The picture of a job was made but could not be brought here."""
+
+    job_id: str
+    message: str
+
+
+Heard = tuple[Event | Lost | Saved | Spoilt, Frames]  # what happened, and its payload frames
+
+
+class Client:
+    """One connection to one backend.
+
+    endpoint: for the messages only.
+    label: who this is, for the backend's log.
+    """
+
+    def __init__(self, endpoint: str, label: str, now: float) -> None:
+        self.outgoing: deque[Frames] = deque()
+        self.welcome: Welcome | None = None
+        self.lost: Lost | None = None
+        self._endpoint = endpoint
+        self._decode = Decoder(Event)
+        self._opened = self._heard = self._pinged = now
+        self._targets: dict[str, Path] = {}
+        self._transfers: dict[str, Transfer] = {}
+        self._say(Hello(versions=(VERSION, VERSION), client=label))
+
+    def submit(
+        self,
+        job_id: str,
+        request: RenderRequest,
+        path: Path,
+        models: str = "embedded",
+        arrays: Sequence[np.ndarray] = (),
+    ) -> None:
+        """Order a picture; once finished it is fetched to `path`, whose folder exists, and `Saved` is heard."""
+        self._targets[job_id] = path
+        data = [np.ascontiguousarray(array) for array in arrays]
+        message = Submit(job_id=job_id, request=request, models=models, arrays=tuple(map(describe_array, data)))
+        self._say(message, [array.data.cast("B") for array in data])
+
+    def cancel(self, job_id: str) -> None:
+        """Ask for the end of a job: `Cancelled` is heard, or the end that it reached before."""
+        self._say(Cancel(job_id=job_id))
+
+    def receive(self, frames: Sequence[bytes | memoryview], now: float) -> list[Heard]:
+        """Take one message of the backend; what the caller should know comes back."""
+        if self.lost:
+            return []
+        try:
+            event, payload = self._decode(frames)
+        except WireError as error:
+            return self._lose(f"The backend at {self._endpoint} speaks another language ({error}).")
+        self._heard = now
+        match event:
+            case Welcome() if event.version != VERSION:
+                return self._lose(self._mismatch((event.version, event.version), ""))
+            case Welcome():
+                self.welcome = event
+            case Rejected():
+                return self._lose(self._mismatch(event.versions, event.message))
+            case Pong():
+                return []
+            case Chunk():
+                return self._take(event, payload)
+            case Finished() if event.job_id in self._targets:
+                return [(event, payload), *self._open(event)]
+            case Failed() | Cancelled() | Refused():
+                self._forget(event.job_id or "")
+        return [(event, payload)]
+
+    def tick(self, now: float) -> list[Heard]:
+        """Let time pass: a ping where it is due, `Lost` where the backend has been silent for too long."""
+        if self.lost:
+            return []
+        if self.welcome is None:
+            if now - self._opened > GREETING_S:
+                return self._lose(
+                    f"No backend answers at {self._endpoint}: start it, and see that this connection file is its own."
+                )
+        elif now - self._heard > SILENCE_S:
+            return self._lose(
+                f"The backend at {self._endpoint} has been silent for {SILENCE_S:.0f} s: see its log, then start it again."
+            )
+        elif now - max(self._heard, self._pinged) > PING_S:
+            self._pinged = now
+            self._say(Ping())
+        return []
+
+    def close(self) -> None:
+        """Leave nothing half-written behind."""
+        for job_id in {*self._targets, *self._transfers}:
+            self._forget(job_id)
+
+    def _open(self, finished: Finished) -> list[Heard]:
+        try:
+            transfer = Transfer(finished, self._targets.pop(finished.job_id))
+        except (OSError, ValueError) as error:
+            return [(Spoilt(job_id=finished.job_id, message=f"The picture cannot be written: {error}."), [])]
+        self._transfers[finished.job_id] = transfer
+        self.outgoing.extend(encode(message) for message in transfer.requests())
+        return []
+
+    def _take(self, chunk: Chunk, payload: Frames) -> list[Heard]:
+        transfer = self._transfers.get(chunk.job_id)
+        if transfer is None:
+            return []
+        try:
+            transfer.take(chunk, payload)
+        except (OSError, ValueError) as error:
+            self._forget(chunk.job_id)
+            return [(Spoilt(job_id=chunk.job_id, message=f"The picture could not be brought here: {error}."), [])]
+        if not transfer.complete:
+            self.outgoing.extend(encode(message) for message in transfer.requests())
+            return []
+        del self._transfers[chunk.job_id]
+        return [(Saved(job_id=chunk.job_id, path=transfer.path, finished=transfer.finished), [])]
+
+    def _say(self, message: Message, payload: Sequence[bytes | memoryview] = ()) -> None:
+        self.outgoing.append(encode(message, payload))
+
+    def _forget(self, job_id: str) -> None:
+        self._targets.pop(job_id, None)
+        transfer = self._transfers.pop(job_id, None)
+        if transfer:
+            transfer.abandon()
+
+    def _lose(self, message: str) -> list[Heard]:
+        self.close()
+        self.lost = Lost(message=message)
+        return [(self.lost, [])]
+
+    def _mismatch(self, versions: tuple[int, int], message: str) -> str:
+        older = "the backend" if versions[1] < VERSION else "this add-on or program"
+        spoken = " to ".join(str(v) for v in sorted(set(versions)))
+        said = f" It says: {message}" if message else ""
+        return (
+            f"The backend at {self._endpoint} speaks protocol version {spoken}, but version {VERSION} is spoken here: "
+            f"update {older}.{said}"
+        )
+
+
+class Transfer:
+    """A result on its way into `path`: at most CREDIT_CHUNKS pieces are asked for ahead, the digest is checked at the end."""
+
+    def __init__(self, finished: Finished, path: Path) -> None:
+        """Raises OSError where `path` cannot be written, ValueError for an empty result."""
+        if finished.size_bytes == 0:
+            raise ValueError("it is announced with 0 bytes; render again")
+        self.finished = finished
+        self.path = path
+        self._partial = path.with_name(path.name + ".part")
+        self._file: BinaryIO = self._partial.open("wb")
+        self._hash = hashlib.blake2b(digest_size=32)
+        self._received = 0
+        self._requested = 0
+
+    @property
+    def complete(self) -> bool:
+        return self._file.closed
+
+    def requests(self) -> list[Fetch]:
+        """What to ask for now: nothing until half of the credit is used up."""
+        ahead = -(-(self._requested - self._received) // CHUNK_BYTES)
+        if self._requested >= self.finished.size_bytes or ahead > CREDIT_CHUNKS // 2:
+            return []
+        fetch = Fetch(job_id=self.finished.job_id, offset=self._requested, chunks=CREDIT_CHUNKS - ahead)
+        self._requested = min(self._requested + fetch.chunks * CHUNK_BYTES, self.finished.size_bytes)
+        return [fetch]
+
+    def take(self, chunk: Chunk, payload: Frames) -> None:
+        """Raises ValueError where a piece is not the next one, or the whole has another digest; OSError from the disk."""
+        if len(payload) != 1 or chunk.offset != self._received or not 0 < len(payload[0]) <= CHUNK_BYTES:
+            raise ValueError(f"a piece at byte {chunk.offset} came where byte {self._received} was due; render again")
+        self._file.write(payload[0])
+        self._hash.update(payload[0])
+        self._received += len(payload[0])
+        if self._received < self.finished.size_bytes:
+            return
+        self._file.close()
+        if self._received != self.finished.size_bytes or self._hash.hexdigest() != self.finished.digest:
+            raise ValueError("it was damaged on the way, as its digest shows; render again")
+        self._partial.replace(self.path)
+
+    def abandon(self) -> None:
+        self._file.close()
+        self._partial.unlink(missing_ok=True)

@@ -1,0 +1,166 @@
+"""Blender with the add-on registered, the example scenes, and a scripted backend on a real socket."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+from beyondscene.protocol import (
+    CHUNK_BYTES,
+    Accepted,
+    Cancel,
+    Cancelled,
+    Chunk,
+    ConnectionFile,
+    Decoder,
+    DeviceInfo,
+    Fetch,
+    Finished,
+    Hello,
+    ModelSetInfo,
+    Ping,
+    Pong,
+    Progressed,
+    Rejected,
+    Request,
+    Started,
+    Submit,
+    Welcome,
+    digest_of,
+    encode,
+)
+from beyondscene.protocol.messages import Message
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+DEVICE = DeviceInfo(kind="cpu", name="test device")
+
+
+@pytest.fixture(scope="session")
+def registered() -> Iterator[Any]:
+    """bpy with the add-on registered; unregistered at the end, without which Python would not leave."""
+    bpy = pytest.importorskip("bpy")
+    from beyondscene import addon
+
+    addon.register()
+    yield bpy
+    addon.unregister()
+
+
+@pytest.fixture
+def blender(registered: Any) -> Iterator[Any]:
+    """bpy with an empty scene, and no backend left running afterwards."""
+    registered.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
+    yield registered
+    from beyondscene.addon.session import current
+
+    current().stop()
+    current().error = ""
+
+
+@pytest.fixture
+def example(blender: Any) -> Callable[[str], dict[str, Any]]:
+    """Opens an example scene and returns its truth."""
+
+    def open_example(name: str) -> dict[str, Any]:
+        blender.ops.wm.open_mainfile(filepath=str(EXAMPLES / f"{name}.blend"))
+        return json.loads((EXAMPLES / f"{name}.truth.json").read_text())
+
+    return open_example
+
+
+class Peer:
+    """A backend that follows a script: it greets, takes a job, reports progress and sends `picture`.
+
+    versions: what it speaks. hold: it reports progress, then waits for a cancel. damage: it sends other bytes than announced.
+    """
+
+    def __init__(
+        self, picture: bytes = b"", versions: tuple[int, int] = (1, 1), hold: bool = False, damage: bool = False
+    ) -> None:
+        self.picture, self.versions, self.hold, self.damage = picture, versions, hold, damage
+        self.heard: list[Message] = []
+        self.most_ahead = 0  # the largest credit that was asked for at once
+        server, client = zmq.curve_keypair(), zmq.curve_keypair()
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.ROUTER)
+        self._socket.linger = 0
+        self._socket.curve_server = True
+        self._socket.curve_secretkey = server[1]
+        port = self._socket.bind_to_random_port("tcp://127.0.0.1")
+        self.connection = ConnectionFile(
+            endpoint=f"tcp://127.0.0.1:{port}",
+            server_public_key=server[0].decode(),
+            client_public_key=client[0].decode(),
+            client_secret_key=client[1].decode(),
+        )
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._closing.set()
+        self._thread.join()
+        self._socket.close()
+        self._context.term()
+
+    def _run(self) -> None:
+        decode = Decoder(Request)
+        while not self._closing.is_set():
+            if self._socket.poll(20):
+                sender, *frames = self._socket.recv_multipart()
+                message, _ = decode(frames)
+                self.heard.append(message)
+                for answer in self._answers(message):
+                    self._socket.send_multipart([sender, *answer])
+
+    def _answers(self, message: Message) -> list[list[Any]]:
+        match message:
+            case Hello() if not message.versions[0] <= self.versions[1]:
+                return [encode(Rejected(versions=self.versions, message="Update the backend."))]
+            case Hello() if message.versions[1] < self.versions[0]:
+                return [encode(Rejected(versions=self.versions, message="Update the add-on."))]
+            case Hello():
+                models = (ModelSetInfo(name="embedded", training_resolution_px=256),)
+                return [encode(Welcome(version=1, app_version="0", boot_id="b", models=models, device=DEVICE))]
+            case Ping():
+                return [encode(Pong())]
+            case Submit():
+                job_id, size = message.job_id, {"width": message.request.width, "height": message.request.height}
+                begun = [
+                    encode(Accepted(job_id=job_id, seq=1, position=0)),
+                    encode(Started(job_id=job_id, seq=2, attempt=1, device=DEVICE)),
+                    encode(Progressed(job_id=job_id, seq=3, stage="enlarge", level=1, levels=2, fraction=0.5, remaining_s=3)),
+                ]
+                digest = digest_of(self.picture)
+                facts = {"media_type": "image/png", "size_bytes": len(self.picture), "digest": digest}
+                return begun if self.hold else [*begun, encode(Finished(job_id=job_id, seq=4, **size, **facts))]
+            case Cancel():
+                return [encode(Cancelled(job_id=message.job_id, seq=4))]
+            case Fetch():
+                return self._chunks(message)
+        return []
+
+    def _chunks(self, fetch: Fetch) -> list[list[Any]]:
+        data = bytes(reversed(self.picture)) if self.damage else self.picture
+        self.most_ahead = max(self.most_ahead, fetch.chunks)
+        offsets = range(fetch.offset, min(len(data), fetch.offset + fetch.chunks * CHUNK_BYTES), CHUNK_BYTES)
+        return [
+            encode(Chunk(job_id=fetch.job_id, offset=o, size_bytes=len(data)), [data[o : o + CHUNK_BYTES]]) for o in offsets
+        ]
+
+
+@pytest.fixture
+def start_peer() -> Iterator[Callable[..., Peer]]:
+    """Starts scripted backends, and closes them afterwards."""
+    peers: list[Peer] = []
+
+    def start(**script: Any) -> Peer:
+        peers.append(Peer(**script))
+        return peers[-1]
+
+    yield start
+    for peer in peers:
+        peer.close()

@@ -1,0 +1,134 @@
+"""The client's side of the conversation without a socket and with a clock of the test's own."""
+
+from pathlib import Path
+
+import pytest
+from beyondscene.protocol import (
+    CHUNK_BYTES,
+    CREDIT_CHUNKS,
+    Chunk,
+    Decoder,
+    Fetch,
+    Finished,
+    Hello,
+    Ping,
+    Pong,
+    Refused,
+    Request,
+    Submit,
+    Welcome,
+    digest_of,
+    encode,
+)
+from beyondscene.protocol.client import Client, Heard, Lost, Saved, Spoilt, new_job_id
+from beyondscene.protocol.messages import Message
+from beyondscene.protocol.scene import RenderRequest
+
+JOB = new_job_id()
+
+
+def said(client: Client) -> list[Message]:
+    """What the client wants sent, and takes it away."""
+    messages = [Decoder(Request)(frames)[0] for frames in client.outgoing]
+    client.outgoing.clear()
+    return messages
+
+
+def hear(client: Client, message: Message, *payload: bytes, now: float = 0) -> list[Heard]:
+    return client.receive(encode(message, payload), now)
+
+
+@pytest.fixture
+def client() -> Client:
+    """A client that has been welcomed."""
+    one = Client("tcp://127.0.0.1:1", "test", now=0)
+    assert isinstance(said(one)[0], Hello)
+    hear(one, Welcome(version=1, app_version="0", boot_id="b", models=()))
+    return one
+
+
+def finished(data: bytes) -> Finished:
+    facts = {"media_type": "image/png", "size_bytes": len(data), "digest": digest_of(data)}
+    return Finished(job_id=JOB, seq=4, width=8, height=8, **facts)
+
+
+def submit(client: Client, path: Path) -> None:
+    client.submit(JOB, RenderRequest(width=64, height=64, prompt="a field"), path)
+    assert [type(one) for one in said(client)] == [Submit]
+
+
+def test_a_result_is_fetched_within_the_credit_and_appears_whole(client: Client, tmp_path: Path) -> None:
+    data = bytes(range(256)) * (CHUNK_BYTES // 256) * 21 + b"the end"
+    path = tmp_path / "picture.png"
+    submit(client, path)
+    hear(client, finished(data))
+    asked, sent, events = 0, 0, []
+    while sent < len(data):
+        for fetch in said(client):
+            assert isinstance(fetch, Fetch)
+            assert fetch.offset == asked
+            asked = min(asked + fetch.chunks * CHUNK_BYTES, len(data))
+            assert asked - sent <= CREDIT_CHUNKS * CHUNK_BYTES
+        assert not path.exists()
+        piece = data[sent : min(sent + CHUNK_BYTES, asked)]
+        events = hear(client, Chunk(job_id=JOB, offset=sent, size_bytes=len(data)), piece)
+        sent += len(piece)
+    assert [type(event) for event, _ in events] == [Saved]
+    assert path.read_bytes() == data
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("fault", ["bytes", "order", "nothing", "refused", "left"])
+def test_what_goes_wrong_on_the_way_leaves_no_file(client: Client, tmp_path: Path, fault: str) -> None:
+    submit(client, tmp_path / "picture.png")
+    hear(client, finished(b"picture"))
+    assert len(said(client)) == 1
+    if fault == "left":
+        client.close()
+    elif fault == "refused":
+        hear(client, Refused(job_id=JOB, message="It is gone."))
+    else:
+        chunk = Chunk(job_id=JOB, offset=3 if fault == "order" else 0, size_bytes=7)
+        (event, _), *rest = hear(client, chunk, *([] if fault == "nothing" else [b"pictuRe"]))
+        assert isinstance(event, Spoilt)
+        assert "render again" in event.message
+        assert not rest
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_gone_is_said(client: Client, tmp_path: Path) -> None:
+    submit(client, tmp_path / "gone" / "picture.png")
+    events = [event for event, _ in hear(client, finished(b"picture"))]
+    assert [type(event) for event in events] == [Finished, Spoilt]
+
+
+def test_silence_is_broken_by_pings_and_then_believed(client: Client) -> None:
+    assert not client.tick(0.9)
+    assert not said(client)
+    client.tick(1.1)
+    client.tick(1.2)
+    assert [type(one) for one in said(client)] == [Ping]
+    assert hear(client, Pong(), now=14) == []
+    assert not client.tick(28)
+    ((lost, _),) = client.tick(30)
+    assert isinstance(lost, Lost)
+    assert "silent for 15 s" in lost.message
+    assert not client.tick(60)
+    assert hear(client, Pong(), now=61) == []
+
+
+def test_nobody_there_and_another_language_are_said() -> None:
+    one = Client("tcp://127.0.0.1:1", "test", now=0)
+    assert not one.tick(9)
+    assert "No backend answers at tcp://127.0.0.1:1" in one.tick(11)[0][0].message  # type: ignore[union-attr]
+    other = Client("tcp://127.0.0.1:1", "test", now=0)
+    ((lost, _),) = other.receive([b"HTTP", b"400"], 0)
+    assert isinstance(lost, Lost)
+    assert "another language" in lost.message
+
+
+def test_job_ids_are_of_version_7_unique_and_in_order() -> None:
+    ids = [new_job_id() for _ in range(100)]
+    assert len(set(ids)) == 100
+    assert all(one[14] == "7" and one[19] in "89ab" for one in ids)
+    assert [one[:13] for one in ids] == sorted(one[:13] for one in ids)

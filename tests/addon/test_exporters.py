@@ -1,0 +1,161 @@
+"""Keypoints against joints that were measured on the mesh, and what an export refuses."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("bpy")
+
+from beyondscene.addon.exporters import ExportError, export_request
+from beyondscene.protocol import KEYPOINT_NAMES, RequestError, request_to_json, resized
+
+Example = Callable[[str], dict[str, Any]]
+LIMBS = tuple(name for name in KEYPOINT_NAMES if name[1:] in ("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle"))
+
+
+@pytest.mark.parametrize("name", ["plaza", "duo"])
+def test_keypoints_are_where_the_mesh_has_its_joints(blender: Any, example: Example, name: str) -> None:
+    truth = example(name)
+    request = export_request(blender.context)
+    assert (request.width, request.height) == tuple(truth["size"])
+    assert request.prompt == truth["prompt"]
+    characters = {one.name: one for one in request.characters}
+    assert sorted(characters) == sorted(one["name"] for one in truth["characters"])
+    for true in truth["characters"]:
+        character = characters[true["name"]]
+        assert character.prompt == true["prompt"]
+        height_px = np.ptp([joint[1] for joint in true["joints"].values()])
+        found = dict(zip(KEYPOINT_NAMES, character.keypoints, strict=True))
+        errors = {n: np.hypot(found[n].x - x, found[n].y - y) / height_px for n, (x, y, _) in true["joints"].items()}
+        assert np.mean([errors[n] for n in LIMBS]) <= 0.0002
+        assert np.mean(list(errors.values())) <= 0.001
+        assert all(abs(found[n].depth - depth) < 0.005 for n, (_, _, depth) in true["joints"].items())
+        assert {keypoint.state for keypoint in character.keypoints} == {"visible"}
+
+
+def test_an_export_leaves_the_scene_as_it_is_and_repeats_itself(blender: Any, example: Example) -> None:
+    example("duo")
+    before = snapshot(blender)
+    first = export_request(blender.context)
+    assert snapshot(blender) == before
+    assert request_to_json(export_request(blender.context)) == request_to_json(first)
+
+
+def snapshot(bpy: Any) -> list[Any]:
+    objects = [(o.name, [*map(tuple, o.matrix_world)], o.hide_get(), o.select_get()) for o in bpy.context.scene.objects]
+    data = [len(getattr(bpy.data, kind)) for kind in ("objects", "meshes", "armatures", "actions", "images", "texts")]
+    return [objects, data, bpy.context.scene.frame_current, bpy.context.scene.render.resolution_x]
+
+
+def test_another_size_sees_what_blender_would_render_at_it(blender: Any, example: Example) -> None:
+    example("plaza")
+    half = export_request(blender.context, width=768, height=512)
+    scaled = resized(export_request(blender.context), 768, 512)
+    for one, other in zip(half.characters, scaled.characters, strict=True):
+        np.testing.assert_allclose([(k.x, k.y) for k in one.keypoints], [(k.x, k.y) for k in other.keypoints], atol=1e-3)
+    tall = export_request(blender.context, width=1024, height=1536)  # the sensor fits the longer side
+    assert tall.camera and half.camera and tall.camera.fy == pytest.approx(1536 * 40 / 36)
+
+
+@pytest.mark.parametrize("kind", ["PERSP", "ORTHO"])
+def test_the_camera_agrees_with_blenders_own_view_of_a_point(blender: Any, example: Example, kind: str) -> None:
+    from bpy_extras.object_utils import world_to_camera_view
+
+    example("duo")
+    scene = blender.context.scene
+    scene.render.resolution_x, scene.render.resolution_y, scene.render.pixel_aspect_y = 1536, 1024, 1.25
+    camera = scene.camera
+    camera.data.type, camera.data.sensor_fit = kind, "VERTICAL"
+    camera.data.shift_x, camera.data.shift_y, camera.data.ortho_scale = 0.1, -0.05, 5
+    camera.rotation_euler.z += 0.1
+    camera.scale = (2, 2, 2)
+    blender.context.view_layer.update()
+    request = export_request(blender.context)
+    for character in request.characters:
+        rig = blender.data.objects[character.name]
+        bone = rig.pose.bones["hand_l" if "hand_l" in rig.pose.bones else "DEF-hand.L"]
+        u, v, depth = world_to_camera_view(scene, camera, rig.matrix_world @ bone.head)
+        wrist = character.keypoints[KEYPOINT_NAMES.index("LWrist")]
+        assert (wrist.x, wrist.y) == pytest.approx((u * 1536, (1 - v) * 1024), abs=0.05)
+        assert wrist.depth == pytest.approx(depth, abs=1e-4)
+
+
+def test_a_parent_moves_the_joints_and_units_turn_into_metres(blender: Any, example: Example) -> None:
+    example("duo")
+    before = export_request(blender.context).characters[0].keypoints[0]
+    empty = blender.data.objects.new("Crane", None)
+    blender.context.scene.collection.objects.link(empty)
+    blender.data.objects["Eve"].parent = empty
+    empty.location.z = 0.2
+    blender.context.view_layer.update()
+    after = export_request(blender.context).characters[0].keypoints[0]
+    assert after.y < before.y - 20
+    blender.context.scene.unit_settings.scale_length = 0.01
+    in_metres = export_request(blender.context).characters[0].keypoints[0]
+    assert (in_metres.x, in_metres.y) == pytest.approx((after.x, after.y), abs=1e-6)
+    assert in_metres.depth == pytest.approx(after.depth / 100)
+
+
+def test_joints_behind_the_camera_outside_the_frame_and_without_a_bone_say_so(blender: Any, example: Example) -> None:
+    example("duo")
+    camera, eve = blender.context.scene.camera, blender.data.objects["Eve"]
+    eve.location.x -= 1
+    eve.data.bones["hand_l"].name = "paw"
+    blender.data.objects["Flo"].location = (0, camera.location.y + 0.3, -0.4)  # her trailing foot is behind it
+    blender.context.view_layer.update()
+    states = {
+        one.name: {name: keypoint.state for name, keypoint in zip(KEYPOINT_NAMES, one.keypoints, strict=True)}
+        for one in export_request(blender.context).characters
+    }
+    assert states["Eve"]["LWrist"] == "missing"
+    assert states["Eve"]["RShoulder"] == "outside"
+    assert states["Eve"]["LShoulder"] == "visible"
+    assert {"behind", "visible"} <= set(states["Flo"].values())
+
+
+def test_each_refusal_names_the_thing_and_leaves_the_scene(blender: Any, example: Example) -> None:
+    example("duo")
+    scene, eve = blender.context.scene, blender.data.objects["Eve"]
+
+    def refusal(kind: type[Exception] = RequestError) -> str:
+        before = snapshot(blender)
+        with pytest.raises(kind) as caught:
+            export_request(blender.context)
+        assert snapshot(blender) == before
+        return str(caught.value)
+
+    scene.beyondscene.use_own_size, scene.beyondscene.width = True, 1001
+    assert "multiple of 8" in refusal()
+    scene.beyondscene.use_own_size = False
+    scene.beyondscene.prompt = " "
+    assert "scene prompt is empty" in refusal()
+    scene.beyondscene.prompt = "a field"
+    eve.beyondscene.prompt = ""
+    assert "prompt of 'Eve' is empty" in refusal()
+    eve.beyondscene.prompt = "a person"
+    eve.location.x = 50
+    blender.context.view_layer.update()
+    assert "'Eve' stands wholly outside" in refusal()
+    eve.location.x, eve.location.y = 0, -50
+    blender.context.view_layer.update()
+    assert "'Eve' has no joint in front of the camera" in refusal()
+    scene.camera.data.type = "PANO"
+    assert "neither perspective nor orthographic" in refusal(ExportError)
+    scene.camera = None
+    assert "has no camera" in refusal(ExportError)
+
+
+def test_an_armature_that_is_no_person_is_named_with_what_was_tried(blender: Any, example: Example) -> None:
+    example("duo")
+    crane = blender.data.objects.new("Crane", blender.data.armatures.new("Crane"))
+    blender.context.scene.collection.objects.link(crane)
+    with pytest.raises(ExportError, match=r"'Crane' match no rig family \(tried Mixamo, Unreal, Rigify; the best, .* 0%\)"):
+        export_request(blender.context)
+    crane.beyondscene.enabled = False
+    assert len(export_request(blender.context).characters) == 2
+    for armature in ("Eve", "Flo"):
+        blender.data.objects[armature].hide_set(True)
+    with pytest.raises(ExportError, match="shows no armature that is switched on"):
+        export_request(blender.context)

@@ -1,0 +1,40 @@
+"""The face from the proportions of a head."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("bpy")
+
+from beyondscene.addon.exporters.head import estimate_face
+
+REST = {
+    "RShoulder": np.array([-0.17, 0.0, 1.3]),
+    "LShoulder": np.array([0.17, 0.0, 1.3]),
+    "RAnkle": np.array([-0.1, 0.0, 0.05]),
+    "LAnkle": np.array([0.1, 0.0, 0.05]),
+    "Crown": np.array([0.0, 0.0, 1.64]),
+}
+
+
+def test_the_face_looks_forward_with_the_persons_left_on_its_left() -> None:
+    face = estimate_face(REST)
+    assert face["Nose"][1] < face["LEye"][1] < face["LEar"][1] < 0  # forward is -Y for a person whose left is +X
+    assert face["LEar"][0] > face["LEye"][0] > 0 > face["REye"][0] > face["REar"][0]
+    assert 1.3 < face["Nose"][2] < face["LEye"][2] < 1.64
+
+
+def test_the_face_follows_any_frame_and_unit_of_the_armature() -> None:
+    turn = np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]])
+    moved = {name: 100 * turn @ place + 7 for name, place in REST.items()}
+    for name, place in estimate_face(REST).items():
+        np.testing.assert_allclose(estimate_face(moved)[name], 100 * turn @ place + 7)
+
+
+def test_a_head_bone_whose_tail_is_no_crown_does_not_shrink_the_face() -> None:
+    sideways = REST | {"Crown": np.array([0.3, 0.0, 1.45])}
+    np.testing.assert_allclose(estimate_face(sideways)["LEye"], estimate_face(REST)["LEye"], atol=0.01)
+
+
+def test_without_shoulders_or_legs_there_is_no_guess() -> None:
+    assert estimate_face({"Crown": REST["Crown"]}) == {}
+    assert estimate_face({name: place for name, place in REST.items() if "Ankle" not in name}) == {}

@@ -1,0 +1,179 @@
+"""The add-on and a scripted backend over a real socket: pictures, refusals, cancelling, and nobody there."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("bpy")
+
+from beyondscene.addon import images, preferences, session
+from beyondscene.addon.preferences import Preferences
+from beyondscene.protocol import Cancel, Fetch, Submit, client, write_connection
+
+Example = Callable[[str], dict[str, Any]]
+
+
+@pytest.fixture
+def use_backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Any], None]:
+    """Makes the preferences name the connection file of a peer, or of None at all."""
+
+    def use(connection: Any) -> None:
+        path = tmp_path / "connection.json"
+        if connection is not None:
+            write_connection(path, connection)
+        monkeypatch.setattr(preferences, "get", lambda context: Preferences("", str(path), ""))
+
+    return use
+
+
+@pytest.fixture
+def picture() -> bytes:
+    """A PNG of 3 MiB, so that it comes in several pieces."""
+    import cv2
+    import numpy as np
+
+    noise = np.random.default_rng(0).integers(0, 256, (1024, 1024, 3), np.uint8)
+    return cv2.imencode(".png", noise)[1].tobytes()
+
+
+def test_a_picture_comes_back_as_a_file_and_an_image_datablock(
+    blender: Any, example: Example, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
+) -> None:
+    example("duo")
+    peer = start_peer(picture=picture)
+    use_backend(peer.connection)
+    blender.context.scene.beyondscene.output_folder = str(tmp_path / "renders")
+    for number in ("0001", "0002"):
+        assert blender.ops.beyondscene.render(wait=True) == {"FINISHED"}
+        path = tmp_path / "renders" / f"duo {number}.png"
+        assert path.read_bytes() == picture
+        image = blender.data.images[f"BeyondScene duo {number}"]
+        assert tuple(image.size) == (1024, 1024)
+        assert image.colorspace_settings.name == "sRGB"
+        assert image.use_fake_user
+    images.remember_pictures()
+    blender.data.images.remove(blender.data.images["BeyondScene duo 0001"])  # as an undo does
+    images.restore_pictures()
+    assert tuple(blender.data.images["BeyondScene duo 0001"].size) == (1024, 1024)
+    assert len(blender.data.images) == 2
+    assert not list(tmp_path.glob("renders/*.part"))
+    assert session.current().job is None
+    fetched = [one for one in peer.heard if isinstance(one, Fetch)]
+    assert len(fetched) == 2
+    assert peer.most_ahead <= 8
+    submitted = next(one for one in peer.heard if isinstance(one, Submit))
+    assert [one.name for one in submitted.request.characters] == ["Eve", "Flo"]
+
+
+def test_damage_on_the_way_is_noticed_and_leaves_no_file(
+    blender: Any, example: Example, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
+) -> None:
+    example("duo")
+    use_backend(start_peer(picture=picture, damage=True).connection)
+    blender.context.scene.beyondscene.output_folder = str(tmp_path / "renders")
+    with pytest.raises(RuntimeError, match="damaged on the way"):
+        blender.ops.beyondscene.render(wait=True)
+    assert not list((tmp_path / "renders").iterdir())
+    assert not blender.data.images
+
+
+def test_cancel_ends_the_job_and_the_next_one_can_start(
+    blender: Any, example: Example, start_peer: Any, use_backend: Any
+) -> None:
+    example("duo")
+    peer = start_peer(hold=True)
+    use_backend(peer.connection)
+    assert blender.ops.beyondscene.render() == {"FINISHED"}
+    assert not blender.ops.beyondscene.render.poll()
+    job = session.current().job
+    assert job
+    until(lambda: job.fraction == 0.5)
+    assert job.status == "Enlarging, level 1/2"
+    assert blender.ops.beyondscene.cancel() == {"FINISHED"}
+    assert not blender.ops.beyondscene.cancel.poll()
+    until(lambda: session.current().job is None)
+    assert any(isinstance(one, Cancel) for one in peer.heard)
+    assert not session.current().error
+    assert blender.ops.beyondscene.render.poll()
+
+
+@pytest.mark.parametrize(("versions", "older"), [((2, 3), "this add-on or program"), ((0, 0), "the backend")])
+def test_another_protocol_version_says_which_side_to_update(
+    blender: Any, example: Example, start_peer: Any, use_backend: Any, versions: tuple[int, int], older: str
+) -> None:
+    example("duo")
+    use_backend(start_peer(versions=versions).connection)
+    with pytest.raises(RuntimeError, match=f"but version 1 is spoken here: update {older}"):
+        blender.ops.beyondscene.render(wait=True)
+    assert session.current().backend == "off"
+
+
+def test_no_connection_file_and_nobody_listening_are_said(
+    blender: Any, example: Example, start_peer: Any, use_backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example("duo")
+    use_backend(None)
+    with pytest.raises(RuntimeError, match="No backend can be found through the connection file"):
+        blender.ops.beyondscene.render(wait=True)
+    monkeypatch.setattr(client, "GREETING_S", 0.3)
+    peer = start_peer()
+    peer.close()
+    use_backend(peer.connection)
+    with pytest.raises(RuntimeError, match="No backend answers at tcp"):
+        blender.ops.beyondscene.render(wait=True)
+
+
+def test_a_wrong_key_is_not_answered(
+    blender: Any, example: Example, start_peer: Any, use_backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import msgspec
+
+    example("duo")
+    monkeypatch.setattr(client, "GREETING_S", 0.3)
+    connection = start_peer().connection
+    use_backend(msgspec.structs.replace(connection, server_public_key=start_peer().connection.server_public_key))
+    with pytest.raises(RuntimeError, match="see that this connection file"):
+        blender.ops.beyondscene.render(wait=True)
+
+
+def test_a_python_that_has_no_backend_is_named_with_its_last_words(
+    blender: Any, example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example("duo")
+    monkeypatch.setattr(preferences, "get", lambda context: Preferences("/nowhere/python", "", ""))
+    with pytest.raises(RuntimeError, match="Python '/nowhere/python' cannot be run"):
+        blender.ops.beyondscene.render(wait=True)
+    monkeypatch.setattr(preferences, "get", lambda context: Preferences("/usr/bin/false", "", ""))
+    with pytest.raises(RuntimeError, match="ended as it started, saying 'nothing'"):
+        blender.ops.beyondscene.render(wait=True)
+    monkeypatch.setattr(preferences, "get", lambda context: Preferences("", "", ""))
+    with pytest.raises(RuntimeError, match="No Python for the backend is chosen"):
+        blender.ops.beyondscene.render(wait=True)
+
+
+def test_nothing_is_sent_for_a_scene_that_cannot_become_a_picture(
+    blender: Any, example: Example, start_peer: Any, use_backend: Any
+) -> None:
+    example("duo")
+    peer = start_peer()
+    use_backend(peer.connection)
+    blender.data.objects["Eve"].beyondscene.prompt = ""
+    with pytest.raises(RuntimeError, match="prompt of 'Eve' is empty"):
+        blender.ops.beyondscene.render(wait=True)
+    assert "prompt of 'Eve' is empty" in session.current().error
+    assert session.current().backend == "off"
+    assert not peer.heard
+    blender.context.scene.camera = None
+    with pytest.raises(RuntimeError, match="has no camera"):
+        blender.ops.beyondscene.render(wait=True)
+
+
+def until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        session.drain()
+        time.sleep(0.02)

@@ -1,0 +1,77 @@
+"""Each view is told about the people in it, and about nobody else."""
+
+import numpy as np
+import pytest
+from beyondscene.backend.pipeline.conditions import describe_views, to_grid
+from beyondscene.backend.pipeline.people import Figure, gather_people
+from beyondscene.backend.pipeline.plan import Size
+from beyondscene.protocol import RenderRequest
+from msgspec.structs import replace
+
+LEFT, RIGHT = (0, 0), (0, 16)
+
+
+@pytest.fixture
+def figures(two_people: RenderRequest) -> list[Figure]:
+    """Ana in the left third of the picture, Bo in the right third, masks in 192x128."""
+    figures = []
+    for person, columns in zip(gather_people(two_people), (slice(0, 64), slice(128, 192)), strict=True):
+        mask = np.zeros((128, 192), bool)
+        mask[:, columns] = True
+        figures.append(Figure(person, mask, {"head": mask & (np.arange(128) < 40)[:, None]}))
+    return figures
+
+
+def prompts(request: RenderRequest, figures: list[Figure]) -> list[str]:
+    """Of a left, a right and a middle view of 64 px."""
+    views = [LEFT, RIGHT, (4, 8)]
+    conditions = describe_views(request, figures, Size(192, 128), views, 64, 8, 2)
+    assert all(condition.pose.shape == (64, 64, 3) for condition in conditions)
+    return [condition.prompt for condition in conditions]
+
+
+def test_prompts_are_those_of_the_people_in_view(two_people: RenderRequest, figures: list[Figure]) -> None:
+    assert prompts(two_people, figures) == [
+        "a city plaza, a person with a red shirt",
+        "a city plaza, a person with a blue shirt",
+        "a city plaza",
+    ]
+
+
+def test_algorithm_3_leaves_the_scene_out_where_people_are(two_people: RenderRequest, figures: list[Figure]) -> None:
+    request = replace(two_people, settings=replace(two_people.settings, prepend_global=False))
+    assert prompts(request, figures) == ["a person with a red shirt", "a person with a blue shirt", "a city plaza"]
+
+
+def test_parts_speak_where_they_are(two_people: RenderRequest, figures: list[Figure]) -> None:
+    ana = replace(figures[0].person.character, part_prompts={"head": "red lips"})
+    told = [Figure(replace_character(figures[0], ana), figures[0].mask, figures[0].parts), figures[1]]
+    top, bottom = describe_views(two_people, told, Size(192, 128), [(0, 0), (8, 0)], 64, 8, 2)
+    assert "red lips" in top.prompt and "red lips" not in bottom.prompt
+
+
+def replace_character(figure: Figure, character):  # noqa: ANN001, ANN201
+    from dataclasses import replace as replace_fields
+
+    return replace_fields(figure.person, character=character)
+
+
+def test_negative_prompts_follow_their_people(two_people: RenderRequest, figures: list[Figure]) -> None:
+    bo = replace(figures[1].person.character, negative_prompt="hat")
+    told = [figures[0], Figure(replace_character(figures[1], bo), figures[1].mask, {})]
+    request = replace(two_people, negative_prompt="blurry")
+    left, right = describe_views(request, told, Size(192, 128), [LEFT, RIGHT], 64, 8, 2)
+    assert (left.negative_prompt, right.negative_prompt) == ("blurry", "blurry, hat")
+
+
+def test_skeletons_are_drawn_where_the_people_are(two_people: RenderRequest, figures: list[Figure]) -> None:
+    whole = describe_views(two_people, figures, Size(192, 128), [(y, x) for y in (0, 8) for x in (0, 8, 16)], 64, 8, 2)
+    lit = np.array([condition.pose.any() for condition in whole]).reshape(2, 3)
+    assert lit[:, :2].all() and not lit[:, 2].any()  # both stand in the left two thirds
+
+
+def test_thin_limbs_survive_the_latent_grid() -> None:
+    mask = np.zeros((64, 64), bool)
+    mask[10:50, 33] = True
+    assert to_grid(mask, 8, 8)[1:7, 4].all()
+    assert to_grid(mask, 128, 128)[20:100, 66:68].all()

@@ -1,0 +1,39 @@
+"""Sizes of the base image and the levels."""
+
+from itertools import pairwise
+
+import pytest
+from beyondscene.backend.pipeline.plan import Plan, Size, plan_sizes
+from beyondscene.protocol import RenderRequest
+
+
+def plan(width: int, height: int, resolution: int) -> Plan:
+    return plan_sizes(RenderRequest(width=width, height=height, prompt="a city plaza"), resolution, 8)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "resolution", "base", "levels"),
+    [
+        (1536, 1024, 256, (384, 256), [(768, 512), (1536, 1024)]),
+        (4096, 4096, 1024, (1024, 1024), [(2048, 2048), (4096, 4096)]),
+        (7168, 4096, 1024, (1792, 1024), [(3584, 2048), (7168, 4096)]),
+        (1024, 1024, 1024, (1024, 1024), []),
+        (640, 480, 256, (344, 256), [(640, 480)]),
+        (128, 96, 256, (344, 256), []),
+        (2048, 256, 256, (2048, 256), []),
+    ],
+)
+def test_levels_double_and_end_on_the_target(
+    width: int, height: int, resolution: int, base: tuple[int, int], levels: list[tuple[int, int]]
+) -> None:
+    made = plan(width, height, resolution)
+    assert made.base == Size(*base)
+    assert list(made.levels) == [Size(*level) for level in levels]
+
+
+@pytest.mark.parametrize("width", range(256, 1400, 136))
+def test_no_level_grows_by_more_than_two(width: int) -> None:
+    made = plan(width, 512, 256)
+    sizes = [made.base, *made.levels]
+    for small, large in pairwise(sizes):
+        assert large.width <= 2 * small.width + 8 and large.height <= 2 * small.height + 8

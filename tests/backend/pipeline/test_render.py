@@ -1,0 +1,119 @@
+"""The whole method with real networks of toy size."""
+
+import numpy as np
+import pytest
+import torch
+from beyondscene.backend.models.load import Models, load_models
+from beyondscene.backend.models.sets import ModelSet, read_model_set
+from beyondscene.backend.pipeline import joint, render
+from beyondscene.backend.pipeline.prompts import PromptEncoder
+from beyondscene.backend.watch import Stopped
+from beyondscene.protocol import RenderRequest, Stage
+from msgspec.structs import replace
+
+from ...tiny import save_tiny_model_set
+
+
+class Spy:
+    """A watcher that keeps what it is told, and cancels after so many steps."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.told: list[tuple[Stage, int, int, float]] = []
+        self.previews: list[tuple[int, ...]] = []
+        self.stop_after = stop_after
+
+    def progress(
+        self,
+        stage: Stage,
+        *,
+        level: int = 0,
+        levels: int = 0,
+        step: int = 0,
+        steps: int = 0,
+        fraction: float = 0.0,
+        label: str = "",
+    ) -> None:
+        self.told.append((stage, level, step, fraction))
+
+    def preview(self, image: np.ndarray) -> None:
+        self.previews.append(image.shape)
+
+    def check(self) -> None:
+        if self.stop_after is not None and len(self.told) > self.stop_after:
+            raise Stopped
+
+
+@pytest.fixture(scope="module")
+def models(tiny_models: ModelSet) -> Models:
+    return load_models(tiny_models, torch.device("cpu"), torch.float32)
+
+
+def test_picture_has_the_requested_size_and_every_stage_is_told(models: Models, two_people: RenderRequest) -> None:
+    spy = Spy()
+    image, progress = render(models, two_people, {}, spy)
+    assert image.shape == (128, 192, 3) and image.dtype == np.uint8 and image.std() > 1
+    stages = list(dict.fromkeys((stage, level) for stage, level, _, _ in spy.told))
+    assert stages == [("instances", 0), ("composite", 0), ("inpaint", 0), ("tone", 0), ("enlarge", 1), ("decode", 1)]
+    fractions = [fraction for *_, fraction in spy.told]
+    assert fractions == sorted(fractions) and 0.5 < fractions[-1] <= 1
+    assert {time.stage for time in progress.times} == {stage for stage, _ in stages}
+    assert len(spy.previews) >= 4
+
+
+def test_same_request_same_picture_another_seed_another(models: Models, two_people: RenderRequest) -> None:
+    first, again = (render(models, two_people, {}, Spy())[0] for _ in range(2))
+    other, _ = render(models, replace(two_people, seed=8), {}, Spy())
+    assert (first == again).all() and (first != other).any()
+
+
+def test_batch_size_does_not_change_the_picture(
+    models: Models, two_people: RenderRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, _ = render(models, two_people, {}, Spy())
+    monkeypatch.setattr(joint, "VIEW_BATCH", 1)
+    one_by_one, _ = render(models, two_people, {}, Spy())
+    assert np.abs(expected.astype(int) - one_by_one).max() <= 1
+
+
+@pytest.mark.parametrize("scheduler", ["euler", "dpmsolver++"])
+def test_other_solvers_end_in_a_picture(models: Models, two_people: RenderRequest, scheduler: str) -> None:
+    request = replace(two_people, settings=replace(two_people.settings, scheduler=scheduler))
+    assert render(models, request, {}, Spy())[0].std() > 1
+
+
+def test_cancel_stops_within_a_step(models: Models, two_people: RenderRequest) -> None:
+    spy = Spy(stop_after=6)
+    with pytest.raises(Stopped):
+        render(models, two_people, {}, spy)
+    assert len(spy.told) == 7
+
+
+def test_nobody_in_the_scene_is_a_plain_large_picture(models: Models, two_people: RenderRequest) -> None:
+    spy = Spy()
+    image, _ = render(models, replace(two_people, characters=()), {}, spy)
+    assert image.shape == (128, 192, 3)
+    assert "instances" not in {stage for stage, *_ in spy.told}
+
+
+def test_a_target_smaller_than_the_base_is_scaled_down(models: Models, two_people: RenderRequest) -> None:
+    small = replace(two_people, width=64, height=64, characters=())
+    assert render(models, small, {}, Spy())[0].shape == (64, 64, 3)
+
+
+def test_inpainting_with_nine_channels_as_sdxl(tmp_path_factory: pytest.TempPathFactory, two_people: RenderRequest) -> None:
+    folder = tmp_path_factory.mktemp("nine")
+    save_tiny_model_set(folder, inpainting_channels=9)
+    models = load_models(read_model_set(folder), torch.device("cpu"), torch.float32)
+    assert models.inpainting.config["in_channels"] == 9
+    assert render(models, two_people, {}, Spy())[0].std() > 1
+
+
+def test_prompts_longer_than_the_encoder_are_not_cut(models: Models, two_people: RenderRequest) -> None:
+    encoder = PromptEncoder(models)
+    long = "a" * 80 + " red shirt"
+    assert encoder.encode(long).hidden.shape[0] == 2 * 77
+    assert not torch.equal(encoder.encode(long).hidden, encoder.encode("a" * 80 + " blue shirt").hidden)
+    ana = replace(two_people.characters[0], prompt=long)
+    request = replace(two_people, characters=(ana, two_people.characters[1]))
+    short, with_long = render(models, two_people, {}, Spy())[0], render(models, request, {}, Spy())[0]
+    assert (short != with_long).any()

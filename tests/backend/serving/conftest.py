@@ -1,0 +1,46 @@
+"""Gateways and connections that end with their test."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .talk import PATIENCE_S, Running, Talk
+
+Start = Callable[..., Running]
+Connect = Callable[..., Talk]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts gateways, with changed settings if wished, and ends them after the test."""
+    started: list[Running] = []
+
+    def start_one(**settings: Any) -> Running:
+        folder = tmp_path / f"gateway-{len(started)}"
+        folder.mkdir()
+        started.append(Running(folder, **settings))
+        return started[-1]
+
+    yield start_one
+    for one in started:
+        one.process.terminate()
+    for one in started:
+        one.process.communicate(timeout=PATIENCE_S)
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Opens connections, greeted unless wished otherwise, and closes them after the test."""
+    opened: list[Talk] = []
+
+    def connect_one(gateway: Running, *, greet: bool = True, **options: Any) -> Talk:
+        opened.append(Talk(gateway.connection(), **options))
+        if greet:
+            opened[-1].greet()
+        return opened[-1]
+
+    yield connect_one
+    for one in opened:
+        one.close()

@@ -1,0 +1,175 @@
+"""Who gets in, what is understood, and what is refused."""
+
+import contextlib
+import random
+import uuid
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import zmq
+from beyondscene.backend.gateway import ServeError, ServeSettings, serve
+from beyondscene.protocol import (
+    Cancel,
+    Character,
+    Fetch,
+    Finished,
+    Hello,
+    Keypoint,
+    Ping,
+    Pong,
+    Refused,
+    Rejected,
+    Submit,
+    Subscribe,
+    describe_array,
+    digest_of,
+    encode,
+)
+from msgspec.structs import replace
+
+from .conftest import Connect, Start
+from .talk import picture
+
+
+def test_welcome(start: Start, connect: Connect) -> None:
+    gateway = start()
+    one, two = connect(gateway, greet=False).greet(), connect(gateway, greet=False).greet()
+    assert [(models.name, models.missing) for models in one.models] == [("embedded", ()), ("half", ("controlnet",))]
+    assert one.boot_id == two.boot_id
+    assert gateway.ready_file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(("versions", "to_update"), [((2, 3), "the backend"), ((0, 0), "'old'")])
+def test_versions_that_do_not_meet(start: Start, connect: Connect, versions: tuple[int, int], to_update: str) -> None:
+    talk = connect(start(), greet=False)
+    talk.say(Hello(versions=versions, client="old"))
+    assert talk.hear_until(Rejected).message.endswith(f"update {to_update}.")
+    talk.say(Ping())
+    assert "Hello first" in talk.hear_until(Refused).message
+
+
+def test_only_the_listed_key_gets_in(start: Start, connect: Connect) -> None:
+    gateway = start()
+    strangers = [connect(gateway, greet=False, keys=zmq.curve_keypair()), connect(gateway, greet=False, curve=False)]
+    for stranger in strangers:
+        with contextlib.suppress(zmq.Again):  # a socket that was turned away may have nowhere to send to
+            stranger.socket.send_multipart(encode(Hello(versions=(1, 1), client="stranger")), zmq.DONTWAIT)
+        assert stranger.hear(0.7) is None
+    connect(gateway)
+    assert "stranger" not in gateway.log()
+
+
+def test_bytes_that_are_no_message(start: Start, connect: Connect) -> None:
+    gateway = start()
+    talk = connect(gateway)
+    job_id = str(uuid.uuid4())
+    messages = [
+        Hello(versions=(1, 1), client="fuzz"),
+        Submit(job_id=job_id, request=picture()),
+        Cancel(job_id=job_id),
+        Subscribe(job_id=job_id),
+        Fetch(job_id=job_id, offset=0),
+        Ping(),
+    ]
+    golden = [[bytes(frame) for frame in encode(message)] for message in messages]
+    random.seed(4)
+    other = connect(gateway, greet=False)
+    for count in range(3000):
+        talk.socket.send_multipart(mutated(random.choice(golden)))
+        if count % 50 == 0:  # read what came back, so that the pipe is not what is tested
+            while talk.socket.poll(0):
+                talk.socket.recv_multipart()
+        if count == 1500:
+            other.greet()  # another client is served in between
+    other.say(Ping())
+    other.hear_until(Pong)
+    assert "failed here" not in gateway.log() and "Traceback" not in gateway.log()
+
+
+def test_who_does_not_read_delays_nobody(start: Start, connect: Connect) -> None:
+    gateway = start()
+    talk = connect(gateway)
+    finished = talk.hear_until(Finished, talk.submit(picture(side_px=1024, steps=2)))
+    idlers = [connect(gateway, receive_messages=1) for _ in range(3)]
+    process = psutil.Process(gateway.process.pid)
+    before_bytes = process.memory_info().rss
+    for _ in range(30):
+        for idler in idlers:
+            idler.say(Fetch(job_id=finished.job_id, offset=0))
+        talk.say(Ping())
+        talk.hear_until(Pong)
+    assert process.memory_info().rss - before_bytes < len(idlers) * 16 * 1024 * 1024
+    assert digest_of(talk.fetch(finished)) == finished.digest
+
+
+def mutated(frames: list[bytes]) -> list[bytes]:
+    """The same message, damaged in one of the ways that a decoder may stumble over."""
+    magic, header = frames
+    at = random.randrange(len(header))
+    match random.randrange(8):
+        case 0:
+            return [magic, header[:at]]
+        case 1:
+            return [magic, header[:at] + random.randbytes(random.randrange(1, 8)) + header[at + 1 :]]
+        case 2:
+            return [random.randbytes(4), header]
+        case 3:
+            return [magic]
+        case 4:
+            return [magic, header, *[b"x" * 10] * random.randrange(1, 400)]
+        case 5:
+            return [magic, b"\x91" * 10_000 + header]
+        case 6:
+            return [magic, random.choice([b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff"])]
+        case _:
+            return [magic, header.replace(b"a", b"\xff")]
+
+
+def test_requests_that_cannot_become_pictures(start: Start, connect: Connect) -> None:
+    talk = connect(start())
+
+    def refusal(**changes: object) -> str:
+        payload = changes.pop("payload", [])
+        submit = Submit(**{"job_id": str(uuid.uuid4()), "request": picture(), **changes})  # pyright: ignore[reportArgumentType]
+        talk.say(submit, payload)  # pyright: ignore[reportArgumentType]
+        refused = talk.hear_until(Refused)
+        assert refused.job_id == submit.job_id
+        return refused.message
+
+    assert "choose one of embedded, half" in refusal(models="../../etc/passwd")
+    assert "lacks its controlnet model" in refusal(models="half")
+    assert "multiple of 8" in refusal(request=replace(picture(), width=100))
+    mask = describe_array(np.zeros((64, 64), np.uint8))
+    assert "1 arrays are announced, 0 came" in refusal(arrays=(mask,))
+    assert "damaged on the way" in refusal(arrays=(mask,), payload=[b"\1" * 64 * 64])
+    person = Character(id="a", name="Ann", prompt="a baker", keypoints=(Keypoint(x=9, y=9, depth=1),) * 18, mask=mask)
+    assert "mask of 'Ann' did not come" in refusal(request=replace(picture(), characters=(person,)))
+
+    talk.say(
+        Submit(job_id=str(uuid.uuid4()), request=replace(picture(), characters=(person,)), arrays=(mask,)), [bytes(64 * 64)]
+    )
+    talk.hear_until(Finished)
+
+
+def test_a_full_queue(start: Start, connect: Connect) -> None:
+    talk = connect(start(waiting_jobs=2))
+    for _ in range(6):
+        talk.submit(picture(steps=100))
+    assert "2 jobs are waiting" in talk.hear_until(Refused).message
+
+
+@pytest.mark.parametrize("bind", ["tcp://0.0.0.0:0", "tcp://192.168.1.2:5555", "tcp://*:5555", "ipc:///tmp/x", "nonsense"])
+def test_other_machines_are_kept_out(tmp_path: Path, bind: str) -> None:
+    settings = ServeSettings(data_folder=tmp_path / "data", ready_file=tmp_path / "ready.json", bind=bind)
+    with pytest.raises(ServeError, match=r"listens on loopback only"):
+        serve(settings, lambda extra: [])
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_address_in_use(start: Start, tmp_path: Path) -> None:
+    taken = start().connection().endpoint
+    settings = ServeSettings(data_folder=tmp_path / "data", ready_file=tmp_path / "ready.json", bind=taken)
+    with pytest.raises(ServeError, match="cannot be used"):
+        serve(settings, lambda extra: [])

@@ -1,0 +1,116 @@
+"""The life of a job, without processes."""
+
+import uuid
+
+import pytest
+from beyondscene.backend.gateway.jobs import JobConflict, JobError, Jobs
+from beyondscene.backend.gateway.ledger import Job, MemoryLedger
+from beyondscene.backend.gateway.live import Live
+from beyondscene.protocol import Advanced, DeviceInfo, Done, Failed, Progressed, Submit
+from msgspec.structs import replace
+
+from .talk import picture
+
+DEVICE = DeviceInfo(kind="cpu", name="none")
+
+
+@pytest.fixture
+def jobs() -> Jobs:
+    return Jobs(MemoryLedger())
+
+
+def submitted(jobs: Jobs, **changes: object) -> Job:
+    return jobs.submit(Submit(job_id=str(uuid.uuid4()), request=picture(), **changes), (b"mask",))  # pyright: ignore
+
+
+def done(job: Job, attempt: int) -> Done:
+    return Done(job_id=job.id, attempt=attempt, width=64, height=64, media_type="image/png", size_bytes=9, digest="0" * 64)
+
+
+def kinds(jobs: Jobs, job: Job) -> list[str]:
+    events = jobs.ledger.events(job.id)
+    assert [event.seq for event in events] == list(range(len(events)))
+    return [type(event).__name__ for event in events]
+
+
+def test_from_queue_to_picture(jobs: Jobs) -> None:
+    job = jobs.start(submitted(jobs), DEVICE)
+    assert (job.state, job.attempt, job.payload) == ("running", 1, (b"mask",))
+    job = jobs.finish(job, done(job, 1))
+    assert (job.state, job.payload) == ("finished", ())
+    assert kinds(jobs, job) == ["Accepted", "Started", "Finished"]
+    assert not jobs.ledger.live()
+
+
+def test_an_ended_job_does_not_end_again(jobs: Jobs) -> None:
+    job = jobs.start(submitted(jobs), DEVICE)
+    ended = jobs.finish(job, done(job, 1))
+    for move in (lambda: jobs.fail(ended, "no"), lambda: jobs.cancel(ended), lambda: jobs.start(ended, DEVICE)):
+        with pytest.raises(JobError, match="it is finished"):
+            move()
+    assert jobs.wish_cancel(ended) == ended
+    assert kinds(jobs, job) == ["Accepted", "Started", "Finished"]
+
+
+def test_words_of_a_stale_attempt_find_no_job(jobs: Jobs) -> None:
+    job = jobs.start(submitted(jobs), DEVICE)
+    assert jobs.current(job.id, 1) == job
+    job = jobs.lose(job, "It died.")
+    assert jobs.current(job.id, 1) is None  # while it waits again
+    job = jobs.start(job, DEVICE)
+    assert jobs.current(job.id, 1) is None  # while the next attempt runs
+    assert jobs.current(job.id, 2) == job
+    jobs.finish(job, done(job, 2))
+    assert jobs.current(job.id, 2) is None  # after its end
+    assert kinds(jobs, job) == ["Accepted", "Started", "Started", "Finished"]
+
+
+def test_a_lost_job_goes_first_and_is_lost_twice_at_most(jobs: Jobs) -> None:
+    first, second = submitted(jobs), submitted(jobs)
+    first = jobs.lose(jobs.start(first, DEVICE), "It died.")
+    assert [job.id for job in jobs.waiting()] == [first.id, second.id]
+    first = jobs.lose(jobs.start(first, DEVICE), "It died again.")
+    assert first.state == "failed"
+    last = jobs.ledger.events(first.id)[-1]
+    assert isinstance(last, Failed) and last.message == "It died again. It was tried 2 times."
+
+
+def test_a_wish_to_cancel_outlives_the_worker(jobs: Jobs) -> None:
+    job = jobs.wish_cancel(jobs.start(submitted(jobs), DEVICE))
+    assert jobs.wish_cancel(job) == job  # wishing twice is harmless
+    assert jobs.lose(job, "It died.").state == "cancelled"
+    assert kinds(jobs, job) == ["Accepted", "Started", "Stopping", "Cancelled"]
+
+
+def test_the_same_id_for_another_picture(jobs: Jobs) -> None:
+    job = submitted(jobs)
+    assert jobs.find(job.submit) == job
+    assert jobs.find(replace(job.submit, job_id=str(uuid.uuid4()))) is None
+    for other in (replace(job.submit, request=picture(seed=9)), replace(job.submit, models="sdxl")):
+        with pytest.raises(JobConflict, match="taken by another request"):
+            jobs.find(other)
+
+
+def test_old_jobs_are_forgotten() -> None:
+    jobs = Jobs(MemoryLedger(ended_jobs=2))
+    ended = [jobs.cancel(submitted(jobs)) for _ in range(3)]
+    assert [jobs.ledger.job(job.id) is None for job in ended] == [True, False, False]
+    assert not jobs.ledger.events(ended[0].id)
+
+
+def test_progress_keeps_the_newest_and_never_goes_back() -> None:
+    live = Live()
+
+    def advance(fraction: float, attempt: int, now_s: float) -> Progressed:
+        live.advance(Advanced(job_id="a", attempt=attempt, stage="enlarge", fraction=fraction), 1, now_s)
+        slot = live.newest("a", Progressed)
+        assert slot is not None and isinstance(slot.message, Progressed)
+        return slot.message
+
+    assert advance(0.0, 1, 100.0).remaining_s is None
+    assert advance(0.5, 1, 110.0).remaining_s == 10.0
+    assert advance(0.25, 2, 120.0).fraction == 0.5
+    slot = live.newest("a", Progressed)
+    assert slot is not None and slot.version == 3
+    live.forget("a")
+    assert live.newest("a", Progressed) is None

@@ -1,0 +1,78 @@
+"""The gateway as a process: what it imports, when it leaves, what it leaves behind."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from beyondscene.protocol import Finished
+
+from .conftest import Connect, Start
+from .talk import picture, wait_until
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_leaves_without_having_seen_torch(start: Start, connect: Connect, number: int) -> None:
+    gateway = start()
+    talk = connect(gateway)
+    talk.submit(picture())
+    talk.hear_until(Finished)
+    worker = gateway.worker()
+    gateway.process.send_signal(number)
+    output, errors = gateway.process.communicate(timeout=10)
+    assert gateway.process.returncode == 0, errors
+    assert json.loads(output) == {"torch": False}
+    assert not gateway.ready_file.exists()
+    assert not worker.is_running()
+    assert "Traceback" not in errors
+
+
+def test_leaves_with_the_process_it_serves(start: Start) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    gateway = start(parent_pid=parent.pid)
+    gateway.connection()
+    worker = gateway.worker()
+    parent.kill()  # not waited for: a zombie is gone as well
+    gateway.process.wait(10)
+    parent.communicate()
+    assert not gateway.ready_file.exists()
+    wait_until(lambda: not worker.is_running())
+
+
+def test_the_worker_leaves_with_the_gateway(start: Start, connect: Connect) -> None:
+    gateway = start()
+    talk = connect(gateway)
+    talk.submit(picture("stuck"))
+    worker = gateway.worker()
+    gateway.process.kill()
+    wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_leaves_when_idle(start: Start) -> None:
+    gateway = start(idle_exit_s=0.5)
+    assert gateway.process.wait(10) == 0
+
+
+def test_keys_stay_out_of_arguments_and_environment(start: Start) -> None:
+    gateway = start()
+    connection = gateway.connection()
+    worker = gateway.worker()
+    for process in (psutil.Process(gateway.process.pid), worker):
+        seen = " ".join(process.cmdline()) + " ".join(process.environ().values())
+        assert connection.client_secret_key not in seen
+
+
+def test_the_command_serves_without_torch(tmp_path: Path) -> None:
+    program = (
+        "import sys; from beyondscene.backend.cli import main; code = main(); print('torch' in sys.modules); sys.exit(code)"
+    )
+    ready_file = tmp_path / "ready.json"
+    command = [sys.executable, "-c", program, "serve", "--data", str(tmp_path / "data"), "--ready-file", str(ready_file)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: ready_file.exists() or process.poll() is not None)
+    process.terminate()
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output.strip()) == (0, "False"), errors

@@ -1,0 +1,35 @@
+"""The worker process as it is shipped, with toy-sized models: the pipeline itself behind the gateway."""
+
+import io
+import json
+import sys
+
+import pytest
+from beyondscene.backend.models.sets import ModelSet
+from beyondscene.protocol import Finished, Previewed, Progressed, RenderRequest, Started, digest_of
+from PIL import Image
+
+from .conftest import Connect, Start
+
+WORKER = "from beyondscene.backend.worker import run_worker; raise SystemExit(run_worker())"
+
+
+@pytest.mark.slow
+def test_the_pipeline_behind_the_gateway(
+    start: Start, connect: Connect, tiny_models: ModelSet, two_people: RenderRequest
+) -> None:
+    gateway = start(model_folders=[str(tiny_models.folder)], worker_command=[sys.executable, "-c", WORKER])
+    talk = connect(gateway)  # while the worker still loads torch
+    job_id = talk.submit(two_people, models=tiny_models.name)
+    finished = talk.hear_until(Finished, job_id, timeout_s=400)  # torch and diffusers on a busy machine
+    started = talk.of(job_id)[1]
+    assert isinstance(started, Started) and started.device.kind in ("cpu", "cuda", "mps")
+    kinds = {type(event) for event in talk.heard}
+    assert {Progressed, Previewed} <= kinds
+    data = talk.fetch(finished)
+    assert digest_of(data) == finished.digest
+    assert Image.open(io.BytesIO(data)).size == (192, 128)
+
+    gateway.process.terminate()
+    output, errors = gateway.process.communicate(timeout=60)
+    assert json.loads(output) == {"torch": False}, errors

@@ -1,0 +1,56 @@
+"""The pose picture has the standard colours, in the right places, at the right width."""
+
+import numpy as np
+import pytest
+from beyondscene.backend.pose import KEYPOINT_COLOURS, KEYPOINT_NAMES, LIMB_BRIGHTNESS, LIMB_COLOURS, LIMBS, draw_pose
+
+
+def place(points: dict[str, tuple[float, float]]) -> np.ndarray:
+    """A person of whom only `points` are drawn."""
+    person = np.zeros((18, 3))
+    for name, (x, y) in points.items():
+        person[KEYPOINT_NAMES.index(name)] = x, y, 1
+    return person
+
+
+def test_limb_and_joints_have_their_colours() -> None:
+    picture = draw_pose([place({"right_shoulder": (20.5, 30.5), "right_elbow": (60.5, 30.5)})], 80, 60, 6)
+    limb = LIMBS.index((2, 3))
+    assert picture.shape == (60, 80, 3)
+    assert tuple(picture[30, 20]) == KEYPOINT_COLOURS[2]
+    assert tuple(picture[30, 60]) == KEYPOINT_COLOURS[3]
+    assert tuple(picture[30, 40]) == tuple(int(channel * LIMB_BRIGHTNESS) for channel in LIMB_COLOURS[limb])
+    assert np.count_nonzero(picture[:, 40].any(axis=1)) in (6, 7, 8)  # six wide, and antialiased
+
+
+def test_a_limb_needs_both_ends() -> None:
+    picture = draw_pose([place({"left_knee": (30, 30)})], 60, 60, 4)
+    assert 10 < np.count_nonzero(picture.any(axis=2)) < 30  # the joint alone
+
+
+def test_a_limb_crosses_the_border() -> None:
+    picture = draw_pose([place({"neck": (-50, 30), "right_shoulder": (50, 30)})], 40, 60, 4)
+    assert picture[28:32, :30].any()
+    assert not picture[:20].any()
+
+
+def test_later_people_cover_earlier_ones() -> None:
+    far, near = place({"nose": (20.5, 20.5)}), place({"left_wrist": (20.5, 20.5)})
+    assert tuple(draw_pose([far, near], 40, 40, 4)[20, 20]) == KEYPOINT_COLOURS[7]
+
+
+def test_enlarging_keeps_the_line_width() -> None:
+    person = place({"neck": (10, 20), "right_hip": (30, 20)})
+    small = draw_pose([person], 64, 64, 4)
+    large = draw_pose([person * (4, 4, 1)], 256, 256, 4)
+    assert np.count_nonzero(small[:, 20].any(axis=1)) == np.count_nonzero(large[:, 80].any(axis=1))
+
+
+@pytest.mark.parametrize("x", [np.nan, np.inf, 1e12])
+def test_impossible_points_are_left_out(x: float) -> None:
+    assert not draw_pose([place({"neck": (x, 20), "right_hip": (x, 30)})], 64, 64, 4).any()
+
+
+def test_wrong_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(18, 3\)"):
+        draw_pose([np.zeros((25, 3))], 64, 64, 4)

@@ -1,0 +1,65 @@
+"""The embedded model in the repository loads with stock classes and does as it is told."""
+
+import json
+
+import pytest
+import torch
+from beyondscene.backend.training.export import EMBEDDED_FOLDER, MODEL_SET
+from beyondscene.backend.training.measure import (
+    MeasureSettings,
+    draw_held_out,
+    generate,
+    load_model_set,
+    measure_colours,
+    measure_silhouettes,
+    restore,
+)
+from beyondscene.backend.training.tokenizer import build_tokenizers
+from diffusers import StableDiffusionXLControlNetPipeline
+from transformers import SegformerForSemanticSegmentation
+
+Model = tuple[StableDiffusionXLControlNetPipeline, SegformerForSemanticSegmentation]
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return load_model_set(EMBEDDED_FOLDER, torch.device("cpu"))
+
+
+def test_files_are_small_and_safe() -> None:
+    files = [path for path in EMBEDDED_FOLDER.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} <= {".json", ".safetensors", ".md", ".txt"}
+    assert max(path.stat().st_size for path in files) < 16_000_000
+    assert sum(path.stat().st_size for path in files) < 60_000_000
+
+
+def test_model_set_names_its_roles() -> None:
+    assert json.loads((EMBEDDED_FOLDER / "modelset.json").read_text()) == MODEL_SET
+    assert all((EMBEDDED_FOLDER / role).is_dir() for role in MODEL_SET["roles"].values())
+
+
+def test_tokenizers_are_those_that_training_builds(model: Model) -> None:
+    pipeline, _ = model
+    prompt = "a city plaza, a person with a red shirt, blue trousers and black hair"
+    for stored, built in zip((pipeline.tokenizer, pipeline.tokenizer_2), build_tokenizers(), strict=True):
+        padded = {"padding": "max_length", "max_length": 77}
+        assert stored(prompt, **padded).input_ids == built(prompt, **padded).input_ids
+        assert len(stored(prompt).input_ids) == 2 + 16  # a token for every word and comma
+
+
+def test_people_have_their_shirts_and_poses(model: Model) -> None:
+    pipeline, segmenter = model
+    views = draw_held_out(4, ("portrait",), first=500)
+    samples = generate(pipeline, views, MeasureSettings(steps=8, batch=4))
+    colours = measure_colours(samples, views)
+    assert colours["shirt"] >= 0.75
+    assert colours["trousers"] >= 0.75
+    assert measure_silhouettes(samples, views, segmenter) > 0.5
+
+
+def test_autoencoder_and_segmenter(model: Model) -> None:
+    pipeline, segmenter = model
+    views = draw_held_out(4, ("portrait",), first=600)
+    restored = restore(pipeline, views)
+    assert measure_colours(restored, views)["shirt"] == 1
+    assert measure_silhouettes(restored, views, segmenter) > 0.75

@@ -1,0 +1,130 @@
+"""Training resumes exactly, the autoencoder starts with colours, and the whole run ends in a model set."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from beyondscene.backend.training.denoiser import Denoiser, DenoiserSizes
+from beyondscene.backend.training.diffusion import DenoiserSettings, train_denoiser
+from beyondscene.backend.training.embedded import tiny_settings, train_embedded
+from beyondscene.backend.training.latents import LatentSet, encode_renders
+from beyondscene.backend.training.renders import Renders, draw_views, read_shards, render_shards, stack_views
+from beyondscene.backend.training.tokenizer import build_tokenizers
+from beyondscene.backend.training.vae import (
+    VaeSettings,
+    build_vae,
+    decode,
+    encode,
+    lay_highway,
+    standardise_latents,
+    to_tensor,
+    train_vae,
+)
+from diffusers import StableDiffusionXLControlNetPipeline
+from PIL import Image
+
+CPU = torch.device("cpu")
+VAE = VaeSettings(widths=(16, 16, 16, 16), steps=4, crop_px=32, crops=2, large_crop_px=64)
+DENOISER = DenoiserSettings(
+    sizes=DenoiserSizes(widths=(32, 32, 32), pose_widths=(8, 8, 8, 8), text_widths=(32, 32), text_layers=(2, 2)),
+    steps=4, small_cells=8, small_batch=2, large_batch=1,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def renders() -> Renders:
+    return stack_views(draw_views(seed=3, first=0, count=12, size_px=128))
+
+
+def never() -> bool:
+    return False
+
+
+def after(calls: int) -> Callable[[], bool]:
+    """True from the given call on."""
+    count = iter(range(1_000_000))
+    return lambda: next(count) + 1 >= calls
+
+
+def ignore(_event: object) -> None:
+    pass
+
+
+def test_highway_passes_colours(renders: Renders) -> None:
+    torch.manual_seed(0)
+    vae = build_vae((16, 32, 64, 96))
+    pictures = to_tensor(renders.pictures, CPU)
+    lay_highway(vae, pictures)
+    with torch.no_grad():
+        restored = decode(vae, encode(vae, pictures).mean)
+    error = torch.nn.functional.avg_pool2d(restored - pictures, 16)
+    assert error.abs().mean() < 0.06  # of 2
+
+
+def test_standardised_latents_decode_the_same(renders: Renders) -> None:
+    torch.manual_seed(0)
+    vae = build_vae((16, 16, 16, 16))
+    pictures = to_tensor(renders.pictures, CPU)
+    lay_highway(vae, pictures)
+    with torch.no_grad():
+        before = decode(vae, encode(vae, pictures).mean)
+        standardise_latents(vae, pictures)
+        latents = encode(vae, pictures).mean
+        assert torch.allclose(latents.std(dim=(0, 2, 3)), torch.ones(4), atol=1e-3)
+        assert torch.allclose(latents.mean(dim=(0, 2, 3)), torch.zeros(4), atol=1e-3)
+        assert torch.allclose(before, decode(vae, latents), atol=1e-3)
+
+
+def test_shards_read_back(tmp_path: Path) -> None:
+    render_shards(tmp_path, 3, 64, seed=3, processes=1, report=ignore)
+    read, drawn = read_shards(tmp_path, 3), stack_views(draw_views(3, 0, 3, 64))
+    assert np.array_equal(read.pictures, drawn.pictures)
+    assert np.array_equal(read.keypoints, drawn.keypoints)
+    assert (read.captions, read.looks, read.scenes) == (drawn.captions, drawn.looks, drawn.scenes)
+
+
+def test_autoencoder_resumes_exactly(renders: Renders, tmp_path: Path) -> None:
+    whole = train_vae(renders, VAE, tmp_path / "whole", 0, CPU, never, ignore)
+    assert train_vae(renders, VAE, tmp_path / "parts", 0, CPU, after(2), ignore) is None
+    parts = train_vae(renders, VAE, tmp_path / "parts", 0, CPU, never, ignore)
+    assert whole is not None and parts is not None
+    _assert_same(whole, parts)
+
+
+def test_denoiser_resumes_exactly(renders: Renders, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    latents = encode_renders(build_vae((16, 16, 16, 16)), renders, tmp_path / "latents.safetensors", CPU)
+
+    def train(folder: str, out_of_time: Callable[[], bool]) -> Denoiser | None:
+        return train_denoiser(latents, build_tokenizers(), DENOISER, 4, tmp_path / folder, 0, CPU, out_of_time, ignore, ignore)
+
+    whole = train("whole", never)
+    assert train("parts", after(2)) is None
+    parts = train("parts", never)
+    assert whole is not None and parts is not None
+    _assert_same(whole, parts)
+    assert isinstance(latents, LatentSet)
+
+
+def test_whole_run_ends_in_a_model_set(tmp_path: Path) -> None:
+    settings = tiny_settings(tmp_path / "work", tmp_path / "out", device="cpu")
+    settings = msgspec.structs.replace(settings, views=8, processes=1)
+    stages: list[str] = []
+    assert train_embedded(settings, lambda event: stages.append(event["stage"]))
+    assert list(dict.fromkeys(stages)) == ["render", "export"]  # too short for the others to report
+    assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} == {".safetensors", ".json", ".jsonl"}
+    pipeline = StableDiffusionXLControlNetPipeline.from_pretrained(settings.out, torch_dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    pose = Image.fromarray(np.zeros((64, 64, 3), np.uint8))
+    picture = pipeline("a person", image=pose, height=64, width=64, num_inference_steps=1, output_type="np", return_dict=False)[
+        0
+    ]
+    assert picture.shape == (1, 64, 64, 3)
+
+
+def _assert_same(one: torch.nn.Module, other: torch.nn.Module) -> None:
+    for (name, tensor), same in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
+        assert torch.equal(tensor, same), name

@@ -1,0 +1,111 @@
+"""Frames decode to what was encoded, and nothing but WireError comes of bytes that are no message."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from beyondscene.protocol import (
+    Cancel,
+    Decoder,
+    Event,
+    Finished,
+    Order,
+    Progressed,
+    RenderRequest,
+    Report,
+    Request,
+    Submit,
+    WireError,
+    arrays_from_frames,
+    describe_array,
+    encode,
+)
+
+JOB = "01890a5d-ac96-774b-bcce-b302099a8057"
+GOLDEN = Path(__file__).parent.parent / "golden"
+
+
+def test_round_trip_with_arrays(two_people: RenderRequest) -> None:
+    mask = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    submit = Submit(job_id=JOB, request=two_people, arrays=(describe_array(mask),))
+    message, payload = Decoder(Request)(encode(submit, [mask.tobytes()]))
+    assert message == submit
+    arrays = arrays_from_frames(message.arrays, payload)
+    assert (arrays[submit.arrays[0].digest] == mask).all()
+
+
+def test_arrays_that_do_not_fit_are_refused() -> None:
+    mask = np.zeros((4, 6), np.uint8)
+    reference = describe_array(mask)
+    for frames in ([], [b"short"], [bytes([1]) * 24]):
+        with pytest.raises(WireError):
+            arrays_from_frames([reference], frames)
+    with pytest.raises(WireError, match="float64"):
+        describe_array(np.zeros(3))
+
+
+def test_mutated_messages_raise_nothing_but_wire_errors(two_people: RenderRequest) -> None:
+    frames = [bytes(frame) for frame in encode(Submit(job_id=JOB, request=two_people))]
+    dice, refused, decode = random.Random(0), 0, Decoder(Request)
+    for _ in range(3000):
+        header = bytearray(frames[1])
+        for _ in range(dice.randint(1, 6)):
+            header[dice.randrange(len(header))] = dice.randrange(256)
+        try:
+            decode([frames[0], bytes(header[: dice.randint(1, len(header))])])
+        except WireError:
+            refused += 1
+    assert refused > 2900
+    for junk in ([], [b""], [b"BSZ\x01"], [b"BSZ\x02", frames[1]], [b"GET / HTTP/1.1", b""]):
+        with pytest.raises(WireError):
+            decode(junk)
+
+
+def test_a_word_of_one_side_is_no_word_of_the_other() -> None:
+    with pytest.raises(WireError):
+        Decoder(Event)(encode(Cancel(job_id=JOB)))
+    with pytest.raises(WireError):
+        Decoder(Request)(encode(Progressed(job_id=JOB, seq=1, stage="tone", fraction=0.5)))
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.msgpack")), ids=lambda path: path.stem)
+def test_messages_of_released_versions_still_decode(path: Path) -> None:
+    """Each golden file is one header as some version wrote it; tools/make_golden.py wrote them."""
+    unions = {"request": Request, "event": Event, "order": Order, "report": Report}
+    kind, _, name = path.stem.split("-")[1:]
+    message, _ = Decoder(unions[kind])([b"BSZ\x01", path.read_bytes()])
+    assert type(message).__name__.lower() == name
+
+
+def test_golden_finished_keeps_its_meaning() -> None:
+    message, _ = Decoder(Event)([b"BSZ\x01", (GOLDEN / "v1-event-0-finished.msgpack").read_bytes()])
+    assert isinstance(message, Finished)
+    assert (message.width, message.height, message.media_type) == (1536, 1024, "image/png")
+
+
+def test_golden_submit_keeps_its_meaning() -> None:
+    message, _ = Decoder(Request)([b"BSZ\x01", (GOLDEN / "v1-request-1-submit.msgpack").read_bytes()])
+    assert isinstance(message, Submit)
+    ana = message.request.characters[0]
+    assert (message.request.seed, message.models, ana.part_prompts, ana.keypoints[17].state) == (
+        7,
+        "sdxl",
+        {"head": "freckles"},
+        "missing",
+    )
+    assert (message.request.settings.t_b, message.request.settings.beta_over) == (0.7, 0.2)
+
+
+def test_every_message_has_a_golden_file() -> None:
+    words = {one.__name__.lower() for union in (Request, Event, Order, Report) for one in union.__args__}
+    assert {path.stem.split("-")[3] for path in GOLDEN.glob("v1-*.msgpack")} == words
+
+
+def test_published_schema_is_the_current_one() -> None:
+    import json
+
+    import msgspec
+
+    published = json.loads((GOLDEN.parent.parent / "docs" / "request.schema.json").read_text())
+    assert published == json.loads(msgspec.json.encode(msgspec.json.schema(RenderRequest))), "run tools/export_protocol.py"

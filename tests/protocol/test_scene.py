@@ -1,0 +1,124 @@
+"""Requests refuse what cannot be, survive their file, and scale."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from beyondscene.protocol import (
+    Decoder,
+    Keypoint,
+    RenderRequest,
+    Request,
+    RequestError,
+    Submit,
+    WireError,
+    check_request,
+    describe_array,
+    encode,
+    load_request,
+    request_from_json,
+    request_to_json,
+    resized,
+    save_request,
+)
+from msgspec.structs import replace
+
+
+def broken(request: RenderRequest, **changes: object) -> bytes:
+    """JSON of the request with values put in by path, "characters.0.keypoints.3.x"."""
+    document = json.loads(request_to_json(request))
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        place = document
+        for name in parents:
+            place = place[int(name)] if name.isdigit() else place[name]
+        place[last] = value
+    return json.dumps(document).encode()
+
+
+def test_json_round_trip(two_people: RenderRequest) -> None:
+    assert request_from_json(request_to_json(two_people)) == two_people
+
+
+@pytest.mark.parametrize("value", ["5", None, 1e9, -1e9])
+def test_impossible_coordinates_are_refused_by_the_schema(two_people: RenderRequest, value: object) -> None:
+    with pytest.raises(WireError, match="keypoints"):
+        request_from_json(broken(two_people, characters__0__keypoints=[{"x": value, "y": 1, "depth": 1}] * 18))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_none_are_refused_on_the_wire_and_in_files(two_people: RenderRequest, value: float) -> None:
+    ana = replace(two_people.characters[0], keypoints=(Keypoint(x=value, y=1, depth=1),) * 18)
+    submit = Submit(job_id="01890a5d-ac96-774b-bcce-b302099a8057", request=replace(two_people, characters=(ana,)))
+    with pytest.raises(WireError, match="keypoints"):
+        Decoder(Request)(encode(submit))
+    with pytest.raises(WireError, match="malformed"):
+        request_from_json(broken(two_people, characters__0__keypoints=[{"x": value, "y": 1, "depth": 1}] * 18))
+
+
+def test_unknown_setting_is_a_typing_slip_not_a_silence(two_people: RenderRequest) -> None:
+    with pytest.raises(WireError, match=r"unknown field `stepz` at `\$\.settings`"):
+        request_from_json(broken(two_people, settings__stepz=30))
+
+
+def test_a_body_has_eighteen_joints(two_people: RenderRequest) -> None:
+    joint = {"x": 1, "y": 1, "depth": 1}
+    with pytest.raises(WireError, match="18"):
+        request_from_json(broken(two_people, characters__0__keypoints=[joint] * 17))
+
+
+def test_no_struct_on_the_wire_has_a_bare_float() -> None:
+    from beyondscene.protocol import messages
+
+    schema = json.dumps(msgspec.json.schema_components([messages.Request, messages.Event, messages.Order, messages.Report])[1])
+    numbers = [part for part in schema.split("{") if '"type": "number"' in part]
+    assert numbers
+    assert all("imum" in part for part in numbers), [part for part in numbers if "imum" not in part]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"width": 190}, "width is 190 px.*multiple of 8: use 184 or 192"),
+        ({"height": 56}, "at least 64"),
+        ({"prompt": "  "}, "scene prompt is empty"),
+    ],
+)
+def test_broken_rules_are_told_in_a_sentence(two_people: RenderRequest, changes: dict[str, object], sentence: str) -> None:
+    with pytest.raises(RequestError, match=sentence):
+        check_request(replace(two_people, **changes))
+
+
+def test_empty_prompt_and_absent_people_are_named(two_people: RenderRequest) -> None:
+    ana, bo = two_people.characters
+    with pytest.raises(RequestError, match="prompt of 'Ana' is empty"):
+        check_request(replace(two_people, characters=(replace(ana, prompt=""), bo)))
+    away = tuple(replace(k, x=k.x + 1000) for k in bo.keypoints)
+    with pytest.raises(RequestError, match="'Bo' stands wholly outside the 192x128 frame"):
+        check_request(replace(two_people, characters=(ana, replace(bo, keypoints=away))))
+    behind = tuple(replace(k, state="behind") for k in bo.keypoints)
+    with pytest.raises(RequestError, match="'Bo' has no joint in front of the camera"):
+        check_request(replace(two_people, characters=(ana, replace(bo, keypoints=behind))))
+    with pytest.raises(RequestError, match="Two characters have the id 'ana'"):
+        check_request(replace(two_people, characters=(ana, replace(bo, id="ana"))))
+
+
+def test_resizing_moves_the_joints_along(two_people: RenderRequest) -> None:
+    larger = resized(two_people, 384, 256)
+    assert larger.characters[0].keypoints[4].x == 2 * two_people.characters[0].keypoints[4].x
+    check_request(larger)
+
+
+def test_masks_travel_beside_the_file(tmp_path: Path, two_people: RenderRequest) -> None:
+    mask = np.zeros((128, 192), np.uint8)
+    mask[10:20] = 255
+    reference = describe_array(mask)
+    ana, bo = two_people.characters
+    request = replace(two_people, characters=(replace(ana, mask=reference), bo))
+    save_request(tmp_path / "request.json", request, {reference.digest: mask})
+    loaded, arrays = load_request(tmp_path / "request.json")
+    assert loaded == request and (arrays[reference.digest] == mask).all()
+    with pytest.raises(RequestError, match="mask of 'Ana' has shape"):
+        check_request(replace(request, width=384))

@@ -1,0 +1,103 @@
+"""Write what other programs and later versions hold us to: the JSON schema of a request and one golden file per message.
+
+    python tools/export_protocol.py
+
+The schema is made anew each time (a test compares it). A golden file is never overwritten: it is what a released
+version put on the wire, and later versions must still read it.
+"""
+
+from pathlib import Path
+
+import msgspec
+from beyondscene import protocol as p
+from beyondscene.protocol import messages
+
+ROOT = Path(__file__).parent.parent
+SCHEMA = ROOT / "docs" / "request.schema.json"
+GOLDEN = ROOT / "tests" / "golden"
+
+JOB = "01890a5d-ac96-774b-bcce-b302099a8057"
+DIGEST = "00" * 32
+MASK = p.ArrayRef(digest=DIGEST, dtype="uint8", shape=(1024, 1536))
+DEVICE = p.DeviceInfo(kind="cuda", name="NVIDIA H200", total_bytes=150_000_000_000, free_bytes=140_000_000_000)
+TIMES = (p.StageTime(stage="instances", seconds=3.5), p.StageTime(stage="enlarge", level=2, seconds=40.0))
+JOINT = p.Keypoint(x=249.5, y=377.25, depth=6.25)
+HIDDEN = p.Keypoint(x=0.0, y=0.0, depth=0.0, state="missing")
+PERSON = p.Character(
+    id="Ana", name="Ana", prompt="a person with a red shirt", negative_prompt="hat", keypoints=(JOINT,) * 17 + (HIDDEN,),
+    part_prompts={"head": "freckles"}, mask=MASK,
+)  # fmt: skip
+CAMERA = p.Camera(
+    fx=1706.5, fy=1706.5, cx=768.0, cy=512.0, camera_from_world=(1.0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 5, 0, 0, 0, 1)
+)
+SCENE = p.RenderRequest(
+    width=1536, height=1024, seed=7, prompt="a city plaza", negative_prompt="blurry", camera=CAMERA, characters=(PERSON,)
+)
+
+EXAMPLES: dict[str, tuple[p.Message, ...]] = {
+    "request": (
+        p.Hello(versions=(1, 1), client="blender 4.5.1"),
+        p.Submit(job_id=JOB, request=SCENE, models="sdxl", arrays=(MASK,)),
+        p.Cancel(job_id=JOB),
+        p.Subscribe(job_id=JOB, since_seq=3),
+        p.Fetch(job_id=JOB, offset=1048576, chunks=8),
+        p.Ping(),
+    ),
+    "event": (
+        p.Finished(
+            job_id=JOB, seq=9, width=1536, height=1024, media_type="image/png", size_bytes=2500000, digest=DIGEST, times=TIMES
+        ),
+        p.Welcome(
+            version=1, app_version="0.1.0", boot_id="a1", models=(p.ModelSetInfo(name="embedded", training_resolution_px=256),),
+            device=DEVICE,
+        ),
+        p.Rejected(versions=(1, 1), message="update the add-on"),
+        p.Refused(message="The width is 190 px, but it must be a multiple of 8.", job_id=JOB),
+        p.Accepted(job_id=JOB, seq=0, position=2),
+        p.Started(job_id=JOB, seq=1, attempt=1, device=DEVICE),
+        p.Progressed(
+            job_id=JOB, seq=2, stage="enlarge", level=2, levels=3, step=5, steps=35, fraction=0.5, remaining_s=12.5, label="Ana"
+        ),
+        p.Previewed(job_id=JOB, seq=3, width=512, height=341),
+        p.Failed(job_id=JOB, seq=9, message="The device ran out of memory."),
+        p.Cancelled(job_id=JOB, seq=9),
+        p.Chunk(job_id=JOB, offset=1048576, size_bytes=2500000),
+        p.Pong(queued=1, running=1, device=DEVICE),
+        p.Stopping(job_id=JOB, seq=8),
+    ),
+    "order": (
+        p.Work(job_id=JOB, attempt=1, request=SCENE, models="sdxl", arrays=(MASK,), result_path="results/1.png"),
+        p.Halt(job_id=JOB, attempt=1),
+        p.Shutdown(),
+    ),
+    "report": (
+        p.Ready(device=DEVICE, pid=4711),
+        p.Heartbeat(device=DEVICE),
+        p.Advanced(job_id=JOB, attempt=1, stage="instances", step=3, steps=50, fraction=0.1),
+        p.Sketched(job_id=JOB, attempt=1, width=512, height=341),
+        p.Done(job_id=JOB, attempt=1, width=1536, height=1024, media_type="image/png", size_bytes=2500000, digest=DIGEST),
+        p.Broke(job_id=JOB, attempt=1, message="The device ran out of memory."),
+        p.Halted(job_id=JOB, attempt=1),
+    ),
+}  # fmt: skip
+
+
+def request_schema() -> bytes:
+    """The JSON schema of a request file, indented."""
+    return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(p.RenderRequest)), indent=1) + b"\n"
+
+
+def main() -> int:
+    SCHEMA.write_bytes(request_schema())
+    GOLDEN.mkdir(exist_ok=True)
+    for kind, examples in EXAMPLES.items():
+        for index, message in enumerate(examples):
+            path = GOLDEN / f"v{messages.VERSION}-{kind}-{index}-{type(message).__name__.lower()}.msgpack"
+            if not path.exists():
+                path.write_bytes(p.encode(message)[1])
+    print(f"{SCHEMA}, {len(list(GOLDEN.glob('*.msgpack')))} golden messages")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
