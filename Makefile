@@ -5,7 +5,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-all lint install clean
+.PHONY: demo test test-all lint dist install clean
 
 demo: $(INSTALLED)  ## pose to picture: out/plaza.png and out/plaza.blend
 	$(RUN) tools/demo.py
@@ -20,6 +20,10 @@ lint: $(INSTALLED) .cache/typing/beyondscene
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/pyright
+
+dist: $(INSTALLED)  ## the extension for Blender, dist/beyondscene-VERSION.zip
+	$(RUN) tools/fetch_wheels.py
+	$(RUN) tools/build_extension.py
 
 install: $(INSTALLED)
 

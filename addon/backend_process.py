@@ -12,7 +12,7 @@ import bpy
 from ..protocol import ConnectionFile, read_connection
 
 START_S = 60.0  # it imports no torch before it listens, but a cold disk may be slow
-STOP_S = 3.0
+STOP_S = 6.0  # the gateway gives its worker 3 s
 
 
 class BackendError(RuntimeError):
@@ -33,6 +33,7 @@ class BackendProcess:
         self._python = python
         self._started = time.monotonic()
         command = [python, "-m", "beyondscene.backend", "serve", "--ready-file", str(self._ready_file)]
+        command += ["--data", str(self.folder)]  # results are fetched at once, and a second Blender must not share it
         command += ["--parent-pid", str(os.getpid())]
         if models_folder:
             command += ["--models-dir", models_folder]

@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import bpy
-
 from beyondscene import addon
 from beyondscene.addon import session
 from beyondscene.protocol import KEYPOINT_NAMES
@@ -31,12 +30,12 @@ def main() -> int:
     scene.beyondscene.output_folder = str(out / "renders")
     print(f"{blend.name}: rendering through the add-on, with a backend of its own")
     start = time.monotonic()
-    result = bpy.ops.beyondscene.render(wait=True)
-    told = session.current()
-    if result != {"FINISHED"} or not told.picture:
-        print(f"No picture: {told.error}", file=sys.stderr)
+    try:
+        bpy.ops.beyondscene.render(wait=True)
+    except RuntimeError as error:
+        print(f"No picture. {error}", file=sys.stderr)
         return 1
-    image = bpy.data.images[told.picture]
+    image = bpy.data.images[session.current().picture]
     picture, saved = out / f"{blend.stem}.png", out / f"{blend.stem}.blend"
     shutil.copyfile(bpy.path.abspath(image.filepath), picture)
     image.pack()

@@ -5,6 +5,7 @@ models, said in one sentence on standard error; 130 interrupted.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -13,6 +14,7 @@ DONE, FAULT, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit code."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns of torchvision as it is imported; we need none
     from . import export, info, render, serve, train, worker
 
     modules = {"render": render, "export": export, "serve": serve, "info": info, "train": train}

@@ -5,7 +5,9 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, StableDiffusionXLControlNetPipeline, UNet2DConditionModel
+from diffusers.utils import logging as diffusers_logging
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
 
 from .segmenters import Segmenter, load_segmenter
 from .sets import Manifest, ModelSet
@@ -49,7 +51,8 @@ class Models:
 def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype) -> Models:
     """Raises ModelSetError if a role is incomplete, before anything is read."""
     model_set.check()
-    common: dict[str, Any] = {"torch_dtype": dtype, "use_safetensors": True, "local_files_only": True}
+    silence_libraries()
+    common: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "local_files_only": True}
     controlnet = ControlNetModel.from_pretrained(model_set.role_folder("controlnet"), **common)
     base = StableDiffusionXLControlNetPipeline.from_pretrained(
         model_set.role_folder("base"), controlnet=controlnet, add_watermarker=False, **common
@@ -62,7 +65,7 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype) -
     )
     for network in (base.unet, controlnet, inpainting, base.text_encoder, base.text_encoder_2):
         network.to(device).eval()  # type: ignore[arg-type]
-    base.vae.to(device=device, dtype=torch.float32).eval()  # SDXL's own VAE overflows in half precision
+    base.vae.float().to(device).eval()  # type: ignore[arg-type]  # SDXL's own VAE overflows in half precision
     return Models(
         manifest=model_set.manifest,
         unet=base.unet,
@@ -76,6 +79,13 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype) -
         segmenter=load_segmenter(model_set, device),
         device=device,
     )
+
+
+def silence_libraries() -> None:
+    """Keep loading bars and advice to developers out of our own output; errors still come through."""
+    for logging in (diffusers_logging, transformers_logging):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
 
 
 def choose_device(name: str = "auto") -> tuple[torch.device, torch.dtype]:

@@ -20,12 +20,12 @@ def test_limb_and_joints_have_their_colours() -> None:
     assert tuple(picture[30, 20]) == KEYPOINT_COLOURS[2]
     assert tuple(picture[30, 60]) == KEYPOINT_COLOURS[3]
     assert tuple(picture[30, 40]) == tuple(int(channel * LIMB_BRIGHTNESS) for channel in LIMB_COLOURS[limb])
-    assert np.count_nonzero(picture[:, 40].any(axis=1)) in (6, 7, 8)  # six wide, and antialiased
+    assert np.count_nonzero(picture[:, 40].any(axis=1)) in range(6, 10)  # six wide, and antialiased
 
 
 def test_a_limb_needs_both_ends() -> None:
     picture = draw_pose([place({"left_knee": (30, 30)})], 60, 60, 4)
-    assert 10 < np.count_nonzero(picture.any(axis=2)) < 30  # the joint alone
+    assert 10 < np.count_nonzero(picture.any(axis=2)) < 45  # the joint alone
 
 
 def test_a_limb_crosses_the_border() -> None:

@@ -1,0 +1,71 @@
+"""Model sets are found, and what is incomplete says so before anything is loaded."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from beyondscene.backend.models.sets import ModelSet, ModelSetError, choose_model_set, find_model_sets, read_model_set
+
+
+@pytest.fixture
+def copy(tiny_models: ModelSet, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_models.folder, tmp_path / "tiny"))
+
+
+def test_presets_are_found_and_the_embedded_one_is_complete() -> None:
+    known = {one.name: one for one in find_model_sets()}
+    assert {"embedded", "sdxl"} <= set(known)
+    assert known["embedded"].missing_roles == ()
+    assert known["sdxl"].training_resolution_px == 1024
+
+
+def test_a_folder_is_chosen_by_its_path(copy: Path) -> None:
+    assert choose_model_set(str(copy)).name == "tiny"
+    assert choose_model_set("tiny", [copy]).folder == copy
+
+
+@pytest.mark.parametrize("role", ["controlnet", "segmenter"])
+def test_a_missing_role_is_named(copy: Path, role: str) -> None:
+    shutil.rmtree(copy / role)
+    with pytest.raises(ModelSetError, match=f"'tiny' lacks its {role} model.*Complete the folder"):
+        choose_model_set(str(copy))
+
+
+def test_half_a_base_is_named(copy: Path) -> None:
+    shutil.rmtree(copy / "vae")
+    with pytest.raises(ModelSetError, match="lacks its base model: .* has no vae"):
+        choose_model_set(str(copy))
+
+
+def test_unknown_names_list_the_known_ones() -> None:
+    with pytest.raises(ModelSetError, match="no model set 'sd3': known are embedded, sdxl"):
+        choose_model_set("sd3")
+
+
+def test_models_of_the_hub_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelSetError, match="hf download stabilityai/stable-diffusion-xl-base-1.0"):
+        choose_model_set("sdxl")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [(None, "no readable modelset.json"), ("{", "is not a model set's manifest"), ('{"name": "x"}', "is not a model set's")],
+)
+def test_folders_that_are_no_sets_are_refused(tmp_path: Path, content: str | None, sentence: str) -> None:
+    if content is not None:
+        (tmp_path / "modelset.json").write_text(content)
+    with pytest.raises(ModelSetError, match=sentence):
+        read_model_set(tmp_path)
+
+
+def test_an_odd_segmenter_is_refused(copy: Path) -> None:
+    import torch
+    from beyondscene.backend.models.segmenters import load_segmenter
+
+    config = json.loads((copy / "segmenter" / "config.json").read_text())
+    (copy / "segmenter" / "config.json").write_text(json.dumps(config | {"model_type": "yolos"}))
+    with pytest.raises(ModelSetError, match="model type 'yolos'"):
+        load_segmenter(read_model_set(copy), torch.device("cpu"))

@@ -1,0 +1,81 @@
+"""The command line: what it prints, what it writes, and how it refuses."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from beyondscene.backend.cli import main
+from beyondscene.backend.models.sets import ModelSet
+from beyondscene.protocol import RenderRequest, digest_of
+from PIL import Image
+
+
+def test_render_writes_the_picture_and_tells_machines_about_it(
+    request_file: Path, tiny_models: ModelSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "new folder" / "out.png"
+    command = ["render", str(request_file), "-o", str(output), "--models", str(tiny_models.folder), "--seed", "3", "--json"]
+    assert main(command) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (told["width"], told["height"], told["seed"], told["models"]) == (192, 128, 3, "tiny")
+    assert told["digest"] == digest_of(output.read_bytes())
+    assert told["settings"]["steps"] == 4 and told["settings"]["guidance_scale"] == 2.0
+    assert {time["stage"] for time in told["times"]} >= {"load", "instances", "inpaint", "enlarge", "write"}
+    with Image.open(output) as picture:
+        assert picture.size == (192, 128)
+        held = json.loads(picture.info["beyondscene"])
+        assert "trainedAlgorithmicMedia" in picture.info["Digital Source Type"]
+    repeated = msgspec.convert(held["request"], RenderRequest)
+    assert repeated.seed == 3 and repeated.settings.steps == 4
+
+
+def test_size_scales_the_scene(request_file: Path, tiny_models: ModelSet, tmp_path: Path) -> None:
+    output = tmp_path / "out.png"
+    command = ["render", str(request_file), "-o", str(output), "--models", str(tiny_models.folder), "--size", "96x64"]
+    assert main(command) == 0
+    with Image.open(output) as picture:
+        assert picture.size == (96, 64)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--size", "190x128"], "The width is 190 px, but it must be a multiple of 8"),
+        (["--models", "nowhere"], "There is no model set 'nowhere'"),
+        (["-o", "out.jpg"], "pictures are written as PNG"),
+        (["--device", "cuda:9"], "'cuda:9'"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_no_file(
+    request_file: Path, tmp_path: Path, tiny_models: ModelSet, capsys: pytest.CaptureFixture[str], arguments: list[str],
+    sentence: str,
+) -> None:  # fmt: skip
+    output = tmp_path / "out.png"
+    command = ["render", str(request_file), "-o", str(output), "--models", str(tiny_models.folder), *arguments]
+    assert main(command) == 2
+    words = capsys.readouterr().err.strip().splitlines()
+    assert len(words) == 1 and sentence in words[0]
+    assert not output.exists()
+
+
+def test_missing_and_broken_requests_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", str(tmp_path / "none.json"), "-o", str(tmp_path / "out.png")]) == 2
+    assert "none.json" in capsys.readouterr().err
+    (tmp_path / "broken.json").write_text('{"width": 64}')
+    assert main(["render", str(tmp_path / "broken.json"), "-o", str(tmp_path / "out.png")]) == 2
+    assert "missing required field" in capsys.readouterr().err
+    assert main(["export", str(tmp_path / "none.blend"), "-o", str(tmp_path / "r.json")]) == 2
+    assert "There is no file" in capsys.readouterr().err
+
+
+def test_serve_refuses_other_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--bind", "tcp://0.0.0.0:5555", "--data", str(tmp_path)]) == 2
+    assert "0.0.0.0" in capsys.readouterr().err
+
+
+def test_info_tells_versions_devices_and_models(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["versions"]["protocol"] == "1" and told["devices"]
+    assert {"embedded", "sdxl"} <= {one["name"] for one in told["models"]}
