@@ -14,6 +14,7 @@ from transformers import (
     CLIPTokenizer,
     SegformerConfig,
     SegformerForSemanticSegmentation,
+    SegformerImageProcessorPil,
 )
 
 TEXT = 16
@@ -98,6 +99,7 @@ def save_tiny_model_set(folder: Path, inpainting_channels: int = 4) -> None:
     if inpainting_channels != 4:
         make_unet(inpainting_channels).save_pretrained(folder / "inpainting" / "unet")
         roles["inpainting"] = "inpainting"
+    SegformerImageProcessorPil().save_pretrained(folder / "segmenter")
     labels = {0: "background", 1: "head", 2: "hair", 3: "upper_body", 4: "lower_body"}
     SegformerForSemanticSegmentation(
         SegformerConfig(

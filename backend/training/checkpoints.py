@@ -52,7 +52,8 @@ def load_loop(path: Path, module: nn.Module, ema: Ema, optimizer: torch.optim.Op
         step = int(file.metadata()["step"])
     module.load_state_dict(_below("module.", tensors))
     device = next(module.parameters()).device
-    ema.tensors = {name: tensor.to(device) for name, tensor in _below("ema.", tensors).items()}
+    averages = _below("ema.", tensors)
+    ema.tensors = {name: averages[name].to(device) for name in ema.tensors}  # in the order of the parameters
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in _below("optimizer.", tensors).items():
         number, _, key = name.partition(".")

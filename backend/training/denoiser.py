@@ -1,5 +1,7 @@
 """The denoiser: text encoders, UNet and pose ControlNet of the SDXL layout, as one module to train."""
 
+from typing import cast
+
 import msgspec
 import torch
 from diffusers import ControlNetModel, DDIMScheduler, UNet2DConditionModel
@@ -24,7 +26,7 @@ class Denoiser(nn.Module):
 
     def __init__(self, sizes: DenoiserSizes, tokenizer: CLIPTokenizer) -> None:
         super().__init__()
-        self.text_encoder = CLIPTextModel(_text_config(sizes, 0, tokenizer, tokenizer.eos_token_id))
+        self.text_encoder = CLIPTextModel(_text_config(sizes, 0, tokenizer, cast(int, tokenizer.eos_token_id)))
         self.text_encoder_2 = CLIPTextModelWithProjection(_text_config(sizes, 1, tokenizer, 0))
         heads = tuple(width // sizes.head_width for width in sizes.widths)
         shared = {
@@ -89,7 +91,7 @@ class Denoiser(nn.Module):
         """
         net = self.controlnet
         for conv in (*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out):
-            nn.init.kaiming_uniform_(conv.weight, a=3.0)
+            nn.init.kaiming_uniform_(cast(Tensor, conv.weight), a=3.0)
         for encoder in (self.text_encoder, self.text_encoder_2):
             for module in encoder.modules():
                 if isinstance(module, nn.Embedding):
@@ -123,7 +125,7 @@ def _text_config(sizes: DenoiserSizes, which: int, tokenizer: CLIPTokenizer, pad
         num_attention_heads=width // 32,
         projection_dim=width,
         max_position_embeddings=MAX_TOKENS,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=cast(int, tokenizer.bos_token_id),
+        eos_token_id=cast(int, tokenizer.eos_token_id),
         pad_token_id=pad,
     )

@@ -22,7 +22,7 @@ class DenoiserSettings(msgspec.Struct, frozen=True):
     sizes: DenoiserSizes = DenoiserSizes()
     steps: int = 2900
     learning_rate: float = 1e-3
-    flat: float = 0.5  # share of the steps before the learning rate starts to fall
+    flat: float = 0.3  # share of the steps before the learning rate starts to fall
     small_cells: int = 16  # side of the small crops, in latents; four times cheaper than whole views
     small_batch: int = 16
     large_batch: int = 5  # whole views per step
@@ -68,7 +68,7 @@ def train_denoiser(
         if step % 10 == 0:
             report({"stage": "denoiser", "step": step, "of": settings.steps, "cells": cells, "loss": float(loss.detach())})
         stop = out_of_time()
-        if step % 300 == 0 or stop or step == settings.steps:
+        if step % 200 == 0 or stop or step == settings.steps:
             save_loop(path, step, denoiser, ema, optimizer)
             ema.copy_to(averaged)
             milestone(averaged)

@@ -41,7 +41,7 @@ def build_pipeline(
         tokenizer_2=tokenizers[1],
         unet=denoiser.unet,
         controlnet=denoiser.controlnet,
-        scheduler=build_scheduler(),
+        scheduler=build_scheduler(),  # pyright: ignore[reportArgumentType]
         force_zeros_for_empty_prompt=True,
         add_watermarker=False,
     )

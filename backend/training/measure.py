@@ -44,7 +44,7 @@ def load_model_set(
     pipeline = StableDiffusionXLControlNetPipeline.from_pretrained(folder, torch_dtype=torch.float32, add_watermarker=False)
     pipeline.set_progress_bar_config(disable=True)
     segmenter = SegformerForSemanticSegmentation.from_pretrained(folder / "segmenter", torch_dtype=torch.float32).eval()
-    return pipeline.to(device), segmenter.to(device)
+    return pipeline.to(device), segmenter.to(device)  # pyright: ignore[reportArgumentType]
 
 
 def draw_held_out(count: int, framings: Sequence[Framing], first: int = 0) -> list[View]:
@@ -76,7 +76,7 @@ def generate(
             generator=[torch.Generator().manual_seed(first + i) for i in range(len(part))],
             output_type="np",
         )  # fmt: skip
-        samples.append((output.images * 255 + 0.5).astype(np.uint8))
+        samples.append((np.asarray(output[0]) * 255 + 0.5).astype(np.uint8))
     return np.concatenate(samples)
 
 
@@ -183,7 +183,7 @@ def _psnr(pictures: Pictures, views: list[View]) -> float:
 
 
 def _to_lab(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    return cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    return cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2LAB).astype(np.float32)
 
 
 def _nearest(lab: npt.NDArray[np.floating], palette: dict[str, tuple[int, int, int]]) -> str:

@@ -33,7 +33,7 @@ class Renders(msgspec.Struct, frozen=True):
     @property
     def regions(self) -> npt.NDArray[np.uint8]:
         """(N, H, W), index into raster.REGIONS."""
-        return self.masks & 7
+        return (self.masks & 7).astype(np.uint8)
 
 
 def draw_views(seed: int, first: int, count: int, size_px: int) -> list[View]:
@@ -49,7 +49,7 @@ def stack_views(views: list[View]) -> Renders:
         row[: len(view.keypoints)] = view.keypoints
     return Renders(
         pictures=np.stack([view.picture for view in views]),
-        masks=np.stack([view.instance * 8 + view.region for view in views]),
+        masks=np.stack([view.instance * 8 + view.region for view in views]).astype(np.uint8),
         keypoints=keypoints,
         captions=[view.caption for view in views],
         looks=[view.looks for view in views],

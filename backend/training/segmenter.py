@@ -80,7 +80,7 @@ def train_segmenter(
 ) -> SegformerForSemanticSegmentation | None:
     """Train with checkpoints under `folder`; return the averaged model, None if out of time."""
     torch.manual_seed(seed)
-    segmenter = build_segmenter(settings.widths).to(device).train()
+    segmenter = build_segmenter(settings.widths).to(device).train()  # pyright: ignore[reportArgumentType]
     optimizer = torch.optim.AdamW(segmenter.parameters(), lr=settings.learning_rate, weight_decay=0.01)
     ema = Ema(segmenter, 0.99)
     path = folder / "segmenter.safetensors"

@@ -43,10 +43,13 @@ class VaeSettings(msgspec.Struct, frozen=True):
 
 def build_vae(widths: tuple[int, ...]) -> AutoencoderKL:
     """Return an AutoencoderKL with random values."""
+    levels: dict[str, Any] = {
+        "block_out_channels": widths,
+        "down_block_types": ("DownEncoderBlock2D",) * len(widths),
+        "up_block_types": ("UpDecoderBlock2D",) * len(widths),
+    }
     return AutoencoderKL(
-        block_out_channels=widths,
-        down_block_types=("DownEncoderBlock2D",) * len(widths),
-        up_block_types=("UpDecoderBlock2D",) * len(widths),
+        **levels,
         layers_per_block=1,
         latent_channels=4,
         norm_num_groups=2,

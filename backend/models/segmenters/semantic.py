@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from transformers import SegformerForSemanticSegmentation
+from transformers import SegformerForSemanticSegmentation, SegformerImageProcessorPil
 
 HEAD = ("head", "hair")
 
@@ -16,12 +16,13 @@ class SemanticSegmenter:
     def __init__(self, folder: Path, device: torch.device) -> None:
         self.device = device
         self.network = SegformerForSemanticSegmentation.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+        self.processor = SegformerImageProcessorPil.from_pretrained(folder, local_files_only=True)
         self.network.to(device=device, dtype=torch.float32).eval()  # type: ignore[call-arg]
 
     @torch.inference_mode()
     def segment(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """As Segmenter.segment: "person" is all but the background, "head" includes the hair."""
-        pixels = torch.from_numpy(image).to(self.device).permute(2, 0, 1)[None] / 127.5 - 1
+        pixels = self.processor(image, do_resize=False, return_tensors="pt")["pixel_values"].to(self.device)
         logits = self.network(pixels).logits
         classes = F.interpolate(logits, image.shape[:2], mode="bilinear")[0].argmax(0).cpu().numpy()
         labels = {label: index for index, label in dict(self.network.config.id2label or {}).items() if int(index) > 0}

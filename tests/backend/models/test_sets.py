@@ -34,7 +34,7 @@ def test_a_missing_role_is_named(copy: Path, role: str) -> None:
 
 def test_half_a_base_is_named(copy: Path) -> None:
     shutil.rmtree(copy / "vae")
-    with pytest.raises(ModelSetError, match="lacks its base model: .* has no vae"):
+    with pytest.raises(ModelSetError, match=r"lacks its base model: .* has no vae"):
         choose_model_set(str(copy))
 
 
@@ -46,7 +46,7 @@ def test_unknown_names_list_the_known_ones() -> None:
 def test_models_of_the_hub_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ModelSetError, match="hf download stabilityai/stable-diffusion-xl-base-1.0"):
+    with pytest.raises(ModelSetError, match=r"hf download stabilityai/stable-diffusion-xl-base-1.0"):
         choose_model_set("sdxl")
 
 

@@ -5,7 +5,10 @@ import pytest
 import torch
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet, read_model_set
-from beyondscene.backend.pipeline import joint, render
+from beyondscene.backend.pipeline import Progress, joint, render
+from beyondscene.backend.pipeline.enlarge import enlarge
+from beyondscene.backend.pipeline.people import Figure, gather_people
+from beyondscene.backend.pipeline.plan import Size
 from beyondscene.backend.pipeline.prompts import PromptEncoder
 from beyondscene.backend.watch import Stopped
 from beyondscene.protocol import RenderRequest, Stage
@@ -69,10 +72,17 @@ def test_same_request_same_picture_another_seed_another(models: Models, two_peop
 def test_batch_size_does_not_change_the_picture(
     models: Models, two_people: RenderRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected, _ = render(models, two_people, {}, Spy())
-    monkeypatch.setattr(joint, "VIEW_BATCH", 1)
-    one_by_one, _ = render(models, two_people, {}, Spy())
-    assert np.abs(expected.astype(int) - one_by_one).max() <= 1
+    mask = np.zeros((64, 96), bool)
+    mask[20:, 30:50] = True
+    figures = [Figure(person, mask, {}) for person in gather_people(two_people)]
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+
+    def enlarged(view_batch: int) -> np.ndarray:
+        monkeypatch.setattr(joint, "VIEW_BATCH", view_batch)
+        progress = Progress(Spy(), 1, 1)
+        return enlarge(models, two_people, figures, image, Size(192, 128), 1, PromptEncoder(models), 4, 2.0, progress)
+
+    assert np.abs(enlarged(8).astype(int) - enlarged(1)).max() <= 1
 
 
 @pytest.mark.parametrize("scheduler", ["euler", "dpmsolver++"])
