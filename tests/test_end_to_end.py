@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from beyondscene.backend.cli import main
+from PIL import Image
 
 pytest.importorskip("bpy")
 ROOT = Path(__file__).parent.parent
