@@ -127,4 +127,6 @@ def test_whole_run_ends_in_a_model_set(tmp_path: Path) -> None:
 
 def _assert_same(one: torch.nn.Module, other: torch.nn.Module) -> None:
     for (name, tensor), same in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
-        assert torch.equal(tensor, same), name
+        # Two uninterrupted runs differ as much now and then: torch's CPU kernels round by how memory happens to be aligned.
+        # A lost optimizer state or average shows as 1e-3 and more.
+        assert (tensor.double() - same.double()).abs().max() < 3e-4, name
