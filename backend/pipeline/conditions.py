@@ -56,7 +56,7 @@ def describe_views(
 
 
 def view_texts(request: RenderRequest, speakers: list[Speaker], view: View, window: int) -> tuple[str, str]:
-    """Prompt and negative prompt of a view: of whoever's mask touches it, most of the view first.
+    """Prompt and negative prompt of a view: of whoever's mask touches it, from left to right.
 
     Without people it is the scene's. With them, `prepend_global` puts the scene before (the paper's text and figures
     differ on it).
@@ -64,10 +64,10 @@ def view_texts(request: RenderRequest, speakers: list[Speaker], view: View, wind
     top, left = view
     present = []
     for speaker in speakers:
-        share = float(speaker.mask[top : top + window, left : left + window].mean())
-        if share > request.settings.min_overlap:
-            present.append((share, speaker))
-    present.sort(key=lambda pair: -pair[0])
+        seen = speaker.mask[top : top + window, left : left + window]
+        if float(seen.mean()) > request.settings.min_overlap:
+            present.append((float(np.nonzero(seen)[1].mean()), speaker))
+    present.sort(key=lambda pair: pair[0])
     prompts = [speaker.prompt for _, speaker in present]
     if not prompts or request.settings.prepend_global:
         prompts.insert(0, request.prompt)
