@@ -11,7 +11,7 @@ from transformers import CLIPTokenizer
 
 from .checkpoints import Ema, load_loop, save_loop, set_rate, step_random
 from .denoiser import Denoiser, DenoiserSizes, build_scheduler
-from .latents import Batch, LatentSet, draw_batch
+from .latents import Batch, LatentSet, draw_batch, halve
 
 _STAGE = 3
 
@@ -20,13 +20,14 @@ class DenoiserSettings(msgspec.Struct, frozen=True):
     """How the denoiser is built and trained."""
 
     sizes: DenoiserSizes = DenoiserSizes()
-    steps: int = 2900
+    steps: int = 6000
     learning_rate: float = 1e-3
-    flat: float = 0.3  # share of the steps before the learning rate starts to fall
-    small_cells: int = 16  # side of the small crops, in latents; four times cheaper than whole views
+    flat: float = 0.55  # share of the steps before the learning rate starts to fall
+    small_cells: int = 16  # side of small samples, in latents; four times cheaper than views at full size
     small_batch: int = 16
-    large_batch: int = 5  # whole views per step
-    large_share: tuple[float, float] = (0.03, 0.70)  # share of steps on whole views, at the start and the end
+    halved_share: float = 0.7  # of the small batches: whole views at half size, which teach captions and whole figures
+    large_batch: int = 5  # views at full size per step
+    large_share: tuple[float, float] = (0.1, 0.75)  # share of steps on views at full size, at the start and the end
     ema_decay: float = 0.998
     compiled: bool = False  # through torch.compile
 
@@ -54,8 +55,11 @@ def train_denoiser(
         numbers, noise = step_random(seed, _STAGE, step, device)
         share = settings.large_share[0] + (settings.large_share[1] - settings.large_share[0]) * step / settings.steps
         large = numbers.random() < share
-        cells, count = (side, settings.large_batch) if large else (settings.small_cells, settings.small_batch)
+        halved = not large and numbers.random() < settings.halved_share
+        count = settings.large_batch if large else settings.small_batch
+        cells = side if large or halved else settings.small_cells
         batch = draw_batch(data, tokenizers, numbers, count, cells, line_width_px, device)
+        batch = halve(batch) if halved else batch
         set_rate(optimizer, settings.learning_rate, step, settings.steps, warm_up=100, flat=settings.flat)
         with torch.autocast(device.type, torch.bfloat16):
             loss = _loss(predict, batch, alphas, numbers, noise)

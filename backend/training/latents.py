@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
@@ -93,6 +94,16 @@ def draw_batch(
         poses=torch.from_numpy(np.stack(poses)).to(device).permute(0, 3, 1, 2).float() / 255,
         kept_pose=torch.tensor(kept_pose, device=device),
         sizes=torch.tensor(np.array(sizes), device=device, dtype=torch.float32),
+    )
+
+
+def halve(batch: Batch) -> Batch:
+    """Return the batch at half size. A mean of latents is about the latent of the smaller picture, since they hold colours."""
+    return msgspec.structs.replace(
+        batch,
+        latents=F.avg_pool2d(batch.latents, 2),
+        weights=F.avg_pool2d(batch.weights, 2),
+        poses=F.max_pool2d(batch.poses, 2),  # a mean would fade the lines
     )
 
 
