@@ -5,8 +5,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ...protocol import KEYPOINT_NAMES
 from ..models.segmenters import Segmenter
+from ..pose import LIMBS
 from .instances import Portrait
+
+BONE_WIDTH = 0.03  # of the body's height
+TORSO = tuple(KEYPOINT_NAMES.index(name) for name in ("RShoulder", "LShoulder", "LHip", "RHip"))
 
 
 @dataclass(frozen=True)
@@ -31,18 +36,14 @@ def cut_out(segmenter: Segmenter, portraits: list[Portrait]) -> list[Cutout]:
 
 
 def keep_body(mask: np.ndarray, joints: np.ndarray) -> np.ndarray:
-    """The connected pieces of `mask` that hold drawn joints, holes filled; what lies apart is no part of the person.
+    """The connected pieces of `mask` that hold drawn joints, and the bones themselves; holes filled.
 
-    Where the segmenter found nothing under the skeleton, a body-shaped mask around it is returned instead, so that
-    the person is not lost from the picture.
+    What lies apart is no part of the person. The bones are, whatever the segmenter says: the pose is known, so a person
+    whom it missed or tore apart is not lost from the picture.
     """
-    height, width = mask.shape
-    _, pieces = cv2.connectedComponents(mask.astype(np.uint8))
-    inside = [(x, y) for x, y, on in joints if on and 0 <= x < width and 0 <= y < height]
-    touched = {int(pieces[int(y), int(x)]) for x, y in inside} - {0}
-    body = np.isin(pieces, list(touched)).astype(np.uint8)
-    if not touched:
-        return sketch_body(joints, height, width)
+    bones = draw_bones(joints, *mask.shape)
+    _, pieces = cv2.connectedComponents((mask | bones).astype(np.uint8))
+    body = np.isin(pieces, np.unique(pieces[bones])).astype(np.uint8)
     outlines, _ = cv2.findContours(body, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     small_holes = cv2.drawContours(np.zeros_like(body), outlines, -1, (1,), cv2.FILLED) - body
     # a gap between arm and hip is background; a hole of a few pixels is an error of the segmenter
@@ -53,10 +54,14 @@ def keep_body(mask: np.ndarray, joints: np.ndarray) -> np.ndarray:
     return body > 0
 
 
-def sketch_body(joints: np.ndarray, height: int, width: int) -> np.ndarray:
-    """bool (height, width): the joints' convex hull, widened by a tenth of its height."""
-    points = joints[joints[:, 2] > 0, :2].astype(np.float32)
+def draw_bones(joints: np.ndarray, height: int, width: int) -> np.ndarray:
+    """bool (height, width): the torso and the limbs, no thicker than any body's are."""
     mask = np.zeros((height, width), np.uint8)
-    cv2.fillConvexPoly(mask, cv2.convexHull(points).astype(np.int32), (1,))
-    reach = max(3, int(0.1 * float(np.ptp(points[:, 1]))) | 1)
-    return cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))) > 0
+    points, drawn = joints[:, :2].round().astype(np.int32), joints[:, 2] > 0
+    thickness = max(1, round(BONE_WIDTH * float(np.ptp(joints[drawn, 1]))))
+    for start, end in LIMBS:
+        if drawn[start] and drawn[end]:
+            cv2.line(mask, points[start].tolist(), points[end].tolist(), (1,), thickness)
+    if drawn[list(TORSO)].all():
+        cv2.fillPoly(mask, [points[list(TORSO)]], (1,))
+    return mask > 0
