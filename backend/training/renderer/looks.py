@@ -1,9 +1,15 @@
 """The vocabulary of the procedural world: colours, people and backgrounds, and the words for them."""
 
+from typing import Literal
+
 import msgspec
 import numpy as np
 
 Colour = tuple[int, int, int]  # RGB, 0..255
+Garment = Literal["trousers", "shorts", "skirt", "dress"]
+HairLength = Literal["short", "long", "curly"]
+Hat = Literal["none", "hat", "cap"]
+Prop = Literal["none", "ball", "bag", "backpack"]
 
 GARMENT_COLOURS: dict[str, Colour] = {
     "red": (205, 32, 36),
@@ -45,52 +51,86 @@ SCENES = tuple(SCENE_PHRASES)
 
 
 class Look(msgspec.Struct, frozen=True):
-    """What a person wears and is."""
+    """What a person wears, carries and is. Colours are keys of GARMENT_COLOURS."""
 
     noun: str  # one of PERSON_NOUNS
-    shirt: str  # key of GARMENT_COLOURS
-    trousers: str  # key of GARMENT_COLOURS
+    shirt: str  # colour of the upper garment: the shirt or the dress
+    trousers: str  # colour of the lower garment: trousers, shorts or skirt; that of `shirt` for a dress
     hair: str  # key of HAIR_COLOURS
     skin: int  # index into SKIN_COLOURS; captions do not name it
     short_sleeves: bool
+    garment: Garment = "trousers"
+    hair_length: HairLength = "short"
+    hat: Hat = "none"
+    hat_colour: str = "red"
+    prop: Prop = "none"
+    prop_colour: str = "red"
 
 
 def draw_look(random: np.random.Generator) -> Look:
-    """Return a random look; shirt and trousers have different colours nine times in ten."""
+    """Return a random look; upper and lower garment have different colours nine times in ten, but for dresses."""
     garments = list(GARMENT_COLOURS)
+    noun = PERSON_NOUNS[random.choice(3, p=(0.5, 0.25, 0.25))]
+    woman = noun == "woman"
+    wear: tuple[Garment, ...] = ("trousers", "shorts", "skirt", "dress")
+    garment = wear[random.choice(4, p=(0.35, 0.1, 0.25, 0.3) if woman else (0.68, 0.14, 0.08, 0.1))]
+    lengths: tuple[HairLength, ...] = ("short", "long", "curly")
+    hats: tuple[Hat, ...] = ("none", "hat", "cap")
+    props: tuple[Prop, ...] = ("none", "ball", "bag", "backpack")
     shirt, trousers = random.choice(garments), random.choice(garments)
     if shirt == trousers and random.random() < 0.9:
         trousers = garments[(garments.index(shirt) + int(random.integers(1, 10))) % 10]
     return Look(
-        noun=PERSON_NOUNS[random.choice(3, p=(0.6, 0.2, 0.2))],
+        noun=noun,
         shirt=str(shirt),
-        trousers=str(trousers),
+        trousers=str(shirt if garment == "dress" else trousers),
         hair=str(random.choice(list(HAIR_COLOURS))),
         skin=int(random.integers(len(SKIN_COLOURS))),
         short_sleeves=bool(random.random() < 0.35),
+        garment=garment,
+        hair_length=lengths[random.choice(3, p=(0.2, 0.6, 0.2) if woman else (0.8, 0.12, 0.08))],
+        hat=hats[random.choice(3, p=(0.82, 0.1, 0.08))],
+        hat_colour=str(random.choice(garments)),
+        prop=props[random.choice(4, p=(0.82, 0.06, 0.06, 0.06))],
+        prop_colour=str(random.choice(garments)),
     )
 
 
 def describe_person(look: Look, random: np.random.Generator | None = None) -> str:
     """Return the words for one person: the usual form, or without fail a random variation of it.
 
-    The usual form, taken where `random` is None and in 60 % of draws, is "a person with a red shirt, blue
-    trousers and black hair".
+    The usual form, taken where `random` is None and in 60 % of draws, names all there is: "a person with a red
+    shirt, blue trousers and black hair", "a woman with a green dress, long grey hair and a white hat, holding a red ball".
     """
-    shirt, trousers, hair = f"{_article(look.shirt)} {look.shirt} shirt", f"{look.trousers} trousers", f"{look.hair} hair"
-    usual = f"a {look.noun} with {shirt}, {trousers} and {hair}"
-    if random is None or random.random() < 0.6:
+    dressed = garment_phrases(look)
+    varied = random is not None and random.random() >= 0.6
+    hair = f"{look.hair} hair" if look.hair_length == "short" else f"{look.hair_length} {look.hair} hair"
+    hat = [] if look.hat == "none" else [f"{_article(look.hat_colour)} {look.hat_colour} {look.hat}"]
+    carried = _carried(look)
+    usual = f"a {look.noun} with {_join([*dressed, hair, *hat])}{carried}"
+    if random is None or not varied:
         return usual
+    hat = hat if random.random() < 0.8 else []
+    carried = carried if random.random() < 0.8 else ""
     forms = (
-        f"a {look.noun} with {hair}, {shirt} and {trousers}",
-        f"a {look.noun} in {shirt} and {trousers}, {hair}",
-        f"a {look.noun} with {hair} wearing {shirt} and {trousers}",
-        f"a {look.noun} wearing {trousers} and {shirt}, with {hair}",
-        f"a {look.noun} with {trousers}, {shirt} and {hair}",
-        f"a {look.hair}-haired {look.noun} wearing {shirt} and {trousers}",
-        f"a {look.noun} with {shirt} and {trousers}",
+        f"a {look.noun} with {_join([hair, *hat, *dressed])}{carried}",
+        f"a {look.noun} in {_join([*dressed, *hat])}, {hair}{carried}",
+        f"a {look.noun} with {hair} wearing {_join([*dressed, *hat])}{carried}",
+        f"a {look.noun} wearing {_join([*reversed(dressed), *hat])}, with {hair}{carried}",
+        f"a {look.noun} with {_join([*reversed(dressed), hair, *hat])}{carried}",
+        f"a {look.hair}-haired {look.noun} wearing {_join([*dressed, *hat])}{carried}",
+        f"a {look.noun} with {_join([*dressed, *hat])}{carried}",
     )
     return forms[int(random.integers(len(forms)))]
+
+
+def garment_phrases(look: Look) -> list[str]:
+    """Return the words for the garments, upper first: ["a red shirt", "blue trousers"] or ["a red dress"]."""
+    if look.garment == "dress":
+        return [f"{_article(look.shirt)} {look.shirt} dress"]
+    lower = f"{look.trousers} {look.garment}"
+    shirt = f"{_article(look.shirt)} {look.shirt} shirt"
+    return [shirt, f"{_article(look.trousers)} {lower}" if look.garment == "skirt" else lower]
 
 
 def describe_scene(scene: str, random: np.random.Generator | None = None) -> str:
@@ -118,6 +158,17 @@ def write_caption(scene: str, looks: list[Look], random: np.random.Generator) ->
     if choice < 0.8:
         return f"{joined}, {background}"
     return joined
+
+
+def _carried(look: Look) -> str:
+    if look.prop == "none":
+        return ""
+    thing = f"{_article(look.prop_colour)} {look.prop_colour} {look.prop}"
+    return f", with {thing}" if look.prop == "backpack" else f", holding {thing}"
+
+
+def _join(phrases: list[str]) -> str:
+    return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
 
 
 def _article(word: str) -> str:

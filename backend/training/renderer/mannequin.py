@@ -92,6 +92,9 @@ def pose_body(random: np.random.Generator, x: float, z: float, height: float) ->
         points[end] = points[start] + step * (length * scale)
         if end.endswith("wrist"):
             points[end.replace("wrist", "hand")] = points[end] + step * (0.07 * scale)
+            # thumbs point ahead where arms hang, and inwards
+            inwards = forward - sign * 0.4 * lateral_torso - (forward @ step - sign * 0.4 * (lateral_torso @ step)) * step
+            points[end.replace("wrist", "thumb")] = points[end] + (0.05 * step + 0.055 * inwards) * scale
         if end.endswith("ankle"):
             points[end.replace("ankle", "toe")] = (
                 points[end] + (forward0 * 0.15 + lateral * sign * 0.03 - upright * 0.035) * scale

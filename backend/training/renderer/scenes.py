@@ -8,16 +8,21 @@ import numpy.typing as npt
 
 from ...pose import KEYPOINT_NAMES
 from .backgrounds import paint_background
+from .figures import draw_person
 from .looks import SCENES, Look, draw_look, write_caption
 from .mannequin import Body, pose_body
-from .raster import Camera, Canvas
+from .raster import LIGHTS, Camera, Canvas
+from .shadows import cast_shadows, shade_contacts
 
-Framing = Literal["portrait", "figure", "zoom", "several", "empty"]
+Framing = Literal["portrait", "figure", "zoom", "several", "crowd", "empty"]
 # How views are framed. A picture is generated as single portraits first, then enlarged: its views show small
 # figures, then larger and larger parts of bodies.
-FRAMINGS: dict[Framing, float] = {"portrait": 0.22, "figure": 0.20, "zoom": 0.27, "several": 0.22, "empty": 0.09}
+FRAMINGS: dict[Framing, float] = {
+    "portrait": 0.22, "figure": 0.18, "zoom": 0.25, "several": 0.21, "crowd": 0.06, "empty": 0.08,
+}  # fmt: skip
 
 _FACE = {"nose": 0.15, "right_eye": 0.05, "left_eye": 0.05, "right_ear": -0.45, "left_ear": -0.45}
+MOST_PEOPLE = 8
 _VISIBLE_PX = 0.0012  # of the view: fewer pixels do not make a person worth a caption
 
 
@@ -27,10 +32,13 @@ class View(msgspec.Struct, frozen=True):
     picture: npt.NDArray[np.uint8]  # (H, W, 3), RGB
     instance: npt.NDArray[np.uint8]  # (H, W), 0 = nobody, else 1 + index into looks
     region: npt.NDArray[np.uint8]  # (H, W), index into raster.REGIONS
+    depth: npt.NDArray[np.float32]  # (H, W), metres along the view axis, of people and the ground; inf above the horizon
+    normal: npt.NDArray[np.float32]  # (H, W, 3), unit; X right, Y up, Z towards the camera
     keypoints: npt.NDArray[np.float32]  # (people, 18, 4): x_px, y_px, drawn, depth_m; far to near
     caption: str  # people from left to right
     looks: tuple[Look, ...]
     scene: str
+    light: str  # key of raster.LIGHTS: where it comes from
 
 
 def draw_view(random: np.random.Generator, size_px: int = 256, framing: Framing | None = None) -> View:
@@ -45,27 +53,43 @@ def draw_view(random: np.random.Generator, size_px: int = 256, framing: Framing 
     bodies = [pose_body(random, x, z, height) for x, z, height in places]
     if framing in ("portrait", "zoom"):
         camera = _aim(camera, bodies[0], framing, random)
-    looks = [draw_look(random) for _ in bodies]
+    return compose_view(camera, bodies, [draw_look(random) for _ in bodies], scene, random)
 
-    canvas = Canvas(paint_background(scene, camera, random))
-    far_to_near = sorted(range(len(bodies)), key=lambda i: -places[i][1])
-    for i in far_to_near:
-        canvas.shade_ground(camera, bodies[i])
-    for i in far_to_near:
-        canvas.person(camera, bodies[i], looks[i], i + 1)
 
+def compose_view(camera: Camera, bodies: list[Body], looks: list[Look], scene: str, random: np.random.Generator) -> View:
+    """Return what `camera` sees of people and a background, in a light from a random side.
+
+    bodies: in any order; person i + 1 of the masks is bodies[i], who looks like looks[i]. scene: one of SCENES.
+    """
+    light = str(random.choice(list(LIGHTS)))
+    canvas = Canvas(paint_background(scene, camera, random), camera, light)
+    far_to_near = sorted(range(len(bodies)), key=lambda i: -bodies[i].points["hips"][2])
+    if scene != "night":
+        cast_shadows(canvas, bodies)
+    for i in far_to_near:
+        shade_contacts(canvas, bodies[i])
+    for i in far_to_near:
+        draw_person(canvas, bodies[i], looks[i], i + 1)
+
+    height, width = canvas.instance.shape
     pixels = np.bincount(canvas.instance.ravel(), minlength=len(bodies) + 1)[1:]
-    seen = [i for i in range(len(bodies)) if pixels[i] > _VISIBLE_PX * size_px**2]
+    seen = [i for i in range(len(bodies)) if pixels[i] > _VISIBLE_PX * height * width]
     left_to_right = sorted(seen, key=lambda i: camera.project(bodies[i].points["neck"])[0])
     points = [project_keypoints(camera, bodies[i], random) for i in far_to_near]
+    nobody = canvas.instance == 0
+    ground = camera.ground_depth()
+    canvas.normal[nobody] = np.where(np.isfinite(ground[nobody])[:, None], (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
     return View(
         picture=np.clip(canvas.colour + 0.5, 0, 255).astype(np.uint8),
         instance=canvas.instance,
         region=canvas.region,
+        depth=np.where(nobody, ground, canvas.depth),
+        normal=canvas.normal,
         keypoints=np.stack(points) if points else np.zeros((0, 18, 4), np.float32),
         caption=write_caption(scene, [looks[i] for i in left_to_right], random),
         looks=tuple(looks),
         scene=scene,
+        light=light,
     )
 
 
@@ -104,6 +128,7 @@ def _frame(framing: Framing, random: np.random.Generator, size_px: int) -> tuple
         "figure": (0.30, 0.78),
         "zoom": (0.85, 3.5),
         "several": (0.30, 1.6),
+        "crowd": (0.28, 0.6),
         "empty": (0.3, 3.5),
     }[framing]
     share = float(np.exp(random.uniform(np.log(low), np.log(high))))
@@ -111,7 +136,8 @@ def _frame(framing: Framing, random: np.random.Generator, size_px: int) -> tuple
         share = float(np.exp(random.triangular(np.log(low), np.log(0.5), np.log(high))))
     depth, camera_height = random.uniform(3.2, 7.0), random.uniform(0.9, 1.8)
     focal_px = share * size_px * depth / 1.75
-    count = {"empty": 0, "several": int(random.choice((2, 3), p=(0.65, 0.35)))}.get(framing, 1)
+    several, crowd = int(random.choice((2, 3), p=(0.65, 0.35))), int(random.integers(4, MOST_PEOPLE + 1))
+    count = {"empty": 0, "several": several, "crowd": crowd}.get(framing, 1)
 
     figure_px = share * size_px
     slack = max(size_px - figure_px, 0.0)
@@ -127,8 +153,13 @@ def _frame(framing: Framing, random: np.random.Generator, size_px: int) -> tuple
     gap = random.uniform(0.55, 0.95)
     middle = random.uniform(0.25, 0.75) if framing != "portrait" else 0.5
     start = (middle - 0.5) * size_px * depth / focal_px - gap * (count - 1) / 2
+    if framing == "crowd":  # two rows, and all of them in the picture
+        gap = min(gap, 1.75 / share / count)
+        start = -gap * (count - 1) / 2
     for i in range(count):
         z = depth * (1.0 if count == 1 else random.uniform(0.88, 1.25))
+        if framing == "crowd":
+            z = depth * (random.uniform(0.92, 1.0) if i % 2 else random.uniform(1.15, 1.35))
         x = (start + i * gap + (random.normal(0, 0.08) if count > 1 else 0.0)) * z / depth
         places.append((x, z, random.uniform(1.58, 1.88)))
     return camera, places

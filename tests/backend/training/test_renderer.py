@@ -3,9 +3,19 @@
 import numpy as np
 import pytest
 from beyondscene.backend.pose import KEYPOINT_NAMES
-from beyondscene.backend.training.renderer.looks import GARMENT_COLOURS, Look, describe_person
-from beyondscene.backend.training.renderer.raster import LOWER_BODY, REGIONS, UPPER_BODY
-from beyondscene.backend.training.renderer.scenes import FRAMINGS, Framing, View, draw_view, people_from_left
+from beyondscene.backend.training.renderer.looks import GARMENT_COLOURS, Look, describe_person, draw_look
+from beyondscene.backend.training.renderer.mannequin import pose_body
+from beyondscene.backend.training.renderer.raster import LIGHTS, LOWER_BODY, REGIONS, THINGS, UPPER_BODY, Camera
+from beyondscene.backend.training.renderer.scenes import (
+    FRAMINGS,
+    MOST_PEOPLE,
+    Framing,
+    View,
+    compose_view,
+    draw_view,
+    people_from_left,
+)
+from msgspec.structs import replace
 
 
 def view(seed: int, framing: Framing) -> View:
@@ -21,7 +31,8 @@ def test_views_are_deterministic_and_consistent(framing: Framing) -> None:
     assert one.region.max() < len(REGIONS)
     assert np.array_equal(one.region > 0, one.instance > 0)
     assert len(one.looks) == len(one.keypoints)
-    assert len(one.looks) == {"empty": 0, "several": len(one.looks)}.get(framing, 1)
+    few, most = {"empty": (0, 0), "several": (2, 3), "crowd": (4, MOST_PEOPLE)}.get(framing, (1, 1))
+    assert few <= len(one.looks) <= most
 
 
 def test_joints_lie_on_the_person() -> None:
@@ -55,9 +66,70 @@ def test_garments_have_the_colours_of_the_caption() -> None:
             assert word in portrait.caption
 
 
+PLAIN = Look(noun="person", shirt="orange", trousers="blue", hair="brown", skin=0, short_sleeves=False)
+
+
+def portray(look: Look, seed: int = 0, scene: str = "plain") -> View:
+    """One person at 2.5 m in a pose and a light that depend on `seed` alone."""
+    random = np.random.default_rng(seed)
+    camera = Camera(width_px=192, height_px=128, focal_px=130, centre_x_px=96, horizon_y_px=50, height_m=1.3)
+    return compose_view(camera, [pose_body(random, 0.0, 2.5, 1.7)], [look], scene, random)
+
+
 def test_usual_caption() -> None:
-    look = Look(noun="person", shirt="orange", trousers="blue", hair="brown", skin=0, short_sleeves=False)
-    assert describe_person(look) == "a person with an orange shirt, blue trousers and brown hair"
+    assert describe_person(PLAIN) == "a person with an orange shirt, blue trousers and brown hair"
+    dressed = replace(PLAIN, garment="dress", trousers="orange", hair_length="long", hat="cap", hat_colour="green")
+    assert describe_person(dressed) == "a person with an orange dress, long brown hair and a green cap"
+    carrying = replace(PLAIN, garment="skirt", prop="ball", prop_colour="red")
+    assert describe_person(carrying) == "a person with an orange shirt, a blue skirt and brown hair, holding a red ball"
+
+
+def test_every_look_can_be_told_from_its_picture() -> None:
+    plain = portray(PLAIN)
+    changes = [
+        {"garment": "shorts"}, {"garment": "skirt"}, {"hair_length": "long"}, {"hair_length": "curly"}, {"hat": "hat"},
+        {"hat": "cap"}, {"prop": "ball"}, {"prop": "bag"}, {"prop": "backpack"}, {"short_sleeves": True},
+    ]  # fmt: skip
+    for change in changes:
+        other = portray(replace(PLAIN, **change))
+        assert np.count_nonzero(np.abs(other.picture.astype(int) - plain.picture).sum(-1) > 60) > 15, change
+        carried = np.count_nonzero(other.region == THINGS)
+        assert carried > 15 if {"hat", "prop"} & set(change) else carried == 0
+
+
+def test_bodies_are_brighter_where_the_light_comes_from() -> None:
+    random, sides = np.random.default_rng(1), dict.fromkeys(LIGHTS, 0)
+    for seed in range(12):
+        seen = portray(replace(draw_look(random), shirt="white"), seed)
+        sides[seen.light] += 1
+        chest = (seen.region == UPPER_BODY) & (np.abs(seen.normal[..., 0]) > 0.4)
+        light, right = seen.picture.mean(-1), seen.normal[..., 0] > 0
+        difference = light[chest & right].mean() - light[chest & ~right].mean()
+        if seen.light != "front":
+            assert difference > 15 if seen.light == "right" else difference < -15
+    assert all(sides.values())
+
+
+def test_depth_and_normals() -> None:
+    seen = portray(PLAIN)
+    person, ground = seen.instance == 1, (seen.instance == 0) & (np.arange(128)[:, None] > 50)
+    assert 2 < np.median(seen.depth[person]) < 3
+    assert np.allclose(seen.depth[127, 0], 130 * 1.3 / (127.5 - 50))
+    assert np.isinf(seen.depth[:49][seen.instance[:49] == 0]).all()
+    assert np.allclose(np.linalg.norm(seen.normal[~person], axis=-1), 1)
+    assert np.all(seen.normal[ground] == (0, 1, 0))
+    assert seen.normal[person][:, 2].mean() > 0.5  # what is seen faces the camera
+
+
+def test_shadows_fall_on_the_ground_only() -> None:
+    random = np.random.default_rng(0)
+    camera = Camera(width_px=192, height_px=128, focal_px=130, centre_x_px=96, horizon_y_px=50, height_m=1.3)
+    lit = portray(PLAIN)
+    pose_body(random, 0.0, 2.5, 1.7)
+    empty = compose_view(camera, [], [], "plain", random)
+    darker = empty.picture.mean(-1) - lit.picture.mean(-1) > 15
+    assert not darker[:50][lit.instance[:50] == 0].any()
+    assert np.count_nonzero(darker[50:] & (lit.instance[50:] == 0)) > 100
 
 
 def test_people_from_left() -> None:
