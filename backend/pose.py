@@ -33,6 +33,10 @@ LIMB_BRIGHTNESS = 0.6
 _SUBPIXEL_BITS = 4  # cv2 draws at 1/16 px
 
 
+_ANGLES = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+_CIRCLE = np.column_stack([np.cos(_ANGLES), np.sin(_ANGLES)])
+
+
 def draw_pose(
     people: Sequence[npt.NDArray[np.floating]],
     width_px: int,
@@ -74,8 +78,7 @@ def _ellipse(start: npt.NDArray[np.float64], end: npt.NDArray[np.float64], radiu
     length = float(np.hypot(*half))
     along = half / length if length > 0 else np.array([1.0, 0.0])
     across = np.array([-along[1], along[0]])
-    angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)[:, None]
-    return (start + end) / 2 + np.cos(angles) * along * max(length, radius_px) + np.sin(angles) * across * radius_px
+    return (start + end) / 2 + _CIRCLE @ np.array([along * max(length, radius_px), across * radius_px])
 
 
 def _fill(picture: npt.NDArray[np.uint8], outline: npt.NDArray[np.float64], colour: tuple[int, ...]) -> None:

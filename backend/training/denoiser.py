@@ -12,13 +12,13 @@ from .tokenizer import MAX_TOKENS
 
 
 class DenoiserSizes(msgspec.Struct, frozen=True):
-    """Sizes of the networks; every width is a multiple of 16."""
+    """Sizes of the networks; every width is a multiple of `head_width`."""
 
-    widths: tuple[int, int, int] = (64, 112, 144)  # channels per level; the last two levels attend to the text
+    widths: tuple[int, int, int] = (64, 96, 160)  # channels per level; the last two levels attend to the text
     pose_widths: tuple[int, ...] = (8, 16, 32, 48)  # channels that read the pose picture, full size to 1/8
     text_widths: tuple[int, int] = (64, 96)
     text_layers: tuple[int, int] = (3, 3)
-    head_width: int = 16
+    head_width: int = 32
 
 
 class Denoiser(nn.Module):
@@ -66,7 +66,7 @@ class Denoiser(nn.Module):
     ) -> Tensor:
         """Return the predicted velocity (B, 4, h, w).
 
-        noisy: (B, 4, h, w). timesteps: (B,). tokens: int (2, B, MAX_TOKENS), for either encoder.
+        noisy: (B, 4, h, w). timesteps: (B,). tokens: int (2, B, chunks, MAX_TOKENS), for either encoder.
         kept_text, kept_pose: (B,), 0 removes the text (zero embeddings) or the ControlNet's residuals.
         poses: (B, 3, 8 h, 8 w), 0..1. sizes: (B, 6), SDXL's original size, crop corner and target size.
         """
@@ -100,10 +100,16 @@ class Denoiser(nn.Module):
 
 
 def encode_text(first: CLIPTextModel, second: CLIPTextModelWithProjection, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the states (B, MAX_TOKENS, d1 + d2) and pooled embedding (B, d2), as SDXL pipelines use them."""
-    outputs = first(tokens[0], output_hidden_states=True), second(tokens[1], output_hidden_states=True)
+    """Return the states (B, chunks * MAX_TOKENS, d1 + d2) and the first chunk's pooled embedding (B, d2), as SDXL uses them.
+
+    tokens: int (2, B, chunks, MAX_TOKENS).
+    """
+    count, chunks = tokens.shape[1:3]
+    outputs = [
+        encoder(part.flatten(0, 1), output_hidden_states=True) for encoder, part in zip((first, second), tokens, strict=True)
+    ]
     states = torch.cat([output.hidden_states[-2] for output in outputs], dim=-1)
-    return states, outputs[1].text_embeds
+    return states.reshape(count, chunks * MAX_TOKENS, -1), outputs[1].text_embeds.reshape(count, chunks, -1)[:, 0]
 
 
 def build_scheduler() -> DDIMScheduler:

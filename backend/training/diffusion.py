@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 from transformers import CLIPTokenizer
 
 from .checkpoints import Ema, load_loop, save_loop, set_rate, step_random
@@ -20,16 +21,17 @@ class DenoiserSettings(msgspec.Struct, frozen=True):
     """How the denoiser is built and trained."""
 
     sizes: DenoiserSizes = DenoiserSizes()
-    steps: int = 6000
+    steps: int = 8000
     learning_rate: float = 1e-3
-    flat: float = 0.55  # share of the steps before the learning rate starts to fall
+    flat: float = 0.5  # share of the steps before the learning rate starts to fall
     small_cells: int = 16  # side of small samples, in latents; four times cheaper than views at full size
-    small_batch: int = 16
-    halved_share: float = 0.7  # of the small batches: whole views at half size, which teach captions and whole figures
-    large_batch: int = 5  # views at full size per step
-    large_share: tuple[float, float] = (0.1, 0.75)  # share of steps on views at full size, at the start and the end
+    small_batch: int = 24
+    halved_share: float = 0.8  # of the small batches: whole views at half size, which teach captions and whole figures
+    large_batch: int = 8  # views at full size per step
+    large_share: tuple[float, float] = (0.1, 0.9)  # share of steps on views at full size, at the start and the end
     ema_decay: float = 0.998
     compiled: bool = False  # through torch.compile
+    loaders: int = 1  # processes that draw batches ahead
 
 
 def train_denoiser(
@@ -43,26 +45,26 @@ def train_denoiser(
     """
     torch.manual_seed(seed)
     denoiser = Denoiser(settings.sizes, tokenizers[0]).to(device).train()
-    optimizer = torch.optim.AdamW(denoiser.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+    for net in (denoiser.unet, denoiser.controlnet):
+        net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    optimizer = torch.optim.AdamW(
+        denoiser.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+    )
     ema = Ema(denoiser, settings.ema_decay)
     path = folder / "denoiser.safetensors"
     step = load_loop(path, denoiser, ema, optimizer)
     alphas = build_scheduler().alphas_cumprod.to(device)
     predict = torch.compile(denoiser, dynamic=False) if settings.compiled else denoiser
     averaged = Denoiser(settings.sizes, tokenizers[0]).to(device).eval()
-    side = data.latents.shape[-1]
-    while step < settings.steps:
-        numbers, noise = step_random(seed, _STAGE, step, device)
-        share = settings.large_share[0] + (settings.large_share[1] - settings.large_share[0]) * step / settings.steps
-        large = numbers.random() < share
-        halved = not large and numbers.random() < settings.halved_share
-        count = settings.large_batch if large else settings.small_batch
-        cells = side if large or halved else settings.small_cells
-        batch = draw_batch(data, tokenizers, numbers, count, cells, line_width_px, device)
-        batch = halve(batch) if halved else batch
+    batches = DataLoader(
+        StepBatches(data, tokenizers, settings, line_width_px, seed), batch_size=None, sampler=range(step, settings.steps),
+        num_workers=settings.loaders, prefetch_factor=4, multiprocessing_context="fork", pin_memory=device.type == "cuda",
+    )  # fmt: skip
+    for drawn in batches:
+        batch, (_, noise) = drawn.to(device), step_random(seed, _STAGE, step, device)
         set_rate(optimizer, settings.learning_rate, step, settings.steps, warm_up=100, flat=settings.flat)
         with torch.autocast(device.type, torch.bfloat16):
-            loss = _loss(predict, batch, alphas, numbers, noise)
+            loss = _loss(predict, batch, alphas, noise)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(denoiser.parameters(), 1.0)
@@ -70,9 +72,10 @@ def train_denoiser(
         ema.update(denoiser, step)
         step += 1
         if step % 10 == 0:
+            cells = batch.latents.shape[-1]
             report({"stage": "denoiser", "step": step, "of": settings.steps, "cells": cells, "loss": float(loss.detach())})
         stop = out_of_time()
-        if step % 200 == 0 or stop or step == settings.steps:
+        if step % 500 == 0 or stop or step == settings.steps:
             save_loop(path, step, denoiser, ema, optimizer)
             ema.copy_to(averaged)
             milestone(averaged)
@@ -82,18 +85,38 @@ def train_denoiser(
     return averaged
 
 
-def _loss(
-    predict: Callable[..., Tensor], batch: Batch, alphas: Tensor, numbers: np.random.Generator, noise: torch.Generator
-) -> Tensor:
+class StepBatches(Dataset):
+    """The batch of each step, which depends on the seed and the step alone, so that a resumed run learns from the same."""
+
+    def __init__(
+        self,
+        data: LatentSet,
+        tokenizers: tuple[CLIPTokenizer, CLIPTokenizer],
+        settings: DenoiserSettings,
+        line_width_px: int,
+        seed: int,
+    ) -> None:
+        self.data, self.tokenizers, self.settings = data, tokenizers, settings
+        self.line_width_px, self.seed = line_width_px, seed
+
+    def __getitem__(self, step: int) -> Batch:
+        settings, numbers = self.settings, np.random.default_rng([self.seed, _STAGE, step])
+        share = settings.large_share[0] + (settings.large_share[1] - settings.large_share[0]) * step / settings.steps
+        large = numbers.random() < share
+        halved = not large and numbers.random() < settings.halved_share
+        count = settings.large_batch if large else settings.small_batch
+        cells = self.data.latents.shape[-1] if large or halved else settings.small_cells
+        batch = draw_batch(self.data, self.tokenizers, numbers, count, cells, self.line_width_px)
+        return halve(batch) if halved else batch
+
+
+def _loss(predict: Callable[..., Tensor], batch: Batch, alphas: Tensor, noise: torch.Generator) -> Tensor:
     """Mean squared error of the velocity, heavier on people."""
     clean = batch.latents
-    count = len(clean)
-    # Stratified, and skewed towards the noisy end, where pose and colours are decided.
-    strata = (np.arange(count) + numbers.random(count)) / count
-    timesteps = torch.from_numpy((1000 * strata**0.75).astype(np.int64)).clamp(max=999).to(clean.device)
-    alpha = alphas[timesteps][:, None, None, None]
+    alpha = alphas[batch.timesteps][:, None, None, None]
     epsilon = torch.randn(clean.shape, generator=noise, device=clean.device)
     noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * epsilon
     target = alpha.sqrt() * epsilon - (1 - alpha).sqrt() * clean
-    predicted = predict(noisy, timesteps, batch.tokens, batch.kept_text, batch.poses, batch.kept_pose, batch.sizes)
+    poses = batch.poses.float() / 255
+    predicted = predict(noisy, batch.timesteps, batch.tokens, batch.kept_text, poses, batch.kept_pose, batch.sizes)
     return (batch.weights * (predicted.float() - target).square()).mean()

@@ -24,23 +24,36 @@ Report = Callable[[dict], None]
 class TrainingSettings(msgspec.Struct, frozen=True):
     """The whole run. The same settings on the same kind of device give the same weights, resumed or not."""
 
-    work: Path  # shards, checkpoints and train.jsonl: about 3.5 GB
+    work: Path  # shards, checkpoints and train.jsonl: about 5 GB
     out: Path  # the model set folder to write
+    device: torch.device
     seed: int = 0
-    views: int = 14000  # renders to train on
+    views: int = 18000  # renders to train on
     size_px: int = 256
     processes: int = 2  # that render
-    device: str = "auto"  # "auto", "cpu", "cuda", ...
     minutes: float | None = None  # stop with a checkpoint after this long; the next call goes on from there
     vae: VaeSettings = VaeSettings()
     segmenter: SegmenterSettings = SegmenterSettings()
     denoiser: DenoiserSettings = DenoiserSettings()
 
 
-def tiny_settings(work: Path, out: Path, minutes: float | None = None, device: str = "auto") -> TrainingSettings:
+def usual_settings(work: Path, out: Path, device: torch.device) -> TrainingSettings:
+    """Return the settings for `device`: on a GPU, larger batches, more views and several processes that draw them."""
+    processes = os.cpu_count() or 1
+    if device.type != "cuda":
+        return TrainingSettings(work=work, out=out, device=device, processes=processes)
+    return TrainingSettings(
+        work=work, out=out, device=device, processes=processes, views=60000,
+        vae=VaeSettings(steps=9000, crops=24, large_crops=12),
+        segmenter=SegmenterSettings(steps=3000, batch=24),
+        denoiser=DenoiserSettings(small_batch=256, large_batch=96, loaders=max(1, processes - 2), compiled=True),
+    )  # fmt: skip
+
+
+def tiny_settings(work: Path, out: Path, device: torch.device) -> TrainingSettings:
     """Return settings that run through all stages in under a minute on 2 CPU cores; the weights are of no use."""
     return TrainingSettings(
-        work=work, out=out, minutes=minutes, device=device, views=64, size_px=128,
+        work=work, out=out, device=device, views=64, size_px=128,
         vae=VaeSettings(widths=(16, 16, 16, 16), steps=8, crop_px=64, large_crop_px=96),
         segmenter=SegmenterSettings(widths=(8, 8, 16, 24), steps=6, batch=2, crop_px=96),
         denoiser=DenoiserSettings(
@@ -55,9 +68,8 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
 
     report: receives a small dict per event, always with "stage"; the same lines go to work/train.jsonl.
     """
-    device = choose_device(settings.device)
     started = time.monotonic()
-    work, seed = settings.work, settings.seed
+    work, seed, device = settings.work, settings.seed, settings.device
     work.mkdir(parents=True, exist_ok=True)
     line_width_px = int(MODEL_SET["pose_line_width_px"])
 
@@ -101,31 +113,3 @@ def _logged(report: Report, log: TextIO, started: float) -> Report:
         report(event)
 
     return both
-
-
-def main() -> None:
-    """Run from the command line: python -m beyondscene.backend.training.embedded --help."""
-    import argparse
-
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--work", type=Path, required=True, help="folder for shards and checkpoints; resumes what it holds")
-    parser.add_argument("--out", type=Path, required=True, help="model set folder to write")
-    parser.add_argument("--minutes", type=float, default=None, help="stop with a checkpoint after this long")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--steps", type=int, default=None, help="denoiser steps")
-    parser.add_argument("--tiny", action="store_true", help="run through all stages at toy size")
-    given = parser.parse_args()
-    if given.tiny:
-        settings = tiny_settings(given.work, given.out, given.minutes, given.device)
-    else:
-        settings = TrainingSettings(
-            work=given.work, out=given.out, minutes=given.minutes, device=given.device, processes=os.cpu_count() or 1
-        )
-    if given.steps is not None:
-        settings = msgspec.structs.replace(settings, denoiser=msgspec.structs.replace(settings.denoiser, steps=given.steps))
-    finished = train_embedded(settings, lambda event: print(msgspec.json.encode(event).decode(), flush=True))
-    raise SystemExit(0 if finished else 3)
-
-
-if __name__ == "__main__":
-    main()

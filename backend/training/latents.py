@@ -1,5 +1,7 @@
 """Encode renders to latents, and draw the denoiser's training batches from them."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import msgspec
@@ -12,15 +14,17 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTokenizer
 
+from ..pipeline.prompts import split_tokens
 from ..pose import draw_pose
 from .renderer.looks import write_caption
-from .renderer.raster import ARMS, HAIR, HEAD
+from .renderer.raster import ARMS, HAIR, HEAD, REGIONS, THINGS
 from .renderer.scenes import people_from_left
-from .renders import Renders
-from .tokenizer import MAX_TOKENS
+from .renders import Renders, instances_of, regions_of
 from .vae import encode, to_tensor
 
 CELL_PX = 8  # a latent covers 8 x 8 pixels
+LONG_SHARE = 0.15  # of the batches, whose captions may take several chunks of the text encoders; half their views are crowds
+_FEW = 3  # people whose caption mostly fits in one chunk
 
 
 class LatentSet(msgspec.Struct, frozen=True):
@@ -29,6 +33,7 @@ class LatentSet(msgspec.Struct, frozen=True):
     latents: npt.NDArray[np.float16]  # (N, 4, h, w)
     weights: npt.NDArray[np.float16]  # (N, h, w), loss weights, 1 on the background
     instances: npt.NDArray[np.uint8]  # (N, h, w), the person at the middle of each cell, 0 = nobody
+    crowds: npt.NDArray[np.int64]  # which views have more than _FEW people
     renders: Renders  # for keypoints, looks and scenes
 
 
@@ -36,12 +41,17 @@ class Batch(msgspec.Struct, frozen=True):
     """What the denoiser learns from in one step; see Denoiser.forward for the meanings."""
 
     latents: Tensor  # (B, 4, h, w), clean
+    timesteps: Tensor  # int (B,)
     weights: Tensor  # (B, 1, h, w)
-    tokens: Tensor  # int (2, B, MAX_TOKENS)
+    tokens: Tensor  # int (2, B, chunks, MAX_TOKENS)
     kept_text: Tensor  # (B,)
-    poses: Tensor  # (B, 3, 8 h, 8 w), 0..1
+    poses: Tensor  # uint8 (B, 3, 8 h, 8 w)
     kept_pose: Tensor  # (B,)
     sizes: Tensor  # (B, 6)
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch in the memory of `device`."""
+        return Batch(**{name: getattr(self, name).to(device, non_blocking=True) for name in self.__struct_fields__})
 
 
 @torch.no_grad()
@@ -53,11 +63,12 @@ def encode_renders(vae: AutoencoderKL, renders: Renders, path: Path, device: tor
             with torch.autocast(device.type, torch.bfloat16):
                 latents = encode(vae, to_tensor(renders.pictures[first : first + 8], device)).mean
             parts.append(latents.to("cpu", torch.float16).contiguous().numpy())  # else safetensors would scramble channels-last
-        instances = renders.masks[:, CELL_PX // 2 :: CELL_PX, CELL_PX // 2 :: CELL_PX] >> 3
+        instances = instances_of(renders.masks[:, CELL_PX // 2 :: CELL_PX, CELL_PX // 2 :: CELL_PX])
         arrays = {"latents": np.concatenate(parts), "weights": _weigh(renders), "instances": np.ascontiguousarray(instances)}
         save_file(arrays, path.with_suffix(".part"))
         path.with_suffix(".part").rename(path)
-    return LatentSet(**load_file(path), renders=renders)
+    crowds = np.flatnonzero([len(looks) > _FEW for looks in renders.looks])
+    return LatentSet(**load_file(path), crowds=crowds, renders=renders)
 
 
 def draw_batch(
@@ -67,33 +78,41 @@ def draw_batch(
     count: int,
     cells: int,
     line_width_px: int,
-    device: torch.device,
 ) -> Batch:
     """Return a random batch of square crops, `cells` latents wide; captions name who is seen in the crop."""
     side = data.latents.shape[-1]
-    latents, weights, captions, poses, kept_text, kept_pose, sizes = [], [], [], [], [], [], []
-    for index in numbers.integers(len(data.latents), size=count):
+    latents, weights, words, poses, kept_text, kept_pose, sizes = [], [], [], [], [], [], []
+    long = numbers.random() < LONG_SHARE
+    while len(latents) < count:
+        from_crowds = long and len(data.crowds) and numbers.random() < 0.5
+        index = int(numbers.choice(data.crowds)) if from_crowds else int(numbers.integers(len(data.latents)))
         top, left = _draw_corner(data.instances[index], cells, numbers) if cells < side else (0, 0)
         window = (slice(top, top + cells), slice(left, left + cells))
         instance = data.instances[index][window]
-        latents.append(data.latents[index][:, window[0], window[1]])
-        weights.append(data.weights[index][window])
         looks, seen = data.renders.looks[index], people_from_left(instance)
         text = numbers.random()
-        captions.append("" if text < 0.04 else write_caption(data.renders.scenes[index], [looks[i] for i in seen], numbers))
+        caption = "" if text < 0.04 else write_caption(data.renders.scenes[index], [looks[i] for i in seen], numbers)
+        chunks = split_tokens(tokenizers[0], caption)  # the second differs in what it pads with only
+        if not long and len(chunks) > 1:
+            continue  # nothing is cut off: a longer caption waits for a batch that has room for it
+        latents.append(data.latents[index][:, window[0], window[1]])
+        weights.append(data.weights[index][window])
+        words.append(chunks)
         kept_text.append(0.0 if 0.04 <= text < 0.12 else 1.0)
         poses.append(_draw_poses(data.renders.keypoints[index], top, left, cells, line_width_px, numbers))
-        kept_pose.append(0.0 if numbers.random() < (0.15 if seen else 0.4) else 1.0)
+        kept_pose.append(0.0 if numbers.random() < (0.25 if seen else 0.4) else 1.0)
         sizes.append(_draw_sizes(numbers))
-    words = [tokenize(tokenizer, captions) for tokenizer in tokenizers]
+    # Stratified, and skewed towards the noisy end, where pose and colours are decided.
+    strata = (np.arange(count) + numbers.random(count)) / count
     return Batch(
-        latents=torch.from_numpy(np.stack(latents)).to(device).float(),
-        weights=torch.from_numpy(np.stack(weights)).to(device).float()[:, None],
-        tokens=torch.stack(words).to(device),
-        kept_text=torch.tensor(kept_text, device=device),
-        poses=torch.from_numpy(np.stack(poses)).to(device).permute(0, 3, 1, 2).float() / 255,
-        kept_pose=torch.tensor(kept_pose, device=device),
-        sizes=torch.tensor(np.array(sizes), device=device, dtype=torch.float32),
+        latents=torch.from_numpy(np.stack(latents)).float(),
+        timesteps=torch.from_numpy((1000 * strata**0.75).astype(np.int64)).clamp(max=999),
+        weights=torch.from_numpy(np.stack(weights)).float()[:, None],
+        tokens=torch.stack([pad_chunks(tokenizer, words) for tokenizer in tokenizers]),
+        kept_text=torch.tensor(kept_text),
+        poses=torch.from_numpy(np.stack(poses)).permute(0, 3, 1, 2),
+        kept_pose=torch.tensor(kept_pose),
+        sizes=torch.tensor(np.array(sizes), dtype=torch.float32),
     )
 
 
@@ -103,24 +122,30 @@ def halve(batch: Batch) -> Batch:
         batch,
         latents=F.avg_pool2d(batch.latents, 2),
         weights=F.avg_pool2d(batch.weights, 2),
-        poses=F.max_pool2d(batch.poses, 2),  # a mean would fade the lines
+        poses=batch.poses.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2)).amax((-1, -3)),  # a mean would fade the lines
     )
 
 
-def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
-    """Return token numbers, int (B, MAX_TOKENS)."""
-    return tokenizer(captions, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt").input_ids
+def pad_chunks(tokenizer: CLIPTokenizer, captions: list[list[list[int]]]) -> Tensor:
+    """Return token numbers, int (B, chunks, MAX_TOKENS), of captions split by `split_tokens`, as the pipeline pads them."""
+    most = max(len(chunks) for chunks in captions)
+    length = tokenizer.model_max_length
+    rows = []
+    for chunks in captions:
+        marked = [[tokenizer.bos_token_id, *chunk, tokenizer.eos_token_id] for chunk in [*chunks, *[[]] * (most - len(chunks))]]
+        rows.append([row + [tokenizer.pad_token_id] * (length - len(row)) for row in marked])
+    return torch.tensor(rows)
 
 
 def _weigh(renders: Renders) -> npt.NDArray[np.float16]:
     """People weigh more than the background, and small telling parts of them more again."""
-    table = np.zeros(8, np.float32)
-    table[1:7] = 2.5
-    table[[HEAD, HAIR, ARMS]] = 4.0
+    table = np.full(len(REGIONS), 2.5, np.float32)
+    table[0] = 0
+    table[[HEAD, HAIR, ARMS, THINGS]] = 4.0
     count, height, width = renders.masks.shape
     weights = np.empty((count, height // CELL_PX, width // CELL_PX), np.float16)
-    for row, regions in zip(weights, renders.regions, strict=True):
-        cells = table[regions].reshape(height // CELL_PX, CELL_PX, width // CELL_PX, CELL_PX)
+    for row, mask in zip(weights, renders.masks, strict=True):
+        cells = table[regions_of(mask)].reshape(height // CELL_PX, CELL_PX, width // CELL_PX, CELL_PX)
         row[:] = 1 + cells.mean(axis=(1, 3))
     return weights
 

@@ -14,9 +14,9 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from .renderer.looks import Look
-from .renderer.scenes import View, draw_view
+from .renderer.scenes import MOST_PEOPLE, View, draw_view
 
-MOST_PEOPLE = 3
+_PERSON = 16  # a mask holds this times the person, plus the region
 _SHARD_VIEWS = 500
 
 
@@ -24,16 +24,21 @@ class Renders(msgspec.Struct, frozen=True):
     """Many views, held in memory; arrays share their first axis with `captions`."""
 
     pictures: npt.NDArray[np.uint8]  # (N, H, W, 3), RGB
-    masks: npt.NDArray[np.uint8]  # (N, H, W), 8 * instance + region
+    masks: npt.NDArray[np.uint8]  # (N, H, W), instance and region in one
     keypoints: npt.NDArray[np.float32]  # (N, MOST_PEOPLE, 18, 4), far to near; all zero beyond the last person
     captions: list[str]
     looks: list[tuple[Look, ...]]
     scenes: list[str]
 
-    @property
-    def regions(self) -> npt.NDArray[np.uint8]:
-        """(N, H, W), index into raster.REGIONS."""
-        return (self.masks & 7).astype(np.uint8)
+
+def instances_of(masks: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return who is seen at each pixel of `Renders.masks`: 0 = nobody, else 1 + index into looks."""
+    return masks // _PERSON
+
+
+def regions_of(masks: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return which region is seen at each pixel of `Renders.masks`: index into raster.REGIONS."""
+    return masks % _PERSON
 
 
 def draw_views(seed: int, first: int, count: int, size_px: int) -> list[View]:
@@ -49,7 +54,7 @@ def stack_views(views: list[View]) -> Renders:
         row[: len(view.keypoints)] = view.keypoints
     return Renders(
         pictures=np.stack([view.picture for view in views]),
-        masks=np.stack([view.instance * 8 + view.region for view in views]).astype(np.uint8),
+        masks=np.stack([view.instance * _PERSON + view.region for view in views]).astype(np.uint8),
         keypoints=keypoints,
         captions=[view.caption for view in views],
         looks=[view.looks for view in views],

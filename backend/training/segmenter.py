@@ -14,7 +14,7 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
 from .checkpoints import Ema, load_loop, save_loop, set_rate, step_random
 from .renderer.raster import REGIONS
-from .renders import Renders
+from .renders import Renders, regions_of
 from .vae import decode, encode, to_tensor
 
 _STAGE = 2
@@ -30,7 +30,7 @@ class SegmenterSettings(msgspec.Struct, frozen=True):
     """How the segmenter is built and trained."""
 
     widths: tuple[int, int, int, int] = (24, 40, 64, 96)  # channels per level
-    steps: int = 500
+    steps: int = 2000
     learning_rate: float = 2e-3
     batch: int = 6
     crop_px: int = 192
@@ -85,7 +85,7 @@ def train_segmenter(
     ema = Ema(segmenter, 0.99)
     path = folder / "segmenter.safetensors"
     step = load_loop(path, segmenter, ema, optimizer)
-    class_weights = torch.tensor([1.0, 1.5, 2.0, 1.2, 1.2, 2.0, 2.0], device=device)
+    class_weights = torch.tensor([1.0, 1.5, 2.0, 1.2, 1.2, 2.0, 2.0, 2.0, 2.0], device=device)  # one per region
     while step < settings.steps:
         numbers, noise = step_random(seed, _STAGE, step, device)
         pictures, regions = _draw_crops(renders, numbers, settings, device)
@@ -137,5 +137,5 @@ def _draw_crops(
         window = (index, slice(top, top + side), slice(left, left + side))
         flip = slice(None, None, -1 if numbers.random() < 0.5 else 1)
         pictures.append(renders.pictures[window][:, flip])
-        regions.append(renders.masks[window][:, flip] & 7)
+        regions.append(regions_of(renders.masks[window][:, flip]))
     return to_tensor(np.stack(pictures), device), torch.from_numpy(np.stack(regions).astype(np.int64)).to(device)

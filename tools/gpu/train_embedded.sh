@@ -33,7 +33,7 @@ fi
 export PYTHONPATH="$here/package:$here/site${PYTHONPATH:+:$PYTHONPATH}"
 
 status=0
-"$python" -m beyondscene.backend.training.embedded \
+"$python" -m beyondscene.backend.training \
   --work "$here/work" --out "$here/embedded" --minutes "$minutes" "${given[@]}" >"$here/run.log" 2>&1 || status=$?
 tail -n 5 "$here/run.log"
 cp "$here/work/train.jsonl" "$out/"

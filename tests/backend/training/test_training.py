@@ -110,7 +110,7 @@ def test_denoiser_resumes_exactly(renders: Renders, tmp_path: Path) -> None:
 
 
 def test_whole_run_ends_in_a_model_set(tmp_path: Path) -> None:
-    settings = tiny_settings(tmp_path / "work", tmp_path / "out", device="cpu")
+    settings = tiny_settings(tmp_path / "work", tmp_path / "out", CPU)
     settings = msgspec.structs.replace(settings, views=8, processes=1)
     stages: list[str] = []
     assert train_embedded(settings, lambda event: stages.append(event["stage"]))

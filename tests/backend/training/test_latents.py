@@ -1,0 +1,66 @@
+"""Training batches: what a crop is told fits what it shows, and captions of any length arrive whole."""
+
+import numpy as np
+import pytest
+import torch
+from beyondscene.backend.training.latents import Batch, LatentSet, draw_batch, encode_renders, halve
+from beyondscene.backend.training.renderer.looks import GARMENT_COLOURS
+from beyondscene.backend.training.renderer.scenes import draw_view
+from beyondscene.backend.training.renders import stack_views
+from beyondscene.backend.training.tokenizer import MAX_TOKENS, build_tokenizers
+from beyondscene.backend.training.vae import build_vae
+
+TOKENIZERS = build_tokenizers()
+
+
+@pytest.fixture(scope="module")
+def latents(tmp_path_factory: pytest.TempPathFactory) -> LatentSet:
+    framings = ("several", "crowd", "portrait")
+    renders = stack_views([draw_view(np.random.default_rng(i), 128, framings[i % 3]) for i in range(9)])
+    path = tmp_path_factory.mktemp("latents") / "latents.safetensors"
+    return encode_renders(build_vae((16, 16, 16, 16)), renders, path, torch.device("cpu"))
+
+
+def draw(latents: LatentSet, seed: int, cells: int) -> Batch:
+    return draw_batch(latents, TOKENIZERS, np.random.default_rng(seed), 6, cells, 4)
+
+
+def words(batch: Batch, row: int) -> str:
+    return TOKENIZERS[0].decode(batch.tokens[0, row].flatten(), skip_special_tokens=True)
+
+
+def test_captions_of_crowds_arrive_whole_in_chunks(latents: LatentSet) -> None:
+    batches = [draw(latents, seed, 16) for seed in range(60)]
+    assert {batch.tokens.shape[2] for batch in batches} >= {1, 2}
+    assert all(batch.tokens.shape[-1] == MAX_TOKENS for batch in batches)
+    most = max((words(batch, row) for batch in batches if batch.tokens.shape[2] > 1 for row in range(6)), key=len)
+    assert len(most.split()) > MAX_TOKENS
+    assert sum(most.split().count(noun) for noun in ("person", "man", "woman")) >= 4
+    tail = most.split()[-40:]
+    assert {"hair"} & set(tail) or set(GARMENT_COLOURS) & set(tail)
+
+
+def test_both_encoders_are_told_the_same(latents: LatentSet) -> None:
+    batch = draw(latents, 3, 16)
+    first, second = (
+        tokenizer.decode(batch.tokens[i, 0].flatten(), skip_special_tokens=True) for i, tokenizer in enumerate(TOKENIZERS)
+    )
+    assert first == second.replace("!", "").strip()
+
+
+def test_timesteps_span_the_schedule(latents: LatentSet) -> None:
+    timesteps = torch.cat([draw(latents, seed, 8).timesteps for seed in range(20)])
+    assert timesteps.min() < 150
+    assert 900 < timesteps.max() <= 999
+
+
+def test_halved_batches_show_the_same_at_half_size(latents: LatentSet) -> None:
+    batch = draw(latents, 1, 16)
+    small = halve(batch)
+    assert small.latents.shape[-1] == 8
+    assert torch.allclose(small.latents.mean((2, 3)), batch.latents.mean((2, 3)), atol=1e-5)
+    assert small.poses.shape[-2:] == (64, 64)
+    assert small.poses.dtype == torch.uint8
+    lines = batch.poses.amax(1) > 64
+    kept = torch.nn.functional.interpolate(small.poses.float(), scale_factor=2).amax(1)[lines]
+    assert (kept > 64).all()  # no limb fades
