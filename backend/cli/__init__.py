@@ -15,9 +15,9 @@ DONE, FAULT, REFUSED, INTERRUPTED = 0, 1, 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit code."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns of torchvision as it is imported; we need none
-    from . import export, info, render, serve, train, worker
+    from . import evaluate, export, info, render, serve, train, worker
 
-    modules = {"render": render, "export": export, "serve": serve, "info": info, "train": train}
+    modules = {"render": render, "export": export, "serve": serve, "info": info, "train": train, "evaluate": evaluate}
     parser = argparse.ArgumentParser(prog="beyondscene", description="Pose to picture, without a window.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="|".join(modules))
     for name, module in modules.items():

@@ -1,0 +1,115 @@
+"""Judge methods and models on fixed scenes of many people."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from ..evaluation.methods import METHODS, check_methods
+from ..models.sets import choose_model_set, read_model_set
+from . import DONE
+from .progress import Bar
+
+if TYPE_CHECKING:  # torch, only once the input is known to be good
+    import torch
+
+    from ..evaluation.judge import Judge
+
+PUBLIC = "public"
+SHOWN = (
+    "missing_rate", "extra_rate", "pose_pck", "garment_accuracy", "leakage_rate", "sharpness", "seam_score", "seconds"
+)  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    known = "; ".join(f"{name}: {words}" for name, words in METHODS.items())
+    parser.add_argument("--method", action="append", metavar="NAME", help=f"may be repeated; default: all. {known}")
+    parser.add_argument("--set", choices=("quick", "full"), default="quick", help="8 or 64 scenes; default: quick")
+    parser.add_argument("--limit", type=int, help="only the first so many scenes of the set")
+    parser.add_argument("--models", default="embedded", help="embedded, sdxl, or the folder of a model set")
+    parser.add_argument("--steps", type=int, help="default: the model set's own")
+    parser.add_argument("--judge", default="", help=f"folder of a judge, or '{PUBLIC}' for public models; default: our own")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/evaluation"), help="pictures, results and report; run again to go on"
+    )
+    parser.add_argument("--json", action="store_true", help="print one line per method, for machines")
+    parser.add_argument("--write-scenes", type=Path, metavar="DIR", help="write the scenes' requests and truth, and stop")
+
+
+def run(asked: argparse.Namespace) -> int:
+    methods = list(dict.fromkeys(asked.method or METHODS))
+    check_methods(methods)
+    for name in ("limit", "steps"):
+        value = getattr(asked, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name} is {value}, but at least 1 is needed: leave it out for the default.")
+    if asked.write_scenes:
+        return write_scenes(asked)
+    model_set = choose_model_set(asked.models)
+    from ..evaluation.run import evaluate
+    from ..evaluation.scenes import scene_numbers
+    from ..models.load import choose_device, load_models
+
+    device, dtype = choose_device(asked.device)
+    judge = load_judge(asked.judge, device)
+    models = load_models(model_set, device, dtype)
+    numbers = scene_numbers(asked.set, asked.limit)
+    console = Console(stderr=True)
+    with Bar(console) as bar:
+        pictures = bar.bar.add_task("pictures", total=None)
+
+        def announce(method: str, scene: str, done: int, total: int) -> Bar:
+            bar.bar.reset(bar.task, description=f"{method}, {scene}")
+            bar.bar.update(pictures, description=f"picture {done + 1} of {total}", completed=done, total=total)
+            return bar
+
+        summaries = evaluate(models, judge, methods, numbers, asked.steps, asked.out, announce)
+    if asked.json:
+        truth = {"judge": judge.name, **{name: summaries[0][name] for name in SHOWN[:5]}}
+        for summary in summaries[1:]:
+            print(msgspec.json.encode(summary | {"true_renders": truth}).decode())
+        return DONE
+    console.print(tabulate(summaries))
+    console.print(f"{asked.out / 'index.html'}: pictures side by side")
+    return DONE
+
+
+def write_scenes(asked: argparse.Namespace) -> int:
+    """Needs the model set's resolution only, not its weights."""
+    from ..evaluation.scenes import draw_scene, scene_numbers, write_scene
+    from ..models.sets import find_model_sets
+
+    known = {one.name: one for one in find_model_sets()}
+    model_set = known[asked.models] if asked.models in known else read_model_set(Path(asked.models))
+    numbers = scene_numbers(asked.set, asked.limit)
+    for number in numbers:
+        write_scene(draw_scene(number, model_set.training_resolution_px), asked.write_scenes)
+    print(f"{asked.write_scenes}: {len(numbers)} scenes for {model_set.training_resolution_px} px")
+    return DONE
+
+
+def load_judge(name: str, device: "torch.device") -> "Judge":
+    """Raises JudgeError where its weights are not on this machine."""
+    if name == PUBLIC:
+        from ..evaluation.public import PublicJudge, PublicModels
+
+        return PublicJudge(PublicModels(), device)
+    from ..evaluation.detect import NetJudge
+    from ..evaluation.judge import JUDGE_FOLDER
+
+    return NetJudge(Path(name) if name else JUDGE_FOLDER, device)
+
+
+def tabulate(summaries: list[dict]) -> Table:
+    """The few numbers that fit a terminal; the true renders, which show the judge's own errors, first."""
+    from ..evaluation.page import COLUMNS
+
+    columns = [column for column in COLUMNS if column[0] in SHOWN]
+    table = Table("method", *(head for _, head, _ in columns), box=None)
+    for summary in summaries:
+        table.add_row(summary["method"], *(f"{summary[n]:.{d}f}" if summary[n] is not None else "-" for n, _, d in columns))
+    return table

@@ -1,0 +1,42 @@
+"""The methods that are held against each other, one file each, all with the same models, request, seed and steps.
+
+Each file has `draw(models, request, watcher)`, which returns the picture, uint8 (height, width, 3). To add a method, add its
+file and its line here.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:  # names alone must not load torch
+    from ....protocol import RenderRequest
+    from ...models.load import Models
+    from ...watch import Watcher
+
+METHODS = {
+    "direct": "the whole picture in one view, at full size",
+    "multidiffusion": "overlapping views of one noise, one prompt for all (arXiv 2302.08113)",
+    "regional_multidiffusion": "the same with a prompt per person, inside a mask (arXiv 2302.08113, region-based)",
+    "demofusion": "progressive upscaling with skip residual and dilated sampling (arXiv 2311.16973)",
+    "upscale": "our base image, enlarged by Lanczos interpolation",
+    "beyondscene": "the pipeline of this project (arXiv 2404.04544)",
+}
+
+
+class Draw(Protocol):
+    """A method. `request` has its settings settled; its characters have no masks."""
+
+    def __call__(self, models: "Models", request: "RenderRequest", watcher: "Watcher") -> np.ndarray: ...
+
+
+def check_methods(names: list[str]) -> None:
+    """Raise ValueError for the first name that is no method."""
+    for name in names:
+        if name not in METHODS:
+            raise ValueError(f"There is no method '{name}': known are {', '.join(METHODS)}.")
+
+
+def load_method(name: str) -> Draw:
+    check_methods([name])
+    return import_module(f".{name}", __name__).draw

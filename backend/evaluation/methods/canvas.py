@@ -1,0 +1,91 @@
+"""What methods without stages share: one prompt for the whole scene, one pose picture, one canvas of noise."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ....protocol import RenderRequest
+from ...models.load import Models
+from ...pipeline.conditions import Condition
+from ...pipeline.joint import Job, denoise
+from ...pipeline.latents import decode_latents
+from ...pipeline.people import gather_people, scaled
+from ...pipeline.plan import Size
+from ...pipeline.progress import Progress
+from ...pipeline.prompts import PromptEncoder
+from ...pipeline.schedule import make_scheduler
+from ...pipeline.seeds import draw_noise
+from ...pipeline.views import View
+from ...pose import draw_pose
+from ...watch import Watcher
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A canvas of `size` with the prompt of the whole scene and its skeletons, uint8 (H, W, 3)."""
+
+    size: Size
+    prompt: str
+    negative_prompt: str
+    pose: np.ndarray
+
+    def conditions(self, views: list[View], window: int, factor: int) -> list[Condition]:
+        """The same prompt for all views, and the piece of the pose picture that each sees."""
+        pieces = [
+            self.pose[top * factor : (top + window) * factor, left * factor : (left + window) * factor] for top, left in views
+        ]
+        return [Condition(self.prompt, self.negative_prompt, piece) for piece in pieces]
+
+
+def lay_sheet(models: Models, request: RenderRequest, size: Size) -> Sheet:
+    """The scene at `size`: its own prompt, then everybody's from left to right; limbs as wide as in training."""
+    people = gather_people(request)
+    joints = [scaled(one.keypoints, size.width / request.width, size.height / request.height) for one in people]
+    pose = draw_pose(joints, size.width, size.height, models.manifest.pose_line_width_px)
+    from_left = sorted(people, key=lambda one: float(one.keypoints[one.keypoints[:, 2] > 0, 0].mean()))
+    prompt = ", ".join([request.prompt, *(one.character.prompt for one in from_left)])
+    negatives = [request.negative_prompt, *(one.character.negative_prompt for one in people)]
+    return Sheet(size, prompt, ", ".join(dict.fromkeys(text for text in negatives if text.strip())), pose)
+
+
+def make_job(models: Models, request: RenderRequest, size: Size) -> Job:
+    """The whole schedule on a canvas of `size`, with the base UNet."""
+    settings = request.settings
+    assert settings.steps is not None and settings.guidance_scale is not None  # settled
+    scheduler, timesteps = make_scheduler(models, settings.scheduler, settings.steps)
+    return Job(
+        models=models,
+        unet=models.unet,
+        encoder=PromptEncoder(models),
+        scheduler=scheduler,
+        timesteps=timesteps,
+        guidance_scale=settings.guidance_scale,
+        controlnet_scale=settings.controlnet_conditioning_scale,
+        canvas_px=(size.height, size.width) if settings.size_conditioning == "canvas" else None,
+    )
+
+
+def start_noise(job: Job, request: RenderRequest, size: Size, purpose: str) -> torch.Tensor:
+    """float32 (4, h, w), as noisy as the scheduler starts."""
+    factor = job.models.latent_downsampling
+    shape = (job.models.vae.config["latent_channels"], size.height // factor, size.width // factor)
+    return draw_noise(request.seed, purpose, shape).to(job.models.device) * job.scheduler.init_noise_sigma
+
+
+def draw_from_noise(models: Models, request: RenderRequest, views: list[View], window: int, watcher: Watcher) -> np.ndarray:
+    """The picture that views of `window` latents make of one noise, each told the whole prompt."""
+    size = Size(request.width, request.height)
+    job, sheet = make_job(models, request, size), lay_sheet(models, request, size)
+    progress = Progress(watcher, 1, len(views) * len(job.timesteps))
+    with progress.stage("enlarge", 1, len(job.timesteps)):
+        latents = start_noise(job, request, size, "canvas")
+        conditions = sheet.conditions(views, window, models.latent_downsampling)
+        latents = denoise(job, latents, window, views, conditions, progress)
+    with progress.stage("decode", 1):
+        return decode_latents(models, latents)
+
+
+def whole_view(size: Size, factor: int) -> tuple[list[View], int]:
+    """The one view that sees everything: its window is the longer side, and slices end where the canvas does."""
+    return [(0, 0)], max(size.width, size.height) // factor

@@ -1,0 +1,132 @@
+"""DemoFusion (Du et al. 2024, arXiv 2311.16973): the whole picture again at 2, 3, ... times the size of the first.
+
+Each phase starts from noise. Three things hold it to the phase before: the skip residual mixes in the enlarged latents, as
+noisy as they should be by now; dilated sampling denoises every s-th latent as a picture of the first size; and views that
+jitter denoise the detail. Their shares fall with a cosine.
+"""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ....protocol import RenderRequest
+from ...models.load import Models
+from ...pipeline.joint import Batch, Job, denoise, make_batches, predict
+from ...pipeline.latents import decode_latents
+from ...pipeline.plan import Size, plan_sizes
+from ...pipeline.progress import Progress
+from ...pipeline.resize import fit
+from ...pipeline.seeds import draw_noise, numpy_random
+from ...pipeline.views import View, positions
+from ...watch import Watcher
+from .canvas import Sheet, lay_sheet, make_job, start_noise, whole_view
+
+SKIP_POWER, DILATED_POWER = 3, 1  # of the cosines (the authors' alpha 1 and 2; alpha 3, of the blur, is 1)
+BLUR = 0.8  # latents, of dilated sampling at the start
+
+
+def draw(models: Models, request: RenderRequest, watcher: Watcher) -> np.ndarray:
+    """The first phase has the training resolution as its short side, as everywhere in this project."""
+    factor = models.latent_downsampling
+    base = plan_sizes(request, models.training_resolution_px, factor).base
+    phases = max(1, math.ceil(min(request.width, request.height) / models.training_resolution_px - 1e-9))
+    window = models.training_resolution_px // factor
+    job, sheet = make_job(models, request, base), lay_sheet(models, request, base)
+    steps, per_phase = len(job.timesteps), [count_views(base, factor, scale, window) for scale in range(2, phases + 1)]
+    progress = Progress(watcher, phases, steps * (1 + sum(per_phase)))
+    views, whole = whole_view(base, factor)
+    with progress.stage("enlarge", 1, steps):
+        start = start_noise(job, request, base, "canvas")
+        latents = denoise(job, start, whole, views, sheet.conditions(views, whole, factor), progress)
+    dilated = next(make_batches(job, views, sheet.conditions(views, whole, factor)))
+    for scale in range(2, phases + 1):
+        with progress.stage("enlarge", scale, steps):
+            latents = redraw(models, request, latents, base, scale, dilated, whole, progress)
+    with progress.stage("decode", phases):
+        return fit(decode_latents(models, latents), request.width, request.height)
+
+
+@torch.inference_mode()
+def redraw(
+    models: Models, request: RenderRequest, smaller: torch.Tensor, base: Size, scale: int, dilated: Batch, whole: int,
+    progress: Progress,
+) -> torch.Tensor:  # fmt: skip
+    """One phase: (4, h, w) at `scale` times the base, from the phase before.
+
+    dilated: the whole scene at the base's size. whole: its window.
+    """
+    size, factor = Size(base.width * scale, base.height * scale), models.latent_downsampling
+    window = models.training_resolution_px // factor
+    job, sheet = make_job(models, request, size), lay_sheet(models, request, size)
+    height, width = size.height // factor, size.width // factor
+    enlarged = F.interpolate(smaller[None], (height, width), mode="bicubic")[0]
+    noise = draw_noise(request.seed, f"demofusion {scale}", tuple(enlarged.shape)).to(models.device)
+    random = numpy_random(request.seed, f"jitter {scale}")
+    latents = noised(job, enlarged, noise, 0)
+    for index, timestep in enumerate(job.timesteps):
+        falling = 0.5 * (1 - math.cos(math.pi * float(timestep) / job.scheduler.config["num_train_timesteps"]))  # 1 to 0
+        skip, share = falling**SKIP_POWER, falling**DILATED_POWER
+        latents = skip * noised(job, enlarged, noise, index) + (1 - skip) * latents
+        scaled = job.scheduler.scale_model_input(latents[None], timestep)[0]  # type: ignore[arg-type]
+        views = jittered_views(height, width, window, random)
+        local = predict_views(job, sheet, scaled, views, window, timestep)
+        blurred = like(blur(scaled, BLUR * (0.99 * falling + 0.01), 2 * scale - 1), scaled)
+        coarse = torch.zeros_like(local)
+        for row in range(scale):
+            for column in range(scale):
+                every = blurred[:, row::scale, column::scale]
+                coarse[:, row::scale, column::scale] = predict(job, dilated, every, whole, timestep)[0]
+        output = share * coarse + (1 - share) * local
+        latents = job.scheduler.step(output[None], timestep, latents[None], return_dict=False)[0][0]  # type: ignore[arg-type]
+        progress.step(evaluations=len(views) + scale**2)
+    return like(latents, smaller)
+
+
+def predict_views(
+    job: Job, sheet: Sheet, canvas: torch.Tensor, views: list[View], window: int, timestep: torch.Tensor
+) -> torch.Tensor:
+    """The mean of the outputs of overlapping views, (4, h, w)."""
+    total, counts = torch.zeros_like(canvas), torch.zeros(canvas.shape[-2:], device=canvas.device)
+    for batch in make_batches(job, views, sheet.conditions(views, window, job.models.latent_downsampling)):
+        for (top, left), output in zip(batch.views, predict(job, batch, canvas, window, timestep), strict=True):
+            total[:, top : top + window, left : left + window] += output
+            counts[top : top + window, left : left + window] += 1
+    return total / counts
+
+
+def jittered_views(height: int, width: int, window: int, random: np.random.Generator) -> list[View]:
+    """Views half a window apart, each shifted by up to an eighth; those at a border stay there, so that all is covered."""
+    reach = window // 8
+
+    def shifted(start: int, last: int) -> int:
+        return start if start in (0, last) else int(np.clip(start + random.integers(-reach, reach, endpoint=True), 0, last))
+
+    rows, columns = positions(height, window, window // 2), positions(width, window, window // 2)
+    return [(shifted(top, height - window), shifted(left, width - window)) for top in rows for left in columns]
+
+
+def count_views(base: Size, factor: int, scale: int, window: int) -> int:
+    """Evaluations of one step of a phase."""
+    rows, columns = (positions(side * scale // factor, window, window // 2) for side in (base.height, base.width))
+    return len(rows) * len(columns) + scale**2
+
+
+def noised(job: Job, clean: torch.Tensor, noise: torch.Tensor, index: int) -> torch.Tensor:
+    return job.scheduler.add_noise(clean[None], noise[None], job.timesteps[index : index + 1])[0]  # type: ignore[arg-type]
+
+
+def like(latents: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """`latents` with the mean and deviation of `other`, which blur and averaging take away."""
+    return (latents - latents.mean()) / latents.std() * other.std() + other.mean()
+
+
+def blur(latents: torch.Tensor, sigma: float, side: int) -> torch.Tensor:
+    """Gaussian blur over a square of `side` latents."""
+    at = torch.arange(side, device=latents.device, dtype=latents.dtype) - side // 2
+    kernel = torch.exp(-(at**2) / (2 * sigma**2))
+    kernel = (kernel / kernel.sum()).expand(len(latents), 1, 1, side)
+    padded = F.pad(latents[None], (side // 2,) * 4, mode="reflect")
+    rows = F.conv2d(padded, kernel, groups=len(latents))
+    return F.conv2d(rows, kernel.transpose(2, 3), groups=len(latents))[0]

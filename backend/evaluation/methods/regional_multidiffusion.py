@@ -1,0 +1,112 @@
+"""Region-based MultiDiffusion (Bar-Tal et al. 2023, arXiv 2302.08113, section 4.2): a prompt and a mask per person.
+
+Outputs are averaged with the masks as weights; the scene's prompt holds where nobody stands. For the first steps each person
+is denoised before a random plain colour outside the mask, so that the body is drawn inside it ("bootstrapping", eq. 9).
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+
+from ....protocol import RenderRequest
+from ...models.load import Models
+from ...pipeline.conditions import to_grid
+from ...pipeline.joint import Batch, Job, make_batches, predict
+from ...pipeline.latents import decode_latents, encode_image
+from ...pipeline.people import bounding_box, gather_people
+from ...pipeline.plan import Size
+from ...pipeline.progress import Progress
+from ...pipeline.seeds import draw_noise, numpy_random
+from ...pipeline.segment import draw_bones
+from ...pipeline.views import View
+from ...watch import Watcher
+from .canvas import Sheet, lay_sheet, make_job, start_noise
+from .multidiffusion import dense_views
+
+BOOTSTRAPPING = 0.4  # of the steps; the authors' 20 of 50
+FLESH = 0.05  # by which a mask reaches beyond the bones, of the body's size
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One prompt and where it holds. weight: float32 (h, w), 0 or 1. plain: (4, 1, 1) clean latent of a plain colour."""
+
+    batches: list[Batch]
+    weight: torch.Tensor
+    plain: torch.Tensor | None
+
+
+def draw(models: Models, request: RenderRequest, watcher: Watcher) -> np.ndarray:
+    size, factor = Size(request.width, request.height), models.latent_downsampling
+    job, sheet = make_job(models, request, size), lay_sheet(models, request, size)
+    views, window = dense_views(models, request)
+    layers = make_layers(job, request, sheet, views, window)
+    evaluations = sum(len(batch.views) for layer in layers for batch in layer.batches)
+    progress = Progress(watcher, 1, evaluations * len(job.timesteps))
+    with progress.stage("enlarge", 1, len(job.timesteps)):
+        latents = start_noise(job, request, size, "canvas")
+        latents = denoise_layers(job, request, latents, layers, window, progress)
+    with progress.stage("decode", 1):
+        picture = decode_latents(models, latents)
+    assert picture.shape[:2] == (size.height // factor * factor, size.width // factor * factor)
+    return picture
+
+
+def make_layers(job: Job, request: RenderRequest, sheet: Sheet, views: list[View], window: int) -> list[Layer]:
+    """Each person's layer, and the background's; views that a mask does not touch are left out, as they weigh nothing."""
+    factor, device = job.models.latent_downsampling, job.models.device
+    height, width = request.height // factor, request.width // factor
+    random = numpy_random(request.seed, "plain colours")
+    free, layers = np.ones((height, width), bool), []
+    for person in reversed(gather_people(request)):  # near to far: the nearer one has the place
+        left, top, right, bottom = bounding_box(person.keypoints)
+        reach = 2 * max(1, round(FLESH * max(right - left, bottom - top))) + 1
+        bones = draw_bones(person.keypoints, request.height, request.width).astype(np.uint8)
+        body = cv2.dilate(bones, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
+        mask = to_grid(body > 0, height, width) & free
+        free &= ~mask
+        colour = np.full((job.models.training_resolution_px,) * 2 + (3,), random.integers(0, 256, 3), np.uint8)
+        plain = encode_image(job.models, colour).mean((1, 2), keepdim=True)
+        layers.append(make_layer(job, sheet, person.character.prompt, mask, plain, views, window))
+    layers.append(make_layer(job, sheet, request.prompt, free, None, views, window))
+    return [Layer(layer.batches, layer.weight.to(device), layer.plain) for layer in layers]
+
+
+def make_layer(
+    job: Job, sheet: Sheet, prompt: str, mask: np.ndarray, plain: torch.Tensor | None, views: list[View], window: int
+) -> Layer:
+    touched = [(top, left) for top, left in views if mask[top : top + window, left : left + window].any()]
+    told = Sheet(sheet.size, prompt, sheet.negative_prompt, sheet.pose)
+    conditions = told.conditions(touched, window, job.models.latent_downsampling)
+    return Layer(list(make_batches(job, touched, conditions)), torch.from_numpy(mask.astype(np.float32)), plain)
+
+
+@torch.inference_mode()
+def denoise_layers(
+    job: Job, request: RenderRequest, latents: torch.Tensor, layers: list[Layer], window: int, progress: Progress
+) -> torch.Tensor:
+    """As joint.denoise, with the outputs of each layer weighted by its mask; (4, h, w), clean."""
+    counts = torch.zeros(latents.shape[-2:], device=latents.device)
+    for layer in layers:
+        for top, left in (view for batch in layer.batches for view in batch.views):
+            here = (slice(top, top + window), slice(left, left + window))
+            counts[here] += layer.weight[here]
+    for index, timestep in enumerate(job.timesteps):
+        total = torch.zeros_like(latents)
+        for number, layer in enumerate(layers):
+            seen = latents
+            if layer.plain is not None and index < BOOTSTRAPPING * len(job.timesteps):
+                noise = draw_noise(request.seed, f"plain {number} {index}", tuple(latents.shape)).to(latents.device)
+                clean = layer.plain.expand_as(latents)
+                plain = job.scheduler.add_noise(clean[None], noise[None], job.timesteps[index : index + 1])[0]  # type: ignore[arg-type]
+                seen = latents * layer.weight + plain * (1 - layer.weight)
+            scaled = job.scheduler.scale_model_input(seen[None], timestep)[0]  # type: ignore[arg-type]
+            for batch in layer.batches:
+                for (top, left), output in zip(batch.views, predict(job, batch, scaled, window, timestep), strict=True):
+                    here = (slice(top, top + window), slice(left, left + window))
+                    total[:, here[0], here[1]] += output * layer.weight[here]
+        latents = job.scheduler.step((total / counts)[None], timestep, latents[None], return_dict=False)[0][0]  # type: ignore[arg-type]
+        progress.step(evaluations=sum(len(batch.views) for layer in layers for batch in layer.batches))
+    return latents

@@ -1,0 +1,16 @@
+"""Our base image (people drawn alone, composited, background inpainted, tone matched), enlarged without any model."""
+
+import cv2
+import numpy as np
+
+from ....protocol import RenderRequest, resized
+from ...models.load import Models
+from ...pipeline import render
+from ...pipeline.plan import plan_sizes
+from ...watch import Watcher
+
+
+def draw(models: Models, request: RenderRequest, watcher: Watcher) -> np.ndarray:
+    base = plan_sizes(request, models.training_resolution_px, models.latent_downsampling).base
+    image, _ = render(models, resized(request, base.width, base.height), {}, watcher)
+    return cv2.resize(image, (request.width, request.height), interpolation=cv2.INTER_LANCZOS4)

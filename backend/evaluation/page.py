@@ -1,0 +1,108 @@
+"""The results for people: a Markdown table, and an HTML page with the pictures side by side."""
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from .colours import leakage_matrix
+from .results import SceneScore
+
+TRUTH = "truth"
+# metric, head of its column, digits
+COLUMNS: tuple[tuple[str, str, int], ...] = (
+    ("missing_rate", "missing", 3), ("extra_rate", "extra", 3), ("pose_pck", "PCK", 3), ("pose_oks", "OKS", 3),
+    ("garment_accuracy", "garments", 3), ("hair_accuracy", "hair", 3), ("leakage_rate", "leakage", 3),
+    ("leakage_by_chance", "by chance", 3), ("background_accuracy", "background", 2), ("sharpness", "sharpness", 2),
+    ("seam_score", "seams", 2), ("patch_distance", "patch distance", 2), ("clip_global", "CLIP", 3),
+    ("clip_person", "CLIP per person", 3), ("seconds", "s", 1),
+)  # fmt: skip
+_STYLE = """body{font:14px sans-serif;margin:2em;max-width:none} table{border-collapse:collapse} td,th{padding:.3em .6em;
+text-align:right;border-bottom:1px solid #ccc} td:first-child,th:first-child{text-align:left} figure{display:inline-block;
+margin:.3em;vertical-align:top;width:20em} img{width:100%} figcaption{font-size:12px} h2{margin-top:1.5em}"""
+
+
+def picture_path(method: str, scene: str) -> Path:
+    """Where a picture lies, below the folder of results."""
+    return Path("pictures") / method / f"{scene}.png"
+
+
+def write_markdown(path: Path, title: str, summaries: Sequence[dict[str, Any]]) -> None:
+    head, rows = make_table(summaries)
+    lines = [" | ".join(cells) for cells in (head, ["---", *("---:" for _ in head[1:])], *rows)]
+    table = "\n".join(f"| {line} |" for line in lines)
+    path.write_text(f"# {title}\n\n{table}\n\n{LEGEND}\n")
+
+
+def write_page(path: Path, title: str, summaries: Sequence[dict[str, Any]], scores: dict[tuple[str, str], SceneScore]) -> None:
+    """scores: by method and scene; every picture is linked relative to the page."""
+    head, rows = make_table(summaries)
+    cells = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    filled = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
+    table = "".join(f"<tr>{row}</tr>" for row in (cells, *filled))
+    methods = [summary["method"] for summary in summaries]
+    scenes = sorted({scene for _, scene in scores})
+    parts = []
+    for scene in scenes:
+        shown = [scores[method, scene] for method in methods if (method, scene) in scores]
+        figures = "".join(make_figure(score) for score in shown)
+        parts.append(f"<h2>{escape(scene)}: {len(shown[0].people)} people, {shown[0].width}x{shown[0].height}</h2>{figures}")
+    path.write_text(
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style>"
+        f"<h1>{escape(title)}</h1><table>{table}</table><p>{escape(LEGEND)}</p>{''.join(parts)}</html>\n"
+    )
+
+
+def make_figure(score: SceneScore) -> str:
+    source = picture_path(score.method, score.scene).as_posix()
+    words = f"{score.method}: {describe_score(score)}"
+    return (
+        f'<figure><a href="{source}"><img loading=lazy src="{source}" alt="{escape(score.method)}"></a>'
+        f"<figcaption>{escape(words)}</figcaption></figure>"
+    )
+
+
+def describe_score(score: SceneScore) -> str:
+    """What went wrong in one picture, in words."""
+    colours = [person.colours for person in score.people]
+    wrong = [
+        f"{person.id}'s {part.part} is {part.found or 'not seen'} for {part.planned}"
+        for person in score.people
+        for part in person.colours
+        if part.found != part.planned
+    ]
+    matrix = leakage_matrix(len(score.people), colours, score.leaks)
+    lent = [
+        f"{score.people[wearer].id} wears {matrix[wearer, owner]:.2g} of {score.people[owner].id}'s"
+        for wearer in range(len(matrix))
+        for owner in range(len(matrix))
+        if wearer != owner and matrix[wearer, owner] > 0
+    ]
+    told = [f"{score.missing} missing", f"{score.extra} extra", *wrong, *lent]
+    return "; ".join(told)
+
+
+def make_table(summaries: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """The head, and a row per method: each number with its interval; columns that nobody has are left out."""
+    columns = [column for column in COLUMNS if any(summary.get(column[0]) is not None for summary in summaries)]
+    rows = [
+        [summary["method"], str(summary["scenes"]), *(make_cell(summary, name, digits) for name, _, digits in columns)]
+        for summary in summaries
+    ]
+    return ["method", "scenes", *(head for _, head, _ in columns)], rows
+
+
+def make_cell(summary: dict[str, Any], name: str, digits: int) -> str:
+    if summary.get(name) is None:
+        return "-"
+    interval = summary["ci95"].get(name)
+    around = f" ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})" if interval else ""
+    return f"{summary[name]:.{digits}f}{around}"
+
+
+LEGEND = (
+    f"'{TRUTH}' are the true renders: what the judge gets wrong in them it also gets wrong elsewhere. In brackets: 95 % "
+    "bootstrap intervals over scenes. missing, extra: people over planned people. PCK, OKS: of people who were found. "
+    "leakage: parts in somebody else's colour; by chance: as many if wrong colours were drawn by lot. "
+    "sharpness: 1 as the true render, above it noise. seams: 1 where borders of views cannot be told."
+)

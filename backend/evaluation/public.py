@@ -1,0 +1,142 @@
+"""A judge for photographs: public models through transformers, read from this machine only, never downloaded."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import msgspec
+import numpy as np
+import torch
+from transformers import AutoModelForObjectDetection, AutoTokenizer, CLIPModel, SegformerForSemanticSegmentation
+from transformers.models.vitpose import VitPoseForPoseEstimation
+
+from ..training.renderer.raster import REGIONS
+from .detect import drop_doubles, resized_to
+from .judge import JOINTS, Found, JudgeError
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+_DETECTOR_PX, _CLIP_PX, _CLOTHES_PX = 640, 224, 512
+_POSE_WIDTH_PX, _POSE_HEIGHT_PX = 192, 256
+_SURE_PERSON = 0.5
+_BORDER = 0.01  # of a window: a box that ends there is of somebody whom the window cuts
+_POSE_MARGIN = 1.25
+# COCO's 17 joints in the places of COCO-18; the neck lies between the shoulders
+_COCO_17 = (0, None, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
+_CLOTHES = {
+    "Hat": "things", "Bag": "things", "Scarf": "things", "Hair": "hair", "Face": "head", "Sunglasses": "head",
+    "Upper-clothes": "upper_body", "Dress": "upper_body", "Skirt": "lower_body", "Pants": "lower_body", "Belt": "lower_body",
+    "Left-arm": "arms", "Right-arm": "arms", "Left-leg": "legs", "Right-leg": "legs", "Left-shoe": "feet", "Right-shoe": "feet",
+}  # fmt: skip
+
+
+class PublicModels(msgspec.Struct, frozen=True, kw_only=True):
+    """Hub ids or folders: a COCO object detector, ViTPose, a Segformer for clothes, CLIP."""
+
+    detector: str = "PekingU/rtdetr_r50vd_coco_o365"
+    pose: str = "usyd-community/vitpose-base-simple"
+    clothes: str = "mattmdjaga/segformer_b2_clothes"
+    clip: str = "openai/clip-vit-large-patch14"
+
+
+class PublicJudge:
+    """The Judge for models that draw photographs. Its errors are not measured here: see its models' own cards."""
+
+    def __init__(self, models: PublicModels, device: torch.device) -> None:
+        """Raises JudgeError for the first model that is not on this machine."""
+        self.device = device
+        self.detector = _load(AutoModelForObjectDetection.from_pretrained, models.detector).to(device).eval()
+        self.pose = _load(VitPoseForPoseEstimation.from_pretrained, models.pose).to(device).eval()
+        self.clothes = _load(SegformerForSemanticSegmentation.from_pretrained, models.clothes).to(device).eval()
+        self.clip = _load(CLIPModel.from_pretrained, models.clip).to(device).eval()
+        self.tokenizer = _load(AutoTokenizer.from_pretrained, models.clip)
+        self.name = f"public {hashlib.blake2b(msgspec.json.encode(models), digest_size=6).hexdigest()}"
+        names = {int(i): name for i, name in self.detector.config.id2label.items()}
+        self.person = next(i for i, name in names.items() if name.lower() == "person")
+        kinds = {int(i): _CLOTHES.get(name, "background") for i, name in self.clothes.config.id2label.items()}
+        self.region_of = np.array([REGIONS.index(kinds[i]) for i in range(len(kinds))], np.uint8)
+
+    def people(self, picture: np.ndarray) -> Found:
+        keypoints, scores = [np.zeros((0, JOINTS, 2))], [np.zeros(0)]
+        for box, score in self._boxes(picture):
+            keypoints.append(self._joints(picture, box)[None])
+            scores.append(np.array([score]))
+        return drop_doubles(np.concatenate(keypoints), np.concatenate(scores))
+
+    @torch.inference_mode()
+    def regions(self, picture: np.ndarray) -> np.ndarray:
+        small, _ = resized_to(picture, min(_CLOTHES_PX, min(picture.shape[:2])))
+        logits = self.clothes(self._input(small, *_IMAGENET)).logits
+        full = torch.nn.functional.interpolate(logits, small.shape[:2], mode="bilinear")
+        return self.region_of[full[0].argmax(0).cpu().numpy()]
+
+    @torch.inference_mode()
+    def features(self, patches: np.ndarray) -> np.ndarray:
+        return np.stack([self._look(patch).cpu().numpy() for patch in patches])
+
+    @torch.inference_mode()
+    def text_match(self, pictures: list[np.ndarray], texts: list[str]) -> list[float] | None:
+        matches = []
+        for picture, text in zip(pictures, texts, strict=True):
+            tokens = self.tokenizer(text, truncation=True, return_tensors="pt").to(self.device)
+            words = self.clip.text_projection(self.clip.text_model(**tokens).pooler_output)[0]
+            matches.append(float(torch.nn.functional.cosine_similarity(words, self._look(picture), 0)))
+        return matches
+
+    def _look(self, picture: np.ndarray) -> torch.Tensor:
+        square = cv2.resize(picture, (_CLIP_PX, _CLIP_PX), interpolation=cv2.INTER_AREA)
+        return self.clip.visual_projection(self.clip.vision_model(self._input(square, *_CLIP)).pooler_output)[0]
+
+    @torch.inference_mode()
+    def _boxes(self, picture: np.ndarray) -> list[tuple[np.ndarray, float]]:
+        """Boxes (left, top, right, bottom) in px, from windows as high as the picture and half as high."""
+        height, width = picture.shape[:2]
+        found = []
+        for side in dict.fromkeys((min(height, width), max(_POSE_HEIGHT_PX, min(height, width) // 2))):
+            for top in _starts(height, side):
+                for left in _starts(width, side):
+                    window = picture[top : top + side, left : left + side]
+                    square = cv2.resize(window, (_DETECTOR_PX, _DETECTOR_PX), interpolation=cv2.INTER_AREA)
+                    output = self.detector(self._input(square, (0, 0, 0), (1, 1, 1)))
+                    sure = output.logits[0, :, self.person].sigmoid().cpu().numpy()
+                    for (x, y, wide, high), score in zip(output.pred_boxes[0].cpu().numpy(), sure, strict=True):
+                        box = np.array([x - wide / 2, y - high / 2, x + wide / 2, y + high / 2])
+                        inner = np.array([left > 0, top > 0, left + side < width, top + side < height])
+                        cut = np.array([*(box[:2] < _BORDER), *(box[2:] > 1 - _BORDER)]) & inner
+                        if score >= _SURE_PERSON and not cut.any():
+                            found.append((box * side + (left, top, left, top), float(score)))
+        return found
+
+    @torch.inference_mode()
+    def _joints(self, picture: np.ndarray, box: np.ndarray) -> np.ndarray:
+        """(18, 2), px, of the person in `box`: the hottest cell of each joint."""
+        middle, size = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
+        scale = _POSE_MARGIN * max(size[0] / _POSE_WIDTH_PX, size[1] / _POSE_HEIGHT_PX)  # picture px per px of the crop
+        corner = middle - np.array([_POSE_WIDTH_PX, _POSE_HEIGHT_PX]) / 2 * scale
+        matrix = np.array([[scale, 0, corner[0]], [0, scale, corner[1]]])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        crop = cv2.warpAffine(picture, matrix, (_POSE_WIDTH_PX, _POSE_HEIGHT_PX), flags=flags)
+        heat = self.pose(self._input(crop, *_IMAGENET)).heatmaps[0].cpu().numpy()  # (17, h, w)
+        cells = np.array([np.unravel_index(one.argmax(), one.shape) for one in heat])[:, ::-1]
+        points = (cells + 0.5) * (_POSE_WIDTH_PX / heat.shape[2]) * scale + corner
+        neck = (points[5] + points[6]) / 2
+        return np.array([neck if joint is None else points[joint] for joint in _COCO_17])
+
+    def _input(self, picture: np.ndarray, mean: tuple[float, ...], deviation: tuple[float, ...]) -> torch.Tensor:
+        normalised = (picture.astype(np.float32) / 255 - np.array(mean, np.float32)) / np.array(deviation, np.float32)
+        return torch.from_numpy(normalised).permute(2, 0, 1)[None].to(self.device)
+
+
+def _starts(length: int, side: int) -> list[int]:
+    """Windows of `side`, half overlapping, over `length`."""
+    return sorted({*range(0, max(1, length - side + 1), max(1, side // 2)), max(0, length - side)})
+
+
+def _load(read: Callable[..., Any], name: str) -> Any:
+    try:
+        return read(name, local_files_only=True)
+    except OSError as error:
+        raise JudgeError(
+            f"The public judge needs '{name}', which is not on this machine: run `hf download {name}` where there is a network."
+        ) from error

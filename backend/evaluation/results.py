@@ -1,0 +1,128 @@
+"""What is measured of one picture, and the file that keeps it: one JSON line per method and scene."""
+
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+Kind = TypeVar("Kind", bound=Struct)
+
+FILE = "results.jsonl"
+
+
+class ResultsError(ValueError):
+    """A results file cannot be gone on with. The message names the file, the line and the next step."""
+
+
+class PartColour(Struct, frozen=True, kw_only=True):
+    """A garment or hair. part: "shirt", "trousers" or "hair". found: None where the judge saw no such region."""
+
+    part: str
+    planned: str
+    found: str | None
+
+
+class Leak(Struct, frozen=True, kw_only=True):
+    """Person `wearer` has a part in the colour of `owner`'s. share: 1 over the number of people who it may be from."""
+
+    wearer: int
+    owner: int
+    part: str
+    share: float
+
+
+class PersonScore(Struct, frozen=True, kw_only=True):
+    """A planned person. oks, joints_right: of the person found there, None and 0 where nobody was."""
+
+    id: str
+    oks: float | None
+    joints_right: int  # within a tenth of the torso's length
+    joints: int  # visible in the plan
+    colours: list[PartColour]
+    clip: float | None = None  # similarity of the person's crop and prompt, where a CLIP model looked
+
+    @property
+    def found(self) -> bool:
+        return self.oks is not None
+
+
+class SceneScore(Struct, frozen=True, kw_only=True):
+    """One picture, judged. sharpness, seam_score: see texture.py. seconds: of making the picture."""
+
+    method: str
+    scene: str
+    width: int
+    height: int
+    people: list[PersonScore]
+    extra: int  # people whom nobody asked for
+    leaks: tuple[Leak, ...]
+    leaks_by_chance: float
+    background: str
+    background_found: str
+    sharpness: float
+    seam_score: float
+    seconds: float = 0.0
+    clip: float | None = None
+
+    @property
+    def missing(self) -> int:
+        return sum(not person.found for person in self.people)
+
+
+class Header(Struct, frozen=True, kw_only=True):
+    """The first line of a results file: what all its pictures have in common."""
+
+    format: int = 1
+    models: str
+    judge: str
+    steps: int
+    guidance_scale: float
+    device: str
+
+
+class Journal:
+    """Scores on disk and in memory; each is written as soon as it is known."""
+
+    def __init__(self, folder: Path, header: Header) -> None:
+        """Go on with the file in `folder`, or start one. Raises ResultsError for one that is not of the same kind."""
+        self.path, self.header = folder / FILE, header
+        self.scores: dict[tuple[str, str], SceneScore] = {}
+        if self.path.exists():
+            self._read(header)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.path.write_bytes(msgspec.json.encode(header) + b"\n")
+
+    def add(self, score: SceneScore) -> None:
+        self.scores[score.method, score.scene] = score
+        with self.path.open("ab") as file:
+            file.write(msgspec.json.encode(score) + b"\n")
+
+    def _read(self, header: Header) -> None:
+        data = self.path.read_bytes()
+        lines = data.splitlines()
+        if not data.endswith(b"\n"):
+            raise ResultsError(
+                f"{self.path} is cut off in line {max(1, len(lines))}: delete that line to go on from the one before, "
+                "or name another folder with --out."
+            )
+        kept = _decode(self.path, 1, lines[0], Header)
+        for name in Header.__struct_fields__:
+            was, now = getattr(kept, name), getattr(header, name)
+            if was != now:
+                raise ResultsError(
+                    f"{self.path} has results with {name} = {was}, but now it is {now}: name another folder with --out."
+                )
+        for number, line in enumerate(lines[1:], start=2):
+            score = _decode(self.path, number, line, SceneScore)
+            self.scores[score.method, score.scene] = score
+
+
+def _decode(path: Path, number: int, line: bytes, kind: type[Kind]) -> Kind:
+    try:
+        return msgspec.json.decode(line, type=kind)
+    except msgspec.DecodeError as error:
+        raise ResultsError(
+            f"{path} line {number} is no {kind.__name__}: {error}. Delete the line, or name another folder with --out."
+        ) from error

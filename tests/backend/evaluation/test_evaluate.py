@@ -1,0 +1,109 @@
+"""The command: what it prints and writes, that it goes on where it stopped, and how it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+from beyondscene.backend.cli import main
+from beyondscene.backend.evaluation.results import FILE
+from beyondscene.backend.models.sets import ModelSet
+from PIL import Image
+
+KEYS = {
+    "method", "scenes", "people", "missing_rate", "extra_rate", "pose_pck", "garment_accuracy", "leakage_rate",
+    "sharpness", "seam_score", "seconds", "ci95", "patch_distance", "true_renders",
+}  # fmt: skip
+
+
+@pytest.fixture
+def command(tiny_models: ModelSet, judge_folder: Path, tmp_path: Path) -> list[str]:
+    told = ["--models", str(tiny_models.folder), "--judge", str(judge_folder), "--out", str(tmp_path / "out"), "--steps", "2"]
+    return ["evaluate", *told, "--limit", "1", "--json", "--method", "upscale"]
+
+
+def run(command: list[str], capsys: pytest.CaptureFixture[str]) -> list[dict]:
+    assert main(command) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_json_report_and_pictures(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (told,) = run(command, capsys)
+    assert set(told) >= KEYS and (told["method"], told["scenes"], told["people"]) == ("upscale", 1, 2)
+    assert 0 <= told["ci95"]["missing_rate"][0] <= told["missing_rate"] <= told["ci95"]["missing_rate"][1]
+    assert told["seconds"] > 0 and told["sharpness"] > 0 and told["patch_distance"] > 0
+    assert told["true_renders"]["judge"].startswith("judge ")
+    out = tmp_path / "out"
+    with Image.open(out / "pictures" / "upscale" / "scene-01.png") as picture:
+        assert picture.size == (128, 128)
+        assert json.loads(picture.info["beyondscene"])["request"]["settings"]["steps"] == 2
+    page = (out / "index.html").read_text()
+    assert 'src="pictures/upscale/scene-01.png"' in page and 'src="pictures/truth/scene-01.png"' in page
+    assert "http" not in page  # it can be sent along as it is
+    table = [line for line in (out / "results.md").read_text().splitlines() if line.startswith("|")]
+    assert [row.split("|")[1].strip() for row in table] == ["method", "---", "truth", "upscale"]
+    assert len({row.count("|") for row in table}) == 1
+
+
+def test_goes_on_where_it_stopped(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (first,) = run(command, capsys)
+    results, picture = tmp_path / "out" / FILE, tmp_path / "out" / "pictures" / "upscale" / "scene-01.png"
+    lines, drawn = results.read_bytes(), picture.stat().st_mtime_ns
+    assert run(command, capsys) == [first]
+    assert results.read_bytes() == lines and picture.stat().st_mtime_ns == drawn
+    more = run([*command, "--method", "direct"], capsys)
+    assert [one["method"] for one in more] == ["upscale", "direct"] and more[0] == first
+    assert results.read_bytes().startswith(lines) and len(results.read_bytes().splitlines()) == 4
+    picture.unlink()  # what is gone is drawn again
+    assert run(command, capsys)[0]["sharpness"] == first["sharpness"] and picture.exists()
+
+
+def test_results_of_another_kind_or_cut_off_are_refused(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(command, capsys)
+    results = tmp_path / "out" / FILE
+    whole = results.read_bytes()
+    other = refusal([*command, "--steps", "3"], capsys)
+    assert other.endswith("has results with steps = 2, but now it is 3: name another folder with --out.")
+    results.write_bytes(whole[:-20])
+    assert "is cut off in line 3: delete that line" in refusal(command, capsys)
+    results.write_bytes(whole.splitlines(keepends=True)[0] + b'{"method": 3}\n')
+    assert "line 2 is no SceneScore" in refusal(command, capsys)
+    results.write_bytes(b"")
+    assert "is cut off in line 1" in refusal(command, capsys)
+    results.write_bytes(b"".join(whole.splitlines(keepends=True)[:2]))  # the line deleted, as advised
+    assert len(run(command, capsys)) == 1
+
+
+def refusal(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(command) == 2
+    (sentence,) = capsys.readouterr().err.strip().splitlines()
+    return sentence
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--method", "magic"], "There is no method 'magic': known are direct"),
+        (["--models", "nowhere"], "There is no model set 'nowhere'"),
+        (["--limit", "0"], "--limit is 0, but at least 1 is needed"),
+        (["--steps", "-2"], "--steps is -2"),
+        (["--judge", "nowhere"], "nowhere holds no judge"),
+        (["--judge", "public"], "is not on this machine: run `hf download"),
+        (["--write-scenes", "scenes", "--models", "nowhere"], "nowhere is no model set"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_nothing_is_written(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str], sentence: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert sentence in refusal([*command, *arguments], capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_table_for_people(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    command.remove("--json")
+    assert main(command) == 0
+    told = capsys.readouterr()
+    assert told.out == "" and "truth" in told.err and "upscale" in told.err and "index.html" in told.err

@@ -1,0 +1,139 @@
+"""The judge's network: what it learns, what it finds in perfect maps, and how it refuses."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from beyondscene.backend.evaluation.detect import NetJudge, decode_people, drop_doubles
+from beyondscene.backend.evaluation.judge import JudgeConfig, JudgeError, JudgeNet, Maps, load_net, save_net
+from beyondscene.backend.evaluation.judge_data import MOST_PEOPLE, SIDE_PX, Sample, draw_samples, spoil
+from beyondscene.backend.evaluation.keypoints import joints_right, match_people, oks
+from beyondscene.backend.evaluation.train_judge import JudgeSettings, judge_loss, make_targets, prefetch, train_judge
+from beyondscene.backend.training.renderer.raster import REGIONS
+
+from .conftest import CPU, TINY_JUDGE
+
+SETTINGS = JudgeSettings(config=TINY_JUDGE, steps=4, batch=2)
+
+
+@pytest.fixture(scope="module")
+def samples() -> list[Sample]:
+    return [sample for step in range(4) for sample in draw_samples(step, 3, seed=5)]
+
+
+def perfect_maps(samples: list[Sample]) -> Maps:
+    targets = make_targets(samples, CPU)
+    regions = torch.nn.functional.one_hot(targets.regions[:, ::4, ::4], len(REGIONS)).permute(0, 3, 1, 2) * 40.0
+    return Maps(torch.logit(targets.people.clamp(1e-5, 1 - 1e-5)), targets.offsets, regions, regions)
+
+
+def test_samples_are_repeatable_and_agree_with_their_masks(samples: list[Sample]) -> None:
+    again = draw_samples(1, 3, seed=5)
+    assert all(np.array_equal(one.picture, two.picture) for one, two in zip(samples[3:6], again, strict=True))
+    assert not np.array_equal(draw_samples(1, 1, seed=6)[0].picture, again[0].picture)
+    assert {sample.picture.shape for sample in samples} == {(SIDE_PX, SIDE_PX, 3)}
+    assert max(int(sample.there.sum()) for sample in samples) > 3 and samples[0].joints.shape == (MOST_PEOPLE, 18, 3)
+    for sample in samples:
+        seen = sample.joints[sample.there & True]
+        x, y = seen[seen[..., 2] > 0][:, :2].astype(int).T
+        assert len(x) == 0 or np.mean(sample.regions[y, x] > 0) > 0.7
+
+
+def test_spoilt_pictures_lose_detail() -> None:
+    picture = draw_samples(0, 1, seed=9)[0].picture
+    spoilt = [spoil(picture, np.random.default_rng(seed)) for seed in range(20)]
+    changed = [not np.array_equal(one, picture) for one in spoilt]
+    assert 10 <= sum(changed) < 20
+    assert all(one.shape == picture.shape and one.dtype == np.uint8 for one in spoilt)
+
+
+def test_everybody_is_found_in_perfect_maps(samples: list[Sample]) -> None:
+    planned = right = joints = 0
+    for sample in samples:
+        found = drop_doubles(*decode_people(perfect_maps([sample])))
+        people = sample.joints[sample.there]
+        counts = people[..., 2] > 0
+        matches = match_people(oks(people[..., :2], counts, found.keypoints))
+        assert len(matches) >= len(people) - 1 and len(found.scores) == len(matches)
+        planned += len(people)
+        right += sum(joints_right(people[a, :, :2], counts[a], found.keypoints[b]) for a, b in matches.items())
+        joints += int(counts.sum())
+    assert planned > 20 and right / joints > 0.9
+
+
+def test_loss_is_least_for_perfect_maps(samples: list[Sample]) -> None:
+    targets, maps = make_targets(samples[:4], CPU), perfect_maps(samples[:4])
+    worse = Maps(maps.people.roll(5, 3), maps.offsets + 1, maps.regions.roll(1, 1), maps.features)
+    assert judge_loss(maps, targets) < 0.6  # regions are a quarter as fine
+    assert judge_loss(worse, targets) > judge_loss(maps, targets) + 2
+
+
+def test_doubles_from_two_scales_are_one_person() -> None:
+    person = np.random.default_rng(0).uniform(0, 100, (18, 2))
+    found = drop_doubles(np.stack([person + 1, person + 300, person]), np.array([0.5, 0.6, 0.9]))
+    assert len(found.scores) == 2 and found.scores.tolist() == [0.9, 0.6]
+    assert np.array_equal(found.keypoints[0], person)
+
+
+def given(samples: list[Sample]) -> Callable[[int, JudgeSettings], Iterator[list[Sample]]]:
+    return lambda first, settings: (samples[2 * step : 2 * step + 2] for step in range(first, settings.steps))
+
+
+def test_training_resumes_exactly_and_its_net_is_small_and_loads(samples: list[Sample], tmp_path: Path) -> None:
+    def train(folder: str, stop_after: int) -> JudgeNet | None:
+        calls = iter(range(1, 99))
+        feed = given(samples)
+        return train_judge(SETTINGS, tmp_path / folder, CPU, feed, lambda: next(calls) >= stop_after, lambda _: None)
+
+    whole = train("whole", 99)
+    assert train("parts", 2) is None
+    parts = train("parts", 99)
+    assert whole is not None and parts is not None
+    for one, two in zip(whole.state_dict().values(), parts.state_dict().values(), strict=True):
+        assert torch.allclose(one, two, atol=3e-4)
+    save_net(parts, tmp_path / "judge")
+    judge = NetJudge(tmp_path / "judge", CPU)
+    picture = np.random.default_rng(0).integers(0, 256, (200, 330, 3), np.uint8)
+    assert judge.regions(picture).shape == (200, 330) and judge.people(picture).keypoints.shape[1:] == (18, 2)
+    assert judge.features(picture[None, :64, :64]).shape == (1, TINY_JUDGE.neck)
+
+
+def test_samples_come_in_order_from_other_processes() -> None:
+    settings = msgspec.structs.replace(SETTINGS, steps=3, batch=1)
+    drawn = list(prefetch(1, settings))
+    expected = [draw_samples(step, 1, settings.seed) for step in (1, 2)]
+    assert len(drawn) == 2
+    assert all(np.array_equal(one[0].picture, two[0].picture) for one, two in zip(drawn, expected, strict=True))
+
+
+def test_full_size_is_under_four_megabytes(tmp_path: Path) -> None:
+    save_net(JudgeNet(JudgeConfig()), tmp_path)
+    assert (tmp_path / "model.safetensors").stat().st_size < 4_000_000
+
+
+def test_surroundings_do_not_change_what_is_seen(judge_folder: Path) -> None:
+    net, _ = load_net(judge_folder, CPU)
+    picture = torch.rand(1, 3, 256, 512)
+    other = picture.clone()
+    other[..., 480:] = 0
+    one, two = net(picture).people, net(other).people
+    assert torch.allclose(one[..., :16], two[..., :16], atol=1e-4) and not torch.allclose(
+        one[..., 120:], two[..., 120:], atol=1e-4
+    )
+
+
+def test_bad_judges_are_named(judge_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(JudgeError, match=r"holds no judge: config\.json is missing\. Train one with"):
+        load_net(tmp_path, CPU)
+    (tmp_path / "config.json").write_bytes(msgspec.json.encode(JudgeConfig()))
+    with pytest.raises(JudgeError, match=r"model\.safetensors is missing"):
+        load_net(tmp_path, CPU)
+    (tmp_path / "model.safetensors").write_bytes((judge_folder / "model.safetensors").read_bytes())
+    with pytest.raises(JudgeError, match="does not fit its config"):
+        load_net(tmp_path, CPU)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(JudgeError, match="is not a judge's"):
+        load_net(tmp_path, CPU)

@@ -1,0 +1,110 @@
+"""Every method draws a picture of the asked size from the same models, and follows what it is told."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from beyondscene.backend.evaluation.methods import METHODS, check_methods, load_method
+from beyondscene.backend.evaluation.methods.demofusion import blur, jittered_views, like
+from beyondscene.backend.models.load import Models
+from beyondscene.backend.pipeline import render, settle
+from beyondscene.backend.watch import Stopped
+from beyondscene.protocol import RenderRequest, resized
+from msgspec.structs import replace
+
+from ..pipeline.test_render import Spy
+
+
+@pytest.fixture
+def request_settled(models: Models, two_people: RenderRequest) -> RenderRequest:
+    settings = replace(two_people.settings, steps=2)
+    return replace(resized(two_people, 128, 128), settings=settle(settings, models.manifest))
+
+
+def draw(name: str, models: Models, request: RenderRequest, spy: Spy | None = None) -> np.ndarray:
+    return load_method(name)(models, request, spy or Spy())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_pictures_have_the_asked_size_and_follow_seed_and_prompt(
+    name: str, models: Models, request_settled: RenderRequest
+) -> None:
+    spy = Spy()
+    picture = draw(name, models, request_settled, spy)
+    assert picture.shape == (128, 128, 3) and picture.dtype == np.uint8 and picture.std() > 1
+    assert (picture == draw(name, models, request_settled)).all()
+    assert (picture != draw(name, models, replace(request_settled, seed=8))).any()
+    ana, bo = request_settled.characters
+    other = replace(request_settled, characters=(replace(ana, prompt="a man in green"), bo))
+    assert (picture != draw(name, models, other)).any()
+    fractions = [fraction for *_, fraction in spy.told]
+    assert fractions == sorted(fractions) and fractions[-1] == pytest.approx(0.98, abs=0.35)
+
+
+@pytest.mark.parametrize("name", ["direct", "multidiffusion", "regional_multidiffusion", "demofusion"])
+def test_poses_matter_and_work_can_be_stopped(name: str, models: Models, request_settled: RenderRequest) -> None:
+    ana, bo = request_settled.characters
+    moved = replace(ana, keypoints=tuple(replace(joint, x=joint.x - 40) for joint in ana.keypoints))
+    other = replace(request_settled, characters=(moved, bo))
+    assert (draw(name, models, request_settled) != draw(name, models, other)).any()
+    with pytest.raises(Stopped):
+        draw(name, models, request_settled, Spy(stop_after=2))
+
+
+@pytest.mark.parametrize("name", ["direct", "demofusion", "regional_multidiffusion"])
+def test_sides_that_no_level_of_the_network_divides(name: str, models: Models, request_settled: RenderRequest) -> None:
+    odd = resized(request_settled, 184, 88)  # 23 x 11 latents
+    assert draw(name, models, odd).shape == (88, 184, 3)
+
+
+def test_upscale_is_the_base_image_enlarged(models: Models, request_settled: RenderRequest) -> None:
+    base, _ = render(models, resized(request_settled, 64, 64), {}, Spy())
+    assert np.array_equal(
+        draw("upscale", models, request_settled), cv2.resize(base, (128, 128), interpolation=cv2.INTER_LANCZOS4)
+    )
+
+
+def test_with_one_view_multidiffusion_is_direct(models: Models, request_settled: RenderRequest) -> None:
+    small = resized(request_settled, 64, 64)
+    assert np.array_equal(draw("direct", models, small), draw("multidiffusion", models, small))
+
+
+def test_regional_prompts_hold_where_their_person_stands(models: Models, request_settled: RenderRequest) -> None:
+    """In one step a prompt reaches no farther than its mask; one prompt for all reaches everywhere."""
+    wide = replace(resized(request_settled, 320, 64), settings=replace(request_settled.settings, steps=1))
+    ana, _ = wide.characters
+    left = replace(ana, keypoints=tuple(replace(k, x=24 + (k.x - ana.keypoints[1].x) / 4) for k in ana.keypoints))
+    one, other = (replace(wide, characters=(replace(left, prompt=words),)) for words in ("a red shirt", "a man in green"))
+
+    def changed(name: str) -> np.ndarray:
+        return (draw(name, models, one) != draw(name, models, other)).any((0, 2))
+
+    regional, shared = changed("regional_multidiffusion"), changed("multidiffusion")
+    assert regional[:64].any() and not regional[160:].any()
+    assert shared[160:].any()
+
+
+def test_jittered_views_cover_the_canvas() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        covered = np.zeros((50, 70), bool)
+        views = jittered_views(50, 70, 32, random)
+        for top, left in views:
+            assert 0 <= top <= 18 and 0 <= left <= 38
+            covered[top : top + 32, left : left + 32] = True
+        assert covered.all()
+
+
+def test_blur_keeps_flat_latents_and_like_keeps_moments() -> None:
+    flat = torch.full((4, 20, 24), 0.7)
+    assert torch.allclose(blur(flat, 0.8, 5), flat, atol=1e-6)
+    noise = torch.randn(4, 20, 24, generator=torch.Generator().manual_seed(0))
+    soft = blur(noise, 0.8, 5)
+    assert soft.std() < 0.7 * noise.std()
+    restored = like(soft, noise)
+    assert torch.allclose(restored.std(), noise.std(), rtol=1e-4) and torch.allclose(restored.mean(), noise.mean(), atol=1e-4)
+
+
+def test_unknown_methods_are_named() -> None:
+    with pytest.raises(ValueError, match="There is no method 'magic': known are direct, multidiffusion"):
+        check_methods(["direct", "magic"])

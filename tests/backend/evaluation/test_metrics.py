@@ -1,0 +1,156 @@
+"""What the metrics say of pictures whose faults are known."""
+
+
+import cv2
+import numpy as np
+import pytest
+from beyondscene.backend.evaluation.backdrops import classify_backdrop
+from beyondscene.backend.evaluation.colours import colour_word, leakage_matrix, to_lab
+from beyondscene.backend.evaluation.keypoints import joints_right, match_people, oks, torso_length
+from beyondscene.backend.evaluation.measure import measure_picture, read_plan
+from beyondscene.backend.evaluation.scenes import EvaluationScene, draw_scene
+from beyondscene.backend.evaluation.summary import bootstrap, summarise
+from beyondscene.backend.evaluation.texture import border_lines, frechet_distance, seam_score, sharpness
+from beyondscene.backend.training.renderer.looks import GARMENT_COLOURS
+from beyondscene.backend.training.renderer.raster import UPPER_BODY
+
+from .conftest import Oracle
+
+EVERYBODY = [0, 1, 2]
+
+
+def measured(scene: EvaluationScene, oracle: Oracle, picture: np.ndarray | None = None) -> dict:
+    score = measure_picture(oracle, scene, scene.truth.picture if picture is None else picture, "test", 256)
+    return summarise("test", [score])
+
+
+def test_the_truth_is_perfect(scene: EvaluationScene) -> None:
+    told = measured(scene, Oracle(scene, EVERYBODY))
+    assert (told["scenes"], told["people"]) == (1, 3)
+    for name in ("missing_rate", "extra_rate", "leakage_rate"):
+        assert told[name] == 0, name
+    for name in ("pose_pck", "pose_oks", "garment_accuracy", "hair_accuracy", "background_accuracy", "sharpness"):
+        assert told[name] == pytest.approx(1, abs=0.001), name
+    assert 0.7 < told["seam_score"] < 1.4
+    assert set(told["ci95"]) == set(told) - {"method", "scenes", "people", "ci95"}
+
+
+def test_somebody_missing_and_somebody_too_many(scene: EvaluationScene) -> None:
+    assert measured(scene, Oracle(scene, [0, 2]))["missing_rate"] == pytest.approx(1 / 3, abs=1e-3)
+    far_off = read_plan(scene).keypoints[0] + (0.5 * scene.request.width, 0)
+    told = measured(scene, Oracle(scene, EVERYBODY, [far_off]))
+    assert told["extra_rate"] == pytest.approx(1 / 3, abs=1e-3) and told["missing_rate"] == 0
+    nobody = measured(scene, Oracle(scene, []))
+    assert nobody["missing_rate"] == 1 and nobody["pose_pck"] is None and nobody["ci95"]["pose_pck"] is None
+
+
+def test_a_moved_limb_costs_its_joints_only(scene: EvaluationScene) -> None:
+    plan = read_plan(scene)
+    bent = plan.keypoints[1].copy()
+    bent[4] += 0.5 * torso_length(bent)  # the right wrist
+    told = measured(scene, Oracle(scene, [0, 2], [bent]))
+    assert told["missing_rate"] == 0
+    assert told["pose_pck"] == pytest.approx(1 - plan.counts[1, 4] / plan.counts.sum(), abs=1e-3)
+    assert 0.9 < told["pose_oks"] < 1
+    assert joints_right(bent, plan.counts[1], bent + 0.09 * torso_length(bent)) == 0  # diagonal: 0.127 of the torso
+    assert joints_right(bent, plan.counts[1], bent + 0.07 * torso_length(bent)) == plan.counts[1].sum()
+
+
+def test_oks_falls_with_distance_and_rises_with_size() -> None:
+    points = np.random.default_rng(0).uniform(0, 100, (1, 18, 2))
+    counts = np.ones((1, 18), bool)
+    near, far = oks(points, counts, points + 2)[0, 0], oks(points, counts, points + 8)[0, 0]
+    assert oks(points, counts, points)[0, 0] == 1 and 1 > near > far > 0
+    assert oks(2 * points, counts, 2 * points + 4)[0, 0] == pytest.approx(near)
+
+
+def test_swapped_shirts_are_leakage(scene: EvaluationScene) -> None:
+    looks = scene.looks
+    first, second = next((i, j) for i in EVERYBODY for j in EVERYBODY if looks[i].shirt != looks[j].shirt)
+    picture = scene.truth.picture.copy()
+    for wearer, owner in ((first, second), (second, first)):
+        shirt = (scene.truth.instance == wearer + 1) & (scene.truth.region == UPPER_BODY)
+        picture[shirt] = np.array(GARMENT_COLOURS[looks[owner].shirt]) * 0.88
+    score = measure_picture(Oracle(scene, EVERYBODY), scene, picture, "test", 256)
+    told = summarise("test", [score])
+    judged = sum(len(person.colours) for person in score.people)
+    assert told["leakage_rate"] == pytest.approx(2 / judged, abs=1e-3)
+    matrix = leakage_matrix(3, [person.colours for person in score.people], score.leaks)
+    assert matrix[first, second] > 0 and matrix[second, first] > 0
+    assert matrix.sum() == pytest.approx(judged)
+    garments = sum(colour.part != "hair" for person in score.people for colour in person.colours)
+    assert told["garment_accuracy"] == pytest.approx(1 - 2 / garments, abs=1e-3)
+    assert 0 < told["leakage_by_chance"] < told["leakage_rate"]
+
+
+def test_a_colour_that_nobody_was_to_have_is_wrong_but_no_leak(scene: EvaluationScene) -> None:
+    free = next(word for word in GARMENT_COLOURS if word not in {look.shirt for look in scene.looks})
+    picture = scene.truth.picture.copy()
+    picture[(scene.truth.instance == 1) & (scene.truth.region == UPPER_BODY)] = np.array(GARMENT_COLOURS[free]) * 0.88
+    told = measured(scene, Oracle(scene, EVERYBODY), picture)
+    assert told["garment_accuracy"] < 1 and told["leakage_rate"] == 0
+
+
+@pytest.mark.parametrize("word", GARMENT_COLOURS)
+def test_paints_have_their_own_names(word: str) -> None:
+    patch = np.full((2, 2, 3), np.array(GARMENT_COLOURS[word]) * 0.9, np.uint8)
+    assert colour_word(to_lab(patch).reshape(-1, 3), "shirt") == word
+
+
+def test_backgrounds_are_told_apart() -> None:
+    scenes = [draw_scene(number, 64) for number in range(0, 64, 4)]
+    hits = [classify_backdrop(one.truth.picture, one.truth.instance > 0) == one.background for one in scenes]
+    assert np.mean(hits) >= 0.9
+    people, flat = np.zeros((64, 64), bool), np.full((64, 64, 3), (10, 12, 40), np.uint8)
+    assert classify_backdrop(flat, people) == "night"
+
+
+def test_a_blur_lowers_sharpness_and_noise_raises_it(scene: EvaluationScene) -> None:
+    true = scene.truth.picture
+    soft = cv2.GaussianBlur(true, (0, 0), 1.5)
+    noisy = (true + np.random.default_rng(0).normal(0, 12, true.shape)).clip(0, 255).astype(np.uint8)
+    assert sharpness(soft, true) < 0.5 < sharpness(true, true) == 1 < sharpness(noisy, true)
+
+
+def test_painted_seams_are_noticed(scene: EvaluationScene) -> None:
+    plain = scene.truth.picture
+    height, width = plain.shape[:2]
+    coarse, fine = border_lines(width, 256)
+    assert {0, 128, 256, 384, 512} == coarse and coarse < fine
+    seamed, elsewhere = plain.astype(int), plain.astype(int)
+    for line in sorted(coarse - {0, width}):
+        for axis in (0, 1):
+            seamed.swapaxes(0, axis)[line:] += 6
+            elsewhere.swapaxes(0, axis)[line + 24 :] += 6  # no view ends there
+    before = seam_score(plain, 256)
+    assert seam_score(seamed.clip(0, 255).astype(np.uint8), 256) > 1.5 * before
+    assert seam_score(elsewhere.clip(0, 255).astype(np.uint8), 256) < 1.1 * before
+    assert height == 512
+
+
+def test_patch_distance_grows_with_the_difference() -> None:
+    random = np.random.default_rng(0)
+    one, same, shifted = random.normal(size=(400, 4)), random.normal(size=(400, 4)), random.normal(size=(400, 4)) + 1
+    wider = 2 * random.normal(size=(400, 4))
+    assert frechet_distance(one, same) < 0.1
+    assert frechet_distance(one, shifted) == pytest.approx(4, abs=0.6)
+    assert frechet_distance(one, wider) == pytest.approx(4, abs=0.6)  # (2 - 1)^2 in each of four dimensions
+
+
+def test_people_are_matched_for_the_best_sum_and_never_to_a_stranger() -> None:
+    greedy_would_err = np.array([[0.9, 0.8], [0.85, 0.1]])
+    assert match_people(greedy_would_err) == {0: 1, 1: 0}
+    assert match_people(np.array([[0.9, 0.2], [0.1, 0.29]])) == {0: 0}
+    assert match_people(np.zeros((3, 0))) == {}
+
+
+def test_intervals_hold_the_value_and_narrow_with_scenes() -> None:
+    random = np.random.default_rng(2)
+
+    def width(scenes: int) -> float:
+        parts = np.column_stack([random.binomial(4, 0.3, scenes), np.full(scenes, 4)]).astype(float)
+        low, high = bootstrap(parts)
+        assert low <= parts[:, 0].sum() / parts[:, 1].sum() <= high
+        return high - low
+
+    assert width(64) < width(8)

@@ -1,0 +1,119 @@
+"""The judge of public models, with the same classes at toy size."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from beyondscene.backend.evaluation import public
+from beyondscene.backend.evaluation.judge import JudgeError
+from beyondscene.backend.evaluation.measure import measure_picture
+from beyondscene.backend.evaluation.public import PublicJudge, PublicModels
+from beyondscene.backend.evaluation.scenes import EvaluationScene
+from beyondscene.backend.training.renderer.raster import REGIONS
+from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, SegformerConfig, SegformerForSemanticSegmentation
+from transformers.models.rt_detr import RTDetrConfig, RTDetrForObjectDetection, RTDetrResNetConfig
+from transformers.models.vitpose import VitPoseConfig, VitPoseForPoseEstimation
+from transformers.models.vitpose_backbone import VitPoseBackboneConfig
+
+from ...tiny import make_text_config, make_tokenizer
+from .conftest import CPU
+
+CLOTHES = {0: "Background", 1: "Hair", 2: "Upper-clothes", 3: "Pants"}
+
+
+def save_detector(folder: Path) -> None:
+    maps: dict[str, Any] = {"out_features": ["stage2", "stage3", "stage4"]}
+    stages = RTDetrResNetConfig(embedding_size=8, hidden_sizes=[8] * 4, depths=[1] * 4, layer_type="basic", **maps)
+    config = RTDetrConfig(
+        backbone_config=stages, encoder_hidden_dim=16, encoder_in_channels=[8] * 3, encoder_ffn_dim=16,
+        encoder_attention_heads=2, encoder_layers=1, d_model=16, num_queries=5, decoder_in_channels=[16] * 3,
+        decoder_ffn_dim=16, decoder_layers=1, decoder_attention_heads=2, num_denoising=0,
+        id2label={0: "bicycle", 1: "person"}, label2id={"bicycle": 0, "person": 1},
+    )  # fmt: skip
+    RTDetrForObjectDetection(config).save_pretrained(folder)
+
+
+def save_pose(folder: Path) -> None:
+    maps: dict[str, Any] = {"out_features": ["stage1"]}
+    backbone = VitPoseBackboneConfig(
+        image_size=[256, 192], patch_size=[16, 16], hidden_size=16, num_hidden_layers=1, num_attention_heads=2, **maps
+    )
+    joints = {number: str(number) for number in range(17)}
+    config = VitPoseConfig(backbone_config=backbone, id2label=joints, label2id={name: i for i, name in joints.items()})
+    VitPoseForPoseEstimation(config).save_pretrained(folder)
+
+
+def save_clothes(folder: Path) -> None:
+    config = SegformerConfig(
+        hidden_sizes=[8] * 4, depths=[1] * 4, num_attention_heads=[1] * 4, decoder_hidden_size=8,
+        id2label=CLOTHES, label2id={name: i for i, name in CLOTHES.items()},
+    )  # fmt: skip
+    SegformerForSemanticSegmentation(config).save_pretrained(folder)
+
+
+def save_clip(folder: Path) -> None:
+    tokenizer = make_tokenizer()
+    sight = CLIPVisionConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=224, patch_size=32
+    )
+    config = CLIPConfig(text_config=make_text_config(tokenizer).to_dict(), vision_config=sight.to_dict(), projection_dim=16)
+    CLIPModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> PublicModels:
+    torch.manual_seed(0)
+    root = tmp_path_factory.mktemp("public")
+    for name, save in (("detector", save_detector), ("pose", save_pose), ("clothes", save_clothes), ("clip", save_clip)):
+        save(root / name)
+    return PublicModels(**{name: str(root / name) for name in ("detector", "pose", "clothes", "clip")})
+
+
+def test_judges_a_scene_with_scores_for_texts(folders: PublicModels, scene: EvaluationScene) -> None:
+    judge = PublicJudge(folders, CPU)
+    score = measure_picture(judge, scene, scene.truth.picture, "truth", 256)
+    assert score.clip is not None and -1 <= score.clip <= 1
+    assert len({person.clip for person in score.people}) == 3  # each crop against its own words
+    assert set(np.unique(judge.regions(scene.truth.picture))) <= {
+        0,
+        *(REGIONS.index(n) for n in ("hair", "upper_body", "lower_body")),
+    }
+    assert judge.features(scene.truth.picture[None, :64, :64]).shape == (1, 16)
+
+
+def test_joints_go_back_to_where_they_were_seen(
+    folders: PublicModels, scene: EvaluationScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two boxes for the same person, from two windows, are one; joints lie where the crop of the box has them."""
+    judge = PublicJudge(folders, CPU)
+    box = np.array([100.0, 60.0, 160.0, 220.0])
+    monkeypatch.setattr(judge, "_boxes", lambda _picture: [(box, 0.9), (box + 1, 0.8)])
+    found = judge.people(scene.truth.picture)
+    assert found.keypoints.shape == (1, 18, 2) and found.scores.tolist() == [0.9]
+    margin = 0.13 * (box[2:] - box[:2]) + 60  # a quarter more, at the crop's 3:4
+    assert (found.keypoints[0] >= box[:2] - margin).all() and (found.keypoints[0] <= box[2:] + margin).all()
+    neck, shoulders = found.keypoints[0, 1], found.keypoints[0, [2, 5]]
+    assert neck == pytest.approx(shoulders.mean(0))
+
+
+def test_boxes_lie_in_the_picture_and_cut_people_are_left_to_other_windows(
+    folders: PublicModels, scene: EvaluationScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(public, "_SURE_PERSON", 0.0)  # random weights are sure of nothing
+    judge = PublicJudge(folders, CPU)
+    boxes = np.array([box for box, _ in judge._boxes(scene.truth.picture)])
+    assert len(boxes) >= 5 and (boxes[:, :2] < boxes[:, 2:]).all()
+    windows = 1 + 3 * 3  # the whole picture, and windows half as high, half overlapping
+    assert len(boxes) <= 5 * windows
+    assert (np.abs(boxes - 256) < 512).all()
+    monkeypatch.setattr(public, "_BORDER", 1.0)  # every box of an inner border now counts as cut
+    assert len(judge._boxes(scene.truth.picture)) <= 5
+
+
+def test_a_missing_model_is_named_with_the_next_step(folders: PublicModels) -> None:
+    absent = PublicModels(detector=folders.detector, pose="nobody/no-such-pose")
+    with pytest.raises(JudgeError, match="needs 'nobody/no-such-pose', which is not on this machine: run `hf download"):
+        PublicJudge(absent, CPU)
