@@ -13,9 +13,9 @@ import msgspec
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..training.checkpoints import Ema, load_loop, save_loop, set_rate
+from ..training.checkpoints import Ema, learn, load_loop, save_loop, set_rate
 from .judge import JOINTS, JUDGE_FOLDER, OFFSET_PX, STRIDE, JudgeConfig, JudgeNet, Maps, save_net, to_input
 from .judge_data import SIDE_PX, Sample, draw_samples
 from .keypoints import TORSO
@@ -124,11 +124,7 @@ def train_judge(
         with torch.autocast(device.type, torch.bfloat16):
             maps = net(pictures)
         loss = judge_loss(maps, make_targets(batch, device))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-        optimizer.step()
-        ema.update(net, step)
+        learn(loss, net, optimizer, ema, step, most=5.0)
         step += 1
         if step % 20 == 0:
             seconds = round(time.perf_counter() - start, 1)

@@ -70,6 +70,15 @@ def set_rate(optimizer: torch.optim.Optimizer, peak: float, step: int, steps: in
         group["lr"] = rate
 
 
+def learn(loss: Tensor, module: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema, step: int, most: float = 1.0) -> None:
+    """Take one optimizer step down `loss`, its gradients no longer than `most`, and let the mean follow."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(module.parameters(), most)
+    optimizer.step()
+    ema.update(module, step)
+
+
 def step_random(seed: int, stage: int, step: int, device: torch.device) -> tuple[np.random.Generator, torch.Generator]:
     """Return generators that depend on the step alone, so that a resumed run draws the same numbers."""
     numbers = np.random.default_rng([seed, stage, step])

@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser, work: Path | None = None) -> 
     """work: where renders and checkpoints go unless the command says so; None makes the command say it."""
     parser.add_argument("--work", type=Path, default=work, required=work is None, help="renders and checkpoints, about 5 GB")
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished model set")
+    parser.add_argument("--start", type=Path, help="model set to go on from: its autoencoder is kept, its denoiser trained on")
     parser.add_argument("--minutes", type=float, help=f"stop after so long with exit code {OUT_OF_TIME}; call again to go on")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     parser.add_argument("--steps", type=int, help="of the denoiser")
@@ -29,6 +30,6 @@ def run(asked: argparse.Namespace) -> int:
     make = tiny_settings if asked.tiny else usual_settings
     settings = make(asked.work, asked.out, choose_device(asked.device))
     denoiser = settings.denoiser if asked.steps is None else msgspec.structs.replace(settings.denoiser, steps=asked.steps)
-    settings = msgspec.structs.replace(settings, minutes=asked.minutes, seed=asked.seed, denoiser=denoiser)
+    settings = msgspec.structs.replace(settings, start=asked.start, minutes=asked.minutes, seed=asked.seed, denoiser=denoiser)
     done = train_embedded(settings, lambda event: print(msgspec.json.encode(event).decode(), flush=True))
     return DONE if done else OUT_OF_TIME

@@ -1,10 +1,12 @@
 """The denoiser: text encoders, UNet and pose ControlNet of the SDXL layout, as one module to train."""
 
+from pathlib import Path
 from typing import cast
 
 import msgspec
 import torch
 from diffusers import ControlNetModel, DDIMScheduler, UNet2DConditionModel
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
@@ -81,6 +83,12 @@ class Denoiser(nn.Module):
             mid_block_additional_residual=kept * middle,
             return_dict=False,
         )[0]  # fmt: skip
+
+    def load(self, folder: Path) -> None:
+        """Take the weights of the model set in `folder`. Raises RuntimeError where its sizes differ."""
+        for name in ("unet", "controlnet", "text_encoder", "text_encoder_2"):
+            (weights,) = (folder / name).glob("*.safetensors")
+            getattr(self, name).load_state_dict({key: tensor.float() for key, tensor in load_file(weights).items()})
 
     @torch.no_grad()
     def _wake(self) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import CLIPTokenizer
 
-from .checkpoints import Ema, load_loop, save_loop, set_rate, step_random
+from .checkpoints import Ema, learn, load_loop, save_loop, set_rate, step_random
 from .denoiser import Denoiser, DenoiserSizes, build_scheduler
 from .latents import Batch, LatentSet, draw_batch, halve
 
@@ -21,14 +21,14 @@ class DenoiserSettings(msgspec.Struct, frozen=True):
     """How the denoiser is built and trained."""
 
     sizes: DenoiserSizes = DenoiserSizes()
-    steps: int = 8000
-    learning_rate: float = 1e-3
-    flat: float = 0.5  # share of the steps before the learning rate starts to fall
+    steps: int = 7700
+    learning_rate: float = 6e-4
+    flat: float = 0.45  # share of the steps before the learning rate starts to fall
     small_cells: int = 16  # side of small samples, in latents; four times cheaper than views at full size
     small_batch: int = 24
     halved_share: float = 0.8  # of the small batches: whole views at half size, which teach captions and whole figures
     large_batch: int = 8  # views at full size per step
-    large_share: tuple[float, float] = (0.1, 0.9)  # share of steps on views at full size, at the start and the end
+    large_share: tuple[float, float] = (0.2, 1.0)  # share of steps on views at full size, at the start and the end
     ema_decay: float = 0.998
     compiled: bool = False  # through torch.compile
     loaders: int = 1  # processes that draw batches ahead
@@ -36,15 +36,18 @@ class DenoiserSettings(msgspec.Struct, frozen=True):
 
 def train_denoiser(
     data: LatentSet, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer], settings: DenoiserSettings, line_width_px: int,
-    folder: Path, seed: int, device: torch.device,
+    folder: Path, start: Path | None, seed: int, device: torch.device,
     out_of_time: Callable[[], bool], milestone: Callable[[Denoiser], None], report: Callable[[dict], None],
 ) -> Denoiser | None:  # fmt: skip
     """Train with checkpoints under `folder`; return the averaged model, None if out of time.
 
+    start: a model set whose weights are the initial values, None to begin with random ones.
     milestone: called with the averaged model each time a checkpoint is written.
     """
     torch.manual_seed(seed)
     denoiser = Denoiser(settings.sizes, tokenizers[0]).to(device).train()
+    if start is not None:
+        denoiser.load(start)
     for net in (denoiser.unet, denoiser.controlnet):
         net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.AdamW(
@@ -65,11 +68,7 @@ def train_denoiser(
         set_rate(optimizer, settings.learning_rate, step, settings.steps, warm_up=100, flat=settings.flat)
         with torch.autocast(device.type, torch.bfloat16):
             loss = _loss(predict, batch, alphas, noise)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(denoiser.parameters(), 1.0)
-        optimizer.step()
-        ema.update(denoiser, step)
+        learn(loss, denoiser, optimizer, ema, step)
         step += 1
         if step % 10 == 0:
             cells = batch.latents.shape[-1]

@@ -8,6 +8,7 @@ from typing import TextIO
 
 import msgspec
 import torch
+from diffusers import AutoencoderKL
 
 from .denoiser import Denoiser, DenoiserSizes
 from .diffusion import DenoiserSettings, train_denoiser
@@ -31,6 +32,7 @@ class TrainingSettings(msgspec.Struct, frozen=True):
     views: int = 18000  # renders to train on
     size_px: int = 256
     processes: int = 2  # that render
+    start: Path | None = None  # a model set to go on from: its autoencoder is kept, its denoiser trained further
     minutes: float | None = None  # stop with a checkpoint after this long; the next call goes on from there
     vae: VaeSettings = VaeSettings()
     segmenter: SegmenterSettings = SegmenterSettings()
@@ -80,7 +82,10 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
         report = _logged(report, log, started)
         render_shards(work / "renders", settings.views, settings.size_px, seed + 1, settings.processes, report)
         renders = read_shards(work / "renders", settings.views)
-        vae = train_vae(renders, settings.vae, work, seed, device, out_of_time, report)
+        if settings.start is None:
+            vae = train_vae(renders, settings.vae, work, seed, device, out_of_time, report)
+        else:
+            vae = AutoencoderKL.from_pretrained(settings.start / "vae", torch_dtype=torch.float32).to(device)
         if vae is None:
             return False
         latents = encode_renders(vae, renders, work / "latents.safetensors", device)
@@ -94,7 +99,17 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
             report({"stage": "export", "folder": str(settings.out)})
 
         denoiser = train_denoiser(
-            latents, tokenizers, settings.denoiser, line_width_px, work, seed, device, out_of_time, export, report
+            latents,
+            tokenizers,
+            settings.denoiser,
+            line_width_px,
+            work,
+            settings.start,
+            seed,
+            device,
+            out_of_time,
+            export,
+            report,
         )
         return denoiser is not None
 

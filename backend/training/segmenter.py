@@ -9,10 +9,10 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
-from .checkpoints import Ema, load_loop, save_loop, set_rate, step_random
+from .checkpoints import Ema, learn, load_loop, save_loop, set_rate, step_random
 from .renderer.raster import REGIONS
 from .renders import Renders, regions_of
 from .vae import decode, encode, to_tensor
@@ -95,11 +95,7 @@ def train_segmenter(
         logits = segmenter(normalise(pictures)).logits
         full = F.interpolate(logits, size=pictures.shape[-2:], mode="bilinear", align_corners=False)
         loss = F.cross_entropy(full, regions, class_weights)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(segmenter.parameters(), 1.0)
-        optimizer.step()
-        ema.update(segmenter, step)
+        learn(loss, segmenter, optimizer, ema, step)
         step += 1
         if step % 20 == 0:
             report({"stage": "segmenter", "step": step, "of": settings.steps, "loss": float(loss.detach())})

@@ -1,6 +1,5 @@
 """What the metrics say of pictures whose faults are known."""
 
-
 import cv2
 import numpy as np
 import pytest

@@ -25,6 +25,7 @@ from beyondscene.backend.training.vae import (
 )
 from diffusers import StableDiffusionXLControlNetPipeline
 from PIL import Image
+from safetensors.torch import load_file
 
 CPU = torch.device("cpu")
 VAE = VaeSettings(widths=(16, 16, 16, 16), steps=4, crop_px=32, crops=2, large_crop_px=64)
@@ -99,7 +100,9 @@ def test_denoiser_resumes_exactly(renders: Renders, tmp_path: Path) -> None:
     latents = encode_renders(build_vae((16, 16, 16, 16)), renders, tmp_path / "latents.safetensors", CPU)
 
     def train(folder: str, out_of_time: Callable[[], bool]) -> Denoiser | None:
-        return train_denoiser(latents, build_tokenizers(), DENOISER, 4, tmp_path / folder, 0, CPU, out_of_time, ignore, ignore)
+        return train_denoiser(
+            latents, build_tokenizers(), DENOISER, 4, tmp_path / folder, None, 0, CPU, out_of_time, ignore, ignore
+        )
 
     whole = train("whole", never)
     assert train("parts", after(2)) is None
@@ -123,6 +126,15 @@ def test_whole_run_ends_in_a_model_set(tmp_path: Path) -> None:
         0
     ]
     assert picture.shape == (1, 64, 64, 3)
+
+    onwards = Denoiser(settings.denoiser.sizes, build_tokenizers()[0])
+    onwards.load(settings.out)
+    assert torch.equal(onwards.unet.conv_in.weight.half(), pipeline.unet.conv_in.weight.half())
+    further = msgspec.structs.replace(settings, start=settings.out, work=tmp_path / "further", out=tmp_path / "better")
+    assert train_embedded(further, ignore)
+    for name in ("vae", "unet"):
+        first, second = (load_file(next((folder / name).glob("*.safetensors"))) for folder in (settings.out, further.out))
+        assert all(torch.equal(first[key], second[key]) for key in first) == (name == "vae")
 
 
 def _assert_same(one: torch.nn.Module, other: torch.nn.Module) -> None:

@@ -1,18 +1,24 @@
 #!/usr/bin/env bash
-# Train the embedded model on a lent machine with a CUDA GPU and no network, a slice of time per call.
+# Train the embedded model or the judge on a lent machine with a CUDA GPU and no network, a slice of time per call.
 #
-#   tools/gpu/train_embedded.sh [--minutes 8.5] [--steps 5500] [--tiny] [--device cuda]
+#   tools/gpu/train.sh embedded [--minutes 8.5] [--steps 8000] [--tiny] [--device cuda]
+#   tools/gpu/train.sh judge [--minutes 8.5] [--steps 12000] [--batch 64] [--device cuda]
 #
-# Run it from the repository root, again and again until it says "finished": each call goes on from the checkpoints in
+# Run it from the repository root, with the same arguments until it says "finished": each call goes on from the checkpoints in
 # build/training/, which git ignores and which must still be there. The weights, split into parts below 16 MB, are left in $OUT:
 #   cat "$OUT"/embedded.tar.part-* | tar -x -C backend/models
+#   cat "$OUT"/judge.tar.part-* | tar -x -C backend/evaluation
 #
 # The machine brings python3 and torch. What it may lack comes along as wheels in .whl/ (ignored by git too); fetch them
 # where there is a network, for the machine's Python version:
 #   pip download --no-deps --only-binary=:all: --dest .whl diffusers transformers tokenizers safetensors msgspec \
-#       huggingface_hub accelerate regex "opencv-python-headless<4.12" "numpy<2" pillow psutil
+#       huggingface_hub accelerate regex "opencv-python-headless<4.12" "numpy<2" pillow psutil scipy
 set -euo pipefail
 
+declare -A modules=([embedded]=beyondscene.backend.training [judge]=beyondscene.backend.evaluation.train_judge)
+what="${1:-}"
+module="${modules[$what]:?the first argument is 'embedded' or 'judge'}"
+shift
 minutes=8.5
 given=()
 while (($#)); do
@@ -33,13 +39,13 @@ fi
 export PYTHONPATH="$here/package:$here/site${PYTHONPATH:+:$PYTHONPATH}"
 
 status=0
-"$python" -m beyondscene.backend.training \
-  --work "$here/work" --out "$here/embedded" --minutes "$minutes" "${given[@]}" >"$here/run.log" 2>&1 || status=$?
-tail -n 5 "$here/run.log"
-cp "$here/work/train.jsonl" "$out/"
-if [[ -d "$here/embedded" ]]; then
-  rm -f "$out"/embedded.tar.part-*
-  tar -c -C "$here" embedded | split -b 15000000 - "$out/embedded.tar.part-"
+"$python" -m "$module" --work "$here/work-$what" --out "$here/$what" --minutes "$minutes" "${given[@]}" \
+  >"$here/$what.log" 2>&1 || status=$?
+tail -n 5 "$here/$what.log"
+cp "$here/$what.log" "$out/"
+if [[ -d "$here/$what" ]]; then
+  rm -f "$out/$what".tar.part-*
+  tar -c -C "$here" "$what" | split -b 15000000 - "$out/$what.tar.part-"
 fi
 case "$status" in
   0) echo "finished" ;;
