@@ -21,9 +21,9 @@ class DenoiserSettings(msgspec.Struct, frozen=True):
     """How the denoiser is built and trained."""
 
     sizes: DenoiserSizes = DenoiserSizes()
-    steps: int = 7700
+    steps: int = 9000
     learning_rate: float = 6e-4
-    flat: float = 0.45  # share of the steps before the learning rate starts to fall
+    flat: float = 0.4  # share of the steps before the learning rate starts to fall
     small_cells: int = 16  # side of small samples, in latents; four times cheaper than views at full size
     small_batch: int = 24
     halved_share: float = 0.8  # of the small batches: whole views at half size, which teach captions and whole figures
