@@ -64,7 +64,6 @@ def test_blend_to_image_datablock(picture: np.ndarray) -> None:
     assert picture.std() > 10
 
 
-@pytest.mark.xfail(strict=True, reason="the embedded denoiser has not been trained long enough: see its model card")
 def test_people_wear_the_shirts_of_their_own_prompts(picture: np.ndarray) -> None:
     for prompt, x, y in chests():
         chest = picture[y - 6 : y + 3, x - 3 : x + 4].reshape(-1, 3).mean(0)

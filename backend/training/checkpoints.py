@@ -63,11 +63,14 @@ def load_loop(path: Path, module: nn.Module, ema: Ema, optimizer: torch.optim.Op
 
 
 def set_rate(optimizer: torch.optim.Optimizer, peak: float, step: int, steps: int, warm_up: int, flat: float = 0.0) -> None:
-    """Set the learning rate of `step`: linear warm-up, flat until `flat` of the run, cosine to 2 % of `peak`."""
+    """Set the learning rate of `step`: linear warm-up, flat until `flat` of the run, cosine to 2 % of `peak`.
+
+    A parameter group with a "share" takes that share of it.
+    """
     progress = max(step / steps - flat, 0.0) / (1 - flat)
     rate = peak * min(1.0, (step + 1) / warm_up) * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * progress)))
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("share", 1.0)
 
 
 def learn(loss: Tensor, module: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema, step: int, most: float = 1.0) -> None:

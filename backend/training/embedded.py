@@ -85,7 +85,8 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
         if settings.start is None:
             vae = train_vae(renders, settings.vae, work, seed, device, out_of_time, report)
         else:
-            vae = AutoencoderKL.from_pretrained(settings.start / "vae", torch_dtype=torch.float32).to(device)
+            vae = AutoencoderKL.from_pretrained(settings.start / "vae", torch_dtype=torch.float32)
+            vae.to(device)  # pyright: ignore[reportArgumentType]
         if vae is None:
             return False
         latents = encode_renders(vae, renders, work / "latents.safetensors", device)

@@ -24,6 +24,7 @@ from .vae import encode, to_tensor
 
 CELL_PX = 8  # a latent covers 8 x 8 pixels
 LONG_SHARE = 0.15  # of the batches, whose captions may take several chunks of the text encoders; half their views are crowds
+SINGLES_SHARE = 0.5  # of the other batches: views of one person, from whom it is learnt which word belongs to which part
 _FEW = 3  # people whose caption mostly fits in one chunk
 
 
@@ -33,6 +34,7 @@ class LatentSet(msgspec.Struct, frozen=True):
     latents: npt.NDArray[np.float16]  # (N, 4, h, w)
     weights: npt.NDArray[np.float16]  # (N, h, w), loss weights, 1 on the background
     instances: npt.NDArray[np.uint8]  # (N, h, w), the person at the middle of each cell, 0 = nobody
+    singles: npt.NDArray[np.int64]  # which views have one person
     crowds: npt.NDArray[np.int64]  # which views have more than _FEW people
     renders: Renders  # for keypoints, looks and scenes
 
@@ -67,8 +69,9 @@ def encode_renders(vae: AutoencoderKL, renders: Renders, path: Path, device: tor
         arrays = {"latents": np.concatenate(parts), "weights": _weigh(renders), "instances": np.ascontiguousarray(instances)}
         save_file(arrays, path.with_suffix(".part"))
         path.with_suffix(".part").rename(path)
-    crowds = np.flatnonzero([len(looks) > _FEW for looks in renders.looks])
-    return LatentSet(**load_file(path), crowds=crowds, renders=renders)
+    people = np.array([len(looks) for looks in renders.looks])
+    singles, crowds = np.flatnonzero(people == 1), np.flatnonzero(people > _FEW)
+    return LatentSet(**load_file(path), singles=singles, crowds=crowds, renders=renders)
 
 
 def draw_batch(
@@ -83,9 +86,10 @@ def draw_batch(
     side = data.latents.shape[-1]
     latents, weights, words, poses, kept_text, kept_pose, sizes = [], [], [], [], [], [], []
     long = numbers.random() < LONG_SHARE
+    some = data.crowds if long else data.singles
+    share = 0.5 if long else float(numbers.random() < SINGLES_SHARE)
     while len(latents) < count:
-        from_crowds = long and len(data.crowds) and numbers.random() < 0.5
-        index = int(numbers.choice(data.crowds)) if from_crowds else int(numbers.integers(len(data.latents)))
+        index = int(numbers.choice(some) if len(some) and numbers.random() < share else numbers.integers(len(data.latents)))
         top, left = _draw_corner(data.instances[index], cells, numbers) if cells < side else (0, 0)
         window = (slice(top, top + cells), slice(left, left + cells))
         instance = data.instances[index][window]
@@ -106,7 +110,7 @@ def draw_batch(
     strata = (np.arange(count) + numbers.random(count)) / count
     return Batch(
         latents=torch.from_numpy(np.stack(latents)).float(),
-        timesteps=torch.from_numpy((1000 * strata**0.75).astype(np.int64)).clamp(max=999),
+        timesteps=torch.from_numpy((1000 * strata**0.6).astype(np.int64)).clamp(max=999),
         weights=torch.from_numpy(np.stack(weights)).float()[:, None],
         tokens=torch.stack([pad_chunks(tokenizer, words) for tokenizer in tokenizers]),
         kept_text=torch.tensor(kept_text),

@@ -33,12 +33,12 @@ class Renders(msgspec.Struct, frozen=True):
 
 def instances_of(masks: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Return who is seen at each pixel of `Renders.masks`: 0 = nobody, else 1 + index into looks."""
-    return masks // _PERSON
+    return masks // np.uint8(_PERSON)
 
 
 def regions_of(masks: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Return which region is seen at each pixel of `Renders.masks`: index into raster.REGIONS."""
-    return masks % _PERSON
+    return masks % np.uint8(_PERSON)
 
 
 def draw_views(seed: int, first: int, count: int, size_px: int) -> list[View]:

@@ -7,8 +7,9 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from beyondscene.backend.training.checkpoints import set_rate
 from beyondscene.backend.training.denoiser import Denoiser, DenoiserSizes
-from beyondscene.backend.training.diffusion import DenoiserSettings, train_denoiser
+from beyondscene.backend.training.diffusion import DenoiserSettings, group_parameters, train_denoiser
 from beyondscene.backend.training.embedded import tiny_settings, train_embedded
 from beyondscene.backend.training.latents import LatentSet, encode_renders
 from beyondscene.backend.training.renders import Renders, draw_views, read_shards, render_shards, stack_views
@@ -110,6 +111,19 @@ def test_denoiser_resumes_exactly(renders: Renders, tmp_path: Path) -> None:
     assert whole is not None and parts is not None
     _assert_same(whole, parts)
     assert isinstance(latents, LatentSet)
+
+
+def test_queries_and_keys_learn_slowest() -> None:
+    denoiser = Denoiser(DENOISER.sizes, build_tokenizers()[0])
+    groups = group_parameters(denoiser)
+    grouped = {id(parameter): group.get("share", 1.0) for group in groups for parameter in group["params"]}
+    assert sum(len(group["params"]) for group in groups) == len(grouped) == len(list(denoiser.parameters()))
+    for name, parameter in denoiser.named_parameters():
+        projects = name.split(".")[-2] in ("to_q", "to_k", "q_proj", "k_proj") and name.endswith("weight")
+        assert (grouped[id(parameter)] < 1) == projects, name
+    optimizer = torch.optim.AdamW(groups)
+    set_rate(optimizer, 1e-3, step=50, steps=100, warm_up=1, flat=0.9)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([1e-3, 2e-4])
 
 
 def test_whole_run_ends_in_a_model_set(tmp_path: Path) -> None:
