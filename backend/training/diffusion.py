@@ -88,8 +88,8 @@ def train_denoiser(
 def group_parameters(denoiser: Denoiser) -> list[dict]:
     """Return the optimizer's groups, with the share of the learning rate that each takes.
 
-    At the rate that suits convolutions, queries and keys grow until attention is one-hot, with logits of 50 and more
-    within a thousand steps; from then on it has no gradient, and words are not learnt.
+    At the rate that suits convolutions, queries and keys grow until attention is one-hot: after 5000 steps at 1e-3 and
+    6e-4 the logits of a token's row had a standard deviation of 20 to 90. Such attention has no gradient.
     """
     named = list(denoiser.named_parameters())
     slow = [parameter for name, parameter in named if name.endswith(_QUERIES_AND_KEYS)]
