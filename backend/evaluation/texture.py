@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from ...protocol import RenderSettings
+from ..pipeline.views import positions, scaled_stride
 
 LATENT_PX = 8
 _SHARP_SIGMA_PX = 1.0
@@ -53,9 +54,8 @@ def border_lines(length_px: int, window_px: int) -> tuple[set[int], set[int]]:
     settings, window = RenderSettings(), window_px // LATENT_PX
 
     def lines(stride: int) -> set[int]:
-        step = max(1, round(stride * window / 128))
-        last = length_px // LATENT_PX - window
-        starts = {*range(0, last + 1, step), last} if last >= 0 else set()
+        length = length_px // LATENT_PX
+        starts = positions(length, window, scaled_stride(stride, window)) if length >= window else []
         return {LATENT_PX * edge for start in starts for edge in (start, start + window)}
 
     coarse = lines(settings.stride_background)

@@ -58,6 +58,12 @@ def split_tokens(tokenizer: CLIPTokenizer, text: str) -> list[list[int]]:
     return [ids[start : start + room] for start in range(0, len(ids), room)] or [[]]
 
 
+def mark_chunks(tokenizer: CLIPTokenizer, chunks: list[list[int]]) -> list[list[int]]:
+    """The chunks of `split_tokens` between their two markers, padded to the text encoder's length."""
+    rows = [[tokenizer.bos_token_id, *chunk, tokenizer.eos_token_id] for chunk in chunks]
+    return [row + [tokenizer.pad_token_id] * (tokenizer.model_max_length - len(row)) for row in rows]
+
+
 def run_encoder(
     encoder: CLIPTextModel | CLIPTextModelWithProjection,
     tokenizer: CLIPTokenizer,
@@ -65,8 +71,5 @@ def run_encoder(
     device: torch.device,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The last hidden state but one (chunks * 77, channels), as SDXL uses it, and the first chunk's pooled output."""
-    length = tokenizer.model_max_length
-    rows = [[tokenizer.bos_token_id, *chunk, tokenizer.eos_token_id] for chunk in chunks]
-    ids = torch.tensor([row + [tokenizer.pad_token_id] * (length - len(row)) for row in rows], device=device)
-    output = encoder(ids, output_hidden_states=True)
+    output = encoder(torch.tensor(mark_chunks(tokenizer, chunks), device=device), output_hidden_states=True)
     return output.hidden_states[-2].flatten(0, 1), output[0][0]

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from ..pipeline.prompts import split_tokens
+from ..pipeline.prompts import mark_chunks, split_tokens
 from ..pose import draw_pose
 from .renderer.looks import write_caption
 from .renderer.raster import ARMS, HAIR, HEAD, REGIONS, THINGS
@@ -133,12 +133,7 @@ def halve(batch: Batch) -> Batch:
 def pad_chunks(tokenizer: CLIPTokenizer, captions: list[list[list[int]]]) -> Tensor:
     """Return token numbers, int (B, chunks, MAX_TOKENS), of captions split by `split_tokens`, as the pipeline pads them."""
     most = max(len(chunks) for chunks in captions)
-    length = tokenizer.model_max_length
-    rows = []
-    for chunks in captions:
-        marked = [[tokenizer.bos_token_id, *chunk, tokenizer.eos_token_id] for chunk in [*chunks, *[[]] * (most - len(chunks))]]
-        rows.append([row + [tokenizer.pad_token_id] * (length - len(row)) for row in marked])
-    return torch.tensor(rows)
+    return torch.tensor([mark_chunks(tokenizer, [*chunks, *[[]] * (most - len(chunks))]) for chunks in captions])
 
 
 def _weigh(renders: Renders) -> npt.NDArray[np.float16]:

@@ -13,9 +13,10 @@ from diffusers import StableDiffusionXLControlNetPipeline
 from PIL import Image
 from transformers import SegformerForSemanticSegmentation
 
+from ..evaluation.colours import PARTS, colour_word, to_lab
 from ..pose import draw_pose
-from .renderer.looks import GARMENT_COLOURS, HAIR_COLOURS, describe_person, describe_scene
-from .renderer.raster import HAIR, LOWER_BODY, REGIONS, UPPER_BODY
+from .renderer.looks import describe_person, describe_scene
+from .renderer.raster import REGIONS
 from .renderer.scenes import Framing, View, draw_view, people_from_left
 from .segmenter import segment
 from .vae import decode, encode, to_tensor
@@ -23,7 +24,6 @@ from .vae import decode, encode, to_tensor
 Pictures = npt.NDArray[np.uint8]  # (N, H, W, 3), RGB
 
 _HELD_OUT_SEED = 900_001  # training uses small seeds
-_PARTS = {"shirt": UPPER_BODY, "trousers": LOWER_BODY, "hair": HAIR}
 _FEWEST_PX = 40  # smaller regions have no colour worth judging
 
 
@@ -96,16 +96,15 @@ def measure_colours(pictures: Pictures, views: list[View], truths: list[View] | 
 
     truths: views whose looks are expected instead, person by person: rolled views give the rate of chance.
     """
-    right: dict[str, list[bool]] = {part: [] for part in _PARTS}
+    right: dict[str, list[bool]] = {part: [] for part in PARTS}
     for picture, view, truth in zip(pictures, views, truths or views, strict=True):
-        lab = _to_lab(picture)
+        lab = to_lab(picture)
         for person in range(len(view.looks)):
             look = truth.looks[person % len(truth.looks)]
-            for part, region in _PARTS.items():
+            for part, region in PARTS.items():
                 inside = (view.instance == person + 1) & (view.region == region)
                 if np.count_nonzero(inside) >= _FEWEST_PX:
-                    palette = HAIR_COLOURS if part == "hair" else GARMENT_COLOURS
-                    right[part].append(_nearest(lab[inside].mean(axis=0), palette) == getattr(look, part))
+                    right[part].append(colour_word(lab[inside], part) == getattr(look, part))
     return {part: round(float(np.mean(hits)), 3) for part, hits in right.items() if hits}
 
 
@@ -180,16 +179,6 @@ def _measure_segmenter(
 def _psnr(pictures: Pictures, views: list[View]) -> float:
     errors = [np.mean((p.astype(float) - v.picture) ** 2) for p, v in zip(pictures, views, strict=True)]
     return round(float(np.mean(10 * np.log10(255**2 / np.array(errors)))), 2)
-
-
-def _to_lab(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    return cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2LAB).astype(np.float32)
-
-
-def _nearest(lab: npt.NDArray[np.floating], palette: dict[str, tuple[int, int, int]]) -> str:
-    # Surfaces are lit from the side: on average they are a little darker than their paint.
-    paints = _to_lab((np.array([list(palette.values())]) * 0.88).astype(np.uint8))[0]
-    return list(palette)[int(np.argmin(np.linalg.norm(paints - lab, axis=1)))]
 
 
 def main() -> None:
