@@ -1,4 +1,4 @@
-"""Train the embedded model: render, train the autoencoder, encode, train segmenter and denoiser, export."""
+"""Train the embedded model: render, train the autoencoder, encode, train segmenter, text encoders and denoiser, export."""
 
 import os
 import time
@@ -16,6 +16,7 @@ from .export import MODEL_SET, export_model_set
 from .latents import encode_renders
 from .renders import read_shards, render_shards
 from .segmenter import SegmenterSettings, train_segmenter
+from .text import TextEncoders, TextSettings, train_text
 from .tokenizer import build_tokenizers
 from .vae import VaeSettings, train_vae
 
@@ -32,10 +33,11 @@ class TrainingSettings(msgspec.Struct, frozen=True):
     views: int = 18000  # renders to train on
     size_px: int = 256
     processes: int = 2  # that render
-    start: Path | None = None  # a model set to go on from: its autoencoder is kept, its denoiser trained further
+    start: Path | None = None  # a model set to go on from: its autoencoder is kept, all else trained further
     minutes: float | None = None  # stop with a checkpoint after this long; the next call goes on from there
     vae: VaeSettings = VaeSettings()
     segmenter: SegmenterSettings = SegmenterSettings()
+    text: TextSettings = TextSettings()
     denoiser: DenoiserSettings = DenoiserSettings()
 
 
@@ -58,8 +60,9 @@ def tiny_settings(work: Path, out: Path, device: torch.device) -> TrainingSettin
         work=work, out=out, device=device, views=64, size_px=128,
         vae=VaeSettings(widths=(16, 16, 16, 16), steps=8, crop_px=64, large_crop_px=96),
         segmenter=SegmenterSettings(widths=(8, 8, 16, 24), steps=6, batch=2, crop_px=96),
+        text=TextSettings(widths=(32, 32), layers=(2, 2), steps=6, batch=4),
         denoiser=DenoiserSettings(
-            sizes=DenoiserSizes(widths=(32, 32, 32), pose_widths=(8, 8, 8, 8), text_widths=(32, 32), text_layers=(2, 2)),
+            sizes=DenoiserSizes(widths=(32, 32, 32), pose_widths=(8, 8, 8, 8)),
             steps=8, small_cells=8, small_batch=2, large_batch=1,
         ),
     )  # fmt: skip
@@ -94,6 +97,12 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
         if segmenter is None:
             return False
         tokenizers = build_tokenizers()
+        if settings.start is None:
+            text = train_text(tokenizers, settings.text, work, seed, device, out_of_time, report)
+        else:
+            text = TextEncoders(settings.text, tokenizers[0])
+        if text is None:
+            return False
 
         def export(denoiser: Denoiser) -> None:
             export_model_set(vae, denoiser, tokenizers, segmenter, settings.out)
@@ -102,6 +111,7 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
         denoiser = train_denoiser(
             latents,
             tokenizers,
+            text,
             settings.denoiser,
             line_width_px,
             work,

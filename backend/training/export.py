@@ -35,8 +35,8 @@ def build_pipeline(
     """Return the stock pipeline around the trained parts."""
     return StableDiffusionXLControlNetPipeline(
         vae=vae,
-        text_encoder=denoiser.text_encoder,
-        text_encoder_2=denoiser.text_encoder_2,
+        text_encoder=denoiser.text.first,
+        text_encoder_2=denoiser.text.second,
         tokenizer=tokenizers[0],
         tokenizer_2=tokenizers[1],
         unet=denoiser.unet,

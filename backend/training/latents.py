@@ -14,12 +14,13 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from ..pipeline.prompts import mark_chunks, split_tokens
+from ..pipeline.prompts import split_tokens
 from ..pose import draw_pose
 from .renderer.looks import write_caption
 from .renderer.raster import ARMS, HAIR, HEAD, REGIONS, THINGS
 from .renderer.scenes import people_from_left
 from .renders import Renders, instances_of, regions_of
+from .text import pad_chunks
 from .vae import encode, to_tensor
 
 CELL_PX = 8  # a latent covers 8 x 8 pixels
@@ -128,12 +129,6 @@ def halve(batch: Batch) -> Batch:
         weights=F.avg_pool2d(batch.weights, 2),
         poses=batch.poses.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2)).amax((-1, -3)),  # a mean would fade the lines
     )
-
-
-def pad_chunks(tokenizer: CLIPTokenizer, captions: list[list[list[int]]]) -> Tensor:
-    """Return token numbers, int (B, chunks, MAX_TOKENS), of captions split by `split_tokens`, as the pipeline pads them."""
-    most = max(len(chunks) for chunks in captions)
-    return torch.tensor([mark_chunks(tokenizer, [*chunks, *[[]] * (most - len(chunks))]) for chunks in captions])
 
 
 def _weigh(renders: Renders) -> npt.NDArray[np.float16]:
