@@ -14,6 +14,7 @@ from diffusers import UNet2DConditionModel
 
 from ..models.load import Models
 from .conditions import Condition
+from .hints import Hint, read_poses, taking_hints
 from .progress import Progress
 from .prompts import Embedding, PromptEncoder
 from .schedule import Scheduler
@@ -51,14 +52,13 @@ class Job:
 class Batch:
     """Views that go through the network at once, and all that does not change from step to step.
 
-    With guidance the tensors hold the negative half first.
+    texts: one per view, or with guidance the negative ones and then the positive ones. Equal texts are one object, and hints
+    stay in host memory: what a batch holds is small, so that a large canvas costs no more device memory than a small one.
     """
 
     views: list[View]
-    hidden: torch.Tensor  # (n, tokens, channels)
-    pooled: torch.Tensor  # (n, channels)
-    time_ids: torch.Tensor  # (n, 6)
-    pose: torch.Tensor  # (n, 3, side, side), 0 to 1
+    texts: list[Embedding]
+    hints: list[Hint]  # one per view; none without a ControlNet
 
 
 @torch.inference_mode()
@@ -85,19 +85,26 @@ def denoise(
 
 def predict(job: Job, batch: Batch, canvas: torch.Tensor, window: int, timestep: torch.Tensor) -> torch.Tensor:
     """The guided output of the network for the views of `batch`: float32 (views, 4, window, window)."""
-    dtype = job.models.dtype
-    halves = len(batch.hidden) // len(batch.views)
+    device, dtype = job.models.device, job.models.dtype
+    halves = len(batch.texts) // len(batch.views)
     latents = crops(canvas, batch.views, window).to(dtype).repeat(halves, 1, 1, 1)
+    sizes = [size_conditioning(job, view) for view in batch.views] * halves
+    added = {
+        "text_embeds": torch.stack([text.pooled for text in batch.texts]).to(dtype),
+        "time_ids": torch.tensor(sizes, device=device, dtype=dtype),
+    }
     common = {
-        "encoder_hidden_states": batch.hidden,
-        "added_cond_kwargs": {"text_embeds": batch.pooled, "time_ids": batch.time_ids},
+        "encoder_hidden_states": torch.stack([text.hidden for text in batch.texts]).to(dtype),
+        "added_cond_kwargs": added,
         "return_dict": False,
     }
     down, mid = None, None
-    if job.controlnet_scale > 0:
-        down, mid = job.models.controlnet(
-            latents, timestep, controlnet_cond=batch.pose, conditioning_scale=job.controlnet_scale, **common
-        )
+    if batch.hints:
+        hints = torch.stack(batch.hints).to(device, dtype, non_blocking=True).repeat(halves, 1, 1, 1)
+        with taking_hints(job.models.controlnet):
+            down, mid = job.models.controlnet(
+                latents, timestep, controlnet_cond=hints, conditioning_scale=job.controlnet_scale, **common
+            )
     if job.extra is not None:
         latents = torch.cat([latents, crops(job.extra, batch.views, window).to(dtype).repeat(halves, 1, 1, 1)], 1)
     (output,) = job.unet(latents, timestep, down_block_additional_residuals=down, mid_block_additional_residual=mid, **common)
@@ -114,32 +121,23 @@ def crops(canvas: torch.Tensor, views: list[View], window: int) -> torch.Tensor:
 
 def make_batches(job: Job, views: list[View], conditions: list[Condition]) -> Iterator[Batch]:
     """Batches of views whose prompts have the same number of chunks, so that no prompt is padded for another's sake."""
-    pairs = [(view, condition, chunks_of(job.encoder, condition)) for view, condition in zip(views, conditions, strict=True)]
-    for chunks, group in groupby(sorted(pairs, key=lambda pair: pair[2]), key=lambda pair: pair[2]):
+    posed = job.controlnet_scale > 0
+    hints = read_poses(job.models.controlnet, [c.pose for c in conditions]) if posed else [None] * len(views)
+    lengths = [chunks_of(job.encoder, condition) for condition in conditions]
+    order = sorted(range(len(views)), key=lengths.__getitem__)
+    for chunks, group in groupby(order, key=lengths.__getitem__):
         alike = list(group)
         for start in range(0, len(alike), VIEW_BATCH):
             part = alike[start : start + VIEW_BATCH]
-            yield make_batch(job, [view for view, _, _ in part], [condition for _, condition, _ in part], chunks)
+            told = [conditions[index] for index in part]
+            texts = [job.encoder.encode(condition.prompt, chunks) for condition in told]
+            if job.guidance_scale > 1:
+                texts = [job.encoder.encode_negative(condition.negative_prompt, chunks) for condition in told] + texts
+            yield Batch([views[index] for index in part], texts, [hint for index in part if (hint := hints[index]) is not None])
 
 
 def chunks_of(encoder: PromptEncoder, condition: Condition) -> int:
     return max(encoder.encode(condition.prompt).chunks, encoder.encode(condition.negative_prompt).chunks)
-
-
-def make_batch(job: Job, views: list[View], conditions: list[Condition], chunks: int) -> Batch:
-    device, dtype = job.models.device, job.models.dtype
-    texts: list[Embedding] = [job.encoder.encode(c.prompt, chunks) for c in conditions]
-    if job.guidance_scale > 1:
-        texts = [job.encoder.encode_negative(c.negative_prompt, chunks) for c in conditions] + texts
-    copies = len(texts) // len(views)
-    pose = torch.stack([torch.from_numpy(c.pose).permute(2, 0, 1) for c in conditions]).float() / 255
-    return Batch(
-        views=views,
-        hidden=torch.stack([text.hidden for text in texts]).to(dtype),
-        pooled=torch.stack([text.pooled for text in texts]).to(dtype),
-        time_ids=torch.tensor([size_conditioning(job, view) for view in views] * copies, device=device, dtype=dtype),
-        pose=pose.repeat(copies, 1, 1, 1).to(device, dtype),
-    )
 
 
 def size_conditioning(job: Job, view: View) -> tuple[int, ...]:

@@ -23,6 +23,7 @@ class PromptEncoder:
     def __init__(self, models: Models) -> None:
         self.models = models
         self.known: dict[tuple[str, int], Embedding] = {}
+        self.zeros: dict[int, Embedding] = {}
 
     def encode(self, text: str, at_least_chunks: int = 1) -> Embedding:
         """The embedding of `text`, padded with empty chunks to `at_least_chunks`: a batch needs one length."""
@@ -36,7 +37,10 @@ class PromptEncoder:
         embedding = self.encode(text, chunks)
         if text or not self.models.zeros_for_empty_prompt:
             return embedding
-        return Embedding(torch.zeros_like(embedding.hidden), torch.zeros_like(embedding.pooled), embedding.chunks)
+        if chunks not in self.zeros:
+            zeros = torch.zeros_like(embedding.hidden), torch.zeros_like(embedding.pooled)
+            self.zeros[chunks] = Embedding(*zeros, embedding.chunks)
+        return self.zeros[chunks]
 
     @torch.inference_mode()
     def _encode(self, text: str, at_least_chunks: int) -> Embedding:

@@ -1,0 +1,59 @@
+"""A pose read once gives the ControlNet what the picture itself gives it, and the ControlNet is left as it was."""
+
+import numpy as np
+import pytest
+import torch
+from beyondscene.backend.models.load import Models, load_models
+from beyondscene.backend.models.sets import ModelSet
+from beyondscene.backend.pipeline.hints import read_poses, taking_hints
+from diffusers import ControlNetModel
+from torch import nn
+
+
+@pytest.fixture(scope="module")
+def models(tiny_models: ModelSet) -> Models:
+    return load_models(tiny_models, torch.device("cpu"), torch.float32)
+
+
+def residuals(models: Models, conditioning: torch.Tensor) -> list[torch.Tensor]:
+    """What the ControlNet adds to the UNet, for one latent and an empty prompt."""
+    channels = models.controlnet.config["cross_attention_dim"]
+    pooled = models.text_encoders[1].config.projection_dim
+    with torch.inference_mode():
+        down, middle = models.controlnet(
+            torch.ones(1, 4, 8, 8), torch.tensor(500), torch.zeros(1, 77, channels), conditioning,
+            added_cond_kwargs={"text_embeds": torch.zeros(1, pooled), "time_ids": torch.full((1, 6), 64.0)},
+            return_dict=False,
+        )  # fmt: skip
+    return [*down, middle]
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+def test_hints_replace_pictures_exactly(models: Models, order: str) -> None:
+    controlnet = models.controlnet
+    for conv in (*controlnet.controlnet_down_blocks, controlnet.controlnet_cond_embedding.conv_out):
+        nn.init.normal_(conv.weight)  # pyright: ignore[reportArgumentType]
+    controlnet.register_to_config(controlnet_conditioning_channel_order=order)
+    pose = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    plain = residuals(models, torch.from_numpy(pose).permute(2, 0, 1)[None].float() / 255)
+    blank = residuals(models, torch.zeros(1, 3, 64, 64))
+    (hint,) = read_poses(controlnet, [pose])
+    with taking_hints(controlnet):
+        hinted = residuals(models, hint[None])
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(plain, hinted, strict=True))
+    assert not torch.allclose(plain[0], blank[0], atol=1e-3)
+
+
+def test_the_controlnet_takes_pictures_again_after_a_fault(models: Models) -> None:
+    reader = models.controlnet.controlnet_cond_embedding
+    with pytest.raises(RuntimeError), taking_hints(models.controlnet):
+        raise RuntimeError
+    assert models.controlnet.controlnet_cond_embedding is reader
+
+
+def test_empty_poses_share_one_hint(models: Models) -> None:
+    controlnet: ControlNetModel = models.controlnet
+    lit = np.zeros((64, 64, 3), np.uint8)
+    lit[3, 3] = 255
+    first, second, third = read_poses(controlnet, [np.zeros_like(lit), lit, np.zeros_like(lit)])
+    assert first is third and first is not second
