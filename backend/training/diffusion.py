@@ -23,7 +23,7 @@ class DenoiserSettings(msgspec.Struct, frozen=True):
     """How the denoiser is built and trained."""
 
     sizes: DenoiserSizes = DenoiserSizes()
-    steps: int = 9300
+    steps: int = 8000
     learning_rate: float = 1e-3
     text_share: float = 0.1  # of the learning rate, for the text encoders, which come trained
     flat: float = 0.7  # share of the steps before the learning rate starts to fall
@@ -31,7 +31,8 @@ class DenoiserSettings(msgspec.Struct, frozen=True):
     small_batch: int = 24
     halved_share: float = 0.9  # of the small batches: whole views at half size, which teach captions and whole figures
     large_batch: int = 8  # views at full size per step
-    large_share: tuple[float, float] = (0.2, 0.8)  # share of steps on views at full size, at the start and the end
+    large_from: float = 0.45  # share of the run before the first views at full size
+    large_share: float = 0.85  # of the steps after that: views at full size
     ema_decay: float = 0.998
     compiled: bool = False  # through torch.compile
     loaders: int = 1  # processes that draw batches ahead
@@ -112,8 +113,7 @@ class StepBatches(Dataset):
 
     def __getitem__(self, step: int) -> Batch:
         settings, numbers = self.settings, np.random.default_rng([self.seed, _STAGE, step])
-        share = settings.large_share[0] + (settings.large_share[1] - settings.large_share[0]) * step / settings.steps
-        large = numbers.random() < share
+        large = numbers.random() < settings.large_share and step >= settings.large_from * settings.steps
         halved = not large and numbers.random() < settings.halved_share
         count = settings.large_batch if large else settings.small_batch
         cells = self.data.latents.shape[-1] if large or halved else settings.small_cells

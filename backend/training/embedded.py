@@ -59,7 +59,7 @@ def tiny_settings(work: Path, out: Path, device: torch.device) -> TrainingSettin
     return TrainingSettings(
         work=work, out=out, device=device, views=64, size_px=128,
         vae=VaeSettings(widths=(16, 16, 16, 16), steps=8, crop_px=64, large_crop_px=96),
-        segmenter=SegmenterSettings(widths=(8, 8, 16, 24), steps=6, batch=2, crop_px=96),
+        segmenter=SegmenterSettings(widths=(8, 16, 16, 16), steps=6, batch=2, crop_px=96),
         text=TextSettings(widths=(32, 32), layers=(2, 2), steps=6, batch=4),
         denoiser=DenoiserSettings(
             sizes=DenoiserSizes(widths=(32, 32, 32), pose_widths=(8, 8, 8, 8)),
@@ -93,7 +93,7 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
         if vae is None:
             return False
         latents = encode_renders(vae, renders, work / "latents.safetensors", device)
-        segmenter = train_segmenter(renders, vae, settings.segmenter, work, seed, device, out_of_time, report)
+        segmenter = train_segmenter(latents, vae, settings.segmenter, work, seed, device, out_of_time, report)
         if segmenter is None:
             return False
         tokenizers = build_tokenizers()

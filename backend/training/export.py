@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from diffusers import AutoencoderKL, StableDiffusionXLControlNetPipeline
 from torch import nn
-from transformers import CLIPTokenizer, SegformerForSemanticSegmentation
+from transformers import CLIPTokenizer, UperNetForSemanticSegmentation
 
 from .denoiser import Denoiser, build_scheduler
 from .segmenter import PREPROCESSOR
@@ -49,7 +49,7 @@ def build_pipeline(
 
 def export_model_set(
     vae: AutoencoderKL, denoiser: Denoiser, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer],
-    segmenter: SegformerForSemanticSegmentation, folder: Path,
+    segmenter: UperNetForSemanticSegmentation, folder: Path,
 ) -> None:  # fmt: skip
     """Write the model set to `folder` in half precision; the files are replaced one by one, each atomically."""
     part = folder.with_name(folder.name + ".part")

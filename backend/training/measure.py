@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from diffusers import StableDiffusionXLControlNetPipeline
 from PIL import Image
-from transformers import SegformerForSemanticSegmentation
+from transformers import UperNetForSemanticSegmentation
 
 from ..evaluation.colours import PARTS, colour_word, to_lab
 from ..pose import draw_pose
@@ -39,11 +39,11 @@ class MeasureSettings(msgspec.Struct, frozen=True):
 
 def load_model_set(
     folder: Path, device: torch.device
-) -> tuple[StableDiffusionXLControlNetPipeline, SegformerForSemanticSegmentation]:
+) -> tuple[StableDiffusionXLControlNetPipeline, UperNetForSemanticSegmentation]:
     """Load the pipeline and segmenter in single precision."""
     pipeline = StableDiffusionXLControlNetPipeline.from_pretrained(folder, torch_dtype=torch.float32, add_watermarker=False)
     pipeline.set_progress_bar_config(disable=True)
-    segmenter = SegformerForSemanticSegmentation.from_pretrained(folder / "segmenter", torch_dtype=torch.float32).eval()
+    segmenter = UperNetForSemanticSegmentation.from_pretrained(folder / "segmenter", torch_dtype=torch.float32).eval()
     return pipeline.to(device), segmenter.to(device)  # pyright: ignore[reportArgumentType]
 
 
@@ -108,7 +108,7 @@ def measure_colours(pictures: Pictures, views: list[View], truths: list[View] | 
     return {part: round(float(np.mean(hits)), 3) for part, hits in right.items() if hits}
 
 
-def measure_silhouettes(pictures: Pictures, views: list[View], segmenter: SegformerForSemanticSegmentation) -> float:
+def measure_silhouettes(pictures: Pictures, views: list[View], segmenter: UperNetForSemanticSegmentation) -> float:
     """Return the mean IoU of people found by the segmenter with the people rendered."""
     device = next(segmenter.parameters()).device
     found = np.concatenate([segment(segmenter, to_tensor(picture[None], device)) for picture in pictures]) > 0
@@ -166,9 +166,7 @@ def draw_sheet(
     return np.vstack(lines)
 
 
-def _measure_segmenter(
-    segmenter: SegformerForSemanticSegmentation, views: list[View], device: torch.device
-) -> dict[str, float]:
+def _measure_segmenter(segmenter: UperNetForSemanticSegmentation, views: list[View], device: torch.device) -> dict[str, float]:
     found = np.concatenate([segment(segmenter, to_tensor(view.picture[None], device)) for view in views])
     true = np.stack([view.region for view in views])
     scores = {"person": np.sum((found > 0) & (true > 0)) / np.sum((found > 0) | (true > 0))}

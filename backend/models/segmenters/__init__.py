@@ -24,7 +24,7 @@ def load_segmenter(model_set: ModelSet, device: torch.device) -> Segmenter:
     """The segmenter that the role's config.json names by its model type."""
     folder = model_set.role_folder("segmenter")
     kind = json.loads((folder / "config.json").read_text()).get("model_type")
-    if kind == "segformer":
+    if kind in ("segformer", "upernet"):
         from .semantic import SemanticSegmenter
 
         return SemanticSegmenter(folder, device)
@@ -34,5 +34,5 @@ def load_segmenter(model_set: ModelSet, device: torch.device) -> Segmenter:
         return GroundedSegmenter(folder, model_set.role_folder("sam"), device)
     raise ModelSetError(
         f"The segmenter of the model set '{model_set.name}' has the model type '{kind}': "
-        f"use a 'segformer', or a 'grounding-dino' with a 'sam' beside it."
+        f"use a 'segformer', an 'upernet', or a 'grounding-dino' with a 'sam' beside it."
     )

@@ -5,17 +5,17 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from transformers import SegformerForSemanticSegmentation, SegformerImageProcessorPil
+from transformers import AutoModelForSemanticSegmentation, SegformerImageProcessorPil
 
 HEAD = ("head", "hair")
 
 
 class SemanticSegmenter:
-    """Any Segformer whose label 0 is the background and whose other labels are parts of a person."""
+    """Any Segformer or UPerNet whose label 0 is the background and whose other labels are parts of a person."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         self.device = device
-        self.network = SegformerForSemanticSegmentation.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+        self.network = AutoModelForSemanticSegmentation.from_pretrained(folder, use_safetensors=True, local_files_only=True)
         self.processor = SegformerImageProcessorPil.from_pretrained(folder, local_files_only=True)
         self.network.to(device=device, dtype=torch.float32).eval()  # type: ignore[call-arg]
 
