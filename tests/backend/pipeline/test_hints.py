@@ -19,6 +19,7 @@ def residuals(models: Models, conditioning: torch.Tensor) -> list[torch.Tensor]:
     """What the ControlNet adds to the UNet, for one latent and an empty prompt."""
     channels = models.controlnet.config["cross_attention_dim"]
     pooled = models.text_encoders[1].config.projection_dim
+    assert pooled is not None
     with torch.inference_mode():
         down, middle = models.controlnet(
             torch.ones(1, 4, 8, 8), torch.tensor(500), torch.zeros(1, 77, channels), conditioning,
