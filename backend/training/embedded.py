@@ -17,7 +17,7 @@ from .latents import encode_renders
 from .renders import read_shards, render_shards
 from .segmenter import SegmenterSettings, train_segmenter
 from .text import TextEncoders, TextSettings, train_text
-from .tokenizer import build_tokenizers
+from .tokenizer import build_tokenizers, read_tokenizers
 from .vae import VaeSettings, train_vae
 
 Report = Callable[[dict], None]
@@ -96,10 +96,11 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
         segmenter = train_segmenter(latents, vae, settings.segmenter, work, seed, device, out_of_time, report)
         if segmenter is None:
             return False
-        tokenizers = build_tokenizers()
         if settings.start is None:
+            tokenizers = build_tokenizers()
             text = train_text(tokenizers, settings.text, work, seed, device, out_of_time, report)
-        else:
+        else:  # weights know words by the numbers of their own tokenizers
+            tokenizers = read_tokenizers(settings.start)
             text = TextEncoders(settings.text, tokenizers[0])
         if text is None:
             return False

@@ -1,5 +1,7 @@
 """Build the two CLIP tokenizers of the embedded model: one token for every word it was trained on."""
 
+from pathlib import Path
+
 import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
@@ -42,6 +44,12 @@ def build_tokenizers(seed: int = 0) -> tuple[CLIPTokenizer, CLIPTokenizer]:
     return CLIPTokenizer(**shared, pad_token=_END), CLIPTokenizer(**shared, pad_token=_FILL)
 
 
+def read_tokenizers(folder: Path) -> tuple[CLIPTokenizer, CLIPTokenizer]:
+    """Return the tokenizers of the model set in `folder`."""
+    first, second = (CLIPTokenizer.from_pretrained(folder / name) for name in ("tokenizer", "tokenizer_2"))
+    return first, second
+
+
 def _words(seed: int) -> list[str]:
     random = np.random.default_rng(seed)
     captions = [write_caption(SCENES[i % len(SCENES)], [draw_look(random)], random) for i in range(400)]
@@ -57,8 +65,11 @@ def _train(words: list[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
-        vocab_size=20000, min_frequency=1, end_of_word_suffix=_WORD_END, initial_alphabet=alphabet, show_progress=False
-    )
+        vocab_size=20000, min_frequency=1, end_of_word_suffix=_WORD_END, initial_alphabet=alphabet, show_progress=False,
+        # Numbered here, or the trainer numbers them in an order that changes from process to process; ties between merges
+        # are broken by number, so that a word would have another token in a resumed run.
+        special_tokens=[symbol + _WORD_END for symbol in alphabet],
+    )  # fmt: skip
     tokenizer.train_from_iterator(words, trainer)
     merges = [_as_pair(merge) for merge in _merges(tokenizer)]
     symbols = [_FILL, *(symbol for symbol in alphabet if symbol != _FILL)]

@@ -42,6 +42,7 @@ def test_tokenizers_are_those_that_training_builds(model: Model) -> None:
     pipeline, _ = model
     prompt = "a city plaza, a person with a red shirt, blue trousers and black hair"
     for stored, built in zip((pipeline.tokenizer, pipeline.tokenizer_2), build_tokenizers(), strict=True):
+        assert stored.get_vocab() == built.get_vocab()  # built by another process: numbers must not depend on which
         padded = {"padding": "max_length", "max_length": 77}
         assert stored(prompt, **padded).input_ids == built(prompt, **padded).input_ids
         assert len(stored(prompt).input_ids) == 2 + 16  # a token for every word and comma
