@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..training.checkpoints import Ema, learn, load_loop, save_loop, set_rate
+from ..training.checkpoints import Ema, Steps, learn, set_rate
 from .judge import JOINTS, JUDGE_FOLDER, OFFSET_PX, STRIDE, JudgeConfig, JudgeNet, Maps, save_net, to_input
 from .judge_data import SIDE_PX, Sample, draw_samples
 from .keypoints import TORSO
@@ -117,23 +117,20 @@ def train_judge(
     net = JudgeNet(config).to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=0.02)
     ema, path = Ema(net, 0.995), folder / "judge.safetensors"
-    step, start = load_loop(path, net, ema, optimizer), time.perf_counter()
-    for batch in samples(step, settings):
+    left = Steps(path, net, ema, optimizer, settings.steps, settings.checkpoint_every, out_of_time)
+    start = time.perf_counter()
+    for step, batch in zip(left, samples(left.done, settings), strict=False):
         pictures = to_input(np.stack([sample.picture for sample in batch]), device)
         set_rate(optimizer, settings.learning_rate, step, settings.steps, warm_up=100)
         with torch.autocast(device.type, torch.bfloat16):
             maps = net(pictures)
         loss = judge_loss(maps, make_targets(batch, device))
         learn(loss, net, optimizer, ema, step, most=5.0)
-        step += 1
-        if step % 20 == 0:
+        if (step + 1) % 20 == 0:
             seconds = round(time.perf_counter() - start, 1)
-            report({"stage": "judge", "step": step, "of": settings.steps, "loss": float(loss.detach()), "seconds": seconds})
-        stop = out_of_time()
-        if step % settings.checkpoint_every == 0 or stop or step == settings.steps:
-            save_loop(path, step, net, ema, optimizer)
-        if stop and step < settings.steps:
-            return None
+            report({"stage": "judge", "step": step + 1, "of": settings.steps, "loss": float(loss.detach()), "seconds": seconds})
+    if not left.finished:
+        return None
     ema.copy_to(net)
     return net.eval()
 

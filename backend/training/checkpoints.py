@@ -1,6 +1,7 @@
 """Save and resume a training loop in safetensors files, replaced atomically."""
 
 import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,40 @@ def load_loop(path: Path, module: nn.Module, ema: Ema, optimizer: torch.optim.Op
         state.setdefault(int(number), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return step
+
+
+class Steps:
+    """The steps that a training loop has left: it resumes from `path`, writes checkpoints there, and stops when time is out."""
+
+    def __init__(
+        self, path: Path, module: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer, steps: int, every: int,
+        out_of_time: Callable[[], bool], saved: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """every: steps between checkpoints; the last step and one that time ends at have theirs too.
+
+        saved: called after each checkpoint but that of the last step.
+        """
+        self.path, self.module, self.ema, self.optimizer = path, module, ema, optimizer
+        self.steps, self.every, self.out_of_time, self.saved = steps, every, out_of_time, saved
+        self.done = load_loop(path, module, ema, optimizer)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done, rather than time out."""
+        return self.done >= self.steps
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield the number of each step before it is taken, from 0 on."""
+        while not self.finished:
+            yield self.done
+            self.done += 1
+            stop = self.out_of_time() and not self.finished
+            if self.done % self.every == 0 or stop or self.finished:
+                save_loop(self.path, self.done, self.module, self.ema, self.optimizer)
+                if not self.finished:
+                    self.saved()
+            if stop:
+                return
 
 
 def set_rate(optimizer: torch.optim.Optimizer, peak: float, step: int, steps: int, warm_up: int, flat: float = 0.0) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import CLIPTokenizer
 
-from .checkpoints import Ema, learn, load_loop, save_loop, set_rate, step_random
+from .checkpoints import Ema, Steps, learn, set_rate, step_random
 from .denoiser import Denoiser, DenoiserSizes, build_scheduler
 from .latents import Batch, LatentSet, draw_batch, halve
 from .text import TextEncoders
@@ -59,35 +59,31 @@ def train_denoiser(
         group_parameters(denoiser, settings.text_share), betas=(0.9, 0.99), weight_decay=0.01, fused=True
     )
     ema = Ema(denoiser, settings.ema_decay)
-    path = folder / "denoiser.safetensors"
-    step = load_loop(path, denoiser, ema, optimizer)
+    averaged = copy.deepcopy(denoiser).eval()
+
+    def pass_on() -> None:
+        ema.copy_to(averaged)
+        milestone(averaged)
+
+    left = Steps(folder / "denoiser.safetensors", denoiser, ema, optimizer, settings.steps, 500, out_of_time, pass_on)
     alphas = build_scheduler().alphas_cumprod.to(device)
     predict = torch.compile(denoiser, dynamic=False) if settings.compiled else denoiser
-    averaged = copy.deepcopy(denoiser).eval()
     batches = DataLoader(
-        StepBatches(data, tokenizers, settings, line_width_px, seed), batch_size=None, sampler=range(step, settings.steps),
+        StepBatches(data, tokenizers, settings, line_width_px, seed), batch_size=None, sampler=range(left.done, settings.steps),
         num_workers=settings.loaders, prefetch_factor=4, multiprocessing_context="fork", pin_memory=device.type == "cuda",
     )  # fmt: skip
-    for drawn in batches:
+    for step, drawn in zip(left, batches, strict=False):
         batch, (_, noise) = drawn.to(device), step_random(seed, _STAGE, step, device)
         set_rate(optimizer, settings.learning_rate, step, settings.steps, warm_up=100, flat=settings.flat)
         with torch.autocast(device.type, torch.bfloat16):
             loss = _loss(predict, batch, alphas, noise)
         learn(loss, denoiser, optimizer, ema, step)
-        step += 1
-        if step % 10 == 0:
+        if (step + 1) % 10 == 0:
             cells = batch.latents.shape[-1]
-            report({"stage": "denoiser", "step": step, "of": settings.steps, "cells": cells, "loss": float(loss.detach())})
-        stop = out_of_time() and step < settings.steps
-        if step % 500 == 0 or stop or step == settings.steps:
-            save_loop(path, step, denoiser, ema, optimizer)
-        if (step % 500 == 0 or stop) and step < settings.steps:
-            ema.copy_to(averaged)
-            milestone(averaged)
-        if stop:
-            return None
-    ema.copy_to(averaged)
-    milestone(averaged)
+            report({"stage": "denoiser", "step": step + 1, "of": settings.steps, "cells": cells, "loss": float(loss.detach())})
+    if not left.finished:
+        return None
+    pass_on()
     return averaged
 
 

@@ -13,7 +13,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from transformers import ResNetConfig, UperNetConfig, UperNetForSemanticSegmentation
 
-from .checkpoints import Ema, learn, load_loop, save_loop, set_rate, step_random
+from .checkpoints import Ema, Steps, learn, set_rate, step_random
 from .latents import CELL_PX, LatentSet
 from .renderer.raster import REGIONS
 from .renders import regions_of
@@ -81,9 +81,8 @@ def train_segmenter(
     segmenter.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.AdamW(segmenter.parameters(), weight_decay=0.01, fused=True)
     ema = Ema(segmenter, 0.99)
-    path = folder / "segmenter.safetensors"
-    step = load_loop(path, segmenter, ema, optimizer)
-    while step < settings.steps:
+    left = Steps(folder / "segmenter.safetensors", segmenter, ema, optimizer, settings.steps, 500, out_of_time)
+    for step in left:
         numbers, noise = step_random(seed, _STAGE, step, device)
         set_rate(optimizer, settings.learning_rate, step, settings.steps, warm_up=50)
         with torch.autocast(device.type, torch.bfloat16):
@@ -92,14 +91,10 @@ def train_segmenter(
             logits = segmenter(normalise(pictures)).logits.float()
         loss = F.cross_entropy(logits, regions) + 0.5 * _dice_loss(logits, regions)
         learn(loss, segmenter, optimizer, ema, step)
-        step += 1
-        if step % 20 == 0:
-            report({"stage": "segmenter", "step": step, "of": settings.steps, "loss": float(loss.detach())})
-        stop = out_of_time() and step < settings.steps
-        if step % 500 == 0 or stop or step == settings.steps:
-            save_loop(path, step, segmenter, ema, optimizer)
-        if stop:
-            return None
+        if (step + 1) % 20 == 0:
+            report({"stage": "segmenter", "step": step + 1, "of": settings.steps, "loss": float(loss.detach())})
+    if not left.finished:
+        return None
     ema.copy_to(segmenter)
     # The batch statistics have no mean of their own to copy; their momentum is one.
     return segmenter.eval()

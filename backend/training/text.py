@@ -6,7 +6,7 @@ belongs to which, and where they belong in the picture; it then takes captions f
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
 import msgspec
 import numpy as np
@@ -16,13 +16,23 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from ..pipeline.prompts import mark_chunks, split_tokens
-from .checkpoints import Ema, learn, load_loop, save_loop, set_rate, step_random
-from .renderer.looks import GARMENT_COLOURS, HAIR_COLOURS, SCENE_PHRASES, SCENES, Look, draw_look, write_caption
+from .checkpoints import Ema, Steps, learn, set_rate, step_random
+from .renderer.looks import (
+    GARMENT_COLOURS,
+    HAIR_COLOURS,
+    SCENE_PHRASES,
+    SCENES,
+    Garment,
+    HairLength,
+    Look,
+    draw_look,
+    write_caption,
+)
 from .tokenizer import MAX_TOKENS
 
 _STAGE = 4
 _PEOPLE = 3  # whose looks are asked for, from left to right
-_GARMENTS, _LENGTHS, _COLOURS = ("trousers", "shorts", "skirt", "dress"), ("short", "long", "curly"), tuple(GARMENT_COLOURS)
+_GARMENTS, _LENGTHS, _COLOURS = get_args(Garment), get_args(HairLength), tuple(GARMENT_COLOURS)
 _ANSWERS = {  # what is asked of each person, and how many answers there are; hat and prop may be absent
     "shirt": len(_COLOURS), "trousers": len(_COLOURS), "hair": len(HAIR_COLOURS), "garment": len(_GARMENTS),
     "hair_length": len(_LENGTHS), "hat": len(_COLOURS) + 1, "prop": len(_COLOURS) + 1,
@@ -70,7 +80,7 @@ class Questions(nn.Module):
 
     def __init__(self, widths: tuple[int, int]) -> None:
         super().__init__()
-        answers = {f"{name}": (count, _PEOPLE) for name, count in _ANSWERS.items()} | {"scene": (len(SCENES), 1)}
+        answers = {name: (count, _PEOPLE) for name, count in _ANSWERS.items()} | {"scene": (len(SCENES), 1)}
         self.queries = nn.ParameterDict({name: nn.Parameter(torch.randn(people, 32)) for name, (_, people) in answers.items()})
         self.keys, self.values = nn.Linear(sum(widths), 32, bias=False), nn.Linear(sum(widths), 64, bias=False)
         self.attended = nn.ModuleDict({name: nn.Linear(64, count) for name, (count, _) in answers.items()})
@@ -98,9 +108,8 @@ def train_text(
     model = nn.ModuleList((TextEncoders(settings, tokenizers[0]), Questions(settings.widths))).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     ema = Ema(model, 0.99)
-    path = folder / "text.safetensors"
-    step = load_loop(path, model, ema, optimizer)
-    while step < settings.steps:
+    left = Steps(folder / "text.safetensors", model, ema, optimizer, settings.steps, 500, out_of_time)
+    for step in left:
         numbers, _ = step_random(seed, _STAGE, step, device)
         tokens, answers = draw_captions(tokenizers, numbers, settings.batch)
         states, pooled = model[0](tokens.to(device))
@@ -114,15 +123,11 @@ def train_text(
             loss = loss + 0.3 * F.cross_entropy(from_pooled, truth[:, 0], ignore_index=_UNTOLD)
             right.append((attended.argmax(-1) == truth)[truth != _UNTOLD])
         learn(loss, model, optimizer, ema, step)
-        step += 1
-        if step % 20 == 0:
+        if (step + 1) % 20 == 0:
             share = round(float(torch.cat(right).float().mean()), 3)
-            report({"stage": "text", "step": step, "of": settings.steps, "loss": float(loss.detach()), "right": share})
-        stop = out_of_time() and step < settings.steps
-        if step % 500 == 0 or stop or step == settings.steps:
-            save_loop(path, step, model, ema, optimizer)
-        if stop:
-            return None
+            report({"stage": "text", "step": step + 1, "of": settings.steps, "loss": float(loss.detach()), "right": share})
+    if not left.finished:
+        return None
     ema.copy_to(model)
     return cast(TextEncoders, model[0]).eval()
 

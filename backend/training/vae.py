@@ -21,7 +21,7 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
-from .checkpoints import Ema, load_loop, save_loop, set_rate, step_random
+from .checkpoints import Ema, Steps, set_rate, step_random
 from .renders import Renders
 
 _STAGE = 1
@@ -186,9 +186,8 @@ def train_vae(
     vae.train()
     optimizer = torch.optim.AdamW(vae.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
     ema, slow = Ema(vae, 0.996), SlowRows(vae)
-    path = folder / "vae.safetensors"
-    step = load_loop(path, vae, ema, optimizer)
-    while step < settings.steps:
+    left = Steps(folder / "vae.safetensors", vae, ema, optimizer, settings.steps, 1000, out_of_time)
+    for step in left:
         large = step >= 0.75 * settings.steps
         side, count = (settings.large_crop_px, settings.large_crops) if large else (settings.crop_px, settings.crops)
         numbers, noise = step_random(seed, _STAGE, step, device)
@@ -202,14 +201,10 @@ def train_vae(
         nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         slow.apply(optimizer, 0.1 + 0.3 * progress)
         ema.update(vae, step)
-        step += 1
-        if step % 50 == 0:
-            report({"stage": "vae", "step": step, "of": settings.steps} | {k: float(v.detach()) for k, v in losses.items()})
-        stop = out_of_time()
-        if step % 1000 == 0 or stop or step == settings.steps:
-            save_loop(path, step, vae, ema, optimizer)
-        if stop and step < settings.steps:
-            return None
+        if (step + 1) % 50 == 0:
+            report({"stage": "vae", "step": step + 1, "of": settings.steps} | {k: float(v.detach()) for k, v in losses.items()})
+    if not left.finished:
+        return None
     ema.copy_to(vae)
     vae.eval()
     standardise_latents(vae, to_tensor(renders.pictures[:256], device))
