@@ -59,6 +59,7 @@ class Batch:
     views: list[View]
     texts: list[Embedding]
     hints: list[Hint]  # one per view; none without a ControlNet
+    time_ids: torch.Tensor  # (texts, 6)
 
 
 @torch.inference_mode()
@@ -85,22 +86,18 @@ def denoise(
 
 def predict(job: Job, batch: Batch, canvas: torch.Tensor, window: int, timestep: torch.Tensor) -> torch.Tensor:
     """The guided output of the network for the views of `batch`: float32 (views, 4, window, window)."""
-    device, dtype = job.models.device, job.models.dtype
+    dtype = job.models.dtype
     halves = len(batch.texts) // len(batch.views)
     latents = crops(canvas, batch.views, window).to(dtype).repeat(halves, 1, 1, 1)
-    sizes = [size_conditioning(job, view) for view in batch.views] * halves
-    added = {
-        "text_embeds": torch.stack([text.pooled for text in batch.texts]).to(dtype),
-        "time_ids": torch.tensor(sizes, device=device, dtype=dtype),
-    }
+    pooled = torch.stack([text.pooled for text in batch.texts]).to(dtype)
     common = {
         "encoder_hidden_states": torch.stack([text.hidden for text in batch.texts]).to(dtype),
-        "added_cond_kwargs": added,
+        "added_cond_kwargs": {"text_embeds": pooled, "time_ids": batch.time_ids},
         "return_dict": False,
     }
     down, mid = None, None
     if batch.hints:
-        hints = torch.stack(batch.hints).to(device, dtype, non_blocking=True).repeat(halves, 1, 1, 1)
+        hints = torch.stack(batch.hints).to(job.models.device, dtype, non_blocking=True).repeat(halves, 1, 1, 1)
         with taking_hints(job.models.controlnet):
             down, mid = job.models.controlnet(
                 latents, timestep, controlnet_cond=hints, conditioning_scale=job.controlnet_scale, **common
@@ -121,8 +118,7 @@ def crops(canvas: torch.Tensor, views: list[View], window: int) -> torch.Tensor:
 
 def make_batches(job: Job, views: list[View], conditions: list[Condition]) -> Iterator[Batch]:
     """Batches of views whose prompts have the same number of chunks, so that no prompt is padded for another's sake."""
-    posed = job.controlnet_scale > 0
-    hints = read_poses(job.models.controlnet, [c.pose for c in conditions]) if posed else [None] * len(views)
+    hints = read_poses(job.models.controlnet, [c.pose for c in conditions]) if job.controlnet_scale > 0 else []
     lengths = [chunks_of(job.encoder, condition) for condition in conditions]
     order = sorted(range(len(views)), key=lengths.__getitem__)
     for chunks, group in groupby(order, key=lengths.__getitem__):
@@ -133,7 +129,14 @@ def make_batches(job: Job, views: list[View], conditions: list[Condition]) -> It
             texts = [job.encoder.encode(condition.prompt, chunks) for condition in told]
             if job.guidance_scale > 1:
                 texts = [job.encoder.encode_negative(condition.negative_prompt, chunks) for condition in told] + texts
-            yield Batch([views[index] for index in part], texts, [hint for index in part if (hint := hints[index]) is not None])
+            seen = [views[index] for index in part]
+            sizes = [size_conditioning(job, view) for view in seen] * (len(texts) // len(seen))
+            yield Batch(
+                views=seen,
+                texts=texts,
+                hints=[hints[index] for index in part] if hints else [],
+                time_ids=torch.tensor(sizes, device=job.models.device, dtype=job.models.dtype),
+            )
 
 
 def chunks_of(encoder: PromptEncoder, condition: Condition) -> int:
