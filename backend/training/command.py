@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser, work: Path | None = None) -> 
     """work: where renders and checkpoints go unless the command says so; None makes the command say it."""
     parser.add_argument("--work", type=Path, default=work, required=work is None, help="renders and checkpoints, about 5 GB")
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished model set")
-    parser.add_argument("--start", type=Path, help="model set to go on from: its autoencoder is kept, its denoiser trained on")
+    parser.add_argument("--start", type=Path, help="model set to go on from: its denoiser is trained further, all else kept")
     parser.add_argument("--minutes", type=float, help=f"stop after so long with exit code {OUT_OF_TIME}; call again to go on")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     parser.add_argument("--steps", type=int, help="of the denoiser")

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import CLIPTokenizer
 
+from .binding import Binding
 from .checkpoints import Ema, Steps, learn, set_rate, step_random
 from .denoiser import Denoiser, DenoiserSizes, build_scheduler
 from .latents import Batch, LatentSet, draw_batch, halve
@@ -26,6 +27,7 @@ class DenoiserSettings(msgspec.Struct, frozen=True):
     steps: int = 8000
     learning_rate: float = 1e-3
     text_share: float = 0.1  # of the learning rate, for the text encoders, which come trained
+    binding: float = 0.1  # weight of whom people's cells attend to
     flat: float = 0.7  # share of the steps before the learning rate starts to fall
     small_cells: int = 16  # side of small samples, in latents; four times cheaper than views at full size
     small_batch: int = 24
@@ -75,12 +77,13 @@ def train_denoiser(
     for step, drawn in zip(left, batches, strict=False):
         batch, (_, noise) = drawn.to(device), step_random(seed, _STAGE, step, device)
         set_rate(optimizer, settings.learning_rate, step, settings.steps, warm_up=100, flat=settings.flat)
-        with torch.autocast(device.type, torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16), Binding(denoiser.unet, batch.owners, batch.people) as binding:
             loss = _loss(predict, batch, alphas, noise)
-        learn(loss, denoiser, optimizer, ema, step)
+        learn(loss + settings.binding * binding.loss(), denoiser, optimizer, ema, step)
         if (step + 1) % 10 == 0:
             cells = batch.latents.shape[-1]
-            report({"stage": "denoiser", "step": step + 1, "of": settings.steps, "cells": cells, "loss": float(loss.detach())})
+            losses = {"loss": float(loss.detach()), "binding": float(binding.loss().detach())}
+            report({"stage": "denoiser", "step": step + 1, "of": settings.steps, "cells": cells} | losses)
     if not left.finished:
         return None
     pass_on()

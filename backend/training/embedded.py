@@ -8,17 +8,16 @@ from typing import TextIO
 
 import msgspec
 import torch
-from diffusers import AutoencoderKL
 
 from .denoiser import Denoiser, DenoiserSizes
 from .diffusion import DenoiserSettings, train_denoiser
 from .export import MODEL_SET, export_model_set
 from .latents import encode_renders
 from .renders import read_shards, render_shards
-from .segmenter import SegmenterSettings, train_segmenter
+from .segmenter import SegmenterSettings, load_segmenter, train_segmenter
 from .text import TextEncoders, TextSettings, train_text
 from .tokenizer import build_tokenizers, read_tokenizers
-from .vae import VaeSettings, train_vae
+from .vae import VaeSettings, load_vae, train_vae
 
 Report = Callable[[dict], None]
 
@@ -33,7 +32,7 @@ class TrainingSettings(msgspec.Struct, frozen=True):
     views: int = 18000  # renders to train on
     size_px: int = 256
     processes: int = 2  # that render
-    start: Path | None = None  # a model set to go on from: its autoencoder is kept, all else trained further
+    start: Path | None = None  # a model set to go on from: its denoiser is trained further, all else kept
     minutes: float | None = None  # stop with a checkpoint after this long; the next call goes on from there
     vae: VaeSettings = VaeSettings()
     segmenter: SegmenterSettings = SegmenterSettings()
@@ -85,23 +84,28 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
         report = _logged(report, log, started)
         render_shards(work / "renders", settings.views, settings.size_px, seed + 1, settings.processes, report)
         renders = read_shards(work / "renders", settings.views)
-        if settings.start is None:
-            vae = train_vae(renders, settings.vae, work, seed, device, out_of_time, report)
-        else:
-            vae = AutoencoderKL.from_pretrained(settings.start / "vae", torch_dtype=torch.float32)
-            vae.to(device)  # pyright: ignore[reportArgumentType]
+        vae = (
+            load_vae(settings.start, device)
+            if settings.start
+            else train_vae(renders, settings.vae, work, seed, device, out_of_time, report)
+        )
         if vae is None:
             return False
         latents = encode_renders(vae, renders, work / "latents.safetensors", device)
-        segmenter = train_segmenter(latents, vae, settings.segmenter, work, seed, device, out_of_time, report)
+        segmenter = (
+            load_segmenter(settings.start, device)
+            if settings.start
+            else train_segmenter(latents, vae, settings.segmenter, work, seed, device, out_of_time, report)
+        )
         if segmenter is None:
             return False
-        if settings.start is None:
-            tokenizers = build_tokenizers()
-            text = train_text(tokenizers, settings.text, work, seed, device, out_of_time, report)
-        else:  # weights know words by the numbers of their own tokenizers
-            tokenizers = read_tokenizers(settings.start)
-            text = TextEncoders(settings.text, tokenizers[0])
+        # Weights know words by the numbers of their own tokenizers.
+        tokenizers = read_tokenizers(settings.start) if settings.start else build_tokenizers()
+        text = (
+            TextEncoders(settings.text, tokenizers[0])
+            if settings.start
+            else train_text(tokenizers, settings.text, work, seed, device, out_of_time, report)
+        )
         if text is None:
             return False
 

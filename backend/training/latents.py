@@ -14,9 +14,8 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from ..pipeline.prompts import split_tokens
 from ..pose import draw_pose
-from .renderer.looks import write_caption
+from .captions import draw_caption, pad_owners
 from .renderer.raster import ARMS, HAIR, HEAD, REGIONS, THINGS
 from .renderer.scenes import people_from_left
 from .renders import Renders, instances_of, regions_of
@@ -25,7 +24,8 @@ from .vae import encode, to_tensor
 
 CELL_PX = 8  # a latent covers 8 x 8 pixels
 LONG_SHARE = 0.15  # of the batches, whose captions may take several chunks of the text encoders; half their views are crowds
-SINGLES_SHARE = 0.5  # of the other batches: views of one person, from whom it is learnt which word belongs to which part
+SINGLES_SHARE = 0.35  # of the other batches: views of one person, from whom it is learnt which word belongs to which part
+SEVERAL_SHARE = 0.35  # of them too: views of two people to _FEW, from whom it is learnt whose words are whose
 _FEW = 3  # people whose caption mostly fits in one chunk
 
 
@@ -36,6 +36,7 @@ class LatentSet(msgspec.Struct, frozen=True):
     weights: npt.NDArray[np.float16]  # (N, h, w), loss weights, 1 on the background
     instances: npt.NDArray[np.uint8]  # (N, h, w), the person at the middle of each cell, 0 = nobody
     singles: npt.NDArray[np.int64]  # which views have one person
+    several: npt.NDArray[np.int64]  # which have two people to _FEW
     crowds: npt.NDArray[np.int64]  # which views have more than _FEW people
     renders: Renders  # for keypoints, looks and scenes
 
@@ -47,6 +48,8 @@ class Batch(msgspec.Struct, frozen=True):
     timesteps: Tensor  # int (B,)
     weights: Tensor  # (B, 1, h, w)
     tokens: Tensor  # int (2, B, chunks, MAX_TOKENS)
+    owners: Tensor  # int (B, chunks * MAX_TOKENS), whom each token is about: 1, 2, ... from the left, 0 = nobody
+    people: Tensor  # int (B, h, w), who is seen in each cell, in the same numbers
     kept_text: Tensor  # (B,)
     poses: Tensor  # uint8 (B, 3, 8 h, 8 w)
     kept_pose: Tensor  # (B,)
@@ -71,8 +74,8 @@ def encode_renders(vae: AutoencoderKL, renders: Renders, path: Path, device: tor
         save_file(arrays, path.with_suffix(".part"))
         path.with_suffix(".part").rename(path)
     people = np.array([len(looks) for looks in renders.looks])
-    singles, crowds = np.flatnonzero(people == 1), np.flatnonzero(people > _FEW)
-    return LatentSet(**load_file(path), singles=singles, crowds=crowds, renders=renders)
+    kinds = {"singles": people == 1, "several": (people > 1) & (people <= _FEW), "crowds": people > _FEW}
+    return LatentSet(**load_file(path), **{kind: np.flatnonzero(those) for kind, those in kinds.items()}, renders=renders)
 
 
 def draw_batch(
@@ -85,24 +88,31 @@ def draw_batch(
 ) -> Batch:
     """Return a random batch of square crops, `cells` latents wide; captions name who is seen in the crop."""
     side = data.latents.shape[-1]
-    latents, weights, words, poses, kept_text, kept_pose, sizes = [], [], [], [], [], [], []
+    latents, weights, words, owners, people, poses, kept_text, kept_pose, sizes = [], [], [], [], [], [], [], [], []
     long = numbers.random() < LONG_SHARE
-    some = data.crowds if long else data.singles
-    share = 0.5 if long else float(numbers.random() < SINGLES_SHARE)
+    anything = np.arange(len(data.latents))
+    if long:
+        some, share = data.crowds, 0.5
+    else:
+        kind = numbers.choice(3, p=(SINGLES_SHARE, SEVERAL_SHARE, 1 - SINGLES_SHARE - SEVERAL_SHARE))
+        some, share = (data.singles, data.several, anything)[kind], 1.0
     while len(latents) < count:
-        index = int(numbers.choice(some) if len(some) and numbers.random() < share else numbers.integers(len(data.latents)))
+        index = int(numbers.choice(some if len(some) and numbers.random() < share else anything))
         top, left = _draw_corner(data.instances[index], cells, numbers) if cells < side else (0, 0)
         window = (slice(top, top + cells), slice(left, left + cells))
         instance = data.instances[index][window]
         looks, seen = data.renders.looks[index], people_from_left(instance)
         text = numbers.random()
-        caption = "" if text < 0.04 else write_caption(data.renders.scenes[index], [looks[i] for i in seen], numbers)
-        chunks = split_tokens(tokenizers[0], caption)  # the second differs in what it pads with only
+        # The second tokenizer differs in what it pads with only.
+        told = draw_caption(tokenizers[0], data.renders.scenes[index], [looks[i] for i in seen], numbers)
+        chunks, whom = ([[]], []) if text < 0.04 else told
         if not long and len(chunks) > 1:
             continue  # nothing is cut off: a longer caption waits for a batch that has room for it
         latents.append(data.latents[index][:, window[0], window[1]])
         weights.append(data.weights[index][window])
         words.append(chunks)
+        owners.append(whom)
+        people.append(_number_people(instance, seen))
         kept_text.append(0.0 if 0.04 <= text < 0.12 else 1.0)
         poses.append(_draw_poses(data.renders.keypoints[index], top, left, cells, line_width_px, numbers))
         kept_pose.append(0.0 if numbers.random() < (0.25 if seen else 0.4) else 1.0)
@@ -114,6 +124,8 @@ def draw_batch(
         timesteps=torch.from_numpy((1000 * strata**0.6).astype(np.int64)).clamp(max=999),
         weights=torch.from_numpy(np.stack(weights)).float()[:, None],
         tokens=torch.stack([pad_chunks(tokenizer, words) for tokenizer in tokenizers]),
+        owners=pad_owners(owners, max(len(chunks) for chunks in words)),
+        people=torch.from_numpy(np.stack(people)),
         kept_text=torch.tensor(kept_text),
         poses=torch.from_numpy(np.stack(poses)).permute(0, 3, 1, 2),
         kept_pose=torch.tensor(kept_pose),
@@ -127,6 +139,7 @@ def halve(batch: Batch) -> Batch:
         batch,
         latents=F.avg_pool2d(batch.latents, 2),
         weights=F.avg_pool2d(batch.weights, 2),
+        people=batch.people[:, 1::2, 1::2],
         poses=batch.poses.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2)).amax((-1, -3)),  # a mean would fade the lines
     )
 
@@ -142,6 +155,13 @@ def _weigh(renders: Renders) -> npt.NDArray[np.float16]:
         cells = table[regions_of(mask)].reshape(height // CELL_PX, CELL_PX, width // CELL_PX, CELL_PX)
         row[:] = 1 + cells.mean(axis=(1, 3))
     return weights
+
+
+def _number_people(instance: npt.NDArray[np.uint8], seen: list[int]) -> npt.NDArray[np.int64]:
+    """Return an instance mask with people numbered in the order of `seen`, from 1 on."""
+    numbers = np.zeros(256, np.int64)
+    numbers[np.array(seen, np.int64) + 1] = np.arange(1, len(seen) + 1)
+    return numbers[instance]
 
 
 def _draw_corner(instance: npt.NDArray[np.uint8], cells: int, numbers: np.random.Generator) -> tuple[int, int]:

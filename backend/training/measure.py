@@ -18,7 +18,7 @@ from ..pose import draw_pose
 from .renderer.looks import describe_person, describe_scene
 from .renderer.raster import REGIONS
 from .renderer.scenes import Framing, View, draw_view, people_from_left
-from .segmenter import segment
+from .segmenter import load_segmenter, segment
 from .vae import decode, encode, to_tensor
 
 Pictures = npt.NDArray[np.uint8]  # (N, H, W, 3), RGB
@@ -43,8 +43,7 @@ def load_model_set(
     """Load the pipeline and segmenter in single precision."""
     pipeline = StableDiffusionXLControlNetPipeline.from_pretrained(folder, torch_dtype=torch.float32, add_watermarker=False)
     pipeline.set_progress_bar_config(disable=True)
-    segmenter = UperNetForSemanticSegmentation.from_pretrained(folder / "segmenter", torch_dtype=torch.float32).eval()
-    return pipeline.to(device), segmenter.to(device)  # pyright: ignore[reportArgumentType]
+    return pipeline.to(device), load_segmenter(folder, device)
 
 
 def draw_held_out(count: int, framings: Sequence[Framing], first: int = 0) -> list[View]:

@@ -58,6 +58,12 @@ def build_segmenter(widths: tuple[int, int, int, int]) -> UperNetForSemanticSegm
     return UperNetForSemanticSegmentation(config)
 
 
+def load_segmenter(folder: Path, device: torch.device) -> UperNetForSemanticSegmentation:
+    """Load that of the model set in `folder`, in single precision."""
+    segmenter = UperNetForSemanticSegmentation.from_pretrained(folder / "segmenter", torch_dtype=torch.float32).eval()
+    return segmenter.to(device)  # pyright: ignore[reportArgumentType]
+
+
 def normalise(pictures: Tensor) -> Tensor:
     """Turn pictures (B, 3, H, W), -1..1, into the segmenter's input."""
     mean, std = (torch.tensor(v, device=pictures.device)[:, None, None] for v in (_MEAN, _STD))

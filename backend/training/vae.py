@@ -168,6 +168,12 @@ class SlowRows:
             parameter[:rows].lerp_(old, 1 - share)
 
 
+def load_vae(folder: Path, device: torch.device) -> AutoencoderKL:
+    """Load that of the model set in `folder`, in single precision."""
+    vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+    return vae.to(device)  # pyright: ignore[reportArgumentType]
+
+
 def train_vae(
     renders: Renders,
     settings: VaeSettings,

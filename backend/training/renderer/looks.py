@@ -142,21 +142,27 @@ def describe_scene(scene: str, random: np.random.Generator | None = None) -> str
 
 
 def write_caption(scene: str, looks: list[Look], random: np.random.Generator) -> str:
-    """Return a caption of a view: its people from left to right, its background, or both.
+    """Return a caption of a view: its people from left to right, its background, or both."""
+    return "".join(text for _, text in write_clauses(scene, looks, random))
+
+
+def write_clauses(scene: str, looks: list[Look], random: np.random.Generator) -> list[tuple[int, str]]:
+    """Return the pieces of a caption, each with whom it is about: 1 + index into `looks`, 0 = nobody.
 
     Views are captioned at generation time with the people's prompts alone, with the scene's prompt before
     them, or with the scene's prompt alone where nobody is in view; the mix covers all of these.
     """
-    background = describe_scene(scene, random)
-    people = [describe_person(look, random) for look in looks]
+    background = (0, describe_scene(scene, random))
+    people = [(number, describe_person(look, random)) for number, look in enumerate(looks, 1)]
     if not people:
-        return background
-    joined = ", ".join(people) if random.random() < 0.75 else " and ".join(people)
+        return [background]
+    joint = (0, ", " if random.random() < 0.75 else " and ")
+    joined = [piece for person in people for piece in (joint, person)][1:]
     choice = random.random()
     if choice < 0.45:
-        return f"{background}, {joined}"
+        return [background, (0, ", "), *joined]
     if choice < 0.8:
-        return f"{joined}, {background}"
+        return [*joined, (0, ", "), background]
     return joined
 
 

@@ -62,3 +62,23 @@ def test_halved_batches_show_the_same_at_half_size(latents: LatentSet) -> None:
     lines = batch.poses.amax(1) > 64
     kept = torch.nn.functional.interpolate(small.poses.float(), scale_factor=2).amax(1)[lines]
     assert (kept > 64).all()  # no limb fades
+
+
+def test_tokens_know_whom_they_are_about_and_cells_who_is_seen(latents: LatentSet) -> None:
+    known = 0
+    for seed in range(30):
+        batch = draw(latents, seed, 16)
+        tokens = batch.tokens[0].flatten(1)
+        assert batch.owners.shape == tokens.shape
+        for row, (numbers, owners) in enumerate(zip(tokens, batch.owners, strict=True)):
+            people = sorted(set(owners.tolist()) - {0})
+            assert people == list(range(1, len(people) + 1))
+            clauses = [str(TOKENIZERS[0].decode(numbers[owners == person])) for person in people]
+            assert all(sum(noun in clause.split() for noun in ("person", "man", "woman")) == 1 for clause in clauses)
+            if people:
+                assert set(batch.people[row].unique().tolist()) - {0} == set(people)
+            if len(people) > 1:
+                columns = [(batch.people[row] == person).nonzero()[:, 1].float().mean() for person in people]
+                assert columns == sorted(columns)
+                known += 1
+    assert known > 20
