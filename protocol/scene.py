@@ -134,6 +134,7 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
     beta_over: Fraction = 0.2  # share of a view covered by people above which it is refined
     prepend_global: bool = True  # scene prompt before the people's, as in the text; False as in Algorithm 3
     min_overlap: Fraction = 0.0  # share of a view that a mask must exceed to lend its prompt
+    view_weighting: Literal["feathered", "uniform"] = "feathered"  # where views overlap; Algorithm 2 averages uniformly
     size_conditioning: Literal["view", "canvas"] = "view"  # each view told to be a whole picture, or a crop of the canvas
 
 

@@ -43,6 +43,7 @@ def enlarge(
             scheduler=scheduler,
             timesteps=timesteps,
             guidance_scale=guidance,
+            view_weighting=settings.view_weighting,
             controlnet_scale=settings.controlnet_conditioning_scale,
             canvas_px=(size.height, size.width) if settings.size_conditioning == "canvas" else None,
         )

@@ -45,6 +45,7 @@ def inpaint_background(
         scheduler=scheduler,
         timesteps=timesteps,
         guidance_scale=guidance,
+        view_weighting=request.settings.view_weighting,
         controlnet_scale=request.settings.controlnet_conditioning_scale,
         extra=masked_latents(models, collage.image, known, free),
         keep=lambda latents, index: latents * free + noised(scheduler, timesteps, clean, noise, index) * (1 - free),

@@ -18,7 +18,7 @@ from .hints import Hint, read_poses, taking_hints
 from .progress import Progress
 from .prompts import Embedding, PromptEncoder
 from .schedule import Scheduler
-from .views import View
+from .views import View, weigh_views
 
 VIEW_BATCH = 4
 
@@ -30,6 +30,7 @@ class Job:
     unet: the base model's, or an inpainting model's with five channels more (see `extra`).
     extra: (5, h, w) mask and masked latents that such a UNet sees beside the noisy ones, else None.
     controlnet_scale: 0 leaves the ControlNet out.
+    view_weighting: how views that overlap are averaged, as in RenderSettings.
     canvas_px: height and width that views are told to be crops of ("canvas" conditioning, as DemoFusion does), or None:
         each view is told to be a whole picture of the training resolution.
     keep: called with (latents, index of the next timestep or None at the end) after each step; inpainting puts the
@@ -43,6 +44,7 @@ class Job:
     timesteps: torch.Tensor
     guidance_scale: float
     controlnet_scale: float
+    view_weighting: str = "uniform"
     canvas_px: tuple[int, int] | None = None
     extra: torch.Tensor | None = None
     keep: Callable[[torch.Tensor, int], torch.Tensor] = field(default=lambda latents, _: latents)
@@ -68,17 +70,19 @@ def denoise(
 ) -> torch.Tensor:
     """Run the scheduler's timesteps on `latents` (4, h, w), float32 on the models' device; returns the clean ones."""
     batches = list(make_batches(job, views, conditions))
-    counts = torch.zeros(latents.shape[-2:], device=latents.device)
+    height, width = latents.shape[-2:]  # a single view may be larger than the canvas: it sees what there is
+    weight = torch.from_numpy(weigh_views(window, job.view_weighting)[:height, :width]).to(latents.device)
+    norm = torch.zeros(height, width, device=latents.device)
     for top, left in views:
-        counts[top : top + window, left : left + window] += 1
+        norm[top : top + window, left : left + window] += weight
     for index, timestep in enumerate(job.timesteps):
         scaled = job.scheduler.scale_model_input(latents[None], timestep)[0]  # type: ignore[arg-type]
         total = torch.zeros_like(latents)
         for batch in batches:
             outputs = predict(job, batch, scaled, window, timestep)
             for (top, left), output in zip(batch.views, outputs, strict=True):
-                total[:, top : top + window, left : left + window] += output
-        latents = job.scheduler.step((total / counts)[None], timestep, latents[None], return_dict=False)[0][0]  # type: ignore[arg-type]
+                total[:, top : top + window, left : left + window] += output * weight
+        latents = job.scheduler.step((total / norm)[None], timestep, latents[None], return_dict=False)[0][0]  # type: ignore[arg-type]
         latents = job.keep(latents, index + 1)
         progress.step(evaluations=len(views))
     return latents

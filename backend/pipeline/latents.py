@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ..models.load import Models
-from .views import positions
+from .views import fade, positions
 
 OVERLAP = 0.25  # of a tile; the seam fades over it
 
@@ -55,7 +55,7 @@ def tiled(
     def out(length: int) -> int:
         return length // factor if shrink else length * factor
 
-    weight = fade(out(window))
+    weight = torch.from_numpy(fade(out(window), OVERLAP))
     total: torch.Tensor | None = None
     norm = torch.zeros(out(height), out(width))
     for top in positions(height, window, stride):
@@ -67,10 +67,3 @@ def tiled(
             norm[rows, columns] += weight
     assert total is not None
     return total / norm
-
-
-def fade(length: int) -> torch.Tensor:
-    """(length, length) weights that fall towards the borders and are positive everywhere."""
-    distance = torch.minimum(torch.arange(length), torch.arange(length - 1, -1, -1)) + 1
-    ramp = (distance / max(1.0, length * OVERLAP)).clamp(max=1)
-    return ramp[:, None] * ramp[None, :]

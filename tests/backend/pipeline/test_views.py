@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from beyondscene.backend.pipeline.views import adaptive_views, grid, positions, scaled_stride
+from beyondscene.backend.pipeline.views import adaptive_views, grid, positions, scaled_stride, weigh_views
 
 # pixels of the target at a 1024 px training resolution: views at stride 64 and at stride 32
 PAPER_COUNTS = {
@@ -47,3 +47,16 @@ def test_canvas_smaller_than_a_view_is_refused() -> None:
 
 def test_strides_scale_with_the_view() -> None:
     assert [scaled_stride(64, window) for window in (128, 32, 8)] == [64, 16, 4]
+
+
+@pytest.mark.parametrize(("weighting", "steepest"), [("uniform", 0.49), ("feathered", 0.08)])
+def test_feathered_views_that_disagree_leave_no_edge(weighting: str, steepest: float) -> None:
+    total, norm = np.zeros((32, 48)), np.zeros((32, 48))
+    weight = weigh_views(32, weighting)
+    for (top, left), shade in zip(grid(32, 48, 32, 16), (0.0, 1.0), strict=True):
+        total[top : top + 32, left : left + 32] += shade * weight
+        norm[top : top + 32, left : left + 32] += weight
+    picture = total / norm
+    assert picture[0, 0] == 0 and picture[-1, -1] == 1
+    steps = np.abs(np.diff(picture, axis=1)).max()
+    assert steps < steepest if weighting == "feathered" else steps > steepest
