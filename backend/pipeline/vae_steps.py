@@ -52,16 +52,6 @@ class Local:
 
 
 @dataclass(frozen=True)
-class Hold:
-    """A residual block begins."""
-
-    shortcut: nn.Module | None
-
-    def apply(self, tile: Activations, pool: None) -> Activations:
-        return Activations(tile.hidden, tile.hidden if self.shortcut is None else self.shortcut(tile.hidden))
-
-
-@dataclass(frozen=True)
 class Add:
     """A residual block ends."""
 
@@ -74,30 +64,33 @@ class Add:
 
 @dataclass(frozen=True)
 class Norm:
-    """GroupNorm with the mean and variance of the canvas."""
+    """GroupNorm with the mean and variance of the canvas; a residual block begins here where `skip` is set.
+
+    skip: what the block's input passes through before it is added at the end.
+    """
 
     norm: nn.GroupNorm
+    skip: nn.Module | None = None
 
-    def pool(self, parts: Sequence[Tensor]) -> Tensor:
-        """Mean and variance per group, float64 (2, groups), of `parts` (1, C, h, w) taken together."""
-        total, count = torch.zeros(2, self.norm.num_groups, dtype=torch.float64), 0
-        for part in parts:
-            variance, mean = torch.var_mean(part.reshape(self.norm.num_groups, -1).float(), 1, correction=0)
-            weight = part.shape[-2] * part.shape[-1]
-            mean, variance = mean.double().cpu(), variance.double().cpu()
-            total += weight * torch.stack([mean, variance + mean**2])
-            count += weight
-        mean, square = total / count
+    def gather(self, part: Tensor) -> Tensor:
+        """Count, mean and mean square per group of one tile (1, C, h, w): float64 (3, groups), on the host."""
+        groups = part.reshape(self.norm.num_groups, -1).float()
+        variance, mean = (one.cpu().double() for one in torch.var_mean(groups, 1, correction=0))
+        return torch.stack([torch.full_like(mean, groups.shape[1]), mean, variance + mean**2])
+
+    def pool(self, gathered: Sequence[Tensor]) -> Tensor:
+        """Mean and variance per group of the tiles taken together: float64 (2, groups)."""
+        counts, means, squares = torch.stack(list(gathered), 1)  # each (tiles, groups)
+        mean, square = ((counts * one).sum(0) / counts.sum(0) for one in (means, squares))
         return torch.stack([mean, (square - mean**2).clamp_min(0)])
 
     def apply(self, tile: Activations, pool: Tensor) -> Activations:
-        channels = tile.hidden.shape[1] // self.norm.num_groups
-        mean, variance = pool.repeat_interleave(channels, 1)
-        weight, bias = self.norm.weight.double().cpu(), self.norm.bias.double().cpu()
-        scale = weight / (variance + self.norm.eps).sqrt()
-        shift = bias - mean * scale
-        scale, shift = (part.to(tile.hidden)[:, None, None] for part in (scale, shift))
-        return Activations(torch.addcmul(shift, tile.hidden, scale), tile.skip)
+        skip = tile.skip if self.skip is None else self.skip(tile.hidden)
+        mean, variance = pool.repeat_interleave(tile.hidden.shape[1] // self.norm.num_groups, 1)
+        scale = self.norm.weight.cpu().double() / (variance + self.norm.eps).sqrt()
+        shift = self.norm.bias.cpu().double() - mean * scale
+        scale, shift = (one.to(tile.hidden.dtype).to(tile.hidden.device)[:, None, None] for one in (scale, shift))
+        return Activations(torch.addcmul(shift, tile.hidden, scale), skip)
 
 
 @dataclass(frozen=True)
@@ -110,23 +103,27 @@ class Attend:
 
     attention: Any  # diffusers' Attention with one input
 
-    def pool(self, parts: Sequence[Tensor]) -> Tensor:
-        """The latents that are looked at, (1, N, C)."""
+    def gather(self, part: Tensor) -> Tensor:
+        """The latents of one tile (1, C, h, w), on the host."""
+        return part.cpu()
+
+    def pool(self, gathered: Sequence[Tensor]) -> Tensor:
+        """The latents that are looked at: (1, N, C), N at most MAX_KEYS."""
         step = 1
-        while sum(thin(part, step).shape[-1] * thin(part, step).shape[-2] for part in parts) > MAX_KEYS:
+        while sum(thin(part, step)[0, 0].numel() for part in gathered) > MAX_KEYS:
             step += 1
-        return torch.cat([thin(part, step).flatten(2) for part in parts], 2).transpose(1, 2)
+        return torch.cat([thin(part, step).flatten(2) for part in gathered], 2).transpose(1, 2)
 
     def apply(self, tile: Activations, pool: Tensor) -> Activations:
         module, (height, width) = self.attention, tile.hidden.shape[-2:]
         keys = pool.to(tile.hidden.device)
         projected = (module.to_q(tile.hidden.flatten(2).transpose(1, 2)), module.to_k(keys), module.to_v(keys))
-        query, key, value = (part.unflatten(2, (module.heads, -1)).transpose(1, 2) for part in projected)
+        query, key, value = (one.unflatten(2, (module.heads, -1)).transpose(1, 2) for one in projected)
         seen = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
         return Activations(module.to_out[0](seen).transpose(1, 2).unflatten(2, (height, width)), tile.skip)
 
 
-Step = Local | Hold | Add | Norm | Attend
+Step = Local | Add | Norm | Attend
 
 
 def thin(part: Tensor, step: int) -> Tensor:
@@ -136,7 +133,7 @@ def thin(part: Tensor, step: int) -> Tensor:
 
 def encoder_steps(vae: AutoencoderKL) -> list[Step]:
     """From pixels to the mean and log variance of the posterior."""
-    encoder = vae.encoder
+    encoder: Any = vae.encoder
     steps: list[Step] = [Local(encoder.conv_in)]
     for block in encoder.down_blocks:
         steps += [*residuals(block), *(Local(layer) for layer in block.downsamplers or ())]
@@ -146,7 +143,7 @@ def encoder_steps(vae: AutoencoderKL) -> list[Step]:
 
 def decoder_steps(vae: AutoencoderKL) -> list[Step]:
     """From latents, as the VAE scales them, to pixels."""
-    decoder = vae.decoder
+    decoder: Any = vae.decoder
     steps: list[Step] = [] if vae.post_quant_conv is None else [Local(vae.post_quant_conv)]
     steps += [Local(decoder.conv_in), *middle(decoder.mid_block)]
     for block in decoder.up_blocks:
@@ -161,10 +158,8 @@ def residuals(block: Any) -> Iterator[Step]:
 
 def residual(resnet: Any) -> Iterator[Step]:
     """ResnetBlock2D without a time embedding; its dropout does nothing in eval mode."""
-    yield Hold(resnet.conv_shortcut)
-    for norm, convolution in ((resnet.norm1, resnet.conv1), (resnet.norm2, resnet.conv2)):
-        yield from (Norm(norm), Local(resnet.nonlinearity), Local(convolution))
-    yield Add(resnet.output_scale_factor)
+    yield from (Norm(resnet.norm1, skip=resnet.conv_shortcut or nn.Identity()), Local(resnet.nonlinearity), Local(resnet.conv1))
+    yield from (Norm(resnet.norm2), Local(resnet.nonlinearity), Local(resnet.conv2), Add(resnet.output_scale_factor))
 
 
 def middle(block: Any) -> Iterator[Step]:
@@ -172,7 +167,8 @@ def middle(block: Any) -> Iterator[Step]:
     yield from residual(block.resnets[0])
     for attention, resnet in zip(block.attentions, block.resnets[1:], strict=True):
         if attention is not None:
-            yield from (Hold(None), Norm(attention.group_norm), Attend(attention), Add(attention.rescale_output_factor))
+            yield from (Norm(attention.group_norm, skip=nn.Identity()), Attend(attention))
+            yield Add(attention.rescale_output_factor)
         yield from residual(resnet)
 
 

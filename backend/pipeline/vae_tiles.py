@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .vae_steps import Activations, Attend, Norm, Step, halo_of
 
-WINDOW_CELLS = 160  # side of a tile with its halo, in latents: SDXL's decoder then takes about 6 GB of device memory
+WINDOW_CELLS = 160  # side of a tile with its halo, in latents; the widest tensor of SDXL's decoder then has 1.7 GB
 LOCKSTEP_BYTES = 8 * 2**30  # of host memory
 HOST = torch.device("cpu")
 
@@ -43,6 +43,10 @@ class Tile:
         left, right = self.scaled(self.columns, self.seen_columns, field.shape[-1])
         return field[..., top:bottom, left:right]
 
+    @property
+    def seen_area(self) -> int:
+        return (self.seen_rows[1] - self.seen_rows[0]) * (self.seen_columns[1] - self.seen_columns[0])
+
     @staticmethod
     def scaled(span: Span, seen: Span, length: int) -> Span:
         scale = Fraction(length, seen[1] - seen[0])
@@ -50,7 +54,7 @@ class Tile:
 
 
 def split(length: int, window: int, halo: int, multiple: int) -> list[tuple[Span, Span]]:
-    """Even parts of `length`, each with itself plus the halo no longer than `window`; all ends are on `multiple`.
+    """Parts of `length` as (part, part with halo): the latter equal but for rounding, at most `window`, on `multiple`.
 
     Raises ValueError where `window` has no room between the halos.
     """
@@ -59,8 +63,8 @@ def split(length: int, window: int, halo: int, multiple: int) -> list[tuple[Span
     core = (window - 2 * halo) // multiple * multiple
     if core <= 0:
         raise ValueError(f"a tile of {window} leaves nothing between halos of {halo}: it must exceed {2 * halo + multiple}")
-    count = ceil((length - 2 * halo) / core)  # the outer two need a halo on one side only
-    ends = [round(length * index / count / multiple) * multiple for index in range(1, count)]
+    count = ceil((length - 2 * halo) / core)  # the outer two have a halo on one side only, so their own part is longer
+    ends = [halo + round((length - 2 * halo) * index / count / multiple) * multiple for index in range(1, count)]
     spans = zip([0, *ends], [*ends, length], strict=True)
     return [(span, (max(0, span[0] - halo), min(length, span[1] + halo))) for span in spans]
 
@@ -103,28 +107,37 @@ def run_tiled(
     """
     halo = ceil(halo_of(steps) / multiple) * multiple
     tiles = plan_tiles(height, width, window, halo, multiple)
-    bytes_each = window**2 * bytes_per_pixel(steps, read(tiles[0]), multiple, device)
-    sample = tiles if len(tiles) * bytes_each <= lockstep_bytes else spread(tiles, max(1, int(lockstep_bytes / bytes_each)))
+    tile_bytes = bytes_per_pixel(steps, read(tiles[0]), multiple, device) * max(tile.seen_area for tile in tiles)
+    sample = spread(tiles, max(1, int(lockstep_bytes / tile_bytes)))
     waiting = HOST if len(sample) > 1 else device
     states = [Activations(read(tile)[None].to(waiting)) for tile in sample]
-    pools: list[Tensor | None] = []
-    first = 0
-    while first < len(steps):
-        pools.append(pool(steps[first], [tile.inner(state.hidden) for tile, state in zip(sample, states, strict=True)]))
-        end = next((n for n in range(first + 1, len(steps)) if isinstance(steps[n], Norm | Attend)), len(steps))
-        pools += [None] * (end - first - 1)
-        for index, state in enumerate(states):
-            states[index] = walk(steps[first:end], state.to(device), pools[first:end]).to(waiting)
-        first = end
+    pools: list[Tensor | None] = [None] * len(steps)
+    stops = [n for n, step in enumerate(steps) if isinstance(step, Norm | Attend)]
+    for first, end in zip([0, *stops], [*stops, len(steps)], strict=True):
+        gathered = []
+        for index, tile in enumerate(sample):
+            state = walk(steps[first:end], states[index].to(device), pools[first:end])
+            if end < len(steps):
+                gathered.append(gather(steps[end], tile.inner(state.hidden)))
+            states[index] = state.to(waiting)
+        if end < len(steps):
+            pools[end] = pool(steps[end], gathered)
     for tile, state in zip(sample, states, strict=True):
         yield tile, tile.inner(state.hidden)[0].to(HOST)
-    del states
-    for tile in (tile for tile in tiles if tile not in sample):
-        yield tile, tile.inner(walk(steps, Activations(read(tile)[None].to(device)), pools).hidden)[0].to(HOST)
+    states.clear()
+    for tile in tiles:
+        if tile not in sample:
+            yield tile, tile.inner(walk(steps, Activations(read(tile)[None].to(device)), pools).hidden)[0].to(HOST)
 
 
-def pool(step: Step, parts: Sequence[Tensor]) -> Tensor | None:
-    return step.pool(parts) if isinstance(step, Norm | Attend) else None
+def gather(step: Step, part: Tensor) -> Tensor:
+    assert isinstance(step, Norm | Attend)
+    return step.gather(part)
+
+
+def pool(step: Step, gathered: Sequence[Tensor]) -> Tensor:
+    assert isinstance(step, Norm | Attend)
+    return step.pool(gathered)
 
 
 def walk(steps: Sequence[Step], state: Activations, pools: Sequence[Tensor | None]) -> Activations:
@@ -139,6 +152,9 @@ def bytes_per_pixel(steps: Sequence[Step], field: Tensor, multiple: int, device:
     state = Activations(field[None, :, :side, :side].to(device))
     most, area = state.size_bytes, state.hidden.shape[-2] * state.hidden.shape[-1]
     for step in steps:
-        most = max(most, state.size_bytes) if isinstance(step, Norm | Attend) else most
-        state = step.apply(state, pool(step, [state.hidden]))  # type: ignore[arg-type]
+        pooled = None
+        if isinstance(step, Norm | Attend):
+            most = max(most, state.size_bytes)
+            pooled = pool(step, [gather(step, state.hidden)])
+        state = step.apply(state, pooled)  # type: ignore[arg-type]
     return max(most, state.size_bytes) / area
