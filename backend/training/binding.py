@@ -6,11 +6,12 @@ long to learn that order, and until then two people in one view share their colo
 
 from functools import partial
 from types import TracebackType
+from typing import cast
 
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
-from torch import Tensor
+from torch import Tensor, nn
 
 from .captions import NOBODY
 
@@ -53,7 +54,7 @@ class Binding:
     def _watch(self, attention: Attention, arguments: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
         states, text = arguments[0][self.rows], named["encoder_hidden_states"][self.rows]
         split = partial(torch.unflatten, dim=-1, sizes=(attention.heads, -1))
-        query, key = split(attention.to_q(states)), split(attention.to_k(text))
+        query, key = split(attention.to_q(states)), split(cast(nn.Module, attention.to_k)(text))
         logits = torch.einsum("bnhc,bthc->bhnt", query, key).float() * attention.scale
         weights = logits.softmax(-1).mean(1)  # (B, cells, tokens)
         stride = self.people.shape[-1] // round(weights.shape[1] ** 0.5)
