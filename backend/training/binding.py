@@ -12,6 +12,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from .captions import NOBODY
 
@@ -30,14 +31,13 @@ class Binding:
         self.rows = torch.nonzero((owners.amax(1) > 1) & (people.flatten(1).amax(1) > 0))[:, 0]  # views of several people
         self.owners, self.people = owners[self.rows], people[self.rows]
         self.losses: list[Tensor] = []
+        self.hooks: list[RemovableHandle] = []
 
     def __enter__(self) -> "Binding":
-        watched = [
-            module
-            for name, module in self.unet.named_modules()
-            if name.endswith("attn2") and not name.startswith("down_blocks") and len(self.rows)
-        ]
-        self.hooks = [module.register_forward_pre_hook(self._watch, with_kwargs=True) for module in watched]
+        if len(self.rows):
+            modules = self.unet.named_modules()
+            watched = [part for name, part in modules if name.endswith("attn2") and not name.startswith("down_blocks")]
+            self.hooks = [module.register_forward_pre_hook(self._watch, with_kwargs=True) for module in watched]
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
