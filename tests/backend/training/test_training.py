@@ -91,9 +91,9 @@ def test_shards_read_back(tmp_path: Path) -> None:
 
 
 def test_autoencoder_resumes_exactly(renders: Renders, tmp_path: Path) -> None:
-    whole = train_vae(renders, VAE, tmp_path / "whole", 0, CPU, never, ignore)
-    assert train_vae(renders, VAE, tmp_path / "parts", 0, CPU, after(2), ignore) is None
-    parts = train_vae(renders, VAE, tmp_path / "parts", 0, CPU, never, ignore)
+    whole = train_vae(renders, VAE, tmp_path / "whole", None, 0, CPU, never, ignore)
+    assert train_vae(renders, VAE, tmp_path / "parts", None, 0, CPU, after(2), ignore) is None
+    parts = train_vae(renders, VAE, tmp_path / "parts", None, 0, CPU, never, ignore)
     assert whole is not None and parts is not None
     _assert_same(whole, parts)
 
