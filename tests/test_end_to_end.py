@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from beyondscene.backend.cli import main
 from PIL import Image
+
+from beyondscene.backend.cli import main
 
 pytest.importorskip("bpy")
 ROOT = Path(__file__).parent.parent

@@ -17,11 +17,11 @@ def encode_image(models: Models, image: np.ndarray) -> Tensor:
 
     def read(tile: Tile) -> Tensor:
         part = image[slice(*tile.seen_rows), slice(*tile.seen_columns)]
-        return torch.from_numpy(part).permute(2, 0, 1).float() / 127.5 - 1
+        return torch.from_numpy(part).permute(2, 0, 1).to(models.device).float() / 127.5 - 1
 
     latents = torch.empty(channels, height // factor, width // factor)
-    steps, window = encoder_steps(models.vae), WINDOW_CELLS * factor
-    for tile, moments in run_tiled(steps, read, height, width, window=window, multiple=factor, device=models.device):
+    steps, window = encoder_steps(models.vae, height * width // factor**2), WINDOW_CELLS * factor
+    for tile, moments in run_tiled(steps, read, height, width, window=window):
         (top, bottom), (left, right) = tile.rows, tile.columns
         latents[:, top // factor : bottom // factor, left // factor : right // factor] = moments[:channels]
     shift = models.vae.config.get("shift_factor") or 0.0
@@ -39,8 +39,8 @@ def decode_latents(models: Models, latents: Tensor) -> np.ndarray:
         return scaled[:, slice(*tile.seen_rows), slice(*tile.seen_columns)]
 
     image = np.empty((height * factor, width * factor, 3), np.uint8)
-    steps = decoder_steps(models.vae)
-    for tile, pixels in run_tiled(steps, read, height, width, window=WINDOW_CELLS, multiple=1, device=models.device):
+    steps = decoder_steps(models.vae, height * width)
+    for tile, pixels in run_tiled(steps, read, height, width, window=WINDOW_CELLS):
         (top, bottom), (left, right) = tile.rows, tile.columns
         part = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
         image[top * factor : bottom * factor, left * factor : right * factor] = part.numpy()
