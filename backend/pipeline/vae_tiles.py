@@ -2,20 +2,21 @@
 
 Each tile carries the margin that the convolutions still to come reach over, so with the same statistics it computes what
 the untiled network computes, and tiles meet without fading. The statistics come from walking all tiles to a GroupNorm,
-pooling what they hold there, and walking on to the next. Where tiles waiting there would hold more than HELD_BYTES
-together, they are walked again from where they last held less: exact at any size, and paid for in time, not in memory.
+pooling what they hold there, and walking on to the next. Where the waiting tiles would hold more than is allowed, they
+are walked again from where they last held less: exact at any size, and paid for in time, not in memory.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 
+import torch
 from torch import Tensor
 
 from .vae_steps import Activations, Attend, Norm, Reach, Step, reaches
 
-WINDOW_CELLS = 160  # side of a tile with its margins, in latents; the widest tensor of SDXL's decoder then has 1.1 GB
-HELD_BYTES = 2 * 2**30  # of the device's memory
+WINDOW_CELLS = 160  # side of a tile with its margins, in latents; SDXL's decoder then holds 1.5 GiB of one
+HELD_BYTES = 2 * 2**30  # by all tiles that wait for each other, beside the one that is walked
 
 Span = tuple[int, int]
 
@@ -44,13 +45,16 @@ def split(length: int, window: int, margin: int, multiple: int) -> list[tuple[Sp
         return [((0, length), (0, length))]
     core = (window - 2 * margin) // multiple * multiple
     if core <= 0:
-        raise ValueError(
-            f"a tile of {window} leaves nothing between margins of {margin}: it must exceed {2 * margin + multiple}"
-        )
+        raise ValueError(f"a tile of {window} has no room between margins of {margin}: it must exceed {2 * margin + multiple}")
     count = ceil((length - 2 * margin) / core)  # the outer two have a margin on one side only, so their own part is longer
     ends = [margin + round((length - 2 * margin) * index / count / multiple) * multiple for index in range(1, count)]
     spans = zip([0, *ends], [*ends, length], strict=True)
     return [(span, (max(0, span[0] - margin), min(length, span[1] + margin))) for span in spans]
+
+
+def allowed_bytes(device: torch.device) -> int:
+    """What waiting tiles may hold: HELD_BYTES, or a third of what a GPU has free."""
+    return max(HELD_BYTES, torch.cuda.mem_get_info(device)[0] // 3) if device.type == "cuda" else HELD_BYTES
 
 
 def plan_tiles(height: int, width: int, window: int, reach: Reach) -> list[Tile]:
@@ -65,12 +69,12 @@ def run_tiled(
     width: int,
     *,
     window: int,
-    held_bytes: int = HELD_BYTES,
+    held_bytes: int,
 ) -> Iterator[tuple[Tile, Tensor]]:
     """Each tile and what the network makes of it, (C, h, w) without the margins, on the host.
 
     read: the input under a tile with its margins, float32 (C, h, w), on the network's device.
-    height, width, window: pixels of the input.
+    height, width, window: pixels of the input. held_bytes: what tiles may hold that wait; the output does not depend on it.
     """
     looks = reaches(steps)
     tiles = plan_tiles(height, width, window, looks[0])
