@@ -41,7 +41,7 @@ def make_record(
         weights=weights,
         made_with=made_with,
         request=msgspec.Raw(msgspec.json.encode(request)),
-        arrays={digest: zlib.compress(np.ascontiguousarray(array)) for digest, array in arrays.items()},
+        arrays={digest: zlib.compress(np.ascontiguousarray(array).data) for digest, array in arrays.items()},
     )
 
 
