@@ -1,6 +1,6 @@
 """What Blender and the backend say to each other: structs, their bytes and their rules. Needs msgspec and numpy only."""
 
-from .check import RequestError, check_request
+from .check import MASK_DIVISORS, RequestError, check_request
 from .codec import (
     Decoder,
     WireError,
@@ -72,6 +72,7 @@ __all__ = [
     "CHUNK_BYTES",
     "CREDIT_CHUNKS",
     "KEYPOINT_NAMES",
+    "MASK_DIVISORS",
     "VERSION",
     "Accepted",
     "Advanced",

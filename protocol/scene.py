@@ -81,7 +81,9 @@ class Character(Struct, frozen=True, kw_only=True):
     negative_prompt: Prompt = ""
     keypoints: Annotated[tuple[Keypoint, ...], Meta(min_length=18, max_length=18)]  # in the order of KEYPOINT_NAMES
     part_prompts: dict[PartName, Prompt] = {}
-    mask: ArrayRef | None = None  # uint8 (height, width) of the requested size, 255 where this person is seen
+    # uint8 (height, width) of the requested size, or both divided by 2, 4 or 8; 255 where this person is seen, wholly 0 where
+    # nowhere
+    mask: ArrayRef | None = None
 
 
 class Camera(Struct, frozen=True, kw_only=True):

@@ -1,20 +1,34 @@
 """A scene as a render request: one file per concern, `gather_*` for each part. Nothing here changes the scene."""
 
 import bpy
+import numpy as np
 
 from ...protocol import RenderRequest, check_request
 from .camera import check_camera, gather_camera
 from .characters import chosen_armatures, find_armatures, gather_characters
 from .errors import ExportError
 from .rigs import FAMILIES, best_match, detect
+from .sight import Sight, add_sight, look
 
-__all__ = ["FAMILIES", "ExportError", "best_match", "check_scene", "detect", "export_request", "find_armatures", "picture_size"]
+__all__ = [
+    "FAMILIES",
+    "ExportError",
+    "Sight",
+    "best_match",
+    "check_scene",
+    "detect",
+    "export_request",
+    "find_armatures",
+    "look",
+    "picture_size",
+]
 
 
 def export_request(
     context: bpy.types.Context, *, width: int | None = None, height: int | None = None, seed: int | None = None
-) -> RenderRequest:
-    """The scene of `context` as it is posed now, with its prompts; a given size or seed overrides the scene's own.
+) -> tuple[RenderRequest, dict[str, np.ndarray]]:
+    """The scene of `context` as it is posed now, with its prompts, and the masks of its people by digest; a given size or
+    seed overrides the scene's own.
 
     Raises ExportError or RequestError, whose message names the thing, the rule and the next step.
     """
@@ -32,8 +46,9 @@ def export_request(
         camera=camera,
         characters=gather_characters(scene, view_layer, depsgraph, camera, width, height),
     )
-    check_request(request)
-    return request
+    check_request(request)  # before the surfaces, which take longest
+    armatures = chosen_armatures(scene, view_layer)
+    return add_sight(request, look(scene, view_layer, depsgraph, armatures, width, height))
 
 
 def check_scene(context: bpy.types.Context) -> None:

@@ -52,6 +52,11 @@ def check_camera(scene: bpy.types.Scene) -> None:
         )
 
 
+def near_metres(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph) -> float:
+    """How far in front of the scene's camera it begins to see."""
+    return scene.camera.evaluated_get(depsgraph).data.clip_start * scene.unit_settings.scale_length
+
+
 def project(camera: Camera, point: np.ndarray | None, width: int, height: int, near: float) -> Keypoint:
     """A point of the world as a keypoint of a width x height px picture.
 

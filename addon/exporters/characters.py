@@ -3,7 +3,7 @@
 import bpy
 
 from ...protocol import Camera, Character
-from .camera import project
+from .camera import near_metres, project
 from .errors import ExportError
 from .joints import gather_joints
 from .rigs import detect
@@ -52,7 +52,7 @@ def gather_character(
 ) -> Character:
     match = detect(armature.name, tuple(armature.data.bones.keys()))
     metres = scene.unit_settings.scale_length  # per Blender unit
-    near = scene.camera.evaluated_get(depsgraph).data.clip_start * metres
+    near = near_metres(scene, depsgraph)
     places = gather_joints(armature.evaluated_get(depsgraph), match)
     return Character(
         id=armature.name_full[:128],  # with the library's name, so unique where a linked rig has a local namesake
