@@ -58,6 +58,6 @@ def check_character(character: Character, width: int, height: int) -> None:
     shapes = [(height // divisor, width // divisor) for divisor in MASK_DIVISORS]
     if character.mask is not None and (character.mask.shape not in shapes or character.mask.dtype != "uint8"):
         raise RequestError(
-            f"The mask of '{character.name}' has shape {character.mask.shape} and dtype {character.mask.dtype}, but the picture "
-            f"needs uint8 ({height}, {width}), or both sides divided by 2, 4 or 8: export it at the requested size."
+            f"The mask of '{character.name}' has shape {character.mask.shape} of {character.mask.dtype}, but the picture needs "
+            f"({height}, {width}) of uint8, or both sides divided by 2, 4 or 8: export it at the requested size."
         )
