@@ -43,6 +43,11 @@ def gather_people(request: RenderRequest) -> list[Person]:
     return sorted(people, key=lambda person: -person.depth_m)
 
 
+def is_seen(character: Character, arrays: dict[str, np.ndarray]) -> bool:
+    """Whether `character` has no mask, or one that shows it somewhere. arrays: masks by digest."""
+    return character.mask is None or bool(arrays[character.mask.digest].any())
+
+
 def scaled(keypoints: np.ndarray, scale_x: float, scale_y: float) -> np.ndarray:
     """The same joints in a picture that is wider and higher by these factors."""
     return keypoints * (scale_x, scale_y, 1)

@@ -1,15 +1,17 @@
 """Cut-outs land where their people stand; nearer ones cover farther ones."""
 
+from dataclasses import replace as replaced
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from beyondscene.backend.pipeline.composite import compose
 from beyondscene.backend.pipeline.instances import Portrait, centre
-from beyondscene.backend.pipeline.people import gather_people
+from beyondscene.backend.pipeline.people import gather_people, is_seen
 from beyondscene.backend.pipeline.plan import Size
 from beyondscene.backend.pipeline.segment import Cutout, keep_body
-from beyondscene.protocol import RenderRequest
+from beyondscene.protocol import RenderRequest, describe_array
+from msgspec.structs import replace
 
 SIDE = 64
 COLOURS = ((200, 30, 30), (30, 30, 200))
@@ -44,6 +46,29 @@ def test_nearer_people_cover_farther_ones(two_people: RenderRequest, cutouts: li
     assert not (far.mask & near.mask).any()
     assert far.mask.sum() < alone.mask.sum()
     assert not (far.parts["head"] & near.mask).any()
+
+
+@pytest.mark.parametrize("divisor", [1, 2])
+def test_people_are_seen_only_where_the_masks_of_the_request_show_them(
+    two_people: RenderRequest, cutouts: list[Cutout], divisor: int
+) -> None:
+    shape = (two_people.height // divisor, two_people.width // divisor)
+    upper, nowhere = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+    upper[: shape[0] // 2] = 255
+    arrays = {describe_array(mask).digest: mask for mask in (upper, nowhere)}
+    ana, bo = (
+        replace(one, mask=describe_array(mask)) for one, mask in zip(two_people.characters, (upper, nowhere), strict=True)
+    )
+    request = replace(two_people, characters=(ana, bo))
+    people = gather_people(request)
+    portraits = [replaced(c.portrait, person=person) for c, person in zip(cutouts, people, strict=True)]
+    masked = [replaced(c, portrait=portrait) for c, portrait in zip(cutouts, portraits, strict=True)]
+    collage = compose(request, arrays, masked, Size(96, 64), 1.0)
+    far, near = collage.figures
+    assert far.mask[:32].any() and not far.mask[32:].any()
+    assert not near.mask.any() and not collage.cover[32:].any()  # something hides Bo, who therefore hides nobody
+    assert [is_seen(person.character, arrays) for person in people] == [True, False]
+    assert all(is_seen(character, {}) for character in two_people.characters)
 
 
 def test_no_rim_of_the_portraits_backdrop_comes_along(two_people: RenderRequest, cutouts: list[Cutout]) -> None:
