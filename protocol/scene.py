@@ -103,7 +103,7 @@ class Camera(Struct, frozen=True, kw_only=True):
 
 class RenderSettings(Struct, frozen=True, kw_only=True):
     """Every knob of the method. Defaults are BeyondScene's own (arXiv 2404.04544, supplement S2.2) where the paper
-    gives one; `None` leaves the choice to the model set, which knows how it was trained (for `sdxl`: 50 and 5.0).
+    gives one; `None` leaves the choice to the model set, which knows how it was trained (`sdxl`: the paper's 50, 5.0 and 0.7).
     """
 
     # diffusion
@@ -121,7 +121,7 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
     clahe_tiles: Annotated[int, Meta(ge=1, le=64)] = 8
 
     # stage 2a: high-frequency-injected forward diffusion (Algorithm 1)
-    t_b: Annotated[float, Meta(gt=0, le=1)] = 0.7  # of the training steps
+    t_b: Annotated[float, Meta(gt=0, le=1)] | None = None  # of the training steps
     canny_low: Annotated[float, Meta(ge=0, le=1000)] = 100.0
     canny_high: Annotated[float, Meta(ge=0, le=1000)] = 200.0
     canny_blur_px: Annotated[float, Meta(ge=0, le=1000)] = 50.0  # at a short side of 1024 px; scaled with the image

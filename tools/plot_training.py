@@ -15,12 +15,17 @@ STAGES = ("vae", "segmenter", "denoiser")
 
 
 def read_losses(log: Path) -> dict[str, dict[int, list[tuple[int, float]]]]:
-    """Per stage and size of the samples in latents (0 where there is one size): (step, loss). A step told twice counts once."""
+    """Per stage and size of the samples in latents (0 where there is one size): (step, loss). A step told twice counts once.
+
+    The binding loss stands beside the stages; steps without views of several people have none.
+    """
     losses: dict[str, dict[int, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     for line in log.read_text().splitlines():
         event = msgspec.json.decode(line)
         if event["stage"] in STAGES:
             losses[event["stage"]][event.get("cells", 0)][event["step"]] = event["loss"]
+        if event.get("binding"):
+            losses["binding"][event["cells"]][event["step"]] = event["binding"]
     return {stage: {cells: sorted(steps.items()) for cells, steps in sizes.items()} for stage, sizes in losses.items()}
 
 

@@ -32,7 +32,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     roles: folder of each role, relative to the manifest, or a hub id such as "stabilityai/...".
     pose_line_width_px: width of the skeleton's limbs in a view of the training resolution.
     framing_prompt: words added to a person's prompt when that person is drawn alone.
-    steps, guidance_scale: used where a request leaves them open.
+    steps, guidance_scale, t_b: used where a request leaves them open; the defaults are the paper's, for SDXL.
     """
 
     format: Literal[1] = 1
@@ -42,6 +42,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     framing_prompt: str = ""
     steps: Annotated[int, Meta(ge=1, le=1000)] = 50
     guidance_scale: Annotated[float, Meta(ge=0, le=100)] = 5.0
+    t_b: Annotated[float, Meta(gt=0, le=1)] = 0.7
     roles: dict[Role, str]
 
 

@@ -1,6 +1,7 @@
 """BeyondScene (arXiv 2404.04544), stage by stage; `render` is the whole method on one page."""
 
 import numpy as np
+from msgspec.structs import replace
 
 from ...protocol import RenderRequest
 from ..models.load import Models
@@ -32,6 +33,7 @@ def render(
     arrays: the masks that the request names, by digest. Raises Stopped where the watcher says so.
     """
     settings = settle(request.settings, models.manifest)
+    request = replace(request, settings=settings)
     steps, guidance = settings.steps, settings.guidance_scale
     assert steps is not None and guidance is not None  # settled
     plan = plan_sizes(request, models.training_resolution_px, models.latent_downsampling)

@@ -26,6 +26,7 @@ def enlarge(
     Forward diffusion to T_b after high-frequency injection, then adaptive joint diffusion back.
     """
     settings, factor = request.settings, models.latent_downsampling
+    assert settings.t_b is not None  # settled
     window = models.training_resolution_px // factor
     scheduler, timesteps = make_scheduler(models, settings.scheduler, steps, settings.t_b)
     with progress.stage("enlarge", level, len(timesteps)):

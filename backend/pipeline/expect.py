@@ -19,6 +19,7 @@ def expect_evaluations(models: Models, request: RenderRequest, plan: Plan, peopl
         plan.base.height // factor, plan.base.width // factor, window, scaled_stride(request.settings.stride_instance, window)
     )
     inpainting_steps = max(1, int(steps * request.settings.inpaint_strength))
+    assert request.settings.t_b is not None  # settled
     level_steps = max(1, int(steps * request.settings.t_b))
     enlarging = sum(len(choose_views(request, boxes, size, window, factor)) for size in plan.levels)
     return len(people) * steps + len(base) * inpainting_steps + enlarging * level_steps

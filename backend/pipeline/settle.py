@@ -12,4 +12,5 @@ def settle(settings: RenderSettings, manifest: Manifest) -> RenderSettings:
         settings,
         steps=manifest.steps if settings.steps is None else settings.steps,
         guidance_scale=manifest.guidance_scale if settings.guidance_scale is None else settings.guidance_scale,
+        t_b=manifest.t_b if settings.t_b is None else settings.t_b,
     )

@@ -6,11 +6,13 @@ long to learn that order, and until then two people in one view share their colo
 
 from functools import partial
 from types import TracebackType
+from typing import cast
 
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from .captions import NOBODY
 
@@ -29,14 +31,13 @@ class Binding:
         self.rows = torch.nonzero((owners.amax(1) > 1) & (people.flatten(1).amax(1) > 0))[:, 0]  # views of several people
         self.owners, self.people = owners[self.rows], people[self.rows]
         self.losses: list[Tensor] = []
+        self.hooks: list[RemovableHandle] = []
 
     def __enter__(self) -> "Binding":
-        watched = [
-            module
-            for name, module in self.unet.named_modules()
-            if name.endswith("attn2") and not name.startswith("down_blocks") and len(self.rows)
-        ]
-        self.hooks = [module.register_forward_pre_hook(self._watch, with_kwargs=True) for module in watched]
+        if len(self.rows):
+            modules = self.unet.named_modules()
+            watched = [part for name, part in modules if name.endswith("attn2") and not name.startswith("down_blocks")]
+            self.hooks = [module.register_forward_pre_hook(self._watch, with_kwargs=True) for module in watched]
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -53,7 +54,7 @@ class Binding:
     def _watch(self, attention: Attention, arguments: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
         states, text = arguments[0][self.rows], named["encoder_hidden_states"][self.rows]
         split = partial(torch.unflatten, dim=-1, sizes=(attention.heads, -1))
-        query, key = split(attention.to_q(states)), split(attention.to_k(text))
+        query, key = split(attention.to_q(states)), split(cast(nn.Module, attention.to_k)(text))
         logits = torch.einsum("bnhc,bthc->bhnt", query, key).float() * attention.scale
         weights = logits.softmax(-1).mean(1)  # (B, cells, tokens)
         stride = self.people.shape[-1] // round(weights.shape[1] ** 0.5)

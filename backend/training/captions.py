@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import CLIPTokenizer
 
@@ -20,17 +21,17 @@ def draw_caption(
     Owners: 1 + index into `looks`, NOBODY for the background and for what stands between people; all chunks in one list.
     """
     clauses = write_clauses(scene, looks, numbers)
-    owners = [owner for owner, text in clauses for _ in split_tokens_flat(tokenizer, text)]
+    owners = [owner for owner, text in clauses for _ in _split_whole(tokenizer, text)]
     return split_tokens(tokenizer, "".join(text for _, text in clauses)), owners
-
-
-def split_tokens_flat(tokenizer: CLIPTokenizer, text: str) -> list[int]:
-    """Token numbers of a text of any length. Words do not depend on their neighbours, so those of clauses add up."""
-    return [number for chunk in split_tokens(tokenizer, text) for number in chunk]
 
 
 def pad_owners(owners: list[list[int]], chunks: int) -> Tensor:
     """Return owners as int (B, chunks * MAX_TOKENS), in the places that `pad_chunks` gives to their tokens."""
     room = MAX_TOKENS - 2
     flat = torch.tensor([row + [NOBODY] * (chunks * room - len(row)) for row in owners])
-    return torch.nn.functional.pad(flat.unflatten(1, (chunks, room)), (1, 1), value=NOBODY).flatten(1)
+    return F.pad(flat.unflatten(1, (chunks, room)), (1, 1), value=NOBODY).flatten(1)
+
+
+def _split_whole(tokenizer: CLIPTokenizer, text: str) -> list[int]:
+    """Token numbers of a text of any length. Words do not depend on their neighbours, so those of clauses add up."""
+    return [number for chunk in split_tokens(tokenizer, text) for number in chunk]

@@ -79,10 +79,11 @@ def train_denoiser(
         set_rate(optimizer, settings.learning_rate, step, settings.steps, warm_up=100, flat=settings.flat)
         with torch.autocast(device.type, torch.bfloat16), Binding(denoiser.unet, batch.owners, batch.people) as binding:
             loss = _loss(predict, batch, alphas, noise)
-        learn(loss + settings.binding * binding.loss(), denoiser, optimizer, ema, step)
+        bound = binding.loss()
+        learn(loss + settings.binding * bound, denoiser, optimizer, ema, step)
         if (step + 1) % 10 == 0:
             cells = batch.latents.shape[-1]
-            losses = {"loss": float(loss.detach()), "binding": float(binding.loss().detach())}
+            losses = {"loss": float(loss.detach()), "binding": float(bound.detach())}
             report({"stage": "denoiser", "step": step + 1, "of": settings.steps, "cells": cells} | losses)
     if not left.finished:
         return None

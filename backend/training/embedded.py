@@ -33,6 +33,7 @@ class TrainingSettings(msgspec.Struct, frozen=True):
     size_px: int = 256
     processes: int = 2  # that render
     start: Path | None = None  # a model set to go on from: its denoiser is trained further, all else kept
+    vae_too: bool = False  # train the autoencoder of `start` further, too
     minutes: float | None = None  # stop with a checkpoint after this long; the next call goes on from there
     vae: VaeSettings = VaeSettings()
     segmenter: SegmenterSettings = SegmenterSettings()
@@ -86,8 +87,8 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
         renders = read_shards(work / "renders", settings.views)
         vae = (
             load_vae(settings.start, device)
-            if settings.start
-            else train_vae(renders, settings.vae, work, seed, device, out_of_time, report)
+            if settings.start and not settings.vae_too
+            else train_vae(renders, settings.vae, work, settings.start, seed, device, out_of_time, report)
         )
         if vae is None:
             return False

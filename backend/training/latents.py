@@ -74,8 +74,13 @@ def encode_renders(vae: AutoencoderKL, renders: Renders, path: Path, device: tor
         save_file(arrays, path.with_suffix(".part"))
         path.with_suffix(".part").rename(path)
     people = np.array([len(looks) for looks in renders.looks])
-    kinds = {"singles": people == 1, "several": (people > 1) & (people <= _FEW), "crowds": people > _FEW}
-    return LatentSet(**load_file(path), **{kind: np.flatnonzero(those) for kind, those in kinds.items()}, renders=renders)
+    return LatentSet(
+        **load_file(path),
+        singles=np.flatnonzero(people == 1),
+        several=np.flatnonzero((people > 1) & (people <= _FEW)),
+        crowds=np.flatnonzero(people > _FEW),
+        renders=renders,
+    )
 
 
 def draw_batch(

@@ -22,11 +22,13 @@ from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
 from .checkpoints import Ema, Steps, set_rate, step_random
-from .renders import Renders
+from .renders import Renders, regions_of
 
 _STAGE = 1
 _HIGHWAY = 8  # channels
 _CONSTANT = 4.0  # keeps group statistics nearly independent of the picture
+# Of the loss, by raster.REGIONS: people weigh more than the background; head, hair, arms and things, which are small, most.
+_WEIGHTS = np.array((1, 3, 3, 2, 2, 3, 2, 2, 3), np.float32)
 
 
 class VaeSettings(msgspec.Struct, frozen=True):
@@ -171,6 +173,7 @@ class SlowRows:
 def load_vae(folder: Path, device: torch.device) -> AutoencoderKL:
     """Load that of the model set in `folder`, in single precision."""
     vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+    vae.register_to_config(_name_or_path="")  # else the export would tell where on this machine it came from
     return vae.to(device)  # pyright: ignore[reportArgumentType]
 
 
@@ -178,16 +181,24 @@ def train_vae(
     renders: Renders,
     settings: VaeSettings,
     folder: Path,
+    start: Path | None,
     seed: int,
     device: torch.device,
     out_of_time: Callable[[], bool],
     report: Callable[[dict], None],
 ) -> AutoencoderKL | None:
-    """Train with checkpoints under `folder`; return the model with unit-variance latents, None if out of time."""
+    """Train with checkpoints under `folder`; return the model with unit-variance latents, None if out of time.
+
+    start: a model set whose autoencoder is trained further; None to begin with the highway.
+    """
     torch.manual_seed(seed)
-    vae = build_vae(settings.widths)
     sample = to_tensor(renders.pictures[:48], torch.device("cpu"))
-    matrix, mean = (t.to(device) for t in lay_highway(vae, sample))
+    if start is None:
+        vae = build_vae(settings.widths)
+        matrix, mean = (t.to(device) for t in lay_highway(vae, sample))
+    else:
+        vae = load_vae(start, torch.device("cpu"))
+        matrix, mean = (t.to(device) for t in whitening(sample))
     vae.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     vae.train()
     optimizer = torch.optim.AdamW(vae.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
@@ -197,11 +208,11 @@ def train_vae(
         large = step >= 0.75 * settings.steps
         side, count = (settings.large_crop_px, settings.large_crops) if large else (settings.crop_px, settings.crops)
         numbers, noise = step_random(seed, _STAGE, step, device)
-        pictures, people = _draw_crops(renders, numbers, count, side, device)
+        pictures, weight = _draw_crops(renders, numbers, count, side, device)
         progress = step / settings.steps
         set_rate(optimizer, settings.learning_rate, step, settings.steps, warm_up=100)
         with torch.autocast(device.type, torch.bfloat16):
-            losses = _losses(vae, pictures, people, matrix, mean, noise, progress)
+            losses = _losses(vae, pictures, weight, matrix, mean, noise, progress)
         optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
         nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
@@ -237,14 +248,13 @@ def to_tensor(pictures: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
 
 
 def _losses(
-    vae: AutoencoderKL, pictures: Tensor, people: Tensor, matrix: Tensor, mean: Tensor, noise: torch.Generator, progress: float
+    vae: AutoencoderKL, pictures: Tensor, weight: Tensor, matrix: Tensor, mean: Tensor, noise: torch.Generator, progress: float
 ) -> dict[str, Tensor]:
     posterior = encode(vae, pictures)
     latents = posterior.mean.float()
     spread = torch.exp(0.5 * posterior.logvar.float())
     draw = torch.randn((2, *latents.shape), generator=noise, device=latents.device)
     restored = decode(vae, latents + spread * draw[0] + 0.05 * draw[1]).float()
-    weight = 1 + people
     residual = restored - pictures
     gradients = sum((weight.narrow(axis, 1, weight.shape[axis] - 1) * residual.diff(dim=axis).abs()).mean() for axis in (2, 3))
     pixels = (weight * residual.abs()).mean()
@@ -268,8 +278,8 @@ def _losses(
 def _draw_crops(
     renders: Renders, numbers: np.random.Generator, count: int, side: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Return crops (count, 3, side, side) and people's mask (count, 1, side, side); most crops show people."""
-    pictures, masks = [], []
+    """Return crops (count, 3, side, side) and pixels' weights (count, 1, side, side); most crops show people."""
+    pictures, weights = [], []
     for index in numbers.integers(len(renders.pictures), size=count):
         mask = renders.masks[index] > 0
         height, width = mask.shape
@@ -282,8 +292,8 @@ def _draw_crops(
                     break
         top, left = np.clip(centre - side // 2, 0, (height - side, width - side))
         pictures.append(renders.pictures[index, top : top + side, left : left + side])
-        masks.append(mask[top : top + side, left : left + side])
-    return to_tensor(np.stack(pictures), device), torch.from_numpy(np.stack(masks)).to(device).float()[:, None]
+        weights.append(_WEIGHTS[regions_of(renders.masks[index, top : top + side, left : left + side])])
+    return to_tensor(np.stack(pictures), device), torch.from_numpy(np.stack(weights)).to(device)[:, None]
 
 
 def _residual_blocks(half: nn.Module) -> list[Any]:

@@ -18,7 +18,7 @@ Framing = Literal["portrait", "figure", "zoom", "several", "crowd", "empty"]
 # How views are framed. A picture is generated as single portraits first, then enlarged: its views show small
 # figures, then larger and larger parts of bodies.
 FRAMINGS: dict[Framing, float] = {
-    "portrait": 0.22, "figure": 0.18, "zoom": 0.25, "several": 0.21, "crowd": 0.06, "empty": 0.08,
+    "portrait": 0.20, "figure": 0.14, "zoom": 0.34, "several": 0.20, "crowd": 0.05, "empty": 0.07,
 }  # fmt: skip
 
 _FACE = {"nose": 0.15, "right_eye": 0.05, "left_eye": 0.05, "right_ear": -0.45, "left_ear": -0.45}

@@ -1,11 +1,13 @@
 """The whole method with real networks of toy size."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet, read_model_set
-from beyondscene.backend.pipeline import Progress, joint, render
+from beyondscene.backend.pipeline import Progress, joint, render, settle
 from beyondscene.backend.pipeline.enlarge import enlarge
 from beyondscene.backend.pipeline.people import Figure, gather_people
 from beyondscene.backend.pipeline.plan import Size
@@ -87,13 +89,24 @@ def test_batch_size_does_not_change_the_picture(
     mask[20:, 30:50] = True
     figures = [Figure(person, mask, {}) for person in gather_people(two_people)]
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    request = replace(two_people, settings=settle(two_people.settings, models.manifest))
 
     def enlarged(view_batch: int) -> np.ndarray:
         monkeypatch.setattr(joint, "VIEW_BATCH", view_batch)
         progress = Progress(Spy(), 1, 1)
-        return enlarge(models, two_people, figures, image, Size(192, 128), 1, PromptEncoder(models), 4, 2.0, progress)
+        return enlarge(models, request, figures, image, Size(192, 128), 1, PromptEncoder(models), 4, 2.0, progress)
 
     assert np.abs(enlarged(8).astype(int) - enlarged(1)).max() <= 1
+
+
+def test_the_model_set_says_from_which_noise_a_level_starts(models: Models, two_people: RenderRequest) -> None:
+    def evaluations(t_b: float | None, of_the_set: float) -> int:
+        request = replace(two_people, characters=(), settings=replace(two_people.settings, t_b=t_b))
+        spy = Spy()
+        render(dataclasses.replace(models, manifest=replace(models.manifest, t_b=of_the_set)), request, {}, spy)
+        return sum(stage == "enlarge" and step > 0 for stage, _, step, _ in spy.told)
+
+    assert (evaluations(None, 0.5), evaluations(None, 1.0), evaluations(0.5, 1.0)) == (2, 4, 2)
 
 
 @pytest.mark.parametrize("scheduler", ["euler", "dpmsolver++"])

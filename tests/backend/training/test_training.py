@@ -91,9 +91,9 @@ def test_shards_read_back(tmp_path: Path) -> None:
 
 
 def test_autoencoder_resumes_exactly(renders: Renders, tmp_path: Path) -> None:
-    whole = train_vae(renders, VAE, tmp_path / "whole", 0, CPU, never, ignore)
-    assert train_vae(renders, VAE, tmp_path / "parts", 0, CPU, after(2), ignore) is None
-    parts = train_vae(renders, VAE, tmp_path / "parts", 0, CPU, never, ignore)
+    whole = train_vae(renders, VAE, tmp_path / "whole", None, 0, CPU, never, ignore)
+    assert train_vae(renders, VAE, tmp_path / "parts", None, 0, CPU, after(2), ignore) is None
+    parts = train_vae(renders, VAE, tmp_path / "parts", None, 0, CPU, never, ignore)
     assert whole is not None and parts is not None
     _assert_same(whole, parts)
 
@@ -178,6 +178,10 @@ def test_whole_run_ends_in_a_model_set(tmp_path: Path) -> None:
     assert torch.equal(onwards.unet.conv_in.weight.half(), pipeline.unet.conv_in.weight.half())
     further = msgspec.structs.replace(settings, start=settings.out, work=tmp_path / "further", out=tmp_path / "better")
     assert train_embedded(further, ignore)
+    assert not [path for path in further.out.rglob("*.json") if str(tmp_path) in path.read_text()]
+    assert (further.out / "segmenter/model.safetensors").read_bytes() == (
+        settings.out / "segmenter/model.safetensors"
+    ).read_bytes()
     for name in ("vae", "unet"):
         first, second = (load_file(next((folder / name).glob("*.safetensors"))) for folder in (settings.out, further.out))
         assert all(torch.equal(first[key], second[key]) for key in first) == (name == "vae")
