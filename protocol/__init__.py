@@ -58,7 +58,10 @@ from .messages import (
     Work,
 )
 from .scene import (
+    FREE,
+    HIDDEN,
     KEYPOINT_NAMES,
+    SEEN,
     ArrayRef,
     Camera,
     Character,
@@ -71,8 +74,11 @@ from .scene import (
 __all__ = [
     "CHUNK_BYTES",
     "CREDIT_CHUNKS",
+    "FREE",
+    "HIDDEN",
     "KEYPOINT_NAMES",
     "MASK_DIVISORS",
+    "SEEN",
     "VERSION",
     "Accepted",
     "Advanced",

@@ -8,20 +8,9 @@ from .camera import check_camera, gather_camera
 from .characters import chosen_armatures, find_armatures, gather_characters
 from .errors import ExportError
 from .rigs import FAMILIES, best_match, detect
-from .sight import Sight, add_sight, look
+from .sight import add_sight, look
 
-__all__ = [
-    "FAMILIES",
-    "ExportError",
-    "Sight",
-    "best_match",
-    "check_scene",
-    "detect",
-    "export_request",
-    "find_armatures",
-    "look",
-    "picture_size",
-]
+__all__ = ["FAMILIES", "ExportError", "best_match", "check_scene", "detect", "export_request", "find_armatures", "picture_size"]
 
 
 def export_request(
@@ -36,6 +25,7 @@ def export_request(
     depsgraph = context.evaluated_depsgraph_get()
     scene_width, scene_height = picture_size(scene)
     width, height = width or scene_width, height or scene_height
+    armatures = chosen_armatures(scene, view_layer)
     camera = gather_camera(scene, depsgraph, width, height)
     request = RenderRequest(
         width=width,
@@ -44,10 +34,9 @@ def export_request(
         prompt=scene.beyondscene.prompt,
         negative_prompt=scene.beyondscene.negative_prompt,
         camera=camera,
-        characters=gather_characters(scene, view_layer, depsgraph, camera, width, height),
+        characters=gather_characters(armatures, scene, depsgraph, camera, width, height),
     )
     check_request(request)  # before the surfaces, which take longest
-    armatures = chosen_armatures(scene, view_layer)
     return add_sight(request, look(scene, view_layer, depsgraph, armatures, width, height))
 
 

@@ -73,3 +73,9 @@ def project(camera: Camera, point: np.ndarray | None, width: int, height: int, n
     y_px = float(np.clip(camera.fy * y / divisor + camera.cy, -LIMIT, LIMIT))
     inside = 0 <= x_px < width and 0 <= y_px < height
     return Keypoint(x=x_px, y=y_px, depth=min(float(depth), LIMIT), state="visible" if inside else "outside")
+
+
+def unproject(camera: Camera, joint: Keypoint) -> np.ndarray:
+    """(3,) metres in the camera's frame: the way back from `project`."""
+    scale = joint.depth if camera.projection == "perspective" else 1.0
+    return np.array([(joint.x - camera.cx) / camera.fx * scale, (joint.y - camera.cy) / camera.fy * scale, joint.depth])

@@ -1,5 +1,7 @@
 """The people of a scene: its visible armatures, with the prompts that the artist wrote for them."""
 
+from collections.abc import Sequence
+
 import bpy
 
 from ...protocol import Camera, Character
@@ -27,18 +29,14 @@ def chosen_armatures(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) ->
 
 
 def gather_characters(
+    armatures: Sequence[bpy.types.Object],
     scene: bpy.types.Scene,
-    view_layer: bpy.types.ViewLayer,
     depsgraph: bpy.types.Depsgraph,
     camera: Camera,
     width: int,
     height: int,
 ) -> tuple[Character, ...]:
-    """One character for each armature that is switched on.
-
-    Raises ExportError where there is none, or where one is no rig that a family knows.
-    """
-    armatures = chosen_armatures(scene, view_layer)
+    """One character for each of `armatures`. Raises ExportError where one is no rig that a family knows."""
     return tuple(gather_character(one, scene, depsgraph, camera, width, height) for one in armatures)
 
 

@@ -13,29 +13,22 @@ FLAT_PX = 1e-8  # twice the area below which a triangle is seen edge-on
 
 
 class ZBuffer:
-    """What each pixel of a width x height px picture shows, nearest first; row 0 at the top.
-
-    owner: int32 (height, width), as given with the triangles; -1 where nobody's, or nothing, is seen.
-    normal: float32 (height, width, 3), of the face, in the camera's frame (x right, y down, z forward) and towards the
-    camera; 0 where nothing is seen.
-    """
+    """How far the nearest of the drawn surfaces is, at the centre of each pixel of a width x height px picture."""
 
     def __init__(self, camera: Camera, width: int, height: int, near: float) -> None:
         """near: metres in front of the camera from which on it sees; triangles that cross it are cut there."""
         self.camera, self.width, self.height, self.near = camera, width, height, near
-        self.owner = np.full((height, width), -1, np.int32)
-        self.normal = np.zeros((height, width, 3), np.float32)
         self._perspective = camera.projection == "perspective"
         # grows towards the camera and is linear across a triangle in the picture: 1/depth, or -depth without perspective
         self._nearness = np.full((height, width), 0 if self._perspective else -np.inf, np.float32)
 
     @property
     def depth(self) -> np.ndarray:
-        """float32 (height, width), metres along the view axis; infinite where nothing is seen."""
+        """float32 (height, width), row 0 at the top, metres along the view axis; infinite where nothing is seen."""
         with np.errstate(divide="ignore"):
             return 1 / self._nearness if self._perspective else -self._nearness
 
-    def draw(self, triangles: np.ndarray, owner: int) -> None:
+    def draw(self, triangles: np.ndarray) -> None:
         """Draw `triangles`, float (N, 3, 3) metres in the world's frame, both of their sides."""
         camera_from_world = np.reshape(self.camera.camera_from_world, (4, 4))
         triangles = clip_near(triangles @ camera_from_world[:3, :3].T + camera_from_world[:3, 3], self.near)
@@ -50,18 +43,13 @@ class ZBuffer:
         if not kept.size:
             return
         nearness = (scale if self._perspective else -depth)[kept]
-        x, y, area, triangles = x[kept], y[kept], area[kept], triangles[kept]
-        planes = find_planes(x, y, area, nearness)  # (n, 4, 3)
+        planes = find_planes(x[kept], y[kept], area[kept], nearness)  # (n, 4, 3)
         limits = np.stack([nearness.min(1), nearness.max(1)], 1).astype(np.float32)
-        normals = face_normals(triangles, self._perspective)
         boxes = np.stack([left, top, right, bottom], 1)[kept]
         for tile, index, corners in cut_into_tiles(boxes, planes):
-            self._fill(tile, corners, boxes[index], planes[index], limits[index], normals[index], owner)
+            self._fill(tile, corners, boxes[index], planes[index], limits[index])
 
-    def _fill(
-        self, tile: int, corners: np.ndarray, boxes: np.ndarray, planes: np.ndarray, limits: np.ndarray, normals: np.ndarray,
-        owner: int,
-    ) -> None:  # fmt: skip
+    def _fill(self, tile: int, corners: np.ndarray, boxes: np.ndarray, planes: np.ndarray, limits: np.ndarray) -> None:
         """Draw one triangle in each of n tiles. corners: (n, 2), x and y of their first pixel."""
         centre = corners + 0.5
         start = (planes[..., 2] + (planes[..., :2] * centre[:, None]).sum(-1)).astype(np.float32)  # (n, 4)
@@ -78,13 +66,7 @@ class ZBuffer:
         # clipped, since a triangle that is seen almost edge-on would shoot far ahead within the slack
         value = np.clip(along_x[which, 3, column] + along_y[which, 3, row], limits[which, 0], limits[which, 1])
         pixel = (corners[which, 1] + row) * self.width + corners[which, 0] + column
-        nearest = self._nearness.reshape(-1)
-        ahead = np.flatnonzero(value > nearest[pixel])
-        ahead = ahead[np.argsort(value[ahead], kind="stable")]  # of several at one pixel, the last to be written stays
-        pixel, which = pixel[ahead], which[ahead]
-        nearest[pixel] = value[ahead]
-        self.owner.reshape(-1)[pixel] = owner
-        self.normal.reshape(-1, 3)[pixel] = normals[which]
+        np.maximum.at(self._nearness.reshape(-1), pixel, value)
 
 
 def clip_near(triangles: np.ndarray, near: float) -> np.ndarray:
@@ -125,14 +107,6 @@ def find_planes(x: np.ndarray, y: np.ndarray, area: np.ndarray, nearness: np.nda
     shares = np.stack([y1 - y2, x2 - x1, x1 * y2 - x2 * y1], -1) / area[:, None, None]
     edges = shares / np.maximum(np.linalg.norm(shares[..., :2], axis=-1, keepdims=True), 1e-30)
     return np.concatenate([edges, np.einsum("nk,nkc->nc", nearness, shares)[:, None]], 1)
-
-
-def face_normals(triangles: np.ndarray, perspective: bool) -> np.ndarray:
-    """float32 (N, 3), unit length, on the side of the camera, in whose frame `triangles` (N, 3, 3) are."""
-    normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
-    away = (normals * (triangles[:, 0] if perspective else (0, 0, 1))).sum(1) > 0
-    return np.where(away[:, None], -normals, normals).astype(np.float32)
 
 
 def cut_into_tiles(boxes: np.ndarray, planes: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:

@@ -1,16 +1,29 @@
 """What the camera sees of whom: a mask for each character with a mesh, and which joints are hidden."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import bpy
 import numpy as np
 from msgspec.structs import replace
 
-from ...protocol import KEYPOINT_NAMES, MASK_DIVISORS, Camera, Character, Keypoint, RenderRequest, describe_array
-from .camera import gather_camera, near_metres
+from ...protocol import (
+    FREE,
+    HIDDEN,
+    KEYPOINT_NAMES,
+    MASK_DIVISORS,
+    SEEN,
+    Camera,
+    Character,
+    Keypoint,
+    RenderRequest,
+    describe_array,
+)
+from .camera import gather_camera, near_metres, unproject
 from .raster import ZBuffer
-from .surfaces import gather_surfaces
+from .surfaces import PROP, gather_surfaces
 
 SHORT_SIDE_PX = 1024  # that a mask keeps: people are placed in a base image that has no more
 # How far under its own skin a joint may lie and still be seen, in lengths of the torso (neck to hips). On six posed
@@ -19,24 +32,24 @@ SHORT_SIDE_PX = 1024  # that a mask keeps: people are placed in a base image tha
 FLESH = {"Nose": 0.1, "REye": 0.1, "LEye": 0.1, "REar": 0.1, "LEar": 0.1, "RHip": 0.4, "LHip": 0.4}
 FLESH_OF_LIMBS = 0.3
 TORSO_SHARE = 0.3  # of the greatest distance between two joints, where a rig has no neck or hips in sight
+CELL_PX = 8  # of a mask: the nearest joint is looked up once for so many pixels
 
 
 @dataclass(frozen=True)
 class Sight:
     """The picture's surfaces, at a `divisor`-th of its size, row 0 at the top.
 
-    owner: int32 (height, width), index of the character that is seen; -1 where it is a prop or nothing.
+    Each pixel is one look through its centre, at any divisor: nothing is averaged, so nothing lies between two surfaces.
+
     depth: float32 (height, width), metres along the view axis; infinite where nothing is seen.
-    normal: float32 (height, width, 3), of the face, in the camera's frame (x right, y down, z forward) and towards the
-    camera; 0 where nothing is seen.
-    embodied: the characters that have a mesh, seen or not.
+    owner: int32 (height, width), index of the character that is seen; -1 where it is a prop or nothing.
+    bodies: depth of each character that has a mesh, as if it were alone, by its index.
     """
 
     divisor: int
-    owner: np.ndarray
     depth: np.ndarray
-    normal: np.ndarray
-    embodied: frozenset[int]
+    owner: np.ndarray
+    bodies: dict[int, np.ndarray]
 
 
 def look(
@@ -51,26 +64,30 @@ def look(
     divisor = max((one for one in MASK_DIVISORS if min(width, height) // one >= SHORT_SIDE_PX), default=1)
     width, height = width // divisor, height // divisor
     metres = scene.unit_settings.scale_length  # per Blender unit
-    buffer = ZBuffer(gather_camera(scene, depsgraph, width, height), width, height, near_metres(scene, depsgraph))
-    embodied: set[int] = set()
+    camera, near = gather_camera(scene, depsgraph, width, height), near_metres(scene, depsgraph)
+    buffers: dict[int, ZBuffer] = defaultdict(partial(ZBuffer, camera, width, height, near))
     for triangles, owner in gather_surfaces(view_layer, depsgraph, armatures):
-        buffer.draw(triangles * metres, owner)
-        embodied.add(owner)
-    present = frozenset(range(len(armatures))) & embodied
-    return Sight(divisor, buffer.owner, buffer.depth, buffer.normal, present)
+        buffers[owner].draw(triangles * metres)
+    depth, owner_seen = buffers[PROP].depth, np.full((height, width), PROP, np.int32)
+    bodies = {owner: buffer.depth for owner, buffer in sorted(buffers.items()) if owner != PROP}
+    for owner, body in bodies.items():
+        owner_seen[body < depth] = owner
+        depth = np.minimum(depth, body)
+    return Sight(divisor, depth, owner_seen, bodies)
 
 
 def add_sight(request: RenderRequest, sight: Sight) -> tuple[RenderRequest, dict[str, np.ndarray]]:
-    """`request` with its masks and hidden joints, and the masks by digest, uint8, 255 where the person is seen.
+    """`request` with its masks and hidden joints, and the masks by digest; see Character for what they say.
 
-    Masks are disjoint. Somebody wholly hidden has one of zeros; somebody without a mesh has none.
+    Where a mask is SEEN, no other is. Somebody wholly hidden has one without SEEN; somebody without a mesh has none.
     """
     assert request.camera is not None
     characters, arrays = [], {}
     for index, character in enumerate(request.characters):
-        character = replace(character, keypoints=judge(character, index, request.camera, sight))
-        if index in sight.embodied:
-            mask = np.where(sight.owner == index, np.uint8(255), np.uint8(0))
+        torso_m = torso_metres(character, request.camera)
+        character = replace(character, keypoints=judge(character.keypoints, torso_m, index, sight))
+        if index in sight.bodies:
+            mask = draw_mask(character.keypoints, torso_m, index, sight)
             reference = describe_array(mask)
             arrays[reference.digest] = mask
             character = replace(character, mask=reference)
@@ -78,13 +95,38 @@ def add_sight(request: RenderRequest, sight: Sight) -> tuple[RenderRequest, dict
     return replace(request, characters=tuple(characters)), arrays
 
 
-def judge(character: Character, index: int, camera: Camera, sight: Sight) -> tuple[Keypoint, ...]:
-    """The joints of `character`, those that a surface hides as `occluded`."""
-    torso = torso_metres(character, camera)
-    flesh = [torso * FLESH.get(name, FLESH_OF_LIMBS) for name in KEYPOINT_NAMES]
+def draw_mask(joints: Sequence[Keypoint], torso_m: float, index: int, sight: Sight) -> np.ndarray:
+    """uint8 (height, width): SEEN where the mesh is, HIDDEN where something nearer is in the way, FREE elsewhere.
+
+    In the way is what stands before the mesh and, beside the mesh, where hair and clothes may reach, what stands before the
+    nearest joint by more than a limb's flesh. The nearest in the picture, since what is farther than a hand held out to
+    the camera may still hide the legs.
+    """
+    body = sight.bodies[index]
+    beside = depth_of_joints(joints, sight) - FLESH_OF_LIMBS * torso_m
+    in_the_way = sight.depth < np.where(np.isfinite(body), body, beside)
+    mask = np.where(in_the_way, np.uint8(HIDDEN), np.uint8(FREE))
+    mask[sight.owner == index] = SEEN
+    return mask
+
+
+def depth_of_joints(joints: Sequence[Keypoint], sight: Sight) -> np.ndarray:
+    """float (height, width) of `sight`: metres to whichever joint is nearest in the picture plane, to CELL_PX."""
+    height, width = sight.depth.shape
+    places = [(joint.x, joint.y, joint.depth) for joint in joints if joint.state not in ("behind", "missing")]
+    x, y, depth = np.array(places).T[..., None, None] / np.reshape((sight.divisor, sight.divisor, 1), (3, 1, 1, 1))
+    columns = np.arange(0, width, CELL_PX) + CELL_PX / 2
+    rows = np.arange(0, height, CELL_PX)[:, None] + CELL_PX / 2
+    nearest = np.argmin((columns - x) ** 2 + (rows - y) ** 2, axis=0)
+    return depth.ravel()[nearest].repeat(CELL_PX, 0).repeat(CELL_PX, 1)[:height, :width]
+
+
+def judge(joints: Sequence[Keypoint], torso_m: float, index: int, sight: Sight) -> tuple[Keypoint, ...]:
+    """`joints`, in the order of KEYPOINT_NAMES, with those that a surface hides as `occluded`."""
+    flesh = [torso_m * FLESH.get(name, FLESH_OF_LIMBS) for name in KEYPOINT_NAMES]
     return tuple(
         replace(joint, state="occluded") if joint.state == "visible" and is_hidden(joint, own, index, sight) else joint
-        for joint, own in zip(character.keypoints, flesh, strict=True)
+        for joint, own in zip(joints, flesh, strict=True)
     )
 
 
@@ -95,7 +137,7 @@ def is_hidden(joint: Keypoint, flesh_m: float, index: int, sight: Sight) -> bool
     """
     row, column = int(joint.y / sight.divisor), int(joint.x / sight.divisor)
     around = (slice(max(0, row - 1), row + 2), slice(max(0, column - 1), column + 2))
-    others = (sight.owner[around] != index) & (index in sight.embodied)
+    others = (sight.owner[around] != index) & (index in sight.bodies)
     return bool((sight.depth[around] < joint.depth - np.where(others, 0, flesh_m)).mean() > 0.5)
 
 
@@ -110,9 +152,3 @@ def torso_metres(character: Character, camera: Camera) -> float:
         return float(np.linalg.norm(places["Neck"] - (places["RHip"] + places["LHip"]) / 2))
     points = np.array(list(places.values()))
     return TORSO_SHARE * float(np.linalg.norm(points[:, None] - points[None], axis=-1).max())
-
-
-def unproject(camera: Camera, joint: Keypoint) -> np.ndarray:
-    """(3,) metres in the camera's frame."""
-    scale = joint.depth if camera.projection == "perspective" else 1.0
-    return np.array([(joint.x - camera.cx) / camera.fx * scale, (joint.y - camera.cy) / camera.fy * scale, joint.depth])

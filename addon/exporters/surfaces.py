@@ -6,6 +6,8 @@ import bpy
 import numpy as np
 
 PROP = -1  # owner of what is nobody's: it hides people and has no mask
+DEFORMERS = {"ARMATURE": "object", "MESH_DEFORM": "object", "SURFACE_DEFORM": "target"}  # modifiers, and whom they name
+HOLDERS = ("CHILD_OF", "COPY_TRANSFORMS")  # constraints by which a hand holds a thing
 
 
 def gather_surfaces(
@@ -35,7 +37,7 @@ def gather_surfaces(
 
 
 def gather_triangles(evaluated: bpy.types.Object) -> np.ndarray:
-    """float64 (N, 3, 3), in the object's own frame."""
+    """float32 (N, 3, 3), in the object's own frame."""
     mesh = evaluated.to_mesh()  # and not .data, which lacks a subdivision that Blender left to the GPU
     mesh.calc_loop_triangles()
     places = np.empty(len(mesh.vertices) * 3, np.float32)
@@ -43,22 +45,32 @@ def gather_triangles(evaluated: bpy.types.Object) -> np.ndarray:
     corners = np.empty(len(mesh.loop_triangles) * 3, np.int32)
     mesh.loop_triangles.foreach_get("vertices", corners)
     evaluated.to_mesh_clear()
-    return places.reshape(-1, 3)[corners].reshape(-1, 3, 3).astype(np.float64)
+    return places.reshape(-1, 3)[corners].reshape(-1, 3, 3)
 
 
 def find_owner(
     thing: bpy.types.Object, owners: dict[bpy.types.Object, int], seen: frozenset[bpy.types.Object] = frozenset()
 ) -> int:
-    """Whose `thing` is: of the armature that deforms it, else of whom its parent is; a parent may be a bone or a body."""
+    """Whose `thing` is: the index of the armature that it follows, be it by way of a body or a hat; else PROP."""
     if thing in owners:
         return owners[thing]
-    deformers = [modifier.object for modifier in thing.modifiers if modifier.type == "ARMATURE" and modifier.show_viewport]
-    for other in (*deformers, thing.parent):
-        if other is not None and other not in seen:
-            owner = find_owner(other, owners, seen | {thing})
+    for leader in find_leaders(thing):
+        if leader is not None and leader not in seen:
+            owner = find_owner(leader, owners, seen | {thing})
             if owner != PROP:
                 return owner
     return PROP
+
+
+def find_leaders(thing: bpy.types.Object) -> Iterator[bpy.types.Object | None]:
+    """What moves `thing`: what deforms it first, then what holds it, then its parent, be that by a bone or as a whole."""
+    for modifier in thing.modifiers:
+        if modifier.type in DEFORMERS and modifier.show_viewport:
+            yield getattr(modifier, DEFORMERS[modifier.type])
+    for constraint in thing.constraints:
+        if constraint.type in HOLDERS and constraint.enabled:
+            yield constraint.target
+    yield thing.parent
 
 
 def is_solid(thing: bpy.types.Object) -> bool:

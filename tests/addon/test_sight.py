@@ -8,7 +8,8 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon.exporters import export_request, look
+from beyondscene.addon.exporters import export_request
+from beyondscene.addon.exporters.sight import look
 from beyondscene.protocol import KEYPOINT_NAMES, RenderRequest
 
 Example = Callable[[str], dict[str, Any]]
