@@ -32,7 +32,7 @@ SHORT_SIDE_PX = 1024  # that a mask keeps: people are placed in a base image tha
 FLESH = {"Nose": 0.1, "REye": 0.1, "LEye": 0.1, "REar": 0.1, "LEar": 0.1, "RHip": 0.4, "LHip": 0.4}
 FLESH_OF_LIMBS = 0.3
 TORSO_SHARE = 0.3  # of the greatest distance between two joints, where a rig has no neck or hips in sight
-CELL_PX = 8  # of a mask: the nearest joint is looked up once for so many pixels
+CELL_PX = 16  # of a mask: how finely depth spreads from a body to what is beside it
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def add_sight(request: RenderRequest, sight: Sight) -> tuple[RenderRequest, dict
         torso_m = torso_metres(character, request.camera)
         character = replace(character, keypoints=judge(character.keypoints, torso_m, index, sight))
         if index in sight.bodies:
-            mask = draw_mask(character.keypoints, torso_m, index, sight)
+            mask = draw_mask(index, torso_m, sight)
             reference = describe_array(mask)
             arrays[reference.digest] = mask
             character = replace(character, mask=reference)
@@ -95,30 +95,33 @@ def add_sight(request: RenderRequest, sight: Sight) -> tuple[RenderRequest, dict
     return replace(request, characters=tuple(characters)), arrays
 
 
-def draw_mask(joints: Sequence[Keypoint], torso_m: float, index: int, sight: Sight) -> np.ndarray:
+def draw_mask(index: int, torso_m: float, sight: Sight) -> np.ndarray:
     """uint8 (height, width): SEEN where the mesh is, HIDDEN where something nearer is in the way, FREE elsewhere.
 
-    In the way is what stands before the mesh and, beside the mesh, where hair and clothes may reach, what stands before the
-    nearest joint by more than a limb's flesh. The nearest in the picture, since what is farther than a hand held out to
-    the camera may still hide the legs.
+    In the way is whatever stands before the mesh and, beside the mesh, what stands before its nearest part by more than a
+    limb's flesh.
     """
     body = sight.bodies[index]
-    beside = depth_of_joints(joints, sight) - FLESH_OF_LIMBS * torso_m
-    in_the_way = sight.depth < np.where(np.isfinite(body), body, beside)
-    mask = np.where(in_the_way, np.uint8(HIDDEN), np.uint8(FREE))
+    reach = np.where(np.isfinite(body), body, spread(body) - FLESH_OF_LIMBS * torso_m)
+    mask = np.where(sight.depth < reach, np.uint8(HIDDEN), np.uint8(FREE))
     mask[sight.owner == index] = SEEN
     return mask
 
 
-def depth_of_joints(joints: Sequence[Keypoint], sight: Sight) -> np.ndarray:
-    """float (height, width) of `sight`: metres to whichever joint is nearest in the picture plane, to CELL_PX."""
-    height, width = sight.depth.shape
-    places = [(joint.x, joint.y, joint.depth) for joint in joints if joint.state not in ("behind", "missing")]
-    x, y, depth = np.array(places).T[..., None, None] / np.reshape((sight.divisor, sight.divisor, 1), (3, 1, 1, 1))
-    columns = np.arange(0, width, CELL_PX) + CELL_PX / 2
-    rows = np.arange(0, height, CELL_PX)[:, None] + CELL_PX / 2
-    nearest = np.argmin((columns - x) ** 2 + (rows - y) ** 2, axis=0)
-    return depth.ravel()[nearest].repeat(CELL_PX, 0).repeat(CELL_PX, 1)[:height, :width]
+def spread(body: np.ndarray) -> np.ndarray:
+    """float32 (height, width): the depth of that part of `body` which is nearest in the picture plane, to CELL_PX.
+
+    Not of its nearest to the camera: a hand that is held out over a table does not bring the legs before it.
+    """
+    height, width = body.shape
+    cells = np.pad(body, ((0, -height % CELL_PX), (0, -width % CELL_PX)), constant_values=np.inf)
+    cells = cells.reshape(len(cells) // CELL_PX, CELL_PX, -1, CELL_PX).min((1, 3))
+    while 0 < np.isfinite(cells).sum() < cells.size:
+        around = np.pad(cells, 1, constant_values=np.inf)
+        around = np.minimum.reduce([around[:-2], around[1:-1], around[2:]])
+        around = np.minimum.reduce([around[:, :-2], around[:, 1:-1], around[:, 2:]])
+        cells = np.where(np.isfinite(cells), cells, around)
+    return cells.repeat(CELL_PX, 0).repeat(CELL_PX, 1)[:height, :width]
 
 
 def judge(joints: Sequence[Keypoint], torso_m: float, index: int, sight: Sight) -> tuple[Keypoint, ...]:

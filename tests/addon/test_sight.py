@@ -10,16 +10,21 @@ pytest.importorskip("bpy")
 
 from beyondscene.addon.exporters import export_request
 from beyondscene.addon.exporters.sight import look
-from beyondscene.protocol import KEYPOINT_NAMES, RenderRequest
+from beyondscene.protocol import FREE, HIDDEN, KEYPOINT_NAMES, SEEN, RenderRequest
 
 Example = Callable[[str], dict[str, Any]]
 
 
 def see(bpy: Any, **size: int) -> tuple[dict[str, np.ndarray], dict[str, dict[str, str]]]:
-    """Mask, bool (height, width), and states of the joints, by character."""
+    """Where they are seen, bool (height, width), and states of the joints, by character."""
+    masks, request = export_masks(bpy, **size)
+    return {name: mask == SEEN for name, mask in masks.items()}, states(request)
+
+
+def export_masks(bpy: Any, **size: int) -> tuple[dict[str, np.ndarray], RenderRequest]:
+    """Masks as they are sent, by character, and their request."""
     request, arrays = export_request(bpy.context, **size)
-    masks = {one.name: arrays[one.mask.digest] > 0 for one in request.characters if one.mask}
-    return masks, states(request)
+    return {one.name: arrays[one.mask.digest] for one in request.characters if one.mask}, request
 
 
 def states(request: RenderRequest) -> dict[str, dict[str, str]]:
@@ -64,7 +69,7 @@ def test_masks_are_disjoint_and_hold_the_joints_that_are_seen(blender: Any, exam
     request, arrays = export_request(blender.context)
     masks, joints = see(blender)
     assert masks["Eve"].shape == (1024, 1024)
-    assert set(np.unique(np.stack(list(arrays.values())))) == {0, 255}
+    assert {arrays[one.mask.digest].dtype for one in request.characters if one.mask} == {np.dtype(np.uint8)}
     assert not (masks["Eve"] & masks["Flo"]).any()
     assert masks["Eve"].sum() < alone["Eve"].sum()  # Flo is nearer
     assert not (masks["Eve"] & ~alone["Eve"]).any()
@@ -221,3 +226,83 @@ def test_large_pictures_have_coarser_masks(blender: Any, example: Example) -> No
     assert coarse["Eve"].shape == (1024, 1024)
     assert (coarse["Eve"] == fine["Eve"]).all()
     assert joints == see(blender)[1]
+    masks, _ = export_masks(blender, width=8192, height=8192)
+    assert {*np.unique(np.stack([*masks.values()]))} == {SEEN, FREE, HIDDEN}  # looked up, not averaged
+
+
+def widen(mask: np.ndarray, by_px: int) -> np.ndarray:
+    """bool (H, W): `mask` and the pixels up to `by_px` beside it, to left and right."""
+    return np.any([np.roll(mask, step, 1) for step in range(-by_px, by_px + 1)], axis=0)
+
+
+def shins(mask: np.ndarray, request: RenderRequest) -> np.ndarray:
+    """bool (H, W): `mask` from Eve's knees on downwards."""
+    knees = [int(request.characters[0].keypoints[KEYPOINT_NAMES.index(name)].y) for name in ("RKnee", "LKnee")]
+    return mask & (np.arange(len(mask)) > max(knees))[:, None]
+
+
+def test_a_table_hides_the_legs_behind_it_with_their_clothes_but_not_the_hair(blender: Any, example: Example) -> None:
+    example("duo")
+    before, _ = see(blender)
+    body, flo = before["Eve"], before["Flo"]
+    eve = blender.data.objects["Eve"].matrix_world.translation
+    add_box(blender, "Table", (1.2, 0.5, 0.75), (eve.x, eve.y - 0.6, 0.375))
+    masks, request = export_masks(blender)
+    mask = masks["Eve"]
+    assert shins(body, request).any()
+    assert (mask[shins(widen(body, 30), request)] == HIDDEN).all()
+    neck = int(request.characters[0].keypoints[KEYPOINT_NAMES.index("Neck")].y)
+    head = body & (np.arange(len(body)) < neck)[:, None]
+    assert (mask[head] == SEEN).all()
+    assert (mask[widen(head, 30) & ~head & ~flo] == FREE).all()
+    crown, column = np.nonzero(head)[0][0], np.nonzero(head)[1][0]
+    assert (mask[crown - 40 : crown, column - 20 : column + 20] == FREE).all()
+
+
+def test_a_hand_held_out_over_a_table_does_not_bring_the_legs_before_it(blender: Any, example: Example) -> None:
+    example("duo")
+    rig, eye = blender.data.objects["Eve"], blender.context.scene.camera.matrix_world.translation
+    shoulder = rig.pose.bones["upperarm_l"]
+    arm = (rig.matrix_world.inverted() @ eye - shoulder.head).normalized()
+    turned = (shoulder.tail - shoulder.head).rotation_difference(arm).to_matrix() @ shoulder.matrix.to_3x3()
+    shoulder.matrix = type(shoulder.matrix).LocRotScale(shoulder.head, turned, None)
+    blender.context.view_layer.update()
+    before, _ = see(blender)
+    eve = rig.matrix_world.translation
+    add_box(blender, "Table", (1.2, 0.15, 0.75), (eve.x, eve.y - 0.4, 0.375))
+    masks, request = export_masks(blender)
+    nearest = min(joint.depth for joint in request.characters[0].keypoints)
+    ankle = request.characters[0].keypoints[KEYPOINT_NAMES.index("LAnkle")]
+    assert nearest < ankle.depth - 0.5
+    assert (masks["Eve"][shins(widen(before["Eve"], 20), request)] == HIDDEN).all()
+
+
+def test_of_two_who_overlap_each_has_room_around_the_body_but_not_before_the_nearer_one(blender: Any, example: Example) -> None:
+    example("duo")
+    overlap(blender)
+    blender.data.objects["Flo"].location.y -= 0.5  # all of her before Eve
+    blender.context.view_layer.update()
+    masks, _ = export_masks(blender)
+    eve, flo = masks["Eve"], masks["Flo"]
+    assert (eve[flo == SEEN] == HIDDEN).all()
+    beside = widen(flo == SEEN, 20) & (eve == SEEN)
+    assert beside.any() and (flo[beside] == FREE).all()  # Flo's hair may fall over Eve
+
+
+def test_what_follows_a_person_without_being_parented_is_part_of_them(blender: Any, example: Example) -> None:
+    example("duo")
+    before, _ = see(blender)
+    eve = blender.data.objects["Eve"]
+    held = add_box(blender, "Staff", (0.1, 0.1, 0.6), (0, 0, 0))
+    holder = held.constraints.new("COPY_TRANSFORMS")
+    holder.target, holder.subtarget = eve, "hand_r"
+    skirt = add_box(blender, "Skirt", (0.6, 0.3, 0.4), tuple(eve.matrix_world.translation + type(eve.location)((0, -0.1, 0.7))))
+    skirt.modifiers.new("Worn", "SURFACE_DEFORM").target = blender.data.objects["Eve.body"]
+    blender.context.view_layer.update()
+    masks, _ = see(blender)
+    assert masks["Eve"].sum() > before["Eve"].sum() + 3000 and not (before["Eve"] & ~masks["Eve"]).any()
+    for thing in (held, skirt):
+        thing.hide_set(True)
+        blender.context.view_layer.update()
+        assert see(blender)[0]["Eve"].sum() < masks["Eve"].sum()
+        thing.hide_set(False)
