@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import bpy
+import numpy as np
 
 from ..protocol import (
     Accepted,
@@ -49,6 +50,7 @@ class Job:
 
     id: str
     request: RenderRequest
+    arrays: dict[str, np.ndarray]
     models: str
     path: Path
     sent: bool = False
@@ -100,11 +102,16 @@ class Session:
         if self.job:
             self._end()
 
-    def render(self, request: RenderRequest, models: str, path: Path, preferences: Preferences) -> None:
-        """Have `request` made into a picture at `path`. Returns at once; there must be no other job."""
+    def render(
+        self, request: RenderRequest, arrays: dict[str, np.ndarray], models: str, path: Path, preferences: Preferences
+    ) -> None:
+        """Have `request` made into a picture at `path`. Returns at once; there must be no other job.
+
+        arrays: the masks that the request names, by digest.
+        """
         assert self.job is None
         self.error = ""
-        self.job = Job(new_job_id(), request, models, path)
+        self.job = Job(new_job_id(), request, arrays, models, path)
         self.start(preferences)
         self._submit()
 
@@ -174,8 +181,8 @@ class Session:
         job = self.job
         if job is None or job.sent or self.backend != "ready" or self._connection is None:
             return
-        job_id, request, path, models = job.id, job.request, job.path, job.models
-        self._connection.ask(lambda client: client.submit(job_id, request, path, models))
+        job_id, request, path, models, arrays = job.id, job.request, job.path, job.models, tuple(job.arrays.values())
+        self._connection.ask(lambda client: client.submit(job_id, request, path, models, arrays))
         job.sent, job.status = True, "Sent"
 
     def _take(self, event: object, payload: Frames) -> None:

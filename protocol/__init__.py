@@ -1,6 +1,6 @@
 """What Blender and the backend say to each other: structs, their bytes and their rules. Needs msgspec and numpy only."""
 
-from .check import RequestError, check_request
+from .check import MASK_DIVISORS, RequestError, check_request
 from .codec import (
     Decoder,
     WireError,
@@ -58,7 +58,10 @@ from .messages import (
     Work,
 )
 from .scene import (
+    FREE,
+    HIDDEN,
     KEYPOINT_NAMES,
+    SEEN,
     ArrayRef,
     Camera,
     Character,
@@ -71,7 +74,11 @@ from .scene import (
 __all__ = [
     "CHUNK_BYTES",
     "CREDIT_CHUNKS",
+    "FREE",
+    "HIDDEN",
     "KEYPOINT_NAMES",
+    "MASK_DIVISORS",
+    "SEEN",
     "VERSION",
     "Accepted",
     "Advanced",

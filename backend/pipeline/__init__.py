@@ -11,7 +11,7 @@ from .enlarge import enlarge
 from .expect import expect_evaluations
 from .inpaint import inpaint_background
 from .instances import draw_people_alone
-from .people import gather_people
+from .people import gather_people, is_seen
 from .plan import plan_sizes
 from .progress import Progress
 from .prompts import PromptEncoder
@@ -38,7 +38,8 @@ def render(
     assert steps is not None and guidance is not None  # settled
     plan = plan_sizes(request, models.training_resolution_px, models.latent_downsampling)
     rim = models.training_resolution_px / PAPER_RESOLUTION_PX
-    people = gather_people(request)
+    # who stands wholly behind others or the set would be drawn for nothing, and their skeleton would call them forth
+    people = [person for person in gather_people(request) if is_seen(person.character, arrays)]
     encoder = PromptEncoder(models)
     progress = Progress(watcher, len(plan.levels), expect_evaluations(models, request, plan, people, steps))
 

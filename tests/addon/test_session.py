@@ -66,6 +66,7 @@ def test_a_picture_comes_back_as_a_file_and_an_image_datablock(
     assert peer.most_ahead <= 8
     submitted = next(one for one in peer.heard if isinstance(one, Submit))
     assert [one.name for one in submitted.request.characters] == ["Eve", "Flo"]
+    assert [one.mask for one in submitted.request.characters] == list(submitted.arrays)  # each mask came along
 
 
 def test_damage_on_the_way_is_noticed_and_leaves_no_file(
