@@ -3,24 +3,19 @@
 import time
 from collections.abc import Sequence
 from functools import lru_cache
-from io import BytesIO
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import torch
 from msgspec.structs import replace
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from ..protocol import RenderRequest, StageTime, check_request, digest_of
+from ..protocol import RenderRequest, StageTime, check_request, digest_of_file
 from .models.load import Models, choose_device, load_models
 from .models.sets import choose_model_set
+from .outputs import Layer, Picture, Record, choose_format, make_record, write_picture
 from .pipeline import render, settle
+from .version import app_version
 from .watch import RenderResult, Watcher
-
-# IPTC's word for pictures made by a trained model; part of the provenance that files of this kind should carry.
-DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 
 
 class Renderer:
@@ -37,22 +32,24 @@ class Renderer:
     ) -> RenderResult:
         """As RenderToFile. Raises RequestError or ModelSetError before any work, for what the user can put right."""
         check_request(request)
-        model_set = choose_model_set(models, self.extra)
+        choose_format(path)
+        choose_model_set(models, self.extra)
         watcher.progress("load")
         start = time.perf_counter()
         loaded = self.models(models)
         request = replace(request, settings=settle(request.settings, loaded.manifest))
         loading = StageTime(stage="load", seconds=time.perf_counter() - start)
         torch.manual_seed(request.seed)  # nothing should draw from it; if something does, it repeats
-        image, progress = render(loaded, request, arrays, watcher)
+        image, figures, progress = render(loaded, request, arrays, watcher)
         with progress.stage("write"):
-            data = encode_png(image, request, model_set.name)
-            path.write_bytes(data)
+            layers = tuple(Layer(figure.person.character.id, figure.mask) for figure in reversed(figures))
+            write_picture(path, Picture(image, layers), record_making(loaded, request, arrays))
         return RenderResult(
             width=request.width,
             height=request.height,
-            size_bytes=len(data),
-            digest=digest_of(data),
+            media_type=choose_format(path).MEDIA_TYPE,
+            size_bytes=path.stat().st_size,
+            digest=digest_of_file(path),
             times=(loading, *progress.times),
         )
 
@@ -60,14 +57,10 @@ class Renderer:
         return load_models(choose_model_set(models, self.extra), self.device, self.dtype)
 
 
-def encode_png(image: np.ndarray, request: RenderRequest, models: str) -> bytes:
-    """A PNG that holds its own request under the keyword "beyondscene", and says that a model made it."""
-    info = PngInfo()
-    info.add_itxt("beyondscene", msgspec.json.encode({"models": models, "request": request}).decode(), zip=True)
-    info.add_itxt("Digital Source Type", DIGITAL_SOURCE_TYPE)
-    buffer = BytesIO()
-    Image.fromarray(image).save(buffer, "png", pnginfo=info, compress_level=3)
-    return buffer.getvalue()
+def record_making(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray]) -> Record:
+    """What the file of a picture is to say. request: with its settings settled."""
+    made_with = f"beyondscene {app_version()}, torch {torch.__version__}, {models.device}"
+    return make_record(request, arrays, models.manifest.name, models.weights, made_with)
 
 
 @lru_cache(maxsize=1)

@@ -60,7 +60,7 @@ class RenderToFile(Protocol):
     def __call__(
         self, request: RenderRequest, arrays: dict[str, np.ndarray], models: str, path: Path, watcher: Watcher
     ) -> RenderResult:
-        """Write the picture to `path`, whose suffix is that of the media type, and tell about it.
+        """Write the picture to `path`, whose suffix chooses the format, and tell about it once it is on the disk.
 
         arrays: by digest, as the masks of the request name them. models: the name of a model set, or its folder.
         Raises ValueError (or a subclass) with one sentence for what the user can put right, Stopped from

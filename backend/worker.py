@@ -66,7 +66,6 @@ def do_work(work: Work, payload: list[bytes | memoryview], render: RenderToFile,
         path = Path(work.result_path)
         arrays = arrays_from_frames(work.arrays, payload)
         result = render(work.request, arrays, work.models_folder or work.models, path, JobWatcher(work, line))
-        flush(path)
         facts = {name: getattr(result, name) for name in result.__struct_fields__}
         return Done(**job, **facts)
     except Stopped:
@@ -136,12 +135,6 @@ def small_jpeg(image: np.ndarray) -> tuple[int, int, bytes]:
         if buffer.tell() <= PREVIEW_LIMIT_BYTES:
             return picture.width, picture.height, buffer.getvalue()
         side = side * 3 // 4
-
-
-def flush(path: Path) -> None:
-    """Return when the file is on the disk."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
 
 
 def sentence_for(error: BaseException) -> str:

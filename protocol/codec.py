@@ -78,6 +78,12 @@ def digest_of(data: bytes | memoryview) -> str:
     return hashlib.blake2b(data, digest_size=32).hexdigest()
 
 
+def digest_of_file(path: Path) -> str:
+    """As digest_of, without the whole file in memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
+
+
 def request_to_json(request: RenderRequest) -> bytes:
     """The request as an indented JSON document, every setting spelled out."""
     return msgspec.json.format(msgspec.json.encode(request), indent=1) + b"\n"

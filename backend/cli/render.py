@@ -1,13 +1,16 @@
-"""Render a .blend file or a request.json to a picture, here and now, without a server."""
+"""Render a .blend file, a request.json or an earlier picture's own record to a picture, here and now, without a server."""
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
 import msgspec
 from rich.console import Console
 
+from ..models.fingerprint import fingerprint_weights
 from ..models.sets import choose_model_set
+from ..outputs import choose_format, read_record, weights_that_differ
 from . import DONE
 from .progress import Bar
 from .source import add_source, read_source
@@ -15,26 +18,33 @@ from .source import add_source, read_source
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source(parser, "SCENE.blend or request.json")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="OUT.png")
-    parser.add_argument("--models", default="embedded", help="embedded, sdxl, or the folder of a model set")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="OUT.png, OUT.tif or OUT.exr")
+    parser.add_argument("--models", help="embedded (default), sdxl, or the folder of a model set; an image names its own")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--json", action="store_true", help="print one line with settings, times and digest")
 
 
 def run(asked: argparse.Namespace) -> int:
-    if asked.output.suffix.lower() != ".png":
-        raise ValueError(f"The output is {asked.output.name}, but pictures are written as PNG: end the name in .png.")
-    model_set = choose_model_set(asked.models)
+    choose_format(asked.output)
+    console = Console(stderr=True)
+    record = None if asked.from_image is None else read_record(asked.from_image)
+    models = asked.models or (record.models if record else "embedded")
+    model_set = choose_model_set(models)
     request, arrays = read_source(asked)
+    if record and (differing := weights_that_differ(record, fingerprint_weights(model_set))):
+        names = ", ".join(differing)
+        print(
+            f"beyondscene: warning: the picture will not be the same as {asked.from_image}, whose models were others: {names}.",
+            file=sys.stderr,
+        )
     asked.output.parent.mkdir(parents=True, exist_ok=True)
     from ..pipeline import settle
     from ..render import Renderer  # torch, only once the input is known to be good
 
     renderer = Renderer(asked.device)
     start = time.perf_counter()
-    console = Console(stderr=True)
     with Bar(console) as bar:
-        result = renderer(request, arrays, asked.models, asked.output, bar)
+        result = renderer(request, arrays, models, asked.output, bar)
     seconds = time.perf_counter() - start
     if asked.json:
         told = {

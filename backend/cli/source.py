@@ -1,4 +1,4 @@
-"""What `render` and `export` start from: a .blend file or a request.json."""
+"""What `render` and `export` start from: a .blend file, a request.json, or a picture that was made before."""
 
 import argparse
 from pathlib import Path
@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from ...protocol import RenderRequest, check_request, load_request, resized
 from ..blend import export_blend
+from ..outputs import read_record, restore_request
 
 
 def size(text: str) -> tuple[int, int]:
@@ -19,7 +20,9 @@ def size(text: str) -> tuple[int, int]:
 
 
 def add_source(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument("source", type=Path, help=what)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("source", type=Path, nargs="?", help=what)
+    source.add_argument("--from-image", type=Path, metavar="OUT.png", help="a picture whose own record is to be used")
     parser.add_argument("--size", type=size, metavar="WxH", help="pixels, multiples of 8; default: the scene's own")
     parser.add_argument("--seed", type=int, help="default: the scene's own")
     parser.add_argument("--frame", type=int, help="frame of a .blend; default: the one it was saved at")
@@ -28,9 +31,12 @@ def add_source(parser: argparse.ArgumentParser, what: str) -> None:
 def read_source(asked: argparse.Namespace) -> tuple[RenderRequest, dict[str, np.ndarray]]:
     """The request, checked, and its arrays by digest. Raises ValueError with one sentence."""
     width, height = asked.size or (None, None)
-    if asked.source.suffix.lower() == ".blend":
+    if asked.from_image is not None:
+        request, arrays = restore_request(read_record(asked.from_image))
+    elif asked.source.suffix.lower() == ".blend":
         return export_blend(asked.source, width, height, asked.seed, asked.frame)
-    request, arrays = load_request(asked.source)
+    else:
+        request, arrays = load_request(asked.source)
     if width and height and (width, height) != (request.width, request.height):
         request, arrays = resized(request, width, height), {}
     if asked.seed is not None:

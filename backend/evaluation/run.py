@@ -11,8 +11,9 @@ from msgspec.structs import replace
 from PIL import Image
 
 from ..models.load import Models
+from ..outputs import Picture, write_picture
 from ..pipeline.settle import settle
-from ..render import encode_png
+from ..render import record_making
 from ..watch import Watcher
 from .judge import Judge
 from .measure import measure_picture
@@ -70,7 +71,7 @@ def evaluate(
             else:
                 picture = load_method(method)(models, request, watcher)
                 seconds = time.perf_counter() - start
-                path.write_bytes(encode_png(picture, request, models.manifest.name))
+                write_picture(path, Picture(picture), record_making(models, request, {}))
             journal.add(measure_picture(judge, scene, picture, method, models.training_resolution_px, seconds))
             done += 1
     return report(judge, methods, numbers, journal, folder, models.training_resolution_px)

@@ -35,7 +35,8 @@ class ResultFolder:
 
     def discard(self, job_id: str, attempt: int) -> None:
         """Remove what an attempt that came to nothing has left."""
-        self.attempt_path(job_id, attempt).unlink(missing_ok=True)
+        for path in self.folder.glob(f"{self.attempt_path(job_id, attempt).name}*"):  # also the unfinished one
+            path.unlink(missing_ok=True)
 
     def read(self, job_id: str, offset: int, size_bytes: int) -> bytes:
         """Up to `size_bytes` of the result, from `offset` on. Raises OSError if it is gone."""

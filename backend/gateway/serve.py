@@ -5,7 +5,6 @@ import logging.handlers
 import os
 import signal
 from contextlib import ExitStack
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
 
@@ -13,6 +12,7 @@ import psutil
 import zmq
 
 from ...protocol import ConnectionFile, read_connection, write_connection
+from ..version import app_version
 from .gateway import Gateway
 from .settings import FindModelSets, ServeError, ServeSettings, check_bind, own_worker_command
 from .sockets import Door, KeyPair, endpoint_of
@@ -145,10 +145,3 @@ def start_log(path: Path) -> logging.Handler:
 def stop_log(handler: logging.Handler) -> None:
     logging.getLogger().removeHandler(handler)
     handler.close()
-
-
-def app_version() -> str:
-    try:
-        return version("beyondscene")
-    except PackageNotFoundError:
-        return "unknown"  # run from a plain copy of the sources

@@ -9,6 +9,7 @@ from diffusers.utils import logging as diffusers_logging
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
+from .fingerprint import fingerprint_weights
 from .segmenters import Segmenter, load_segmenter
 from .sets import Manifest, ModelSet
 
@@ -19,10 +20,12 @@ class Models:
 
     inpainting: a UNet with 9 input channels (latents, mask, masked image), as SDXL-inpainting; or with 4, which
         inpaints by keeping the known latents at every step. It may be the base UNet itself.
+    weights: fingerprint of each file that was read.
     zeros_for_empty_prompt: an empty negative prompt is all zeros, as SDXL was trained, rather than an encoded "".
     """
 
     manifest: Manifest
+    weights: dict[str, str]
     unet: UNet2DConditionModel
     controlnet: ControlNetModel
     inpainting: UNet2DConditionModel
@@ -68,6 +71,7 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype) -
     base.vae.float().to(device).eval()  # type: ignore[arg-type]  # SDXL's own VAE overflows in half precision
     return Models(
         manifest=model_set.manifest,
+        weights=fingerprint_weights(model_set),
         unet=base.unet,
         controlnet=controlnet,
         inpainting=inpainting,

@@ -11,7 +11,7 @@ from .enlarge import enlarge
 from .expect import expect_evaluations
 from .inpaint import inpaint_background
 from .instances import draw_people_alone
-from .people import gather_people, is_seen
+from .people import Figure, gather_people, is_seen
 from .plan import plan_sizes
 from .progress import Progress
 from .prompts import PromptEncoder
@@ -27,8 +27,8 @@ PAPER_RESOLUTION_PX = 1024  # at which widths of rims are given
 
 def render(
     models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], watcher: Watcher
-) -> tuple[np.ndarray, Progress]:
-    """The picture, uint8 (height, width, 3), and what it took.
+) -> tuple[np.ndarray, list[Figure], Progress]:
+    """The picture, uint8 (height, width, 3); who is where in it, far to near; and what it took.
 
     arrays: the masks that the request names, by digest. Raises Stopped where the watcher says so.
     """
@@ -56,4 +56,4 @@ def render(
     # stage 2: instance-aware hierarchical enlargement
     for level, size in enumerate(plan.levels, start=1):
         image = enlarge(models, request, collage.figures, image, size, level, encoder, steps, guidance, progress)
-    return fit(image, request.width, request.height), progress
+    return fit(image, request.width, request.height), collage.figures, progress

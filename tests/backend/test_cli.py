@@ -4,10 +4,14 @@ import json
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from beyondscene.backend.cli import main
+from beyondscene.backend.models.fingerprint import fingerprint_weights
 from beyondscene.backend.models.sets import ModelSet
-from beyondscene.protocol import RenderRequest, digest_of
+from beyondscene.backend.outputs import Picture, make_record, write_picture
+from beyondscene.protocol import RenderRequest, digest_of, load_request, resized
+from msgspec.structs import replace
 from PIL import Image
 
 
@@ -25,7 +29,8 @@ def test_render_writes_the_picture_and_tells_machines_about_it(
     with Image.open(output) as picture:
         assert picture.size == (192, 128)
         held = json.loads(picture.info["beyondscene"])
-        assert "trainedAlgorithmicMedia" in picture.info["Digital Source Type"]
+        assert "trainedAlgorithmicMedia" in picture.info["XML:com.adobe.xmp"]
+    assert "base/unet/diffusion_pytorch_model.safetensors" in held["weights"]
     repeated = msgspec.convert(held["request"], RenderRequest)
     assert repeated.seed == 3 and repeated.settings.steps == 4
 
@@ -43,7 +48,7 @@ def test_size_scales_the_scene(request_file: Path, tiny_models: ModelSet, tmp_pa
     [
         (["--size", "190x128"], "The width is 190 px, but it must be a multiple of 8"),
         (["--models", "nowhere"], "There is no model set 'nowhere'"),
-        (["-o", "out.jpg"], "pictures are written as PNG"),
+        (["-o", "out.jpg"], "end the name in .png, .tif, .tiff, .exr"),
         (["--device", "cuda:9"], "'cuda:9'"),
     ],
 )
@@ -57,6 +62,41 @@ def test_bad_input_is_one_sentence_and_leaves_no_file(
     words = capsys.readouterr().err.strip().splitlines()
     assert len(words) == 1 and sentence in words[0]
     assert not output.exists()
+
+
+def test_a_picture_is_repeated_from_its_own_record(
+    request_file: Path, tiny_models: ModelSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = ["--models", str(tiny_models.folder)]
+    first, tiff, exr, again = (tmp_path / name for name in ("first.png", "second.tif", "third.exr", "again.png"))
+    assert main(["render", str(request_file), "-o", str(first), "--seed", "3", *models]) == 0
+    for source, output in ((first, tiff), (tiff, exr), (exr, again)):
+        assert main(["render", "--from-image", str(source), "-o", str(output), *models]) == 0
+    assert digest_of(again.read_bytes()) == digest_of(first.read_bytes())
+    assert main(["export", "--from-image", str(exr), "-o", str(tmp_path / "again.json")]) == 0
+    assert load_request(tmp_path / "again.json")[0].seed == 3
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_repeating_with_other_weights_warns_and_without_a_record_or_models_refuses(
+    two_people: RenderRequest, tiny_models: ModelSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = fingerprint_weights(tiny_models)
+    path = tmp_path / "out.png"
+    picture = Picture(np.zeros((64, 64, 3), np.uint8))
+    request = resized(replace(two_people, characters=()), 64, 64)
+    changed = weights | {"base/vae/diffusion_pytorch_model.safetensors": "0" * 64}
+    write_picture(path, picture, make_record(request, {}, "tiny", changed, ""))
+    repeat = ["render", "--from-image", str(path), "-o", str(tmp_path / "again.png")]
+    assert main(repeat) == 2
+    assert "There is no model set 'tiny'" in capsys.readouterr().err
+    assert main([*repeat, "--models", str(tiny_models.folder)]) == 0
+    words = capsys.readouterr().err
+    assert "models were others: base/vae/diffusion_pytorch_model.safetensors." in words and "unet" not in words
+    assert (tmp_path / "again.png").exists()
+    Image.fromarray(picture.image).save(path)
+    assert main(repeat) == 2
+    assert "does not say how it was made" in capsys.readouterr().err
 
 
 def test_missing_and_broken_requests_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

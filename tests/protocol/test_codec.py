@@ -19,6 +19,8 @@ from beyondscene.protocol import (
     WireError,
     arrays_from_frames,
     describe_array,
+    digest_of,
+    digest_of_file,
     encode,
 )
 
@@ -43,6 +45,12 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
             arrays_from_frames([reference], frames)
     with pytest.raises(WireError, match="float64"):
         describe_array(np.zeros(3))
+
+
+def test_a_file_has_the_digest_of_its_bytes(tmp_path: Path) -> None:
+    data = random.Random(0).randbytes(3_000_000)
+    (tmp_path / "file").write_bytes(data)
+    assert digest_of_file(tmp_path / "file") == digest_of(data)
 
 
 def test_mutated_messages_raise_nothing_but_wire_errors(two_people: RenderRequest) -> None:

@@ -9,5 +9,5 @@ from ...watch import Watcher
 
 
 def draw(models: Models, request: RenderRequest, watcher: Watcher) -> np.ndarray:
-    image, _ = render(models, request, {}, watcher)
+    image, *_ = render(models, request, {}, watcher)
     return image

@@ -12,5 +12,5 @@ from ...watch import Watcher
 
 def draw(models: Models, request: RenderRequest, watcher: Watcher) -> np.ndarray:
     base = plan_sizes(request, models.training_resolution_px, models.latent_downsampling).base
-    image, _ = render(models, resized(request, base.width, base.height), {}, watcher)
+    image, *_ = render(models, resized(request, base.width, base.height), {}, watcher)
     return cv2.resize(image, (request.width, request.height), interpolation=cv2.INTER_LANCZOS4)

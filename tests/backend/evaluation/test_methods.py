@@ -58,7 +58,7 @@ def test_sides_that_no_level_of_the_network_divides(name: str, models: Models, r
 
 
 def test_upscale_is_the_base_image_enlarged(models: Models, request_settled: RenderRequest) -> None:
-    base, _ = render(models, resized(request_settled, 64, 64), {}, Spy())
+    base, *_ = render(models, resized(request_settled, 64, 64), {}, Spy())
     assert np.array_equal(
         draw("upscale", models, request_settled), cv2.resize(base, (128, 128), interpolation=cv2.INTER_LANCZOS4)
     )

@@ -55,7 +55,8 @@ def models(tiny_models: ModelSet) -> Models:
 
 def test_picture_has_the_requested_size_and_every_stage_is_told(models: Models, two_people: RenderRequest) -> None:
     spy = Spy()
-    image, progress = render(models, two_people, {}, spy)
+    image, figures, progress = render(models, two_people, {}, spy)
+    assert [figure.person.character.name for figure in figures] == ["Ana", "Bo"]
     assert image.shape == (128, 192, 3) and image.dtype == np.uint8 and image.std() > 1
     stages = list(dict.fromkeys((stage, level) for stage, level, _, _ in spy.told))
     assert stages == [("instances", 0), ("composite", 0), ("inpaint", 0), ("tone", 0), ("enlarge", 1), ("decode", 1)]
@@ -67,7 +68,7 @@ def test_picture_has_the_requested_size_and_every_stage_is_told(models: Models, 
 
 def test_same_request_same_picture_another_seed_another(models: Models, two_people: RenderRequest) -> None:
     first, again = (render(models, two_people, {}, Spy())[0] for _ in range(2))
-    other, _ = render(models, replace(two_people, seed=8), {}, Spy())
+    other, *_ = render(models, replace(two_people, seed=8), {}, Spy())
     assert (first == again).all() and (first != other).any()
 
 
@@ -124,7 +125,7 @@ def test_cancel_stops_within_a_step(models: Models, two_people: RenderRequest) -
 
 def test_nobody_in_the_scene_is_a_plain_large_picture(models: Models, two_people: RenderRequest) -> None:
     spy = Spy()
-    image, _ = render(models, replace(two_people, characters=()), {}, spy)
+    image, *_ = render(models, replace(two_people, characters=()), {}, spy)
     assert image.shape == (128, 192, 3)
     assert "instances" not in {stage for stage, *_ in spy.told}
 

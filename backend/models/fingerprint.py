@@ -1,0 +1,46 @@
+"""Tell one set of weights from another without reading it all."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from .sets import ModelSet, Role
+
+# Where the weights of a role lie below its folder.
+WEIGHTS: dict[Role, tuple[str, ...]] = {
+    "base": ("unet", "vae", "text_encoder", "text_encoder_2"),
+    "controlnet": (".",),
+    "inpainting": ("unet",),
+    "segmenter": (".",),
+    "sam": (".",),
+}
+SAMPLE_BYTES = 4096
+
+
+def fingerprint_weights(model_set: ModelSet) -> dict[str, str]:
+    """Fingerprint by role and file, e.g. "base/unet/diffusion_pytorch_model.safetensors"; a file of two roles once."""
+    found: dict[Path, str] = {}
+    for role in model_set.roles:
+        folder = model_set.role_folder(role)
+        for part in WEIGHTS[role]:
+            for path in sorted((folder / part).glob("*.safetensors")):
+                if "." not in path.stem:  # "model.fp16" is a variant that is not loaded
+                    found.setdefault(path.resolve(), (Path(role) / part / path.name).as_posix())
+    return {name: fingerprint(path) for path, name in found.items()}
+
+
+def fingerprint(path: Path) -> str:
+    """BLAKE2b-256, hex, of a safetensors file's header, its size and the first 4 KiB of each tensor.
+
+    Training, merging and quantising change whole tensors, so what they change shows; damage in the middle of one does not.
+    """
+    state = hashlib.blake2b(str(path.stat().st_size).encode(), digest_size=32)
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = file.read(length)
+        state.update(header)
+        spans = (tensor["data_offsets"] for name, tensor in json.loads(header).items() if name != "__metadata__")
+        for start, end in sorted(spans):
+            file.seek(8 + length + start)
+            state.update(file.read(min(SAMPLE_BYTES, end - start)))
+    return state.hexdigest()

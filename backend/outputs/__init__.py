@@ -1,0 +1,75 @@
+"""Picture files: one file of this folder per format, chosen by the suffix of the name."""
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+from .picture import Layer, Picture
+from .record import Record, RecordError, decode_record, encode_record, make_record, restore_request, weights_that_differ
+
+__all__ = [
+    "Layer",
+    "Picture",
+    "Record",
+    "RecordError",
+    "choose_format",
+    "make_record",
+    "read_record",
+    "restore_request",
+    "weights_that_differ",
+    "write_picture",
+]
+
+FORMATS = {".png": "png", ".tif": "tiff", ".tiff": "tiff", ".exr": "exr"}
+
+
+class Format(Protocol):
+    """What a file of this folder offers."""
+
+    MEDIA_TYPE: str
+
+    def write(self, path: Path, picture: Picture, record: str) -> None:
+        """Write `picture` a strip or a tile at a time, so that it is never in memory twice. record: JSON, ASCII only."""
+        ...
+
+    def read(self, path: Path) -> str | None:
+        """The record of the picture at `path`; None where it has none. Raises ValueError for another kind of file."""
+        ...
+
+
+def choose_format(path: Path) -> Format:
+    """Raises ValueError where the suffix of `path` is that of no format."""
+    name = FORMATS.get(path.suffix.lower())
+    if name is None:
+        raise ValueError(f"{path.name} is no picture that can be written or read: end the name in {', '.join(FORMATS)}.")
+    return import_module(f".{name}", __name__)  # type: ignore[return-value]
+
+
+def write_picture(path: Path, picture: Picture, record: Record) -> None:
+    """The picture is on the disk under its name, whole, when this returns; until then what stood there before is there."""
+    partial = path.with_name(f"{path.name}.part")
+    try:
+        choose_format(path).write(partial, picture, encode_record(record))
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_record(path: Path) -> Record:
+    """What the picture at `path` says about its making. Raises ValueError with one sentence, or OSError."""
+    picture_format = choose_format(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    try:
+        text = picture_format.read(path)
+    except Exception as error:  # each library raises what it likes
+        raise RecordError(f"{path} cannot be read as a picture: {error}") from error
+    if text is None:
+        raise RecordError(
+            f"{path} does not say how it was made: only a picture from `beyondscene render` or the add-on can be repeated, "
+            "and programs that save it again may drop what it holds."
+        )
+    return decode_record(text, path)

@@ -1,0 +1,66 @@
+"""OpenEXR, half float: the picture in scene-linear light, and one layer per person.
+
+Layers are "001.<id>", "002.<id>", ..., near to far, with the one channel A: how much of a pixel is that person, 0 to 1.
+The record is the attribute "beyondscene".
+"""
+
+from pathlib import Path
+
+import cv2
+import Imath
+import numpy as np
+import OpenEXR
+
+from .picture import Layer, Picture
+from .xmp import XMP
+
+MEDIA_TYPE = "image/x-exr"
+ATTRIBUTE = "beyondscene"
+BAND_ROWS = 64  # a multiple of the 16 rows that are compressed together
+NAME_LIMIT_BYTES = 200  # of 255 for a channel
+
+CODES = np.arange(256) / 255
+LINEAR = np.where(CODES <= 0.04045, CODES / 12.92, ((CODES + 0.055) / 1.055) ** 2.4).astype(np.float16)  # IEC 61966-2-1
+
+
+def write(path: Path, picture: Picture, record: str) -> None:
+    height, width = picture.image.shape[:2]
+    names = [channel_name(rank, layer) for rank, layer in enumerate(picture.layers, 1)]
+    half = Imath.Channel(Imath.PixelType(Imath.PixelType.HALF))
+    header = OpenEXR.Header(width, height)
+    header["channels"] = dict.fromkeys([*"RGB", *names], half)
+    header[ATTRIBUTE], header["xmp"] = record.encode(), XMP
+    file = OpenEXR.OutputFile(str(path), header)
+    for first in range(0, height, BAND_ROWS):
+        end = min(first + BAND_ROWS, height)
+        light = LINEAR[picture.image[first:end]]
+        rows = {name: light[..., index].tobytes() for index, name in enumerate("RGB")}
+        for name, layer in zip(names, picture.layers, strict=True):
+            rows[name] = stretch_rows(layer.mask, height, width, first, end).astype(np.float16).tobytes()
+        file.writePixels(rows, end - first)
+    file.close()
+
+
+def stretch_rows(mask: np.ndarray, height: int, width: int, first: int, end: int) -> np.ndarray:
+    """Rows `first` to `end` of `mask` (h, w) at (height, width), bilinear: float32 (end - first, width), 0 to 1."""
+    at = (np.arange(first, end) + 0.5) * mask.shape[0] / height - 0.5
+    above = np.clip(np.floor(at).astype(int), 0, mask.shape[0] - 1)
+    below = np.minimum(above + 1, mask.shape[0] - 1)
+    share = np.clip(at - above, 0, 1).astype(np.float32)[:, None]
+    rows = mask[above] * (1 - share) + mask[below] * share
+    return cv2.resize(rows, (width, end - first), interpolation=cv2.INTER_LINEAR)
+
+
+def channel_name(rank: int, layer: Layer) -> str:
+    """Unique by its number, so that an id may be shortened and rid of what a file cannot hold."""
+    name = "".join(letter if letter.isprintable() else "_" for letter in layer.name)
+    return f"{rank:03d}.{name.encode()[:NAME_LIMIT_BYTES].decode(errors='ignore')}.A"
+
+
+def read(path: Path) -> str | None:
+    file = OpenEXR.InputFile(str(path))
+    try:
+        record = file.header().get(ATTRIBUTE)
+    finally:
+        file.close()
+    return None if record is None else record.decode()

@@ -1,0 +1,80 @@
+"""What a picture says about its own making: enough to make it again."""
+
+import json
+import zlib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+from msgspec import Meta, Struct
+
+from ...protocol import RenderRequest, WireError, arrays_from_frames, request_from_json
+
+
+class RecordError(ValueError):
+    """A picture cannot be repeated. The message names the file, the reason and the next step."""
+
+
+class Record(Struct, frozen=True, kw_only=True):
+    """What stands in the file, as JSON.
+
+    models: name of the model set. weights: fingerprint of each file of it (`models/fingerprint.py`).
+    request: as in a request.json, every choice settled. arrays: its masks by digest, deflated, base64.
+    made_with: program, torch and device, for people to read.
+    """
+
+    format: Literal[1] = 1
+    models: Annotated[str, Meta(pattern=r"^[\w.-]{1,64}$")]
+    weights: dict[str, str] = {}
+    made_with: str = ""
+    request: msgspec.Raw
+    arrays: dict[str, bytes] = {}
+
+
+def make_record(
+    request: RenderRequest, arrays: dict[str, np.ndarray], models: str, weights: dict[str, str], made_with: str
+) -> Record:
+    """arrays: the masks that the request names, by digest."""
+    return Record(
+        models=models,
+        weights=weights,
+        made_with=made_with,
+        request=msgspec.Raw(msgspec.json.encode(request)),
+        arrays={digest: zlib.compress(np.ascontiguousarray(array).data) for digest, array in arrays.items()},
+    )
+
+
+def encode_record(record: Record) -> str:
+    """JSON in ASCII only, which every format and every program can hold."""
+    return json.dumps(json.loads(msgspec.json.encode(record)))
+
+
+def decode_record(text: str, path: Path) -> Record:
+    """path: where `text` was found. Raises RecordError."""
+    try:
+        return msgspec.json.decode(text, type=Record)
+    except msgspec.DecodeError as error:
+        raise RecordError(
+            f"{path} says how it was made in a way that is not understood here: {error}. It may come from a newer version."
+        ) from error
+
+
+def restore_request(record: Record) -> tuple[RenderRequest, dict[str, np.ndarray]]:
+    """The request and its arrays by digest. Raises WireError where a part is damaged, missing or of a newer version."""
+    request = request_from_json(bytes(record.request))
+    arrays = {}
+    for character in request.characters:
+        if character.mask is not None:
+            size_bytes = int(np.prod(character.mask.shape, dtype=np.int64)) * np.dtype(character.mask.dtype).itemsize
+            try:
+                data = zlib.decompressobj().decompress(record.arrays[character.mask.digest], size_bytes)
+            except (KeyError, zlib.error) as error:
+                raise WireError(f"the picture does not hold the mask of '{character.name}' that its request names") from error
+            arrays |= arrays_from_frames([character.mask], [data])
+    return request, arrays
+
+
+def weights_that_differ(record: Record, weights: dict[str, str]) -> list[str]:
+    """Names of the files that are not what they were, or are missing on one side. weights: of the model set here."""
+    return sorted(name for name in record.weights.keys() | weights.keys() if record.weights.get(name) != weights.get(name))

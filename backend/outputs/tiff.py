@@ -1,0 +1,46 @@
+"""TIFF, 8 bit, deflated tiles; BigTIFF where the offsets of a plain one would not do. The record is the ImageDescription."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from .picture import Picture
+from .xmp import XMP
+
+MEDIA_TYPE = "image/tiff"
+TILE = 256
+XMP_TAG, BYTE = 700, 1
+CLASSIC_LIMIT_BYTES = 2**32 - 2**26  # deflate may lengthen what has no pattern; the rest is for tags
+
+
+def write(path: Path, picture: Picture, record: str) -> None:
+    image = picture.image
+    with tifffile.TiffWriter(path, bigtiff=image.nbytes > CLASSIC_LIMIT_BYTES) as file:
+        file.write(
+            tiles(image),
+            shape=image.shape,
+            dtype=image.dtype,
+            photometric="rgb",
+            tile=(TILE, TILE),
+            compression="zlib",
+            predictor=True,
+            description=record,
+            metadata=None,  # tifffile's own, which would take the place of the description
+            software="beyondscene",
+            extratags=[(XMP_TAG, BYTE, len(XMP), XMP, True)],
+            maxworkers=1,
+        )
+
+
+def tiles(image: np.ndarray) -> Iterator[np.ndarray]:
+    for top in range(0, image.shape[0], TILE):
+        for left in range(0, image.shape[1], TILE):
+            yield image[top : top + TILE, left : left + TILE]
+
+
+def read(path: Path) -> str | None:
+    with tifffile.TiffFile(path) as file:
+        text = file.pages.first.description
+    return text if text.startswith("{") else None

@@ -1,0 +1,108 @@
+"""Run a VAE over a canvas of any size in tiles that all share the statistics of the canvas.
+
+Each tile carries the margin that the convolutions still to come reach over, so with the same statistics it computes what
+the untiled network computes, and tiles meet without fading. The statistics come from walking all tiles to a GroupNorm,
+pooling what they hold there, and walking on to the next. Where the waiting tiles would hold more than is allowed, they
+are walked again from where they last held less: exact at any size, and paid for in time, not in memory.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import torch
+from torch import Tensor
+
+from .vae_steps import Activations, Attend, Norm, Reach, Step, reaches
+
+WINDOW_CELLS = 160  # side of a tile with its margins, in latents; SDXL's decoder then holds 1.5 GiB of one
+HELD_BYTES = 2 * 2**30  # by all tiles that wait for each other, beside the one that is walked
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Rows and columns of the canvas, as (first, end), in pixels of the network's input. seen_*: with the margins."""
+
+    rows: Span
+    columns: Span
+    seen_rows: Span
+    seen_columns: Span
+
+    @property
+    def margins(self) -> tuple[int, ...]:
+        pairs = ((self.rows, self.seen_rows), (self.columns, self.seen_columns))
+        return tuple(abs(own - seen) for span, wide in pairs for own, seen in zip(span, wide, strict=True))
+
+
+def split(length: int, window: int, margin: int, multiple: int) -> list[tuple[Span, Span]]:
+    """Parts of `length` as (part, part with margins): the latter equal but for rounding, at most `window`, on `multiple`.
+
+    Raises ValueError where `window` has no room between the margins.
+    """
+    if length <= window:
+        return [((0, length), (0, length))]
+    core = (window - 2 * margin) // multiple * multiple
+    if core <= 0:
+        raise ValueError(f"a tile of {window} has no room between margins of {margin}: it must exceed {2 * margin + multiple}")
+    count = ceil((length - 2 * margin) / core)  # the outer two have a margin on one side only, so their own part is longer
+    ends = [margin + round((length - 2 * margin) * index / count / multiple) * multiple for index in range(1, count)]
+    spans = zip([0, *ends], [*ends, length], strict=True)
+    return [(span, (max(0, span[0] - margin), min(length, span[1] + margin))) for span in spans]
+
+
+def allowed_bytes(device: torch.device) -> int:
+    """What waiting tiles may hold: HELD_BYTES, or a third of what a GPU has free."""
+    return max(HELD_BYTES, torch.cuda.mem_get_info(device)[0] // 3) if device.type == "cuda" else HELD_BYTES
+
+
+def plan_tiles(height: int, width: int, window: int, reach: Reach) -> list[Tile]:
+    rows, columns = (split(length, window, reach.margin, reach.multiple) for length in (height, width))
+    return [Tile(row, column, seen_row, seen_column) for row, seen_row in rows for column, seen_column in columns]
+
+
+def run_tiled(
+    steps: Sequence[Step],
+    read: Callable[[Tile], Tensor],
+    height: int,
+    width: int,
+    *,
+    window: int,
+    held_bytes: int,
+) -> Iterator[tuple[Tile, Tensor]]:
+    """Each tile and what the network makes of it, (C, h, w) without the margins, on the host.
+
+    read: the input under a tile with its margins, float32 (C, h, w), on the network's device.
+    height, width, window: pixels of the input. held_bytes: what tiles may hold that wait; the output does not depend on it.
+    """
+    looks = reaches(steps)
+    tiles = plan_tiles(height, width, window, looks[0])
+    pools: list[Tensor | None] = [None] * len(steps)
+    held: list[Activations | None] = [None] * len(tiles)  # each tile before the step `start`; None: to be read
+    start = 0
+
+    def walk(index: int, end: int) -> Activations:
+        """The tile before the step `end`."""
+        tile, state = tiles[index], held[index]
+        if state is None:
+            state = Activations(read(tile)[None], margins=tile.margins)
+        for step, pool, look in zip(steps[start:end], pools[start:end], looks[start + 1 :], strict=False):
+            state = step.apply(state, pool).trim(look.margin)  # type: ignore[arg-type]  # a pool only where the step has one
+        return state
+
+    stops = [n for n, step in enumerate(steps) if isinstance(step, Norm | Attend)]
+    for stop in stops if len(tiles) > 1 else ():  # a single tile is the canvas: its own statistics are the right ones
+        step, gathered, fits = steps[stop], [], False
+        assert isinstance(step, Norm | Attend)
+        for index in range(len(tiles)):
+            state = walk(index, stop)
+            gathered.append(step.gather(state.own))
+            fits = state.size_bytes * len(tiles) <= held_bytes if index == 0 else fits
+            if fits:
+                held[index] = state
+        pools[stop] = step.pool(gathered)
+        start = stop if fits else start
+    for index, tile in enumerate(tiles):
+        yield tile, walk(index, len(steps)).own[0].cpu()
+        held[index] = None

@@ -1,0 +1,137 @@
+"""A VAE in tiles must be the VAE: same picture as untiled, one tone over the whole canvas."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from beyondscene.backend.models.load import Models, load_models
+from beyondscene.backend.models.sets import ModelSet, choose_model_set
+from beyondscene.backend.pipeline import latents as stage
+from beyondscene.backend.pipeline import vae_steps
+from beyondscene.backend.pipeline.latents import decode_latents, encode_image
+from beyondscene.backend.pipeline.vae_steps import Attend, Norm, Step, decoder_steps, encoder_steps, reaches
+from beyondscene.backend.pipeline.vae_tiles import Tile, plan_tiles, run_tiled
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+
+@pytest.fixture(scope="module")
+def vae() -> AutoencoderKL:
+    """SDXL's layout, with attention in the mid block, narrow and with random weights."""
+    torch.manual_seed(0)
+    levels: dict[str, Any] = {
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "block_out_channels": (8, 8, 16, 16),
+    }
+    return AutoencoderKL(**levels, layers_per_block=2, norm_num_groups=4).eval()
+
+
+@pytest.fixture(scope="module")
+def models(tiny_models: ModelSet) -> Models:
+    return load_models(tiny_models, torch.device("cpu"), torch.float32)
+
+
+@torch.inference_mode()
+def tiled(steps: list[Step], field: Tensor, window: int, scale: float, held_bytes: int) -> Tensor:
+    """The network over `field` (C, H, W), put together from at least four tiles."""
+    height, width = field.shape[-2:]
+    done = torch.zeros(0)
+    tiles = 0
+    for tile, part in run_tiled(
+        steps, lambda tile: field[:, slice(*tile.seen_rows), slice(*tile.seen_columns)], height, width,
+        window=window, held_bytes=held_bytes,
+    ):  # fmt: skip
+        done = done if tiles else torch.full((part.shape[0], int(height * scale), int(width * scale)), torch.nan)
+        rows, columns = (slice(int(first * scale), int(end * scale)) for first, end in (tile.rows, tile.columns))
+        done[:, rows, columns] = part
+        tiles += 1
+    assert tiles >= 4
+    return done
+
+
+def psnr_db(one: Tensor, other: Tensor) -> float:
+    span = other.max() - other.min()
+    return float(10 * torch.log10(span**2 / (one - other).square().mean()))
+
+
+def uneven(channels: int, height: int, width: int) -> Tensor:
+    """Noise under a slope from dark to light, so that tiles by themselves would have other statistics."""
+    noise = torch.randn(channels, height, width, generator=torch.Generator().manual_seed(1))
+    return 0.3 * noise + torch.linspace(-1, 1, width)
+
+
+# All tiles wait at each GroupNorm, some layers are walked again for each, or all from the start.
+@pytest.mark.parametrize("held_bytes", [2**30, 2**22, 0])
+@torch.inference_mode()
+def test_tiles_decode_to_the_untiled_picture(vae: AutoencoderKL, held_bytes: int) -> None:
+    latents = uneven(4, 44, 48)
+    whole = vae.decode(latents[None]).sample[0]  # type: ignore[arg-type, union-attr]
+    assert psnr_db(tiled(decoder_steps(vae, 44 * 48), latents, 43, 8, held_bytes), whole) > 90
+
+
+@pytest.mark.parametrize("held_bytes", [2**30, 0])
+@torch.inference_mode()
+def test_tiles_encode_to_the_untiled_latents(vae: AutoencoderKL, held_bytes: int) -> None:
+    pixels = uneven(3, 264, 272)
+    whole = vae.encode(pixels[None]).latent_dist.parameters[0]  # type: ignore[union-attr]
+    assert psnr_db(tiled(encoder_steps(vae, 33 * 34), pixels, 248, 1 / 8, held_bytes), whole) > 90
+
+
+@torch.inference_mode()
+def test_tiles_that_wait_hold_no_more_than_allowed(vae: AutoencoderKL) -> None:
+    read: list[int] = []  # a tile that is read again did not wait
+
+    def read_tile(tile: Tile) -> Tensor:
+        read.append(tile.rows[0])
+        return latents[:, slice(*tile.seen_rows), slice(*tile.seen_columns)]
+
+    latents = uneven(4, 44, 48)
+    steps = decoder_steps(vae, 44 * 48)
+    first_norm_bytes = 2 * 16 * 43 * 43 * 4  # of the largest tile: 16 channels, beside them the residual
+    for held_bytes, times in ((0, len([s for s in steps if isinstance(s, Norm | Attend)]) + 1), (4 * first_norm_bytes, 1)):
+        read.clear()
+        assert len(list(run_tiled(steps, read_tile, 44, 48, window=43, held_bytes=held_bytes))) == 4
+        assert len(read) == 4 * times
+
+
+@torch.inference_mode()
+def test_attention_that_looks_at_fewer_latents_stays_close(vae: AutoencoderKL, monkeypatch: pytest.MonkeyPatch) -> None:
+    latents = uneven(4, 44, 48)
+    whole = vae.decode(latents[None]).sample[0]  # type: ignore[arg-type, union-attr]
+    monkeypatch.setattr(vae_steps, "MAX_KEYS", 44 * 48 // 4)
+    assert 45 < psnr_db(tiled(decoder_steps(vae, 44 * 48), latents, 43, 8, 2**30), whole) < 90
+
+
+def test_the_embedded_model_in_tiles_is_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = load_models(choose_model_set("embedded"), torch.device("cpu"), torch.float32)
+    ramp = np.linspace(0, 255, 384, dtype=np.float32)[:, None]
+    image = np.stack([ramp + 0 * ramp.T, 0 * ramp + ramp.T, (ramp + ramp.T) / 2], -1).astype(np.uint8)
+    latents = encode_image(models, image)
+    picture = decode_latents(models, latents)
+    monkeypatch.setattr(stage, "WINDOW_CELLS", 40)
+    assert torch.allclose(encode_image(models, image), latents, atol=1e-4)
+    assert np.abs(decode_latents(models, latents).astype(int) - picture).max() <= 1
+
+
+def test_a_picture_of_one_tile_is_what_diffusers_makes(models: Models) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1
+    with torch.inference_mode():
+        expected = models.vae.encode(pixels).latent_dist.mode()[0] * models.vae.config["scaling_factor"]  # type: ignore[union-attr]
+    assert torch.allclose(encode_image(models, image), expected, atol=1e-5)
+
+
+def test_tiles_cover_the_canvas_once_and_carry_their_margins(vae: AutoencoderKL) -> None:
+    reach = reaches(decoder_steps(vae, 1))[0]
+    assert reach == (18, 1)  # latents, for two residual blocks per level, as in SDXL
+    tiles = plan_tiles(300, 500, 160, reach)
+    covered = np.zeros((300, 500), int)
+    for tile in tiles:
+        covered[slice(*tile.rows), slice(*tile.columns)] += 1
+        assert all(end - first <= 160 for first, end in (tile.seen_rows, tile.seen_columns))
+        assert tile.seen_rows == (max(0, tile.rows[0] - 18), min(300, tile.rows[1] + 18))
+    assert (covered == 1).all()
+    with pytest.raises(ValueError, match="has no room between margins"):
+        plan_tiles(300, 500, 36, reach)

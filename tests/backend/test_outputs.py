@@ -1,0 +1,174 @@
+"""Picture files, read back with other programs' readers: pixels, masks, and what they say about their making."""
+
+import os
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import cv2
+import numpy as np
+import OpenEXR
+import pytest
+import tifffile
+from beyondscene.backend import outputs
+from beyondscene.backend.outputs import Layer, Picture, Record, make_record, read_record, restore_request, write_picture
+from beyondscene.protocol import RenderRequest, WireError, describe_array
+from msgspec.structs import replace
+from PIL import Image
+
+SUFFIXES = ("png", "tif", "exr")
+DIGITAL_SOURCE = b"DigitalSourceType>http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia<"
+
+
+@pytest.fixture
+def picture() -> Picture:
+    """300x200, smooth with noise in it; Bo, near, on the right half of Ana's middle."""
+    ramp = np.linspace(0, 200, 300, dtype=np.float32)[None, :, None] + np.zeros((200, 1, 3), np.float32)
+    image = (ramp + np.random.default_rng(0).integers(0, 55, (200, 300, 3))).astype(np.uint8)
+    ana, bo = np.zeros((2, 20, 30), bool)
+    ana[5:15, 5:15] = True
+    bo[5:15, 15:25] = True
+    return Picture(image, (Layer("bo.001", bo), Layer("änä", ana)))
+
+
+@pytest.fixture
+def record(two_people: RenderRequest) -> Record:
+    request = replace(two_people, prompt="広場 with “quotes” & <tags>")
+    return make_record(request, {}, "tiny", {"base/unet/model.safetensors": "ab"}, "beyondscene 1")
+
+
+def read_pixels(path: Path) -> np.ndarray:
+    """uint8 (H, W, 3), by OpenCV, which shares no code with what wrote the file."""
+    script = "import cv2, numpy, sys; numpy.save(sys.argv[2], cv2.imread(sys.argv[1], cv2.IMREAD_UNCHANGED))"
+    saved = path.with_suffix(".npy")
+    environment = os.environ | {"OPENCV_IO_ENABLE_OPENEXR": "1"}
+    subprocess.run([sys.executable, "-c", script, str(path), str(saved)], check=True, env=environment)
+    pixels = np.load(saved)[..., :3]
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def to_srgb(light: np.ndarray) -> np.ndarray:
+    light = light.astype(np.float64)
+    code = np.where(light <= 0.0031308, light * 12.92, 1.055 * light.clip(1e-9) ** (1 / 2.4) - 0.055)
+    return (code * 255).round().astype(np.uint8)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_pixels_come_back(picture: Picture, record: Record, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"out.{suffix}"
+    write_picture(path, picture, record)
+    pixels = read_pixels(path)
+    assert ((pixels if pixels.dtype == np.uint8 else to_srgb(pixels)) == picture.image).all()
+    if suffix != "exr":
+        with Image.open(path) as opened:
+            assert (np.asarray(opened) == picture.image).all()
+    assert [one.name for one in tmp_path.iterdir() if one.suffix != ".npy"] == [path.name]  # no temporary file is left
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_record_comes_back_and_the_source_type_is_said(
+    picture: Picture, record: Record, two_people: RenderRequest, tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / f"out.{suffix}"
+    write_picture(path, picture, record)
+    again = read_record(path)
+    assert (again.models, again.weights, again.made_with) == (record.models, record.weights, record.made_with)
+    assert restore_request(again) == (replace(two_people, prompt="広場 with “quotes” & <tags>"), {})
+    assert DIGITAL_SOURCE in path.read_bytes()
+
+
+def test_the_record_stands_where_other_programs_look(picture: Picture, record: Record, tmp_path: Path) -> None:
+    for suffix in SUFFIXES:
+        write_picture(tmp_path / f"out.{suffix}", picture, record)
+    with Image.open(tmp_path / "out.png") as opened:
+        assert '"models": "tiny"' in opened.info["beyondscene"] and "srgb" in opened.info
+        assert DIGITAL_SOURCE.decode() in opened.info["XML:com.adobe.xmp"]
+    with Image.open(tmp_path / "out.tif") as opened:
+        tags = opened.tag_v2  # type: ignore[attr-defined]
+        assert '"models": "tiny"' in tags[270] and DIGITAL_SOURCE in bytes(tags[700])
+    header = OpenEXR.File(str(tmp_path / "out.exr"), header_only=True).header()
+    assert '"models": "tiny"' in header["beyondscene"] and DIGITAL_SOURCE.decode() in header["xmp"]
+
+
+def test_tiff_is_tiled_and_deflated(picture: Picture, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_picture(tmp_path / "out.tif", picture, record)
+    with tifffile.TiffFile(tmp_path / "out.tif") as file:
+        assert file.pages.first.is_tiled and file.pages.first.compression == tifffile.COMPRESSION.ADOBE_DEFLATE
+        assert not file.is_bigtiff
+    monkeypatch.setattr(outputs.choose_format(Path("out.tif")), "CLASSIC_LIMIT_BYTES", 1000)
+    write_picture(tmp_path / "big.tif", picture, record)
+    with tifffile.TiffFile(tmp_path / "big.tif") as file:
+        assert file.is_bigtiff and (file.asarray() == picture.image).all()
+
+
+def test_exr_holds_the_people_as_layers_near_to_far(picture: Picture, record: Record, tmp_path: Path) -> None:
+    write_picture(tmp_path / "out.exr", picture, record)
+    file = OpenEXR.File(str(tmp_path / "out.exr"), separate_channels=True)
+    channels = file.channels()
+    names = sorted(set(channels) - set("RGB"))
+    assert names == ["001.bo.001.A", "002.änä.A"]
+    near, far = (channels[name].pixels for name in names)
+    assert near.dtype == np.float16 and near.shape == (200, 300)
+    # a mask of a tenth of the size: 1 inside, 0 outside, half way at the border between the two, never more than one person
+    assert near[100, 200] == 1 and far[100, 200] == 0 and far[100, 100] == 1 and far[100, 20] == 0
+    assert abs(float(near[100, 150]) - 0.55) < 0.01 and (near + far).max() <= 1
+    expected = cv2.resize(picture.layers[0].mask.astype(np.float32), (300, 200), interpolation=cv2.INTER_LINEAR)
+    assert np.abs(near - expected).max() < 1e-3
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_large_picture_is_not_copied_whole(record: Record, tmp_path: Path, suffix: str) -> None:
+    image = np.broadcast_to(np.arange(4096, dtype=np.uint8)[:, None, None], (4096, 2048, 3)).copy()
+    outputs.choose_format(Path(f"out.{suffix}"))  # what the libraries hold themselves does not count
+    tracemalloc.start()
+    try:
+        write_picture(tmp_path / f"out.{suffix}", Picture(image), record)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < image.nbytes / 2
+
+
+def test_a_failed_write_leaves_what_was_there(picture: Picture, record: Record, tmp_path: Path) -> None:
+    path = tmp_path / "out.png"
+    path.write_bytes(b"before")
+    with pytest.raises(ValueError):
+        write_picture(path, replace_image(picture, np.zeros((4, 4), np.uint8)), record)
+    assert path.read_bytes() == b"before" and list(tmp_path.iterdir()) == [path]
+
+
+def replace_image(picture: Picture, image: np.ndarray) -> Picture:
+    return Picture(image, picture.layers)
+
+
+def test_masks_travel_in_the_record(picture: Picture, two_people: RenderRequest, tmp_path: Path) -> None:
+    mask = np.zeros((128, 192), np.uint8)
+    mask[20:100, 50:90] = 255
+    reference = describe_array(mask)
+    characters = (replace(two_people.characters[0], mask=reference), two_people.characters[1])
+    request = replace(two_people, characters=characters)
+    path = tmp_path / "out.png"
+    write_picture(path, picture, make_record(request, {reference.digest: mask}, "tiny", {}, ""))
+    again, arrays = restore_request(read_record(path))
+    assert again == request and (arrays[reference.digest] == mask).all()
+    write_picture(path, picture, make_record(request, {}, "tiny", {}, ""))
+    with pytest.raises(WireError, match="does not hold the mask of 'Ana'"):
+        restore_request(read_record(path))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_pictures_of_other_programs_are_refused(picture: Picture, record: Record, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"other.{suffix}"
+    if suffix == "exr":
+        half = {"RGB": picture.image.astype(np.float16)}
+        OpenEXR.File({"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}, half).write(str(path))
+    else:
+        Image.fromarray(picture.image).save(path)
+    with pytest.raises(ValueError, match="does not say how it was made"):
+        read_record(path)
+    path.write_bytes(b"no picture at all")
+    with pytest.raises(ValueError, match="cannot be read as a picture"):
+        read_record(path)
+    with pytest.raises(FileNotFoundError, match="There is no file"):
+        read_record(tmp_path / f"none.{suffix}")
