@@ -4,7 +4,7 @@ A person is symmetric, stands on one pair of legs, has one pair of arms, and car
 gets no guess: a second pair on the ground, no foot to say where the front is, or limbs far from human proportions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import combinations
 from typing import NamedTuple
@@ -14,17 +14,32 @@ import numpy as np
 from .family import Anchor, Match
 
 LABEL = "by shape"
-# Shares of the stature: Drillis and Contini, Body Segment Parameters (1966), as in Winter, Biomechanics, figure 4.1.
-ARM, LEG = (0.186, 0.146), (0.245, 0.246)  # upper and lower segment
-CHIN_HEIGHT = 0.870
-MAX_STRETCH = 1.5  # a segment may be this many times longer or shorter than in the table
-MARGIN = 0.02  # by which the best reading of a limb must be better than the next; squared logarithms of the stretches
+MARGIN = 0.02  # by which the best reading of a limb must be better than the next; sum of squares
 TOLERANCE = 0.01  # two points mirror each other; of the largest extent
 GROUND = 0.1  # a limb that ends below this height stands on the ground; of the stature, like all that follows
 SHORTEST_FOOT = 0.05
-HEAD_RANGE = 0.08  # the head begins within this of the chin's height
+HEAD_HEIGHTS = (0.80, 0.94)  # between which the head begins; the chin is at 0.87
+FEWEST_BONES = 14
+FEWEST_FINGERS = 3  # a bone with that many others below it is the hand
 
+Below = dict[int, list[int]]  # bone to its children
 Limb = tuple[Anchor, Anchor, Anchor]  # shoulder, elbow, wrist; or hip, knee, ankle
+
+
+class Proportions(NamedTuple):
+    """What tells a limb: shares of the stature, and how many times longer or shorter each may be.
+
+    The first is what `first` gives for the three joints, the others are the upper and the lower segment.
+    """
+
+    first: Callable[[np.ndarray, np.ndarray, np.ndarray], float]
+    shares: tuple[float, float, float]
+    limits: tuple[float, float, float]
+
+
+# Shares: Drillis and Contini, Body Segment Parameters (1966), as in Winter, Biomechanics, figure 4.1.
+ARM = Proportions(lambda shoulder, elbow, wrist: abs(shoulder[0]), (0.129, 0.186, 0.146), (2.0, 2.0, 2.0))  # half the breadth
+LEG = Proportions(lambda hip, knee, ankle: ankle[1], (0.039, 0.245, 0.246), (3.0, 1.5, 1.5))  # height of the ankle
 
 
 class RestBone(NamedTuple):
@@ -39,7 +54,14 @@ class RestBone(NamedTuple):
 @lru_cache(maxsize=64)  # the panel asks again at every redraw
 def guess_by_shape(bones: tuple[RestBone, ...]) -> Match | None:
     """The joints of `bones`, or None where they are not plainly a person in one way only."""
-    guesses = [guess for frame in upright_frames() if (guess := read_body(bones, frame))]
+    if len(bones) < FEWEST_BONES:
+        return None
+    ends = np.array([[bone.head, bone.tail] for bone in bones])
+    below: Below = {number: [] for number in range(len(bones))}
+    for number, bone in enumerate(bones):
+        if bone.parent is not None:
+            below[bone.parent].append(number)
+    guesses = [guess for frame in upright_frames() if (guess := read_body(bones, ends @ frame.T, below))]
     return Match(LABEL, guesses[0], guessed=True) if len(guesses) == 1 else None
 
 
@@ -52,45 +74,44 @@ def upright_frames() -> Iterator[np.ndarray]:
                 yield np.array([axes[across], sign * axes[up], np.cross(axes[across], sign * axes[up])])
 
 
-def read_body(bones: tuple[RestBone, ...], frame: np.ndarray) -> dict[str, Anchor] | None:
-    """Anchors by role if `bones` are a person upright in `frame`."""
-    ends = np.array([[bone.head, bone.tail] for bone in bones]).reshape(-1, 2, 3) @ frame.T  # (bones, ends, axes)
-    if len(ends) < 14:
-        return None
-    ends[..., 0] -= np.median(ends[..., 0])
-    partners = mirror_images(ends)
+def read_body(bones: tuple[RestBone, ...], ends: np.ndarray, below: Below) -> dict[str, Anchor] | None:
+    """Anchors by role, if `bones` are a person upright in the frame of `ends`.
+
+    ends: (bones, 2, 3): head and tail; across, up, forward or backward.
+    """
+    ends = ends - (np.median(ends[..., 0]), 0, 0)
     own = np.arange(len(bones))
+    partners = mirror_images(ends)
     paired, central = (partners >= 0) & (partners != own), partners == own
     if not paired.any() or not central.any():
         return None
-    ends[..., 1] -= ends[paired, :, 1].min()
-    ends /= ends[central, :, 1].max()
+    ground, crown = ends[paired, :, 1].min(), ends[central, :, 1].max()
+    if crown <= ground:
+        return None
+    ends = (ends - (0, ground, 0)) / (crown - ground)
 
-    below = {number: [child for child in own if bones[child].parent == number] for number in own}
-    tops = [
-        number
-        for number in own
-        if paired[number] and not (bones[number].parent is not None and paired[bones[number].parent]) and ends[number, 1, 0] > 0
-    ]
+    tops = [one for one in own[paired] if ends[one, 1, 0] > 0 and not (bones[one].parent is not None and paired[bones[one].parent])]
     standing = [top for top in tops if ends[subtree(top, below), :, 1].min() < GROUND]
-    legs = [limb for top in standing if (limb := read_limb(top, LEG, bones, ends, below))]
+    if len(standing) != 1:
+        return None
+    leg = read_limb(standing[0], LEG, bones, ends, below)
     arms = [limb for top in tops if top not in standing and (limb := read_limb(top, ARM, bones, ends, below))]
-    if len(standing) != 1 or len(legs) != 1 or len(arms) != 1:
+    if leg is None or len(arms) != 1:
         return None
-    number = {bone.name: place for place, bone in enumerate(bones)}
-    place = {anchor: ends[number[anchor.bone], int(anchor.end == "tail")] for limb in (*legs, *arms) for anchor in limb}
-    ankle, shoulder = legs[0][2], arms[0][0]
-    foot = ends[subtree(number[ankle.bone], below), 1, 2] - place[ankle][2]
+    roles = dict(zip(("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle"), (*arms[0], *leg), strict=True))
+    number = {bone.name: one for one, bone in enumerate(bones)}
+    place = {part: ends[number[at.bone], int(at.end == "tail")] for part, at in roles.items()}
+    foot = ends[subtree(number[roles["Ankle"].bone], below), 1, 2] - place["Ankle"][2]
     reach = foot[np.abs(foot).argmax()]
-    head = read_head(bones, ends, central, place[shoulder][1])
-    if abs(reach) < SHORTEST_FOOT or head is None or place[shoulder][1] < place[legs[0][0]][1]:
+    head = read_head(bones, ends, central, place["Shoulder"][1])
+    if abs(reach) < SHORTEST_FOOT or head is None or place["Shoulder"][1] < place["Hip"][1]:
         return None
-    roles = dict(zip(("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle"), (*arms[0], *legs[0]), strict=True))
-    side, other = ("L", "R") if reach > 0 else ("R", "L")  # of the half where x is positive
-    anchors = {side + part: anchor for part, anchor in roles.items()}
-    for part, anchor in roles.items():
-        anchors[other + part] = Anchor(bones[partners[number[anchor.bone]]].name, anchor.end)
-    return {**anchors, "Head": Anchor(head)}
+    side, other = ("L", "R") if reach > 0 else ("R", "L")  # of the half where the first axis is positive
+    anchors = {"Head": Anchor(head)}
+    for part, at in roles.items():
+        anchors[side + part] = at
+        anchors[other + part] = Anchor(bones[partners[number[at.bone]]].name, at.end)
+    return anchors
 
 
 def mirror_images(ends: np.ndarray) -> np.ndarray:
@@ -103,12 +124,12 @@ def mirror_images(ends: np.ndarray) -> np.ndarray:
     return np.where(close & (nearest[nearest] == np.arange(len(ends))), nearest, -1)
 
 
-def subtree(top: int, below: dict[int, list[int]]) -> list[int]:
+def subtree(top: int, below: Below) -> list[int]:
     """`top` and all that hangs from it."""
     return [top, *(one for child in below[top] for one in subtree(child, below))]
 
 
-def chains(top: int, below: dict[int, list[int]]) -> Iterator[list[int]]:
+def chains(top: int, below: Below) -> Iterator[list[int]]:
     """Each way from `top` down to a bone without children."""
     for child in below[top]:
         for chain in chains(child, below):
@@ -118,22 +139,26 @@ def chains(top: int, below: dict[int, list[int]]) -> Iterator[list[int]]:
 
 
 def read_limb(
-    top: int, lengths: tuple[float, float], bones: tuple[RestBone, ...], ends: np.ndarray, below: dict[int, list[int]]
+    top: int, proportions: Proportions, bones: tuple[RestBone, ...], ends: np.ndarray, below: Below
 ) -> Limb | None:
-    """The three joints below `top` whose distances fit `lengths` best; None where none or more than one fits."""
+    """The three joints below `top` that fit `proportions` best; None where none does, or another does about as well."""
+    hand = max(subtree(top, below), key=lambda one: len(below[one]))
     fits: dict[Limb, float] = {}
     for chain in chains(top, below):
+        if len(below[hand]) >= FEWEST_FINGERS:
+            chain = chain[: chain.index(hand) + 1] if hand in chain else []
         joints = [(Anchor(bones[one].name), ends[one, 0]) for one in chain]
-        joints.append((Anchor(bones[chain[-1]].name, "tail"), ends[chain[-1], 1]))
+        if chain and chain[-1] != hand:
+            joints.append((Anchor(bones[chain[-1]].name, "tail"), ends[chain[-1], 1]))
         for limb in combinations(joints, 3):
             (start, a), (middle, b), (end, c) = limb
-            segments = np.linalg.norm([b - a, c - b], axis=1)
-            if segments.min() == 0:
+            lengths = np.array([proportions.first(a, b, c), *np.linalg.norm([b - a, c - b], axis=1)])
+            if lengths.min() <= 0:
                 continue
-            stretches = np.log(segments / lengths)
-            if np.abs(stretches).max() < np.log(MAX_STRETCH):
-                slant = (c - b)[2] / segments[1]  # forward: a shank is upright, what includes the foot is not
-                fits[start, middle, end] = float((stretches**2).sum() + slant**2)
+            misfits = np.log(lengths / proportions.shares)
+            if (np.abs(misfits) < np.log(proportions.limits)).all():
+                slant = (c - b)[2] / lengths[2]  # forward: a shank is upright, what includes the foot is not
+                fits[start, middle, end] = float((misfits**2).sum() + slant**2)
     best = sorted(fits, key=fits.__getitem__)
     if not best or (len(best) > 1 and fits[best[1]] - fits[best[0]] < MARGIN):
         return None
@@ -141,11 +166,10 @@ def read_limb(
 
 
 def read_head(bones: tuple[RestBone, ...], ends: np.ndarray, central: np.ndarray, shoulder_height: float) -> str | None:
-    """The bone on the plane of symmetry, above the shoulders and below the crown, that begins where a head does."""
+    """The bone below the crown, on the plane of symmetry, that begins where a head does; the higher where two do."""
     number: int | None = int(np.where(central, ends[..., 1].max(axis=1), -np.inf).argmax())
-    candidates = []
-    while number is not None and ends[number, 0, 1] > shoulder_height - HEAD_RANGE:
-        candidates.append((abs(ends[number, 0, 1] - CHIN_HEIGHT), bones[number].name))
+    while number is not None and ends[number, 0, 1] > HEAD_HEIGHTS[0]:
+        if ends[number, 0, 1] < HEAD_HEIGHTS[1]:
+            return bones[number].name
         number = bones[number].parent
-    misfit, name = min(candidates, default=(np.inf, None))
-    return name if misfit < HEAD_RANGE else None
+    return None
