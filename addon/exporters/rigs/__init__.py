@@ -8,13 +8,27 @@ from functools import lru_cache
 import bpy
 
 from ..errors import ExportError
-from .family import CORRECTABLE, Anchor, Family, Match, load_families, match_family
+from .family import CORRECTABLE, FACE, Anchor, Family, Match, load_families, match_family
 from .shape import RestBone, guess_by_shape
 
 FAMILIES = load_families()
 MIN_COVERAGE = 0.5  # below this a rig is something else, e.g. a car that happens to have a bone `head`
 
-__all__ = ["CORRECTABLE", "FAMILIES", "MIN_COVERAGE", "Anchor", "Family", "Match", "best_match", "detect", "match_names"]
+__all__ = [
+    "CORRECTABLE",
+    "FACE",
+    "FAMILIES",
+    "MIN_COVERAGE",
+    "Anchor",
+    "Family",
+    "Match",
+    "best_match",
+    "detect",
+    "gather_corrections",
+    "gather_rest_bones",
+    "match_names",
+    "spoken",
+]
 
 
 def best_match(armature: bpy.types.Object) -> Match:

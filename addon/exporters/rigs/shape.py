@@ -14,7 +14,7 @@ import numpy as np
 from .family import Anchor, Match
 
 LABEL = "by shape"
-MARGIN = 0.02  # by which the best reading of a limb must be better than the next; sum of squares
+MARGIN = 0.01  # by which the best reading of a limb must be better than the next; sum of squares
 TOLERANCE = 0.01  # two points mirror each other; of the largest extent
 GROUND = 0.1  # a limb that ends below this height stands on the ground; of the stature, like all that follows
 SHORTEST_FOOT = 0.05
@@ -83,14 +83,15 @@ def read_body(bones: tuple[RestBone, ...], ends: np.ndarray, below: Below) -> di
     own = np.arange(len(bones))
     partners = mirror_images(ends)
     paired, central = (partners >= 0) & (partners != own), partners == own
-    if not paired.any() or not central.any():
+    if paired.mean() < 0.5 or not central.any():
         return None
     ground, crown = ends[paired, :, 1].min(), ends[central, :, 1].max()
     if crown <= ground:
         return None
     ends = (ends - (0, ground, 0)) / (crown - ground)
 
-    tops = [one for one in own[paired] if ends[one, 1, 0] > 0 and not (bones[one].parent is not None and paired[bones[one].parent])]
+    inside = [one for one in own[paired] if bones[one].parent is not None and paired[bones[one].parent]]
+    tops = [one for one in own[paired] if one not in inside and ends[one, 1, 0] > 0]
     standing = [top for top in tops if ends[subtree(top, below), :, 1].min() < GROUND]
     if len(standing) != 1:
         return None
@@ -138,9 +139,7 @@ def chains(top: int, below: Below) -> Iterator[list[int]]:
         yield [top]
 
 
-def read_limb(
-    top: int, proportions: Proportions, bones: tuple[RestBone, ...], ends: np.ndarray, below: Below
-) -> Limb | None:
+def read_limb(top: int, proportions: Proportions, bones: tuple[RestBone, ...], ends: np.ndarray, below: Below) -> Limb | None:
     """The three joints below `top` that fit `proportions` best; None where none does, or another does about as well."""
     hand = max(subtree(top, below), key=lambda one: len(below[one]))
     fits: dict[Limb, float] = {}
