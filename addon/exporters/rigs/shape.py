@@ -17,6 +17,7 @@ LABEL = "by shape"
 MARGIN = 0.01  # by which the best reading of a limb must be better than the next; sum of squares
 TOLERANCE = 0.01  # two points mirror each other; of the largest extent
 GROUND = 0.1  # a limb that ends below this height stands on the ground; of the stature, like all that follows
+BESIDE = 0.03  # a limb begins at least so far from the plane of symmetry
 SHORTEST_FOOT = 0.05
 HEAD_HEIGHTS = (0.80, 0.94)  # between which the head begins; the chin is at 0.87
 FEWEST_BONES = 14
@@ -142,7 +143,7 @@ def chains(top: int, below: Below) -> Iterator[list[int]]:
 def read_limb(top: int, proportions: Proportions, bones: tuple[RestBone, ...], ends: np.ndarray, below: Below) -> Limb | None:
     """The three joints below `top` that fit `proportions` best; None where none does, or another does about as well."""
     hand = max(subtree(top, below), key=lambda one: len(below[one]))
-    fits: dict[Limb, float] = {}
+    fits: dict[bytes, tuple[float, Limb]] = {}  # by place: a thumb that begins at the wrist is no other reading
     for chain in chains(top, below):
         if len(below[hand]) >= FEWEST_FINGERS:
             chain = chain[: chain.index(hand) + 1] if hand in chain else []
@@ -152,16 +153,17 @@ def read_limb(top: int, proportions: Proportions, bones: tuple[RestBone, ...], e
         for limb in combinations(joints, 3):
             (start, a), (middle, b), (end, c) = limb
             lengths = np.array([proportions.first(a, b, c), *np.linalg.norm([b - a, c - b], axis=1)])
-            if lengths.min() <= 0:
+            if lengths.min() <= 0 or abs(a[0]) < BESIDE:
                 continue
             misfits = np.log(lengths / proportions.shares)
             if (np.abs(misfits) < np.log(proportions.limits)).all():
                 slant = (c - b)[2] / lengths[2]  # forward: a shank is upright, what includes the foot is not
-                fits[start, middle, end] = float((misfits**2).sum() + slant**2)
-    best = sorted(fits, key=fits.__getitem__)
-    if not best or (len(best) > 1 and fits[best[1]] - fits[best[0]] < MARGIN):
+                place = (np.round((a, b, c), 3) + 0.0).tobytes()  # + 0.0: no -0.0
+                fits.setdefault(place, (float((misfits**2).sum() + slant**2), (start, middle, end)))
+    best = sorted(fits.values(), key=lambda fit: fit[0])
+    if not best or (len(best) > 1 and best[1][0] - best[0][0] < MARGIN):
         return None
-    return best[0]
+    return best[0][1]
 
 
 def read_head(bones: tuple[RestBone, ...], ends: np.ndarray, central: np.ndarray, shoulder_height: float) -> str | None:
