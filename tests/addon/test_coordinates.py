@@ -39,7 +39,7 @@ def check_keypoints(bpy: Any, rig: Any, markers: dict[str, Any]) -> np.ndarray:
     bpy.context.view_layer.update()
     width, height = scene.render.resolution_x, scene.render.resolution_y
     character = next(one for one in export_request(bpy.context).characters if one.name == rig.name)
-    found = dict(zip(KEYPOINT_NAMES, character.keypoints, strict=True))
+    found = {str(name): keypoint for name, keypoint in zip(KEYPOINT_NAMES, character.keypoints, strict=True)}
     depsgraph = bpy.context.evaluated_depsgraph_get()
     for role, marker in markers.items():
         place = marker.evaluated_get(depsgraph).matrix_world.translation
@@ -153,7 +153,7 @@ def test_a_linked_person_is_exported_and_an_override_can_be_described_and_correc
         blender.data.objects[name].beyondscene.enabled = False
     with blender.data.libraries.load(str(EXAMPLES / "plaza.blend"), link=True) as (_, wanted):
         wanted.objects = ["Bo"]
-    bo = wanted.objects[0]
+    bo = blender.data.objects["Bo"]
     scene.collection.objects.link(bo)
     linked = check_keypoints(blender, bo, mark_joints(blender, bo))
     assert not bo.is_editable

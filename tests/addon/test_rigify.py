@@ -1,5 +1,6 @@
 """Rigify as Blender itself generates it, posed by its controls."""
 
+import importlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,8 +18,7 @@ from .test_rigs import bend, found_joints, turned
 
 @pytest.fixture
 def rigify(blender: Any) -> Iterator[Any]:
-    import addon_utils
-
+    addon_utils = importlib.import_module("addon_utils")  # Blender's own, of which the type checker knows nothing
     if addon_utils.enable("rigify", default_set=True) is None:
         pytest.skip("this Blender comes without Rigify")
     yield blender

@@ -167,9 +167,9 @@ def read_limb(top: int, proportions: Proportions, bones: tuple[RestBone, ...], e
 
 
 def read_head(bones: tuple[RestBone, ...], ends: np.ndarray, central: np.ndarray, shoulder_height: float) -> str | None:
-    """The bone below the crown, on the plane of symmetry, that begins where a head does; the higher where two do."""
+    """The bone below the crown, above the shoulders, that begins where a head does; the higher where two do."""
     number: int | None = int(np.where(central, ends[..., 1].max(axis=1), -np.inf).argmax())
-    while number is not None and ends[number, 0, 1] > HEAD_HEIGHTS[0]:
+    while number is not None and ends[number, 0, 1] > max(shoulder_height, HEAD_HEIGHTS[0]):
         if ends[number, 0, 1] < HEAD_HEIGHTS[1]:
             return bones[number].name
         number = bones[number].parent
