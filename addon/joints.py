@@ -149,13 +149,13 @@ class BEYONDSCENE_PT_joints(Sidebar, bpy.types.Panel):
 def draw_joint(layout: bpy.types.UILayout, rig: bpy.types.Object, role: str, match: Match) -> None:
     """One row: the joint, its bone (as found, in grey, until another is set), which end of it, and the picker."""
     place = getattr(rig.beyondscene.joints, role)
-    split = layout.split(factor=0.36, align=True)
+    split = layout.split(factor=0.42, align=True)
     split.label(text=spoken(role).capitalize())
     row = split.row(align=True)
     row.alert = bool(place.bone) and place.bone not in rig.data.bones
     row.prop(place, "bone", text="", placeholder=describe_found(role, match))
     if place.bone:
-        row.prop(place, "end", text="")
+        row.prop(place, "end", text="", icon_only=True)
     row.operator(BEYONDSCENE_OT_take_bone.bl_idname, text="", icon="EYEDROPPER").joint = role
 
 
@@ -164,7 +164,7 @@ def describe_found(role: str, match: Match) -> str:
     if role in match.anchors:
         return match.anchors[role].bone
     if role == "Neck":
-        return "between the shoulders"
+        return "between shoulders"
     return "estimated" if role in FACE and "Head" in match.anchors else "no bone"
 
 

@@ -89,7 +89,7 @@ def draw_character(layout: bpy.types.UILayout, armature: bpy.types.Object) -> No
         rig.alert = own.enabled
         rig.label(text="unknown rig", icon="ERROR")
     else:
-        rig.label(text=describe_match(match))
+        rig.label(text=describe_match(match), icon="QUESTION" if match.guessed else "NONE")
     if own.enabled:
         column = layout.column(align=True)
         column.prop(own, "prompt", text="", placeholder="describe this person")

@@ -51,7 +51,10 @@ class BEYONDSCENE_PG_joint(bpy.types.PropertyGroup):
     end: EnumProperty(
         name="End",
         description="Which end of the bone",
-        items=(("HEAD", "Head", "Where the bone begins"), ("TAIL", "Tail", "Where the bone ends")),
+        items=(
+            ("HEAD", "Head", "Where the bone begins", "TRACKING_CLEAR_BACKWARDS", 0),
+            ("TAIL", "Tail", "Where the bone ends", "TRACKING_CLEAR_FORWARDS", 1),
+        ),
         override=OVERRIDABLE,
     )
 
