@@ -48,7 +48,7 @@ def gather_character(
     width: int,
     height: int,
 ) -> Character:
-    match = detect(armature.name, tuple(armature.data.bones.keys()))
+    match = detect(armature)
     metres = scene.unit_settings.scale_length  # per Blender unit
     near = near_metres(scene, depsgraph)
     places = gather_joints(armature.evaluated_get(depsgraph), match)
