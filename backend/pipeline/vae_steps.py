@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import torch
 from diffusers import AutoencoderKL
+from diffusers.models.downsampling import Downsample2D
+from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,7 +20,10 @@ MAX_KEYS = 256 * 256  # latents that attention looks at: all of a picture of 204
 
 
 class Reach(NamedTuple):
-    """How far beyond an area the rest of a network looks, and what that rest divides its input by. Pixels of the moment."""
+    """How far beyond an area the rest of a network looks, at the scale it has come to.
+
+    multiple: what the rest divides lengths by, so that tiles must begin and end on multiples of it.
+    """
 
     pixels: int
     multiple: int
@@ -77,9 +82,9 @@ class Local:
         """What must be right before this step, so that `after` is right after it."""
         convolution = getattr(self.layer, "conv", self.layer)
         kernel = convolution.kernel_size[0] if isinstance(convolution, nn.Conv2d) else 1
-        if type(self.layer).__name__ == "Upsample2D":  # nearest neighbour x2, then a convolution
+        if isinstance(self.layer, Upsample2D):  # nearest neighbour x2, then a convolution
             return Reach(-(-(after.pixels + kernel // 2) // 2), max(1, after.multiple // 2))
-        if type(self.layer).__name__ == "Downsample2D":  # every second pixel, the kernel reaching right and down
+        if isinstance(self.layer, Downsample2D):  # every second pixel, the kernel reaching right and down
             return Reach(2 * after.pixels + kernel - 2, 2 * after.multiple)
         return Reach(after.pixels + kernel // 2, after.multiple)
 
