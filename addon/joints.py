@@ -135,7 +135,7 @@ class BEYONDSCENE_PT_joints(Sidebar, bpy.types.Panel):
             layout.label(text="Select the rig of a person", icon="INFO")
             return
         match = best_match(rig)
-        layout.label(text=f"{rig.name}, {match.label}", icon="ARMATURE_DATA")
+        layout.label(text=f"{rig.name}, {match.label}: {match.keypoints_found} of 18 by bone", icon="ARMATURE_DATA")
         column = layout.column(align=True)
         column.enabled = rig.is_editable
         for role in CORRECTABLE:
@@ -164,7 +164,7 @@ def describe_found(role: str, match: Match) -> str:
     if role in match.anchors:
         return match.anchors[role].bone
     if role == "Neck":
-        return "between shoulders"
+        return "midway"
     return "estimated" if role in FACE and "Head" in match.anchors else "no bone"
 
 

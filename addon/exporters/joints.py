@@ -5,7 +5,7 @@ import numpy as np
 from mathutils import Matrix
 
 from ...protocol import KEYPOINT_NAMES
-from .head import FACE, estimate_face
+from .head import estimate_face
 from .rigs import Match
 
 
@@ -31,9 +31,7 @@ def gather_joints(armature: bpy.types.Object, match: Match) -> list[np.ndarray |
 def gather_rest(armature: bpy.types.Object, match: Match) -> dict[str, np.ndarray]:
     """The anchors in the rest pose by role, (3,) in the armature's frame, with the skull's tail for a missing "Crown"."""
     bones = armature.data.bones
-    rest = {
-        role: np.array(getattr(bones[at.bone], f"{at.end}_local")) for role, at in match.anchors.items() if role not in FACE
-    }
+    rest = {role: np.array(getattr(bones[at.bone], f"{at.end}_local")) for role, at in match.anchors.items()}
     if "Head" in match.anchors:
         rest.setdefault("Crown", np.array(bones[match.anchors["Head"].bone].tail_local))
     return rest

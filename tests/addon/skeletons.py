@@ -113,7 +113,7 @@ VROID = {
     "thigh": "UpperLeg", "shin": "LowerLeg", "foot": "Foot", "toe": "ToeBase",
 }  # fmt: skip
 MMD = {
-    "root": "全ての親", "hips": "センター", "spine": "上半身", "chest": "上半身2", "neck": "首", "head": "頭", "eye": "目",
+    "root": "全ての親", "hips": "センター", "spine": "上半身", "chest": "上半身2", "neck": "首", "head": "頭",
     "collar": "肩", "upper_arm": "腕", "forearm": "ひじ", "hand": "手首", "thigh": "足", "shin": "ひざ", "foot": "足首",
     "toe": "つま先",
 }  # fmt: skip
@@ -191,7 +191,7 @@ SKELETONS = {
     "mmd_tools": Skeleton("MMD", ("R", "L"), {part: f"{name}.{{side}}" if sided(part) else name for part, name in MMD.items()}),
     "mmd english": name_parts(
         "MMD", "R L", root="root", hips="center", spine="upper body", chest="upper body 2", neck="neck", head="head",
-        eye="eye_{side}", collar="shoulder_{side}", upper_arm="arm_{side}", forearm="elbow_{side}", hand="wrist_{side}",
+        collar="shoulder_{side}", upper_arm="arm_{side}", forearm="elbow_{side}", hand="wrist_{side}",
         thigh="leg_{side}", shin="knee_{side}", foot="ankle_{side}", toe="toe_{side}",
     ),
     "biped": with_prefix("Bip001 ", Skeleton("3ds Max Biped", ("R", "L"), BIPED)),

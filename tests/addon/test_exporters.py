@@ -33,8 +33,9 @@ def test_keypoints_are_where_the_mesh_has_its_joints(blender: Any, example: Exam
         height_px = np.ptp([joint[1] for joint in true["joints"].values()])
         found = dict(zip(KEYPOINT_NAMES, character.keypoints, strict=True))
         errors = {n: np.hypot(found[n].x - x, found[n].y - y) / height_px for n, (x, y, _) in true["joints"].items()}
-        assert np.mean([errors[n] for n in LIMBS]) <= 0.0002
+        assert max(errors[n] for n in LIMBS) <= 0.0002
         assert np.mean(list(errors.values())) <= 0.001
+        assert max(errors.values()) <= 0.003
         assert all(abs(found[n].depth - depth) < 0.005 for n, (_, _, depth) in true["joints"].items())
         hidden = {joint for person, joint in HIDDEN[name] if person == true["name"]}
         assert {joint for joint, keypoint in found.items() if keypoint.state == "occluded"} == hidden

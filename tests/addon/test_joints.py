@@ -36,6 +36,7 @@ def test_a_joint_that_was_set_wins_over_what_was_found(blender: Any) -> None:
     joints.RWrist.bone, joints.RWrist.end = "hand_r", "TAIL"
     joints.Nose.bone = joints.Neck.bone = "neck_01"
     match = best_match(rig)
+    assert (match.limbs_found, match.keypoints_found) == (12, 14)  # and the neck and the nose
     assert set(match.corrected) == {"LElbow", "RWrist", "Nose", "Neck"}
     found = found_joints(blender, rig)
     bones = rig.data.bones

@@ -74,6 +74,11 @@ class Match:
         """How many of the twelve limb joints have a bone."""
         return sum(role in self.anchors for role in LIMBS)
 
+    @property
+    def keypoints_found(self) -> int:
+        """How many of the eighteen keypoints have a bone of their own; the neck and the face need none."""
+        return sum(role in self.anchors for role in KEYPOINT_NAMES)
+
     def correct(self, corrections: Mapping[str, Anchor]) -> "Match":
         """The same with the artist's choices, which win."""
         if not corrections:
