@@ -17,7 +17,7 @@ from ..protocol import RenderRequest, StageTime, check_request, digest_of
 from .models.load import Models, choose_device, load_models
 from .models.sets import choose_model_set
 from .pipeline import render, settle
-from .watch import RenderResult, Watcher
+from .watch import Checkpoints, RenderResult, Watcher
 
 # IPTC's word for pictures made by a trained model; part of the provenance that files of this kind should carry.
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -33,7 +33,13 @@ class Renderer:
         self.models = lru_cache(maxsize=1)(self._load)
 
     def __call__(
-        self, request: RenderRequest, arrays: dict[str, np.ndarray], models: str, path: Path, watcher: Watcher
+        self,
+        request: RenderRequest,
+        arrays: dict[str, np.ndarray],
+        models: str,
+        path: Path,
+        watcher: Watcher,
+        checkpoints: Checkpoints | None = None,
     ) -> RenderResult:
         """As RenderToFile. Raises RequestError or ModelSetError before any work, for what the user can put right."""
         check_request(request)
@@ -44,7 +50,7 @@ class Renderer:
         request = replace(request, settings=settle(request.settings, loaded.manifest))
         loading = StageTime(stage="load", seconds=time.perf_counter() - start)
         torch.manual_seed(request.seed)  # nothing should draw from it; if something does, it repeats
-        image, progress = render(loaded, request, arrays, watcher)
+        image, progress = render(loaded, request, arrays, watcher, checkpoints)
         with progress.stage("write"):
             data = encode_png(image, request, model_set.name)
             path.write_bytes(data)
@@ -77,7 +83,7 @@ def default_renderer() -> Renderer:
 
 
 def render_to_file(
-    request: RenderRequest, arrays: dict[str, np.ndarray], models: str, path: Path, watcher: Watcher
+    request: RenderRequest, arrays: dict[str, np.ndarray], models: str, path: Path, watcher: Watcher, checkpoints: Checkpoints
 ) -> RenderResult:
     """RenderToFile for the worker process."""
-    return default_renderer()(request, arrays, models, path, watcher)
+    return default_renderer()(request, arrays, models, path, watcher, checkpoints)

@@ -42,6 +42,7 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
         p.Subscribe(job_id=JOB, since_seq=3),
         p.Fetch(job_id=JOB, offset=1048576, chunks=8),
         p.Ping(),
+        p.ListJobs(limit=20),
     ),
     "event": (
         p.Finished(
@@ -64,6 +65,9 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
         p.Chunk(job_id=JOB, offset=1048576, size_bytes=2500000),
         p.Pong(queued=1, running=1, device=DEVICE),
         p.Stopping(job_id=JOB, seq=8),
+        p.JobsListed(
+            jobs=(p.JobInfo(job_id=JOB, state="running", attempt=2, width=1536, height=1024, prompt="a city plaza", fraction=0.5),)
+        ),
     ),
     "order": (
         p.Work(job_id=JOB, attempt=1, request=SCENE, models="sdxl", arrays=(MASK,), result_path="results/1.png"),
@@ -78,6 +82,7 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
         p.Done(job_id=JOB, attempt=1, width=1536, height=1024, media_type="image/png", size_bytes=2500000, digest=DIGEST),
         p.Broke(job_id=JOB, attempt=1, message="The device ran out of memory."),
         p.Halted(job_id=JOB, attempt=1),
+        p.Kept(job_id=JOB, attempt=2),
     ),
 }  # fmt: skip
 

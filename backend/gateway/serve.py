@@ -4,8 +4,8 @@ import logging
 import logging.handlers
 import os
 import signal
+import sqlite3
 from contextlib import ExitStack
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
 
@@ -13,7 +13,9 @@ import psutil
 import zmq
 
 from ...protocol import ConnectionFile, read_connection, write_connection
+from ..version import app_version
 from .gateway import Gateway
+from .ledger import Ledger
 from .settings import FindModelSets, ServeError, ServeSettings, check_bind, own_worker_command
 from .sockets import Door, KeyPair, endpoint_of
 from .supervisor import Supervisor, now
@@ -44,6 +46,8 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets | None = None)
     with ExitStack() as stack:
         handler = start_log(log_folder / "gateway.log")
         stack.callback(stop_log, handler)
+        ledger = Ledger(settings.data_folder / "ledger.sqlite")
+        stack.callback(ledger.close)
         context = stack.enter_context(zmq.Context())
         door = Door(context)
         stack.callback(door.close)
@@ -62,7 +66,7 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets | None = None)
 
         command = settings.worker_command or own_worker_command()
         supervisor = Supervisor(settings, command, worker_socket, server.public, workers, log_folder / "worker.log")
-        gateway = Gateway(settings, app_version(), find_model_sets, door, socket, worker_socket, supervisor)
+        gateway = Gateway(settings, app_version(), find_model_sets, ledger, door, socket, worker_socket, supervisor)
         stack.callback(supervisor.stop)
 
         stop = StopSignal()
@@ -80,7 +84,13 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets | None = None)
 
         parent_seen_s = now()
         while not stop.wished:
-            gateway.turn()
+            try:
+                gateway.turn()
+            except sqlite3.Error as error:  # what is not on the disk is not so; the next start goes on from what is
+                raise ServeError(
+                    f"The ledger could not be written ({error}): make room on the disk of {settings.data_folder} and serve "
+                    "again; no job is lost."
+                ) from error
             if parent is not None and now() - parent_seen_s > WATCH_PARENT_S:
                 parent_seen_s = now()
                 if not is_running(parent):
@@ -145,10 +155,3 @@ def start_log(path: Path) -> logging.Handler:
 def stop_log(handler: logging.Handler) -> None:
     logging.getLogger().removeHandler(handler)
     handler.close()
-
-
-def app_version() -> str:
-    try:
-        return version("beyondscene")
-    except PackageNotFoundError:
-        return "unknown"  # run from a plain copy of the sources

@@ -37,7 +37,7 @@ def test_killed_by_the_job_each_time(start: Start, connect: Connect) -> None:
     job_id, next_id = talk.submit(picture("fatal")), talk.submit(picture())
     failed = talk.hear_until(Failed, job_id)
     assert "exit code 7" in failed.message
-    assert "tried 2 times" in failed.message
+    assert "tried 3 times without getting further" in failed.message
     talk.hear_until(Finished, next_id)
 
 
