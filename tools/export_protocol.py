@@ -66,7 +66,7 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
         p.Pong(queued=1, running=1, device=DEVICE),
         p.Stopping(job_id=JOB, seq=8),
         p.JobsListed(
-            jobs=(p.JobInfo(job_id=JOB, state="running", attempt=2, width=1536, height=1024, prompt="a city plaza", fraction=0.5),)
+            jobs=(p.JobInfo(job_id=JOB, state="running", attempt=2, width=9, height=9, prompt="a plaza", fraction=0.5),)
         ),
     ),
     "order": (

@@ -24,6 +24,7 @@ from ...protocol import (
     ListJobs,
     Ping,
     Pong,
+    Progressed,
     Refused,
     Rejected,
     Report,
