@@ -27,13 +27,10 @@ class CheckpointFolder:
     on_put: called when something new is on the disk.
     """
 
-    def __init__(
-        self, folder: Path, made_by: str, on_put: Callable[[], None] = lambda: None, interval_s: float = INTERVAL_S
-    ) -> None:
+    def __init__(self, folder: Path, made_by: str, on_put: Callable[[], None] = lambda: None) -> None:
         self._folder = folder
         self._made_by = made_by
         self._on_put = on_put
-        self._interval_s = interval_s
         self._put_s = time.monotonic()
 
     def get(self, key: str) -> Arrays | None:
@@ -67,7 +64,7 @@ class CheckpointFolder:
         self._put_s = time.monotonic()
 
     def due(self) -> bool:
-        return time.monotonic() - self._put_s >= self._interval_s
+        return time.monotonic() - self._put_s >= INTERVAL_S
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key.replace(' ', '-')}.safetensors"

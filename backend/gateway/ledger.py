@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from ...protocol import Accepted, Cancelled, Failed, Finished, Started, Stopping, Submit
 from ...protocol.messages import JobState
-from .settings import ServeError
+from .settings import InUseError, ServeError
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class Ledger:
     def __init__(self, path: Path, ended_jobs: int = 1000) -> None:
         """ended_jobs: as many of the newest jobs without a kept result are remembered.
 
-        Raises ServeError where the file is another gateway's, a newer version's, damaged or no ledger.
+        Raises InUseError where another gateway has the file, ServeError where it is a newer version's, damaged or no ledger.
         """
         self._ended_jobs = ended_jobs
         self._db = open_database(path)
@@ -204,7 +204,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     except sqlite3.DatabaseError as error:
         database.close()
         if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
-            raise ServeError(
+            raise InUseError(
                 f"The data folder {path.parent} is in use by another backend: use that one, end it, or choose another folder."
             ) from error
         if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):

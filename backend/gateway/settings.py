@@ -17,6 +17,10 @@ class ServeError(ValueError):
     """The gateway cannot run as asked. The message names the thing, the rule and the next step."""
 
 
+class InUseError(ServeError):
+    """Another gateway has the data folder."""
+
+
 class ServeSettings(Struct, frozen=True, kw_only=True):
     """Everything that can be chosen about a gateway. Nothing of it comes from a client."""
 

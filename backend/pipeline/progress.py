@@ -46,7 +46,7 @@ class Progress:
         self._tell()
 
     def once(self, key: str, make: Callable[P, np.ndarray], *args: P.args, **kwargs: P.kwargs) -> np.ndarray:
-        """`make(...)`, which is kept under `key` if it takes part in a job that can be resumed, or what was kept there."""
+        """The image that an earlier attempt has kept under `key`; else `make(...)`, which is kept there."""
         kept = self.checkpoints.get(key)
         if kept is None:
             image = make(*args, **kwargs)
