@@ -57,7 +57,8 @@ class BackendProcess:
                 )
         except OSError as error:
             raise BackendError(
-                f"The backend's Python '{self._python}' cannot be run ({error.strerror}): choose another in Preferences > Add-ons."
+                f"The backend's Python '{self._python}' cannot be run ({error.strerror}): choose another in "
+                "Preferences > Add-ons."
             ) from error
 
     def poll(self) -> ConnectionFile | None:

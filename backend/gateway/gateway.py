@@ -1,6 +1,7 @@
 """What the gateway does with each message, and its loop: one thread, no torch, nothing that blocks."""
 
 import logging
+import sqlite3
 import uuid
 from collections.abc import Sequence
 
@@ -130,6 +131,9 @@ class Gateway:
             self._answer(client, request, payload)
         except (RequestError, WireError, JobConflict) as error:
             client.reply(Refused(job_id=getattr(request, "job_id", None), message=str(error)[:4000]))
+        except sqlite3.Error as error:
+            sentence = f"The backend's disk could not take it ({error}): make room there, then send it again."
+            client.reply(Refused(job_id=getattr(request, "job_id", None), message=sentence))
         except Exception:  # a slip of ours: the other clients and their jobs must not pay for it
             log.exception("could not answer %s", type(request).__name__)
             client.reply(Refused(job_id=getattr(request, "job_id", None), message="The backend failed here: see its log."))

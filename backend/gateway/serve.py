@@ -86,10 +86,10 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets | None = None)
         while not stop.wished:
             try:
                 gateway.turn()
-            except sqlite3.Error as error:  # what is not on the disk is not so; the next start goes on from what is
+            except (sqlite3.Error, OSError) as error:  # what is not on the disk is not so; the next start goes on from what is
                 raise ServeError(
-                    f"The ledger could not be written ({error}): make room on the disk of {settings.data_folder} and serve "
-                    "again; no job is lost."
+                    f"The data folder {settings.data_folder} could not be written ({error}): make room on its disk and serve "
+                    "again; no accepted job is lost."
                 ) from error
             if parent is not None and now() - parent_seen_s > WATCH_PARENT_S:
                 parent_seen_s = now()

@@ -16,14 +16,14 @@ from beyondscene.backend.watch import Stopped
 from beyondscene.protocol import RenderRequest, Stage
 from msgspec.structs import replace
 
-FIVE_STEPS = 5
+FEW = 7  # looks at the watcher: four that any attempt takes on its way, and a few steps
 
 
 class Impatient:
-    """A watcher that lets a few steps be done, and then stops the attempt before the last of them is kept."""
+    """A watcher that stops the attempt after so many looks, before the step just done is kept."""
 
-    def __init__(self, steps: int) -> None:
-        self.left = steps
+    def __init__(self, looks: int) -> None:
+        self.left = looks
         self.fractions: list[float] = []
 
     def progress(
@@ -54,9 +54,9 @@ def models(tiny_models: ModelSet) -> Models:
 
 
 def attempt(
-    models: Models, request: RenderRequest, kept: CheckpointFolder | None, steps: int = 1000
+    models: Models, request: RenderRequest, kept: CheckpointFolder | None, looks: int = 1000
 ) -> tuple[np.ndarray | None, list[float]]:
-    watcher = Impatient(steps)
+    watcher = Impatient(looks)
     try:
         return render(models, request, {}, watcher, kept)[0], watcher.fractions
     except Stopped:
@@ -79,7 +79,7 @@ def test_same_pixels_however_often_it_is_stopped(
     kept = CheckpointFolder(tmp_path, "me")
     image, attempts, fractions = None, 0, []
     while image is None:
-        image, told = attempt(models, request, kept, FIVE_STEPS)
+        image, told = attempt(models, request, kept, FEW)
         fractions += told
         attempts += 1
         assert attempts < 20
@@ -97,17 +97,17 @@ def test_what_others_or_nobody_could_have_made_is_made_anew(
     put: list[int] = []
     finished, _ = attempt(models, two_people, CheckpointFolder(tmp_path, "me", lambda: put.append(1)))
     assert put and undisturbed is not None and finished is not None and (finished == undisturbed).all()
-    assert len(attempt(models, two_people, CheckpointFolder(tmp_path, "me"))[1]) < FIVE_STEPS  # nothing is left to do
+    assert len(attempt(models, two_people, CheckpointFolder(tmp_path, "me"))[1]) < FEW  # nothing is left to do
 
     with caplog.at_level(logging.WARNING):
         anew, told = attempt(models, two_people, CheckpointFolder(tmp_path, "somebody else"))
-    assert "was not made by somebody else" in caplog.text and len(told) > FIVE_STEPS
+    assert "was not made by somebody else" in caplog.text and len(told) > FEW
     assert anew is not None and (anew == undisturbed).all()
 
     for path in tmp_path.glob("*.safetensors"):
         path.write_bytes(path.read_bytes()[:-20])
     image, told = attempt(models, two_people, CheckpointFolder(tmp_path, "somebody else"))
-    assert "cannot be read" in caplog.text and len(told) > FIVE_STEPS
+    assert "cannot be read" in caplog.text and len(told) > FEW
     assert image is not None and (image == undisturbed).all()
 
 

@@ -44,7 +44,7 @@ def render(
             watcher.preview((canvas / (step + 1) * 255).astype(np.uint8))
             if (step + 1) % UNIT_STEPS == 0:
                 checkpoints.put("canvas", {"canvas": canvas, "steps": np.array(step + 1)})
-            if "fragile" in words and step % 7 == 3 and int(attempt) <= 3:  # in step 3, 10 and 17
+            if "fragile" in words and step == 8 * int(attempt):  # so each attempt gets a little further
                 os.kill(os.getpid(), signal.SIGKILL)
             while "stuck" in words:
                 time.sleep(0.1)
