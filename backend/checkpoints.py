@@ -52,7 +52,7 @@ class CheckpointFolder:
         temporary = path.with_suffix(".part")
         try:
             save_file(
-                {name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary, {"made_by": self._made_by}
+                {name: np.asarray(array, order="C") for name, array in arrays.items()}, temporary, {"made_by": self._made_by}
             )
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
