@@ -29,7 +29,7 @@ from .talk import endings, picture
 def test_from_submit_to_picture(start: Start, connect: Connect) -> None:
     gateway = start()
     talk = connect(gateway)
-    job_id = talk.submit(picture(steps=60, side_px=1024))
+    job_id = talk.submit(picture(steps=20, side_px=768))
     finished = talk.hear_until(Finished, job_id)
 
     kinds = [type(event) for event in talk.of(job_id)]
@@ -43,7 +43,7 @@ def test_from_submit_to_picture(start: Start, connect: Connect) -> None:
     data = talk.fetch(finished)
     assert len(data) > 1024 * 1024  # more than one chunk
     assert digest_of(data) == finished.digest
-    assert Image.open(io.BytesIO(data)).size == (1024, 1024)
+    assert Image.open(io.BytesIO(data)).size == (768, 768)
     left = [path.name for path in (gateway.data_folder / "results").iterdir()]
     assert left == [f"{job_id}.png"]
 
