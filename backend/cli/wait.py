@@ -18,16 +18,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(asked: argparse.Namespace) -> int:
     with Bar(Console(stderr=True)) as bar:
-        for event, _ in converse(asked, lambda client: client.follow(asked.job_id)):
-            match event:
-                case Progressed():
-                    where = {name: getattr(event, name) for name in ("level", "levels", "step", "steps", "fraction", "label")}
-                    bar.progress(event.stage, **where)
-                case Finished():
-                    return DONE
-                case Cancelled():
-                    return CANCELLED
-                case Failed():
-                    break
-    print(f"beyondscene: {event.message}", file=sys.stderr)
-    return FAULT
+        end = wait_for_end(asked, bar)
+    if isinstance(end, Failed):
+        print(f"beyondscene: {end.message}", file=sys.stderr)
+    return {Finished: DONE, Failed: FAULT, Cancelled: CANCELLED}[type(end)]
+
+
+def wait_for_end(asked: argparse.Namespace, bar: Bar) -> Finished | Failed | Cancelled:
+    for event, _ in converse(asked, lambda client: client.follow(asked.job_id)):
+        match event:
+            case Progressed():
+                where = {name: getattr(event, name) for name in ("level", "levels", "step", "steps", "fraction", "label")}
+                bar.progress(event.stage, **where)
+            case Finished() | Failed() | Cancelled():
+                return event
+    raise AssertionError("a conversation ends only by being left")

@@ -85,10 +85,11 @@ def test_gateways_killed_at_any_point(start: Start, connect: Connect, undisturbe
     for job_id in said:  # who has heard nothing sends it again; what was accepted is there
         message = Subscribe(job_id=job_id) if job_id in accepted else Submit(job_id=job_id, request=picture(seed=5, steps=30))
         talk.say(message)
-    finished = [
-        talk.hear_until(Finished, job_id) for job_id in said if job_id not in {one.job_id for one in endings(talk.heard)}
-    ]
-    assert finished and {one.digest for one in endings(talk.heard)} == {undisturbed}
+    ended: dict[str, str] = {}
+    while len(ended) < len(said):
+        finished = talk.hear_until(Finished)
+        ended[finished.job_id] = finished.digest
+    assert set(ended.values()) == {undisturbed}
     assert not any(isinstance(event, Refused) for event in talk.heard)
     end(gateway)
     states = audit(gateway.data_folder)

@@ -9,7 +9,7 @@ import pytest
 from beyondscene.backend.gateway.jobs import LOSSES, JobConflict, JobError, Jobs
 from beyondscene.backend.gateway.ledger import Job, Ledger
 from beyondscene.protocol import DeviceInfo, Done, Submit
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
@@ -153,7 +153,5 @@ class LedgerMachine(RuleBasedStateMachine):
         assert {one.job_id for one in ledger.results()} == finished
 
 
-LedgerMachine.TestCase.settings = settings(
-    max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-)
+LedgerMachine.TestCase.settings = settings(max_examples=20, stateful_step_count=25, deadline=None)
 TestLedger = LedgerMachine.TestCase
