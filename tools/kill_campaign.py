@@ -3,8 +3,8 @@
     python tools/kill_campaign.py [--seconds 300] [--seed 0]
 
 The pictures are painted by the tests' stand-in, 40 steps of 10 ms each with a checkpoint every 5. What is counted is read
-from the ledger, the pictures and the log of steps on the disk. The last column says how many jobs would have been lost by a
-queue in memory: those that were accepted and had not ended when a gateway was killed.
+from the ledger, the pictures and the log of steps on the disk. The last column counts the accepted jobs that waited or ran
+when a gateway was killed: a queue in memory would have lost each of them.
 """
 
 import argparse
@@ -31,7 +31,7 @@ class Toll:
     """What the kills of one target have cost."""
 
     kills: int = 0
-    in_memory: int = 0  # jobs that a queue in memory would have lost
+    at_stake: int = 0  # jobs that waited or ran when their gateway was killed
     steps_redone: list[int] = field(default_factory=list)  # per kill
     back_s: list[float] = field(default_factory=list)  # from the kill to a step that had not been done before
 
@@ -66,7 +66,7 @@ class Campaign:
                 worker.kill()
         if target != "worker":
             self.gateway.kill()
-            toll.in_memory += len(self.live)
+            toll.at_stake += len(self.live)
             self.talk.close()
             self.gateway = Running(self.gateway.folder)
             self.talk = Talk(self.gateway.connection())
@@ -123,14 +123,14 @@ def main() -> int:
         digests = {path.read_bytes() for path in (campaign.gateway.data_folder / "results").iterdir()}
     lost = set(campaign.jobs) - {job_id for job_id, state in states.items() if state == "finished"}
     twice = len(set(states) - set(campaign.jobs))
-    print("| killed | kills | steps redone per kill, mean / most | progress again, median / most | lost from memory |")
+    print("| killed | kills | steps redone per kill, mean / most | progress again, median / most | jobs at stake |")
     print("|---|---|---|---|---|")
     for target, toll in campaign.tolls.items():
         if toll.kills:
             steps, back = toll.steps_redone, toll.back_s
             print(
                 f"| {target} | {toll.kills} | {statistics.mean(steps):.1f} / {max(steps)} of {UNIT_STEPS} | "
-                f"{statistics.median(back):.1f} / {max(back):.1f} s | {toll.in_memory} |"
+                f"{statistics.median(back):.1f} / {max(back):.1f} s | {toll.at_stake} |"
             )
     print(f"\n{len(campaign.jobs)} jobs accepted, {len(lost)} lost, {twice} duplicated, {len(digests)} different picture(s).")
     return int(bool(lost or twice or len(digests) != 1))
