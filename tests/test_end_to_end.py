@@ -1,6 +1,7 @@
 """From a posed .blend to an Image datablock, through the add-on's operator and a real backend process."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +44,8 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
     """The pixels of the Image datablock, float (256, 384, 3), 0 to 255."""
     folder = tmp_path_factory.mktemp("renders")
     command = [sys.executable, "-c", RENDER, str(PLAZA), str(folder)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    environment = os.environ | {"XDG_DATA_HOME": str(folder / "user")}
+    run = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False, env=environment)
     assert run.returncode == 0, run.stdout + run.stderr
     with Image.open(folder / "datablock.png") as saved:
         return np.asarray(saved.convert("RGB")).astype(float)
