@@ -38,7 +38,7 @@ def check_keypoints(bpy: Any, rig: Any, markers: dict[str, Any]) -> np.ndarray:
     scene = bpy.context.scene
     bpy.context.view_layer.update()
     width, height = scene.render.resolution_x, scene.render.resolution_y
-    character = next(one for one in export_request(bpy.context).characters if one.name == rig.name)
+    character = next(one for one in export_request(bpy.context)[0].characters if one.name == rig.name)
     found = {str(name): keypoint for name, keypoint in zip(KEYPOINT_NAMES, character.keypoints, strict=True)}
     depsgraph = bpy.context.evaluated_depsgraph_get()
     for role, marker in markers.items():
@@ -169,7 +169,7 @@ def test_a_linked_person_is_exported_and_an_override_can_be_described_and_correc
     path = str(tmp_path / "override.blend")
     blender.ops.wm.save_as_mainfile(filepath=path)
     blender.ops.wm.open_mainfile(filepath=path)
-    character = next(one for one in export_request(blender.context).characters if one.name == "Bo")
+    character = next(one for one in export_request(blender.context)[0].characters if one.name == "Bo")
     keypoints = dict(zip(KEYPOINT_NAMES, character.keypoints, strict=True))
     assert character.prompt == "a baker"
     assert (keypoints["LWrist"].x, keypoints["LWrist"].y) == (keypoints["LElbow"].x, keypoints["LElbow"].y)

@@ -73,7 +73,7 @@ def test_corrections_survive_saving_and_move_the_keypoint(blender: Any, example:
     blender.ops.wm.open_mainfile(filepath=path)
     eve = blender.data.objects["Eve"]
     assert best_match(eve).anchors["LWrist"] == Anchor("lowerarm_l")
-    keypoints = dict(zip(KEYPOINT_NAMES, export_request(blender.context).characters[0].keypoints, strict=True))
+    keypoints = dict(zip(KEYPOINT_NAMES, export_request(blender.context)[0].characters[0].keypoints, strict=True))
     assert (keypoints["LWrist"].x, keypoints["LWrist"].y) == (keypoints["LElbow"].x, keypoints["LElbow"].y)
 
 
