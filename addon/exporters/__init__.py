@@ -7,10 +7,19 @@ from ...protocol import RenderRequest, check_request
 from .camera import check_camera, gather_camera
 from .characters import chosen_armatures, find_armatures, gather_characters
 from .errors import ExportError
-from .rigs import FAMILIES, best_match, detect
+from .rigs import best_match, detect, load_families
 from .sight import add_sight, look
 
-__all__ = ["FAMILIES", "ExportError", "best_match", "check_scene", "detect", "export_request", "find_armatures", "picture_size"]
+__all__ = [
+    "ExportError",
+    "best_match",
+    "check_scene",
+    "detect",
+    "export_request",
+    "find_armatures",
+    "load_families",
+    "picture_size",
+]
 
 
 def export_request(

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon.exporters import FAMILIES, ExportError, best_match, detect
+from beyondscene.addon.exporters import ExportError, best_match, detect, load_families
 from beyondscene.addon.exporters.joints import gather_joints
 from beyondscene.addon.exporters.rigs import Family, match_names
 from beyondscene.addon.exporters.rigs.family import REQUIRED, match_family
@@ -67,7 +67,7 @@ def test_each_joint_of_a_posed_rig_is_where_it_was_put(blender: Any, skeleton: S
     assert found.keys() == set(KEYPOINT_NAMES)  # the rest of the face is estimated
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.source.split(",")[0])
+@pytest.mark.parametrize("family", load_families(), ids=lambda family: family.source.split(",")[0])
 def test_each_table_is_complete_and_says_its_source(family: Family) -> None:
     names = [name.format(side=side) for one in family.bones.values() for name in one[:1] for side in family.sides]
     if match_family(family, names)[0].coverage < 1:  # a prefix that must be there

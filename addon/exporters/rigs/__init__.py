@@ -11,13 +11,11 @@ from ..errors import ExportError
 from .family import CORRECTABLE, FACE, Anchor, Family, Match, load_families, match_family
 from .shape import RestBone, guess_by_shape
 
-FAMILIES = load_families()
 MIN_COVERAGE = 0.5  # below this a rig is something else, e.g. a car that happens to have a bone `head`
 
 __all__ = [
     "CORRECTABLE",
     "FACE",
-    "FAMILIES",
     "MIN_COVERAGE",
     "Anchor",
     "Family",
@@ -26,6 +24,7 @@ __all__ = [
     "detect",
     "gather_corrections",
     "gather_rest_bones",
+    "load_families",
     "match_names",
     "spoken",
 ]
@@ -52,8 +51,8 @@ def detect(armature: bpy.types.Object) -> Match:
     match = best_match(armature)
     if match.coverage < MIN_COVERAGE:
         raise ExportError(
-            f"The bones of '{armature.name}' match no rig family ({len(FAMILIES)} tried; the best, {match.label}, covers "
-            f"{match.coverage:.0%}), nor do they have the shape of a person: name its joints in the panel under Joints, "
+            f"The bones of '{armature.name}' match no rig family ({len(load_families())} tried; the best, {match.label}, "
+            f"covers {match.coverage:.0%}), nor do they have the shape of a person: name its joints in the panel under Joints, "
             "or switch it off in the list if it is no person."
         )
     return match
@@ -62,7 +61,7 @@ def detect(armature: bpy.types.Object) -> Match:
 @lru_cache(maxsize=256)  # the panel asks again at every redraw
 def match_names(bone_names: tuple[str, ...]) -> Match:
     """The family that covers most of its joints, however few; where two are level, the one with more of its marks."""
-    matches = [match_family(family, bone_names) for family in FAMILIES]
+    matches = [match_family(family, bone_names) for family in load_families()]
     return max(matches, key=lambda found: (found[0].coverage, found[1]))[0]
 
 

@@ -4,6 +4,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -86,8 +87,9 @@ class Match:
         return replace(self, anchors={**self.anchors, **corrections}, corrected=tuple(corrections))
 
 
+@cache
 def load_families(folder: Path = FOLDER) -> tuple[Family, ...]:
-    """Every table of `folder`, by file name. Raises msgspec.ValidationError for one that says something unknown."""
+    """Every table of `folder`, by file name; read once. Raises msgspec.ValidationError for one that says something unknown."""
     return tuple(msgspec.convert(tomllib.loads(path.read_text("utf-8")), Family) for path in sorted(folder.glob("*.toml")))
 
 
