@@ -4,7 +4,7 @@
 def register() -> None:
     import atexit
 
-    from . import images, operators, panels, preferences, properties, session
+    from . import images, joints, operators, panels, preferences, properties, session
 
     properties.register()
     preferences.register()
@@ -12,6 +12,7 @@ def register() -> None:
     session.register()
     operators.register()
     panels.register()
+    joints.register()
     # Blender does not unregister add-ons when it quits, but the backend must stop; and with classes of an add-on still
     # registered the bpy wheel does not leave Python at all.
     atexit.register(unregister)
@@ -20,9 +21,10 @@ def register() -> None:
 def unregister() -> None:
     import atexit
 
-    from . import images, operators, panels, preferences, properties, session
+    from . import images, joints, operators, panels, preferences, properties, session
 
     atexit.unregister(unregister)
+    joints.unregister()
     panels.unregister()
     operators.unregister()
     session.unregister()

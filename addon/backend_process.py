@@ -13,6 +13,7 @@ from ..protocol import ConnectionFile, read_connection
 
 START_S = 60.0  # it imports no torch before it listens, but a cold disk may be slow
 STOP_S = 6.0  # the gateway gives its worker 3 s
+IN_USE = 5  # exit code of a backend whose data folder is another one's
 
 
 class BackendError(RuntimeError):
@@ -21,6 +22,9 @@ class BackendError(RuntimeError):
 
 class BackendProcess:
     """`python -m beyondscene.backend serve` in a process of its own, from construction to `stop`.
+
+    It keeps jobs and pictures in the user's data folder, and goes on with those of the last Blender. A second Blender at the
+    same time has a folder of its own, and what is under way there ends with it.
 
     python: interpreter in which `beyondscene` is installed.
     Raises BackendError where it cannot be started.
@@ -32,15 +36,17 @@ class BackendProcess:
         self._ready_file = self.folder / "connection.json"
         self._python = python
         self._started = time.monotonic()
-        command = [python, "-m", "beyondscene.backend", "serve", "--ready-file", str(self._ready_file)]
-        command += ["--data", str(self.folder)]  # results are fetched at once, and a second Blender must not share it
-        command += ["--parent-pid", str(os.getpid())]
+        self._options = ["--ready-file", str(self._ready_file), "--parent-pid", str(os.getpid())]
         if models_folder:
-            command += ["--models-dir", models_folder]
+            self._options += ["--models-dir", models_folder]
+        self._process = self._start()
+
+    def _start(self, *options: str) -> subprocess.Popen[bytes]:
+        command = [self._python, "-m", "beyondscene.backend", "serve", *self._options, *options]
         environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH")}
         try:
             with self.log.open("wb") as log:
-                self._process = subprocess.Popen(
+                return subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -51,11 +57,14 @@ class BackendProcess:
                 )
         except OSError as error:
             raise BackendError(
-                f"The backend's Python '{python}' cannot be run ({error.strerror}): choose another in Preferences > Add-ons."
+                f"The backend's Python '{self._python}' cannot be run ({error.strerror}): choose another in "
+                "Preferences > Add-ons."
             ) from error
 
     def poll(self) -> ConnectionFile | None:
         """Where the backend listens, or None while it is still starting. Raises BackendError where it has failed."""
+        if self._process.poll() == IN_USE:
+            self._process = self._start("--data", str(self.folder))
         if self._process.poll() is not None:
             raise BackendError(
                 f"The backend ended as it started, saying '{self.last_words()}': see that `beyondscene` is installed in "

@@ -28,7 +28,7 @@ def next_path(folder: str) -> Path:
         place = Path(bpy.path.abspath(folder)) if folder else own_folder() / "renders"
     place.mkdir(parents=True, exist_ok=True)
     stem = Path(bpy.data.filepath).stem or "untitled"
-    taken = re.compile(re.escape(stem) + r" (\d+)\.png(\.part)?")
+    taken = re.compile(re.escape(stem) + r" (\d+)\.png(\.\w+\.part)?")
     numbers = [int(match[1]) for one in place.iterdir() if (match := taken.fullmatch(one.name))]
     return place / f"{stem} {max(numbers, default=0) + 1:04d}.png"
 

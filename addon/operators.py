@@ -40,14 +40,14 @@ class BEYONDSCENE_OT_render(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> Result:
         session, settings = current(), context.scene.beyondscene
         try:
-            request = export_request(context)
+            request, arrays = export_request(context)
             path = images.next_path(settings.output_folder)
         except (ExportError, RequestError) as error:
             session.error = str(error)
         except OSError as error:
             session.error = f"The folder '{settings.output_folder}' cannot be written to ({error.strerror}): choose another."
         else:
-            session.render(request, settings.models, path, preferences.get(context))
+            session.render(request, arrays, settings.models, path, preferences.get(context))
             wake()
             if self.wait:
                 wait_for_picture()

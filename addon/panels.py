@@ -5,7 +5,7 @@ import textwrap
 import bpy
 
 from .exporters import ExportError, best_match, check_scene, find_armatures, picture_size
-from .exporters.rigs import MIN_COVERAGE
+from .exporters.rigs import MIN_COVERAGE, Match
 from .operators import BEYONDSCENE_OT_cancel, BEYONDSCENE_OT_render, BEYONDSCENE_OT_start_backend, BEYONDSCENE_OT_stop_backend
 from .session import current, describe_remaining
 
@@ -80,7 +80,7 @@ def draw_characters(layout: bpy.types.UILayout, context: bpy.types.Context) -> N
 
 def draw_character(layout: bpy.types.UILayout, armature: bpy.types.Object) -> None:
     own = armature.beyondscene
-    match = best_match(tuple(armature.data.bones.keys()))
+    match = best_match(armature)
     row = layout.row()
     row.prop(own, "enabled", text=armature.name)
     rig = row.row()
@@ -89,11 +89,17 @@ def draw_character(layout: bpy.types.UILayout, armature: bpy.types.Object) -> No
         rig.alert = own.enabled
         rig.label(text="unknown rig", icon="ERROR")
     else:
-        rig.label(text=f"{match.family.label} {match.coverage:.0%}")
+        rig.label(text=describe_match(match), icon="QUESTION" if match.guessed else "NONE")
     if own.enabled:
         column = layout.column(align=True)
         column.prop(own, "prompt", text="", placeholder="describe this person")
         column.prop(own, "negative_prompt", text="", placeholder="not wanted (optional)")
+
+
+def describe_match(match: Match) -> str:
+    """Family, limb joints found of twelve, and how many the artist set."""
+    corrected = f", {len(match.corrected)} set" if match.corrected else ""
+    return f"{match.label} {match.limbs_found}/12{corrected}"
 
 
 def draw_render(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:

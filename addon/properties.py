@@ -4,9 +4,12 @@
 # pyright: reportInvalidTypeForm=false
 
 import bpy
-from bpy.props import BoolProperty, IntProperty, PointerProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, IntProperty, PointerProperty, StringProperty
 
 from . import session
+from .exporters.rigs import CORRECTABLE
+
+OVERRIDABLE = {"LIBRARY_OVERRIDABLE"}  # so that a person of a linked library can be described in the scene that uses it
 
 
 class BEYONDSCENE_PG_scene(bpy.types.PropertyGroup):
@@ -35,15 +38,43 @@ class BEYONDSCENE_PG_scene(bpy.types.PropertyGroup):
     )
 
 
+class BEYONDSCENE_PG_joint(bpy.types.PropertyGroup):
+    """The bone that the artist gave one joint; none: as it was found."""
+
+    bone: StringProperty(
+        name="Bone",
+        description="Where this joint lies; empty: as found",
+        search=lambda self, context, text: self.id_data.data.bones.keys(),
+        search_options={"SUGGESTION"},
+        override=OVERRIDABLE,
+    )
+    end: EnumProperty(
+        name="End",
+        description="Which end of the bone",
+        items=(
+            ("HEAD", "Head", "Where the bone begins", "TRACKING_CLEAR_BACKWARDS", 0),
+            ("TAIL", "Tail", "Where the bone ends", "TRACKING_CLEAR_FORWARDS", 1),
+        ),
+        override=OVERRIDABLE,
+    )
+
+
+class BEYONDSCENE_PG_joints(bpy.types.PropertyGroup):
+    """A joint for each role that can be corrected."""
+
+    __annotations__ = {role: PointerProperty(type=BEYONDSCENE_PG_joint, override=OVERRIDABLE) for role in CORRECTABLE}
+
+
 class BEYONDSCENE_PG_character(bpy.types.PropertyGroup):
     """One person; on the armature object."""
 
-    enabled: BoolProperty(name="Enabled", description="Draw this person", default=True)
-    prompt: StringProperty(name="Prompt", description="This person alone, e.g. 'a woman in a red coat'")
-    negative_prompt: StringProperty(name="Negative", description="What this person should not be")
+    enabled: BoolProperty(name="Enabled", description="Draw this person", default=True, override=OVERRIDABLE)
+    prompt: StringProperty(name="Prompt", description="This person alone, e.g. 'a woman in a red coat'", override=OVERRIDABLE)
+    negative_prompt: StringProperty(name="Negative", description="What this person should not be", override=OVERRIDABLE)
+    joints: PointerProperty(type=BEYONDSCENE_PG_joints, override=OVERRIDABLE)
 
 
-CLASSES = (BEYONDSCENE_PG_scene, BEYONDSCENE_PG_character)
+CLASSES = (BEYONDSCENE_PG_scene, BEYONDSCENE_PG_joint, BEYONDSCENE_PG_joints, BEYONDSCENE_PG_character)
 
 
 def known_models() -> list[str]:
@@ -56,7 +87,7 @@ def register() -> None:
     for cls in CLASSES:
         bpy.utils.register_class(cls)
     bpy.types.Scene.beyondscene = PointerProperty(type=BEYONDSCENE_PG_scene)
-    bpy.types.Object.beyondscene = PointerProperty(type=BEYONDSCENE_PG_character)
+    bpy.types.Object.beyondscene = PointerProperty(type=BEYONDSCENE_PG_character, override=OVERRIDABLE)
 
 
 def unregister() -> None:

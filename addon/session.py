@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import bpy
+import numpy as np
 
 from ..protocol import (
     Accepted,
@@ -25,6 +26,7 @@ from ..protocol.client import Frames, Lost, Saved, Spoilt, new_job_id
 from . import images
 from .backend_process import BackendError, BackendProcess
 from .connection import Connection
+from .pending import forget, pending, remember
 from .preferences import Preferences
 
 TICK_S = 0.1  # between two looks at the queue, and the longest that one look may take
@@ -49,6 +51,7 @@ class Job:
 
     id: str
     request: RenderRequest
+    arrays: dict[str, np.ndarray]
     models: str
     path: Path
     sent: bool = False
@@ -100,11 +103,16 @@ class Session:
         if self.job:
             self._end()
 
-    def render(self, request: RenderRequest, models: str, path: Path, preferences: Preferences) -> None:
-        """Have `request` made into a picture at `path`. Returns at once; there must be no other job."""
+    def render(
+        self, request: RenderRequest, arrays: dict[str, np.ndarray], models: str, path: Path, preferences: Preferences
+    ) -> None:
+        """Have `request` made into a picture at `path`. Returns at once; there must be no other job.
+
+        arrays: the masks that the request names, by digest.
+        """
         assert self.job is None
         self.error = ""
-        self.job = Job(new_job_id(), request, models, path)
+        self.job = Job(new_job_id(), request, arrays, models, path)
         self.start(preferences)
         self._submit()
 
@@ -174,20 +182,34 @@ class Session:
         job = self.job
         if job is None or job.sent or self.backend != "ready" or self._connection is None:
             return
-        job_id, request, path, models = job.id, job.request, job.path, job.models
-        self._connection.ask(lambda client: client.submit(job_id, request, path, models))
+        job_id, request, path, models, arrays = job.id, job.request, job.path, job.models, tuple(job.arrays.values())
+        remember(job_id, path)
+        self._connection.ask(lambda client: client.submit(job_id, request, path, models, arrays))
         job.sent, job.status = True, "Sent"
+
+    def _follow_pending(self) -> None:
+        """Have the pictures brought here that were under way when an earlier Blender or backend ended."""
+        assert self._connection
+        for job_id, path in pending().items():
+            self._connection.ask(lambda client, job_id=job_id, path=path: client.follow(job_id, path))
 
     def _take(self, event: object, payload: Frames) -> None:
         job = self.job
+        if isinstance(event, Saved | Spoilt | Failed | Cancelled):
+            forget(event.job_id)
+        elif isinstance(event, Refused) and job and event.job_id == job.id:
+            forget(job.id)  # of an older job it may only mean that this is another backend
         match event:
             case Welcome():
                 self.welcome, self.backend = event, "ready"
+                self._follow_pending()
                 self._submit()
             case Lost():
                 self._fail(event.message)
             case Refused(job_id=None):
                 self.error = event.message
+            case Saved() if job is None or event.job_id != job.id:  # of an earlier Blender
+                self._load(event.path)
             case _ if job is None or getattr(event, "job_id", None) != job.id:
                 pass  # of a job that was given up
             case Refused() | Failed() | Spoilt():
@@ -203,13 +225,17 @@ class Session:
             case Finished():
                 job.status, job.fraction, job.remaining_s = "Bringing the picture here", 1.0, None
             case Saved():
-                try:
-                    self.picture = images.load_picture(event.path).name
-                    self._end()
-                except RuntimeError as error:
-                    self._end(f"The picture is at {event.path}, but Blender cannot load it ({error}): open it by hand.")
+                self._end(self._load(event.path))
             case Previewed() if payload:
                 images.show_preview(bytes(payload[0]))
+
+    def _load(self, path: Path) -> str:
+        """Make the file an Image datablock; return what the artist must be told, if anything."""
+        try:
+            self.picture = images.load_picture(path).name
+        except RuntimeError as error:
+            return f"The picture is at {path}, but Blender cannot load it ({error}): open it by hand."
+        return ""
 
     def _end(self, error: str = "") -> None:
         self.job, self.error = None, error

@@ -71,11 +71,11 @@ def main() -> int:
         bpy.ops.wm.open_mainfile(filepath=str(asked.blend), load_ui=False)
         if asked.frame is not None:
             bpy.context.scene.frame_set(asked.frame)
-        request = export_request(bpy.context, width=asked.width, height=asked.height, seed=asked.seed)
+        request, arrays = export_request(bpy.context, width=asked.width, height=asked.height, seed=asked.seed)
     except (ValueError, RuntimeError) as error:  # RuntimeError: Blender's own word on a file that it cannot read
         print(" ".join(str(error).split()), file=sys.stderr)
         return REFUSED
-    save_request(asked.output, request, {})
+    save_request(asked.output, request, arrays)
     return 0
 
 

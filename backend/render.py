@@ -15,7 +15,7 @@ from .models.sets import choose_model_set
 from .outputs import Layer, Picture, Record, choose_format, make_record, write_picture
 from .pipeline import render, settle
 from .version import app_version
-from .watch import RenderResult, Watcher
+from .watch import Checkpoints, RenderResult, Watcher
 
 
 class Renderer:
@@ -28,7 +28,13 @@ class Renderer:
         self.models = lru_cache(maxsize=1)(self._load)
 
     def __call__(
-        self, request: RenderRequest, arrays: dict[str, np.ndarray], models: str, path: Path, watcher: Watcher
+        self,
+        request: RenderRequest,
+        arrays: dict[str, np.ndarray],
+        models: str,
+        path: Path,
+        watcher: Watcher,
+        checkpoints: Checkpoints | None = None,
     ) -> RenderResult:
         """As RenderToFile. Raises RequestError or ModelSetError before any work, for what the user can put right."""
         check_request(request)
@@ -40,7 +46,7 @@ class Renderer:
         request = replace(request, settings=settle(request.settings, loaded.manifest))
         loading = StageTime(stage="load", seconds=time.perf_counter() - start)
         torch.manual_seed(request.seed)  # nothing should draw from it; if something does, it repeats
-        image, figures, progress = render(loaded, request, arrays, watcher)
+        image, figures, progress = render(loaded, request, arrays, watcher, checkpoints)
         with progress.stage("write"):
             layers = tuple(Layer(figure.person.character.id, figure.mask) for figure in reversed(figures))
             write_picture(path, Picture(image, layers), record_making(loaded, request, arrays))
@@ -70,7 +76,7 @@ def default_renderer() -> Renderer:
 
 
 def render_to_file(
-    request: RenderRequest, arrays: dict[str, np.ndarray], models: str, path: Path, watcher: Watcher
+    request: RenderRequest, arrays: dict[str, np.ndarray], models: str, path: Path, watcher: Watcher, checkpoints: Checkpoints
 ) -> RenderResult:
     """RenderToFile for the worker process."""
-    return default_renderer()(request, arrays, models, path, watcher)
+    return default_renderer()(request, arrays, models, path, watcher, checkpoints)

@@ -43,6 +43,38 @@ class Watcher(Protocol):
         ...
 
 
+Arrays = dict[str, np.ndarray]
+
+
+class Checkpoints(Protocol):
+    """Where a picture's intermediate results are kept, so that it can go on from them in another process."""
+
+    def get(self, key: str) -> Arrays | None:
+        """What was last put under `key`, by this or an earlier attempt at the same picture."""
+        ...
+
+    def put(self, key: str, arrays: Arrays) -> None:
+        """Keep `arrays` in place of what was there. Where that cannot be done, the work goes on without."""
+        ...
+
+    def due(self) -> bool:
+        """Whether so much time has passed since the last `put` that it is worth another one."""
+        ...
+
+
+class NoCheckpoints:
+    """For a picture that is made in one go or not at all."""
+
+    def get(self, key: str) -> Arrays | None:
+        return None
+
+    def put(self, key: str, arrays: Arrays) -> None:
+        pass
+
+    def due(self) -> bool:
+        return False
+
+
 class RenderResult(Struct, frozen=True, kw_only=True):
     """A picture that was written to a file."""
 
@@ -58,11 +90,12 @@ class RenderToFile(Protocol):
     """The pipeline as the worker process sees it."""
 
     def __call__(
-        self, request: RenderRequest, arrays: dict[str, np.ndarray], models: str, path: Path, watcher: Watcher
+        self, request: RenderRequest, arrays: Arrays, models: str, path: Path, watcher: Watcher, checkpoints: Checkpoints
     ) -> RenderResult:
         """Write the picture to `path`, whose suffix chooses the format, and tell about it once it is on the disk.
 
         arrays: by digest, as the masks of the request name them. models: the name of a model set, or its folder.
+        checkpoints: of this very picture; with what they hold, the file is the same to the last byte.
         Raises ValueError (or a subclass) with one sentence for what the user can put right, Stopped from
         `watcher.check()`, and lets everything else through.
         """

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..protocol import Advanced, Broke, DeviceInfo, Done, Halted, Ready, Report, Sketched, Stage, Work, arrays_from_frames
+from ..protocol import Advanced, Broke, DeviceInfo, Done, Halted, Kept, Ready, Report, Sketched, Stage, Work, arrays_from_frames
+from .checkpoints import CheckpointFolder
 from .launch import leave_with_the_gateway, read_start
 from .line import Line
+from .version import app_version
 from .watch import RenderToFile, Stopped
 
 if TYPE_CHECKING:
@@ -49,23 +51,27 @@ def run_worker(render: RenderToFile | None = None) -> int:
         from .render import default_renderer, render_to_file
 
         render, device = render_to_file, describe(default_renderer().device)
+    made_by = f"beyondscene {app_version()} on {device.name}"
     line.report(Ready(device=device, pid=os.getpid()))
     log.info("ready on %s", device.name)
     while (order := line.next_work()) is not None:
         work, payload = order
-        line.report(do_work(work, payload, render, line))
+        line.report(do_work(work, payload, render, line, made_by))
     line.close()
     return 0
 
 
-def do_work(work: Work, payload: list[bytes | memoryview], render: RenderToFile, line: Line) -> Report:
+def do_work(work: Work, payload: list[bytes | memoryview], render: RenderToFile, line: Line, made_by: str) -> Report:
     """Do one job and say how it ended; whatever goes wrong in it, the worker goes on."""
     job = {"job_id": work.job_id, "attempt": work.attempt}
     log.info("job %s: attempt %d, %dx%d px", work.job_id, work.attempt, work.request.width, work.request.height)
     try:
         path = Path(work.result_path)
         arrays = arrays_from_frames(work.arrays, payload)
-        result = render(work.request, arrays, work.models_folder or work.models, path, JobWatcher(work, line))
+        models = work.models_folder or work.models
+        folder = Path(work.checkpoints_folder or path.parent)
+        checkpoints = CheckpointFolder(folder, f"{made_by} with {models}", lambda: line.report(Kept(**job)))
+        result = render(work.request, arrays, models, path, JobWatcher(work, line), checkpoints)
         facts = {name: getattr(result, name) for name in result.__struct_fields__}
         return Done(**job, **facts)
     except Stopped:

@@ -1,6 +1,6 @@
 """What Blender and the backend say to each other: structs, their bytes and their rules. Needs msgspec and numpy only."""
 
-from .check import RequestError, check_request
+from .check import MASK_DIVISORS, RequestError, check_request
 from .codec import (
     Decoder,
     WireError,
@@ -35,6 +35,10 @@ from .messages import (
     Halted,
     Heartbeat,
     Hello,
+    JobInfo,
+    JobsListed,
+    Kept,
+    ListJobs,
     Message,
     ModelSetInfo,
     Order,
@@ -59,7 +63,10 @@ from .messages import (
     Work,
 )
 from .scene import (
+    FREE,
+    HIDDEN,
     KEYPOINT_NAMES,
+    SEEN,
     ArrayRef,
     Camera,
     Character,
@@ -72,7 +79,11 @@ from .scene import (
 __all__ = [
     "CHUNK_BYTES",
     "CREDIT_CHUNKS",
+    "FREE",
+    "HIDDEN",
     "KEYPOINT_NAMES",
+    "MASK_DIVISORS",
+    "SEEN",
     "VERSION",
     "Accepted",
     "Advanced",
@@ -95,7 +106,11 @@ __all__ = [
     "Halted",
     "Heartbeat",
     "Hello",
+    "JobInfo",
+    "JobsListed",
+    "Kept",
     "Keypoint",
+    "ListJobs",
     "Message",
     "ModelSetInfo",
     "Order",

@@ -2,6 +2,7 @@
 
 from .scene import Character, RenderRequest
 
+MASK_DIVISORS = (1, 2, 4, 8)  # of the picture's sides; all are whole, since a picture's sides are multiples of 8
 DRAWN = ("visible", "occluded", "outside")  # states that have a place in the picture plane
 
 
@@ -54,8 +55,9 @@ def check_character(character: Character, width: int, height: int) -> None:
             f"'{character.name}' stands wholly outside the {width}x{height} frame: "
             "move the rig or the camera, or switch the character off."
         )
-    if character.mask is not None and character.mask.shape != (height, width):
+    shapes = [(height // divisor, width // divisor) for divisor in MASK_DIVISORS]
+    if character.mask is not None and (character.mask.shape not in shapes or character.mask.dtype != "uint8"):
         raise RequestError(
-            f"The mask of '{character.name}' has shape {character.mask.shape}, but the picture needs ({height}, {width}): "
-            "export it at the requested size."
+            f"The mask of '{character.name}' has shape {character.mask.shape} of {character.mask.dtype}, but the picture needs "
+            f"({height}, {width}) of uint8, or both sides divided by 2, 4 or 8: export it at the requested size."
         )

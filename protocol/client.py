@@ -28,12 +28,14 @@ from .messages import (
     Fetch,
     Finished,
     Hello,
+    ListJobs,
     Message,
     Ping,
     Pong,
     Refused,
     Rejected,
     Submit,
+    Subscribe,
     Welcome,
 )
 from .scene import RenderRequest
@@ -98,15 +100,26 @@ class Client:
         self,
         job_id: str,
         request: RenderRequest,
-        path: Path,
+        path: Path | None,
         models: str = "embedded",
         arrays: Sequence[np.ndarray] = (),
     ) -> None:
-        """Order a picture; once finished it is fetched to `path`, whose folder exists, and `Saved` is heard."""
-        self._targets[job_id] = path
+        """Order a picture; with a `path`, whose folder exists, it is fetched once finished, and `Saved` is heard."""
+        if path:
+            self._targets[job_id] = path
         data = [np.ascontiguousarray(array) for array in arrays]
         message = Submit(job_id=job_id, request=request, models=models, arrays=tuple(map(describe_array, data)))
         self._say(message, [array.data.cast("B") for array in data])
+
+    def follow(self, job_id: str, path: Path | None = None) -> None:
+        """Hear of a job that was submitted before, from its first event on; with a `path` it is fetched once finished."""
+        if path:
+            self._targets[job_id] = path
+        self._say(Subscribe(job_id=job_id))
+
+    def list_jobs(self, job_id: str | None = None) -> None:
+        """Ask for `JobsListed`: the newest jobs, or one."""
+        self._say(ListJobs(job_id=job_id))
 
     def cancel(self, job_id: str) -> None:
         """Ask for the end of a job: `Cancelled` is heard, or the end that it reached before."""
@@ -119,15 +132,15 @@ class Client:
         try:
             event, payload = self._decode(frames)
         except WireError as error:
-            return self._lose(f"The backend at {self._endpoint} speaks another language ({error}).")
+            return self.lose(f"The backend at {self._endpoint} speaks another language ({error}).")
         self._heard = now
         match event:
             case Welcome() if event.version != VERSION:
-                return self._lose(self._mismatch((event.version, event.version), ""))
+                return self.lose(self._mismatch((event.version, event.version), ""))
             case Welcome():
                 self.welcome = event
             case Rejected():
-                return self._lose(self._mismatch(event.versions, event.message))
+                return self.lose(self._mismatch(event.versions, event.message))
             case Pong():
                 return []
             case Chunk():
@@ -144,17 +157,26 @@ class Client:
             return []
         if self.welcome is None:
             if now - self._opened > GREETING_S:
-                return self._lose(
+                return self.lose(
                     f"No backend answers at {self._endpoint}: start it, and see that this connection file is its own."
                 )
         elif now - self._heard > SILENCE_S:
-            return self._lose(
+            return self.lose(
                 f"The backend at {self._endpoint} has been silent for {SILENCE_S:.0f} s: see its log, then start it again."
             )
         elif now - max(self._heard, self._pinged) > PING_S:
             self._pinged = now
             self._say(Ping())
         return []
+
+    def lose(self, message: str) -> list[Heard]:
+        """End the conversation; what has come of pictures stays on the disk for the next one."""
+        for transfer in self._transfers.values():
+            transfer.suspend()
+        self._targets.clear()
+        self._transfers.clear()
+        self.lost = Lost(message=message)
+        return [(self.lost, [])]
 
     def close(self) -> None:
         """Leave nothing half-written behind."""
@@ -194,11 +216,6 @@ class Client:
         if transfer:
             transfer.abandon()
 
-    def _lose(self, message: str) -> list[Heard]:
-        self.close()
-        self.lost = Lost(message=message)
-        return [(self.lost, [])]
-
     def _mismatch(self, versions: tuple[int, int], message: str) -> str:
         older = "the backend" if versions[1] < VERSION else "this add-on or program"
         spoken = " to ".join(str(v) for v in sorted(set(versions)))
@@ -210,7 +227,10 @@ class Client:
 
 
 class Transfer:
-    """A result on its way into `path`: at most CREDIT_CHUNKS pieces are asked for ahead, the digest is checked at the end."""
+    """A result on its way into `path`: at most CREDIT_CHUNKS pieces are asked for ahead, the digest is checked at the end.
+
+    What has come lies in a file named after the digest, from whose end a later transfer goes on.
+    """
 
     def __init__(self, finished: Finished, path: Path) -> None:
         """Raises OSError where `path` cannot be written, ValueError for an empty result."""
@@ -218,11 +238,16 @@ class Transfer:
             raise ValueError("it is announced with 0 bytes; render again")
         self.finished = finished
         self.path = path
-        self._partial = path.with_name(path.name + ".part")
-        self._file: BinaryIO = self._partial.open("wb")
+        self._partial = path.with_name(f"{path.name}.{finished.digest[:16]}.part")
+        self._file: BinaryIO = self._partial.open("a+b")
+        self._file.seek(0)
         self._hash = hashlib.blake2b(digest_size=32)
-        self._received = 0
-        self._requested = 0
+        while piece := self._file.read(CHUNK_BYTES):
+            self._hash.update(piece)
+        self._received = self._requested = self._file.tell()
+        if self._received >= finished.size_bytes:  # never of our making
+            self.abandon()
+            raise ValueError(f"{self._partial.name} was there already and too long; it is removed: fetch again")
 
     @property
     def complete(self) -> bool:
@@ -250,6 +275,10 @@ class Transfer:
         if self._received != self.finished.size_bytes or self._hash.hexdigest() != self.finished.digest:
             raise ValueError("it was damaged on the way, as its digest shows; render again")
         self._partial.replace(self.path)
+
+    def suspend(self) -> None:
+        """Leave what has come to a later transfer."""
+        self._file.close()
 
     def abandon(self) -> None:
         self._file.close()

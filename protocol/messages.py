@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from .scene import ArrayRef, Digest, Label, RenderRequest, Side
+from .scene import ArrayRef, Digest, Label, Prompt, RenderRequest, Side
 
 VERSION = 1
 CHUNK_BYTES = 1024 * 1024
@@ -75,7 +75,14 @@ class Ping(Message, frozen=True, kw_only=True):
     """Are you there?"""
 
 
-Request = Hello | Submit | Cancel | Subscribe | Fetch | Ping
+class ListJobs(Message, frozen=True, kw_only=True):
+    """Which jobs are there? The newest `limit`, or one."""
+
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    job_id: JobId | None = None
+
+
+Request = Hello | Submit | Cancel | Subscribe | Fetch | Ping | ListJobs
 
 
 # What the gateway tells a client.
@@ -220,6 +227,24 @@ class Pong(Message, frozen=True, kw_only=True):
     device: DeviceInfo | None = None
 
 
+class JobInfo(Struct, frozen=True, kw_only=True):
+    """One job as it stands."""
+
+    job_id: JobId
+    state: JobState
+    attempt: Count  # 0 before its first start
+    width: Side
+    height: Side
+    prompt: Prompt  # the beginning of the scene's
+    fraction: Fraction = 0.0  # of the work done
+
+
+class JobsListed(Message, frozen=True, kw_only=True):
+    """The jobs that were asked for, in order of arrival."""
+
+    jobs: tuple[JobInfo, ...]
+
+
 Event = (
     Welcome
     | Rejected
@@ -234,6 +259,7 @@ Event = (
     | Cancelled
     | Chunk
     | Pong
+    | JobsListed
 )
 
 
@@ -251,6 +277,7 @@ class Work(Message, frozen=True, kw_only=True):
     models_folder: Sentence = ""  # where the gateway found that set; empty where the worker must know
     arrays: tuple[ArrayRef, ...] = ()
     result_path: Sentence  # where the worker writes the picture; chosen by the gateway
+    checkpoints_folder: Sentence = ""  # what earlier attempts have kept is here, and what this one keeps goes here
 
 
 class Halt(Message, frozen=True, kw_only=True):
@@ -303,6 +330,13 @@ class Sketched(Message, frozen=True, kw_only=True):
     height: Side
 
 
+class Kept(Message, frozen=True, kw_only=True):
+    """A checkpoint is on the disk: what was done until then is not done again."""
+
+    job_id: JobId
+    attempt: Count
+
+
 class Done(Message, frozen=True, kw_only=True):
     """The picture is written, flushed and in place."""
 
@@ -331,4 +365,4 @@ class Halted(Message, frozen=True, kw_only=True):
     attempt: Count
 
 
-Report = Ready | Heartbeat | Advanced | Sketched | Done | Broke | Halted
+Report = Ready | Heartbeat | Advanced | Sketched | Kept | Done | Broke | Halted

@@ -7,6 +7,8 @@ from msgspec import Meta, Struct
 
 REQUEST_FORMAT = 1
 
+SEEN, FREE, HIDDEN = 255, 128, 0  # values of a mask, see Character
+
 # COCO-18 in the order of OpenPose and of every OpenPose ControlNet. "Right" is the person's own right.
 KEYPOINT_NAMES = (
     "Nose",
@@ -73,7 +75,14 @@ class ArrayRef(Struct, frozen=True, kw_only=True):
 
 
 class Character(Struct, frozen=True, kw_only=True):
-    """One person: who, described how, standing where."""
+    """One person: who, described how, standing where.
+
+    mask: uint8 (height, width) of the requested size, or both divided by 2, 4 or 8, row 0 at the top. 255 (SEEN) where this
+    person's body is seen; 128 (FREE) where it is not, but nothing nearer stands in the way, so that hair and clothes beyond
+    the body may show; 0 (HIDDEN) where something nearer hides whatever of them would be there. They may show above 64 and
+    nowhere else; without any 255 they are left out of the picture; a mask of 0 and 255 alone cuts them at its edge. A
+    coarser mask holds samples, not means, since the mean of 255 and 0 would say 128.
+    """
 
     id: Label  # unique in the request; a label, never a path
     name: Label
@@ -81,7 +90,7 @@ class Character(Struct, frozen=True, kw_only=True):
     negative_prompt: Prompt = ""
     keypoints: Annotated[tuple[Keypoint, ...], Meta(min_length=18, max_length=18)]  # in the order of KEYPOINT_NAMES
     part_prompts: dict[PartName, Prompt] = {}
-    mask: ArrayRef | None = None  # uint8 (height, width) of the requested size, 255 where this person is seen
+    mask: ArrayRef | None = None
 
 
 class Camera(Struct, frozen=True, kw_only=True):

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-
 from beyondscene.backend.models.sets import ModelSet, read_model_set
 from beyondscene.protocol import KEYPOINT_NAMES, Character, Keypoint, RenderRequest, RenderSettings
 

@@ -1,15 +1,16 @@
 """From a posed .blend to an Image datablock, through the add-on's operator and a real backend process."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-
 from beyondscene.backend.cli import main
+from beyondscene.protocol import load_request
+from PIL import Image
 
 pytest.importorskip("bpy")
 ROOT = Path(__file__).parent.parent
@@ -43,7 +44,8 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
     """The pixels of the Image datablock, float (256, 384, 3), 0 to 255."""
     folder = tmp_path_factory.mktemp("renders")
     command = [sys.executable, "-c", RENDER, str(PLAZA), str(folder)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    environment = os.environ | {"XDG_DATA_HOME": str(folder / "user")}
+    run = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False, env=environment)
     assert run.returncode == 0, run.stdout + run.stderr
     with Image.open(folder / "datablock.png") as saved:
         return np.asarray(saved.convert("RGB")).astype(float)
@@ -81,5 +83,8 @@ def hue(colour: tuple[int, int, int] | np.ndarray) -> np.ndarray:
 def test_export_command_reads_the_blend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(PLAZA), "-o", str(tmp_path / "request.json"), "--size", "768x512"]) == 0
     assert "768x512, 4 characters" in capsys.readouterr().out
+    request, masks = load_request(tmp_path / "request.json")
+    seen = [masks[one.mask.digest] for one in request.characters if one.mask]
+    assert len(seen) == 4 and all(mask.shape == (512, 768) and mask.any() for mask in seen)
     assert main(["export", str(PLAZA), "-o", str(tmp_path / "request.json"), "--size", "770x512"]) == 2
     assert "770 px" in capsys.readouterr().err

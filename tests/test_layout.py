@@ -6,6 +6,7 @@ import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -33,6 +34,14 @@ def sources(folder: str) -> list[Path]:
     files = sorted((ROOT / folder).rglob("*.py"))
     assert files
     return files
+
+
+def build_extension() -> ModuleType:
+    sys.path.insert(0, str(ROOT / "tools"))
+    try:
+        return importlib.import_module("build_extension")
+    finally:
+        sys.path.pop(0)
 
 
 def imports(path: Path) -> list[tuple[str, str]]:
@@ -90,16 +99,22 @@ def test_every_package_is_listed() -> None:
     assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == expected
 
 
+def test_data_of_the_addon_is_in_the_wheel_and_in_the_zip() -> None:
+    files = [path for top in ("addon", "protocol") for path in (ROOT / top).rglob("*") if path.is_file()]
+    data = {path for path in files if path.suffix != ".py" and "__pycache__" not in path.parts}
+    assert data
+    listed = PYPROJECT["tool"]["setuptools"]["package-data"]
+    folders = {package: ROOT.joinpath(*package.split(".")[1:]) for package in listed}
+    assert data <= {path for package, patterns in listed.items() for one in patterns for path in folders[package].glob(one)}
+    assert {path.relative_to(ROOT).as_posix() for path in data} <= build_extension().contents(ROOT, []).keys()
+
+
 def test_versions_are_equal() -> None:
     assert PYPROJECT["project"]["version"] == MANIFEST["version"]
 
 
 def test_zip_holds_the_extension_and_nothing_else(tmp_path: Path) -> None:
-    sys.path.insert(0, str(ROOT / "tools"))
-    try:
-        build = importlib.import_module("build_extension")
-    finally:
-        sys.path.pop(0)
+    build = build_extension()
     build.write_zip(tmp_path / "extension.zip", build.contents(ROOT, []))
     with zipfile.ZipFile(tmp_path / "extension.zip") as archive:
         names = archive.namelist()

@@ -16,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 SINGLE = ("__init__.py", "LICENSE", "README.md")
 PACKAGES = ("addon", "protocol")
+PACKED = ("*.py", "*.toml")
 MANIFEST = "blender_manifest.toml"
 NO_WHEELS = "wheels = []"
 
@@ -24,7 +25,8 @@ def contents(root: Path, wheels: list[Path]) -> dict[str, bytes]:
     """Names in the zip and what each holds. Raises FileNotFoundError for one that is missing."""
     files = {name: (root / name).read_bytes() for name in SINGLE}
     for package in PACKAGES:
-        files |= {path.relative_to(root).as_posix(): path.read_bytes() for path in (root / package).rglob("*.py")}
+        paths = [path for pattern in PACKED for path in (root / package).rglob(pattern)]
+        files |= {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
     files |= {f"wheels/{wheel.name}": wheel.read_bytes() for wheel in wheels}
     files[MANIFEST] = manifest_with_wheels((root / MANIFEST).read_text(), [wheel.name for wheel in wheels]).encode()
     return files

@@ -1,15 +1,21 @@
-"""Write what other programs and later versions hold us to: the JSON schema of a request and one golden file per message.
+"""Write what other programs and later versions hold us to: the JSON schema of a request, one golden file per message, and
+one ledger per format.
 
     python tools/export_protocol.py
 
 The schema is made anew each time (a test compares it). A golden file is never overwritten: it is what a released
-version put on the wire, and later versions must still read it.
+version put on the wire or the disk, and later versions must still read it.
 """
 
+import sqlite3
+import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 from beyondscene import protocol as p
+from beyondscene.backend.gateway.jobs import Jobs
+from beyondscene.backend.gateway.ledger import APPLICATION_ID, MIGRATIONS, Ledger
 from beyondscene.protocol import messages
 
 ROOT = Path(__file__).parent.parent
@@ -42,6 +48,7 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
         p.Subscribe(job_id=JOB, since_seq=3),
         p.Fetch(job_id=JOB, offset=1048576, chunks=8),
         p.Ping(),
+        p.ListJobs(limit=20),
     ),
     "event": (
         p.Finished(
@@ -64,6 +71,9 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
         p.Chunk(job_id=JOB, offset=1048576, size_bytes=2500000),
         p.Pong(queued=1, running=1, device=DEVICE),
         p.Stopping(job_id=JOB, seq=8),
+        p.JobsListed(
+            jobs=(p.JobInfo(job_id=JOB, state="running", attempt=2, width=9, height=9, prompt="a plaza", fraction=0.5),)
+        ),
     ),
     "order": (
         p.Work(job_id=JOB, attempt=1, request=SCENE, models="sdxl", arrays=(MASK,), result_path="results/1.png"),
@@ -78,6 +88,7 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
         p.Done(job_id=JOB, attempt=1, width=1536, height=1024, media_type="image/png", size_bytes=2500000, digest=DIGEST),
         p.Broke(job_id=JOB, attempt=1, message="The device ran out of memory."),
         p.Halted(job_id=JOB, attempt=1),
+        p.Kept(job_id=JOB, attempt=2),
     ),
 }  # fmt: skip
 
@@ -85,6 +96,27 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
 def request_schema() -> bytes:
     """The JSON schema of a request file, indented."""
     return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(p.RenderRequest)), indent=1) + b"\n"
+
+
+def ledger_dump() -> str:
+    """As SQL: a job that has finished, one that runs, one that is stopping, and one that waits with an array."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ledger.sqlite"
+        ledger = Ledger(path)
+        jobs = Jobs(ledger)
+        mask = bytes(64)
+        small = p.ArrayRef(digest=p.digest_of(mask), dtype="uint8", shape=(8, 8))
+        finished, running, stopping, _ = (
+            jobs.submit(p.Submit(job_id=f"{JOB[:-1]}{number}", request=SCENE, arrays=(small,)), [mask]) for number in range(4)
+        )
+        facts = {"width": 1536, "height": 1024, "media_type": "image/png", "size_bytes": 2500000, "digest": DIGEST}
+        jobs.finish(jobs.start(finished, DEVICE), p.Done(job_id=finished.id, attempt=1, times=TIMES, **facts))
+        jobs.start(running, DEVICE)
+        jobs.wish_cancel(jobs.start(stopping, DEVICE))
+        ledger.close()
+        with closing(sqlite3.connect(path)) as database:
+            header = f"PRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {len(MIGRATIONS)};\n"
+            return header + "\n".join(database.iterdump()) + "\n"
 
 
 def main() -> int:
@@ -95,7 +127,10 @@ def main() -> int:
             path = GOLDEN / f"v{messages.VERSION}-{kind}-{index}-{type(message).__name__.lower()}.msgpack"
             if not path.exists():
                 path.write_bytes(p.encode(message)[1])
-    print(f"{SCHEMA}, {len(list(GOLDEN.glob('*.msgpack')))} golden messages")
+    ledger = GOLDEN / f"ledger-{len(MIGRATIONS)}.sql"
+    if not ledger.exists():
+        ledger.write_text(ledger_dump())
+    print(f"{SCHEMA}, {ledger.name}, {len(list(GOLDEN.glob('*.msgpack')))} golden messages")
     return 0
 
 

@@ -1,20 +1,32 @@
 """A scene as a render request: one file per concern, `gather_*` for each part. Nothing here changes the scene."""
 
 import bpy
+import numpy as np
 
 from ...protocol import RenderRequest, check_request
 from .camera import check_camera, gather_camera
 from .characters import chosen_armatures, find_armatures, gather_characters
 from .errors import ExportError
-from .rigs import FAMILIES, best_match, detect
+from .rigs import best_match, detect, load_families
+from .sight import add_sight, look
 
-__all__ = ["FAMILIES", "ExportError", "best_match", "check_scene", "detect", "export_request", "find_armatures", "picture_size"]
+__all__ = [
+    "ExportError",
+    "best_match",
+    "check_scene",
+    "detect",
+    "export_request",
+    "find_armatures",
+    "load_families",
+    "picture_size",
+]
 
 
 def export_request(
     context: bpy.types.Context, *, width: int | None = None, height: int | None = None, seed: int | None = None
-) -> RenderRequest:
-    """The scene of `context` as it is posed now, with its prompts; a given size or seed overrides the scene's own.
+) -> tuple[RenderRequest, dict[str, np.ndarray]]:
+    """The scene of `context` as it is posed now, with its prompts, and the masks of its people by digest; a given size or
+    seed overrides the scene's own.
 
     Raises ExportError or RequestError, whose message names the thing, the rule and the next step.
     """
@@ -22,6 +34,7 @@ def export_request(
     depsgraph = context.evaluated_depsgraph_get()
     scene_width, scene_height = picture_size(scene)
     width, height = width or scene_width, height or scene_height
+    armatures = chosen_armatures(scene, view_layer)
     camera = gather_camera(scene, depsgraph, width, height)
     request = RenderRequest(
         width=width,
@@ -30,10 +43,10 @@ def export_request(
         prompt=scene.beyondscene.prompt,
         negative_prompt=scene.beyondscene.negative_prompt,
         camera=camera,
-        characters=gather_characters(scene, view_layer, depsgraph, camera, width, height),
+        characters=gather_characters(armatures, scene, depsgraph, camera, width, height),
     )
-    check_request(request)
-    return request
+    check_request(request)  # before the surfaces, which take longest
+    return add_sight(request, look(scene, view_layer, depsgraph, armatures, width, height))
 
 
 def check_scene(context: bpy.types.Context) -> None:

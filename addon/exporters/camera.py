@@ -52,6 +52,11 @@ def check_camera(scene: bpy.types.Scene) -> None:
         )
 
 
+def near_metres(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph) -> float:
+    """How far in front of the scene's camera it begins to see."""
+    return scene.camera.evaluated_get(depsgraph).data.clip_start * scene.unit_settings.scale_length
+
+
 def project(camera: Camera, point: np.ndarray | None, width: int, height: int, near: float) -> Keypoint:
     """A point of the world as a keypoint of a width x height px picture.
 
@@ -68,3 +73,9 @@ def project(camera: Camera, point: np.ndarray | None, width: int, height: int, n
     y_px = float(np.clip(camera.fy * y / divisor + camera.cy, -LIMIT, LIMIT))
     inside = 0 <= x_px < width and 0 <= y_px < height
     return Keypoint(x=x_px, y=y_px, depth=min(float(depth), LIMIT), state="visible" if inside else "outside")
+
+
+def unproject(camera: Camera, joint: Keypoint) -> np.ndarray:
+    """(3,) metres in the camera's frame: the way back from `project`."""
+    scale = joint.depth if camera.projection == "perspective" else 1.0
+    return np.array([(joint.x - camera.cx) / camera.fx * scale, (joint.y - camera.cy) / camera.fy * scale, joint.depth])

@@ -1,9 +1,11 @@
 """The people of a scene: its visible armatures, with the prompts that the artist wrote for them."""
 
+from collections.abc import Sequence
+
 import bpy
 
 from ...protocol import Camera, Character
-from .camera import project
+from .camera import near_metres, project
 from .errors import ExportError
 from .joints import gather_joints
 from .rigs import detect
@@ -27,18 +29,14 @@ def chosen_armatures(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) ->
 
 
 def gather_characters(
+    armatures: Sequence[bpy.types.Object],
     scene: bpy.types.Scene,
-    view_layer: bpy.types.ViewLayer,
     depsgraph: bpy.types.Depsgraph,
     camera: Camera,
     width: int,
     height: int,
 ) -> tuple[Character, ...]:
-    """One character for each armature that is switched on.
-
-    Raises ExportError where there is none, or where one is no rig that a family knows.
-    """
-    armatures = chosen_armatures(scene, view_layer)
+    """One character for each of `armatures`. Raises ExportError where one is no rig that a family knows."""
     return tuple(gather_character(one, scene, depsgraph, camera, width, height) for one in armatures)
 
 
@@ -50,9 +48,9 @@ def gather_character(
     width: int,
     height: int,
 ) -> Character:
-    match = detect(armature.name, tuple(armature.data.bones.keys()))
+    match = detect(armature)
     metres = scene.unit_settings.scale_length  # per Blender unit
-    near = scene.camera.evaluated_get(depsgraph).data.clip_start * metres
+    near = near_metres(scene, depsgraph)
     places = gather_joints(armature.evaluated_get(depsgraph), match)
     return Character(
         id=armature.name_full[:128],  # with the library's name, so unique where a linked rig has a local namesake

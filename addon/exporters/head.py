@@ -20,7 +20,8 @@ CROWN_RANGE = (0.19, 0.42)  # of the same share; a child's head is larger. Outsi
 def estimate_face(rest: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Places of the face in the rest pose, by keypoint name; empty where the rig lacks shoulders or legs.
 
-    rest: "RShoulder", "LShoulder", "RAnkle", "LAnkle" (or the hips) and "Crown", each (3,), in any one frame and unit.
+    rest: "RShoulder", "LShoulder", "RAnkle", "LAnkle" (or the hips) and "Crown", each (3,), in any one frame and unit; where
+    it has "REye" and "LEye", the face is moved to lie around them.
     """
     if not {"RShoulder", "LShoulder"} <= rest.keys():
         return {}
@@ -42,4 +43,8 @@ def estimate_face(rest: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     if not CROWN_RANGE[0] <= unit / stature <= CROWN_RANGE[1]:
         unit = CROWN_TO_ANKLES * stature
     frame = np.stack([left, up, np.cross(left, up)], axis=1) * unit
-    return {name: shoulders + frame @ place for name, place in FACE.items()}
+    face = {name: shoulders + frame @ place for name, place in FACE.items()}
+    if {"REye", "LEye"} <= rest.keys():
+        shift = (rest["REye"] + rest["LEye"] - face["REye"] - face["LEye"]) / 2
+        face = {name: place + shift for name, place in face.items()}
+    return face

@@ -5,7 +5,7 @@ import numpy as np
 from mathutils import Matrix
 
 from ...protocol import KEYPOINT_NAMES
-from .head import FACE, estimate_face
+from .head import estimate_face
 from .rigs import Match
 
 
@@ -15,24 +15,25 @@ def gather_joints(armature: bpy.types.Object, match: Match) -> list[np.ndarray |
     armature: the evaluated object, so that constraints, drivers and parents have had their say.
     """
     world = np.array(armature.matrix_world)
-    poses = {role: armature.pose.bones[bone] for role, bone in match.bones.items()}
-    places = {role: transform(world, np.array(bone.head)) for role, bone in poses.items()}
-    if "Head" in poses:
-        skull = poses["Head"]
+    bones = armature.pose.bones
+    places = {role: transform(world, np.array(getattr(bones[at.bone], at.end))) for role, at in match.anchors.items()}
+    if "Head" in match.anchors:
+        skull = bones[match.anchors["Head"].bone]
         posed_from_rest = world @ np.array(skull.matrix @ rest_matrix(skull).inverted())
         for name, place in estimate_face(gather_rest(armature, match)).items():
             places.setdefault(name, transform(posed_from_rest, place))
     if "RShoulder" in places and "LShoulder" in places:
-        places["Neck"] = (places["RShoulder"] + places["LShoulder"]) / 2  # by COCO's definition, not the rig's
+        # By COCO's definition, not the rig's.
+        places.setdefault("Neck", (places["RShoulder"] + places["LShoulder"]) / 2)
     return [places.get(name) for name in KEYPOINT_NAMES]
 
 
 def gather_rest(armature: bpy.types.Object, match: Match) -> dict[str, np.ndarray]:
-    """Bone heads of the rest pose by role, (3,) in the armature's frame, with the skull's tail for a missing "Crown"."""
-    bones = {role: armature.data.bones[bone] for role, bone in match.bones.items() if role not in FACE}
-    rest = {role: np.array(bone.head_local) for role, bone in bones.items()}
-    if "Head" in bones:
-        rest.setdefault("Crown", np.array(bones["Head"].tail_local))
+    """The anchors in the rest pose by role, (3,) in the armature's frame, with the skull's tail for a missing "Crown"."""
+    bones = armature.data.bones
+    rest = {role: np.array(getattr(bones[at.bone], f"{at.end}_local")) for role, at in match.anchors.items()}
+    if "Head" in match.anchors:
+        rest.setdefault("Crown", np.array(bones[match.anchors["Head"].bone].tail_local))
     return rest
 
 

@@ -1,7 +1,8 @@
 """The command `beyondscene`: one file per subcommand, each with `add_arguments` and `run`.
 
-Exit codes: 0 done; 1 a fault of the program; 2 something to put right in the command, the scene, the request or the
-models, said in one sentence on standard error; 130 interrupted.
+Exit codes: 0 done; 1 a fault of the program, or a job that failed; 2 something to put right in the command, the scene, the
+request or the models, said in one sentence on standard error; 3 a job that was cancelled; 4 no backend answers; 5 the
+data folder is in use by another backend; 130 interrupted.
 """
 
 import argparse
@@ -9,15 +10,17 @@ import os
 import sys
 from collections.abc import Sequence
 
-DONE, FAULT, REFUSED, INTERRUPTED = 0, 1, 2, 130
+DONE, FAULT, REFUSED, CANCELLED, UNREACHABLE, IN_USE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit code."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns of torchvision as it is imported; we need none
-    from . import evaluate, export, info, render, serve, train, worker
+    from . import cancel, evaluate, export, fetch, info, jobs, render, serve, submit, train, wait, worker
+    from .backend import Unreachable
 
-    modules = {"render": render, "export": export, "serve": serve, "info": info, "train": train, "evaluate": evaluate}
+    shown = (render, export, serve, submit, jobs, wait, fetch, cancel, info, train, evaluate)
+    modules = {module.__name__.rpartition(".")[2]: module for module in shown}
     parser = argparse.ArgumentParser(prog="beyondscene", description="Pose to picture, without a window.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="|".join(modules))
     for name, module in modules.items():
@@ -30,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:  # RequestError, WireError, ModelSetError, BlendError, ServeError, missing files
         print(f"beyondscene: {error}", file=sys.stderr)
         return REFUSED
+    except Unreachable as error:
+        print(f"beyondscene: {error}", file=sys.stderr)
+        return UNREACHABLE
     except KeyboardInterrupt:
         print("beyondscene: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -1,31 +1,43 @@
 """Serve renders to Blender and other clients on this machine."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from platformdirs import user_data_path
 
-from ..gateway import ServeSettings, serve
+from ..gateway import InUseError, ServeSettings, serve
+from ..gateway.settings import GIB
+from . import IN_USE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     data = user_data_path("beyondscene")
-    parser.add_argument("--data", type=Path, default=data, help=f"folder for results and logs; default: {data}")
+    parser.add_argument("--data", type=Path, default=data, help=f"folder for jobs, pictures and logs; default: {data}")
     parser.add_argument("--bind", default="tcp://127.0.0.1:0", help="loopback address; port 0 takes any free one")
+    parser.add_argument("--ready-file", type=Path, help="written when clients may connect; default: connection.json in --data")
     parser.add_argument(
-        "--ready-file", type=Path, default=data / "connection.json", help="written when clients may connect: endpoint and keys"
+        "--keep",
+        type=float,
+        default=20.0,
+        metavar="GIB",
+        help="of finished pictures; beyond, the oldest fetched ones go; default: 20",
     )
     parser.add_argument("--models-dir", type=Path, action="append", default=[], help="folder of a model set; may be repeated")
     parser.add_argument("--parent-pid", type=int, help="leave when this process is gone")
 
 
 def run(asked: argparse.Namespace) -> int:
-    return serve(
-        ServeSettings(
-            data_folder=asked.data,
-            ready_file=asked.ready_file,
-            bind=asked.bind,
-            model_folders=tuple(asked.models_dir),
-            parent_pid=asked.parent_pid,
-        )
+    settings = ServeSettings(
+        data_folder=asked.data,
+        ready_file=asked.ready_file or asked.data / "connection.json",
+        results_limit_bytes=int(asked.keep * GIB),
+        bind=asked.bind,
+        model_folders=tuple(asked.models_dir),
+        parent_pid=asked.parent_pid,
     )
+    try:
+        return serve(settings)
+    except InUseError as error:
+        print(f"beyondscene: {error}", file=sys.stderr)
+        return IN_USE

@@ -11,9 +11,9 @@ import zmq
 
 from ...protocol import CHUNK_BYTES, CREDIT_CHUNKS, Chunk, Fetch, Previewed, Progressed, Refused, encode
 from ...protocol.messages import Message
-from .ledger import ENDED, Ledger
+from .files import JobFiles
+from .ledger import Ledger
 from .live import Live
-from .results import ResultFolder
 from .sockets import Incoming
 
 log = logging.getLogger(__name__)
@@ -81,11 +81,11 @@ class Client:
 class Clients:
     """All connections of the clients' socket. Times are seconds of a monotonic clock."""
 
-    def __init__(self, socket: zmq.Socket[bytes], ledger: Ledger, live: Live, results: ResultFolder) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], ledger: Ledger, live: Live, files: JobFiles) -> None:
         self._socket = socket
         self._ledger = ledger
         self._live = live
-        self._results = results
+        self._files = files
         self._clients: dict[bytes, Client] = {}
         self._live_sent_s = 0.0
 
@@ -127,11 +127,12 @@ class Clients:
                 client.fetching.popleft()
 
     def _tell(self, client: Client, job_id: str, following: Following, live: bool) -> None:
-        for event in self._ledger.events(job_id, following.next_seq):
-            self._send(client, event)
-            following.next_seq = event.seq + 1
         job = self._ledger.job(job_id)
-        if job is None or job.state in ENDED:
+        if job is not None and following.next_seq < job.next_seq:
+            for event in self._ledger.events(job_id, following.next_seq):
+                self._send(client, event)
+                following.next_seq = event.seq + 1
+        if job is None or job.ended:
             del client.following[job_id]  # there is nothing more to tell
         elif live:
             for kind, version in following.versions.items():
@@ -143,7 +144,7 @@ class Clients:
     def _send_chunk(self, client: Client, piece: Fetching) -> None:
         if not piece.ready:
             try:
-                piece.ready = self._results.read(piece.job_id, piece.offset, CHUNK_BYTES)
+                piece.ready = self._files.read(piece.job_id, piece.offset, CHUNK_BYTES)
             except OSError as error:
                 log.error("job %s: its result cannot be read: %s", piece.job_id, error)
         if not piece.ready:
@@ -155,6 +156,8 @@ class Clients:
         piece.offset += len(piece.ready)
         piece.chunks = piece.chunks - 1 if piece.offset < piece.size_bytes else 0
         piece.ready = b""
+        if piece.offset == piece.size_bytes:
+            self._ledger.mark_fetched(piece.job_id)
 
     def _send(self, client: Client, message: Message, *payload: memoryview | bytes) -> None:
         """Raises zmq.Again where the pipe is full."""

@@ -1,6 +1,7 @@
 """What the gateway does with each message, and its loop: one thread, no torch, nothing that blocks."""
 
 import logging
+import sqlite3
 import uuid
 from collections.abc import Sequence
 
@@ -18,9 +19,13 @@ from ...protocol import (
     Halt,
     Halted,
     Hello,
-    ModelSetInfo,
+    JobInfo,
+    JobsListed,
+    Kept,
+    ListJobs,
     Ping,
     Pong,
+    Progressed,
     Refused,
     Rejected,
     Report,
@@ -32,15 +37,14 @@ from ...protocol import (
     Welcome,
     WireError,
     Work,
-    arrays_from_frames,
-    check_request,
 )
+from .admission import Admission
 from .clients import Client, Clients
+from .files import JobFiles, Quota, picture_in
 from .jobs import JobConflict, Jobs
-from .ledger import Job, MemoryLedger
+from .ledger import Job, Ledger
 from .live import Live
-from .results import ResultFolder
-from .settings import FindModelSets, FoundModelSet, ServeSettings
+from .settings import FindModelSets, ServeSettings
 from .sockets import Door, Incoming, receive
 from .supervisor import Supervisor, now
 
@@ -60,6 +64,7 @@ class Gateway:
         settings: ServeSettings,
         app_version: str,
         find_model_sets: FindModelSets,
+        ledger: Ledger,
         door: Door,
         socket: zmq.Socket[bytes],
         worker_socket: zmq.Socket[bytes],
@@ -69,19 +74,26 @@ class Gateway:
         self.malformed = 0  # messages from clients that were no messages
         self._settings = settings
         self._app_version = app_version
-        self._find_model_sets = find_model_sets
-        self._models: dict[str, FoundModelSet] = {}
-        self._look_for_models()  # a folder that is no model set shows now
         self._door = door
         self._socket = socket
         self._worker_socket = worker_socket
         self._supervisor = supervisor
-        self._results = ResultFolder(settings.data_folder / "results")
+        self._files = JobFiles(settings.data_folder)
+        self._quota = Quota(ledger, self._files, settings.results_limit_bytes)
+        self._admission = Admission(settings, find_model_sets, self._quota)
         self._live = Live()
-        self._jobs = Jobs(MemoryLedger())
-        self._clients = Clients(socket, self._jobs.ledger, self._live, self._results)
+        self._jobs = Jobs(ledger)
+        self._clients = Clients(socket, ledger, self._live, self._files)
         self._halt_by_s: dict[str, float] = {}  # job id -> when the worker is killed for it
         self.busy_s = now()  # when last there was a job, or a word from a client
+        self._resume()
+
+    def _resume(self) -> None:
+        """Go on where the last gateway on this data folder ended, however that came about."""
+        for job in self._jobs.resume():
+            log.info("job %s: attempt %d ended with its gateway; it is %s", job.id, job.attempt, job.state)
+        self._files.sweep({job.id for job in self._jobs.ledger.live()})
+        self._make_room()
 
     def turn(self) -> None:
         """One round of the loop."""
@@ -119,6 +131,9 @@ class Gateway:
             self._answer(client, request, payload)
         except (RequestError, WireError, JobConflict) as error:
             client.reply(Refused(job_id=getattr(request, "job_id", None), message=str(error)[:4000]))
+        except sqlite3.Error as error:
+            sentence = f"The backend's disk could not take it ({error}): make room there, then send it again."
+            client.reply(Refused(job_id=getattr(request, "job_id", None), message=sentence))
         except Exception:  # a slip of ours: the other clients and their jobs must not pay for it
             log.exception("could not answer %s", type(request).__name__)
             client.reply(Refused(job_id=getattr(request, "job_id", None), message="The backend failed here: see its log."))
@@ -133,8 +148,8 @@ class Gateway:
             case Submit():
                 job = self._jobs.find(request)
                 if job is None:
-                    self._check(request, payload)
-                    job = self._jobs.submit(request, tuple(payload))
+                    self._admission.check(request, payload, len(self._jobs.waiting()))
+                    job = self._jobs.submit(request, payload)
                     log.info("job %s: accepted from '%s'", job.id, client.label)
                 client.follow(job.id, 0)
             case Cancel():
@@ -143,6 +158,9 @@ class Gateway:
                 client.follow(self._job(request.job_id).id, request.since_seq)
             case Fetch():
                 self._fetch(client, request)
+            case ListJobs():
+                found = [self._job(request.job_id)] if request.job_id else self._jobs.ledger.newest(request.limit)
+                client.reply(JobsListed(jobs=tuple(map(self._describe, found))))
             case Ping():
                 waiting, running = len(self._jobs.waiting()), len(self._jobs.running())
                 client.reply(Pong(queued=waiting, running=running, device=self._supervisor.device))
@@ -155,38 +173,16 @@ class Gateway:
             client.reply(Rejected(versions=(VERSION, VERSION), message=sentence))
             return
         client.label = hello.client
-        self._look_for_models()
-        models = tuple(
-            ModelSetInfo(name=one.name, training_resolution_px=one.training_resolution_px, missing=one.missing_roles)
-            for one in self._models.values()
-        )
-        device = self._supervisor.device
+        self._admission.look_for_models()
+        device, models = self._supervisor.device, self._admission.models
         welcome = Welcome(version=VERSION, app_version=self._app_version, boot_id=self.boot_id, models=models, device=device)
         client.reply(welcome)
         log.info("client '%s' is here", client.label)
 
-    def _check(self, submit: Submit, payload: Sequence[memoryview | bytes]) -> None:
-        """Refuse what cannot become a picture, before it is queued."""
-        waiting = len(self._jobs.waiting())
-        if waiting >= self._settings.waiting_jobs:
-            raise RequestError(f"{waiting} jobs are waiting, which is the limit: try again when some are done.")
-        models = self._models.get(submit.models)  # by name: nothing that a client says is ever a path
-        if models is None:
-            raise RequestError(f"There is no model set '{submit.models}': choose one of {', '.join(self._models) or 'none'}.")
-        try:
-            models.check()
-        except ValueError as error:
-            raise RequestError(str(error)) from error
-        check_request(submit.request)
-        arrays_from_frames(submit.arrays, payload)
-        for character in submit.request.characters:
-            if character.mask is not None and character.mask not in submit.arrays:
-                raise RequestError(f"The mask of '{character.name}' did not come with the request: send its array along.")
-
     def _job(self, job_id: str) -> Job:
         job = self._jobs.ledger.job(job_id)
         if job is None:
-            raise RequestError(f"The backend knows no job {job_id}; it may have been restarted since: submit it again.")
+            raise RequestError(f"The backend knows no job {job_id}: submit it.")
         return job
 
     def _cancel(self, client: Client, job: Job) -> None:
@@ -208,19 +204,23 @@ class Gateway:
             raise RequestError(f"The picture has {last.size_bytes} bytes: there is nothing at offset {fetch.offset}.")
         client.fetch(fetch, last.size_bytes)
 
-    def _look_for_models(self) -> None:
-        """Raises ValueError at the start; later a folder that went bad leaves the list as it was."""
-        try:
-            self._models = {one.name: one for one in self._find_model_sets(self._settings.model_folders)}
-        except ValueError as error:
-            if not self._models:
-                raise
-            log.error("the model sets stay as they were: %s", error)
+    def _describe(self, job: Job) -> JobInfo:
+        request, progress = job.submit.request, self._live.newest(job.id, Progressed)
+        reached = progress.message.fraction if progress is not None and isinstance(progress.message, Progressed) else 0.0
+        return JobInfo(
+            job_id=job.id,
+            state=job.state,
+            attempt=job.attempt,
+            width=request.width,
+            height=request.height,
+            prompt=request.prompt[:80],
+            fraction=1.0 if job.state == "finished" else reached,
+        )
 
     # The worker.
 
     def _take(self, report: Report, payload: Sequence[memoryview | bytes]) -> None:
-        if not isinstance(report, Advanced | Sketched | Done | Broke | Halted):
+        if not isinstance(report, Advanced | Sketched | Kept | Done | Broke | Halted):
             return  # Ready and Heartbeat are the supervisor's
         job = self._jobs.current(report.job_id, report.attempt)
         if job is None:
@@ -231,6 +231,8 @@ class Gateway:
                 self._live.advance(report, job.next_seq - 1, now())
             case Sketched() if payload:
                 self._live.sketch(report, payload[0], job.next_seq - 1)
+            case Kept():
+                self._jobs.get_further(job)
             case Done() if not job.stopping:
                 self._publish(job, report)
             case Broke() if not job.stopping:
@@ -242,19 +244,24 @@ class Gateway:
 
     def _publish(self, job: Job, done: Done) -> None:
         try:
-            self._results.publish(done)
+            self._files.publish(done)
         except OSError as error:
             self._end(self._jobs.fail(job, f"The picture could not be stored: {error}."))
         else:
             self._end(self._jobs.finish(job, done))
+            self._make_room()
 
     def _end(self, job: Job) -> None:
         """Tidy up after an attempt; `job` is how it left the job."""
         log.info("job %s: %s after attempt %d", job.id, job.state, job.attempt)
-        self._results.discard(job.id, job.attempt)
         self._halt_by_s.pop(job.id, None)
         if job.ended:
             self._live.forget(job.id)
+            self._files.tidy(job.id, finished=job.state == "finished")
+
+    def _make_room(self) -> None:
+        for job_id in self._quota.make_room():
+            log.info("job %s: its picture made room for newer ones", job_id)
 
     def _supervise(self) -> None:
         reason = self._supervisor.check(now())
@@ -279,15 +286,16 @@ class Gateway:
         device = self._supervisor.device
         assert device is not None
         job = self._jobs.start(job, device)
-        models = self._models.get(job.submit.models)
+        folder = self._files.begin(job.id, job.attempt)
         work = Work(
             job_id=job.id,
             attempt=job.attempt,
             request=job.submit.request,
             models=job.submit.models,
-            models_folder=str(models.folder) if models else "",
+            models_folder=self._admission.folder_of(job.submit.models),
             arrays=job.submit.arrays,
-            result_path=str(self._results.attempt_path(job.id, job.attempt)),
+            result_path=str(picture_in(folder)),
+            checkpoints_folder=str(folder),
         )
         log.info("job %s: attempt %d starts on %s", job.id, job.attempt, device.name)
-        self._supervisor.send(work, *job.payload)
+        self._supervisor.send(work, *self._jobs.ledger.frames(job.id))

@@ -1,14 +1,15 @@
 """The life of a job, from Accepted to its one ending. Knows no sockets, no processes and no clock."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from ...protocol import Accepted, Cancelled, DeviceInfo, Done, Failed, Finished, Started, Stopping, Submit, digest_of
+from ...protocol import Accepted, Cancelled, DeviceInfo, Done, Failed, Finished, Started, Stopping, Submit
 from ...protocol.messages import JobState
 from .ledger import ENDED, DurableEvent, Job, Ledger
 
-ATTEMPTS = 2  # a job whose worker was lost is tried once more
+LOSSES = 3  # workers that a job may lose in a row without getting further; then it is what kills them
 
 MOVES: dict[JobState, frozenset[JobState]] = {
     "queued": frozenset({"running", "failed", "cancelled"}),
@@ -34,17 +35,20 @@ class Jobs:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
 
+    def resume(self) -> list[Job]:
+        """After a start of the gateway: what ran when the last one ended waits again, at its old place."""
+        return [self.cancel(job) if job.stopping else self._requeue(job) for job in self.running()]
+
     def find(self, submit: Submit) -> Job | None:
         """The job that this message has already made, if any. Raises JobConflict if another message has its id."""
         job = self.ledger.job(submit.job_id)
-        if job is not None and job.digest != digest_of_submit(submit):
+        if job is not None and job.submit != submit:  # arrays are compared by digest
             raise JobConflict(f"The job id {submit.job_id} is taken by another request: make a new id for each picture.")
         return job
 
-    def submit(self, submit: Submit, payload: tuple[memoryview | bytes, ...] = ()) -> Job:
-        """Put a new job at the end of the queue."""
-        job = Job(submit=submit, payload=payload, digest=digest_of_submit(submit))
-        return self._record(job, Accepted, position=len(self.ledger.live()))
+    def submit(self, submit: Submit, frames: Sequence[bytes | memoryview] = ()) -> Job:
+        """Put a new job at the end of the queue. frames: of its arrays."""
+        return self._record(Job(submit=submit), Accepted, frames=frames, position=len(self.ledger.live()))
 
     def waiting(self) -> list[Job]:
         return [job for job in self.ledger.live() if job.state == "queued"]
@@ -61,6 +65,13 @@ class Jobs:
         """A worker takes the job: a new attempt."""
         attempt = job.attempt + 1
         return self._record(job, Started, to="running", change={"attempt": attempt}, attempt=attempt, device=device)
+
+    def get_further(self, job: Job) -> Job:
+        """A new checkpoint of a running job is on the disk: earlier losses were not its doing."""
+        if job.losses:
+            job = msgspec.structs.replace(job, losses=0)
+            self.ledger.commit(job)
+        return job
 
     def wish_cancel(self, job: Job) -> Job:
         """End the job if it waits, note the wish if it runs; a job that has ended stays as it is."""
@@ -85,9 +96,13 @@ class Jobs:
         """The worker of a running job is gone: try the job again, or end it."""
         if job.stopping:
             return self.cancel(job)
-        if job.attempt >= ATTEMPTS:
-            return self.fail(job, f"{reason} It was tried {job.attempt} times.")
-        job = self._moved(job, "queued")
+        losses = job.losses + 1
+        if losses >= LOSSES:
+            return self.fail(job, f"{reason} It was tried {losses} times without getting further.")
+        return self._requeue(job, losses=losses)
+
+    def _requeue(self, job: Job, **change: Any) -> Job:
+        job = msgspec.structs.replace(self._moved(job, "queued"), **change)
         self.ledger.commit(job)
         return job
 
@@ -98,22 +113,18 @@ class Jobs:
         *,
         to: JobState | None = None,
         change: dict[str, Any] | None = None,
+        frames: Sequence[bytes | memoryview] = (),
         **facts: Any,
     ) -> Job:
         made = event(job_id=job.id, seq=job.next_seq, **facts)
         if to is not None:
             job = self._moved(job, to)
         job = msgspec.structs.replace(job, next_seq=job.next_seq + 1, **change or {})
-        self.ledger.commit(job, made)
+        self.ledger.commit(job, made, frames)
         return job
 
     @staticmethod
     def _moved(job: Job, state: JobState) -> Job:
         if state not in MOVES[job.state]:
             raise JobError(f"job {job.id} cannot become {state}: it is {job.state}")
-        return msgspec.structs.replace(job, state=state, payload=() if state in ENDED else job.payload)
-
-
-def digest_of_submit(submit: Submit) -> str:
-    """Of the request, the model set and the arrays: two messages with the same digest ask for the same picture."""
-    return digest_of(msgspec.msgpack.encode([submit.request, submit.models, submit.arrays], order="deterministic"))
+        return msgspec.structs.replace(job, state=state)

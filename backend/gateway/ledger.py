@@ -1,26 +1,66 @@
-"""Where jobs and their events are kept: a small port, and the form of it that lives in memory."""
+"""Where jobs and their events are kept: one SQLite file, which one gateway at a time has open.
 
-from collections import deque
+The file is locked for as long as its gateway lives, so there is one connection and one writer: what SQLite before 3.51.3
+gets wrong with several (https://sqlite.org/wal.html#walresetbug) cannot happen, and a second gateway is kept out.
+"""
+
+import logging
+import sqlite3
 from collections.abc import Sequence
-from typing import Protocol
+from contextlib import closing
+from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from ...protocol import Accepted, Cancelled, Failed, Finished, Started, Stopping, Submit
 from ...protocol.messages import JobState
+from .settings import InUseError, ServeError
+
+log = logging.getLogger(__name__)
 
 DurableEvent = Accepted | Started | Stopping | Finished | Failed | Cancelled
 ENDED: frozenset[JobState] = frozenset({"finished", "failed", "cancelled"})
+
+APPLICATION_ID = 0x42535A4C  # "BSZL", in the header of the file
+WAL_LIMIT_BYTES = 64 * 1024 * 1024  # to which the log is cut after a large transaction
+
+# One step from each format to the next. A released step never changes; a new one is added behind it.
+MIGRATIONS = (
+    """
+    CREATE TABLE jobs (
+        place INTEGER PRIMARY KEY,  -- in the order of arrival
+        id TEXT NOT NULL UNIQUE,
+        submit TEXT NOT NULL,       -- JSON
+        state TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        losses INTEGER NOT NULL,
+        stopping INTEGER NOT NULL,
+        next_seq INTEGER NOT NULL
+    );
+    CREATE INDEX jobs_by_state ON jobs (state, place);
+    CREATE TABLE frames (job_id TEXT NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL, UNIQUE (job_id, number));
+    CREATE TABLE events (job_id TEXT NOT NULL, seq INTEGER NOT NULL, event TEXT NOT NULL, PRIMARY KEY (job_id, seq));
+    CREATE TABLE results (
+        place INTEGER PRIMARY KEY,  -- in the order of publication
+        job_id TEXT NOT NULL UNIQUE,
+        size_bytes INTEGER NOT NULL,
+        fetched INTEGER NOT NULL DEFAULT 0
+    );
+    """,
+)
+
+decode_event = msgspec.json.Decoder(DurableEvent).decode
+decode_submit = msgspec.json.Decoder(Submit).decode
 
 
 class Job(Struct, frozen=True, kw_only=True):
     """One job as it stands; every change makes a new one."""
 
     submit: Submit
-    payload: tuple[memoryview | bytes, ...] = ()  # the arrays' frames; dropped when the job ends
-    digest: str  # of what is asked for, whatever the job is called
     state: JobState = "queued"
     attempt: int = 0  # of its newest start; 0 before the first
+    losses: int = 0  # workers lost in a row without a new checkpoint
     stopping: bool = False  # a client wishes its end
     next_seq: int = 0  # of the event that comes next
 
@@ -33,49 +73,173 @@ class Job(Struct, frozen=True, kw_only=True):
         return self.state in ENDED
 
 
-class Ledger(Protocol):
-    """Jobs in order of arrival, and for each the events that no client may miss, numbered from 0 without a gap."""
+class KeptResult(Struct, frozen=True):
+    """A picture in the folder of results. fetched: some client has had it whole."""
 
-    def commit(self, job: Job, event: DurableEvent | None = None) -> None:
-        """Keep `job` as it now stands and the event that made it so: both or neither."""
-        ...
+    job_id: str
+    size_bytes: int
+    fetched: bool
 
-    def job(self, job_id: str) -> Job | None: ...
+
+class Ledger:
+    """Jobs in order of arrival, and for each the events that no client may miss, numbered from 0 without a gap.
+
+    What a method has returned from is on the disk. sqlite3.Error: it is not, and the ledger is as it was.
+    """
+
+    def __init__(self, path: Path, ended_jobs: int = 1000) -> None:
+        """ended_jobs: as many of the newest jobs without a kept result are remembered.
+
+        Raises InUseError where another gateway has the file, ServeError where it is a newer version's, damaged or no ledger.
+        """
+        self._ended_jobs = ended_jobs
+        self._db = open_database(path)
+        rows = self._db.execute(f"SELECT {COLUMNS} FROM jobs WHERE state IN ('queued', 'running') ORDER BY place").fetchall()
+        self._live = {job.id: job for job in map(job_from_row, rows)}
+
+    def close(self) -> None:
+        self._db.close()
+
+    def commit(self, job: Job, event: DurableEvent | None = None, frames: Sequence[bytes | memoryview] = ()) -> None:
+        """Keep `job` as it now stands and the event that made it so: both or neither. frames: the arrays of a new job."""
+        with self._db:
+            self._db.execute("BEGIN")
+            self._db.execute(UPSERT, row_from_job(job))
+            if event is not None:
+                self._db.execute("INSERT INTO events VALUES (?, ?, ?)", (job.id, event.seq, text(event)))
+            if isinstance(event, Finished):
+                self._db.execute("INSERT INTO results (job_id, size_bytes) VALUES (?, ?)", (job.id, event.size_bytes))
+            self._db.executemany("INSERT INTO frames VALUES (?, ?, ?)", [(job.id, n, data) for n, data in enumerate(frames)])
+            if job.ended:
+                self._db.execute("DELETE FROM frames WHERE job_id = ?", (job.id,))
+                self._forget_old_jobs()
+        if job.ended:
+            self._live.pop(job.id, None)
+        else:
+            self._live[job.id] = job  # keeps its place if it was there
+
+    def job(self, job_id: str) -> Job | None:
+        if job_id in self._live:
+            return self._live[job_id]
+        row = self._db.execute(f"SELECT {COLUMNS} FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        return job_from_row(row) if row else None
 
     def live(self) -> Sequence[Job]:
         """The jobs that have not ended, in order of arrival."""
-        ...
-
-    def events(self, job_id: str, since_seq: int = 0) -> Sequence[DurableEvent]: ...
-
-
-class MemoryLedger:
-    """A ledger for one run of the gateway. Of the ended jobs it remembers the newest `ended_jobs`."""
-
-    def __init__(self, ended_jobs: int = 1000) -> None:
-        self._ended_jobs = ended_jobs
-        self._jobs: dict[str, Job] = {}
-        self._live: dict[str, Job] = {}
-        self._ended: deque[str] = deque()
-        self._events: dict[str, list[DurableEvent]] = {}
-
-    def commit(self, job: Job, event: DurableEvent | None = None) -> None:
-        self._jobs[job.id] = job
-        if event is not None:
-            self._events.setdefault(job.id, []).append(event)
-        if not job.ended:
-            self._live[job.id] = job  # keeps its place if it was there
-        elif self._live.pop(job.id, None):
-            self._ended.append(job.id)
-            if len(self._ended) > self._ended_jobs:
-                oldest = self._ended.popleft()
-                del self._jobs[oldest], self._events[oldest]
-
-    def job(self, job_id: str) -> Job | None:
-        return self._jobs.get(job_id)
-
-    def live(self) -> Sequence[Job]:
         return tuple(self._live.values())
 
+    def newest(self, limit: int) -> Sequence[Job]:
+        """The last `limit` jobs, ended or not, in order of arrival."""
+        rows = self._db.execute(f"SELECT {COLUMNS} FROM jobs ORDER BY place DESC LIMIT ?", (limit,)).fetchall()
+        return tuple(job_from_row(row) for row in reversed(rows))
+
+    def frames(self, job_id: str) -> list[bytes]:
+        """The arrays of a job that has not ended."""
+        rows = self._db.execute("SELECT data FROM frames WHERE job_id = ? ORDER BY number", (job_id,))
+        return [data for (data,) in rows]
+
     def events(self, job_id: str, since_seq: int = 0) -> Sequence[DurableEvent]:
-        return self._events.get(job_id, [])[since_seq:]
+        rows = self._db.execute("SELECT event FROM events WHERE job_id = ? AND seq >= ? ORDER BY seq", (job_id, since_seq))
+        return [decode_event(event) for (event,) in rows]
+
+    def results(self) -> Sequence[KeptResult]:
+        """The pictures that are kept, oldest first."""
+        rows = self._db.execute("SELECT job_id, size_bytes, fetched FROM results ORDER BY place")
+        return [KeptResult(job_id, size_bytes, bool(fetched)) for job_id, size_bytes, fetched in rows]
+
+    def mark_fetched(self, job_id: str) -> None:
+        self._db.execute("UPDATE results SET fetched = 1 WHERE job_id = ?", (job_id,))
+
+    def forget_result(self, job_id: str) -> None:
+        self._db.execute("DELETE FROM results WHERE job_id = ?", (job_id,))
+
+    def _forget_old_jobs(self) -> None:
+        old = self._db.execute(
+            "SELECT id FROM jobs WHERE state NOT IN ('queued', 'running') AND id NOT IN (SELECT job_id FROM results)"
+            " ORDER BY place DESC LIMIT -1 OFFSET ?",
+            (self._ended_jobs,),
+        ).fetchall()
+        self._db.executemany("DELETE FROM events WHERE job_id = ?", old)
+        self._db.executemany("DELETE FROM jobs WHERE id = ?", old)
+
+
+COLUMNS = "submit, state, attempt, losses, stopping, next_seq"
+UPSERT = (
+    f"INSERT INTO jobs (id, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET state = excluded.state,"
+    " attempt = excluded.attempt, losses = excluded.losses, stopping = excluded.stopping, next_seq = excluded.next_seq"
+)
+
+
+def row_from_job(job: Job) -> tuple[str | int, ...]:
+    return job.id, text(job.submit), job.state, job.attempt, job.losses, int(job.stopping), job.next_seq
+
+
+def job_from_row(row: tuple) -> Job:
+    submit, state, attempt, losses, stopping, next_seq = row
+    return Job(
+        submit=decode_submit(submit), state=state, attempt=attempt, losses=losses, stopping=bool(stopping),
+        next_seq=next_seq,
+    )  # fmt: skip
+
+
+def text(struct: Struct) -> str:
+    return msgspec.json.encode(struct).decode()
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """The file at `path`, made if absent, brought to the present format and locked. Raises ServeError."""
+    database = sqlite3.connect(path, timeout=0, isolation_level=None)  # transactions are begun and ended by us alone
+    try:
+        for pragma in (
+            "locking_mode = EXCLUSIVE",
+            "journal_mode = WAL",
+            "synchronous = FULL",  # NORMAL would lose the last commits with the power
+            f"journal_size_limit = {WAL_LIMIT_BYTES}",
+        ):
+            database.execute(f"PRAGMA {pragma}")
+        damage = database.execute("PRAGMA quick_check").fetchone()[0]
+        if damage != "ok":
+            raise ServeError(damaged(path, damage))
+        migrate(database, path)
+    except sqlite3.DatabaseError as error:
+        database.close()
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            raise InUseError(
+                f"The data folder {path.parent} is in use by another backend: use that one, end it, or choose another folder."
+            ) from error
+        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise ServeError(damaged(path, str(error))) from error
+        raise ServeError(
+            f"The ledger {path} cannot be used ({error}): see to its disk, or choose another data folder."
+        ) from error
+    except ServeError:
+        database.close()
+        raise
+    log.info("ledger %s, SQLite %s", path, sqlite3.sqlite_version)
+    return database
+
+
+def migrate(database: sqlite3.Connection, path: Path) -> None:
+    """Bring the file to the newest format, one step per transaction. Raises ServeError for a newer or a foreign file."""
+    (format_,), (application_id,) = (
+        database.execute(f"PRAGMA {name}").fetchone() for name in ("user_version", "application_id")
+    )
+    if format_ > len(MIGRATIONS):
+        raise ServeError(
+            f"The ledger {path} has format {format_}, this version knows {len(MIGRATIONS)} at most: "
+            "update beyondscene, or choose another data folder."
+        )
+    with closing(database.execute("SELECT count(*) FROM sqlite_schema")) as tables:
+        empty = tables.fetchone()[0] == 0
+    if application_id != APPLICATION_ID and not empty:
+        raise ServeError(f"{path} belongs to another program: choose another data folder.")
+    for number, step in enumerate(MIGRATIONS[format_:], start=format_ + 1):
+        database.executescript(
+            f"BEGIN; {step} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number}; COMMIT;"
+        )
+
+
+def damaged(path: Path, damage: str) -> str:
+    return (
+        f"The ledger {path} is damaged ({damage}): move it away to start with an empty queue; the pictures stay where they are."
+    )

@@ -4,6 +4,7 @@ import logging
 import logging.handlers
 import os
 import signal
+import sqlite3
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -14,6 +15,7 @@ import zmq
 from ...protocol import ConnectionFile, read_connection, write_connection
 from ..version import app_version
 from .gateway import Gateway
+from .ledger import Ledger
 from .settings import FindModelSets, ServeError, ServeSettings, check_bind, own_worker_command
 from .sockets import Door, KeyPair, endpoint_of
 from .supervisor import Supervisor, now
@@ -44,6 +46,8 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets | None = None)
     with ExitStack() as stack:
         handler = start_log(log_folder / "gateway.log")
         stack.callback(stop_log, handler)
+        ledger = Ledger(settings.data_folder / "ledger.sqlite")
+        stack.callback(ledger.close)
         context = stack.enter_context(zmq.Context())
         door = Door(context)
         stack.callback(door.close)
@@ -62,7 +66,7 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets | None = None)
 
         command = settings.worker_command or own_worker_command()
         supervisor = Supervisor(settings, command, worker_socket, server.public, workers, log_folder / "worker.log")
-        gateway = Gateway(settings, app_version(), find_model_sets, door, socket, worker_socket, supervisor)
+        gateway = Gateway(settings, app_version(), find_model_sets, ledger, door, socket, worker_socket, supervisor)
         stack.callback(supervisor.stop)
 
         stop = StopSignal()
@@ -80,7 +84,13 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets | None = None)
 
         parent_seen_s = now()
         while not stop.wished:
-            gateway.turn()
+            try:
+                gateway.turn()
+            except (sqlite3.Error, OSError) as error:  # what is not on the disk is not so; the next start goes on from what is
+                raise ServeError(
+                    f"The data folder {settings.data_folder} could not be written ({error}): make room on its disk and serve "
+                    "again; no accepted job is lost."
+                ) from error
             if parent is not None and now() - parent_seen_s > WATCH_PARENT_S:
                 parent_seen_s = now()
                 if not is_running(parent):

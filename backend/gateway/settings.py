@@ -10,16 +10,21 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 MIB = 1024 * 1024
+GIB = 1024 * MIB
 
 
 class ServeError(ValueError):
     """The gateway cannot run as asked. The message names the thing, the rule and the next step."""
 
 
+class InUseError(ServeError):
+    """Another gateway has the data folder."""
+
+
 class ServeSettings(Struct, frozen=True, kw_only=True):
     """Everything that can be chosen about a gateway. Nothing of it comes from a client."""
 
-    data_folder: Path  # logs and results; made if absent
+    data_folder: Path  # ledger, checkpoints, results and logs; made if absent; one gateway at a time
     ready_file: Path  # the connection file appears here once clients may connect, and goes away at the end
     bind: str = "tcp://127.0.0.1:0"  # port 0: any free one
     model_folders: tuple[Path, ...] = ()  # model sets beside those of the package
@@ -30,6 +35,7 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
     worker_start_s: float = 300.0  # from its start to its Ready: it imports torch
     worker_silence_s: float = 60.0  # without a heartbeat, after which a worker counts as dead
     waiting_jobs: int = 1000  # more are refused
+    results_limit_bytes: int = 20 * GIB  # of kept pictures, beyond which the oldest fetched ones go
     frame_limit_bytes: int = 64 * MIB  # one mask of 8192x8192
     message_limit_bytes: int = 512 * MIB
     message_limit_frames: int = 260  # a header and a mask for each of 256 people

@@ -5,13 +5,13 @@ from msgspec.structs import replace
 
 from ...protocol import RenderRequest
 from ..models.load import Models
-from ..watch import Watcher
+from ..watch import Checkpoints, Watcher
 from .composite import compose
 from .enlarge import enlarge
 from .expect import expect_evaluations
 from .inpaint import inpaint_background
 from .instances import draw_people_alone
-from .people import Figure, gather_people
+from .people import Figure, gather_people, is_seen
 from .plan import plan_sizes
 from .progress import Progress
 from .prompts import PromptEncoder
@@ -26,11 +26,16 @@ PAPER_RESOLUTION_PX = 1024  # at which widths of rims are given
 
 
 def render(
-    models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], watcher: Watcher
+    models: Models,
+    request: RenderRequest,
+    arrays: dict[str, np.ndarray],
+    watcher: Watcher,
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[np.ndarray, list[Figure], Progress]:
     """The picture, uint8 (height, width, 3); who is where in it, far to near; and what it took.
 
-    arrays: the masks that the request names, by digest. Raises Stopped where the watcher says so.
+    arrays: the masks that the request names, by digest. checkpoints: of an earlier attempt at this picture, and for a later
+    one; the pixels are the same. Raises Stopped where the watcher says so.
     """
     settings = settle(request.settings, models.manifest)
     request = replace(request, settings=settings)
@@ -38,9 +43,10 @@ def render(
     assert steps is not None and guidance is not None  # settled
     plan = plan_sizes(request, models.training_resolution_px, models.latent_downsampling)
     rim = models.training_resolution_px / PAPER_RESOLUTION_PX
-    people = gather_people(request)
+    # who stands wholly behind others or the set would be drawn for nothing, and their skeleton would call them forth
+    people = [person for person in gather_people(request) if is_seen(person.character, arrays)]
     encoder = PromptEncoder(models)
-    progress = Progress(watcher, len(plan.levels), expect_evaluations(models, request, plan, people, steps))
+    progress = Progress(watcher, len(plan.levels), expect_evaluations(models, request, plan, people, steps), checkpoints)
 
     # stage 1: the detailed base image
     portraits = draw_people_alone(models, request, people, encoder, steps, guidance, progress)
@@ -48,11 +54,14 @@ def render(
         cutouts = cut_out(models.segmenter, portraits)
         collage = compose(request, arrays, cutouts, plan.base, settings.mask_feather_px * rim)
         progress.preview(collage.image)
-    image = inpaint_background(models, request, collage, encoder, steps, guidance, settings.seam_erosion_px * rim, progress)
+    seam_px = settings.seam_erosion_px * rim
+    image = progress.once("base", inpaint_background, models, request, collage, encoder, steps, guidance, seam_px, progress)
     with progress.stage("tone"):
         image = normalise_tone(image, settings.clahe_clip_limit, settings.clahe_tiles)
 
     # stage 2: instance-aware hierarchical enlargement
     for level, size in enumerate(plan.levels, start=1):
-        image = enlarge(models, request, collage.figures, image, size, level, encoder, steps, guidance, progress)
+        image = progress.once(
+            f"level {level}", enlarge, models, request, collage.figures, image, size, level, encoder, steps, guidance, progress
+        )
     return fit(image, request.width, request.height), collage.figures, progress

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ...protocol import RenderRequest
+from ...protocol import FREE, RenderRequest
 from .people import Figure
 from .plan import Size
 from .segment import Cutout
@@ -30,7 +30,7 @@ def compose(
 ) -> Collage:
     """Paste the cut-outs far to near; who is nearer covers who is farther.
 
-    arrays: masks that came with the request, by digest; such a mask says where its person is seen.
+    arrays: masks that came with the request, by digest; such a mask says where its person may show.
     feather_px: width of the soft rim, in pixels of the base image.
     """
     image = np.full((size.height, size.width, 3), BACKDROP, np.float32)
@@ -45,15 +45,24 @@ def compose(
         parts = {name: warp(part.astype(np.float32), matrix, shrink, size) > 0.5 for name, part in cutout.parts.items()}
         character = cutout.portrait.person.character
         if character.mask is not None:
-            mask *= cv2.resize(arrays[character.mask.digest], (size.width, size.height), interpolation=cv2.INTER_AREA) / 255
+            mask *= where_free(arrays[character.mask.digest], size)
         alpha = cv2.GaussianBlur(mask, (0, 0), feather_px) if feather_px > 0 else mask
         alpha = np.minimum(alpha, mask)  # soft inwards only: outside there is nobody
         image += (picture - image) * alpha[..., None]
         cover = np.maximum(cover, alpha)
         solid = mask > 0.5
         figures = [Figure(f.person, f.mask & ~solid, {name: part & ~solid for name, part in f.parts.items()}) for f in figures]
-        figures.append(Figure(cutout.portrait.person, solid, parts))
+        figures.append(Figure(cutout.portrait.person, solid, {name: part & solid for name, part in parts.items()}))
     return Collage(image.round().clip(0, 255).astype(np.uint8), cover, figures)
+
+
+def where_free(mask: np.ndarray, size: Size) -> np.ndarray:
+    """float64 (H, W) of the base image: the share of each pixel in which a character of this mask may show.
+
+    Decided before it is resized: a mean of 255 and 0 would pass for FREE.
+    """
+    free = np.where(mask > FREE // 2, np.uint8(255), np.uint8(0))
+    return cv2.resize(free, (size.width, size.height), interpolation=cv2.INTER_AREA) / 255
 
 
 def base_from_canvas(request: RenderRequest, cutout: Cutout, size: Size) -> tuple[np.ndarray, float]:

@@ -17,7 +17,7 @@ from .conditions import Condition
 from .hints import Hint, read_poses, taking_hints
 from .progress import Progress
 from .prompts import Embedding, PromptEncoder
-from .schedule import Scheduler
+from .schedule import Scheduler, remember, remind
 from .views import View, weigh_views
 
 VIEW_BATCH = 4
@@ -68,14 +68,21 @@ class Batch:
 def denoise(
     job: Job, latents: torch.Tensor, window: int, views: list[View], conditions: list[Condition], progress: Progress
 ) -> torch.Tensor:
-    """Run the scheduler's timesteps on `latents` (4, h, w), float32 on the models' device; returns the clean ones."""
+    """Run the scheduler's timesteps on `latents` (4, h, w), float32 on the models' device; returns the clean ones.
+
+    Steps that an earlier attempt has kept are not run again.
+    """
     batches = list(make_batches(job, views, conditions))
     height, width = latents.shape[-2:]  # a single view may be larger than the canvas: it sees what there is
     weight = torch.from_numpy(weigh_views(window, job.view_weighting)[:height, :width]).to(latents.device)
     norm = torch.zeros(height, width, device=latents.device)
     for top, left in views:
         norm[top : top + window, left : left + window] += weight
-    for index, timestep in enumerate(job.timesteps):
+    done, kept = progress.resume()
+    if kept:
+        latents = torch.from_numpy(kept.pop("latents")).to(latents.device)
+        remind(job.scheduler, kept, latents.device)
+    for index, timestep in enumerate(job.timesteps[done:], start=done):
         scaled = job.scheduler.scale_model_input(latents[None], timestep)[0]  # type: ignore[arg-type]
         total = torch.zeros_like(latents)
         for batch in batches:
@@ -85,6 +92,7 @@ def denoise(
         latents = job.scheduler.step((total / norm)[None], timestep, latents[None], return_dict=False)[0][0]  # type: ignore[arg-type]
         latents = job.keep(latents, index + 1)
         progress.step(evaluations=len(views))
+        progress.keep(lambda now=latents: {"latents": now.cpu().numpy(), **remember(job.scheduler)})
     return latents
 
 

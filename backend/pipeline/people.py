@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...protocol import KEYPOINT_NAMES, Character, RenderRequest
+from ...protocol import KEYPOINT_NAMES, SEEN, Character, RenderRequest
 
 NOSE, NECK = KEYPOINT_NAMES.index("Nose"), KEYPOINT_NAMES.index("Neck")
 IN_THE_PLANE = ("visible", "occluded", "outside")  # what lies behind the camera or is missing has no place in the picture
@@ -41,6 +41,11 @@ def gather_people(request: RenderRequest) -> list[Person]:
         depths = [k.depth for k, on in zip(character.keypoints, drawn, strict=True) if on]
         people.append(Person(character, keypoints, float(np.median(depths))))
     return sorted(people, key=lambda person: -person.depth_m)
+
+
+def is_seen(character: Character, arrays: dict[str, np.ndarray]) -> bool:
+    """Whether `character` has no mask, or one that shows it somewhere. arrays: masks by digest."""
+    return character.mask is None or bool((arrays[character.mask.digest] == SEEN).any())
 
 
 def scaled(keypoints: np.ndarray, scale_x: float, scale_y: float) -> np.ndarray:

@@ -1,20 +1,26 @@
-"""How far a picture is, and how long each stage took."""
+"""How far a picture is, how long each stage took, and what of it is kept for another attempt."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import ParamSpec
 
 import numpy as np
 
 from ...protocol import Stage, StageTime
-from ..watch import Watcher
+from ..watch import Arrays, Checkpoints, NoCheckpoints, Watcher
+
+P = ParamSpec("P")
 
 
 class Progress:
     """Counts network evaluations against the number expected, and stops the work where the watcher says so."""
 
-    def __init__(self, watcher: Watcher, levels: int, expected_evaluations: int) -> None:
+    def __init__(
+        self, watcher: Watcher, levels: int, expected_evaluations: int, checkpoints: Checkpoints | None = None
+    ) -> None:
         self.watcher = watcher
+        self.checkpoints = checkpoints or NoCheckpoints()
         self.levels = levels
         self.expected_evaluations = max(1, expected_evaluations)
         self.evaluations = 0
@@ -39,9 +45,39 @@ class Progress:
         self._step += 1
         self._tell()
 
+    def once(self, key: str, make: Callable[P, np.ndarray], *args: P.args, **kwargs: P.kwargs) -> np.ndarray:
+        """The image that an earlier attempt has kept under `key`; else `make(...)`, which is kept there."""
+        kept = self.checkpoints.get(key)
+        if kept is None:
+            image = make(*args, **kwargs)
+            self.checkpoints.put(key, {"image": image, "evaluations": np.array(self.evaluations)})
+            return image
+        self.evaluations = int(kept["evaluations"])
+        return kept["image"]
+
+    def resume(self) -> tuple[int, Arrays]:
+        """How many steps of this stage an earlier attempt has done, and what it kept after the last of them."""
+        kept = self.checkpoints.get(self._key)
+        if kept is None:
+            return 0, {}
+        self._step, self.evaluations = int(kept.pop("steps")), int(kept.pop("evaluations"))
+        self._tell()
+        return self._step, kept
+
+    def keep(self, make: Callable[[], Arrays]) -> None:
+        """Keep what the next step needs, where it is time to or where the stage's last step is done."""
+        if self.checkpoints.due() or self._step == self._now[2]:
+            counts = {"steps": np.array(self._step), "evaluations": np.array(self.evaluations)}
+            self.checkpoints.put(self._key, make() | counts)
+
     def preview(self, image: np.ndarray) -> None:
         """uint8 (H, W, 3)."""
         self.watcher.preview(image)
+
+    @property
+    def _key(self) -> str:
+        stage, level, _ = self._now
+        return f"steps {stage} {level}"
 
     def _tell(self) -> None:
         self.watcher.check()

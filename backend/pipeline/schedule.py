@@ -1,5 +1,6 @@
 """Schedulers, and the part of their timesteps that a stage runs."""
 
+import numpy as np
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
 
@@ -7,6 +8,10 @@ from ..models.load import Models
 
 SCHEDULERS = {"ddim": DDIMScheduler, "euler": EulerDiscreteScheduler, "dpmsolver++": DPMSolverMultistepScheduler}
 Scheduler = DDIMScheduler | EulerDiscreteScheduler | DPMSolverMultistepScheduler
+
+# where diffusers' schedulers keep what changes from step to step
+COUNTS = ("_step_index", "lower_order_nums")
+OUTPUTS = "model_outputs"
 
 
 def make_scheduler(models: Models, name: str, steps: int, strength: float = 1.0) -> tuple[Scheduler, torch.Tensor]:
@@ -21,3 +26,20 @@ def make_scheduler(models: Models, name: str, steps: int, strength: float = 1.0)
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(skipped)
     return scheduler, scheduler.timesteps[skipped:]
+
+
+def remember(scheduler: Scheduler) -> dict[str, np.ndarray]:
+    """What a solver carries from one step to the next, as arrays; nothing for one without a memory."""
+    memory = vars(scheduler)
+    counts = {name: np.array(memory[name]) for name in COUNTS if memory.get(name) is not None}
+    outputs = {f"{OUTPUTS}.{n}": one.cpu().numpy() for n, one in enumerate(memory.get(OUTPUTS, ())) if one is not None}
+    return counts | outputs
+
+
+def remind(scheduler: Scheduler, arrays: dict[str, np.ndarray], device: torch.device) -> None:
+    """Give a fresh scheduler what `remember` has taken from another one with the same timesteps."""
+    for name, array in arrays.items():
+        if name in COUNTS:
+            setattr(scheduler, name, int(array))
+        elif name.startswith(OUTPUTS):
+            getattr(scheduler, OUTPUTS)[int(name.rpartition(".")[2])] = torch.from_numpy(array).to(device)

@@ -28,6 +28,7 @@ from beyondscene.protocol import (
     Request,
     Started,
     Submit,
+    Subscribe,
     Welcome,
     digest_of,
     encode,
@@ -50,8 +51,12 @@ def registered() -> Iterator[Any]:
 
 
 @pytest.fixture
-def blender(registered: Any) -> Iterator[Any]:
-    """bpy with an empty scene, and no backend left running afterwards."""
+def blender(registered: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """bpy with an empty scene, folders of its own, and no backend left running afterwards."""
+    from beyondscene.addon import images
+
+    monkeypatch.setattr(images, "own_folder", lambda: tmp_path / "own")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user"))
     registered.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
     yield registered
     from beyondscene.addon.session import current
@@ -137,6 +142,9 @@ class Peer:
                 digest = digest_of(self.picture)
                 facts = {"media_type": "image/png", "size_bytes": len(self.picture), "digest": digest}
                 return begun if self.hold else [*begun, encode(Finished(job_id=job_id, seq=4, **size, **facts))]
+            case Subscribe():  # to a job of an earlier Blender, which is done by now
+                facts = {"media_type": "image/png", "size_bytes": len(self.picture), "digest": digest_of(self.picture)}
+                return [encode(Finished(job_id=message.job_id, seq=4, width=1024, height=1024, **facts))]
             case Cancel():
                 return [encode(Cancelled(job_id=message.job_id, seq=4))]
             case Fetch():

@@ -96,6 +96,28 @@ def test_what_goes_wrong_on_the_way_leaves_no_file(client: Client, tmp_path: Pat
     assert not list(tmp_path.iterdir())
 
 
+def test_a_broken_transfer_is_resumed_at_its_offset(client: Client, tmp_path: Path) -> None:
+    data = bytes(range(256)) * (CHUNK_BYTES // 256) * 3
+    path = tmp_path / "picture.png"
+    submit(client, path)
+    hear(client, finished(data))
+    said(client)
+    hear(client, Chunk(job_id=JOB, offset=0, size_bytes=len(data)), data[:CHUNK_BYTES])
+    client.lose("The line is cut.")
+    assert len(list(tmp_path.iterdir())) == 1 and not path.exists()
+
+    again = Client("tcp://127.0.0.1:1", "test", now=0)
+    hear(again, Welcome(version=1, app_version="0", boot_id="c", models=()))
+    again.follow(JOB, path)
+    said(again)
+    hear(again, finished(data))
+    assert said(again) == [Fetch(job_id=JOB, offset=CHUNK_BYTES, chunks=8)]
+    for offset in (CHUNK_BYTES, 2 * CHUNK_BYTES):
+        hear(again, Chunk(job_id=JOB, offset=offset, size_bytes=len(data)), data[offset : offset + CHUNK_BYTES])
+    assert path.read_bytes() == data
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_folder_that_is_gone_is_said(client: Client, tmp_path: Path) -> None:
     submit(client, tmp_path / "gone" / "picture.png")
     events = [event for event, _ in hear(client, finished(b"picture"))]

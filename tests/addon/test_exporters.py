@@ -15,10 +15,14 @@ Example = Callable[[str], dict[str, Any]]
 LIMBS = tuple(name for name in KEYPOINT_NAMES if name[1:] in ("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle"))
 
 
+# by the person's own head, and by the other leg
+HIDDEN = {"plaza": set(), "duo": {("Eve", "LEar"), ("Flo", "REar"), ("Flo", "RKnee")}}
+
+
 @pytest.mark.parametrize("name", ["plaza", "duo"])
 def test_keypoints_are_where_the_mesh_has_its_joints(blender: Any, example: Example, name: str) -> None:
     truth = example(name)
-    request = export_request(blender.context)
+    request, _ = export_request(blender.context)
     assert (request.width, request.height) == tuple(truth["size"])
     assert request.prompt == truth["prompt"]
     characters = {one.name: one for one in request.characters}
@@ -29,18 +33,21 @@ def test_keypoints_are_where_the_mesh_has_its_joints(blender: Any, example: Exam
         height_px = np.ptp([joint[1] for joint in true["joints"].values()])
         found = dict(zip(KEYPOINT_NAMES, character.keypoints, strict=True))
         errors = {n: np.hypot(found[n].x - x, found[n].y - y) / height_px for n, (x, y, _) in true["joints"].items()}
-        assert np.mean([errors[n] for n in LIMBS]) <= 0.0002
+        assert max(errors[n] for n in LIMBS) <= 0.0002
         assert np.mean(list(errors.values())) <= 0.001
+        assert max(errors.values()) <= 0.003
         assert all(abs(found[n].depth - depth) < 0.005 for n, (_, _, depth) in true["joints"].items())
-        assert {keypoint.state for keypoint in character.keypoints} == {"visible"}
+        hidden = {joint for person, joint in HIDDEN[name] if person == true["name"]}
+        assert {joint for joint, keypoint in found.items() if keypoint.state == "occluded"} == hidden
+        assert {keypoint.state for keypoint in character.keypoints} <= {"visible", "occluded"}
 
 
 def test_an_export_leaves_the_scene_as_it_is_and_repeats_itself(blender: Any, example: Example) -> None:
     example("duo")
     before = snapshot(blender)
-    first = export_request(blender.context)
+    first, _ = export_request(blender.context)
     assert snapshot(blender) == before
-    assert request_to_json(export_request(blender.context)) == request_to_json(first)
+    assert request_to_json(export_request(blender.context)[0]) == request_to_json(first)
 
 
 def snapshot(bpy: Any) -> list[Any]:
@@ -51,11 +58,11 @@ def snapshot(bpy: Any) -> list[Any]:
 
 def test_another_size_sees_what_blender_would_render_at_it(blender: Any, example: Example) -> None:
     example("plaza")
-    half = export_request(blender.context, width=768, height=512)
-    scaled = resized(export_request(blender.context), 768, 512)
+    half, _ = export_request(blender.context, width=768, height=512)
+    scaled = resized(export_request(blender.context)[0], 768, 512)
     for one, other in zip(half.characters, scaled.characters, strict=True):
         np.testing.assert_allclose([(k.x, k.y) for k in one.keypoints], [(k.x, k.y) for k in other.keypoints], atol=1e-3)
-    tall = export_request(blender.context, width=1024, height=1536)  # the sensor fits the longer side
+    tall, _ = export_request(blender.context, width=1024, height=1536)  # the sensor fits the longer side
     assert tall.camera and half.camera and tall.camera.fy == pytest.approx(1536 * 40 / 36)
 
 
@@ -72,7 +79,7 @@ def test_the_camera_agrees_with_blenders_own_view_of_a_point(blender: Any, examp
     camera.rotation_euler.z += 0.1
     camera.scale = (2, 2, 2)
     blender.context.view_layer.update()
-    request = export_request(blender.context)
+    request, _ = export_request(blender.context)
     for character in request.characters:
         rig = blender.data.objects[character.name]
         bone = rig.pose.bones["hand_l" if "hand_l" in rig.pose.bones else "DEF-hand.L"]
@@ -84,16 +91,16 @@ def test_the_camera_agrees_with_blenders_own_view_of_a_point(blender: Any, examp
 
 def test_a_parent_moves_the_joints_and_units_turn_into_metres(blender: Any, example: Example) -> None:
     example("duo")
-    before = export_request(blender.context).characters[0].keypoints[0]
+    before = export_request(blender.context)[0].characters[0].keypoints[0]
     empty = blender.data.objects.new("Crane", None)
     blender.context.scene.collection.objects.link(empty)
     blender.data.objects["Eve"].parent = empty
     empty.location.z = 0.2
     blender.context.view_layer.update()
-    after = export_request(blender.context).characters[0].keypoints[0]
+    after = export_request(blender.context)[0].characters[0].keypoints[0]
     assert after.y < before.y - 20
     blender.context.scene.unit_settings.scale_length = 0.01
-    in_metres = export_request(blender.context).characters[0].keypoints[0]
+    in_metres = export_request(blender.context)[0].characters[0].keypoints[0]
     assert (in_metres.x, in_metres.y) == pytest.approx((after.x, after.y), abs=1e-6)
     assert in_metres.depth == pytest.approx(after.depth / 100)
 
@@ -107,11 +114,11 @@ def test_joints_behind_the_camera_outside_the_frame_and_without_a_bone_say_so(bl
     blender.context.view_layer.update()
     states = {
         one.name: {name: keypoint.state for name, keypoint in zip(KEYPOINT_NAMES, one.keypoints, strict=True)}
-        for one in export_request(blender.context).characters
+        for one in export_request(blender.context)[0].characters
     }
     assert states["Eve"]["LWrist"] == "missing"
     assert states["Eve"]["RShoulder"] == "outside"
-    assert states["Eve"]["LShoulder"] == "visible"
+    assert states["Eve"]["LShoulder"] == "occluded"  # Flo's head is in front of it
     assert {"behind", "visible"} <= set(states["Flo"].values())
 
 
@@ -151,10 +158,10 @@ def test_an_armature_that_is_no_person_is_named_with_what_was_tried(blender: Any
     example("duo")
     crane = blender.data.objects.new("Crane", blender.data.armatures.new("Crane"))
     blender.context.scene.collection.objects.link(crane)
-    with pytest.raises(ExportError, match=r"'Crane' match no rig family \(tried Mixamo, Unreal, Rigify; the best, .* 0%\)"):
+    with pytest.raises(ExportError, match=r"'Crane' match no rig family \(15 tried; the best, .* 0%\)"):
         export_request(blender.context)
     crane.beyondscene.enabled = False
-    assert len(export_request(blender.context).characters) == 2
+    assert len(export_request(blender.context)[0].characters) == 2
     for armature in ("Eve", "Flo"):
         blender.data.objects[armature].hide_set(True)
     with pytest.raises(ExportError, match="shows no armature that is switched on"):

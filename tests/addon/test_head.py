@@ -38,3 +38,11 @@ def test_a_head_bone_whose_tail_is_no_crown_does_not_shrink_the_face() -> None:
 def test_without_shoulders_or_legs_there_is_no_guess() -> None:
     assert estimate_face({"Crown": REST["Crown"]}) == {}
     assert estimate_face({name: place for name, place in REST.items() if "Ankle" not in name}) == {}
+
+
+def test_a_rig_with_eyes_has_its_nose_and_ears_around_them() -> None:
+    face = estimate_face(REST)
+    lower = np.array([0.0, -0.02, -0.05])
+    moved = estimate_face(REST | {side: face[side] + lower for side in ("REye", "LEye")})
+    for name, place in face.items():
+        np.testing.assert_allclose(moved[name], place + lower)

@@ -1,48 +1,108 @@
-"""Which family an armature is of, from its bone names alone."""
+"""Rigs of every family: which one it is, and that each joint is found where it was put."""
 
+from typing import Any
+
+import numpy as np
 import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon.exporters import FAMILIES, ExportError, best_match, detect
-from beyondscene.addon.exporters.rigs import REQUIRED, Family
-from beyondscene.addon.exporters.rigs.family import match_family
+from beyondscene.addon.exporters import ExportError, best_match, detect, load_families
+from beyondscene.addon.exporters.joints import gather_joints
+from beyondscene.addon.exporters.rigs import Family, match_names
+from beyondscene.addon.exporters.rigs.family import REQUIRED, match_family
+from beyondscene.protocol import KEYPOINT_NAMES
+
+from .skeletons import SKELETONS, Skeleton, build_rig, landmark
+
+SPOTS = {"Shoulder": "shoulder", "Elbow": "elbow", "Wrist": "wrist", "Hip": "hip", "Knee": "knee", "Ankle": "ankle"}
 
 
-def names_of(family: Family) -> list[str]:
-    return [bone.format(side=side) for bone in family.bones.values() for side in family.sides]
+def turned(degrees: float, axis: str) -> np.ndarray:
+    """A rotation matrix (3, 3)."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return {
+        "X": np.array([[1, 0, 0], [0, c, -s], [0, s, c]]),
+        "Y": np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]),
+        "Z": np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]),
+    }[axis]
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.label)
-def test_each_family_is_complete_says_its_source_and_knows_itself(family: Family) -> None:
-    match = best_match(tuple(names_of(family)))
-    assert match.family is family
-    assert match.coverage == 1
-    assert set(REQUIRED) <= match.bones.keys()
-    assert family.source
+def found_joints(bpy: Any, rig: Any) -> dict[str, np.ndarray]:
+    bpy.context.view_layer.update()
+    evaluated = rig.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    places = zip(KEYPOINT_NAMES, gather_joints(evaluated, detect(rig)), strict=True)
+    return {name: place for name, place in places if place is not None}
 
 
-@pytest.mark.parametrize("prefix", ["", "mixamorig:", "mixamorig7:", "mixamorig_"])
-def test_mixamo_names_may_carry_a_prefix(prefix: str) -> None:
-    match = detect("rig", tuple(prefix + name for name in names_of(FAMILIES[0])))
-    assert match.family.label == "Mixamo"
-    assert match.bones["RWrist"] == f"{prefix}RightHand"
-    assert match.bones["LHip"] == f"{prefix}LeftUpLeg"
+def bend(rig: Any, bone: str, turn: np.ndarray) -> None:
+    """Turn a bone about its head, in the armature's frame."""
+    from mathutils import Matrix
+
+    pose = rig.pose.bones[bone]
+    about = Matrix.Translation(pose.bone.head_local)
+    pose.matrix = about @ Matrix(turn.tolist()).to_4x4() @ about.inverted() @ pose.bone.matrix_local
+
+
+@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
+def test_each_joint_of_a_posed_rig_is_where_it_was_put(blender: Any, skeleton: Skeleton) -> None:
+    rig = build_rig(blender, skeleton)
+    match = best_match(rig)
+    assert (match.label, match.coverage, match.limbs_found, match.guessed) == (skeleton.family, 1, 12, False)
+    expected = {side + joint: landmark(spot, side) for joint, spot in SPOTS.items() for side in "RL"}
+    raised, kicked = turned(-70, "Y"), turned(50, "X")
+    right, left = skeleton.sides
+    bend(rig, skeleton.names["forearm"].format(side=left), raised)
+    bend(rig, skeleton.names["shin"].format(side=right), kicked)
+    expected["LWrist"] = expected["LElbow"] + raised @ (expected["LWrist"] - expected["LElbow"])
+    expected["RAnkle"] = expected["RKnee"] + kicked @ (expected["RAnkle"] - expected["RKnee"])
+    expected["Neck"] = (expected["RShoulder"] + expected["LShoulder"]) / 2
+    if "eye" in skeleton.names:
+        expected |= {f"{side}Eye": landmark("eye", side) for side in "RL"}
+    rig.location, rig.scale, rig.rotation_euler.z = (3, -2, 0.5), (0.9, 0.9, 0.9), np.radians(35)
+    world = 0.9 * turned(35, "Z")
+    found = found_joints(blender, rig)
+    for name, place in expected.items():
+        np.testing.assert_allclose(found[name], world @ place + (3, -2, 0.5), atol=1e-5, err_msg=name)
+    assert found.keys() == set(KEYPOINT_NAMES)  # the rest of the face is estimated
+
+
+@pytest.mark.parametrize("family", load_families(), ids=lambda family: family.source.split(",")[0])
+def test_each_table_is_complete_and_says_its_source(family: Family) -> None:
+    names = [name.format(side=side) for one in family.bones.values() for name in one[:1] for side in family.sides]
+    if match_family(family, names)[0].coverage < 1:  # a prefix that must be there
+        names = [f"Bip001 {name}" for name in names]
+    match, _ = match_family(family, names)
+    assert set(REQUIRED) <= match.anchors.keys()
+    assert len(family.source) > 10
+    assert family.label in {skeleton.family for skeleton in SKELETONS.values()}
 
 
 def test_rigify_is_read_from_deform_bones_among_its_controls() -> None:
-    names = (*names_of(FAMILIES[-1]), "upper_arm_fk.L", "hand_ik.L", "ORG-hand.L", "DEF-upper_arm.L.001")
-    match = detect("rig", names)
-    assert match.bones["LShoulder"] == "DEF-upper_arm.L"
-    assert match.bones["LWrist"] == "DEF-hand.L"
+    names = {name.format(side=side) for name in SKELETONS["rigify"].names.values() for side in "RL"}
+    controls = ("upper_arm_fk.L", "hand_ik.L", "ORG-hand.L", "DEF-upper_arm.L.001", "hand.L", "foot.L", "head")
+    match = match_names((*controls, *sorted(names)))
+    assert match.label == "Rigify"
+    assert match.anchors["LShoulder"].bone == "DEF-upper_arm.L"
+    assert match.anchors["LWrist"].bone == "DEF-hand.L"
 
 
-def test_coverage_counts_the_joints_found_and_a_poor_one_is_refused() -> None:
-    half = tuple(name for name in names_of(FAMILIES[1]) if name.endswith("_l"))
-    assert best_match(half).coverage == pytest.approx(6 / 13)
-    with pytest.raises(ExportError, match="the best, Unreal, covers 46%"):
-        detect("half", half)
+def test_coverage_counts_the_joints_found_and_a_poor_one_is_refused(blender: Any) -> None:
+    rig = build_rig(blender, SKELETONS["unreal"])
+    right = [bone for bone in rig.data.bones if bone.name.endswith("_r")]
+    for number, bone in enumerate(right):
+        bone.name = f"bone{number}"
+    match = best_match(rig)
+    assert (match.label, match.coverage, match.limbs_found) == ("Unreal", pytest.approx(7 / 13), 6)
+    rig.data.bones["foot_l"].name = "paw"
+    match = best_match(rig)
+    assert (match.guessed, match.limbs_found) == (True, 12)  # the names are gone, the shape is still a person's
+    for bone in right:
+        bone.use_deform = False
+    with pytest.raises(ExportError, match=r"'Rig' match no rig family \(15 tried; the best, Unreal, covers 46%\)"):
+        detect(rig)
 
 
 def test_letter_case_does_not_matter() -> None:
-    assert match_family(FAMILIES[1], [name.title() for name in names_of(FAMILIES[1])]).coverage == 1
+    names = [name.format(side="l").upper() for name in SKELETONS["unreal"].names.values()]
+    assert match_names(tuple(names)).limbs_found == 6

@@ -9,7 +9,8 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import images, preferences, session
+from beyondscene.addon import images, pending, preferences, session
+from beyondscene.addon.backend_process import BackendProcess
 from beyondscene.addon.preferences import Preferences
 from beyondscene.protocol import Cancel, Fetch, Submit, client, write_connection
 
@@ -66,6 +67,7 @@ def test_a_picture_comes_back_as_a_file_and_an_image_datablock(
     assert peer.most_ahead <= 8
     submitted = next(one for one in peer.heard if isinstance(one, Submit))
     assert [one.name for one in submitted.request.characters] == ["Eve", "Flo"]
+    assert [one.mask for one in submitted.request.characters] == list(submitted.arrays)  # each mask came along
 
 
 def test_damage_on_the_way_is_noticed_and_leaves_no_file(
@@ -98,6 +100,38 @@ def test_cancel_ends_the_job_and_the_next_one_can_start(
     assert any(isinstance(one, Cancel) for one in peer.heard)
     assert not session.current().error
     assert blender.ops.beyondscene.render.poll()
+
+
+def test_a_picture_under_way_when_blender_closes_comes_to_the_next_one(
+    blender: Any, example: Example, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
+) -> None:
+    example("duo")
+    peer = start_peer(hold=True)
+    use_backend(peer.connection)
+    blender.context.scene.beyondscene.output_folder = str(tmp_path / "renders")
+    assert blender.ops.beyondscene.render() == {"FINISHED"}
+    job = session.current().job
+    assert job
+    until(lambda: job.fraction == 0.5)
+    session.current().stop()
+    assert pending.pending() == {job.id: tmp_path / "renders" / "duo 0001.png"}
+
+    use_backend(start_peer(picture=picture).connection)
+    session.current().start(preferences.get(blender.context))
+    until(lambda: "BeyondScene duo 0001" in blender.data.images)
+    assert (tmp_path / "renders" / "duo 0001.png").read_bytes() == picture
+    assert not pending.pending() and not session.current().error
+
+
+def test_a_second_blender_has_a_backend_of_its_own(blender: Any) -> None:
+    backends = [BackendProcess(preferences.default_python()) for _ in range(2)]
+    try:
+        until(lambda: all(backend.poll() for backend in backends), timeout_s=60)
+        endpoints = {connection.endpoint for backend in backends if (connection := backend.poll())}
+        assert len(endpoints) == 2
+    finally:
+        for backend in backends:
+            backend.stop()
 
 
 @pytest.mark.parametrize(("versions", "older"), [((2, 3), "this add-on or program"), ((0, 0), "the backend")])

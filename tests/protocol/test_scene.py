@@ -122,3 +122,7 @@ def test_masks_travel_beside_the_file(tmp_path: Path, two_people: RenderRequest)
     assert loaded == request and (arrays[reference.digest] == mask).all()
     with pytest.raises(RequestError, match="mask of 'Ana' has shape"):
         check_request(replace(request, width=384))
+    check_request(replace(request, width=8 * 192, height=8 * 128))  # a coarser mask of the same picture
+    floats = replace(reference, dtype="float32")
+    with pytest.raises(RequestError, match=r"of float32, but the picture needs \(128, 192\) of uint8"):
+        check_request(replace(request, characters=(replace(ana, mask=floats), bo)))

@@ -1,32 +1,91 @@
-"""Rig families: which bone is which joint. To add one, write a file like `mixamo.py` and list it in FAMILIES."""
+"""Which bone of an armature is which joint: by the names of a rig family, else by its shape, and as the artist corrects it.
+
+To add a family, write a table like `families/mixamo.toml`.
+"""
 
 from functools import lru_cache
 
-from ..errors import ExportError
-from .family import REQUIRED, Family, Match, match_family
-from .mixamo import MIXAMO
-from .rigify import RIGIFY
-from .unreal import UNREAL
+import bpy
 
-FAMILIES = (MIXAMO, UNREAL, RIGIFY)
+from ..errors import ExportError
+from .family import CORRECTABLE, FACE, Anchor, Family, Match, load_families, match_family
+from .shape import RestBone, guess_by_shape
+
 MIN_COVERAGE = 0.5  # below this a rig is something else, e.g. a car that happens to have a bone `head`
 
-__all__ = ["FAMILIES", "MIN_COVERAGE", "REQUIRED", "Family", "Match", "best_match", "detect"]
+__all__ = [
+    "CORRECTABLE",
+    "FACE",
+    "MIN_COVERAGE",
+    "Anchor",
+    "Family",
+    "Match",
+    "best_match",
+    "detect",
+    "gather_corrections",
+    "gather_rest_bones",
+    "load_families",
+    "match_names",
+    "spoken",
+]
+
+
+def best_match(armature: bpy.types.Object) -> Match:
+    """What is found of `armature`, however little: the best family, its shape where none fits, then the corrections."""
+    bones = armature.data.bones
+    match = match_names(tuple(bones.keys()))
+    if match.coverage < MIN_COVERAGE:
+        match = guess_by_shape(gather_rest_bones(armature)) or match
+    corrections = gather_corrections(armature)
+    return match.correct({role: anchor for role, anchor in corrections.items() if anchor.bone in bones})
+
+
+def detect(armature: bpy.types.Object) -> Match:
+    """The same, or an ExportError: where it covers less than MIN_COVERAGE, or a correction names a bone that is gone."""
+    for role, anchor in gather_corrections(armature).items():
+        if anchor.bone not in armature.data.bones:
+            raise ExportError(
+                f"The {spoken(role)} of '{armature.name}' was set to the bone '{anchor.bone}', which the rig lacks: "
+                "choose another in the panel under Joints, or clear it there."
+            )
+    match = best_match(armature)
+    if match.coverage < MIN_COVERAGE:
+        raise ExportError(
+            f"The bones of '{armature.name}' match no rig family ({len(load_families())} tried; the best, {match.label}, "
+            f"covers {match.coverage:.0%}), nor do they have the shape of a person: name its joints in the panel under Joints, "
+            "or switch it off in the list if it is no person."
+        )
+    return match
 
 
 @lru_cache(maxsize=256)  # the panel asks again at every redraw
-def best_match(bone_names: tuple[str, ...]) -> Match:
-    """The family that covers most of its joints, however few; the first listed where two are level."""
-    return max((match_family(family, bone_names) for family in FAMILIES), key=lambda match: match.coverage)
+def match_names(bone_names: tuple[str, ...]) -> Match:
+    """The family that covers most of its joints, however few; where two are level, the one with more of its marks."""
+    matches = [match_family(family, bone_names) for family in load_families()]
+    return max(matches, key=lambda found: (found[0].coverage, found[1]))[0]
 
 
-def detect(armature_name: str, bone_names: tuple[str, ...]) -> Match:
-    """The best family of an armature. Raises ExportError where none covers MIN_COVERAGE of its joints."""
-    match = best_match(bone_names)
-    if match.coverage < MIN_COVERAGE:
-        tried = ", ".join(family.label for family in FAMILIES)
-        raise ExportError(
-            f"The bones of '{armature_name}' match no rig family (tried {tried}; the best, {match.family.label}, covers "
-            f"{match.coverage:.0%}): switch it off in the list if it is no person, or rename its bones."
+def gather_rest_bones(armature: bpy.types.Object) -> tuple[RestBone, ...]:
+    """The deforming bones in the rest pose, parents before children; all bones where none deforms."""
+    bones = [bone for bone in armature.data.bones if bone.use_deform] or list(armature.data.bones)
+    index = {bone.name: number for number, bone in enumerate(bones)}
+    return tuple(
+        RestBone(
+            bone.name,
+            next((index[one.name] for one in bone.parent_recursive if one.name in index), None),
+            tuple(bone.head_local),
+            tuple(bone.tail_local),
         )
-    return match
+        for bone in bones
+    )
+
+
+def gather_corrections(armature: bpy.types.Object) -> dict[str, Anchor]:
+    """What the artist set, by role."""
+    places = ((role, getattr(armature.beyondscene.joints, role)) for role in CORRECTABLE)
+    return {role: Anchor(place.bone, place.end.lower()) for role, place in places if place.bone}
+
+
+def spoken(role: str) -> str:
+    """A role as one says it: "RShoulder" is "right shoulder"."""
+    return {"R": "right ", "L": "left "}[role[0]] + role[1:].lower() if role[1].isupper() else role.lower()

@@ -1,57 +1,115 @@
 """What a rig family is, and how an armature's bone names are matched against it. No bpy."""
 
 import re
+import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Literal
 
-REQUIRED = (
-    *("RShoulder", "RElbow", "RWrist", "LShoulder", "LElbow", "LWrist"),
-    *("RHip", "RKnee", "RAnkle", "LHip", "LKnee", "LAnkle", "Head"),
-)
+import msgspec
+from msgspec import Struct
+
+from ....protocol import KEYPOINT_NAMES
+
+FOLDER = Path(__file__).parent / "families"
+FACE = ("Nose", "REye", "LEye", "REar", "LEar")
+LIMBS = tuple(name for name in KEYPOINT_NAMES if name not in ("Neck", *FACE))
+REQUIRED = (*LIMBS, "Head")
+CORRECTABLE = (*KEYPOINT_NAMES, "Head")  # what an artist may give a bone; "Head" is the bone that carries the face
+
+Part = Literal["Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Head", "Eye", "Ear", "Nose", "Crown"]
+End = Literal["head", "tail"]
 
 
-@dataclass(frozen=True)
-class Family:
-    """The bone names of one kind of rig. A joint lies where its bone begins.
+class Anchor(Struct, frozen=True):
+    """The end of a bone where a joint lies."""
+
+    bone: str
+    end: End = "head"
+
+
+class Family(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The bone names of one kind of rig, as a file of `families/` has them. A joint lies where its bone begins.
 
     label: what artists call this kind of rig.
     source: where the names were read.
     sides: what "{side}" stands for, the right one first.
-    bones: joint ("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Head") to bone name. Optional: "Eye", "Ear"
-        and "Nose" where a bone begins there (else they are estimated), and "Crown" for one at the top of the skull
-        (else the tail of the head bone is taken).
-    prefix: regular expression of what may stand before every bone name.
+    bones: part of the body to the bone names it may have, best first. Optional: "Eye", "Ear" and "Nose" where a bone begins
+        there (else they are estimated), and "Crown" for one at the top of the skull (else the tail of the head bone is taken).
+    prefix: regular expression of what stands before every bone name.
+    marks: further bones of such a rig, which tell it from another family with the same names for the joints.
     """
 
     label: str
     source: str
     sides: tuple[str, str]
-    bones: Mapping[str, str]
+    bones: dict[Part, tuple[str, ...]]
     prefix: str = ""
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Match:
-    """How well a family fits an armature. `bones`: role ("RShoulder", ..., "Head", "Crown") to the armature's bone."""
+    """Where the joints of an armature are, and how that is known.
 
-    family: Family
-    bones: Mapping[str, str] = field(default_factory=dict)
+    label: the family's, or how the joints were found without one.
+    anchors: role (a keypoint's name, "Head" or "Crown") to the end of a bone of the armature.
+    guessed: found by shape, not by name.
+    corrected: roles whose bone the artist chose.
+    """
+
+    label: str
+    anchors: Mapping[str, Anchor] = field(default_factory=dict)
+    guessed: bool = False
+    corrected: tuple[str, ...] = ()
 
     @property
     def coverage(self) -> float:
         """Share of the twelve limb joints and the head that have a bone, 0 to 1."""
-        return sum(role in self.bones for role in REQUIRED) / len(REQUIRED)
+        return sum(role in self.anchors for role in REQUIRED) / len(REQUIRED)
+
+    @property
+    def limbs_found(self) -> int:
+        """How many of the twelve limb joints have a bone."""
+        return sum(role in self.anchors for role in LIMBS)
+
+    @property
+    def keypoints_found(self) -> int:
+        """How many of the eighteen keypoints have a bone of their own; the neck and the face need none."""
+        return sum(role in self.anchors for role in KEYPOINT_NAMES)
+
+    def correct(self, corrections: Mapping[str, Anchor]) -> "Match":
+        """The same with the artist's choices, which win."""
+        if not corrections:
+            return self
+        return replace(self, anchors={**self.anchors, **corrections}, corrected=tuple(corrections))
 
 
-def match_family(family: Family, bone_names: Iterable[str]) -> Match:
-    """Find each role of `family` among `bone_names`; letter case does not matter."""
-    pattern = re.compile(f"^(?:{family.prefix})?", re.IGNORECASE)
-    present = {pattern.sub("", name, count=1).casefold(): name for name in bone_names}
-    roles = {}
-    for joint, bone in family.bones.items():
-        if "{side}" in bone:
-            for letter, side in zip("RL", family.sides, strict=True):
-                roles[letter + joint] = bone.format(side=side)
-        else:
-            roles[joint] = bone
-    return Match(family, {role: present[bone.casefold()] for role, bone in roles.items() if bone.casefold() in present})
+@cache
+def load_families(folder: Path = FOLDER) -> tuple[Family, ...]:
+    """Every table of `folder`, by file name; read once. Raises msgspec.ValidationError for one that says something unknown."""
+    return tuple(msgspec.convert(tomllib.loads(path.read_text("utf-8")), Family) for path in sorted(folder.glob("*.toml")))
+
+
+def match_family(family: Family, bone_names: Iterable[str]) -> tuple[Match, float]:
+    """Find each role of `family` among `bone_names`, and the share of its marks, 0 to 1; letter case does not matter."""
+    pattern = re.compile(f"{family.prefix}(?P<name>.+)", re.IGNORECASE)
+    present = {found["name"].casefold(): name for name in bone_names if (found := pattern.fullmatch(name))}
+    anchors = {}
+    for part, candidates in family.bones.items():
+        for role, names in spell(part, candidates, family.sides).items():
+            bone = next((present[name.casefold()] for name in names if name.casefold() in present), None)
+            if bone:
+                anchors[role] = Anchor(bone)
+    marks = [name for mark in family.marks for names in spell("", (mark,), family.sides).values() for name in names]
+    found = sum(mark.casefold() in present for mark in marks) / max(len(marks), 1)
+    return Match(family.label, anchors), found
+
+
+def spell(part: str, names: tuple[str, ...], sides: tuple[str, str]) -> dict[str, list[str]]:
+    """Role to its bone names: one for each side where the names have one."""
+    if not any("{side}" in name for name in names):
+        return {part: list(names)}
+    return {letter + part: [name.format(side=side) for name in names] for letter, side in zip("RL", sides, strict=True)}

@@ -123,10 +123,9 @@ def like(latents: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 
 def blur(latents: torch.Tensor, sigma: float, side: int) -> torch.Tensor:
-    """Gaussian blur over a square of `side` latents."""
+    """Gaussian blur over a square of `side` latents, with zeros beyond the border, as the authors'."""
     at = torch.arange(side, device=latents.device, dtype=latents.dtype) - side // 2
     kernel = torch.exp(-(at**2) / (2 * sigma**2))
     kernel = (kernel / kernel.sum()).expand(len(latents), 1, 1, side)
-    padded = F.pad(latents[None], (side // 2,) * 4, mode="reflect")
-    rows = F.conv2d(padded, kernel, groups=len(latents))
-    return F.conv2d(rows, kernel.transpose(2, 3), groups=len(latents))[0]
+    rows = F.conv2d(latents[None], kernel, padding=(0, side // 2), groups=len(latents))
+    return F.conv2d(rows, kernel.transpose(2, 3), padding=(side // 2, 0), groups=len(latents))[0]

@@ -18,7 +18,7 @@ from ...pipeline.latents import decode_latents, encode_image
 from ...pipeline.people import bounding_box, gather_people
 from ...pipeline.plan import Size
 from ...pipeline.progress import Progress
-from ...pipeline.seeds import draw_noise, numpy_random
+from ...pipeline.seeds import numpy_random
 from ...pipeline.segment import draw_bones
 from ...pipeline.views import View
 from ...watch import Watcher
@@ -47,7 +47,7 @@ def draw(models: Models, request: RenderRequest, watcher: Watcher) -> np.ndarray
     progress = Progress(watcher, 1, evaluations * len(job.timesteps))
     with progress.stage("enlarge", 1, len(job.timesteps)):
         latents = start_noise(job, request, size, "canvas")
-        latents = denoise_layers(job, request, latents, layers, window, progress)
+        latents = denoise_layers(job, latents, layers, window, progress)
     with progress.stage("decode", 1):
         picture = decode_latents(models, latents)
     assert picture.shape[:2] == (size.height // factor * factor, size.width // factor * factor)
@@ -84,10 +84,9 @@ def make_layer(
 
 
 @torch.inference_mode()
-def denoise_layers(
-    job: Job, request: RenderRequest, latents: torch.Tensor, layers: list[Layer], window: int, progress: Progress
-) -> torch.Tensor:
+def denoise_layers(job: Job, latents: torch.Tensor, layers: list[Layer], window: int, progress: Progress) -> torch.Tensor:
     """As joint.denoise, with the outputs of each layer weighted by its mask; (4, h, w), clean."""
+    noise = latents / job.scheduler.init_noise_sigma
     counts = torch.zeros(latents.shape[-2:], device=latents.device)
     for layer in layers:
         for top, left in (view for batch in layer.batches for view in batch.views):
@@ -95,10 +94,9 @@ def denoise_layers(
             counts[here] += layer.weight[here]
     for index, timestep in enumerate(job.timesteps):
         total = torch.zeros_like(latents)
-        for number, layer in enumerate(layers):
+        for layer in layers:
             seen = latents
             if layer.plain is not None and index < BOOTSTRAPPING * len(job.timesteps):
-                noise = draw_noise(request.seed, f"plain {number} {index}", tuple(latents.shape)).to(latents.device)
                 clean = layer.plain.expand_as(latents)
                 plain = job.scheduler.add_noise(clean[None], noise[None], job.timesteps[index : index + 1])[0]  # type: ignore[arg-type]
                 seen = latents * layer.weight + plain * (1 - layer.weight)

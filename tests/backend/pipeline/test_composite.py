@@ -1,15 +1,17 @@
 """Cut-outs land where their people stand; nearer ones cover farther ones."""
 
+from dataclasses import replace as replaced
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from beyondscene.backend.pipeline.composite import compose
+from beyondscene.backend.pipeline.composite import Collage, compose, where_free
 from beyondscene.backend.pipeline.instances import Portrait, centre
-from beyondscene.backend.pipeline.people import gather_people
+from beyondscene.backend.pipeline.people import gather_people, is_seen
 from beyondscene.backend.pipeline.plan import Size
 from beyondscene.backend.pipeline.segment import Cutout, keep_body
-from beyondscene.protocol import RenderRequest
+from beyondscene.protocol import FREE, HIDDEN, SEEN, RenderRequest, describe_array
+from msgspec.structs import replace
 
 SIDE = 64
 COLOURS = ((200, 30, 30), (30, 30, 200))
@@ -44,6 +46,64 @@ def test_nearer_people_cover_farther_ones(two_people: RenderRequest, cutouts: li
     assert not (far.mask & near.mask).any()
     assert far.mask.sum() < alone.mask.sum()
     assert not (far.parts["head"] & near.mask).any()
+
+
+def compose_masked(request: RenderRequest, cutouts: list[Cutout], *masks: np.ndarray) -> Collage:
+    """The collage of `cutouts` whose people have these masks, in the order of the request, without feathering."""
+    references = [describe_array(mask) for mask in masks]
+    masked = [replace(one, mask=reference) for one, reference in zip(request.characters, references, strict=True)]
+    people = gather_people(replace(request, characters=tuple(masked)))
+    portraits = [replaced(one.portrait, person=person) for one, person in zip(cutouts, people, strict=True)]
+    cutouts = [replaced(one, portrait=portrait) for one, portrait in zip(cutouts, portraits, strict=True)]
+    arrays = {reference.digest: mask for reference, mask in zip(references, masks, strict=True)}
+    return compose(request, arrays, cutouts, Size(96, 64), 0)
+
+
+@pytest.mark.parametrize("divisor", [1, 2, 4])
+def test_people_show_where_they_are_seen_and_where_nothing_is_in_the_way(
+    two_people: RenderRequest, cutouts: list[Cutout], divisor: int
+) -> None:
+    plain = compose(two_people, {}, cutouts, Size(96, 64), 0)
+    everywhere = np.full((two_people.height // divisor, two_people.width // divisor), SEEN, np.uint8)
+    nowhere, table = everywhere * 0, everywhere.copy()
+    height, width = table.shape
+    table[: height // 2] = FREE
+    table[height // 8 : height // 2, : width // 3] = SEEN  # a body narrower than what was drawn
+    table[height // 2 :] = HIDDEN
+    far, near = compose_masked(two_people, cutouts, table, nowhere).figures
+    alone = compose(two_people, {}, cutouts[:1], Size(96, 64), 0).figures[0]
+    assert (far.mask[:32] == alone.mask[:32]).all()  # hair and sleeves, which the body lacks, are not cut
+    assert (far.parts["head"][:32] == alone.parts["head"][:32]).all()
+    assert not far.mask[32:].any() and not far.parts["head"][32:].any()
+    assert not near.mask.any() and not near.parts["head"].any()
+    same = compose_masked(two_people, cutouts, everywhere, everywhere)
+    assert (same.image == plain.image).all() and (same.cover == plain.cover).all()
+
+
+def test_hair_of_the_nearer_one_falls_over_the_farther_ones_body(two_people: RenderRequest, cutouts: list[Cutout]) -> None:
+    plain = compose(two_people, {}, cutouts, Size(96, 64), 0)
+    seen = np.full((two_people.height, two_people.width), SEEN, np.uint8)
+    far, near = compose_masked(two_people, cutouts, seen, np.minimum(seen, FREE)).figures
+    assert (far.mask == plain.figures[0].mask).all() and (near.mask == plain.figures[1].mask).all()
+
+
+def test_a_mask_of_two_values_cuts_at_its_edge(two_people: RenderRequest) -> None:
+    mask = np.zeros((two_people.height, two_people.width), np.uint8)
+    mask[:, :65] = SEEN
+    share = where_free(mask, Size(96, 64))  # half the size: a pixel of the base holds the edge
+    assert (share[:, :32] == 1).all() and np.allclose(share[:, 32], 0.5, atol=0.01) and (share[:, 33:] == 0).all()
+
+
+def test_whoever_is_seen_nowhere_is_left_out(two_people: RenderRequest) -> None:
+    ana, _ = two_people.characters
+    hidden = np.full((two_people.height, two_people.width), FREE, np.uint8)  # nothing before them, but no body either
+    hidden[64:] = HIDDEN
+    seen = hidden.copy()
+    seen[0, 0] = SEEN
+    arrays = {describe_array(mask).digest: mask for mask in (hidden, seen)}
+    assert not is_seen(replace(ana, mask=describe_array(hidden)), arrays)
+    assert is_seen(replace(ana, mask=describe_array(seen)), arrays)
+    assert is_seen(ana, {})
 
 
 def test_no_rim_of_the_portraits_backdrop_comes_along(two_people: RenderRequest, cutouts: list[Cutout]) -> None:

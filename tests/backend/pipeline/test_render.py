@@ -13,7 +13,7 @@ from beyondscene.backend.pipeline.people import Figure, gather_people
 from beyondscene.backend.pipeline.plan import Size
 from beyondscene.backend.pipeline.prompts import PromptEncoder
 from beyondscene.backend.watch import Stopped
-from beyondscene.protocol import RenderRequest, Stage
+from beyondscene.protocol import RenderRequest, Stage, describe_array
 from msgspec.structs import replace
 
 from ...tiny import save_tiny_model_set
@@ -70,6 +70,17 @@ def test_same_request_same_picture_another_seed_another(models: Models, two_peop
     first, again = (render(models, two_people, {}, Spy())[0] for _ in range(2))
     other, *_ = render(models, replace(two_people, seed=8), {}, Spy())
     assert (first == again).all() and (first != other).any()
+
+
+def test_somebody_wholly_hidden_changes_nothing(models: Models, two_people: RenderRequest) -> None:
+    everywhere, nowhere = np.full((128, 192), 255, np.uint8), np.zeros((128, 192), np.uint8)
+    arrays = {describe_array(mask).digest: mask for mask in (everywhere, nowhere)}
+    ana, bo = two_people.characters
+    ana, bo = replace(ana, mask=describe_array(everywhere)), replace(bo, mask=describe_array(nowhere))
+    together, *_ = render(models, replace(two_people, characters=(ana, bo)), arrays, Spy())
+    alone, *_ = render(models, replace(two_people, characters=(ana,)), arrays, Spy())
+    nobody, *_ = render(models, replace(two_people, characters=(bo,)), arrays, Spy())
+    assert (together == alone).all() and (nobody != alone).any()
 
 
 def test_batch_size_does_not_change_the_picture(

@@ -14,12 +14,12 @@ Connect = Callable[..., Talk]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts gateways, with changed settings if wished, and ends them after the test."""
+    """Starts gateways, with changed settings or on the folder of an earlier one if wished, and ends them after the test."""
     started: list[Running] = []
 
-    def start_one(**settings: Any) -> Running:
-        folder = tmp_path / f"gateway-{len(started)}"
-        folder.mkdir()
+    def start_one(again: Running | None = None, **settings: Any) -> Running:
+        folder = again.folder if again else tmp_path / f"gateway-{len(started)}"
+        folder.mkdir(exist_ok=True)
         started.append(Running(folder, **settings))
         return started[-1]
 

@@ -1,16 +1,23 @@
 """Run a gateway: gateway_process.py SETTINGS_JSON. Unless the settings say otherwise it has a stand-in
 worker, and two made-up model sets where they name no folders.
 
+die: "before Accepted", "after Finished", "after publish" and the like: it is killed there, as by kill -9, before or after
+that event is committed or the picture of a job is in its place.
+
 At its end it tells on standard output whether torch was ever imported.
 """
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from beyondscene.backend.gateway import ServeSettings, serve
+from beyondscene.backend.gateway.files import JobFiles
+from beyondscene.backend.gateway.ledger import Ledger
 
 
 class PaintedSet:
@@ -32,8 +39,26 @@ def find_model_sets(extra: Sequence[Path]) -> list[PaintedSet]:
     return [PaintedSet("embedded"), PaintedSet("half", "controlnet")]
 
 
+def die_at(point: str) -> None:
+    when, _, what = point.partition(" ")
+    home, name = (JobFiles, "publish") if what == "publish" else (Ledger, "commit")
+    method = getattr(home, name)
+
+    def deadly(self: object, *arguments: Any) -> None:
+        here = what == "publish" or type(arguments[1] if len(arguments) > 1 else None).__name__ == what
+        if here and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        method(self, *arguments)
+        if here:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(home, name, deadly)
+
+
 def main() -> int:
     given: dict[str, Any] = json.loads(sys.argv[1])
+    if point := given.pop("die", None):
+        die_at(point)
     given |= {name: Path(given[name]) for name in ("data_folder", "ready_file")}
     find = find_model_sets
     if "model_folders" in given:

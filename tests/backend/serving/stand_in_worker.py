@@ -1,4 +1,7 @@
-"""A worker process with a deterministic painter in place of the pipeline; the scene prompt says how it behaves."""
+"""A worker process with a deterministic painter in place of the pipeline; the scene prompt says how it behaves.
+
+Each step that it does is a line "<job id> <step>" in `<data>/steps.log`.
+"""
 
 import os
 import signal
@@ -7,17 +10,21 @@ import time
 from pathlib import Path
 
 import numpy as np
-from beyondscene.backend.watch import RenderResult, Watcher
+from beyondscene.backend.watch import Arrays, Checkpoints, RenderResult, Watcher
 from beyondscene.backend.worker import run_worker
 from beyondscene.protocol import RenderRequest, StageTime, digest_of
 from PIL import Image
 
 STEP_S = 0.01
+UNIT_STEPS = 5  # from one checkpoint to the next
 
 
-def render(request: RenderRequest, arrays: dict[str, np.ndarray], models: str, path: Path, watcher: Watcher) -> RenderResult:
+def render(
+    request: RenderRequest, arrays: Arrays, models: str, path: Path, watcher: Watcher, checkpoints: Checkpoints
+) -> RenderResult:
     words = request.prompt.split()
     steps = request.settings.steps or 20
+    job_id, _, attempt = path.parent.name.partition(".attempt-")
     if "boom" in words:
         raise KeyError("a slip")
     if "careless" in words:
@@ -26,20 +33,26 @@ def render(request: RenderRequest, arrays: dict[str, np.ndarray], models: str, p
         sys.exit(3)
     if "fatal" in words:
         os._exit(7)
-    random = np.random.default_rng(request.seed)
-    canvas = np.zeros((request.height, request.width, 3), np.float64)
-    for step in range(steps):
-        watcher.check()
-        canvas += random.random(canvas.shape)
-        watcher.progress("enlarge", level=1, levels=1, step=step + 1, steps=steps, fraction=(step + 1) / steps)
-        watcher.preview((canvas / (step + 1) * 255).astype(np.uint8))
-        if "fragile" in words and step == 3 and "attempt-1" in path.name:
-            os.kill(os.getpid(), signal.SIGKILL)
-        while "stuck" in words:
-            time.sleep(0.1)
-        time.sleep(STEP_S)
+    kept = checkpoints.get("canvas") or {"canvas": np.zeros((request.height, request.width, 3)), "steps": np.array(0)}
+    canvas, done = kept["canvas"], int(kept["steps"])
+    with (path.parents[2] / "steps.log").open("a", buffering=1) as log:
+        for step in range(done, steps):
+            watcher.check()
+            canvas += np.random.default_rng((request.seed, step)).random(canvas.shape)
+            log.write(f"{job_id} {step}\n")
+            watcher.progress("enlarge", level=1, levels=1, step=step + 1, steps=steps, fraction=(step + 1) / steps)
+            watcher.preview((canvas / (step + 1) * 255).astype(np.uint8))
+            if (step + 1) % UNIT_STEPS == 0:
+                checkpoints.put("canvas", {"canvas": canvas, "steps": np.array(step + 1)})
+            if "fragile" in words and step == 8 * int(attempt):  # so each attempt gets a little further
+                os.kill(os.getpid(), signal.SIGKILL)
+            while "stuck" in words:
+                time.sleep(0.1)
+            time.sleep(STEP_S)
     Image.fromarray((canvas / steps * 255).astype(np.uint8)).save(path)
     data = path.read_bytes()
+    if "unlucky" in words and attempt == "1":  # the picture is written, nobody knows
+        os.kill(os.getpid(), signal.SIGKILL)
     return RenderResult(
         width=request.width,
         height=request.height,

@@ -42,9 +42,11 @@ class Running:
     """A gateway process and the file by which clients find it."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
+        self.folder = folder
         self.ready_file = folder / "ready.json"
         self.data_folder = folder / "data"
         given = {"data_folder": str(self.data_folder), "ready_file": str(self.ready_file), **settings}
+        self.ready_file.unlink(missing_ok=True)  # of a gateway that was killed
         self.process = subprocess.Popen(
             [sys.executable, str(GATEWAY), json.dumps(given)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -56,6 +58,11 @@ class Running:
     def worker(self) -> psutil.Process:
         wait_until(lambda: psutil.Process(self.process.pid).children())
         return psutil.Process(self.process.pid).children()[0]
+
+    def kill(self) -> None:
+        """As kill -9 does; the worker leaves with it."""
+        self.process.kill()
+        self.process.communicate()
 
     def log(self) -> str:
         return (self.data_folder / "log" / "gateway.log").read_text()

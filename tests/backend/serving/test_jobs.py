@@ -1,10 +1,11 @@
 """The life of a job, without processes."""
 
 import uuid
+from pathlib import Path
 
 import pytest
 from beyondscene.backend.gateway.jobs import JobConflict, JobError, Jobs
-from beyondscene.backend.gateway.ledger import Job, MemoryLedger
+from beyondscene.backend.gateway.ledger import Job, Ledger
 from beyondscene.backend.gateway.live import Live
 from beyondscene.protocol import Advanced, DeviceInfo, Done, Failed, Progressed, Submit
 from msgspec.structs import replace
@@ -15,8 +16,8 @@ DEVICE = DeviceInfo(kind="cpu", name="none")
 
 
 @pytest.fixture
-def jobs() -> Jobs:
-    return Jobs(MemoryLedger())
+def jobs(tmp_path: Path) -> Jobs:
+    return Jobs(Ledger(tmp_path / "ledger.sqlite"))
 
 
 def submitted(jobs: Jobs, **changes: object) -> Job:
@@ -35,9 +36,9 @@ def kinds(jobs: Jobs, job: Job) -> list[str]:
 
 def test_from_queue_to_picture(jobs: Jobs) -> None:
     job = jobs.start(submitted(jobs), DEVICE)
-    assert (job.state, job.attempt, job.payload) == ("running", 1, (b"mask",))
+    assert (job.state, job.attempt, jobs.ledger.frames(job.id)) == ("running", 1, [b"mask"])
     job = jobs.finish(job, done(job, 1))
-    assert (job.state, job.payload) == ("finished", ())
+    assert (job.state, jobs.ledger.frames(job.id)) == ("finished", [])
     assert kinds(jobs, job) == ["Accepted", "Started", "Finished"]
     assert not jobs.ledger.live()
 
@@ -65,14 +66,18 @@ def test_words_of_a_stale_attempt_find_no_job(jobs: Jobs) -> None:
     assert kinds(jobs, job) == ["Accepted", "Started", "Started", "Finished"]
 
 
-def test_a_lost_job_goes_first_and_is_lost_twice_at_most(jobs: Jobs) -> None:
+def test_a_lost_job_goes_first_and_is_given_up_when_it_gets_no_further(jobs: Jobs) -> None:
     first, second = submitted(jobs), submitted(jobs)
     first = jobs.lose(jobs.start(first, DEVICE), "It died.")
     assert [job.id for job in jobs.waiting()] == [first.id, second.id]
+    first = jobs.lose(jobs.start(first, DEVICE), "It died.")
+    first = jobs.lose(jobs.get_further(jobs.start(first, DEVICE)), "It died.")  # a checkpoint sets the count back
+    first = jobs.lose(jobs.start(first, DEVICE), "It died.")
+    assert first.state == "queued"
     first = jobs.lose(jobs.start(first, DEVICE), "It died again.")
     assert first.state == "failed"
     last = jobs.ledger.events(first.id)[-1]
-    assert isinstance(last, Failed) and last.message == "It died again. It was tried 2 times."
+    assert isinstance(last, Failed) and last.message == "It died again. It was tried 3 times without getting further."
 
 
 def test_a_wish_to_cancel_outlives_the_worker(jobs: Jobs) -> None:
@@ -91,11 +96,14 @@ def test_the_same_id_for_another_picture(jobs: Jobs) -> None:
             jobs.find(other)
 
 
-def test_old_jobs_are_forgotten() -> None:
-    jobs = Jobs(MemoryLedger(ended_jobs=2))
+def test_old_jobs_are_forgotten_unless_their_picture_is_kept(tmp_path: Path) -> None:
+    jobs = Jobs(Ledger(tmp_path / "ledger.sqlite", ended_jobs=2))
+    job = jobs.start(submitted(jobs), DEVICE)
+    finished = jobs.finish(job, done(job, 1))
     ended = [jobs.cancel(submitted(jobs)) for _ in range(3)]
-    assert [jobs.ledger.job(job.id) is None for job in ended] == [True, False, False]
+    assert [jobs.ledger.job(job.id) is None for job in (finished, *ended)] == [False, True, False, False]
     assert not jobs.ledger.events(ended[0].id)
+    assert [job.id for job in jobs.ledger.newest(2)] == [job.id for job in ended[1:]]
 
 
 def test_progress_keeps_the_newest_and_never_goes_back() -> None:

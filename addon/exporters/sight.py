@@ -1,0 +1,157 @@
+"""What the camera sees of whom: a mask for each character with a mesh, and which joints are hidden."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import bpy
+import numpy as np
+from msgspec.structs import replace
+
+from ...protocol import (
+    FREE,
+    HIDDEN,
+    KEYPOINT_NAMES,
+    MASK_DIVISORS,
+    SEEN,
+    Camera,
+    Character,
+    Keypoint,
+    RenderRequest,
+    describe_array,
+)
+from .camera import gather_camera, near_metres, unproject
+from .raster import ZBuffer
+from .surfaces import PROP, gather_surfaces
+
+SHORT_SIDE_PX = 1024  # that a mask keeps: people are placed in a base image that has no more
+# How far under its own skin a joint may lie and still be seen, in lengths of the torso (neck to hips). On six posed
+# MakeHuman bodies, each from 72 directions, depths thin out there: hips lie up to 0.4 deep, the joints of a limb 0.05 to
+# 0.15, or 0.25 where it points at the camera; what is deeper is behind the head, the trunk or another limb.
+FLESH = {"Nose": 0.1, "REye": 0.1, "LEye": 0.1, "REar": 0.1, "LEar": 0.1, "RHip": 0.4, "LHip": 0.4}
+FLESH_OF_LIMBS = 0.3
+TORSO_SHARE = 0.3  # of the greatest distance between two joints, where a rig has no neck or hips in sight
+CELL_PX = 16  # of a mask: how finely depth spreads from a body to what is beside it
+
+
+@dataclass(frozen=True)
+class Sight:
+    """The picture's surfaces, at a `divisor`-th of its size, row 0 at the top.
+
+    Each pixel is one look through its centre, at any divisor: nothing is averaged, so nothing lies between two surfaces.
+
+    depth: float32 (height, width), metres along the view axis; infinite where nothing is seen.
+    owner: int32 (height, width), index of the character that is seen; -1 where it is a prop or nothing.
+    bodies: depth of each character that has a mesh, as if it were alone, by its index.
+    """
+
+    divisor: int
+    depth: np.ndarray
+    owner: np.ndarray
+    bodies: dict[int, np.ndarray]
+
+
+def look(
+    scene: bpy.types.Scene,
+    view_layer: bpy.types.ViewLayer,
+    depsgraph: bpy.types.Depsgraph,
+    armatures: Sequence[bpy.types.Object],
+    width: int,
+    height: int,
+) -> Sight:
+    """What `scene`'s camera sees in a picture of width x height px, multiples of 8; owners are indices into `armatures`."""
+    divisor = max((one for one in MASK_DIVISORS if min(width, height) // one >= SHORT_SIDE_PX), default=1)
+    width, height = width // divisor, height // divisor
+    metres = scene.unit_settings.scale_length  # per Blender unit
+    camera, near = gather_camera(scene, depsgraph, width, height), near_metres(scene, depsgraph)
+    buffers: dict[int, ZBuffer] = defaultdict(partial(ZBuffer, camera, width, height, near))
+    for triangles, owner in gather_surfaces(view_layer, depsgraph, armatures):
+        buffers[owner].draw(triangles * metres)
+    depth, owner_seen = buffers[PROP].depth, np.full((height, width), PROP, np.int32)
+    bodies = {owner: buffer.depth for owner, buffer in sorted(buffers.items()) if owner != PROP}
+    for owner, body in bodies.items():
+        owner_seen[body < depth] = owner
+        depth = np.minimum(depth, body)
+    return Sight(divisor, depth, owner_seen, bodies)
+
+
+def add_sight(request: RenderRequest, sight: Sight) -> tuple[RenderRequest, dict[str, np.ndarray]]:
+    """`request` with its masks and hidden joints, and the masks by digest; see Character for what they say.
+
+    Where a mask is SEEN, no other is. Somebody wholly hidden has one without SEEN; somebody without a mesh has none.
+    """
+    assert request.camera is not None
+    characters, arrays = [], {}
+    for index, character in enumerate(request.characters):
+        torso_m = torso_metres(character, request.camera)
+        character = replace(character, keypoints=judge(character.keypoints, torso_m, index, sight))
+        if index in sight.bodies:
+            mask = draw_mask(index, torso_m, sight)
+            reference = describe_array(mask)
+            arrays[reference.digest] = mask
+            character = replace(character, mask=reference)
+        characters.append(character)
+    return replace(request, characters=tuple(characters)), arrays
+
+
+def draw_mask(index: int, torso_m: float, sight: Sight) -> np.ndarray:
+    """uint8 (height, width): SEEN where the mesh is, HIDDEN where something nearer is in the way, FREE elsewhere.
+
+    In the way is whatever stands before the mesh and, beside the mesh, what stands before its nearest part by more than a
+    limb's flesh.
+    """
+    body = sight.bodies[index]
+    reach = np.where(np.isfinite(body), body, spread(body) - FLESH_OF_LIMBS * torso_m)
+    mask = np.where(sight.depth < reach, np.uint8(HIDDEN), np.uint8(FREE))
+    mask[sight.owner == index] = SEEN
+    return mask
+
+
+def spread(body: np.ndarray) -> np.ndarray:
+    """float32 (height, width): the depth of that part of `body` which is nearest in the picture plane, to CELL_PX.
+
+    Not of its nearest to the camera: a hand that is held out over a table does not bring the legs before it.
+    """
+    height, width = body.shape
+    cells = np.pad(body, ((0, -height % CELL_PX), (0, -width % CELL_PX)), constant_values=np.inf)
+    cells = cells.reshape(len(cells) // CELL_PX, CELL_PX, -1, CELL_PX).min((1, 3))
+    while 0 < np.isfinite(cells).sum() < cells.size:
+        around = np.pad(cells, 1, constant_values=np.inf)
+        around = np.minimum.reduce([around[:-2], around[1:-1], around[2:]])
+        around = np.minimum.reduce([around[:, :-2], around[:, 1:-1], around[:, 2:]])
+        cells = np.where(np.isfinite(cells), cells, around)
+    return cells.repeat(CELL_PX, 0).repeat(CELL_PX, 1)[:height, :width]
+
+
+def judge(joints: Sequence[Keypoint], torso_m: float, index: int, sight: Sight) -> tuple[Keypoint, ...]:
+    """`joints`, in the order of KEYPOINT_NAMES, with those that a surface hides as `occluded`."""
+    flesh = [torso_m * FLESH.get(name, FLESH_OF_LIMBS) for name in KEYPOINT_NAMES]
+    return tuple(
+        replace(joint, state="occluded") if joint.state == "visible" and is_hidden(joint, own, index, sight) else joint
+        for joint, own in zip(joints, flesh, strict=True)
+    )
+
+
+def is_hidden(joint: Keypoint, flesh_m: float, index: int, sight: Sight) -> bool:
+    """Whether most of the 3x3 px around `joint` show a surface in front of it; its own only beyond `flesh_m`.
+
+    Where a character has no mesh of its own, whatever is as near to a joint as flesh would be may well be its body.
+    """
+    row, column = int(joint.y / sight.divisor), int(joint.x / sight.divisor)
+    around = (slice(max(0, row - 1), row + 2), slice(max(0, column - 1), column + 2))
+    others = (sight.owner[around] != index) & (index in sight.bodies)
+    return bool((sight.depth[around] < joint.depth - np.where(others, 0, flesh_m)).mean() > 0.5)
+
+
+def torso_metres(character: Character, camera: Camera) -> float:
+    """From the neck to the middle of the hips."""
+    places = {
+        name: unproject(camera, joint)
+        for name, joint in zip(KEYPOINT_NAMES, character.keypoints, strict=True)
+        if joint.state not in ("behind", "missing")
+    }
+    if {"Neck", "RHip", "LHip"} <= places.keys():
+        return float(np.linalg.norm(places["Neck"] - (places["RHip"] + places["LHip"]) / 2))
+    points = np.array(list(places.values()))
+    return TORSO_SHARE * float(np.linalg.norm(points[:, None] - points[None], axis=-1).max())

@@ -1,0 +1,59 @@
+"""An artist's corrections of joints as files, in Blender's folder for what belongs to this extension."""
+
+import re
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from .exporters.rigs import CORRECTABLE, Anchor
+from .images import own_folder
+
+NAME = re.compile(r"\w[\w .-]{0,63}")
+
+
+class PresetError(ValueError):
+    """A preset cannot be saved or used. The message names the thing, the rule and the next step."""
+
+
+class JointPreset(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a preset file holds, as JSON. joints: role (see CORRECTABLE) to the end of a bone."""
+
+    format: Literal[1]
+    joints: dict[str, Anchor]
+
+    def __post_init__(self) -> None:
+        if unknown := self.joints.keys() - set(CORRECTABLE):
+            raise ValueError(f"there is no joint {min(unknown)!r}")
+
+
+def preset_names() -> list[str]:
+    return sorted(path.stem for path in folder().glob("*.json"))
+
+
+def save_preset(name: str, joints: dict[str, Anchor]) -> Path:
+    """Write the preset `name`, over one of that name. Raises PresetError where it has none that a file can have, OSError."""
+    if not NAME.fullmatch(name):
+        raise PresetError(f"'{name}' cannot name a preset: use letters, digits, spaces, dots and dashes, 64 at most.")
+    if not joints:
+        raise PresetError("No joint was set by hand, so there is nothing to save: set one first.")
+    path = folder() / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".part")
+    draft.write_bytes(msgspec.json.format(msgspec.json.encode(JointPreset(format=1, joints=joints)), indent=2))
+    draft.replace(path)
+    return path
+
+
+def load_preset(name: str) -> dict[str, Anchor]:
+    """The joints of the preset `name`. Raises PresetError where its file is missing or is no preset."""
+    path = folder() / f"{name}.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=JointPreset).joints
+    except (OSError, msgspec.MsgspecError) as error:
+        raise PresetError(f"The preset '{name}' cannot be read ({error}): save it again, or delete {path}.") from error
+
+
+def folder() -> Path:
+    return own_folder() / "joints"

@@ -1,0 +1,93 @@
+"""A backend as the commands see it: found by its connection file, and found again when it was restarted meanwhile."""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import zmq
+from platformdirs import user_data_path
+
+from ...protocol import ConnectionFile, Refused, read_connection
+from ...protocol.client import Client, Heard, Lost
+
+PATIENCE_S = 30.0
+POLL_MS = 100
+LINGER_MS = 500
+
+
+class Unreachable(Exception):  # noqa: N818  (reads as what it is)
+    """No backend answers. The message says where it was looked for."""
+
+
+def add_backend(parser: argparse.ArgumentParser) -> None:
+    where = parser.add_mutually_exclusive_group()
+    default = user_data_path("beyondscene") / "connection.json"
+    where.add_argument(
+        "--ready-file", "--key-file", dest="connection", type=Path, default=default,
+        help=f"where the backend has written its endpoint and keys; default: {default}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--patience", type=float, default=PATIENCE_S, metavar="S", help="how long to wait for a backend; default: 30"
+    )
+
+
+def converse(asked: argparse.Namespace, ask: Callable[[Client], None]) -> Iterator[Heard]:
+    """What the backend says, from `ask` on; where it falls silent or is restarted, `ask` is asked again.
+
+    So `ask` must be harmless when repeated. Close the generator to hang up. Raises Unreachable, ValueError for what the
+    backend refuses, and OSError or ValueError for a connection file that cannot be read.
+    """
+    patient_until_s = time.monotonic() + asked.patience
+    while True:
+        connection = read_connection_patiently(asked.connection, patient_until_s)
+        for event, payload in converse_once(connection, asked.connection, ask):
+            if isinstance(event, Lost):
+                if time.monotonic() > patient_until_s:
+                    raise Unreachable(event.message)
+                break
+            if isinstance(event, Refused):
+                raise ValueError(event.message)
+            patient_until_s = time.monotonic() + asked.patience
+            yield event, payload
+
+
+def converse_once(connection: ConnectionFile, path: Path, ask: Callable[[Client], None]) -> Iterator[Heard]:
+    """One connection, until it is lost: also when `path` tells of another backend."""
+    client = Client(connection.endpoint, "command line", time.monotonic())
+    ask(client)
+    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+        socket.linger = LINGER_MS
+        socket.curve_serverkey = connection.server_public_key.encode()
+        socket.curve_publickey = connection.client_public_key.encode()
+        socket.curve_secretkey = connection.client_secret_key.encode()
+        socket.connect(connection.endpoint)
+        try:
+            while client.lost is None:
+                while client.outgoing:
+                    socket.send_multipart(client.outgoing.popleft())
+                if socket.poll(POLL_MS):
+                    yield from client.receive(socket.recv_multipart(), time.monotonic())
+                elif has_changed(connection, path):
+                    yield from client.lose(f"The backend at {connection.endpoint} was restarted.")
+                yield from client.tick(time.monotonic())
+        finally:
+            client.close()
+
+
+def read_connection_patiently(path: Path, until_s: float) -> ConnectionFile:
+    """Wait until `path` is there: a backend that starts writes it when it listens."""
+    while True:
+        try:
+            return read_connection(path)
+        except FileNotFoundError as error:
+            if time.monotonic() > until_s:
+                raise Unreachable(f"No backend has written {path}: start one with `beyondscene serve`.") from error
+            time.sleep(POLL_MS / 1000)
+
+
+def has_changed(connection: ConnectionFile, path: Path) -> bool:
+    try:
+        return read_connection(path) != connection
+    except (OSError, ValueError):
+        return False  # it has left, or is about to be replaced: silence will tell

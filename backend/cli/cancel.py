@@ -1,0 +1,22 @@
+"""Stop a job, waiting or running; returns when the backend has noted it."""
+
+import argparse
+
+from ...protocol import Cancelled, Failed, Finished, Stopping
+from . import DONE
+from .backend import add_backend, converse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("job_id", metavar="ID")
+    add_backend(parser)
+
+
+def run(asked: argparse.Namespace) -> int:
+    for event, _ in converse(asked, lambda client: client.cancel(asked.job_id)):
+        match event:
+            case Stopping() | Cancelled():
+                break
+            case Finished() | Failed():
+                raise ValueError(f"Job {asked.job_id} has ended before: it is {type(event).__name__.lower()}.")
+    return DONE

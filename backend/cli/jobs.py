@@ -1,0 +1,18 @@
+"""List the jobs of a backend, newest last: id, state, done, size, prompt."""
+
+import argparse
+
+from ...protocol import JobsListed
+from . import DONE
+from .backend import add_backend, converse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_backend(parser)
+
+
+def run(asked: argparse.Namespace) -> int:
+    listed = next(event for event, _ in converse(asked, lambda client: client.list_jobs()) if isinstance(event, JobsListed))
+    for job in listed.jobs:
+        print(f"{job.job_id}  {job.state:9}  {job.fraction:4.0%}  {job.width}x{job.height}  {job.prompt}")
+    return DONE

@@ -1,0 +1,25 @@
+"""Have a backend render a .blend file or a request.json; prints the job id once the backend has it on its disk."""
+
+import argparse
+
+from ...protocol import Accepted
+from ...protocol.client import new_job_id
+from . import DONE
+from .backend import add_backend, converse
+from .source import add_source, read_source
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_source(parser, "SCENE.blend or request.json")
+    parser.add_argument("--models", default="embedded", help="name of a model set that the backend has")
+    parser.add_argument("--job-id", metavar="UUID", help="repeat an earlier submit, which is harmless; default: a new one")
+    add_backend(parser)
+
+
+def run(asked: argparse.Namespace) -> int:
+    request, arrays = read_source(asked)
+    job_id = asked.job_id or new_job_id()
+    said = converse(asked, lambda client: client.submit(job_id, request, None, asked.models, list(arrays.values())))
+    next(event for event, _ in said if isinstance(event, Accepted))
+    print(job_id)
+    return DONE

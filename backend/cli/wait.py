@@ -1,0 +1,35 @@
+"""Wait for the end of a job, also across restarts of the backend; the exit code tells which end it was."""
+
+import argparse
+import sys
+
+from rich.console import Console
+
+from ...protocol import Cancelled, Failed, Finished, Progressed
+from . import CANCELLED, DONE, FAULT
+from .backend import add_backend, converse
+from .progress import Bar
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("job_id", metavar="ID")
+    add_backend(parser)
+
+
+def run(asked: argparse.Namespace) -> int:
+    with Bar(Console(stderr=True)) as bar:
+        end = wait_for_end(asked, bar)
+    if isinstance(end, Failed):
+        print(f"beyondscene: {end.message}", file=sys.stderr)
+    return {Finished: DONE, Failed: FAULT, Cancelled: CANCELLED}[type(end)]
+
+
+def wait_for_end(asked: argparse.Namespace, bar: Bar) -> Finished | Failed | Cancelled:
+    for event, _ in converse(asked, lambda client: client.follow(asked.job_id)):
+        match event:
+            case Progressed():
+                where = {name: getattr(event, name) for name in ("level", "levels", "step", "steps", "fraction", "label")}
+                bar.progress(event.stage, **where)
+            case Finished() | Failed() | Cancelled():
+                return event
+    raise AssertionError("a conversation ends only by being left")

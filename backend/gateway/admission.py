@@ -1,0 +1,64 @@
+"""What may become a job: the model sets there are, and every rule that a submit must keep before it is queued."""
+
+import logging
+from collections.abc import Sequence
+
+from ...protocol import ModelSetInfo, RequestError, Submit, arrays_from_frames, check_request
+from .files import Quota
+from .settings import FindModelSets, FoundModelSet, ServeSettings
+
+log = logging.getLogger(__name__)
+
+
+class Admission:
+    """The rules of one gateway."""
+
+    def __init__(self, settings: ServeSettings, find_model_sets: FindModelSets, quota: Quota) -> None:
+        """Raises ValueError for a folder that is no model set."""
+        self._settings = settings
+        self._find_model_sets = find_model_sets
+        self._quota = quota
+        self._models: dict[str, FoundModelSet] = {}
+        self.look_for_models()
+
+    def look_for_models(self) -> None:
+        """Raises ValueError at the start; later a folder that went bad leaves the list as it was."""
+        try:
+            self._models = {one.name: one for one in self._find_model_sets(self._settings.model_folders)}
+        except ValueError as error:
+            if not self._models:
+                raise
+            log.error("the model sets stay as they were: %s", error)
+
+    @property
+    def models(self) -> tuple[ModelSetInfo, ...]:
+        return tuple(
+            ModelSetInfo(name=one.name, training_resolution_px=one.training_resolution_px, missing=one.missing_roles)
+            for one in self._models.values()
+        )
+
+    def folder_of(self, models: str) -> str:
+        """Where the model set of this name lies; empty if it is gone."""
+        found = self._models.get(models)
+        return str(found.folder) if found else ""
+
+    def check(self, submit: Submit, payload: Sequence[memoryview | bytes], waiting: int) -> None:
+        """Refuse what cannot become a picture. Raises RequestError or WireError with the sentence.
+
+        waiting: jobs in the queue.
+        """
+        if waiting >= self._settings.waiting_jobs:
+            raise RequestError(f"{waiting} jobs are waiting, which is the limit: try again when some are done.")
+        self._quota.check()
+        models = self._models.get(submit.models)  # by name: nothing that a client says is ever a path
+        if models is None:
+            raise RequestError(f"There is no model set '{submit.models}': choose one of {', '.join(self._models) or 'none'}.")
+        try:
+            models.check()
+        except ValueError as error:
+            raise RequestError(str(error)) from error
+        check_request(submit.request)
+        arrays_from_frames(submit.arrays, payload)
+        for character in submit.request.characters:
+            if character.mask is not None and character.mask not in submit.arrays:
+                raise RequestError(f"The mask of '{character.name}' did not come with the request: send its array along.")

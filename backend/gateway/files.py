@@ -1,0 +1,116 @@
+"""The files of jobs: a folder for each running attempt, and the finished pictures.
+
+Files are named by job id and attempt alone: no name from outside ever becomes a path.
+"""
+
+import os
+import shutil
+from collections.abc import Container
+from pathlib import Path
+
+from ...protocol import Done, RequestError
+from .ledger import Ledger
+
+
+class JobFiles:
+    """`<data>/work/<job id>.attempt-<n>/` for the attempt that runs, `<data>/results/<job id>.png` for its picture.
+
+    An attempt takes over the folder of the one before by renaming it, so a worker that was given up but still lives finds
+    no place to write to.
+    """
+
+    def __init__(self, data_folder: Path) -> None:
+        self._work = data_folder / "work"
+        self._results = data_folder / "results"
+        for folder in (self._work, self._results):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def begin(self, job_id: str, attempt: int) -> Path:
+        """The folder of a new attempt, with the checkpoints of those before it."""
+        folder = self._work / f"{job_id}.attempt-{attempt}"
+        before = self._attempts(job_id)
+        if before:
+            before[0].replace(folder)
+        else:
+            folder.mkdir()
+        return folder
+
+    def path(self, job_id: str) -> Path:
+        return self._results / f"{job_id}.png"
+
+    def publish(self, done: Done) -> None:
+        """Make the picture of an attempt the result of its job. Raises OSError if it is absent or not the one announced."""
+        picture = picture_in(self._work / f"{done.job_id}.attempt-{done.attempt}")
+        size_bytes = picture.stat().st_size
+        if size_bytes != done.size_bytes:
+            raise OSError(f"{picture} has {size_bytes} bytes, the worker announced {done.size_bytes}")
+        picture.replace(self.path(done.job_id))  # the worker has flushed it
+        flush_folder(self._results)
+
+    def tidy(self, job_id: str, finished: bool) -> None:
+        """The job has ended: what its attempts have left goes, and so does a picture that came too late to be its result."""
+        for folder in self._attempts(job_id):
+            shutil.rmtree(folder, ignore_errors=True)
+        if not finished:
+            self.path(job_id).unlink(missing_ok=True)
+
+    def sweep(self, live: Container[str]) -> None:
+        """Remove the folders of jobs that are not `live`: a gateway that was killed may have left some."""
+        for folder in self._work.iterdir():
+            if folder.name.partition(".")[0] not in live:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def read(self, job_id: str, offset: int, size_bytes: int) -> bytes:
+        """Up to `size_bytes` of the result, from `offset` on. Raises OSError if it is gone."""
+        with self.path(job_id).open("rb") as file:
+            file.seek(offset)
+            return file.read(size_bytes)
+
+    def _attempts(self, job_id: str) -> list[Path]:
+        return list(self._work.glob(f"{job_id}.attempt-*"))
+
+
+class Quota:
+    """How many bytes of finished pictures are kept: the oldest that were fetched make room for new ones."""
+
+    def __init__(self, ledger: Ledger, files: JobFiles, limit_bytes: int) -> None:
+        self._ledger = ledger
+        self._files = files
+        self._limit_bytes = limit_bytes
+
+    def make_room(self) -> list[str]:
+        """Remove pictures that were fetched until the rest is within the limit; return whose. Others are never removed."""
+        kept = self._ledger.results()
+        excess_bytes = sum(one.size_bytes for one in kept) - self._limit_bytes
+        removed = []
+        for one in kept:
+            if excess_bytes > 0 and one.fetched:
+                self._ledger.forget_result(one.job_id)
+                self._files.path(one.job_id).unlink(missing_ok=True)
+                excess_bytes -= one.size_bytes
+                removed.append(one.job_id)
+        return removed
+
+    def check(self) -> None:
+        """Raise RequestError where pictures that nobody has fetched fill it: one more could not be kept."""
+        unfetched_bytes = sum(one.size_bytes for one in self._ledger.results() if not one.fetched)
+        if unfetched_bytes >= self._limit_bytes:
+            raise RequestError(
+                f"Pictures that nobody has fetched fill {unfetched_bytes} bytes, the quota is {self._limit_bytes}: "
+                "fetch some, or serve with a larger one."
+            )
+
+
+def picture_in(folder: Path) -> Path:
+    """Where the worker of an attempt writes its picture."""
+    return folder / "picture.png"
+
+
+def flush_folder(folder: Path) -> None:
+    """Return when the names in `folder` are on the disk."""
+    if os.name == "posix":  # elsewhere a folder cannot be opened, and a rename is flushed with the file system
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,55 @@
+"""Rigify as Blender itself generates it, posed by its controls."""
+
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("bpy")
+
+from beyondscene.addon.exporters import best_match
+from beyondscene.addon.exporters.rigs import gather_rest_bones
+from beyondscene.addon.exporters.rigs.shape import guess_by_shape
+
+from .test_rigs import bend, found_joints, turned
+
+
+@pytest.fixture
+def rigify(blender: Any) -> Iterator[Any]:
+    addon_utils = importlib.import_module("addon_utils")  # Blender's own, of which the type checker knows nothing
+    if addon_utils.enable("rigify", default_set=True) is None:
+        pytest.skip("this Blender comes without Rigify")
+    yield blender
+    addon_utils.disable("rigify", default_set=True)
+
+
+def test_a_generated_rig_follows_its_controls_in_fk_and_ik(rigify: Any) -> None:
+    rigify.ops.object.armature_basic_human_metarig_add()
+    meta = rigify.context.object
+    match = best_match(meta)
+    assert (match.label, match.coverage) == ("Rigify meta-rig", 1)
+    guess = guess_by_shape(gather_rest_bones(meta))
+    assert guess and guess.anchors == match.anchors
+    rest = {role: np.array(meta.data.bones[at.bone].head_local) for role, at in match.anchors.items()}
+
+    rigify.ops.pose.rigify_generate()
+    rig = rigify.context.object
+    assert rig is not meta
+    match = best_match(rig)
+    assert (match.label, match.coverage, match.limbs_found) == ("Rigify", 1, 12)
+    for name, place in found_joints(rigify, rig).items():
+        if name in rest:
+            np.testing.assert_allclose(place, rest[name], atol=1e-4, err_msg=name)
+
+    raised = turned(-40, "Y")
+    rig.pose.bones["upper_arm_parent.L"]["IK_FK"] = 1.0
+    rigify.context.view_layer.update()
+    bend(rig, "forearm_fk.L", raised)
+    rig.pose.bones["hand_ik.R"].location = (0.02, 0.05, 0.01)
+    found = found_joints(rigify, rig)
+    np.testing.assert_allclose(found["LElbow"], rest["LElbow"], atol=1e-4)
+    np.testing.assert_allclose(found["LWrist"], rest["LElbow"] + raised @ (rest["LWrist"] - rest["LElbow"]), atol=1e-3)
+    np.testing.assert_allclose(found["RWrist"], rig.pose.bones["hand_ik.R"].head, atol=1e-3)
+    assert np.linalg.norm(found["RWrist"] - rest["RWrist"]) > 0.03

@@ -1,0 +1,308 @@
+"""Masks and hidden joints of posed scenes: what an artist sees through the camera."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("bpy")
+
+from beyondscene.addon.exporters import export_request
+from beyondscene.addon.exporters.sight import look
+from beyondscene.protocol import FREE, HIDDEN, KEYPOINT_NAMES, SEEN, RenderRequest
+
+Example = Callable[[str], dict[str, Any]]
+
+
+def see(bpy: Any, **size: int) -> tuple[dict[str, np.ndarray], dict[str, dict[str, str]]]:
+    """Where they are seen, bool (height, width), and states of the joints, by character."""
+    masks, request = export_masks(bpy, **size)
+    return {name: mask == SEEN for name, mask in masks.items()}, states(request)
+
+
+def export_masks(bpy: Any, **size: int) -> tuple[dict[str, np.ndarray], RenderRequest]:
+    """Masks as they are sent, by character, and their request."""
+    request, arrays = export_request(bpy.context, **size)
+    return {one.name: arrays[one.mask.digest] for one in request.characters if one.mask}, request
+
+
+def states(request: RenderRequest) -> dict[str, dict[str, str]]:
+    return {one.name: dict(zip(KEYPOINT_NAMES, (k.state for k in one.keypoints), strict=True)) for one in request.characters}
+
+
+def add_box(bpy: Any, name: str, size: tuple[float, float, float], location: tuple[float, float, float]) -> Any:
+    """A box of `size` metres around `location`; it has no owner until it gets a parent."""
+    x, y, z = (side / 2 for side in size)
+    corners = [(i * x, j * y, k * z) for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)]
+    faces = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+    mesh = bpy.data.meshes.new(name)
+    mesh.from_pydata(corners, [], faces)
+    box = bpy.data.objects.new(name, mesh)
+    box.location = location
+    bpy.context.scene.collection.objects.link(box)
+    bpy.context.view_layer.update()
+    return box
+
+
+def in_front_of(bpy: Any, name: str) -> tuple[float, float, float]:
+    """Between the chest of `name` and the camera."""
+    rig, camera = bpy.data.objects[name], bpy.context.scene.camera
+    chest = rig.matrix_world.translation.copy()
+    chest.z += 1.1
+    x, y, z = chest.lerp(camera.matrix_world.translation, 0.25)
+    return x, y, z
+
+
+def overlap(bpy: Any) -> None:
+    """Flo comes to stand before Eve's arm."""
+    flo = bpy.data.objects["Flo"]
+    flo.location.x -= 1.0
+    flo.location.y -= 0.7
+    bpy.context.view_layer.update()
+
+
+def test_masks_are_disjoint_and_hold_the_joints_that_are_seen(blender: Any, example: Example) -> None:
+    example("duo")
+    alone, _ = see(blender)
+    overlap(blender)
+    request, arrays = export_request(blender.context)
+    masks, joints = see(blender)
+    assert masks["Eve"].shape == (1024, 1024)
+    assert {arrays[one.mask.digest].dtype for one in request.characters if one.mask} == {np.dtype(np.uint8)}
+    assert not (masks["Eve"] & masks["Flo"]).any()
+    assert masks["Eve"].sum() < alone["Eve"].sum()  # Flo is nearer
+    assert not (masks["Eve"] & ~alone["Eve"]).any()
+    assert joints["Eve"]["LElbow"] == "occluded" and joints["Eve"]["RElbow"] == "visible"
+    for character in request.characters:
+        for keypoint in character.keypoints:
+            if keypoint.state == "visible":
+                row, column = int(keypoint.y), int(keypoint.x)
+                assert masks[character.name][row - 4 : row + 5, column - 4 : column + 5].any()
+
+
+def test_a_box_in_front_hides_the_person_and_one_behind_does_not(blender: Any, example: Example) -> None:
+    example("duo")
+    before, _ = see(blender)
+    box = add_box(blender, "Crate", (0.5, 0.1, 0.5), in_front_of(blender, "Eve"))
+    masks, joints = see(blender)
+    assert 0 < masks["Eve"].sum() < 0.9 * before["Eve"].sum()
+    assert (masks["Flo"] == before["Flo"]).all()
+    assert joints["Eve"]["Neck"] == "occluded" or joints["Eve"]["RHip"] == "occluded"
+    assert joints["Eve"]["RAnkle"] == "visible"
+    box.scale = (20, 1, 20)
+    blender.context.view_layer.update()
+    masks, joints = see(blender)
+    assert set(masks) == {"Eve", "Flo"}
+    assert not masks["Eve"].any()  # wholly hidden, which is not the same as having no mesh
+    assert set(joints["Eve"].values()) == {"occluded"}
+    box.location.y += 20
+    blender.context.view_layer.update()
+    assert (see(blender)[0]["Eve"] == before["Eve"]).all()
+
+
+@pytest.mark.parametrize("how", ["hide_render", "hide_viewport", "hide_set", "WIRE", "BOUNDS", "collection", "camera", "bone"])
+def test_what_is_not_rendered_hides_nobody(blender: Any, example: Example, how: str) -> None:
+    example("duo")
+    before, _ = see(blender)
+    box = add_box(blender, "Crate", (0.5, 0.1, 0.5), in_front_of(blender, "Eve"))
+    match how:
+        case "hide_set":
+            box.hide_set(True)
+        case "WIRE" | "BOUNDS":
+            box.display_type = how
+        case "collection":
+            stored = blender.data.collections.new("Stored")
+            blender.context.scene.collection.children.link(stored)
+            stored.objects.link(box)
+            blender.context.scene.collection.objects.unlink(box)
+            stored.hide_render = True
+        case "camera":
+            box.visible_camera = False
+        case "bone":
+            blender.data.objects["Flo"].pose.bones[0].custom_shape = box
+        case _:
+            setattr(box, how, True)
+    blender.context.view_layer.update()
+    assert (see(blender)[0]["Eve"] == before["Eve"]).all()
+
+
+def test_what_is_parented_to_a_person_is_part_of_them(blender: Any, example: Example) -> None:
+    example("duo")
+    before, _ = see(blender)
+    eve = blender.data.objects["Eve"]
+    hat = add_box(blender, "Hat", (0.3, 0.3, 0.3), (0, 0, 0))
+    feather = add_box(blender, "Feather", (0.05, 0.05, 0.3), (0, 0, 0.3))
+    hat.parent, hat.parent_type, hat.parent_bone = eve, "BONE", "head"
+    feather.parent = hat
+    cloak = add_box(blender, "Cloak", (0.1, 0.1, 0.1), (0.6, 0, 0.5))
+    cloak.parent = blender.data.objects["Eve.body"]
+    blender.context.view_layer.update()
+    masks, joints = see(blender)
+    assert masks["Eve"].sum() > before["Eve"].sum() + 3000
+    assert not (before["Eve"] & ~masks["Eve"]).any()
+    assert joints["Eve"]["Neck"] == "visible"
+    eve.beyondscene.enabled = False  # switched off: nobody's
+    assert set(see(blender)[0]) == {"Flo"}
+
+
+def test_an_instanced_collection_hides_people_and_belongs_to_its_instancer(blender: Any, example: Example) -> None:
+    example("duo")
+    before, _ = see(blender)
+    crates = blender.data.collections.new("Crates")
+    box = add_box(blender, "Crate", (0.5, 0.1, 0.5), (0, 0, 0))
+    crates.objects.link(box)
+    blender.context.scene.collection.objects.unlink(box)
+    stack = blender.data.objects.new("Stack", None)
+    stack.instance_type, stack.instance_collection = "COLLECTION", crates
+    stack.location = in_front_of(blender, "Eve")
+    blender.context.scene.collection.objects.link(stack)
+    blender.context.view_layer.update()
+    masks, _ = see(blender)
+    assert masks["Eve"].sum() < 0.9 * before["Eve"].sum()
+    place = stack.matrix_world.copy()
+    stack.parent = blender.data.objects["Flo"]
+    stack.matrix_world = place
+    blender.context.view_layer.update()
+    held, _ = see(blender)
+    assert (held["Eve"] == masks["Eve"]).all()
+    assert held["Flo"].sum() > before["Flo"].sum() and not (held["Flo"] & held["Eve"]).any()
+
+
+def test_a_copy_of_a_body_elsewhere_is_not_its_person(blender: Any, example: Example) -> None:
+    example("duo")
+    before, _ = see(blender)
+    bodies = blender.data.collections.new("Bodies")
+    bodies.objects.link(blender.data.objects["Eve.body"])
+    twin = blender.data.objects.new("Twin", None)
+    twin.instance_type, twin.instance_collection, twin.location.x = "COLLECTION", bodies, 0.5
+    blender.context.scene.collection.objects.link(twin)
+    blender.context.view_layer.update()
+    assert not (see(blender)[0]["Eve"] & ~before["Eve"]).any()
+
+
+def test_somebody_without_a_mesh_has_no_mask_and_is_hidden_by_what_stands_before(blender: Any, example: Example) -> None:
+    example("duo")
+    blender.data.objects.remove(blender.data.objects["Eve.body"])
+    masks, joints = see(blender)
+    assert set(masks) == {"Flo"}
+    assert set(joints["Eve"].values()) == {"visible"}
+    add_box(blender, "Wall", (5, 0.1, 5), in_front_of(blender, "Eve"))
+    assert set(see(blender)[1]["Eve"].values()) == {"occluded"}
+
+
+@pytest.mark.parametrize("kind", ["PERSP", "ORTHO"])
+def test_surfaces_lie_where_blender_finds_them(blender: Any, example: Example, kind: str) -> None:
+    example("plaza")
+    scene, view_layer = blender.context.scene, blender.context.view_layer
+    camera = scene.camera
+    camera.data.type, camera.data.ortho_scale = kind, 7
+    scene.unit_settings.scale_length = 0.5
+    blender.context.view_layer.update()
+    depsgraph = blender.context.evaluated_depsgraph_get()
+    rigs = [blender.data.objects[name] for name in ("Ana", "Bo", "Cy", "Di")]
+    sight = look(scene, view_layer, depsgraph, rigs, 384, 256)
+    corners = [camera.matrix_world.normalized() @ corner for corner in camera.data.view_frame(scene=scene)]
+    right, below, left = np.array(corners[0]), np.array(corners[2]), np.array(corners[3])
+    eye, forward = np.array(camera.matrix_world.translation), -np.array(camera.matrix_world.normalized().col[2][:3])
+    wrong = 0
+    for row, column in np.random.default_rng(0).integers((0, 0), (256, 384), (400, 2)):
+        through = left + (right - left) * (column + 0.5) / 384 + (below - left) * (row + 0.5) / 256
+        direction = through - eye if kind == "PERSP" else forward
+        # an orthographic camera's frame lies ahead of it: from there back to where it begins to see
+        start = eye if kind == "PERSP" else through - forward * ((through - eye) @ forward - camera.data.clip_start)
+        hit, place, _, _, thing, _ = scene.ray_cast(depsgraph, start, direction)
+        name = thing.name.removesuffix(".body") if hit and thing.name.endswith(".body") else None
+        owner = rigs[sight.owner[row, column]].name if sight.owner[row, column] >= 0 else None
+        depth = (np.array(place) - eye) @ forward * 0.5 if hit else np.inf
+        wrong += owner != name or not np.isclose(sight.depth[row, column], depth, rtol=1e-3)
+    assert wrong <= 2  # rays that graze an outline
+
+
+def test_large_pictures_have_coarser_masks(blender: Any, example: Example) -> None:
+    example("duo")
+    fine, _ = see(blender)
+    coarse, joints = see(blender, width=8192, height=8192)
+    assert coarse["Eve"].shape == (1024, 1024)
+    assert (coarse["Eve"] == fine["Eve"]).all()
+    assert joints == see(blender)[1]
+    masks, _ = export_masks(blender, width=8192, height=8192)
+    assert {*np.unique(np.stack([*masks.values()]))} == {SEEN, FREE, HIDDEN}  # looked up, not averaged
+
+
+def widen(mask: np.ndarray, by_px: int) -> np.ndarray:
+    """bool (H, W): `mask` and the pixels up to `by_px` beside it, to left and right."""
+    return np.any([np.roll(mask, step, 1) for step in range(-by_px, by_px + 1)], axis=0)
+
+
+def shins(mask: np.ndarray, request: RenderRequest) -> np.ndarray:
+    """bool (H, W): `mask` from Eve's knees on downwards."""
+    knees = [int(request.characters[0].keypoints[KEYPOINT_NAMES.index(name)].y) for name in ("RKnee", "LKnee")]
+    return mask & (np.arange(len(mask)) > max(knees))[:, None]
+
+
+def test_a_table_hides_the_legs_behind_it_with_their_clothes_but_not_the_hair(blender: Any, example: Example) -> None:
+    example("duo")
+    before, _ = see(blender)
+    body, flo = before["Eve"], before["Flo"]
+    eve = blender.data.objects["Eve"].matrix_world.translation
+    add_box(blender, "Table", (1.2, 0.5, 0.75), (eve.x, eve.y - 0.6, 0.375))
+    masks, request = export_masks(blender)
+    mask = masks["Eve"]
+    assert shins(body, request).any()
+    assert (mask[shins(widen(body, 30), request)] == HIDDEN).all()
+    neck = int(request.characters[0].keypoints[KEYPOINT_NAMES.index("Neck")].y)
+    head = body & (np.arange(len(body)) < neck)[:, None]
+    assert (mask[head] == SEEN).all()
+    assert (mask[widen(head, 30) & ~head & ~flo] == FREE).all()
+    crown, column = np.nonzero(head)[0][0], np.nonzero(head)[1][0]
+    assert (mask[crown - 40 : crown, column - 20 : column + 20] == FREE).all()
+
+
+def test_a_hand_held_out_over_a_table_does_not_bring_the_legs_before_it(blender: Any, example: Example) -> None:
+    example("duo")
+    rig, eye = blender.data.objects["Eve"], blender.context.scene.camera.matrix_world.translation
+    shoulder = rig.pose.bones["upperarm_l"]
+    arm = (rig.matrix_world.inverted() @ eye - shoulder.head).normalized()
+    turned = (shoulder.tail - shoulder.head).rotation_difference(arm).to_matrix() @ shoulder.matrix.to_3x3()
+    shoulder.matrix = type(shoulder.matrix).LocRotScale(shoulder.head, turned, None)
+    blender.context.view_layer.update()
+    before, _ = see(blender)
+    eve = rig.matrix_world.translation
+    add_box(blender, "Table", (1.2, 0.15, 0.75), (eve.x, eve.y - 0.4, 0.375))
+    masks, request = export_masks(blender)
+    nearest = min(joint.depth for joint in request.characters[0].keypoints)
+    ankle = request.characters[0].keypoints[KEYPOINT_NAMES.index("LAnkle")]
+    assert nearest < ankle.depth - 0.5
+    assert (masks["Eve"][shins(widen(before["Eve"], 20), request)] == HIDDEN).all()
+
+
+def test_of_two_who_overlap_each_has_room_around_the_body_but_not_before_the_nearer_one(blender: Any, example: Example) -> None:
+    example("duo")
+    overlap(blender)
+    blender.data.objects["Flo"].location.y -= 0.5  # all of her before Eve
+    blender.context.view_layer.update()
+    masks, _ = export_masks(blender)
+    eve, flo = masks["Eve"], masks["Flo"]
+    assert (eve[flo == SEEN] == HIDDEN).all()
+    beside = widen(flo == SEEN, 20) & (eve == SEEN)
+    assert beside.any() and (flo[beside] == FREE).all()  # Flo's hair may fall over Eve
+
+
+def test_what_follows_a_person_without_being_parented_is_part_of_them(blender: Any, example: Example) -> None:
+    example("duo")
+    before, _ = see(blender)
+    eve = blender.data.objects["Eve"]
+    held = add_box(blender, "Staff", (0.1, 0.1, 0.6), (0, 0, 0))
+    holder = held.constraints.new("COPY_TRANSFORMS")
+    holder.target, holder.subtarget = eve, "hand_r"
+    skirt = add_box(blender, "Skirt", (0.6, 0.3, 0.4), tuple(eve.matrix_world.translation + type(eve.location)((0, -0.1, 0.7))))
+    skirt.modifiers.new("Worn", "SURFACE_DEFORM").target = blender.data.objects["Eve.body"]
+    blender.context.view_layer.update()
+    masks, _ = see(blender)
+    assert masks["Eve"].sum() > before["Eve"].sum() + 3000 and not (before["Eve"] & ~masks["Eve"]).any()
+    for thing in (held, skirt):
+        thing.hide_set(True)
+        blender.context.view_layer.update()
+        assert see(blender)[0]["Eve"].sum() < masks["Eve"].sum()
+        thing.hide_set(False)

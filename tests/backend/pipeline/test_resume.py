@@ -1,0 +1,128 @@
+"""A picture that goes on from its checkpoints has the same pixels as one that was made in one go."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from beyondscene.backend import checkpoints
+from beyondscene.backend.checkpoints import CheckpointFolder
+from beyondscene.backend.models.load import Models, load_models
+from beyondscene.backend.models.sets import ModelSet
+from beyondscene.backend.pipeline import joint, render
+from beyondscene.backend.pipeline.schedule import SCHEDULERS
+from beyondscene.backend.watch import Stopped
+from beyondscene.protocol import RenderRequest, Stage
+from msgspec.structs import replace
+from safetensors import safe_open
+
+FEW = 7  # looks at the watcher: with six steps, attempts end in the middle of inpainting and of the level
+
+
+class Impatient:
+    """A watcher that stops the attempt after so many looks, before the step just done is kept."""
+
+    def __init__(self, looks: int) -> None:
+        self.left = looks
+        self.fractions: list[float] = []
+
+    def progress(
+        self,
+        stage: Stage,
+        *,
+        level: int = 0,
+        levels: int = 0,
+        step: int = 0,
+        steps: int = 0,
+        fraction: float = 0.0,
+        label: str = "",
+    ) -> None:
+        self.fractions.append(fraction)
+
+    def preview(self, image: np.ndarray) -> None:
+        pass
+
+    def check(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise Stopped
+
+
+@pytest.fixture(scope="module")
+def models(tiny_models: ModelSet) -> Models:
+    return load_models(tiny_models, torch.device("cpu"), torch.float32)
+
+
+def attempt(
+    models: Models, request: RenderRequest, kept: CheckpointFolder | None, looks: int = 1000
+) -> tuple[np.ndarray | None, list[float]]:
+    watcher = Impatient(looks)
+    try:
+        return render(models, request, {}, watcher, kept)[0], watcher.fractions
+    except Stopped:
+        return None, watcher.fractions
+
+
+def steps_in(path: Path) -> int:
+    with safe_open(path, framework="np") as file:
+        return int(file.get_tensor("steps"))
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_same_pixels_however_often_it_is_stopped(
+    models: Models, two_people: RenderRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str
+) -> None:
+    settings = replace(two_people.settings, scheduler=scheduler, steps=6)
+    request = replace(two_people, settings=settings, characters=two_people.characters[:1])
+    evaluated: list[int] = []
+    predict = joint.predict
+    monkeypatch.setattr(joint, "predict", lambda job, *rest: evaluated.append(1) or predict(job, *rest))
+    undisturbed, _ = attempt(models, request, None)
+    in_one_go = len(evaluated)
+
+    evaluated.clear()
+    monkeypatch.setattr(checkpoints, "INTERVAL_S", 0.0)
+    kept = CheckpointFolder(tmp_path, "me")
+    image, attempts, fractions, resumed_in = None, 0, [], set()
+    while image is None:
+        image, told = attempt(models, request, kept, FEW)
+        fractions += told
+        resumed_in |= {path.stem for path in tmp_path.glob("steps*") if 0 < steps_in(path) < 4}
+        attempts += 1
+        assert attempts < 20
+    assert undisturbed is not None and (image == undisturbed).all()
+    assert {"steps-inpaint-0", "steps-enlarge-1"} <= resumed_in
+    most_per_step = 4  # batches of views
+    assert len(evaluated) <= in_one_go + attempts * most_per_step  # one step at most is done again
+    assert max(fractions) > 0.5 and fractions[-1] == max(fractions)
+
+
+def test_what_others_or_nobody_could_have_made_is_made_anew(
+    models: Models, two_people: RenderRequest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    undisturbed, _ = attempt(models, two_people, None)
+    put: list[int] = []
+    finished, _ = attempt(models, two_people, CheckpointFolder(tmp_path, "me", lambda: put.append(1)))
+    assert put and undisturbed is not None and finished is not None and (finished == undisturbed).all()
+    assert len(attempt(models, two_people, CheckpointFolder(tmp_path, "me"))[1]) < FEW  # nothing is left to do
+
+    with caplog.at_level(logging.WARNING):
+        anew, told = attempt(models, two_people, CheckpointFolder(tmp_path, "somebody else"))
+    assert "was not made by somebody else" in caplog.text and len(told) > FEW
+    assert anew is not None and (anew == undisturbed).all()
+
+    for path in tmp_path.glob("*.safetensors"):
+        path.write_bytes(path.read_bytes()[:-20])
+    image, told = attempt(models, two_people, CheckpointFolder(tmp_path, "somebody else"))
+    assert "cannot be read" in caplog.text and len(told) > FEW
+    assert image is not None and (image == undisturbed).all()
+
+
+def test_a_picture_is_made_also_where_nothing_can_be_kept(
+    models: Models, two_people: RenderRequest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    image, _ = attempt(models, two_people, CheckpointFolder(tmp_path / "taken away", "me"))
+    assert image is not None
+    assert "could not be written" in caplog.text
+    assert not list(tmp_path.iterdir())

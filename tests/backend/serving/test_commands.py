@@ -1,0 +1,96 @@
+"""The client's commands against a real gateway: what they print, how they exit, and that they survive its end."""
+
+import threading
+from pathlib import Path
+
+import msgspec
+import pytest
+from beyondscene.backend.cli import main
+from beyondscene.protocol import Finished, Started, digest_of
+
+from .conftest import Connect, Start
+from .talk import Running, picture
+
+Capture = pytest.CaptureFixture[str]
+
+
+def ask(gateway: Running, *arguments: object) -> int:
+    return main([*map(str, arguments), "--ready-file", str(gateway.ready_file), "--patience", "60"])
+
+
+@pytest.fixture
+def request_file(tmp_path: Path) -> Path:
+    path = tmp_path / "request.json"
+    path.write_bytes(msgspec.json.encode(picture(steps=30)))
+    return path
+
+
+def test_submit_wait_fetch_across_a_kill(
+    start: Start, connect: Connect, request_file: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    gateway = start()
+    gateway.connection()
+    assert ask(gateway, "submit", request_file, "--seed", 3, "--size", "128x128") == 0
+    job_id = capsys.readouterr().out.strip()
+    codes: list[int] = []
+    waiting = threading.Thread(target=lambda: codes.append(ask(gateway, "wait", job_id)))
+    waiting.start()
+    gateway.kill()
+    gateway = start(gateway)
+    waiting.join(60)
+    assert codes == [0]
+
+    output = tmp_path / "new folder" / "out.png"
+    assert ask(gateway, "fetch", job_id, "-o", output) == 0
+    assert ask(gateway, "submit", request_file, "--seed", 3, "--size", "128x128", "--job-id", job_id) == 0
+    assert capsys.readouterr().out.strip() == job_id
+    assert ask(gateway, "jobs") == 0
+    assert capsys.readouterr().out.split() == [job_id, "finished", "100%", "128x128", "a", "plaza"]
+    assert [path.name for path in output.parent.iterdir()] == ["out.png"]
+    talk = connect(gateway)
+    reference = talk.hear_until(Finished, talk.submit(picture(steps=30, seed=3, side_px=128)))
+    assert digest_of(output.read_bytes()) == reference.digest
+
+
+def test_cancel_and_what_has_no_picture(start: Start, connect: Connect, tmp_path: Path, capsys: Capture) -> None:
+    gateway = start()
+    talk = connect(gateway)
+    running, waiting = talk.submit(picture(steps=1000)), talk.submit(picture("boom"))
+    talk.hear_until(Started, running)
+    assert ask(gateway, "fetch", running, "-o", tmp_path / "out.png") == 2
+    assert f"Job {running} has no picture: it is running." in capsys.readouterr().err
+    assert ask(gateway, "cancel", running) == 0
+    assert ask(gateway, "wait", running) == 3
+    assert ask(gateway, "cancel", running) == 0  # twice is harmless
+    assert ask(gateway, "wait", waiting) == 1
+    assert "a slip" in capsys.readouterr().err
+    assert ask(gateway, "cancel", waiting) == 2
+    assert "has ended before: it is failed" in capsys.readouterr().err
+    assert ask(gateway, "fetch", "01890a5d-ac96-774b-bcce-b302099a8057", "-o", tmp_path / "out.png") == 2
+    assert "knows no job" in capsys.readouterr().err
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_nobody_there(tmp_path: Path, request_file: Path, capsys: Capture) -> None:
+    command = ["submit", str(request_file), "--ready-file", str(tmp_path / "none.json"), "--patience", "0.2"]
+    assert main(command) == 4
+    assert "none.json: start one" in capsys.readouterr().err
+
+
+def test_a_broken_transfer_goes_on_where_it_ended(
+    start: Start, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = start()
+    talk = connect(gateway)
+    finished = talk.hear_until(Finished, talk.submit(picture(steps=2, side_px=1024)))
+    data = talk.fetch(finished)
+    (tmp_path / f"out.png.{finished.digest[:16]}.part").write_bytes(data[: len(data) // 2])
+    from beyondscene.protocol.client import Transfer
+
+    taken: list[int] = []
+    take = Transfer.take
+    monkeypatch.setattr(Transfer, "take", lambda self, chunk, payload: taken.append(chunk.offset) or take(self, chunk, payload))
+    assert ask(gateway, "fetch", finished.job_id, "-o", tmp_path / "out.png") == 0
+    assert (tmp_path / "out.png").read_bytes() == data
+    assert min(taken) == len(data) // 2
+    assert [path.name for path in tmp_path.glob("out*")] == ["out.png"]

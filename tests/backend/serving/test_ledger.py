@@ -1,0 +1,103 @@
+"""The ledger as a file: of earlier versions, of later ones, of others, and damaged."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from beyondscene.backend.gateway import ServeError
+from beyondscene.backend.gateway import ledger as module
+from beyondscene.backend.gateway.jobs import Jobs
+from beyondscene.backend.gateway.ledger import MIGRATIONS, Ledger
+from beyondscene.protocol import Cancelled, Finished, Started
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+TWO_STEPS = (*MIGRATIONS, "ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;")
+
+
+def write(path: Path, dump: Path) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(dump.read_text())
+
+
+def format_of(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute("PRAGMA user_version").fetchone()[0]
+
+
+@pytest.fixture(params=sorted(GOLDEN.glob("ledger-*.sql")), ids=lambda dump: dump.stem)
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A ledger as a released version left it when it was killed, with jobs in every state."""
+    write(tmp_path / "ledger.sqlite", request.param)
+    yield tmp_path / "ledger.sqlite"
+
+
+def check_that_jobs_continue(path: Path) -> None:
+    ledger = Ledger(path)
+    jobs = Jobs(ledger)
+    finished, running, stopping, waiting = ledger.newest(10)
+    assert [job.state for job in (finished, running, stopping, waiting)] == ["finished", "running", "running", "queued"]
+    jobs.resume()
+    assert [job.id for job in jobs.waiting()] == [running.id, waiting.id]
+    assert isinstance(ledger.events(stopping.id)[-1], Cancelled)
+    assert isinstance(ledger.events(finished.id)[-1], Finished)
+    assert [one.job_id for one in ledger.results()] == [finished.id]
+    started = jobs.start(jobs.waiting()[0], ledger.events(finished.id)[1].device)  # pyright: ignore
+    assert started.attempt == 2 and isinstance(ledger.events(running.id, 2)[0], Started)
+    assert ledger.frames(waiting.id) == [bytes(64)] and not ledger.frames(finished.id)
+    assert jobs.find(running.submit) is not None
+    assert waiting.submit.request.characters[0].part_prompts == {"head": "freckles"}
+    ledger.close()
+
+
+def test_jobs_of_earlier_versions_continue(path: Path) -> None:
+    check_that_jobs_continue(path)
+    assert format_of(path) == len(MIGRATIONS)
+
+
+def test_every_format_has_a_golden_file() -> None:
+    assert {dump.stem for dump in GOLDEN.glob("ledger-*.sql")} == {f"ledger-{n}" for n in range(1, len(MIGRATIONS) + 1)}
+
+
+def test_jobs_continue_in_a_format_to_come_and_there_is_no_way_back(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MIGRATIONS", TWO_STEPS)
+    check_that_jobs_continue(path)
+    assert format_of(path) == 2
+    before = path.read_bytes()
+    monkeypatch.undo()
+    with pytest.raises(ServeError, match="has format 2, this version knows 1 at most: update beyondscene"):
+        Ledger(path)
+    assert path.read_bytes() == before
+
+
+def test_a_migration_that_breaks_off_leaves_the_old_format(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MIGRATIONS", (*TWO_STEPS[:-1], TWO_STEPS[-1] + "and then the lights went out"))
+    with pytest.raises(ServeError, match="cannot be used"):
+        Ledger(path)
+    monkeypatch.undo()
+    assert format_of(path) == 1
+    check_that_jobs_continue(path)
+
+
+def test_what_is_no_ledger_of_ours_is_left_as_it_is(tmp_path: Path) -> None:
+    foreign, junk = tmp_path / "foreign.sqlite", tmp_path / "junk.sqlite"
+    with closing(sqlite3.connect(foreign)) as database:
+        database.execute("CREATE TABLE theirs (x)")
+    junk.write_bytes(b"not a database at all" * 100)
+    with pytest.raises(ServeError, match="belongs to another program"):
+        Ledger(foreign)
+    with pytest.raises(ServeError, match=r"is damaged \(file is not a database\): move it away"):
+        Ledger(junk)
+    assert junk.read_bytes().startswith(b"not a database")
+
+
+def test_a_damaged_ledger_is_named(path: Path) -> None:
+    Ledger(path).close()
+    data = bytearray(path.read_bytes())
+    for offset in range(4096, len(data), 512):
+        data[offset : offset + 64] = b"\xff" * 64
+    path.write_bytes(data)
+    with pytest.raises(ServeError, match="is damaged"):
+        Ledger(path)
+    assert path.read_bytes() == data
