@@ -79,7 +79,7 @@ def test_a_word_of_one_side_is_no_word_of_the_other() -> None:
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.msgpack")), ids=lambda path: path.stem)
 def test_messages_of_released_versions_still_decode(path: Path) -> None:
-    """Each golden file is one header as some version wrote it; tools/make_golden.py wrote them."""
+    """Each golden file is one header as some version wrote it; tools/export_protocol.py wrote them."""
     unions = {"request": Request, "event": Event, "order": Order, "report": Report}
     kind, _, name = path.stem.split("-")[1:]
     message, _ = Decoder(unions[kind])([b"BSZ\x01", path.read_bytes()])
