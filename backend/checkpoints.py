@@ -1,7 +1,6 @@
 """Checkpoints of one picture as files in a folder."""
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from .watch import Arrays
+from .whole import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -49,14 +49,10 @@ class CheckpointFolder:
 
     def put(self, key: str, arrays: Arrays) -> None:
         path = self._path(key)
-        temporary = path.with_suffix(".part")
+        dense = {name: np.asarray(array, order="C") for name, array in arrays.items()}
         try:
-            save_file(
-                {name: np.asarray(array, order="C") for name, array in arrays.items()}, temporary, {"made_by": self._made_by}
-            )
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
+            with whole_file(path) as partial:
+                save_file(dense, partial, {"made_by": self._made_by})
         except (OSError, SafetensorError) as error:  # a full disk, or an attempt that was given up
             log.warning("the checkpoint %s could not be written: %s", path, error)
         else:

@@ -30,7 +30,7 @@ def run(asked: argparse.Namespace) -> int:
     record = None if asked.from_image is None else read_record(asked.from_image)
     models = asked.models or (record.models if record else "embedded")
     model_set = choose_model_set(models)
-    request, arrays = read_source(asked)
+    request, arrays = read_source(asked, record)
     if record and (differing := weights_that_differ(record, fingerprint_weights(model_set))):
         names = ", ".join(differing)
         print(

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from ...protocol import RenderRequest, check_request, load_request, resized
 from ..blend import export_blend
-from ..outputs import read_record, restore_request
+from ..outputs import Record, read_record, restore_request
 
 
 def size(text: str) -> tuple[int, int]:
@@ -28,11 +28,14 @@ def add_source(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--frame", type=int, help="frame of a .blend; default: the one it was saved at")
 
 
-def read_source(asked: argparse.Namespace) -> tuple[RenderRequest, dict[str, np.ndarray]]:
-    """The request, checked, and its arrays by digest. Raises ValueError with one sentence."""
+def read_source(asked: argparse.Namespace, record: Record | None = None) -> tuple[RenderRequest, dict[str, np.ndarray]]:
+    """The request, checked, and its arrays by digest. Raises ValueError with one sentence.
+
+    record: of the image, where it was read already.
+    """
     width, height = asked.size or (None, None)
     if asked.from_image is not None:
-        request, arrays = restore_request(read_record(asked.from_image))
+        request, arrays = restore_request(record or read_record(asked.from_image))
     elif asked.source.suffix.lower() == ".blend":
         return export_blend(asked.source, width, height, asked.seed, asked.frame)
     else:

@@ -13,7 +13,7 @@ from .ledger import Ledger
 
 
 class JobFiles:
-    """`<data>/work/<job id>.attempt-<n>/` for the attempt that runs, `<data>/results/<job id>.png` for its picture.
+    """In the data folder, one folder `<job id>.attempt-<n>` for the attempt that runs, and `<job id>.png` for its picture.
 
     An attempt takes over the folder of the one before by renaming it, so a worker that was given up but still lives finds
     no place to write to.

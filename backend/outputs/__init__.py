@@ -1,10 +1,10 @@
 """Picture files: one file of this folder per format, chosen by the suffix of the name."""
 
-import os
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
+from ..whole import whole_file
 from .picture import Layer, Picture
 from .record import Record, RecordError, decode_record, encode_record, make_record, restore_request, weights_that_differ
 
@@ -48,14 +48,8 @@ def choose_format(path: Path) -> Format:
 
 def write_picture(path: Path, picture: Picture, record: Record) -> None:
     """The picture is on the disk under its name, whole, when this returns; until then what stood there before is there."""
-    partial = path.with_name(f"{path.name}.part")
-    try:
+    with whole_file(path) as partial:
         choose_format(path).write(partial, picture, encode_record(record))
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_record(path: Path) -> Record:

@@ -1,6 +1,7 @@
 """A picture that goes on from its checkpoints has the same pixels as one that was made in one go."""
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,40 +14,13 @@ from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.pipeline import joint, render
 from beyondscene.backend.pipeline.schedule import SCHEDULERS
 from beyondscene.backend.watch import Stopped
-from beyondscene.protocol import RenderRequest, Stage
+from beyondscene.protocol import RenderRequest
 from msgspec.structs import replace
 from safetensors import safe_open
 
+from .test_render import Spy
+
 FEW = 7  # looks at the watcher: with six steps, attempts end in the middle of inpainting and of the level
-
-
-class Impatient:
-    """A watcher that stops the attempt after so many looks, before the step just done is kept."""
-
-    def __init__(self, looks: int) -> None:
-        self.left = looks
-        self.fractions: list[float] = []
-
-    def progress(
-        self,
-        stage: Stage,
-        *,
-        level: int = 0,
-        levels: int = 0,
-        step: int = 0,
-        steps: int = 0,
-        fraction: float = 0.0,
-        label: str = "",
-    ) -> None:
-        self.fractions.append(fraction)
-
-    def preview(self, image: np.ndarray) -> None:
-        pass
-
-    def check(self) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise Stopped
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +31,10 @@ def models(tiny_models: ModelSet) -> Models:
 def attempt(
     models: Models, request: RenderRequest, kept: CheckpointFolder | None, looks: int = 1000
 ) -> tuple[np.ndarray | None, list[float]]:
-    watcher = Impatient(looks)
-    try:
-        return render(models, request, {}, watcher, kept)[0], watcher.fractions
-    except Stopped:
-        return None, watcher.fractions
+    spy, picture = Spy(stop_after=looks - 1), None
+    with suppress(Stopped):
+        picture = render(models, request, {}, spy, kept)[0]
+    return picture, [fraction for *_, fraction in spy.told]
 
 
 def steps_in(path: Path) -> int:
