@@ -13,7 +13,7 @@ from diffusers import StableDiffusionXLControlNetPipeline
 from PIL import Image
 from transformers import UperNetForSemanticSegmentation
 
-from ..evaluation.colours import PARTS, colour_word, to_lab
+from ..evaluation.colours import GARMENTS, PARTS, colour_word, to_lab
 from ..pose import draw_pose
 from .renderer.looks import describe_person, describe_scene
 from .renderer.raster import REGIONS
@@ -107,6 +107,19 @@ def measure_colours(pictures: Pictures, views: list[View], truths: list[View] | 
     return {part: round(float(np.mean(hits)), 3) for part, hits in right.items() if hits}
 
 
+def measure_garments(pictures: Pictures, views: list[View]) -> float:
+    """Return by how much, in CIELAB, the mean colour of a shirt or trousers is off on average."""
+    errors = []
+    for picture, view in zip(pictures, views, strict=True):
+        found, true = to_lab(picture), to_lab(view.picture)
+        for person in range(len(view.looks)):
+            for part in GARMENTS:
+                inside = (view.instance == person + 1) & (view.region == PARTS[part])
+                if np.count_nonzero(inside) >= _FEWEST_PX:
+                    errors.append(np.linalg.norm(found[inside].mean(axis=0) - true[inside].mean(axis=0)))
+    return round(float(np.mean(errors)), 2)
+
+
 def measure_silhouettes(pictures: Pictures, views: list[View], segmenter: UperNetForSemanticSegmentation) -> float:
     """Return the mean IoU of people found by the segmenter with the people rendered."""
     device = next(segmenter.parameters()).device
@@ -125,7 +138,7 @@ def measure_model_set(folder: Path, out: Path, settings: MeasureSettings) -> dic
         "two or three": (settings.groups, ("several",)),
     }
     metrics: dict = {"steps": settings.steps, "guidance_scale": settings.guidance_scale}
-    sheets, held_out = [], []
+    sheets, held_out, all_restored = [], [], []
     for name, (count, framings) in kinds.items():
         views = draw_held_out(count, framings, first=len(held_out))
         samples, restored = generate(pipeline, views, settings), restore(pipeline, views)
@@ -134,6 +147,7 @@ def measure_model_set(folder: Path, out: Path, settings: MeasureSettings) -> dic
             "views": count,
             "sample": measure_colours(samples, views),
             "decoder ceiling": measure_colours(restored, views),
+            "true pictures": measure_colours(np.stack([view.picture for view in views]), views),
             "rolled truth (chance)": measure_colours(samples, views, rolled),
             "silhouette IoU": {
                 "sample": measure_silhouettes(samples, views, segmenter),
@@ -143,7 +157,9 @@ def measure_model_set(folder: Path, out: Path, settings: MeasureSettings) -> dic
         }
         sheets.append(draw_sheet(samples, views))
         held_out += views
-    metrics["autoencoder"] = {"psnr_db": _psnr(restore(pipeline, held_out), held_out)}
+        all_restored.append(restored)
+    restored = np.concatenate(all_restored)
+    metrics["autoencoder"] = {"psnr_db": _psnr(restored, held_out), "garments_lab": measure_garments(restored, held_out)}
     metrics["segmenter"] = _measure_segmenter(segmenter, held_out, device)
     out.mkdir(parents=True, exist_ok=True)
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
