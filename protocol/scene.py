@@ -141,6 +141,7 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
     stride_background: Annotated[int, Meta(ge=1, le=128)] = 64  # latents, for a 128x128 view; scaled to the model's
     stride_instance: Annotated[int, Meta(ge=1, le=128)] = 32
     beta_over: Fraction = 0.2  # share of a view covered by people above which it is refined
+    view_prompts: Literal["present", "everybody"] = "present"  # whom a view is told of; "everybody" undoes Algorithm 3's text
     prepend_global: bool = True  # scene prompt before the people's, as in the text; False as in Algorithm 3
     min_overlap: Fraction = 0.0  # share of a view that a mask must exceed to lend its prompt
     view_weighting: Literal["feathered", "uniform"] = "feathered"  # where views overlap; Algorithm 2 averages uniformly

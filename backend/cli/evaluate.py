@@ -8,7 +8,8 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from ..evaluation.methods import METHODS, check_methods
+from ..evaluation.methods import METHODS
+from ..evaluation.variants import ABLATIONS, check_variants, describe_methods
 from ..models.sets import choose_model_set, read_model_set
 from . import DONE
 from .progress import Bar
@@ -25,13 +26,19 @@ SHOWN = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    known = "; ".join(f"{name}: {words}" for name, words in METHODS.items())
-    parser.add_argument("--method", action="append", metavar="NAME", help=f"may be repeated; default: all. {known}")
+    parser.add_argument(
+        "--method",
+        action="append",
+        metavar="NAME[+SETTING=VALUE...]",
+        help=f"may be repeated; default: all. {describe_methods()}",
+    )
+    parser.add_argument("--ablations", action="store_true", help="beyondscene, and without each of its parts in turn")
     parser.add_argument("--set", choices=("quick", "full"), default="quick", help="8 or 64 scenes; default: quick")
     parser.add_argument("--limit", type=int, help="only the first so many scenes of the set")
     parser.add_argument("--models", default="embedded", help="embedded, sdxl, or the folder of a model set")
     parser.add_argument("--steps", type=int, help="default: the model set's own")
     parser.add_argument("--judge", default="", help=f"folder of a judge, or '{PUBLIC}' for public models; default: our own")
+    parser.add_argument("--draw-only", action="store_true", help="judge and report in a later run, with the same --out")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument(
         "--out", type=Path, default=Path("out/evaluation"), help="pictures, results and report; run again to go on"
@@ -41,8 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(asked: argparse.Namespace) -> int:
-    methods = list(dict.fromkeys(asked.method or METHODS))
-    check_methods(methods)
+    chosen = [*(asked.method or []), *(("beyondscene", *ABLATIONS) if asked.ablations else ())]
+    methods = list(dict.fromkeys(chosen or METHODS))
+    check_variants(methods)
     for name in ("limit", "steps"):
         value = getattr(asked, name)
         if value is not None and value < 1:
@@ -55,7 +63,7 @@ def run(asked: argparse.Namespace) -> int:
     from ..models.load import choose_device, load_models
 
     device, dtype = choose_device(asked.device)
-    judge = load_judge(asked.judge, device)
+    judge = None if asked.draw_only else load_judge(asked.judge, device)
     models = load_models(model_set, device, dtype)
     numbers = scene_numbers(asked.set, asked.limit)
     console = Console(stderr=True)
@@ -68,6 +76,9 @@ def run(asked: argparse.Namespace) -> int:
             return bar
 
         summaries = evaluate(models, judge, methods, numbers, asked.steps, asked.out, announce)
+    if judge is None:
+        console.print(f"{asked.out}: pictures of {len(numbers)} scenes. The same command without --draw-only judges them.")
+        return DONE
     if asked.json:
         truth = {"judge": judge.name, **{name: summaries[0][name] for name in SHOWN[:5]}}
         for summary in summaries[1:]:

@@ -1,14 +1,14 @@
-"""What is measured of one picture, and the file that keeps it: one JSON line per method and scene."""
+"""What is known of one picture, and the files that keep it: one JSON line per method and scene."""
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 Kind = TypeVar("Kind", bound=Struct)
 
-FILE = "results.jsonl"
+DRAWN = "drawn.jsonl"
 
 
 class ResultsError(ValueError):
@@ -47,6 +47,14 @@ class PersonScore(Struct, frozen=True, kw_only=True):
         return self.oks is not None
 
 
+class Drawing(Struct, frozen=True, kw_only=True):
+    """One picture, drawn. seconds: of making it, without loading the models."""
+
+    method: str
+    scene: str
+    seconds: float
+
+
 class SceneScore(Struct, frozen=True, kw_only=True):
     """One picture, judged. sharpness, seam_score: see texture.py. seconds: of making the picture."""
 
@@ -71,35 +79,38 @@ class SceneScore(Struct, frozen=True, kw_only=True):
 
 
 class Header(Struct, frozen=True, kw_only=True):
-    """The first line of a results file: what all its pictures have in common."""
+    """The first line of a file: what all its pictures have in common. judge: None where nobody judged them."""
 
-    format: int = 1
+    format: int = 2
     models: str
-    judge: str
     steps: int
     guidance_scale: float
     device: str
+    judge: str | None = None
 
 
-class Journal:
-    """Scores on disk and in memory; each is written as soon as it is known."""
+Line = TypeVar("Line", Drawing, SceneScore)
 
-    def __init__(self, folder: Path, header: Header) -> None:
-        """Go on with the file in `folder`, or start one. Raises ResultsError for one that is not of the same kind."""
-        self.path, self.header = folder / FILE, header
-        self.scores: dict[tuple[str, str], SceneScore] = {}
-        if self.path.exists():
-            self._read(header)
+
+class Journal(Generic[Line]):
+    """Lines on disk and in memory, the last one of each method and scene; each is written as soon as it is known."""
+
+    def __init__(self, path: Path, header: Header, kind: type[Line]) -> None:
+        """Go on with the file `path`, or start one. Raises ResultsError for one that is not of the same kind."""
+        self.path, self.header, self.kind = path, header, kind
+        self.lines: dict[tuple[str, str], Line] = {}
+        if path.exists():
+            self._read()
         else:
-            folder.mkdir(parents=True, exist_ok=True)
-            self.path.write_bytes(msgspec.json.encode(header) + b"\n")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(msgspec.json.encode(header) + b"\n")
 
-    def add(self, score: SceneScore) -> None:
-        self.scores[score.method, score.scene] = score
+    def add(self, line: Line) -> None:
+        self.lines[line.method, line.scene] = line
         with self.path.open("ab") as file:
-            file.write(msgspec.json.encode(score) + b"\n")
+            file.write(msgspec.json.encode(line) + b"\n")
 
-    def _read(self, header: Header) -> None:
+    def _read(self) -> None:
         data = self.path.read_bytes()
         lines = data.splitlines()
         if not data.endswith(b"\n"):
@@ -109,14 +120,14 @@ class Journal:
             )
         kept = _decode(self.path, 1, lines[0], Header)
         for name in Header.__struct_fields__:
-            was, now = getattr(kept, name), getattr(header, name)
+            was, now = getattr(kept, name), getattr(self.header, name)
             if was != now:
                 raise ResultsError(
                     f"{self.path} has results with {name} = {was}, but now it is {now}: name another folder with --out."
                 )
         for number, line in enumerate(lines[1:], start=2):
-            score = _decode(self.path, number, line, SceneScore)
-            self.scores[score.method, score.scene] = score
+            known = _decode(self.path, number, line, self.kind)
+            self.lines[known.method, known.scene] = known
 
 
 def _decode(path: Path, number: int, line: bytes, kind: type[Kind]) -> Kind:

@@ -1,5 +1,6 @@
-"""The evaluation: every method on every scene, judged as soon as it is drawn, and a report at the end."""
+"""The evaluation: draw what is missing, judge what is drawn, report. Each part goes on where it stopped."""
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,22 +20,22 @@ from .judge import Judge
 from .measure import measure_picture
 from .methods import load_method
 from .page import TRUTH, picture_path, write_markdown, write_page
-from .results import Header, Journal
-from .scenes import draw_scene, scene_name
+from .results import DRAWN, Drawing, Header, Journal, SceneScore
+from .scenes import EvaluationScene, draw_scene, scene_name
 from .summary import summarise
 from .texture import cut_patches, frechet_distance
+from .variants import read_variant
 
 PATCHES = 24  # of each picture, for the patch distance
 
 Announce = Callable[[str, str, int, int], Watcher]  # before each picture: method, scene, pictures done, of how many to do
 
 
-def make_header(models: Models, judge: Judge, steps: int | None) -> Header:
+def make_header(models: Models, steps: int | None) -> Header:
     """What the pictures of a run have in common. steps: None for the model set's own."""
     manifest = models.manifest
     return Header(
         models=manifest.name,
-        judge=judge.name,
         steps=manifest.steps if steps is None else steps,
         guidance_scale=manifest.guidance_scale,
         device=models.device.type,
@@ -42,52 +43,81 @@ def make_header(models: Models, judge: Judge, steps: int | None) -> Header:
 
 
 def evaluate(
-    models: Models, judge: Judge, methods: Sequence[str], numbers: Sequence[int], steps: int | None, folder: Path,
+    models: Models, judge: Judge | None, methods: Sequence[str], numbers: Sequence[int], steps: int | None, folder: Path,
     announce: Announce,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Draw and judge what `folder` does not hold yet, write its report, and return one summary per method.
 
-    The true renders are judged beside the methods: they show what the judge itself gets wrong.
+    The true renders are judged beside the methods: they show what the judge itself gets wrong. Each judge has a file of
+    its own in `folder`, so that another one can look at the same pictures. judge: None to draw only; nothing is returned.
     Raises ResultsError where `folder` holds other results, before any picture is drawn.
     """
-    journal = Journal(folder, make_header(models, judge, steps))
-    to_do = {n: [one for one in (TRUTH, *methods) if not is_done(journal, folder, one, n)] for n in numbers}
+    header = make_header(models, steps)
+    drawn = Journal(folder / DRAWN, header, Drawing)
+    scores = Journal(folder / results_file(judge), replace(header, judge=judge.name), SceneScore) if judge else None
+    names = (TRUTH, *methods)
+    to_do = {n: [one for one in names if not is_drawn(drawn, folder, one, n)] for n in numbers}
     done, total = 0, sum(map(len, to_do.values()))
     for number, missing in to_do.items():
-        if not missing:
+        unjudged = [] if scores is None else [one for one in names if (one, scene_name(number)) not in scores.lines]
+        if not missing and not unjudged:
             continue
         scene = draw_scene(number, models.training_resolution_px)
-        settings = replace(scene.request.settings, steps=steps)
-        request = replace(scene.request, settings=settle(settings, models.manifest))
         for method in missing:
             watcher = announce(method, scene.name, done, total)
-            path = folder / picture_path(method, scene.name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.manual_seed(request.seed)  # nothing should draw from it; if something does, it repeats
-            start = time.perf_counter()
-            if method == TRUTH:
-                picture, seconds = scene.truth.picture, 0.0
-                Image.fromarray(picture).save(path)
-            else:
-                picture = load_method(method)(models, request, watcher)
-                seconds = time.perf_counter() - start
-                write_picture(path, Picture(picture), record_making(models, request, {}))
-            journal.add(measure_picture(judge, scene, picture, method, models.training_resolution_px, seconds))
+            drawn.add(draw_picture(models, scene, method, steps, folder, watcher))
             done += 1
-    return report(judge, methods, numbers, journal, folder, models.training_resolution_px)
+        if judge is None or scores is None:
+            continue
+        for method in dict.fromkeys((*missing, *unjudged)):
+            picture, seconds = read_picture(folder, method, number), drawn.lines[method, scene.name].seconds
+            scores.add(measure_picture(judge, scene, picture, method, models.training_resolution_px, seconds))
+    if judge is None or scores is None:
+        return []
+    return report(judge, methods, numbers, scores, folder, models.training_resolution_px)
 
 
-def is_done(journal: Journal, folder: Path, method: str, number: int) -> bool:
+def results_file(judge: Judge) -> str:
+    return f"results-{re.sub('[^a-z0-9]+', '-', judge.name.lower()).strip('-')}.jsonl"
+
+
+def is_drawn(drawn: Journal[Drawing], folder: Path, method: str, number: int) -> bool:
     name = scene_name(number)
-    return (method, name) in journal.scores and (folder / picture_path(method, name)).exists()
+    return (method, name) in drawn.lines and (folder / picture_path(method, name)).exists()
+
+
+def draw_picture(
+    models: Models, scene: EvaluationScene, variant: str, steps: int | None, folder: Path, watcher: Watcher
+) -> Drawing:
+    """Write the picture that a variant of a method, or the renderer itself, makes of `scene`."""
+    path = folder / picture_path(variant, scene.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if variant == TRUTH:
+        Image.fromarray(scene.truth.picture).save(path)
+        return Drawing(method=variant, scene=scene.name, seconds=0.0)
+    method, settings = read_variant(variant, replace(scene.request.settings, steps=steps))
+    request = replace(scene.request, settings=settle(settings, models.manifest))
+    torch.manual_seed(request.seed)  # nothing should draw from it; if something does, it repeats
+    start = time.perf_counter()
+    picture = load_method(method)(models, request, watcher)
+    seconds = time.perf_counter() - start
+    write_picture(path, Picture(picture), record_making(models, request, {}))
+    return Drawing(method=variant, scene=scene.name, seconds=seconds)
+
+
+def read_picture(folder: Path, method: str, number: int) -> np.ndarray:
+    """uint8 (H, W, 3)."""
+    with Image.open(folder / picture_path(method, scene_name(number))) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def report(
-    judge: Judge, methods: Sequence[str], numbers: Sequence[int], journal: Journal, folder: Path, resolution_px: int
-) -> list[dict[str, Any]]:
+    judge: Judge, methods: Sequence[str], numbers: Sequence[int], journal: Journal[SceneScore], folder: Path,
+    resolution_px: int,
+) -> list[dict[str, Any]]:  # fmt: skip
     """Write results.md and index.html to `folder`; return the summaries, that of the true renders first."""
     names = [scene_name(number) for number in numbers]
-    scores = {(m, name): journal.scores[m, name] for m in (TRUTH, *methods) for name in names}
+    scores = {(m, name): journal.lines[m, name] for m in (TRUTH, *methods) for name in names}
     reference = gather_features(judge, folder, TRUTH, numbers, resolution_px // 2, seed=0)
     summaries = []
     for method in (TRUTH, *methods):
@@ -105,8 +135,6 @@ def gather_features(judge: Judge, folder: Path, method: str, numbers: Sequence[i
     """float (scenes * PATCHES, C), of patches at places that depend on scene and seed only."""
     features = []
     for number in numbers:
-        with Image.open(folder / picture_path(method, scene_name(number))) as image:
-            picture = np.asarray(image.convert("RGB"))
-        random = np.random.default_rng([seed, number])
+        picture, random = read_picture(folder, method, number), np.random.default_rng([seed, number])
         features.append(judge.features(cut_patches(picture, side_px, PATCHES, random)))
     return np.concatenate(features)

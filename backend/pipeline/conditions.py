@@ -59,12 +59,15 @@ def view_texts(request: RenderRequest, speakers: list[Speaker], view: View, wind
     """Prompt and negative prompt of a view: of whoever's mask touches it, from left to right.
 
     Without people it is the scene's. With them, `prepend_global` puts the scene before (the paper's text and figures
-    differ on it).
+    differ on it). `view_prompts` "everybody" takes the whole canvas for the view.
     """
     top, left = view
+    rows, columns = slice(top, top + window), slice(left, left + window)
+    if request.settings.view_prompts == "everybody":
+        rows = columns = slice(None)
     present = []
     for speaker in speakers:
-        seen = speaker.mask[top : top + window, left : left + window]
+        seen = speaker.mask[rows, columns]
         if float(seen.mean()) > request.settings.min_overlap:
             present.append((float(np.nonzero(seen)[1].mean()), speaker))
     present.sort(key=lambda pair: pair[0])

@@ -4,10 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from beyondscene.backend.cli import main
-from beyondscene.backend.evaluation.results import FILE
+from beyondscene.backend.evaluation.judge import JudgeNet, save_net
+from beyondscene.backend.evaluation.variants import ABLATIONS, read_variant
 from beyondscene.backend.models.sets import ModelSet
+from beyondscene.protocol import RenderSettings
 from PIL import Image
+
+from .conftest import TINY_JUDGE
 
 KEYS = {
     "method", "scenes", "people", "missing_rate", "extra_rate", "pose_pck", "garment_accuracy", "leakage_rate",
@@ -46,7 +51,7 @@ def test_json_report_and_pictures(command: list[str], tmp_path: Path, capsys: py
 
 def test_goes_on_where_it_stopped(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (first,) = run(command, capsys)
-    results, picture = tmp_path / "out" / FILE, tmp_path / "out" / "pictures" / "upscale" / "scene-01.png"
+    results, picture = find_results(tmp_path), tmp_path / "out" / "pictures" / "upscale" / "scene-01.png"
     lines, drawn = results.read_bytes(), picture.stat().st_mtime_ns
     assert run(command, capsys) == [first]
     assert results.read_bytes() == lines and picture.stat().st_mtime_ns == drawn
@@ -57,11 +62,51 @@ def test_goes_on_where_it_stopped(command: list[str], tmp_path: Path, capsys: py
     assert run(command, capsys)[0]["sharpness"] == first["sharpness"] and picture.exists()
 
 
+def find_results(folder: Path) -> Path:
+    (results,) = (folder / "out").glob("results-*.jsonl")
+    return results
+
+
+def test_drawn_first_and_judged_later_by_more_than_one(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "--draw-only"]) == 0
+    picture = tmp_path / "out" / "pictures" / "upscale" / "scene-01.png"
+    drawn = picture.stat().st_mtime_ns
+    assert capsys.readouterr().out == "" and not list((tmp_path / "out").glob("results*"))
+    (first,) = run(command, capsys)
+    assert first["seconds"] > 0
+    torch.manual_seed(1)
+    save_net(JudgeNet(TINY_JUDGE), tmp_path / "other")
+    (second,) = run([*command, "--judge", str(tmp_path / "other")], capsys)
+    assert second["true_renders"]["judge"] != first["true_renders"]["judge"]
+    assert second["seconds"] == first["seconds"] and second["patch_distance"] != first["patch_distance"]
+    assert picture.stat().st_mtime_ns == drawn
+    assert len(list((tmp_path / "out").glob("results-*.jsonl"))) == 2
+
+
+def test_a_variant_is_drawn_with_its_settings(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    variant = "upscale+clahe_clip_limit=0+prepend_global=false"
+    plain, varied = run([*command, "--method", variant], capsys)
+    assert (plain["method"], varied["method"]) == ("upscale", variant) and plain["sharpness"] != varied["sharpness"]
+    with Image.open(tmp_path / "out" / "pictures" / variant / "scene-01.png") as picture:
+        settings = json.loads(picture.info["beyondscene"])["request"]["settings"]
+    assert settings["clahe_clip_limit"] == 0 and settings["prepend_global"] is False
+
+
+def test_every_ablation_changes_a_setting() -> None:
+    settings = RenderSettings(t_b=0.25)
+    changed = [read_variant(variant, settings) for variant in ABLATIONS]
+    assert {method for method, _ in changed} == {"beyondscene"}
+    assert all(told != settings for _, told in changed)
+    assert len({str(told) for _, told in changed}) == len(ABLATIONS)
+
+
 def test_results_of_another_kind_or_cut_off_are_refused(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(command, capsys)
-    results = tmp_path / "out" / FILE
+    results = find_results(tmp_path)
     whole = results.read_bytes()
     other = refusal([*command, "--steps", "3"], capsys)
     assert other.endswith("has results with steps = 2, but now it is 3: name another folder with --out.")
@@ -86,6 +131,9 @@ def refusal(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     [
         (["--method", "magic"], "There is no method 'magic': known are direct"),
         (["--models", "nowhere"], "There is no model set 'nowhere'"),
+        (["--method", "upscale+magic=1"], "'upscale+magic=1' sets 'magic', which is no setting: write upscale+NAME=VALUE"),
+        (["--method", "upscale+t_b=2"], "'upscale+t_b=2' gives t_b the value '2'"),
+        (["--method", "upscale+perturb"], "sets 'perturb', which is no setting"),
         (["--limit", "0"], "--limit is 0, but at least 1 is needed"),
         (["--steps", "-2"], "--steps is -2"),
         (["--judge", "nowhere"], "nowhere holds no judge"),

@@ -1,0 +1,55 @@
+"""Variants of a method: the same method with other settings, written as `beyondscene+t_b=0.35+perturb=off`."""
+
+import msgspec
+
+from ...protocol import RenderSettings
+from .methods import METHODS, check_methods
+
+# What the paper's parts are worth, measured by leaving each out or taking its other reading; against plain `beyondscene`.
+ABLATIONS = {
+    "beyondscene+perturb=off": "no high-frequency injection",
+    "beyondscene+perturb=paper-literal": "replace where eps > C, as Algorithm 1 is printed",
+    "beyondscene+view_prompts=everybody": "every view is told of everybody",
+    "beyondscene+controlnet_conditioning_scale=0": "no poses",
+    "beyondscene+stride_background=32": "the dense grid of views everywhere",
+    "beyondscene+stride_instance=64": "the coarse grid of views everywhere",
+    "beyondscene+clahe_clip_limit=0": "no tone normalisation",
+    "beyondscene+prepend_global=false": "people's views are not told of the scene",
+    "beyondscene+view_weighting=uniform": "views averaged uniformly, as Algorithm 2 is printed",
+    "beyondscene+t_b=0.15": "levels start from less noise",
+    "beyondscene+t_b=0.35": "levels start from more noise",
+    "beyondscene+t_b=0.7": "levels start from the paper's noise",
+}
+
+
+def read_variant(text: str, settings: RenderSettings) -> tuple[str, RenderSettings]:
+    """The method's name, and `settings` with what follows its `+` signs.
+
+    Raises ValueError for a method, a setting or a value that there is not.
+    """
+    method, *changes = text.split("+")
+    check_methods([method])
+    told = msgspec.to_builtins(settings)
+    for change in changes:
+        name, equals, value = change.partition("=")
+        if not equals or name not in told:
+            raise ValueError(
+                f"'{text}' sets '{name}', which is no setting: write {method}+NAME=VALUE with NAME one of {', '.join(told)}."
+            )
+        try:
+            msgspec.convert({name: value}, RenderSettings, strict=False)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"'{text}' gives {name} the value '{value}': {error}.") from error
+        told[name] = value
+    return method, msgspec.convert(told, RenderSettings, strict=False)
+
+
+def check_variants(variants: list[str]) -> None:
+    """Raise ValueError for the first one that cannot be drawn."""
+    for variant in variants:
+        read_variant(variant, RenderSettings())
+
+
+def describe_methods() -> str:
+    """For a command's help: every method with its words."""
+    return "; ".join(f"{name}: {words}" for name, words in METHODS.items())
