@@ -14,6 +14,10 @@ from PIL import Image
 from transformers import UperNetForSemanticSegmentation
 
 from ..evaluation.colours import GARMENTS, PARTS, colour_word, to_lab
+from ..evaluation.detect import NetJudge
+from ..evaluation.judge import JUDGE_FOLDER, Judge
+from ..evaluation.judge_data import label_people
+from ..evaluation.keypoints import joints_right, match_people, oks
 from ..pose import draw_pose
 from .renderer.looks import describe_person, describe_scene
 from .renderer.raster import REGIONS
@@ -129,9 +133,29 @@ def measure_silhouettes(pictures: Pictures, views: list[View], segmenter: UperNe
     return round(float(np.mean((found & true).sum(axis=(1, 2)) / np.maximum(unions, 1))), 3)
 
 
-def measure_model_set(folder: Path, out: Path, settings: MeasureSettings) -> dict:
-    """Measure the model set in `folder`; write metrics.json and samples.png to `out` and return the metrics."""
+def measure_poses(pictures: Pictures, views: list[View], judge: Judge) -> float:
+    """Return PCK: the share of the rendered joints that the judge finds within a tenth of the torso's length.
+
+    Joints of people whom it does not find count as wrong.
+    """
+    right = planned = 0
+    for picture, view in zip(pictures, views, strict=True):
+        joints, there = label_people(view, view.keypoints, np.arange(len(view.keypoints)))
+        places, seen = joints[there, :, :2], joints[there, :, 2] > 0
+        found = judge.people(picture).keypoints
+        matches = match_people(oks(places, seen, found))
+        right += sum(joints_right(places[person], seen[person], found[other]) for person, other in matches.items())
+        planned += int(seen.sum())
+    return round(right / max(1, planned), 3)
+
+
+def measure_model_set(folder: Path, out: Path, settings: MeasureSettings, judge_folder: Path = JUDGE_FOLDER) -> dict:
+    """Measure the model set in `folder`; write metrics.json and samples.png to `out` and return the metrics.
+
+    Raises JudgeError where `judge_folder` holds no judge, before anything is drawn.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    judge = NetJudge(judge_folder, device)
     pipeline, segmenter = load_model_set(folder, device)
     kinds: dict[str, tuple[int, tuple[Framing, ...]]] = {
         "one person": (settings.singles, ("portrait", "figure", "portrait", "zoom")),
@@ -142,17 +166,23 @@ def measure_model_set(folder: Path, out: Path, settings: MeasureSettings) -> dic
     for name, (count, framings) in kinds.items():
         views = draw_held_out(count, framings, first=len(held_out))
         samples, restored = generate(pipeline, views, settings), restore(pipeline, views)
-        rolled = views[1:] + views[:1]
+        true, rolled = np.stack([view.picture for view in views]), views[1:] + views[:1]
         metrics[name] = {
             "views": count,
             "sample": measure_colours(samples, views),
             "decoder ceiling": measure_colours(restored, views),
-            "true pictures": measure_colours(np.stack([view.picture for view in views]), views),
+            "true pictures": measure_colours(true, views),
             "rolled truth (chance)": measure_colours(samples, views, rolled),
             "silhouette IoU": {
                 "sample": measure_silhouettes(samples, views, segmenter),
                 "decoder ceiling": measure_silhouettes(restored, views, segmenter),
                 "rolled truth (chance)": measure_silhouettes(samples, rolled, segmenter),
+            },
+            "PCK": {
+                "sample": measure_poses(samples, views, judge),
+                "decoder ceiling": measure_poses(restored, views, judge),
+                "true pictures": measure_poses(true, views, judge),
+                "rolled truth (chance)": measure_poses(samples, rolled, judge),
             },
         }
         sheets.append(draw_sheet(samples, views))
