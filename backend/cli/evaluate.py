@@ -67,6 +67,8 @@ def run(asked: argparse.Namespace) -> int:
     models = load_models(model_set, device, dtype)
     numbers = scene_numbers(asked.set, asked.limit)
     console = Console(stderr=True)
+    for note in judge.notes if judge else ():
+        console.print(note)
     with Bar(console) as bar:
         pictures = bar.bar.add_task("pictures", total=None)
 

@@ -25,7 +25,7 @@ class NetJudge:
         """Raises JudgeError where `folder` holds no weights."""
         self.net, digest = load_net(folder, device)
         self.device = device
-        self.name = f"judge {digest}"
+        self.name, self.notes = f"judge {digest}", ()
 
     @torch.inference_mode()
     def people(self, picture: np.ndarray) -> Found:
@@ -54,6 +54,9 @@ class NetJudge:
 
     def text_match(self, pictures: list[np.ndarray], texts: list[str]) -> list[float] | None:
         return None  # no words were ever shown to it
+
+    def preference(self, picture: np.ndarray, text: str) -> float | None:
+        return None
 
     def _maps(self, picture: np.ndarray) -> Maps:
         height, width = picture.shape[:2]

@@ -49,6 +49,7 @@ class Judge(Protocol):
     """Whoever looks at pictures: this project's network, or public ones."""
 
     name: str
+    notes: tuple[str, ...]  # what it does without on this machine, a sentence each
 
     def people(self, picture: np.ndarray) -> Found:
         """Everybody in `picture`, uint8 (H, W, 3)."""
@@ -64,6 +65,10 @@ class Judge(Protocol):
 
     def text_match(self, pictures: list[np.ndarray], texts: list[str]) -> list[float] | None:
         """How well each picture, uint8 (H, W, 3) of any size, fits its text, cosine; None from a judge who cannot read."""
+        ...
+
+    def preference(self, picture: np.ndarray, text: str) -> float | None:
+        """How much people would like `picture` for `text`, on the scale of the judge's model; None from one who has none."""
         ...
 
 

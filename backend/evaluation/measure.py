@@ -47,7 +47,8 @@ def measure_picture(
     words = read_colours(picture, judge.regions(picture), truth.instance, people)
     colours = judge_colours(scene.looks, true_words, words)
     leaks = find_leaks(scene.looks, colours)
-    fit = judge.text_match(*pair_texts(scene, picture, plan))
+    pictures, texts = pair_texts(scene, picture, plan)
+    fit = judge.text_match(pictures, texts)
     persons = []
     for number, character in enumerate(scene.request.characters):
         oks_of, right = score_pose(plan, number, found, matches.get(number))
@@ -76,6 +77,7 @@ def measure_picture(
         seam_score=seam_score(picture, window_px),
         seconds=seconds,
         clip=fit[0] if fit else None,
+        preference=judge.preference(picture, texts[0]),
     )
 
 

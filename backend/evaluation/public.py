@@ -1,23 +1,21 @@
 """A judge for photographs: public models through transformers, read from this machine only, never downloaded."""
 
 import hashlib
-from collections.abc import Callable
-from typing import Any
 
 import cv2
 import msgspec
 import numpy as np
 import torch
-from transformers import AutoModelForObjectDetection, AutoTokenizer, CLIPModel, SegformerForSemanticSegmentation
+from transformers import AutoModelForObjectDetection, SegformerForSemanticSegmentation
 from transformers.models.vitpose import VitPoseForPoseEstimation
 
 from ..training.renderer.raster import REGIONS
+from .clip import Reader, load_local, to_pixels
 from .detect import drop_doubles, resized_to
 from .judge import JOINTS, Found, JudgeError
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-_DETECTOR_PX, _CLIP_PX, _CLOTHES_PX = 640, 224, 512
+_DETECTOR_PX, _CLOTHES_PX = 640, 512
 _POSE_WIDTH_PX, _POSE_HEIGHT_PX = 192, 256
 _SURE_PERSON = 0.5
 _BORDER = 0.01  # of a window: a box that ends there is of somebody whom the window cuts
@@ -32,25 +30,32 @@ _CLOTHES = {
 
 
 class PublicModels(msgspec.Struct, frozen=True, kw_only=True):
-    """Hub ids or folders: a COCO object detector, ViTPose, a Segformer for clothes, CLIP."""
+    """Hub ids or folders: a COCO object detector, ViTPose, a Segformer for clothes, CLIP.
+
+    preference: a CLIP model tuned to which pictures people prefer, as PickScore; done without where it is absent.
+    """
 
     detector: str = "PekingU/rtdetr_r50vd_coco_o365"
     pose: str = "usyd-community/vitpose-base-simple"
     clothes: str = "mattmdjaga/segformer_b2_clothes"
     clip: str = "openai/clip-vit-large-patch14"
+    preference: str = "yuvalkirstain/PickScore_v1"
 
 
 class PublicJudge:
     """The Judge for models that draw photographs. Its errors are not measured here: see its models' own cards."""
 
     def __init__(self, models: PublicModels, device: torch.device) -> None:
-        """Raises JudgeError for the first model that is not on this machine."""
+        """Raises JudgeError for the first model that is not on this machine, other than the one of preferences."""
         self.device = device
-        self.detector = _load(AutoModelForObjectDetection.from_pretrained, models.detector).to(device).eval()
-        self.pose = _load(VitPoseForPoseEstimation.from_pretrained, models.pose).to(device).eval()
-        self.clothes = _load(SegformerForSemanticSegmentation.from_pretrained, models.clothes).to(device).eval()
-        self.clip = _load(CLIPModel.from_pretrained, models.clip).to(device).eval()
-        self.tokenizer = _load(AutoTokenizer.from_pretrained, models.clip)
+        self.detector = load_local(AutoModelForObjectDetection.from_pretrained, models.detector).to(device).eval()
+        self.pose = load_local(VitPoseForPoseEstimation.from_pretrained, models.pose).to(device).eval()
+        self.clothes = load_local(SegformerForSemanticSegmentation.from_pretrained, models.clothes).to(device).eval()
+        self.clip = Reader(models.clip, device)
+        try:
+            self.taste, self.notes = Reader(models.preference, device), ()
+        except JudgeError as error:
+            self.taste, self.notes = None, (f"No preference scores: {error}",)
         self.name = f"public {hashlib.blake2b(msgspec.json.encode(models), digest_size=6).hexdigest()}"
         names = {int(i): name for i, name in self.detector.config.id2label.items()}
         self.person = next(i for i, name in names.items() if name.lower() == "person")
@@ -73,20 +78,13 @@ class PublicJudge:
 
     @torch.inference_mode()
     def features(self, patches: np.ndarray) -> np.ndarray:
-        return np.stack([self._look(patch).cpu().numpy() for patch in patches])
+        return np.stack([self.clip.look(patch).cpu().numpy() for patch in patches])
 
-    @torch.inference_mode()
     def text_match(self, pictures: list[np.ndarray], texts: list[str]) -> list[float] | None:
-        matches = []
-        for picture, text in zip(pictures, texts, strict=True):
-            tokens = self.tokenizer(text, truncation=True, return_tensors="pt").to(self.device)
-            words = self.clip.text_projection(self.clip.text_model(**tokens).pooler_output)[0]
-            matches.append(float(torch.nn.functional.cosine_similarity(words, self._look(picture), 0)))
-        return matches
+        return [self.clip.match(picture, text) for picture, text in zip(pictures, texts, strict=True)]
 
-    def _look(self, picture: np.ndarray) -> torch.Tensor:
-        square = cv2.resize(picture, (_CLIP_PX, _CLIP_PX), interpolation=cv2.INTER_AREA)
-        return self.clip.visual_projection(self.clip.vision_model(self._input(square, *_CLIP)).pooler_output)[0]
+    def preference(self, picture: np.ndarray, text: str) -> float | None:
+        return None if self.taste is None else self.taste.prefer(picture, text)
 
     @torch.inference_mode()
     def _boxes(self, picture: np.ndarray) -> list[tuple[np.ndarray, float]]:
@@ -124,19 +122,9 @@ class PublicJudge:
         return np.array([neck if joint is None else points[joint] for joint in _COCO_17])
 
     def _input(self, picture: np.ndarray, mean: tuple[float, ...], deviation: tuple[float, ...]) -> torch.Tensor:
-        normalised = (picture.astype(np.float32) / 255 - np.array(mean, np.float32)) / np.array(deviation, np.float32)
-        return torch.from_numpy(normalised).permute(2, 0, 1)[None].to(self.device)
+        return to_pixels(picture, mean, deviation, self.device)
 
 
 def _starts(length: int, side: int) -> list[int]:
     """Windows of `side`, half overlapping, over `length`."""
     return sorted({*range(0, max(1, length - side + 1), max(1, side // 2)), max(0, length - side)})
-
-
-def _load(read: Callable[..., Any], name: str) -> Any:
-    try:
-        return read(name, local_files_only=True)
-    except OSError as error:
-        raise JudgeError(
-            f"The public judge needs '{name}', which is not on this machine: run `hf download {name}` where there is a network."
-        ) from error

@@ -72,6 +72,7 @@ class SceneScore(Struct, frozen=True, kw_only=True):
     seam_score: float
     seconds: float = 0.0
     clip: float | None = None
+    preference: float | None = None  # of people, by a model of it
 
     @property
     def missing(self) -> int:

@@ -48,6 +48,7 @@ METRICS: dict[str, Callable[[SceneScore], Ratio]] = {
     "seam_score": lambda score: (score.seam_score, 1),
     "clip_global": lambda score: mean_of([score.clip]),
     "clip_person": lambda score: mean_of([person.clip for person in score.people]),
+    "preference": lambda score: mean_of([score.preference]),
     "seconds": lambda score: (score.seconds, 1),
 }
 

@@ -25,6 +25,7 @@ class Oracle:
     find: list[int]  # people of the plan
     ghosts: list[np.ndarray] = field(default_factory=list)  # (18, 2) each
     name: str = "oracle"
+    notes: tuple[str, ...] = ()
 
     def people(self, picture: np.ndarray) -> Found:
         keypoints = [*read_plan(self.scene).keypoints[self.find], *self.ghosts]
@@ -37,6 +38,9 @@ class Oracle:
         return patches.mean((1, 2))
 
     def text_match(self, pictures: list[np.ndarray], texts: list[str]) -> list[float] | None:
+        return None
+
+    def preference(self, picture: np.ndarray, text: str) -> float | None:
         return None
 
 

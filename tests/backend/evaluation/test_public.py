@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -53,10 +54,10 @@ def save_clothes(folder: Path) -> None:
     SegformerForSemanticSegmentation(config).save_pretrained(folder)
 
 
-def save_clip(folder: Path) -> None:
+def save_clip(folder: Path, image_size: int = 224) -> None:
     tokenizer = make_tokenizer()
     sight = CLIPVisionConfig(
-        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=224, patch_size=32
+        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=image_size, patch_size=32
     )
     config = CLIPConfig(text_config=make_text_config(tokenizer).to_dict(), vision_config=sight.to_dict(), projection_dim=16)
     CLIPModel(config).save_pretrained(folder)
@@ -69,7 +70,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> PublicModels:
     root = tmp_path_factory.mktemp("public")
     for name, save in (("detector", save_detector), ("pose", save_pose), ("clothes", save_clothes), ("clip", save_clip)):
         save(root / name)
-    return PublicModels(**{name: str(root / name) for name in ("detector", "pose", "clothes", "clip")})
+    save_clip(root / "preference", image_size=64)
+    return PublicModels(**{name: str(root / name) for name in ("detector", "pose", "clothes", "clip", "preference")})
 
 
 def test_judges_a_scene_with_scores_for_texts(folders: PublicModels, scene: EvaluationScene) -> None:
@@ -77,6 +79,7 @@ def test_judges_a_scene_with_scores_for_texts(folders: PublicModels, scene: Eval
     score = measure_picture(judge, scene, scene.truth.picture, "truth", 256)
     assert score.clip is not None and -1 <= score.clip <= 1
     assert len({person.clip for person in score.people}) == 3  # each crop against its own words
+    assert judge.notes == () and score.preference is not None and score.preference != score.clip
     assert set(np.unique(judge.regions(scene.truth.picture))) <= {
         0,
         *(REGIONS.index(n) for n in ("hair", "upper_body", "lower_body")),
@@ -117,3 +120,10 @@ def test_a_missing_model_is_named_with_the_next_step(folders: PublicModels) -> N
     absent = PublicModels(detector=folders.detector, pose="nobody/no-such-pose")
     with pytest.raises(JudgeError, match="needs 'nobody/no-such-pose', which is not on this machine: run `hf download"):
         PublicJudge(absent, CPU)
+
+
+def test_does_without_preferences(folders: PublicModels, scene: EvaluationScene) -> None:
+    judge = PublicJudge(msgspec.structs.replace(folders, preference="nobody/no-such-taste"), CPU)
+    (note,) = judge.notes
+    assert note.startswith("No preference scores: ") and "hf download nobody/no-such-taste" in note
+    assert measure_picture(judge, scene, scene.truth.picture, "truth", 256).preference is None
