@@ -25,7 +25,8 @@ class NetJudge:
         """Raises JudgeError where `folder` holds no weights."""
         self.net, digest = load_net(folder, device)
         self.device = device
-        self.name, self.notes = f"judge {digest}", ()
+        self.name = f"judge {digest}"
+        self.notes: tuple[str, ...] = ()
 
     @torch.inference_mode()
     def people(self, picture: np.ndarray) -> Found:

@@ -52,8 +52,9 @@ class PublicJudge:
         self.pose = load_local(VitPoseForPoseEstimation.from_pretrained, models.pose).to(device).eval()
         self.clothes = load_local(SegformerForSemanticSegmentation.from_pretrained, models.clothes).to(device).eval()
         self.clip = Reader(models.clip, device)
+        self.notes: tuple[str, ...] = ()
         try:
-            self.taste, self.notes = Reader(models.preference, device), ()
+            self.taste = Reader(models.preference, device)
         except JudgeError as error:
             self.taste, self.notes = None, (f"No preference scores: {error}",)
         self.name = f"public {hashlib.blake2b(msgspec.json.encode(models), digest_size=6).hexdigest()}"
