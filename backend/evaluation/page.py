@@ -28,10 +28,17 @@ def picture_path(method: str, scene: str) -> Path:
 
 
 def write_markdown(path: Path, title: str, summaries: Sequence[dict[str, Any]]) -> None:
+    """One table of all sizes, then one for each."""
+    parts = [f"# {title}", markdown_table(summaries), LEGEND]
+    for size in summaries[0]["by_size"]:
+        parts += [f"## {size} the training resolution's area", markdown_table([one["by_size"][size] for one in summaries])]
+    path.write_text("\n\n".join(parts) + "\n")
+
+
+def markdown_table(summaries: Sequence[dict[str, Any]]) -> str:
     head, rows = make_table(summaries)
     lines = [" | ".join(cells) for cells in (head, ["---", *("---:" for _ in head[1:])], *rows)]
-    table = "\n".join(f"| {line} |" for line in lines)
-    path.write_text(f"# {title}\n\n{table}\n\n{LEGEND}\n")
+    return "\n".join(f"| {line} |" for line in lines)
 
 
 def write_page(path: Path, title: str, summaries: Sequence[dict[str, Any]], scores: dict[tuple[str, str], SceneScore]) -> None:

@@ -16,12 +16,13 @@ from ..outputs import Picture, write_picture
 from ..pipeline.settle import settle
 from ..render import record_making
 from ..watch import Watcher
+from .cases import draw_cases
 from .judge import Judge
 from .measure import measure_picture
 from .methods import load_method
 from .page import TRUTH, picture_path, write_markdown, write_page
 from .results import DRAWN, Drawing, Header, Journal, SceneScore
-from .scenes import EvaluationScene, draw_scene, scene_name
+from .scenes import EvaluationScene, draw_scene, scene_growth, scene_name
 from .summary import summarise
 from .texture import cut_patches, frechet_distance
 from .variants import read_variant
@@ -115,19 +116,27 @@ def report(
     judge: Judge, methods: Sequence[str], numbers: Sequence[int], journal: Journal[SceneScore], folder: Path,
     resolution_px: int,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Write results.md and index.html to `folder`; return the summaries, that of the true renders first."""
+    """Write results.md, index.html and cases.jpg to `folder`; return the summaries, that of the true renders first.
+
+    Under "by_size" each has the same numbers for each growth of the area over the training resolution's.
+    """
     names = [scene_name(number) for number in numbers]
     scores = {(m, name): journal.lines[m, name] for m in (TRUTH, *methods) for name in names}
     reference = gather_features(judge, folder, TRUTH, numbers, resolution_px // 2, seed=0)
     summaries = []
     for method in (TRUTH, *methods):
         summary = summarise(method, [scores[method, name] for name in names])
+        summary["by_size"] = {
+            f"{growth}x": summarise(method, [scores[method, scene_name(n)] for n in numbers if scene_growth(n) == growth])
+            for growth in sorted({scene_growth(n) for n in numbers})
+        }
         features = gather_features(judge, folder, method, numbers, resolution_px // 2, seed=1)
         summaries.append(summary | {"patch_distance": round(frechet_distance(reference, features), 4)})
     header = journal.header
     title = f"{len(names)} scenes, model set {header.models}, {header.steps} steps, {header.judge}"
     write_markdown(folder / "results.md", title, summaries)
     write_page(folder / "index.html", title, summaries, scores)
+    draw_cases(folder, methods, scores)
     return summaries
 
 

@@ -52,6 +52,11 @@ def scene_name(number: int) -> str:
     return f"scene-{number:02d}"
 
 
+def scene_growth(number: int) -> int:
+    """Its area over the training resolution's."""
+    return SHAPES[number // 8][1]
+
+
 def scene_size(number: int, training_resolution_px: int) -> tuple[int, int]:
     """Width and height in pixels, multiples of 8."""
     aspect, growth = SHAPES[number // 8]

@@ -45,8 +45,11 @@ def test_json_report_and_pictures(command: list[str], tmp_path: Path, capsys: py
     assert 'src="pictures/upscale/scene-01.png"' in page and 'src="pictures/truth/scene-01.png"' in page
     assert "http" not in page  # it can be sent along as it is
     table = [line for line in (out / "results.md").read_text().splitlines() if line.startswith("|")]
-    assert [row.split("|")[1].strip() for row in table] == ["method", "---", "truth", "upscale"]
-    assert len({row.count("|") for row in table}) == 1
+    assert [row.split("|")[1].strip() for row in table] == 2 * ["method", "---", "truth", "upscale"]  # all sizes, and 4x
+    assert len({row.count("|") for row in table[:4]}) == 1
+    assert told["by_size"]["4x"]["missing_rate"] == told["missing_rate"]
+    with Image.open(out / "cases.jpg") as cases:
+        assert cases.size == (600, 322)  # best and worst of the one method
 
 
 def test_goes_on_where_it_stopped(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
