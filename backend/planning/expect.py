@@ -1,5 +1,6 @@
 """How much work a picture will be, before any of it is done."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,7 +13,6 @@ from .views import View, adaptive_views, grid, scaled_stride
 
 RUNTIME_BYTES = 700 * 2**20  # Python and torch, before a model is loaded
 PIXEL_BYTES = 28  # of the largest canvas, where detail is injected: noise as float64, probability, indices, two pictures
-HELD_BYTES = 2 * 2**30  # that the tiles of the VAE may hold, see pipeline/vae_tiles.py
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,15 @@ def expect_work(request: RenderRequest, plan: Plan, people: list[Person], window
     )
 
 
-def least_memory_bytes(width: int, height: int, weights_bytes: int) -> int:
-    """Memory of the machine below which a picture of this size cannot be made. weights_bytes: of models that lie in it."""
-    pixels = width * height
-    return RUNTIME_BYTES + weights_bytes + max(PIXEL_BYTES * pixels, min(HELD_BYTES, PIXEL_BYTES * pixels) + 9 * pixels)
+def least_memory_bytes(width: int, height: int) -> int:
+    """Memory of the machine below which a picture of this size cannot be made, whatever the models."""
+    return RUNTIME_BYTES + PIXEL_BYTES * width * height
+
+
+def largest_size(width: int, height: int, memory_bytes: int) -> tuple[int, int]:
+    """The largest size of these proportions, in multiples of 8, that `least_memory_bytes` allows."""
+    scale = math.sqrt(max(0, memory_bytes - RUNTIME_BYTES) / PIXEL_BYTES / (width * height))
+    return int(width * scale) // 8 * 8, int(height * scale) // 8 * 8
 
 
 def choose_views(request: RenderRequest, people: np.ndarray, window: int) -> list[View]:
