@@ -2,9 +2,15 @@
 
 import bpy
 
-from ..exporters import ExportError, check_scene
-from ..operators import BEYONDSCENE_OT_cancel, BEYONDSCENE_OT_render, BEYONDSCENE_OT_start_backend, BEYONDSCENE_OT_stop_backend
-from ..session import current, describe_remaining
+from ..job import describe_remaining
+from ..operators import (
+    BEYONDSCENE_OT_cancel,
+    BEYONDSCENE_OT_render,
+    BEYONDSCENE_OT_start_backend,
+    BEYONDSCENE_OT_stop_backend,
+    why_not,
+)
+from ..session import current
 from .sidebar import Sidebar, draw_error
 
 BACKEND_LINES = {
@@ -49,17 +55,8 @@ def draw_render(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         layout.label(text=job.status)
     else:
         column.operator(BEYONDSCENE_OT_render.bl_idname, icon="RENDER_STILL")
-    error = session.error or (obstacle(context) if job is None else "")
+    error = session.error or ("" if job else why_not(context))
     if error:
         draw_error(layout, context, error)
     elif session.picture and not job:
         layout.label(text=session.picture, icon="IMAGE_DATA")
-
-
-def obstacle(context: bpy.types.Context) -> str:
-    """Why Render is greyed out, or nothing."""
-    try:
-        check_scene(context)
-    except ExportError as error:
-        return str(error)
-    return ""
