@@ -5,9 +5,27 @@ from types import ModuleType
 
 def parts() -> tuple[ModuleType, ...]:
     """What is registered, in this order; what draws comes after what it draws."""
-    from . import images, joints, operators, panels, planner, preferences, properties, session, thumbnails
+    from . import (
+        animation,
+        animation_operators,
+        backend_operators,
+        diagnostics,
+        history,
+        history_operators,
+        images,
+        joints,
+        operators,
+        panels,
+        planner,
+        preferences,
+        properties,
+        session,
+        thumbnails,
+    )
 
-    return properties, preferences, images, thumbnails, session, planner, operators, panels, joints
+    state = (properties, preferences, images, thumbnails, session, planner, animation, history)
+    doing = (operators, backend_operators, animation_operators, history_operators, diagnostics)
+    return *state, *doing, panels, joints
 
 
 def register() -> None:

@@ -25,7 +25,6 @@ class Job:
 
     request: None for a job of an earlier Blender, of which only the place of its picture is known.
     arrays: the masks that the request names, by digest.
-    frame: of an animation, whose pictures do not become datablocks one by one.
     """
 
     id: str
@@ -33,7 +32,6 @@ class Job:
     request: RenderRequest | None = None
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     models: str = ""
-    frame: int | None = None
     sent: bool = False
     cancelling: bool = False
     running: bool = False

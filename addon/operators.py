@@ -1,4 +1,4 @@
-"""What an artist can do: render, cancel, start and stop the backend."""
+"""Rendering the scene as it is posed now, and cancelling."""
 
 # pyright: reportInvalidTypeForm=false
 
@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from ..protocol import RequestError
 from ..protocol.client import new_job_id
-from . import images, planner, preferences
+from . import animation, images, planner, preferences
 from .exporters import ExportError, check_scene, export_request
 from .job import Job, describe_remaining
 from .quality import chosen_settings
@@ -73,55 +73,15 @@ class BEYONDSCENE_OT_cancel(bpy.types.Operator):
         return True
 
     def execute(self, context: bpy.types.Context) -> Result:
+        animation.cancel()
         current().cancel()
-        return {"FINISHED"}
-
-
-class BEYONDSCENE_OT_start_backend(bpy.types.Operator):
-    """Start the render backend, or connect to the one of the preferences"""
-
-    bl_idname = "beyondscene.start_backend"
-    bl_label = "Start Backend"
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        if current().alive:
-            cls.poll_message_set("The backend runs already")
-            return False
-        return True
-
-    def execute(self, context: bpy.types.Context) -> Result:
-        session = current()
-        session.start(preferences.get(context))
-        if session.error:
-            self.report({"ERROR"}, session.error)
-            return {"CANCELLED"}
-        wake()
-        return {"FINISHED"}
-
-
-class BEYONDSCENE_OT_stop_backend(bpy.types.Operator):
-    """Stop the backend that was started from here, and with it the picture under way"""
-
-    bl_idname = "beyondscene.stop_backend"
-    bl_label = "Stop Backend"
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        if not current().alive:
-            cls.poll_message_set("No backend runs")
-            return False
-        return True
-
-    def execute(self, context: bpy.types.Context) -> Result:
-        current().stop()
         return {"FINISHED"}
 
 
 def why_not(context: bpy.types.Context) -> str:
     """Why nothing can be rendered now, with the next step; empty where it can. Cheap enough for every redraw."""
     session = current()
-    if session.jobs:
+    if session.jobs or animation.recording():
         return "A picture is being rendered: wait for it or cancel it"
     try:
         check_scene(context)
@@ -159,5 +119,5 @@ def wait_for_picture() -> None:
         raise
 
 
-CLASSES = (BEYONDSCENE_OT_render, BEYONDSCENE_OT_cancel, BEYONDSCENE_OT_start_backend, BEYONDSCENE_OT_stop_backend)
+CLASSES = (BEYONDSCENE_OT_render, BEYONDSCENE_OT_cancel)
 register, unregister = bpy.utils.register_classes_factory(CLASSES)

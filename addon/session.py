@@ -112,7 +112,8 @@ class Session:
 
     def render(self, jobs: Sequence[Job], preferences: Preferences) -> None:
         """Have the requests of `jobs` made into pictures. Returns at once."""
-        self.error = self.notice = ""
+        if not self.jobs:
+            self.error = self.notice = ""
         self.jobs |= {job.id: job for job in jobs}
         self.start(preferences)
         self._submit()
@@ -253,6 +254,7 @@ class Session:
             case Finished():
                 job.status, job.fraction, job.remaining_s = "Bringing the picture here", 1.0, None
             case Saved():
+                del self.jobs[job.id]
                 self._end(job, self._load(job))
             case Previewed() if payload:
                 job.preview = bytes(payload[0])
@@ -263,6 +265,8 @@ class Session:
     def _load(self, job: Job) -> str:
         """Make the file an Image datablock; return what the artist must be told, if anything."""
         thumbnails.keep(job.path, job.preview)
+        if images.sequence_of(job.path) and any(one.path.parent == job.path.parent for one in self.jobs.values()):
+            return ""  # a sequence becomes one datablock, when its last frame is here
         try:
             self.picture = images.load_picture(job.path).name
         except RuntimeError as error:
@@ -278,7 +282,7 @@ class Session:
             self._tested_s = None
 
     def _end(self, job: Job, error: str = "") -> None:
-        del self.jobs[job.id]
+        self.jobs.pop(job.id, None)
         self.error = error or self.error
         if not self.jobs:
             leave_no_preview()

@@ -33,13 +33,24 @@ class BEYONDSCENE_PT_picture(Section, bpy.types.Panel):
         draw_plan(layout, context)
 
 
-def draw_quality(layout: bpy.types.UILayout, own: bpy.types.PropertyGroup) -> None:
-    """What the quality sets; for `Custom`, every knob."""
-    column = layout.column(align=True)
-    if own.quality == CUSTOM:
+class BEYONDSCENE_PT_knobs(Section, bpy.types.Panel):
+    bl_label = "Every Setting"
+    bl_parent_id = BEYONDSCENE_PT_picture.__name__
+    bl_options = {"DEFAULT_CLOSED"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return context.scene.beyondscene.quality == CUSTOM
+
+    def draw(self, context: bpy.types.Context) -> None:
+        self.layout.use_property_split, self.layout.use_property_decorate = True, False
         for name in FIELDS:
-            column.prop(own.knobs, name)
-        return
+            self.layout.prop(context.scene.beyondscene.knobs, name)
+
+
+def draw_quality(layout: bpy.types.UILayout, own: bpy.types.PropertyGroup) -> None:
+    """What the quality sets."""
+    column = layout.column(align=True)
     welcome = current().welcome
     steps = next((one.steps for one in welcome.models if one.name == own.models), 0) if welcome else 0
     column.active = False
