@@ -1,18 +1,38 @@
 """The add-on: register() makes it present in Blender, unregister() leaves nothing behind."""
 
+from types import ModuleType
+
+
+def parts() -> tuple[ModuleType, ...]:
+    """What is registered, in this order; what draws comes after what it draws."""
+    from . import (
+        animation,
+        animation_operators,
+        backend_operators,
+        diagnostics,
+        history,
+        history_operators,
+        images,
+        joints,
+        operators,
+        panels,
+        planner,
+        preferences,
+        properties,
+        session,
+        thumbnails,
+    )
+
+    state = (properties, preferences, images, thumbnails, session, planner, animation, history)
+    doing = (operators, backend_operators, animation_operators, history_operators, diagnostics)
+    return *state, *doing, panels, joints
+
 
 def register() -> None:
     import atexit
 
-    from . import images, joints, operators, panels, preferences, properties, session
-
-    properties.register()
-    preferences.register()
-    images.register()
-    session.register()
-    operators.register()
-    panels.register()
-    joints.register()
+    for part in parts():
+        part.register()
     # Blender does not unregister add-ons when it quits, but the backend must stop; and with classes of an add-on still
     # registered the bpy wheel does not leave Python at all.
     atexit.register(unregister)
@@ -21,13 +41,6 @@ def register() -> None:
 def unregister() -> None:
     import atexit
 
-    from . import images, joints, operators, panels, preferences, properties, session
-
     atexit.unregister(unregister)
-    joints.unregister()
-    panels.unregister()
-    operators.unregister()
-    session.unregister()
-    images.unregister()
-    preferences.unregister()
-    properties.unregister()
+    for part in reversed(parts()):
+        part.unregister()

@@ -2,6 +2,7 @@
 
 import re
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,46 @@ PREVIEW = "BeyondScene Preview"
 remembered: list[Path] = []  # files of the pictures that were here before an undo
 
 
-def next_path(folder: str) -> Path:
-    """A file name that is free: <name of the .blend> <number>.png in `folder`, which exists when this returns.
+def next_paths(folder: str, count: int = 1, promised: Iterable[Path] = ()) -> list[Path]:
+    """File names that are free: <name of the .blend> <number>.png in `folder`, which exists when this returns.
 
     folder: may be relative to the .blend ('//'); where there is none, the extension's own folder is used.
-    Raises OSError where it cannot be made.
+    promised: names of pictures that are still on their way. Raises OSError where the folder cannot be made.
     """
+    place = output_place(folder)
+    stem = blend_name()
+    taken = re.compile(re.escape(stem) + r" (\d+)\.png(\.\w+\.part)?")
+    names = [one.name for one in (*place.iterdir(), *promised)]
+    last = max((int(match[1]) for name in names if (match := taken.fullmatch(name))), default=0)
+    return [place / f"{stem} {number:04d}.png" for number in range(last + 1, last + 1 + count)]
+
+
+def next_sequence(folder: str) -> Path:
+    """A new folder for the frames of an animation, in `folder`. Raises OSError where it cannot be made."""
+    place, number = output_place(folder), 1
+    while (sequence := place / f"{blend_name()} animation {number:04d}").exists():
+        number += 1
+    sequence.mkdir()
+    return sequence
+
+
+def sequence_of(path: Path) -> str:
+    """Name of the animation that the file is a frame of; empty where it is none."""
+    return path.parent.name if path.stem.isdecimal() and re.fullmatch(r".+ animation \d{4}", path.parent.name) else ""
+
+
+def blend_name() -> str:
+    return Path(bpy.data.filepath).stem or "untitled"
+
+
+def output_place(folder: str) -> Path:
+    """The folder that is meant, which exists when this returns. Raises OSError where it cannot be made."""
     if folder.startswith("//") and not bpy.data.filepath:
         place = own_folder() / "renders"
     else:
         place = Path(bpy.path.abspath(folder)) if folder else own_folder() / "renders"
     place.mkdir(parents=True, exist_ok=True)
-    stem = Path(bpy.data.filepath).stem or "untitled"
-    taken = re.compile(re.escape(stem) + r" (\d+)\.png(\.\w+\.part)?")
-    numbers = [int(match[1]) for one in place.iterdir() if (match := taken.fullmatch(one.name))]
-    return place / f"{stem} {max(numbers, default=0) + 1:04d}.png"
+    return place
 
 
 def own_folder() -> Path:
@@ -42,7 +68,10 @@ def own_folder() -> Path:
 
 
 def load_picture(path: Path) -> bpy.types.Image:
-    """The file as an Image datablock that survives saving, shown in every Image Editor that is open."""
+    """The file as an Image datablock that survives saving, shown in every Image Editor that is open.
+
+    Of a frame: the whole animation, as far as it is there.
+    """
     image = add_image(path)
     remove_preview()
     for area in open_areas("IMAGE_EDITOR"):
@@ -51,8 +80,15 @@ def load_picture(path: Path) -> bpy.types.Image:
 
 
 def add_image(path: Path) -> bpy.types.Image:
-    image = bpy.data.images.load(str(path), check_existing=False)
-    image.name = NAME + path.stem
+    sequence = sequence_of(path)
+    name = NAME + (sequence or path.stem)
+    if sequence and name in bpy.data.images:
+        return bpy.data.images[name]
+    first = min(path.parent.glob(f"*{path.suffix}")) if sequence else path
+    image = bpy.data.images.load(str(first), check_existing=False)
+    image.name = name
+    if sequence:
+        image.source = "SEQUENCE"
     image.colorspace_settings.name = "sRGB"
     image.use_fake_user = True
     if bpy.data.filepath and path.is_relative_to(Path(bpy.data.filepath).parent):

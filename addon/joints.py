@@ -9,7 +9,7 @@ from bpy.props import EnumProperty, StringProperty
 
 from .exporters.rigs import CORRECTABLE, FACE, Match, best_match, gather_corrections, spoken
 from .joint_presets import PresetError, load_preset, preset_names, save_preset
-from .panels import BEYONDSCENE_PT_main, Sidebar
+from .panels.sidebar import Section
 
 Result = set[str]
 
@@ -124,9 +124,8 @@ class BEYONDSCENE_OT_load_joints(OnRig, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class BEYONDSCENE_PT_joints(Sidebar, bpy.types.Panel):
+class BEYONDSCENE_PT_joints(Section, bpy.types.Panel):
     bl_label = "Joints"
-    bl_parent_id = BEYONDSCENE_PT_main.__name__
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:

@@ -1,16 +1,21 @@
-"""What an artist can do: render, cancel, start and stop the backend."""
+"""Rendering the scene as it is posed now, and cancelling."""
 
 # pyright: reportInvalidTypeForm=false
 
+import secrets
 import time
 
 import bpy
 from bpy.props import BoolProperty
+from msgspec.structs import replace
 
 from ..protocol import RequestError
-from . import images, preferences
+from ..protocol.client import new_job_id
+from . import animation, images, planner, preferences
 from .exporters import ExportError, check_scene, export_request
-from .session import TICK_S, current, describe_remaining, wake
+from .job import Job, describe_remaining
+from .quality import chosen_settings
+from .session import TICK_S, current, wake
 
 Result = set[str]
 
@@ -27,27 +32,23 @@ class BEYONDSCENE_OT_render(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if current().job:
-            cls.poll_message_set("A picture is being rendered: wait for it or cancel it")
-            return False
-        try:
-            check_scene(context)
-        except ExportError as error:
-            cls.poll_message_set(str(error))
-            return False
-        return True
+        obstacle = why_not(context)
+        if obstacle:
+            cls.poll_message_set(obstacle)
+        return not obstacle
 
     def execute(self, context: bpy.types.Context) -> Result:
         session, settings = current(), context.scene.beyondscene
+        if not settings.lock_seed:
+            settings.seed = secrets.randbelow(2**31 - settings.variations)
         try:
-            request, arrays = export_request(context)
-            path = images.next_path(settings.output_folder)
+            jobs = make_jobs(context)
         except (ExportError, RequestError) as error:
             session.error = str(error)
         except OSError as error:
             session.error = f"The folder '{settings.output_folder}' cannot be written to ({error.strerror}): choose another."
         else:
-            session.render(request, arrays, settings.models, path, preferences.get(context))
+            session.render(jobs, preferences.get(context))
             wake()
             if self.wait:
                 wait_for_picture()
@@ -58,70 +59,55 @@ class BEYONDSCENE_OT_render(bpy.types.Operator):
 
 
 class BEYONDSCENE_OT_cancel(bpy.types.Operator):
-    """Stop the picture that is being rendered"""
+    """Stop the picture that is being rendered, and those that wait behind it"""
 
     bl_idname = "beyondscene.cancel"
     bl_label = "Cancel"
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        job = current().job
-        if job is None or job.cancelling:
-            cls.poll_message_set("The picture is being cancelled already" if job else "No picture is being rendered")
+        jobs = current().jobs.values()
+        if not jobs or all(job.cancelling for job in jobs):
+            cls.poll_message_set("The picture is being cancelled already" if jobs else "No picture is being rendered")
             return False
         return True
 
     def execute(self, context: bpy.types.Context) -> Result:
+        animation.cancel()
         current().cancel()
         return {"FINISHED"}
 
 
-class BEYONDSCENE_OT_start_backend(bpy.types.Operator):
-    """Start the render backend, or connect to the one of the preferences"""
-
-    bl_idname = "beyondscene.start_backend"
-    bl_label = "Start Backend"
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        if current().alive:
-            cls.poll_message_set("The backend runs already")
-            return False
-        return True
-
-    def execute(self, context: bpy.types.Context) -> Result:
-        session = current()
-        session.start(preferences.get(context))
-        if session.error:
-            self.report({"ERROR"}, session.error)
-            return {"CANCELLED"}
-        wake()
-        return {"FINISHED"}
+def why_not(context: bpy.types.Context) -> str:
+    """Why nothing can be rendered now, with the next step; empty where it can. Cheap enough for every redraw."""
+    session = current()
+    if session.jobs or animation.recording():
+        return "A picture is being rendered: wait for it or cancel it"
+    try:
+        check_scene(context)
+    except ExportError as error:
+        return str(error)
+    return planner.obstacle(context)
 
 
-class BEYONDSCENE_OT_stop_backend(bpy.types.Operator):
-    """Stop the backend that was started from here, and with it the picture under way"""
-
-    bl_idname = "beyondscene.stop_backend"
-    bl_label = "Stop Backend"
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        if not current().alive:
-            cls.poll_message_set("No backend runs")
-            return False
-        return True
-
-    def execute(self, context: bpy.types.Context) -> Result:
-        current().stop()
-        return {"FINISHED"}
+def make_jobs(context: bpy.types.Context) -> list[Job]:
+    """The scene as it is posed now, once for each variation. Raises ExportError, RequestError or OSError."""
+    own = context.scene.beyondscene
+    width, height = planner.planned_size(context.scene)
+    request, arrays = export_request(context, width=width, height=height)
+    request = replace(request, settings=chosen_settings(own))
+    paths = images.next_paths(own.output_folder, own.variations, [job.path for job in current().jobs.values()])
+    return [
+        Job(new_job_id(), path, replace(request, seed=request.seed + number), arrays, own.models)
+        for number, path in enumerate(paths)
+    ]
 
 
 def wait_for_picture() -> None:
-    """Drain the queue until the job is over, printing what changes; an interrupt cancels the job and goes on."""
+    """Drain the queue until all jobs are over, printing what changes; an interrupt cancels the job and goes on."""
     session, printed = current(), ""
     try:
-        while session.job:
+        while session.jobs:
             session.tick()
             job = session.job
             if job and job.status != printed:
@@ -133,5 +119,5 @@ def wait_for_picture() -> None:
         raise
 
 
-CLASSES = (BEYONDSCENE_OT_render, BEYONDSCENE_OT_cancel, BEYONDSCENE_OT_start_backend, BEYONDSCENE_OT_stop_backend)
+CLASSES = (BEYONDSCENE_OT_render, BEYONDSCENE_OT_cancel)
 register, unregister = bpy.utils.register_classes_factory(CLASSES)

@@ -5,7 +5,7 @@
 from typing import NamedTuple
 
 import bpy
-from bpy.props import StringProperty
+from bpy.props import EnumProperty, StringProperty
 
 from .. import __package__ as base_package
 from .backend_process import default_python
@@ -15,21 +15,29 @@ class Preferences(NamedTuple):
     """The preferences as plain values, also where the add-on runs without being enabled as one."""
 
     python: str
-    connection_file: str
+    connection_file: str  # empty: a backend of our own
     models_folder: str
 
 
 class BEYONDSCENE_AP_preferences(bpy.types.AddonPreferences):
     bl_idname = base_package
 
+    place: EnumProperty(
+        name="Backend",
+        items=(
+            ("LOCAL", "This Machine", "Start it from here when it is needed, with the Python below"),
+            ("OTHER", "Key File", "One that runs already, here or on another machine, found by the file that it gave out"),
+        ),
+        default="LOCAL",
+    )
     python: StringProperty(
         name="Backend's Python",
         description="Python in which `pip install beyondscene` was run; empty: the environment variable BEYONDSCENE_PYTHON",
         subtype="FILE_PATH",
     )
     connection_file: StringProperty(
-        name="Connection File",
-        description="Of a backend that runs already; empty: start one when it is needed",
+        name="Key File",
+        description="Endpoint and keys of a backend that runs already, as `beyondscene serve` writes them",
         subtype="FILE_PATH",
     )
     models_folder: StringProperty(
@@ -39,23 +47,36 @@ class BEYONDSCENE_AP_preferences(bpy.types.AddonPreferences):
     )
 
     def draw(self, context: bpy.types.Context) -> None:
-        self.layout.use_property_split = True
-        self.layout.prop(self, "python", placeholder=default_python())
-        self.layout.prop(self, "models_folder")
-        self.layout.prop(self, "connection_file")
+        draw_backend_place(self.layout, self)
+
+
+def draw_backend_place(layout: bpy.types.UILayout, own: BEYONDSCENE_AP_preferences) -> None:
+    """Where the backend is: here and in the panel."""
+    layout.use_property_split, layout.use_property_decorate = True, False
+    layout.row().prop(own, "place", expand=True)
+    if own.place == "LOCAL":
+        layout.prop(own, "python", placeholder=default_python())
+        layout.prop(own, "models_folder")
+    else:
+        layout.prop(own, "connection_file")
+
+
+def stored(context: bpy.types.Context) -> BEYONDSCENE_AP_preferences | None:
+    """What Blender keeps of them; nothing where the add-on runs without being enabled as one, as in the bpy wheel."""
+    addon = context.preferences.addons.get(base_package)
+    return addon and addon.preferences
 
 
 def get(context: bpy.types.Context) -> Preferences:
     """The preferences; defaults where Blender holds none, as in the bpy wheel."""
-    addon = context.preferences.addons.get(base_package)
-    if addon is None or addon.preferences is None:
+    own = stored(context)
+    if own is None:
         return Preferences(default_python(), "", "")
-    own = addon.preferences
     path = bpy.path.abspath
     return Preferences(
         # Not resolved further: the python of a virtual environment is a link, and only the link knows its packages.
         path(own.python) or default_python(),
-        path(own.connection_file),
+        path(own.connection_file) if own.place == "OTHER" else "",
         path(own.models_folder),
     )
 

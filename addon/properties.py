@@ -8,6 +8,7 @@ from bpy.props import BoolProperty, EnumProperty, IntProperty, PointerProperty, 
 
 from . import session
 from .exporters.rigs import CORRECTABLE
+from .quality import CUSTOM, PRESETS, BEYONDSCENE_PG_knobs
 
 OVERRIDABLE = {"LIBRARY_OVERRIDABLE"}  # so that a person of a linked library can be described in the scene that uses it
 
@@ -22,7 +23,22 @@ class BEYONDSCENE_PG_scene(bpy.types.PropertyGroup):
     )
     width: IntProperty(name="Width", description="Pixels; a multiple of 8", default=1536, min=8, max=65536, step=8)
     height: IntProperty(name="Height", description="Pixels; a multiple of 8", default=1024, min=8, max=65536, step=8)
+    quality: EnumProperty(
+        name="Quality",
+        items=[
+            *((name, preset.label, preset.description) for name, preset in PRESETS.items()),
+            (CUSTOM, "Custom", "Every setting of the method by hand"),
+        ],
+        default="STANDARD",
+    )
+    knobs: PointerProperty(type=BEYONDSCENE_PG_knobs)
     seed: IntProperty(name="Seed", description="Same scene, same seed: same picture", default=0, min=0)
+    lock_seed: BoolProperty(
+        name="Lock Seed", description="Keep the seed; otherwise each picture draws a new one, which is shown here", default=True
+    )
+    variations: IntProperty(
+        name="Variations", description="Pictures from this seed and those that follow it", default=1, min=1, max=64
+    )
     models: StringProperty(
         name="Models",
         description="Name of a model set that the backend has",
@@ -74,7 +90,7 @@ class BEYONDSCENE_PG_character(bpy.types.PropertyGroup):
     joints: PointerProperty(type=BEYONDSCENE_PG_joints, override=OVERRIDABLE)
 
 
-CLASSES = (BEYONDSCENE_PG_scene, BEYONDSCENE_PG_joint, BEYONDSCENE_PG_joints, BEYONDSCENE_PG_character)
+CLASSES = (BEYONDSCENE_PG_knobs, BEYONDSCENE_PG_scene, BEYONDSCENE_PG_joint, BEYONDSCENE_PG_joints, BEYONDSCENE_PG_character)
 
 
 def known_models() -> list[str]:

@@ -1,19 +1,23 @@
-"""What the add-on knows between two redraws: the backend it talks to and the job under way. Main thread only."""
+"""What the add-on knows between two redraws: the backend it talks to and the pictures on their way. Main thread only."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import bpy
-import numpy as np
 
 from ..protocol import (
     Accepted,
     Cancelled,
     ConnectionFile,
+    DeviceInfo,
+    Estimated,
     Failed,
     Finished,
+    Pong,
     Previewed,
     Progressed,
     Refused,
@@ -22,10 +26,11 @@ from ..protocol import (
     Welcome,
     read_connection,
 )
-from ..protocol.client import Frames, Lost, Saved, Spoilt, new_job_id
-from . import images
+from ..protocol.client import Frames, Lost, Saved, Spoilt
+from . import images, thumbnails
 from .backend_process import BackendError, BackendProcess
 from .connection import Connection
+from .job import Job, describe
 from .pending import forget, pending, remember
 from .preferences import Preferences
 
@@ -33,57 +38,49 @@ TICK_S = 0.1  # between two looks at the queue, and the longest that one look ma
 
 Backend = Literal["off", "starting", "connecting", "ready"]
 
-STAGES = {
-    "load": "Loading the models",
-    "instances": "Drawing each person",
-    "composite": "Placing the people",
-    "inpaint": "Painting the background",
-    "tone": "Evening out the tone",
-    "enlarge": "Enlarging",
-    "decode": "Decoding",
-    "write": "Writing the file",
-}
-
-
-@dataclass
-class Job:
-    """One picture on its way. Holds no Blender data, which an undo or another file would take away."""
-
-    id: str
-    request: RenderRequest
-    arrays: dict[str, np.ndarray]
-    models: str
-    path: Path
-    sent: bool = False
-    cancelling: bool = False
-    status: str = "Waiting for the backend"
-    fraction: float = 0.0
-    remaining_s: float | None = None
-
 
 class Session:
-    """One backend and at most one job."""
+    """One backend, and the pictures that were asked of it, in their order."""
 
     def __init__(self) -> None:
         self.backend: Backend = "off"
         self.welcome: Welcome | None = None
-        self.job: Job | None = None
+        self.device: DeviceInfo | None = None  # as last heard, with what is free of its memory
+        self.queued = 0  # jobs that wait at the backend, of all its clients
+        self.jobs: dict[str, Job] = {}
         self.error = ""  # of the last job or start; one sentence with its next step
+        self.notice = ""  # the outcome of a test of the connection
         self.picture = ""  # name of the last Image datablock
+        self.plan: Estimated | None = None  # of the picture as the scene now stands
+        self.endpoint = ""
+        self.log = ""  # of a backend of our own
+        self.left_over = len(pending())  # pictures of an earlier Blender or backend that have not come yet
+        self._asked = 0  # estimates, by which the newest answer is known
+        self._tested_s: float | None = None
         self._process: BackendProcess | None = None
         self._connection: Connection | None = None
+
+    @property
+    def job(self) -> Job | None:
+        """The picture that is being made, or else the next one."""
+        return next((job for job in self.jobs.values() if job.running), next(iter(self.jobs.values()), None))
+
+    @property
+    def local(self) -> bool:
+        """Whether the backend is a process of our own."""
+        return self._process is not None
 
     def start(self, preferences: Preferences) -> None:
         """Connect to the backend of the connection file, or start one; the rest happens in `tick`."""
         if self.backend != "off":
             return
-        self.error = ""
+        self.error = self.notice = ""
         try:
             if preferences.connection_file:
                 self._connect(Path(preferences.connection_file))
             elif preferences.python:
                 self._process = BackendProcess(preferences.python, preferences.models_folder)
-                self.backend = "starting"
+                self.backend, self.log = "starting", str(self._process.log)
             else:
                 raise BackendError(
                     "No Python for the backend is chosen, and Blender's own has no PyTorch: name the one in which "
@@ -98,37 +95,47 @@ class Session:
             self._connection.close()
         if self._process:
             self._process.stop()
-        self._connection = self._process = self.welcome = None
-        self.backend = "off"
-        if self.job:
-            self._end()
+        self._connection = self._process = self.welcome = self.device = self.plan = self._tested_s = None
+        self.backend, self.notice, self.endpoint, self.queued = "off", "", "", 0
+        if self.jobs:
+            self.jobs.clear()
+            leave_no_preview()
+        self.left_over = len(pending())
 
-    def render(
-        self, request: RenderRequest, arrays: dict[str, np.ndarray], models: str, path: Path, preferences: Preferences
-    ) -> None:
-        """Have `request` made into a picture at `path`. Returns at once; there must be no other job.
+    def test(self, preferences: Preferences) -> None:
+        """See whether the backend answers, and say so in `notice`; `error` says why it does not."""
+        self.error = self.notice = ""
+        self._tested_s = time.monotonic()
+        self.start(preferences)
+        if self.backend == "ready" and self._connection:
+            self._connection.ask(lambda client: client.ping())
 
-        arrays: the masks that the request names, by digest.
-        """
-        assert self.job is None
-        self.error = ""
-        self.job = Job(new_job_id(), request, arrays, models, path)
+    def render(self, jobs: Sequence[Job], preferences: Preferences) -> None:
+        """Have the requests of `jobs` made into pictures. Returns at once."""
+        if not self.jobs:
+            self.error = self.notice = ""
+        self.jobs |= {job.id: job for job in jobs}
         self.start(preferences)
         self._submit()
 
     def cancel(self) -> None:
-        """Ask for the end of the job; it is over once `job` is None."""
-        if self.job is None:
-            return
-        self.job.cancelling, self.job.status = True, "Cancelling"
-        if self._connection and self.job.sent:
-            job_id = self.job.id
-            self._connection.ask(lambda client: client.cancel(job_id))
-        else:
-            self.job = None
+        """Ask for the end of all pictures that are on their way; it is over once there are no `jobs`."""
+        for job in list(self.jobs.values()):
+            if self._connection and job.sent:
+                job.cancelling, job.status = True, "Cancelling"
+                self._connection.ask(lambda client, job_id=job.id: client.cancel(job_id))
+            else:
+                del self.jobs[job.id]
+
+    def estimate(self, request: RenderRequest, models: str) -> None:
+        """Ask what a picture would take; `plan` is the answer."""
+        if self._connection and self.backend == "ready":
+            self._asked += 1
+            key = str(self._asked)
+            self._connection.ask(lambda client: client.estimate(key, request, models))
 
     def tick(self, budget_s: float = TICK_S) -> bool:
-        """Take in what has happened, for `budget_s` at most; True if anything has."""
+        """Take in what has happened, for `budget_s` at most; True if anything has that the panel shows."""
         deadline = time.monotonic() + budget_s
         changed = False
         try:
@@ -140,8 +147,7 @@ class Session:
             heard = self._connection.heard(limit=1)
             if not heard:
                 break
-            self._take(*heard[0])
-            changed = True
+            changed = self._take(*heard[0]) or changed
         return changed
 
     @property
@@ -167,101 +173,148 @@ class Session:
 
     def _connect(self, path: Path) -> None:
         try:
-            self._open(read_connection(path))
+            backend = read_connection(path)
         except (OSError, ValueError) as error:
             raise BackendError(
                 f"No backend can be found through the connection file '{path}' ({error}): start the backend that writes it, "
                 "or clear it in Preferences > Add-ons > BeyondScene."
             ) from error
+        check_online(backend.endpoint)
+        self._open(backend)
 
     def _open(self, backend: ConnectionFile) -> None:
         self._connection = Connection(backend, f"blender {bpy.app.version_string}")
-        self.backend = "connecting"
+        self.backend, self.endpoint = "connecting", backend.endpoint
 
     def _submit(self) -> None:
-        job = self.job
-        if job is None or job.sent or self.backend != "ready" or self._connection is None:
+        if self.backend != "ready" or self._connection is None:
             return
-        job_id, request, path, models, arrays = job.id, job.request, job.path, job.models, tuple(job.arrays.values())
-        remember(job_id, path)
-        self._connection.ask(lambda client: client.submit(job_id, request, path, models, arrays))
-        job.sent, job.status = True, "Sent"
+        for job in self.jobs.values():
+            request = job.request
+            if job.sent or request is None:
+                continue
+            remember(job.id, job.path)
+            arrays, job.arrays = tuple(job.arrays.values()), {}  # once sent they are the backend's
+            self._connection.ask(
+                lambda client, job=job, request=request, arrays=arrays: client.submit(
+                    job.id, request, job.path, job.models, arrays
+                )
+            )
+            job.sent, job.status = True, "Sent"
 
     def _follow_pending(self) -> None:
-        """Have the pictures brought here that were under way when an earlier Blender or backend ended."""
+        """Find again the pictures that were under way when an earlier Blender or backend ended."""
         assert self._connection
         for job_id, path in pending().items():
+            if job_id not in self.jobs:
+                self.jobs[job_id] = Job(job_id, path, sent=True, status="Looking for an earlier picture")
             self._connection.ask(lambda client, job_id=job_id, path=path: client.follow(job_id, path))
+        self.left_over = 0
 
-    def _take(self, event: object, payload: Frames) -> None:
-        job = self.job
-        if isinstance(event, Saved | Spoilt | Failed | Cancelled):
-            forget(event.job_id)
-        elif isinstance(event, Refused) and job and event.job_id == job.id:
-            forget(job.id)  # of an older job it may only mean that this is another backend
+    def _take(self, event: object, payload: Frames) -> bool:
+        """True where the panel shows something else now."""
+        job = self.jobs.get(getattr(event, "job_id", None) or "")
+        if isinstance(event, Saved | Spoilt | Failed | Cancelled) or (isinstance(event, Refused) and job and job.request):
+            assert event.job_id
+            forget(event.job_id)  # a refusal of an earlier job may only mean that this is another backend
         match event:
             case Welcome():
-                self.welcome, self.backend = event, "ready"
+                self.welcome, self.backend, self.device = event, "ready", event.device
                 self._follow_pending()
                 self._submit()
+                self._tested()
+            case Pong():
+                was = self.notice, self.queued, rounded(self.device)
+                self.device, self.queued = event.device, event.queued
+                self._tested()
+                return was != (self.notice, self.queued, rounded(self.device))
+            case Estimated():
+                if event.key != str(self._asked):
+                    return False
+                self.plan = event
             case Lost():
                 self._fail(event.message)
             case Refused(job_id=None):
                 self.error = event.message
-            case Saved() if job is None or event.job_id != job.id:  # of an earlier Blender
-                self._load(event.path)
-            case _ if job is None or getattr(event, "job_id", None) != job.id:
-                pass  # of a job that was given up
+            case _ if job is None:
+                return False  # of a job that was given up
+            case Refused() if job.request is None:
+                del self.jobs[job.id]
             case Refused() | Failed() | Spoilt():
-                self._end(event.message)
+                self._end(job, event.message)
             case Cancelled():
-                self._end()
+                self._end(job)
             case Accepted() if event.position:
-                job.status = f"Waiting for {event.position} other job{'s' * (event.position > 1)}"
+                job.status = f"Waiting for {event.position} other picture{'s' * (event.position > 1)}"
             case Started():
-                job.status = f"Started on {event.device.name}"
+                job.running, job.status, self.device = True, f"Started on {event.device.name}", event.device
             case Progressed() if not job.cancelling:
+                job.running = True
                 job.status, job.fraction, job.remaining_s = describe(event), event.fraction, event.remaining_s
             case Finished():
                 job.status, job.fraction, job.remaining_s = "Bringing the picture here", 1.0, None
             case Saved():
-                self._end(self._load(event.path))
+                del self.jobs[job.id]
+                self._end(job, self._load(job))
             case Previewed() if payload:
-                images.show_preview(bytes(payload[0]))
+                job.preview = bytes(payload[0])
+                images.show_preview(job.preview)
+                thumbnails.show_growing(job.preview)
+        return True
 
-    def _load(self, path: Path) -> str:
+    def _load(self, job: Job) -> str:
         """Make the file an Image datablock; return what the artist must be told, if anything."""
+        thumbnails.keep(job.path, job.preview)
+        if images.sequence_of(job.path) and any(one.path.parent == job.path.parent for one in self.jobs.values()):
+            return ""  # a sequence becomes one datablock, when its last frame is here
         try:
-            self.picture = images.load_picture(path).name
+            self.picture = images.load_picture(job.path).name
         except RuntimeError as error:
-            return f"The picture is at {path}, but Blender cannot load it ({error}): open it by hand."
+            return f"The picture is at {job.path}, but Blender cannot load it ({error}): open it by hand."
         return ""
 
-    def _end(self, error: str = "") -> None:
-        self.job, self.error = None, error
-        images.remove_preview()
+    def _tested(self) -> None:
+        if self._tested_s is not None and self.welcome:
+            self.notice = (
+                f"beyondscene {self.welcome.app_version} at {self.endpoint} answered after "
+                f"{time.monotonic() - self._tested_s:.1f} s"
+            )
+            self._tested_s = None
+
+    def _end(self, job: Job, error: str = "") -> None:
+        self.jobs.pop(job.id, None)
+        self.error = error or self.error
+        if not self.jobs:
+            leave_no_preview()
+            self.plan = None  # how long it took is known better now
 
     def _fail(self, message: str) -> None:
         self.stop()
         self.error = message
 
 
-def describe(progress: Progressed) -> str:
-    """One line for the artist: stage, person, level and step."""
-    line = STAGES[progress.stage]
-    if progress.label:
-        line += f", {progress.label}"
-    if progress.levels and progress.level:
-        line += f", level {progress.level}/{progress.levels}"
-    if progress.steps:
-        line += f", step {progress.step}/{progress.steps}"
-    return line
+def leave_no_preview() -> None:
+    images.remove_preview()
+    thumbnails.forget()
 
 
-def describe_remaining(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    return f"{seconds:.0f} s left" if seconds < 90 else f"{seconds / 60:.0f} min left"
+def rounded(device: DeviceInfo | None) -> tuple[str, int] | None:
+    """A device as the panel shows it: what is free to a tenth of a GB."""
+    return device and (device.name, device.free_bytes // 10**8)
+
+
+def check_online(endpoint: str) -> None:
+    """Raise BackendError for a backend on another machine while Blender is told to stay off line."""
+    host = urlsplit(endpoint).hostname or ""
+    try:
+        here = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        here = False
+    if not here and not bpy.app.online_access:
+        raise BackendError(
+            f"The backend at {endpoint} is on another machine, and Blender's online access is off: allow it in "
+            "Preferences > System > Network, or use a backend on this machine."
+        )
 
 
 _session: Session | None = None
@@ -284,9 +337,13 @@ def drain() -> float | None:
     if _session is None:
         return None
     if _session.tick():
-        for area in images.open_areas("VIEW_3D"):
-            area.tag_redraw()
+        redraw()
     return TICK_S if _session.alive else None
+
+
+def redraw() -> None:
+    for area in images.open_areas("VIEW_3D"):
+        area.tag_redraw()
 
 
 def register() -> None:

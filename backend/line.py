@@ -5,10 +5,24 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Callable
 
 import zmq
 
-from ..protocol import Advanced, Decoder, Halt, Heartbeat, Order, Report, Shutdown, Sketched, WireError, Work, encode
+from ..protocol import (
+    Advanced,
+    Decoder,
+    DeviceInfo,
+    Halt,
+    Heartbeat,
+    Order,
+    Report,
+    Shutdown,
+    Sketched,
+    WireError,
+    Work,
+    encode,
+)
 from .launch import WorkerStart
 
 log = logging.getLogger(__name__)
@@ -26,6 +40,7 @@ class Line:
     """Orders come in by `next_work`, reports go out by `report`; both may be called from any thread."""
 
     def __init__(self, start: WorkerStart) -> None:
+        self.look: Callable[[], DeviceInfo | None] = lambda: None  # at the device, for each heartbeat
         self._start = start
         self._works: queue.SimpleQueue[Received | None] = queue.SimpleQueue()
         self._reports: queue.SimpleQueue[Outgoing] = queue.SimpleQueue()
@@ -64,7 +79,7 @@ class Line:
                     self._take(socket)
                 if time.monotonic() - beat_s >= self._start.heartbeat_s:
                     beat_s = time.monotonic()
-                    self.report(Heartbeat())
+                    self.report(Heartbeat(device=self.look()))
                 self._send(socket)
 
     def _take(self, socket: zmq.Socket[bytes]) -> None:

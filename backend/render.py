@@ -13,7 +13,8 @@ from ..protocol import RenderRequest, StageTime, check_request, digest_of_file
 from .models.load import Models, choose_device, load_models
 from .models.sets import choose_model_set
 from .outputs import Layer, Picture, Record, choose_format, make_record, write_picture
-from .pipeline import render, settle
+from .pipeline import render
+from .planning.settle import settle
 from .version import app_version
 from .watch import Checkpoints, RenderResult, Watcher
 

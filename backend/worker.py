@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,7 @@ def run_worker(render: RenderToFile | None = None) -> int:
         from .render import default_renderer, render_to_file
 
         render, device = render_to_file, describe(default_renderer().device)
+        line.look = partial(describe, default_renderer().device)
     made_by = f"beyondscene {app_version()} on {device.name}"
     line.report(Ready(device=device, pid=os.getpid()))
     log.info("ready on %s", device.name)
@@ -155,10 +157,13 @@ def sentence_for(error: BaseException) -> str:
 
 def describe(device: "torch.device") -> DeviceInfo:
     """What a client is told about the device."""
+    import psutil
     import torch
 
-    if device.type != "cuda":
-        return DeviceInfo(kind=device.type, name="Apple GPU" if device.type == "mps" else f"CPU, {os.cpu_count()} cores")
+    if device.type != "cuda":  # which shares the machine's memory
+        memory = psutil.virtual_memory()
+        name = "Apple GPU" if device.type == "mps" else f"CPU, {os.cpu_count()} cores"
+        return DeviceInfo(kind=device.type, name=name, total_bytes=memory.total, free_bytes=memory.available)
     free_bytes, total_bytes = torch.cuda.mem_get_info(device)
     name = torch.cuda.get_device_name(device)
     return DeviceInfo(kind=device.type, name=name, total_bytes=total_bytes, free_bytes=free_bytes)

@@ -23,6 +23,7 @@ from .messages import (
     Cancel,
     Cancelled,
     Chunk,
+    Estimate,
     Event,
     Failed,
     Fetch,
@@ -31,7 +32,6 @@ from .messages import (
     ListJobs,
     Message,
     Ping,
-    Pong,
     Refused,
     Rejected,
     Submit,
@@ -125,6 +125,14 @@ class Client:
         """Ask for the end of a job: `Cancelled` is heard, or the end that it reached before."""
         self._say(Cancel(job_id=job_id))
 
+    def estimate(self, key: str, request: RenderRequest, models: str = "embedded") -> None:
+        """Ask what a picture would take: `Estimated` is heard, with this key."""
+        self._say(Estimate(key=key, request=request, models=models))
+
+    def ping(self) -> None:
+        """Ask for `Pong`, with the device as it is now. Silence is broken by itself."""
+        self._say(Ping())
+
     def receive(self, frames: Sequence[bytes | memoryview], now: float) -> list[Heard]:
         """Take one message of the backend; what the caller should know comes back."""
         if self.lost:
@@ -141,8 +149,6 @@ class Client:
                 self.welcome = event
             case Rejected():
                 return self.lose(self._mismatch(event.versions, event.message))
-            case Pong():
-                return []
             case Chunk():
                 return self._take(event, payload)
             case Finished() if event.job_id in self._targets:

@@ -82,7 +82,15 @@ class ListJobs(Message, frozen=True, kw_only=True):
     job_id: JobId | None = None
 
 
-Request = Hello | Submit | Cancel | Subscribe | Fetch | Ping | ListJobs
+class Estimate(Message, frozen=True, kw_only=True):
+    """What would this picture take? Masks need not come along: the poses' boxes stand for them."""
+
+    key: Label  # comes back with the answer
+    request: RenderRequest
+    models: Label = "embedded"
+
+
+Request = Hello | Submit | Cancel | Subscribe | Fetch | Ping | ListJobs | Estimate
 
 
 # What the gateway tells a client.
@@ -94,6 +102,7 @@ class ModelSetInfo(Struct, frozen=True, kw_only=True):
     name: Label
     training_resolution_px: Side
     missing: tuple[Label, ...] = ()  # roles without files; a set with any cannot render
+    steps: Count = 0  # of its own choice; 0 where the backend does not say
 
 
 class DeviceInfo(Struct, frozen=True, kw_only=True):
@@ -245,6 +254,26 @@ class JobsListed(Message, frozen=True, kw_only=True):
     jobs: tuple[JobInfo, ...]
 
 
+class Canvas(Struct, frozen=True, kw_only=True):
+    """The base image or a level: its size in pixels, and how many views of it are denoised."""
+
+    width: Side
+    height: Side
+    views: Count
+
+
+class Estimated(Message, frozen=True, kw_only=True):
+    """What the picture of an `Estimate` would take."""
+
+    key: Label
+    canvases: tuple[Canvas, ...] = ()  # the base image, then each level
+    people: Count = 0  # drawn alone before
+    evaluations: Count = 0  # of the network; guided pairs count once
+    seconds: Seconds | None = None  # as earlier pictures of these models took on this device; None before the first
+    memory_bytes: Bytes = 0  # of the backend's machine, at least
+    obstacle: Sentence = ""  # why it cannot be rendered, and the next step; empty where it can
+
+
 Event = (
     Welcome
     | Rejected
@@ -260,6 +289,7 @@ Event = (
     | Chunk
     | Pong
     | JobsListed
+    | Estimated
 )
 
 

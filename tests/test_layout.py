@@ -20,6 +20,7 @@ FORBIDDEN = {
     "addon": {"torch", "diffusers", "transformers", "cv2", "PIL"},
     "backend": {"mathutils"},
     "backend/gateway": {"torch", "diffusers", "transformers", "bpy"},
+    "backend/planning": {"torch", "diffusers", "transformers", "cv2", "zmq", "bpy"},
     "backend/pipeline": {"zmq", "bpy"},
     "backend/training": {"zmq", "bpy"},
 }

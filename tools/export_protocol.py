@@ -49,6 +49,7 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
         p.Fetch(job_id=JOB, offset=1048576, chunks=8),
         p.Ping(),
         p.ListJobs(limit=20),
+        p.Estimate(key="1", request=SCENE, models="sdxl"),
     ),
     "event": (
         p.Finished(
@@ -73,6 +74,10 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
         p.Stopping(job_id=JOB, seq=8),
         p.JobsListed(
             jobs=(p.JobInfo(job_id=JOB, state="running", attempt=2, width=9, height=9, prompt="a plaza", fraction=0.5),)
+        ),
+        p.Estimated(
+            key="1", canvases=(p.Canvas(width=1536, height=1024, views=15),), people=1, evaluations=575, seconds=40.0,
+            memory_bytes=3_000_000_000,
         ),
     ),
     "order": (

@@ -38,7 +38,7 @@ def run(asked: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     asked.output.parent.mkdir(parents=True, exist_ok=True)
-    from ..pipeline import settle
+    from ..planning.settle import settle
     from ..render import Renderer  # torch, only once the input is known to be good
 
     renderer = Renderer(asked.device)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..pipeline.people import IN_THE_PLANE
+from ..planning.people import IN_THE_PLANE
 from .backdrops import classify_backdrop
 from .colours import chance_of_leaks, find_leaks, judge_colours, read_colours
 from .judge import Found, Judge

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..models.load import Models
 from ..outputs import Picture, write_picture
-from ..pipeline.settle import settle
+from ..planning.settle import settle
 from ..render import record_making
 from ..watch import Watcher
 from .cases import draw_cases

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from ...protocol import RenderSettings
-from ..pipeline.views import positions, scaled_stride
+from ..planning.views import positions, scaled_stride
 
 LATENT_PX = 8
 _SHARP_SIGMA_PX = 1.0

@@ -3,7 +3,8 @@
 import logging
 from collections.abc import Sequence
 
-from ...protocol import ModelSetInfo, RequestError, Submit, arrays_from_frames, check_request
+from ...protocol import ModelSetInfo, RenderRequest, RequestError, Submit, arrays_from_frames, check_request
+from .estimate import check_memory
 from .files import Quota
 from .settings import FindModelSets, FoundModelSet, ServeSettings
 
@@ -33,7 +34,12 @@ class Admission:
     @property
     def models(self) -> tuple[ModelSetInfo, ...]:
         return tuple(
-            ModelSetInfo(name=one.name, training_resolution_px=one.training_resolution_px, missing=one.missing_roles)
+            ModelSetInfo(
+                name=one.name,
+                training_resolution_px=one.training_resolution_px,
+                missing=one.missing_roles,
+                steps=one.manifest.steps,
+            )
             for one in self._models.values()
         )
 
@@ -41,6 +47,19 @@ class Admission:
         """Where the model set of this name lies; empty if it is gone."""
         found = self._models.get(models)
         return str(found.folder) if found else ""
+
+    def choose(self, models: str, request: RenderRequest) -> FoundModelSet:
+        """The set of this name, complete, for a request that is sound and fits. Raises RequestError with the sentence."""
+        chosen = self._models.get(models)  # by name: nothing that a client says is ever a path
+        if chosen is None:
+            raise RequestError(f"There is no model set '{models}': choose one of {', '.join(self._models) or 'none'}.")
+        try:
+            chosen.check()
+        except ValueError as error:
+            raise RequestError(str(error)) from error
+        check_request(request)
+        check_memory(request)
+        return chosen
 
     def check(self, submit: Submit, payload: Sequence[memoryview | bytes], waiting: int) -> None:
         """Refuse what cannot become a picture. Raises RequestError or WireError with the sentence.
@@ -50,14 +69,7 @@ class Admission:
         if waiting >= self._settings.waiting_jobs:
             raise RequestError(f"{waiting} jobs are waiting, which is the limit: try again when some are done.")
         self._quota.check()
-        models = self._models.get(submit.models)  # by name: nothing that a client says is ever a path
-        if models is None:
-            raise RequestError(f"There is no model set '{submit.models}': choose one of {', '.join(self._models) or 'none'}.")
-        try:
-            models.check()
-        except ValueError as error:
-            raise RequestError(str(error)) from error
-        check_request(submit.request)
+        self.choose(submit.models, submit.request)
         arrays_from_frames(submit.arrays, payload)
         for character in submit.request.characters:
             if character.mask is not None and character.mask not in submit.arrays:

@@ -14,6 +14,8 @@ from ...protocol import (
     Cancel,
     Decoder,
     Done,
+    Estimate,
+    Estimated,
     Fetch,
     Finished,
     Halt,
@@ -40,6 +42,7 @@ from ...protocol import (
 )
 from .admission import Admission
 from .clients import Client, Clients
+from .estimate import Estimator
 from .files import JobFiles, Quota, picture_in
 from .jobs import JobConflict, Jobs
 from .ledger import Job, Ledger
@@ -83,6 +86,7 @@ class Gateway:
         self._admission = Admission(settings, find_model_sets, self._quota)
         self._live = Live()
         self._jobs = Jobs(ledger)
+        self._estimator = Estimator(ledger)
         self._clients = Clients(socket, ledger, self._live, self._files)
         self._halt_by_s: dict[str, float] = {}  # job id -> when the worker is killed for it
         self.busy_s = now()  # when last there was a job, or a word from a client
@@ -161,6 +165,8 @@ class Gateway:
             case ListJobs():
                 found = [self._job(request.job_id)] if request.job_id else self._jobs.ledger.newest(request.limit)
                 client.reply(JobsListed(jobs=tuple(map(self._describe, found))))
+            case Estimate():
+                client.reply(self._estimate(request))
             case Ping():
                 waiting, running = len(self._jobs.waiting()), len(self._jobs.running())
                 client.reply(Pong(queued=waiting, running=running, device=self._supervisor.device))
@@ -203,6 +209,13 @@ class Gateway:
         if fetch.offset >= last.size_bytes:
             raise RequestError(f"The picture has {last.size_bytes} bytes: there is nothing at offset {fetch.offset}.")
         client.fetch(fetch, last.size_bytes)
+
+    def _estimate(self, asked: Estimate) -> Estimated:
+        try:
+            models = self._admission.choose(asked.models, asked.request)
+            return self._estimator.estimate(asked.key, asked.request, models, self._supervisor.device)
+        except ValueError as error:  # a rule that the request or the model set breaks
+            return Estimated(key=asked.key, obstacle=str(error)[:4000])
 
     def _describe(self, job: Job) -> JobInfo:
         request, progress = job.submit.request, self._live.newest(job.id, Progressed)

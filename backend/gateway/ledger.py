@@ -133,6 +133,15 @@ class Ledger:
         rows = self._db.execute(f"SELECT {COLUMNS} FROM jobs ORDER BY place DESC LIMIT ?", (limit,)).fetchall()
         return tuple(job_from_row(row) for row in reversed(rows))
 
+    def finished(self, models: str, limit: int) -> Sequence[Job]:
+        """The last `limit` jobs that made a picture with a model set, newest first."""
+        rows = self._db.execute(
+            f"SELECT {COLUMNS} FROM jobs WHERE state = 'finished' AND json_extract(submit, '$.models') IS ?"
+            " ORDER BY place DESC LIMIT ?",
+            (models, limit),
+        )
+        return tuple(map(job_from_row, rows))
+
     def frames(self, job_id: str) -> list[bytes]:
         """The arrays of a job that has not ended."""
         rows = self._db.execute("SELECT data FROM frames WHERE job_id = ? ORDER BY number", (job_id,))

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from ..models.sets import Manifest
+
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 
@@ -50,6 +52,10 @@ class FoundModelSet(Protocol):
     def folder(self) -> Path: ...
     @property
     def training_resolution_px(self) -> int: ...
+    @property
+    def latent_downsampling(self) -> int: ...
+    @property
+    def manifest(self) -> Manifest: ...
     @property
     def missing_roles(self) -> tuple[str, ...]: ...
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import zmq
 
-from ...protocol import Decoder, DeviceInfo, Halt, Ready, Report, Shutdown, WireError, Work, encode
+from ...protocol import Decoder, DeviceInfo, Halt, Heartbeat, Ready, Report, Shutdown, WireError, Work, encode
 from ..launch import WorkerStart, encode_start
 from .settings import ServeSettings
 from .sockets import KeyPair, endpoint_of, receive
@@ -75,6 +75,8 @@ class Supervisor:
                 self.device = report.device
                 self.failed_starts = 0
                 log.info("the worker is ready: process %d on %s", report.pid, report.device.name)
+            if isinstance(report, Heartbeat) and report.device and self.device:
+                self.device = report.device  # with what is free now
             reports.append((report, payload))
         return reports
 

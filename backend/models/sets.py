@@ -46,6 +46,12 @@ class Manifest(Struct, frozen=True, kw_only=True):
     roles: dict[Role, str]
 
 
+class VaeConfig(Struct, frozen=True):
+    """What is asked of a VAE's config.json: one entry per resolution, each half of the one before."""
+
+    block_out_channels: tuple[int, ...]
+
+
 class ModelSet(Struct, frozen=True, kw_only=True):
     """A manifest and where it was found."""
 
@@ -59,6 +65,17 @@ class ModelSet(Struct, frozen=True, kw_only=True):
     @property
     def training_resolution_px(self) -> int:
         return self.manifest.training_resolution_px
+
+    @property
+    def latent_downsampling(self) -> int:
+        """Pixels per latent along a side, as the VAE's config.json tells. Raises ModelSetError where it does not."""
+        path = self.role_folder("base") / "vae" / "config.json"
+        try:
+            return 2 ** (len(msgspec.json.decode(path.read_bytes(), type=VaeConfig).block_out_channels) - 1)
+        except (OSError, msgspec.DecodeError) as error:
+            raise ModelSetError(
+                f"The VAE of the model set '{self.name}' cannot be read ({error}): complete its folder."
+            ) from error
 
     def role_folder(self, role: Role) -> Path:
         """The folder of `role`, also where it does not exist; a hub id resolves to its snapshot in the hub's cache."""

@@ -4,9 +4,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
+from ...protocol.record import (
+    NO_RECORD,
+    Record,
+    RecordError,
+    decode_record,
+    encode_record,
+    make_record,
+    restore_request,
+    weights_that_differ,
+)
 from ..whole import whole_file
 from .picture import Layer, Picture
-from .record import Record, RecordError, decode_record, encode_record, make_record, restore_request, weights_that_differ
 
 __all__ = [
     "Layer",
@@ -62,8 +71,5 @@ def read_record(path: Path) -> Record:
     except Exception as error:  # each library raises what it likes
         raise RecordError(f"{path} cannot be read as a picture: {error}") from error
     if text is None:
-        raise RecordError(
-            f"{path} does not say how it was made: only a picture from `beyondscene render` or the add-on can be repeated, "
-            "and programs that save it again may drop what it holds."
-        )
+        raise RecordError(f"{path} {NO_RECORD}")
     return decode_record(text, path)

@@ -11,26 +11,27 @@ from typing import BinaryIO
 
 import numpy as np
 
+from ...protocol.record import PNG_KEYWORD, PNG_SIGNATURE
+from ...protocol.record import read_png_text as read
 from .picture import Picture
 from .xmp import XMP
 
+__all__ = ["MEDIA_TYPE", "read", "write"]
+
 MEDIA_TYPE = "image/png"
-KEYWORD = b"beyondscene"
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 BAND_ROWS = 32
 LEVEL = 3  # of zlib; 6 saves 8 % and takes four times as long
 PAETH = 4
-RECORD_LIMIT_BYTES = 64 * 2**20
 
 
 def write(path: Path, picture: Picture, record: str) -> None:
     height, width = picture.image.shape[:2]
     with path.open("wb") as file:
-        file.write(SIGNATURE)
+        file.write(PNG_SIGNATURE)
         write_chunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))  # 8 bit RGB, not interlaced
         write_chunk(file, b"sRGB", b"\0")  # perceptual
         write_chunk(file, b"iTXt", international_text(b"XML:com.adobe.xmp", XMP))
-        write_chunk(file, b"iTXt", international_text(KEYWORD, record.encode()))
+        write_chunk(file, b"iTXt", international_text(PNG_KEYWORD, record.encode()))
         deflate = zlib.compressobj(LEVEL)
         for band in filtered_bands(picture.image):
             if data := deflate.compress(band.data):
@@ -67,20 +68,3 @@ def write_chunk(file: BinaryIO, kind: bytes, data: bytes) -> None:
     file.write(kind)
     file.write(data)
     file.write(struct.pack(">I", zlib.crc32(data, zlib.crc32(kind))))
-
-
-def read(path: Path) -> str | None:
-    """Also finds a compressed text. Not by Pillow, which takes a picture of 16384x16384 for an attack."""
-    with path.open("rb") as file:
-        if file.read(len(SIGNATURE)) != SIGNATURE:
-            raise ValueError("it is no PNG file")
-        while len(head := file.read(8)) == 8:
-            length, kind = struct.unpack(">I4s", head)
-            if kind != b"iTXt" or length > RECORD_LIMIT_BYTES:
-                file.seek(length + 4, 1)
-                continue
-            keyword, _, rest = file.read(length + 4)[:-4].partition(b"\0")
-            if keyword == KEYWORD:
-                text = rest[2:].split(b"\0", 2)[2]
-                return (zlib.decompressobj().decompress(text, RECORD_LIMIT_BYTES) if rest[0] else text).decode()
-    return None

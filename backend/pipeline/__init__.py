@@ -5,19 +5,19 @@ from msgspec.structs import replace
 
 from ...protocol import RenderRequest
 from ..models.load import Models
+from ..planning.expect import expect_work
+from ..planning.people import Figure, gather_people, is_seen
+from ..planning.plan import plan_sizes
+from ..planning.settle import settle
 from ..watch import Checkpoints, Watcher
 from .composite import compose
 from .enlarge import enlarge
-from .expect import expect_evaluations
 from .inpaint import inpaint_background
 from .instances import draw_people_alone
-from .people import Figure, gather_people, is_seen
-from .plan import plan_sizes
 from .progress import Progress
 from .prompts import PromptEncoder
 from .resize import fit
 from .segment import cut_out
-from .settle import settle
 from .tone import normalise_tone
 
 __all__ = ["Progress", "render", "settle"]
@@ -46,7 +46,8 @@ def render(
     # who stands wholly behind others or the set would be drawn for nothing, and their skeleton would call them forth
     people = [person for person in gather_people(request) if is_seen(person.character, arrays)]
     encoder = PromptEncoder(models)
-    progress = Progress(watcher, len(plan.levels), expect_evaluations(models, request, plan, people, steps), checkpoints)
+    work = expect_work(request, plan, people, models.training_resolution_px, models.latent_downsampling)
+    progress = Progress(watcher, len(plan.levels), work.evaluations, checkpoints)
 
     # stage 1: the detailed base image
     portraits = draw_people_alone(models, request, people, encoder, steps, guidance, progress)

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from ...protocol import FREE, RenderRequest
-from .people import Figure
-from .plan import Size
+from ..planning.people import Figure
+from ..planning.plan import Size
 from .segment import Cutout
 
 BACKDROP = 127  # grey under the people until inpainting has drawn the background

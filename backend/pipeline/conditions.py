@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from ...protocol import RenderRequest
+from ..planning.people import Figure, scaled
+from ..planning.plan import Size
+from ..planning.views import View
 from ..pose import draw_pose
-from .people import Figure, scaled
-from .plan import Size
-from .views import View
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,17 @@ import numpy as np
 
 from ...protocol import RenderRequest
 from ..models.load import Models
+from ..planning.expect import choose_views
+from ..planning.people import Figure
+from ..planning.plan import Size
 from .conditions import describe_views, gather_speakers
 from .inject import inject_detail
 from .joint import Job, denoise
 from .latents import decode_latents, encode_image
-from .people import Figure
-from .plan import Size
 from .progress import Progress
 from .prompts import PromptEncoder
 from .schedule import make_scheduler
 from .seeds import draw_noise, numpy_random
-from .views import View, adaptive_views, scaled_stride
 
 
 def enlarge(
@@ -33,7 +33,8 @@ def enlarge(
         injected = inject_detail(image, size, settings, numpy_random(request.seed, f"injection {level}"))
         clean = encode_image(models, injected)
         noise = draw_noise(request.seed, f"level {level}", tuple(clean.shape)).to(models.device)
-        views = choose_views(request, figures, size, window, factor)
+        people = find_people(figures, size.height // factor, size.width // factor)
+        views = choose_views(request, people, window)
         conditions = describe_views(
             request, figures, size, views, models.training_resolution_px, factor, models.manifest.pose_line_width_px
         )
@@ -56,16 +57,9 @@ def enlarge(
     return enlarged
 
 
-def choose_views(request: RenderRequest, figures: list[Figure], size: Size, window: int, factor: int) -> list[View]:
-    """The views of a canvas of `size` for people whose masks are `figures`'s."""
-    height, width = size.height // factor, size.width // factor
+def find_people(figures: list[Figure], height: int, width: int) -> np.ndarray:
+    """bool (height, width): the latents in which anybody is."""
     people = np.zeros((height, width), bool)
     for speaker in gather_speakers(figures, height, width):
         people |= speaker.mask
-    return adaptive_views(
-        people,
-        window,
-        scaled_stride(request.settings.stride_background, window),
-        scaled_stride(request.settings.stride_instance, window),
-        request.settings.beta_over,
-    )
+    return people

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from ...protocol import RenderSettings
-from .plan import Size
+from ..planning.plan import Size
 
 PAPER_SHORT_SIDE_PX = 1024
 

@@ -6,16 +6,16 @@ import torch
 
 from ...protocol import RenderRequest
 from ..models.load import Models
+from ..planning.plan import Size
+from ..planning.views import grid, scaled_stride
 from .composite import Collage
 from .conditions import describe_views
 from .joint import Job, denoise
 from .latents import decode_latents, encode_image
-from .plan import Size
 from .progress import Progress
 from .prompts import PromptEncoder
 from .schedule import Scheduler, make_scheduler
 from .seeds import draw_noise
-from .views import grid, scaled_stride
 
 
 def inpaint_background(

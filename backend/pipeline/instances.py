@@ -7,11 +7,11 @@ import torch
 
 from ...protocol import RenderRequest
 from ..models.load import Models
+from ..planning.people import Person, bounding_box
 from ..pose import draw_pose
 from .conditions import Condition
 from .joint import Job, denoise
 from .latents import decode_latents
-from .people import Person, bounding_box
 from .progress import Progress
 from .prompts import PromptEncoder
 from .schedule import make_scheduler

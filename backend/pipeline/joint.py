@@ -13,12 +13,12 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from ..models.load import Models
+from ..planning.views import View, weigh_views
 from .conditions import Condition
 from .hints import Hint, read_poses, taking_hints
 from .progress import Progress
 from .prompts import Embedding, PromptEncoder
 from .schedule import Scheduler, remember, remind
-from .views import View, weigh_views
 
 VIEW_BATCH = 4
 

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,11 @@ from beyondscene.protocol import (
     Welcome,
     digest_of,
     encode,
+    write_connection,
 )
 from beyondscene.protocol.messages import Message
+
+from ..backend.serving.talk import Running
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DEVICE = DeviceInfo(kind="cpu", name="test device")
@@ -131,7 +135,7 @@ class Peer:
                 models = (ModelSetInfo(name="embedded", training_resolution_px=256),)
                 return [encode(Welcome(version=1, app_version="0", boot_id="b", models=models, device=DEVICE))]
             case Ping():
-                return [encode(Pong())]
+                return [encode(Pong(device=DEVICE))]
             case Submit():
                 job_id, size = message.job_id, {"width": message.request.width, "height": message.request.height}
                 begun = [
@@ -158,6 +162,52 @@ class Peer:
         return [
             encode(Chunk(job_id=fetch.job_id, offset=o, size_bytes=len(data)), [data[o : o + CHUNK_BYTES]]) for o in offsets
         ]
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[Running]:
+    """A real gateway whose worker paints noise."""
+    (tmp_path / "gateway").mkdir()
+    running = Running(tmp_path / "gateway")
+    yield running
+    running.process.terminate()
+    running.process.communicate(timeout=60)
+
+
+@pytest.fixture
+def use_backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Any], None]:
+    """Makes the preferences name the connection file of a backend, or of none at all."""
+    from beyondscene.addon import preferences
+    from beyondscene.addon.preferences import Preferences
+
+    def use(connection: Any) -> None:
+        path = tmp_path / "connection.json"
+        if connection is not None:
+            write_connection(path, connection)
+        monkeypatch.setattr(preferences, "get", lambda context: Preferences("", str(path), ""))
+
+    return use
+
+
+@pytest.fixture
+def picture() -> bytes:
+    """A PNG of 3 MiB, so that it comes in several pieces."""
+    import cv2
+    import numpy as np
+
+    noise = np.random.default_rng(0).integers(0, 256, (1024, 1024, 3), np.uint8)
+    return cv2.imencode(".png", noise)[1].tobytes()
+
+
+def until(condition: Callable[[], Any], timeout_s: float = 60) -> None:
+    """Do what the add-on's timer does until `condition` holds."""
+    from beyondscene.addon import session
+
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        session.drain()
+        time.sleep(0.02)
 
 
 @pytest.fixture

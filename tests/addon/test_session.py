@@ -1,6 +1,5 @@
 """The add-on and a scripted backend over a real socket: pictures, refusals, cancelling, and nobody there."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,32 +11,11 @@ pytest.importorskip("bpy")
 from beyondscene.addon import images, pending, preferences, session
 from beyondscene.addon.backend_process import BackendProcess
 from beyondscene.addon.preferences import Preferences
-from beyondscene.protocol import Cancel, Fetch, Submit, client, write_connection
+from beyondscene.protocol import Cancel, Fetch, Submit, client
+
+from .conftest import until
 
 Example = Callable[[str], dict[str, Any]]
-
-
-@pytest.fixture
-def use_backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Any], None]:
-    """Makes the preferences name the connection file of a peer, or of None at all."""
-
-    def use(connection: Any) -> None:
-        path = tmp_path / "connection.json"
-        if connection is not None:
-            write_connection(path, connection)
-        monkeypatch.setattr(preferences, "get", lambda context: Preferences("", str(path), ""))
-
-    return use
-
-
-@pytest.fixture
-def picture() -> bytes:
-    """A PNG of 3 MiB, so that it comes in several pieces."""
-    import cv2
-    import numpy as np
-
-    noise = np.random.default_rng(0).integers(0, 256, (1024, 1024, 3), np.uint8)
-    return cv2.imencode(".png", noise)[1].tobytes()
 
 
 def test_a_picture_comes_back_as_a_file_and_an_image_datablock(
@@ -203,11 +181,3 @@ def test_nothing_is_sent_for_a_scene_that_cannot_become_a_picture(
     blender.context.scene.camera = None
     with pytest.raises(RuntimeError, match="has no camera"):
         blender.ops.beyondscene.render(wait=True)
-
-
-def until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        session.drain()
-        time.sleep(0.02)

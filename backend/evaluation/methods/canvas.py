@@ -10,13 +10,13 @@ from ...models.load import Models
 from ...pipeline.conditions import Condition
 from ...pipeline.joint import Job, denoise
 from ...pipeline.latents import decode_latents
-from ...pipeline.people import gather_people, scaled
-from ...pipeline.plan import Size
 from ...pipeline.progress import Progress
 from ...pipeline.prompts import PromptEncoder
 from ...pipeline.schedule import make_scheduler
 from ...pipeline.seeds import draw_noise
-from ...pipeline.views import View
+from ...planning.people import gather_people, scaled
+from ...planning.plan import Size
+from ...planning.views import View
 from ...pose import draw_pose
 from ...watch import Watcher
 

@@ -15,11 +15,11 @@ from ....protocol import RenderRequest
 from ...models.load import Models
 from ...pipeline.joint import Batch, Job, denoise, make_batches, predict
 from ...pipeline.latents import decode_latents
-from ...pipeline.plan import Size, plan_sizes
 from ...pipeline.progress import Progress
 from ...pipeline.resize import fit
 from ...pipeline.seeds import draw_noise, numpy_random
-from ...pipeline.views import View, positions
+from ...planning.plan import Size, plan_sizes
+from ...planning.views import View, positions
 from ...watch import Watcher
 from .canvas import Sheet, lay_sheet, make_job, start_noise, whole_view
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from ....protocol import RenderRequest
 from ...models.load import Models
-from ...pipeline.plan import Size
+from ...planning.plan import Size
 from ...watch import Watcher
 from .canvas import draw_from_noise, whole_view
 

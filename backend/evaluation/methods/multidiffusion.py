@@ -4,7 +4,7 @@ import numpy as np
 
 from ....protocol import RenderRequest
 from ...models.load import Models
-from ...pipeline.views import View, grid, scaled_stride
+from ...planning.views import View, grid, scaled_stride
 from ...watch import Watcher
 from .canvas import draw_from_noise
 

@@ -15,12 +15,12 @@ from ...models.load import Models
 from ...pipeline.conditions import to_grid
 from ...pipeline.joint import Batch, Job, make_batches, predict
 from ...pipeline.latents import decode_latents, encode_image
-from ...pipeline.people import bounding_box, gather_people
-from ...pipeline.plan import Size
 from ...pipeline.progress import Progress
 from ...pipeline.seeds import numpy_random
 from ...pipeline.segment import draw_bones
-from ...pipeline.views import View
+from ...planning.people import bounding_box, gather_people
+from ...planning.plan import Size
+from ...planning.views import View
 from ...watch import Watcher
 from .canvas import Sheet, lay_sheet, make_job, start_noise
 from .multidiffusion import dense_views

@@ -6,7 +6,7 @@ import numpy as np
 from ....protocol import RenderRequest, resized
 from ...models.load import Models
 from ...pipeline import render
-from ...pipeline.plan import plan_sizes
+from ...planning.plan import plan_sizes
 from ...watch import Watcher
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from beyondscene.backend.pipeline.composite import Collage, compose, where_free
 from beyondscene.backend.pipeline.instances import Portrait, centre
-from beyondscene.backend.pipeline.people import gather_people, is_seen
-from beyondscene.backend.pipeline.plan import Size
 from beyondscene.backend.pipeline.segment import Cutout, keep_body
+from beyondscene.backend.planning.people import gather_people, is_seen
+from beyondscene.backend.planning.plan import Size
 from beyondscene.protocol import FREE, HIDDEN, SEEN, RenderRequest, describe_array
 from msgspec.structs import replace
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from beyondscene.backend.pipeline.conditions import describe_views, to_grid
-from beyondscene.backend.pipeline.people import Figure, gather_people
-from beyondscene.backend.pipeline.plan import Size
+from beyondscene.backend.planning.people import Figure, gather_people
+from beyondscene.backend.planning.plan import Size
 from beyondscene.protocol import RenderRequest
 from msgspec.structs import replace
 

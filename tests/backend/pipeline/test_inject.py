@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from beyondscene.backend.pipeline.inject import detail_probability, inject_detail
-from beyondscene.backend.pipeline.plan import Size
+from beyondscene.backend.planning.plan import Size
 from beyondscene.protocol import RenderSettings
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from beyondscene.backend.pipeline.instances import centre
-from beyondscene.backend.pipeline.people import bounding_box, gather_people
+from beyondscene.backend.planning.people import bounding_box, gather_people
 from beyondscene.protocol import RenderRequest
 
 

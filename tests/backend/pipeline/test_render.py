@@ -9,9 +9,9 @@ from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet, read_model_set
 from beyondscene.backend.pipeline import Progress, joint, render, settle
 from beyondscene.backend.pipeline.enlarge import enlarge
-from beyondscene.backend.pipeline.people import Figure, gather_people
-from beyondscene.backend.pipeline.plan import Size
 from beyondscene.backend.pipeline.prompts import PromptEncoder
+from beyondscene.backend.planning.people import Figure, gather_people
+from beyondscene.backend.planning.plan import Size
 from beyondscene.backend.watch import Stopped
 from beyondscene.protocol import RenderRequest, Stage, describe_array
 from msgspec.structs import replace

@@ -18,6 +18,7 @@ from typing import Any
 from beyondscene.backend.gateway import ServeSettings, serve
 from beyondscene.backend.gateway.files import JobFiles
 from beyondscene.backend.gateway.ledger import Ledger
+from beyondscene.backend.models.sets import Manifest
 
 
 class PaintedSet:
@@ -25,9 +26,11 @@ class PaintedSet:
 
     folder = Path("nowhere")
     training_resolution_px = 128
+    latent_downsampling = 8
 
     def __init__(self, name: str, *missing_roles: str) -> None:
         self.name = name
+        self.manifest = Manifest(name=name, training_resolution_px=128, pose_line_width_px=2, roles={})
         self.missing_roles = missing_roles
 
     def check(self) -> None:

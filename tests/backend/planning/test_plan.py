@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from beyondscene.backend.pipeline.plan import Plan, Size, plan_sizes
+from beyondscene.backend.planning.plan import Plan, Size, plan_sizes
 from beyondscene.protocol import RenderRequest
 
 

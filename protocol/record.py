@@ -1,6 +1,7 @@
 """What a picture says about its own making: enough to make it again."""
 
 import json
+import struct
 import zlib
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,7 +10,16 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Struct
 
-from ...protocol import RenderRequest, WireError, arrays_from_frames, request_from_json
+from .codec import WireError, arrays_from_frames, request_from_json
+from .scene import RenderRequest
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_KEYWORD = b"beyondscene"  # of the text that is the record
+RECORD_LIMIT_BYTES = 64 * 2**20
+NO_RECORD = (
+    "does not say how it was made: only a picture from `beyondscene render` or the add-on can be repeated, and programs that "
+    "save it again may drop what it holds."
+)
 
 
 class RecordError(ValueError):
@@ -19,7 +29,7 @@ class RecordError(ValueError):
 class Record(Struct, frozen=True, kw_only=True):
     """What stands in the file, as JSON.
 
-    models: name of the model set. weights: fingerprint of each file of it (`models/fingerprint.py`).
+    models: name of the model set. weights: fingerprint of each file of it (`backend/models/fingerprint.py`).
     request: as in a request.json, every choice settled. arrays: its masks by digest, deflated, base64.
     made_with: program, torch and device, for people to read.
     """
@@ -78,3 +88,34 @@ def restore_request(record: Record) -> tuple[RenderRequest, dict[str, np.ndarray
 def weights_that_differ(record: Record, weights: dict[str, str]) -> list[str]:
     """Names of the files that are not what they were, or are missing on one side. weights: of the model set here."""
     return sorted(name for name in record.weights.keys() | weights.keys() if record.weights.get(name) != weights.get(name))
+
+
+def read_png_text(path: Path) -> str | None:
+    """The record's text in a PNG, compressed or not; None where it has none. Raises ValueError for another kind of file.
+
+    Not by an imaging library: Pillow takes a picture of 16384x16384 for an attack, and Blender has no Pillow.
+    """
+    with path.open("rb") as file:
+        if file.read(len(PNG_SIGNATURE)) != PNG_SIGNATURE:
+            raise ValueError("it is no PNG file")
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            if kind != b"iTXt" or length > RECORD_LIMIT_BYTES:
+                file.seek(length + 4, 1)
+                continue
+            keyword, _, rest = file.read(length + 4)[:-4].partition(b"\0")
+            if keyword == PNG_KEYWORD:
+                text = rest[2:].split(b"\0", 2)[2]
+                return (zlib.decompressobj().decompress(text, RECORD_LIMIT_BYTES) if rest[0] else text).decode()
+    return None
+
+
+def read_png_record(path: Path) -> Record:
+    """What the PNG at `path` says about its making. Raises RecordError with one sentence, or OSError."""
+    try:
+        text = read_png_text(path)
+    except (ValueError, IndexError, zlib.error, struct.error) as error:
+        raise RecordError(f"{path} cannot be read as a picture: {error}") from error
+    if text is None:
+        raise RecordError(f"{path} {NO_RECORD}")
+    return decode_record(text, path)

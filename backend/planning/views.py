@@ -53,11 +53,15 @@ def adaptive_views(
     """
     height, width = people.shape
     offsets = range(0, stride_background, stride_instance)
+    covered = np.zeros((height + 1, width + 1), np.int64)  # latents with people above and left of each corner
+    covered[1:, 1:] = people.cumsum(0).cumsum(1)
     views: dict[View, None] = {}
     for top, left in grid(height, width, window, stride_background):
         views[top, left] = None
-        if people[top : top + window, left : left + window].mean() > beta_over:
+        bottom, right = top + window, left + window
+        inside = covered[bottom, right] - covered[top, right] - covered[bottom, left] + covered[top, left]
+        if inside / window**2 > beta_over:
             for down in offsets:
-                for right in offsets:
-                    views[min(top + down, height - window), min(left + right, width - window)] = None
+                for across in offsets:
+                    views[min(top + down, height - window), min(left + across, width - window)] = None
     return sorted(views)

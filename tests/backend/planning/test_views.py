@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from beyondscene.backend.pipeline.views import adaptive_views, grid, positions, scaled_stride, weigh_views
+from beyondscene.backend.planning.views import adaptive_views, grid, positions, scaled_stride, weigh_views
 
 # pixels of the target at a 1024 px training resolution: views at stride 64 and at stride 32
 PAPER_COUNTS = {

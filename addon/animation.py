@@ -1,0 +1,101 @@
+"""A range of frames, each a picture of its own: exported one per turn of a timer, so that Blender stays free."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import bpy
+from msgspec.structs import replace
+
+from ..protocol import RequestError
+from ..protocol.client import new_job_id
+from . import images, planner, preferences
+from .exporters import ExportError, export_request
+from .job import Job
+from .quality import chosen_settings
+from .session import current, redraw, wake
+
+TURN_S = 0.05  # between two exports
+FRAMES = 1000  # that a backend lets wait
+
+
+@dataclass
+class Recording:
+    """What is still to be exported. scene: session_uid of the scene, by which it is known after an undo."""
+
+    scene: int
+    folder: Path
+    frames: list[int]
+    total: int
+
+
+_recording: Recording | None = None
+
+
+def recording() -> Recording | None:
+    return _recording
+
+
+def frames_of(scene: bpy.types.Scene) -> range:
+    return range(scene.frame_start, scene.frame_end + 1, scene.frame_step)
+
+
+def start(context: bpy.types.Context) -> None:
+    """Begin with the frames of the scene's range; `step` does one. Raises OSError where there is no place for them."""
+    global _recording
+    scene = context.scene
+    frames = list(frames_of(scene))
+    _recording = Recording(scene.session_uid, images.next_sequence(scene.beyondscene.output_folder), frames, len(frames))
+
+
+def step(context: bpy.types.Context) -> bool:
+    """Export the next frame and send it; False where there is none. The scene is at its own frame again when this returns."""
+    global _recording
+    now, session, scene = _recording, current(), context.scene
+    if now is None:
+        return False
+    if scene.session_uid != now.scene:
+        _recording, session.error = None, "Another scene was opened: the frames that were not exported yet are left out."
+        return False
+    frame, own, shown = now.frames.pop(0), scene.beyondscene, (scene.frame_current, scene.frame_subframe)
+    try:
+        scene.frame_set(frame)
+        width, height = planner.planned_size(scene)
+        request, arrays = export_request(context, width=width, height=height)
+    except (ExportError, RequestError) as error:
+        _recording, session.error = None, f"Frame {frame}: {error} The frames before it go on."
+        return False
+    finally:
+        scene.frame_set(shown[0], subframe=shown[1])
+    request = replace(request, settings=chosen_settings(own))
+    path = now.folder / f"{frame:04d}.png"
+    job = Job(new_job_id(), path, request, arrays, own.models)
+    session.render([job], preferences.get(context))
+    if not now.frames or not session.jobs:  # the last one, or no backend can be had
+        _recording = None
+    return _recording is not None
+
+
+def cancel() -> None:
+    """Export no more frames."""
+    global _recording
+    _recording = None
+
+
+def turn() -> float | None:
+    """The timer's body."""
+    windows = bpy.context.window_manager.windows
+    with bpy.context.temp_override(window=windows[0] if windows else None):
+        more = step(bpy.context)
+    wake()
+    redraw()
+    return TURN_S if more else None
+
+
+def register() -> None:
+    pass
+
+
+def unregister() -> None:
+    cancel()
+    if bpy.app.timers.is_registered(turn):
+        bpy.app.timers.unregister(turn)

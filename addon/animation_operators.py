@@ -1,0 +1,55 @@
+"""Rendering the scene's range of frames."""
+
+# pyright: reportInvalidTypeForm=false
+
+import bpy
+from bpy.props import BoolProperty
+
+from . import animation
+from .operators import wait_for_picture, why_not
+from .session import current
+
+Result = set[str]
+
+
+class BEYONDSCENE_OT_render_animation(bpy.types.Operator):
+    """Render every frame of the scene's range as a picture of its own, all from the same seed"""
+
+    bl_idname = "beyondscene.render_animation"
+    bl_label = "Render Animation"
+
+    wait: BoolProperty(
+        name="Wait", description="Return only when the pictures are here, for scripts", options={"HIDDEN", "SKIP_SAVE"}
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        frames = len(animation.frames_of(context.scene))
+        obstacle = why_not(context)
+        if not obstacle and frames > animation.FRAMES:
+            obstacle = f"{frames} frames are more than the {animation.FRAMES} that a backend takes at once: shorten the range"
+        if obstacle:
+            cls.poll_message_set(obstacle)
+        return not obstacle
+
+    def execute(self, context: bpy.types.Context) -> Result:
+        session, folder = current(), context.scene.beyondscene.output_folder
+        session.error = ""
+        try:
+            animation.start(context)
+        except OSError as error:
+            session.error = f"The folder '{folder}' cannot be written to ({error.strerror}): choose another."
+        else:
+            if self.wait:
+                while animation.step(context) and not session.error:
+                    pass
+                wait_for_picture()
+            else:
+                bpy.app.timers.register(animation.turn, persistent=True)
+        if session.error:
+            self.report({"ERROR"}, session.error)
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+register, unregister = bpy.utils.register_classes_factory((BEYONDSCENE_OT_render_animation,))

@@ -1,0 +1,23 @@
+"""Behind the scene, as the camera sees it in the viewport."""
+
+import bpy
+
+from ..images import NAME
+from .errors import DestinationError
+
+LABEL, ICON, WHAT = "Camera Background", "VIEW_CAMERA", "Show it behind the scene, in the viewport seen through the camera"
+
+
+def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
+    camera = context.scene.camera
+    if camera is None or camera.type != "CAMERA":
+        raise DestinationError("The scene has no camera: add one first.")
+    if not camera.data.is_editable:
+        raise DestinationError(f"The camera '{camera.name}' is linked from another file: make a library override of it first.")
+    ours = [one for one in camera.data.background_images if one.image and one.image.name.startswith(NAME)]
+    background = ours[0] if ours else camera.data.background_images.new()
+    background.image, background.alpha, background.frame_method = image, 1.0, "FIT"
+    if image.source == "SEQUENCE":
+        background.image_user.frame_duration, background.image_user.use_auto_refresh = 100_000, True
+    camera.data.show_background_images = True
+    return f"Behind the scene in '{camera.name}'"

@@ -1,0 +1,23 @@
+"""The texture of a picture in a shader."""
+
+from typing import Any
+
+import bpy
+
+LONGEST_FRAMES = 100_000  # of a sequence; Blender stops at the last file by itself
+
+
+def clear_nodes(owner: Any) -> bpy.types.NodeTree:
+    """An empty tree of a new material or world. From 5.0 on there always is one; before, it must be asked for."""
+    if owner.node_tree is None:
+        owner.use_nodes = True
+    owner.node_tree.nodes.clear()
+    return owner.node_tree
+
+
+def add_texture(tree: bpy.types.NodeTree, image: bpy.types.Image) -> Any:
+    texture = tree.nodes.new("ShaderNodeTexImage")
+    texture.image, texture.extension = image, "EXTEND"
+    if image.source == "SEQUENCE":
+        texture.image_user.frame_duration, texture.image_user.use_auto_refresh = LONGEST_FRAMES, True
+    return texture

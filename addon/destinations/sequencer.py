@@ -1,0 +1,22 @@
+"""The video sequencer: a strip at the current frame, in a channel of its own."""
+
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+LABEL, ICON, WHAT = "Sequencer", "SEQUENCE", "Add a strip with it at the current frame, above the others"
+
+
+def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
+    scene = context.scene
+    editor: Any = scene.sequence_editor or scene.sequence_editor_create()
+    strips = editor.strips if hasattr(editor, "strips") else editor.sequences  # before Blender 4.4
+    channel = max((one.channel for one in strips), default=0) + 1
+    path = Path(bpy.path.abspath(image.filepath))
+    strip = strips.new_image(image.name, image.filepath, channel, scene.frame_current, fit_method="FIT")
+    if image.source == "SEQUENCE":
+        for frame in sorted(path.parent.glob(f"*{path.suffix}"))[1:]:
+            strip.elements.append(frame.name)
+    strip.colorspace_settings.name = "sRGB"
+    return f"The strip '{strip.name}' is in channel {channel}"

@@ -1,0 +1,81 @@
+"""Finished pictures: the Image datablocks of the add-on, what they say about their own making, and the way back to it."""
+
+from pathlib import Path
+
+import bpy
+from bpy.props import EnumProperty
+
+from ..protocol import RenderRequest
+from ..protocol.record import Record
+from . import images, thumbnails
+from .exporters import find_armatures
+from .quality import CUSTOM, write_knobs
+from .session import current
+
+Item = tuple[str, str, str, int, int]
+
+_items: list[Item] = []  # Blender keeps no reference to the strings of an enumeration
+
+
+def pictures() -> list[bpy.types.Image]:
+    """Oldest first."""
+    ours = [one for one in bpy.data.images if one.name.startswith(images.NAME) and one.name != images.PREVIEW]
+    return sorted(ours, key=lambda one: one.name)
+
+
+def chosen() -> bpy.types.Image | None:
+    """The one that the panel shows: the newest until another is chosen."""
+    return bpy.data.images.get(current().picture) or next(reversed(pictures()), None)
+
+
+def path_of(image: bpy.types.Image) -> Path:
+    return Path(bpy.path.abspath(image.filepath))
+
+
+def list_items(owner: object, context: bpy.types.Context | None) -> list[Item]:
+    _items[:] = [
+        (one.name, one.name.removeprefix(images.NAME), str(path_of(one)), thumbnails.icon_of(path_of(one)), number)
+        for number, one in enumerate(pictures())
+    ]
+    return _items
+
+
+def get_number(owner: object) -> int:
+    shown = chosen()
+    return next((number for number, one in enumerate(pictures()) if one == shown), 0)
+
+
+def set_number(owner: object, number: int) -> None:
+    current().picture = pictures()[number].name
+
+
+def restore(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, record: Record, request: RenderRequest) -> list[str]:
+    """Give the scene the prompts and settings of a picture; poses and camera stay. Returns who is no longer there.
+
+    Visible armatures that the picture does not have are switched off.
+    """
+    own = scene.beyondscene
+    own.prompt, own.negative_prompt, own.models = request.prompt, request.negative_prompt, record.models
+    own.use_own_size, own.width, own.height = True, request.width, request.height
+    own.quality, own.variations = CUSTOM, 1
+    own.seed, own.lock_seed = min(request.seed, 2**31 - 1), True
+    write_knobs(own.knobs, request.settings)
+    characters = {one.id: one for one in request.characters}
+    for armature in find_armatures(view_layer):
+        character = characters.pop(armature.name_full, None)
+        person = armature.beyondscene
+        person.enabled = character is not None
+        if character is not None:
+            person.prompt, person.negative_prompt = character.prompt, character.negative_prompt
+    return [one.name for one in characters.values()]
+
+
+def register() -> None:
+    bpy.types.WindowManager.beyondscene_picture = EnumProperty(
+        name="Picture", description="A finished picture", items=list_items, get=get_number, set=set_number
+    )
+
+
+def unregister() -> None:
+    del bpy.types.WindowManager.beyondscene_picture
+    _items.clear()

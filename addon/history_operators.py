@@ -1,0 +1,119 @@
+"""What an artist can do with a finished picture: put it somewhere, go back to its settings, make it again."""
+
+# pyright: reportInvalidTypeForm=false
+
+from collections.abc import Callable
+
+import bpy
+from bpy.props import EnumProperty
+
+from ..protocol import RenderRequest, WireError
+from ..protocol.client import new_job_id
+from ..protocol.record import Record, RecordError, read_png_record, restore_request
+from . import history, images, preferences
+from .destinations import DESTINATIONS, DestinationError, put
+from .job import Job
+from .session import current, wake
+
+Result = set[str]
+
+
+class OnPicture:
+    """An operator on the picture that the panel shows."""
+
+    poll_message_set: Callable[[str], None]  # the operator's
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        image = history.chosen()
+        if image is None:
+            cls.poll_message_set("There is no picture yet: render one")
+            return False
+        if not history.path_of(image).exists():
+            cls.poll_message_set(f"Its file {history.path_of(image)} is gone: render it again, or put the file back")
+            return False
+        return True
+
+
+class BEYONDSCENE_OT_place_picture(OnPicture, bpy.types.Operator):
+    """Put the picture there"""
+
+    bl_idname = "beyondscene.place_picture"
+    bl_label = "Place Picture"
+    bl_options = {"REGISTER", "UNDO"}
+
+    destination: EnumProperty(
+        name="Destination",
+        items=[(name, one.LABEL, one.WHAT, one.ICON, n) for n, (name, one) in enumerate(DESTINATIONS.items())],
+    )
+
+    @classmethod
+    def description(cls, context: bpy.types.Context, properties: "BEYONDSCENE_OT_place_picture") -> str:
+        return DESTINATIONS[properties.destination].WHAT
+
+    def execute(self, context: bpy.types.Context) -> Result:
+        image = history.chosen()
+        assert image  # polled
+        try:
+            self.report({"INFO"}, put(context, image, self.destination))
+        except DestinationError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+class BEYONDSCENE_OT_restore_settings(OnPicture, bpy.types.Operator):
+    """Set prompts, seed, size, quality and models as they were for this picture. Poses and camera stay as they are"""
+
+    bl_idname = "beyondscene.restore_settings"
+    bl_label = "Restore Settings"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def execute(self, context: bpy.types.Context) -> Result:
+        try:
+            record, request, _ = read()
+        except (RecordError, WireError, OSError) as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        gone = history.restore(context.scene, context.view_layer, record, request)
+        if gone:
+            self.report({"WARNING"}, f"Not in this scene, or hidden: {', '.join(gone)}")
+        return {"FINISHED"}
+
+
+class BEYONDSCENE_OT_render_again(OnPicture, bpy.types.Operator):
+    """Render exactly this picture again, with the poses, camera and settings that it holds, whatever the scene is now"""
+
+    bl_idname = "beyondscene.render_again"
+    bl_label = "Render Again"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if current().jobs:
+            cls.poll_message_set("A picture is being rendered: wait for it or cancel it")
+            return False
+        return super().poll(context)
+
+    def execute(self, context: bpy.types.Context) -> Result:
+        session = current()
+        try:
+            record, request, arrays = read()
+            (path,) = images.next_paths(context.scene.beyondscene.output_folder)
+        except (RecordError, WireError, OSError) as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        session.render([Job(new_job_id(), path, request, arrays, record.models)], preferences.get(context))
+        wake()
+        return {"FINISHED"}
+
+
+def read() -> tuple[Record, RenderRequest, dict]:
+    """The record of the chosen picture, and its request with its masks. Raises RecordError, WireError or OSError."""
+    image = history.chosen()
+    assert image  # polled
+    record = read_png_record(history.path_of(image))
+    return record, *restore_request(record)
+
+
+CLASSES = (BEYONDSCENE_OT_place_picture, BEYONDSCENE_OT_restore_settings, BEYONDSCENE_OT_render_again)
+register, unregister = bpy.utils.register_classes_factory(CLASSES)

@@ -1,0 +1,67 @@
+"""One picture on its way, and how its progress is put into words."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..protocol import Progressed, RenderRequest
+
+STAGES = {
+    "load": "Loading the models",
+    "instances": "Drawing each person",
+    "composite": "Placing the people",
+    "inpaint": "Painting the background",
+    "tone": "Evening out the tone",
+    "enlarge": "Enlarging",
+    "decode": "Decoding",
+    "write": "Writing the file",
+}
+
+
+@dataclass
+class Job:
+    """Holds no Blender data, which an undo or another file would take away.
+
+    request: None for a job of an earlier Blender, of which only the place of its picture is known.
+    arrays: the masks that the request names, by digest.
+    """
+
+    id: str
+    path: Path
+    request: RenderRequest | None = None
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    models: str = ""
+    sent: bool = False
+    cancelling: bool = False
+    running: bool = False
+    status: str = "Waiting for the backend"
+    fraction: float = 0.0
+    remaining_s: float | None = None
+    preview: bytes = b""  # JPEG, the newest
+
+
+def describe(progress: Progressed) -> str:
+    """One line for the artist: stage, person, level and step."""
+    line = STAGES[progress.stage]
+    if progress.label:
+        line += f", {progress.label}"
+    if progress.levels and progress.level:
+        line += f", level {progress.level}/{progress.levels}"
+    if progress.steps:
+        line += f", step {progress.step}/{progress.steps}"
+    return line
+
+
+def describe_remaining(seconds: float | None) -> str:
+    return "" if seconds is None else f"{describe_seconds(seconds)} left"
+
+
+def describe_seconds(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def describe_bytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count < 1e10 else f"{count / 1e9:.0f} GB"

@@ -1,0 +1,24 @@
+"""The scene's range of frames, each a picture of its own."""
+
+import bpy
+
+from .. import animation
+from ..animation_operators import BEYONDSCENE_OT_render_animation
+from .sidebar import Section
+
+
+class BEYONDSCENE_PT_animation(Section, bpy.types.Panel):
+    bl_label = "Animation"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, scene, recording = self.layout, context.scene, animation.recording()
+        frames = animation.frames_of(scene)
+        if recording:
+            done = recording.total - len(recording.frames)
+            layout.progress(factor=done / recording.total, text=f"Exported {done} of {recording.total} frames")
+        else:
+            layout.label(
+                text=f"Frames {scene.frame_start} to {scene.frame_end}, {len(frames)} pictures, from Output Properties"
+            )
+        layout.operator(BEYONDSCENE_OT_render_animation.bl_idname, icon="RENDER_ANIMATION")

@@ -1,0 +1,69 @@
+"""Where the backend is, whether it answers, what it computes on and which models it has."""
+
+import bpy
+
+from ..backend_operators import BEYONDSCENE_OT_start_backend, BEYONDSCENE_OT_stop_backend, BEYONDSCENE_OT_test_backend
+from ..job import describe_bytes
+from ..preferences import draw_backend_place, stored
+from ..session import Session, current
+from .sidebar import Section, draw_sentence
+
+GREY, YELLOW, GREEN, RED = "STRIP_COLOR_09", "STRIP_COLOR_03", "STRIP_COLOR_04", "STRIP_COLOR_01"
+
+STATES = {
+    "off": ("Backend is off", GREY),
+    "starting": ("Backend is starting", YELLOW),
+    "connecting": ("Connecting", YELLOW),
+    "ready": ("Backend is ready", GREEN),
+}
+
+
+class BEYONDSCENE_PT_backend(Section, bpy.types.Panel):
+    bl_label = "Backend"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, session, own = self.layout, current(), stored(context)
+        place = layout.column()
+        if own is not None:
+            place.enabled = not session.alive
+            draw_backend_place(place, own)
+        if session.alive:
+            layout.label(text="Stop it to choose another", icon="INFO")
+        layout.operator(BEYONDSCENE_OT_test_backend.bl_idname, icon="FILE_REFRESH")
+        if session.notice:
+            draw_sentence(layout.column(align=True), context, session.notice, "CHECKMARK")
+        if session.welcome:
+            draw_facts(layout.box().column(align=True), session)
+
+
+def draw_state(layout: bpy.types.UILayout) -> None:
+    """One row: a dot, the state in words, and the button that changes it."""
+    session = current()
+    text, icon = STATES[session.backend]
+    if session.backend == "off" and session.error:
+        icon = RED
+    row = layout.split(factor=0.7)
+    row.label(text=text, icon=icon)
+    if not session.alive:
+        row.operator(BEYONDSCENE_OT_start_backend.bl_idname, text="Start")
+    else:
+        row.operator(BEYONDSCENE_OT_stop_backend.bl_idname, text="Stop" if session.local else "Part")
+
+
+def draw_facts(layout: bpy.types.UILayout, session: Session) -> None:
+    """What the backend says of itself."""
+    assert session.welcome
+    device = session.device
+    if device is None:
+        layout.label(text="Device: not known yet, it is loading", icon="SORTTIME")
+    else:
+        layout.label(text=f"Device: {device.name}")
+        if device.total_bytes:
+            layout.label(text=f"Memory: {describe_bytes(device.free_bytes)} of {describe_bytes(device.total_bytes)} free")
+    layout.label(text=f"Pictures that wait: {session.queued}")
+    for one in session.welcome.models:
+        row = layout.row()
+        row.active = not one.missing
+        state = f"lacks {', '.join(one.missing)}" if one.missing else f"{one.training_resolution_px} px"
+        row.label(text=f"{one.name}: {state}", icon="CHECKMARK" if not one.missing else "ERROR")

@@ -1,0 +1,83 @@
+"""How large and how good the picture becomes, from which seed and with which models, and what that takes."""
+
+import bpy
+
+from ..job import describe_bytes, describe_seconds
+from ..planner import planned_size
+from ..quality import CUSTOM, FIELDS, chosen_settings, describe_settings
+from ..session import current
+from .sidebar import Section
+
+
+class BEYONDSCENE_PT_picture(Section, bpy.types.Panel):
+    bl_label = "Picture"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, own = self.layout, context.scene.beyondscene
+        layout.use_property_split, layout.use_property_decorate = True, False
+        layout.prop(own, "use_own_size")
+        column = layout.column(align=True)
+        if own.use_own_size:
+            column.prop(own, "width")
+            column.prop(own, "height")
+        width, height = planned_size(context.scene)
+        column.label(text=f"{width} x {height} px" + ("" if own.use_own_size else ", from Output Properties"))
+        layout.prop(own, "quality")
+        draw_quality(layout, own)
+        row = layout.row(align=True)
+        row.prop(own, "seed")
+        row.prop(own, "lock_seed", text="", icon="LOCKED" if own.lock_seed else "UNLOCKED")
+        layout.prop(own, "variations")
+        layout.prop(own, "models")
+        layout.prop(own, "output_folder")
+        draw_plan(layout, context)
+
+
+class BEYONDSCENE_PT_knobs(Section, bpy.types.Panel):
+    bl_label = "Every Setting"
+    bl_parent_id = BEYONDSCENE_PT_picture.__name__
+    bl_options = {"DEFAULT_CLOSED"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return context.scene.beyondscene.quality == CUSTOM
+
+    def draw(self, context: bpy.types.Context) -> None:
+        self.layout.use_property_split, self.layout.use_property_decorate = True, False
+        for name in FIELDS:
+            self.layout.prop(context.scene.beyondscene.knobs, name)
+
+
+def draw_quality(layout: bpy.types.UILayout, own: bpy.types.PropertyGroup) -> None:
+    """What the quality sets."""
+    column = layout.column(align=True)
+    welcome = current().welcome
+    steps = next((one.steps for one in welcome.models if one.name == own.models), 0) if welcome else 0
+    column.active = False
+    for line in describe_settings(chosen_settings(own), steps):
+        column.label(text=line)
+
+
+def draw_plan(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """Levels, views, time and memory, as the backend tells them."""
+    session = current()
+    plan, column = session.plan, layout.box().column(align=True)
+    if plan is None:
+        column.label(text="What it takes: known while the backend runs", icon="TIME")
+    elif plan.obstacle:
+        column.label(text="It cannot be rendered as it is: see above", icon="ERROR")
+    else:
+        base, *levels = plan.canvases
+        pictures = context.scene.beyondscene.variations
+        column.label(text=describe_time(plan.seconds, pictures), icon="TIME")
+        column.label(text=f"Memory: at least {describe_bytes(plan.memory_bytes)}")
+        column.label(text=f"{plan.people} people alone; base {base.width} x {base.height}, {base.views} views")
+        for number, level in enumerate(levels, start=1):
+            column.label(text=f"Level {number}: {level.width} x {level.height}, {level.views} views")
+
+
+def describe_time(seconds: float | None, pictures: int) -> str:
+    """Of all the pictures together."""
+    if seconds is None:
+        return "Time: unknown until the first picture"
+    return f"Time: about {describe_seconds(seconds * pictures)}" + (f" for {pictures} pictures" if pictures > 1 else "")

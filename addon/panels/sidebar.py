@@ -1,0 +1,33 @@
+"""The tab in the 3D viewport's sidebar, and how a sentence is shown in it."""
+
+import textwrap
+
+import bpy
+
+
+class Sidebar:
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "BeyondScene"
+
+
+class Section(Sidebar):
+    """A foldable part of the tab."""
+
+    bl_parent_id = "BEYONDSCENE_PT_main"
+
+
+def draw_sentence(layout: bpy.types.UILayout, context: bpy.types.Context, sentence: str, icon: str = "NONE") -> None:
+    """The whole sentence, broken into lines: a label is one line and would be cut."""
+    characters = max(20, int(context.region.width / (7.2 * context.preferences.system.ui_scale)) - 6)
+    for number, line in enumerate(textwrap.wrap(sentence, characters)):
+        layout.label(text=line, icon=icon if number == 0 or icon == "NONE" else "BLANK1")
+
+
+def draw_error(layout: bpy.types.UILayout, context: bpy.types.Context, sentence: str) -> bpy.types.UILayout:
+    """A red box with the sentence; returns the box, for what helps."""
+    box = layout.box()
+    column = box.column(align=True)
+    column.alert = True
+    draw_sentence(column, context, sentence, "ERROR")
+    return box

@@ -1,0 +1,83 @@
+"""What the picture would take as the scene now stands: asked of the backend, which knows its models and its own speed."""
+
+import time
+
+import bpy
+
+from ..protocol import RenderRequest
+from .exporters import ExportError, picture_size
+from .exporters.camera import gather_camera
+from .exporters.characters import chosen_armatures, gather_characters
+from .quality import chosen_settings, limited_size
+from .session import current
+
+LOOK_S = 1.0  # between two looks at the scene
+SHARE = 20  # a look that takes long makes the next one wait so many times as long
+
+_asked: tuple[RenderRequest, str] | None = None  # what the newest answer is about
+
+
+def planned_size(scene: bpy.types.Scene) -> tuple[int, int]:
+    """Width and height in px of the picture, as the chosen quality makes it."""
+    return limited_size(scene.beyondscene, *picture_size(scene))
+
+
+def outline(context: bpy.types.Context) -> RenderRequest:
+    """The request without its masks, which take long to draw. Raises ExportError or ValueError where there is none."""
+    scene, view_layer = context.scene, context.view_layer
+    depsgraph = context.evaluated_depsgraph_get()
+    width, height = planned_size(scene)
+    armatures = chosen_armatures(scene, view_layer)
+    camera = gather_camera(scene, depsgraph, width, height)
+    own = scene.beyondscene
+    return RenderRequest(
+        width=width,
+        height=height,
+        prompt=own.prompt,
+        camera=camera,
+        characters=gather_characters(armatures, scene, depsgraph, camera, width, height),
+        settings=chosen_settings(own),
+    )
+
+
+def look(context: bpy.types.Context) -> None:
+    """Ask anew where the scene has changed since the last time."""
+    global _asked
+    session, models = current(), context.scene.beyondscene.models
+    try:
+        now = outline(context), models
+    except (ExportError, ValueError):  # the panel says so already
+        session.plan = _asked = None
+        return
+    if now != _asked or session.plan is None:
+        _asked = now
+        session.estimate(*now)
+
+
+def obstacle(context: bpy.types.Context) -> str:
+    """Why the backend would refuse the picture, where it has said so."""
+    plan = current().plan
+    return plan.obstacle if plan else ""
+
+
+def watch() -> float:
+    """The timer's body: look while a backend is there and nothing is being rendered; say when to come again."""
+    session, windows = current(), bpy.context.window_manager.windows
+    if session.backend != "ready" or session.jobs or not windows or any(one.screen.is_animation_playing for one in windows):
+        return LOOK_S
+    began_s = time.monotonic()
+    with bpy.context.temp_override(window=windows[0]):
+        look(bpy.context)
+    return max(LOOK_S, SHARE * (time.monotonic() - began_s))
+
+
+def register() -> None:
+    if not bpy.app.background:
+        bpy.app.timers.register(watch, first_interval=LOOK_S, persistent=True)
+
+
+def unregister() -> None:
+    global _asked
+    _asked = None
+    if bpy.app.timers.is_registered(watch):
+        bpy.app.timers.unregister(watch)

@@ -1,0 +1,125 @@
+"""How good a picture is to be: three presets of the method's settings, and every knob for whoever wants another."""
+
+from typing import Any, NamedTuple
+
+import bpy
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty
+from msgspec import inspect
+
+from ..protocol import RenderSettings
+
+SIDE_MULTIPLE = 8  # of a picture's sides, in pixels
+
+
+class Preset(NamedTuple):
+    """longest_side_px: beyond which the picture is made smaller; 0: never."""
+
+    label: str
+    description: str
+    settings: RenderSettings
+    longest_side_px: int = 0
+
+
+PRESETS = {
+    "PREVIEW": Preset(
+        "Preview",
+        "Small and quick, to see whether people and places are right",
+        RenderSettings(steps=12, scheduler="dpmsolver++", stride_background=96, stride_instance=64),
+        longest_side_px=1024,
+    ),
+    "STANDARD": Preset("Standard", "The method's own settings, with the steps that the models were made for", RenderSettings()),
+    "FINAL": Preset(
+        "Final",
+        "Views twice as close each way: about four times the time of Standard",
+        RenderSettings(stride_background=32, stride_instance=16),
+    ),
+}
+CUSTOM = "CUSTOM"
+
+
+def left_open(kind: inspect.Type) -> int | None:
+    """The number that stands for None, the model set's own choice; None where there must be a number."""
+    if not isinstance(kind, inspect.UnionType):
+        return None
+    number = number_of(kind)
+    return 0 if number.gt == 0 or (number.ge or 0) > 0 else -1
+
+
+def number_of(kind: inspect.Type) -> Any:
+    """The number's type within "a number or None"."""
+    return (
+        next(one for one in kind.types if not isinstance(one, inspect.NoneType))
+        if isinstance(kind, inspect.UnionType)
+        else kind
+    )
+
+
+def make_knob(field: inspect.Field) -> Any:
+    """A Blender property with the name, the bounds and the default of a setting."""
+    name, kind, own = field.name.replace("_", " ").title(), number_of(field.type), left_open(field.type)
+    if isinstance(kind, inspect.BoolType):
+        return BoolProperty(name=name, default=field.default)
+    if isinstance(kind, inspect.LiteralType):
+        return EnumProperty(name=name, items=[(value, value, "") for value in kind.values], default=field.default)
+    make = IntProperty if isinstance(kind, inspect.IntType) else FloatProperty
+    lowest = kind.gt if kind.ge is None else kind.ge
+    return make(
+        name=name,
+        description="" if own is None else f"{own}: the model set's own choice",
+        default=field.default if own is None else own,
+        min=lowest if own is None else own,
+        max=kind.le,
+    )
+
+
+FIELDS = {field.name: field for field in inspect.type_info(RenderSettings).fields}  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class BEYONDSCENE_PG_knobs(bpy.types.PropertyGroup):
+    """Every setting of the method, as the protocol names and bounds it."""
+
+    __annotations__ = {name: make_knob(field) for name, field in FIELDS.items()}
+
+
+def read_knobs(knobs: Any) -> RenderSettings:
+    """What the artist has set by hand. Blender keeps floats in 32 bits, so 0.7 is read back as such."""
+    values = {name: getattr(knobs, name) for name in FIELDS}
+    exact = {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in values.items()}
+    return RenderSettings(**{name: None if value == left_open(FIELDS[name].type) else value for name, value in exact.items()})
+
+
+def write_knobs(knobs: Any, settings: RenderSettings) -> None:
+    for name, field in FIELDS.items():
+        value = getattr(settings, name)
+        setattr(knobs, name, left_open(field.type) if value is None else value)
+
+
+def chosen_settings(own: Any) -> RenderSettings:
+    """The settings of a scene's `beyondscene`."""
+    return read_knobs(own.knobs) if own.quality == CUSTOM else PRESETS[own.quality].settings
+
+
+def limited_size(own: Any, width: int, height: int) -> tuple[int, int]:
+    """The size in pixels that the chosen quality makes of the one that the artist asked for."""
+    limit = 0 if own.quality == CUSTOM else PRESETS[own.quality].longest_side_px
+    if not limit or max(width, height) <= limit:
+        return width, height
+    scale = limit / max(width, height)
+    return snapped(width * scale), snapped(height * scale)
+
+
+def snapped(length: float) -> int:
+    """The nearest side that a picture may have."""
+    return max(64, round(length / SIDE_MULTIPLE) * SIDE_MULTIPLE)
+
+
+def describe_settings(settings: RenderSettings, own_steps: int = 0) -> list[str]:
+    """What a quality sets, a line each. own_steps: of the model set, where that is known."""
+    steps = f"{settings.steps} steps" if settings.steps else f"{own_steps} steps" if own_steps else "The models' own steps"
+    lines = [
+        f"{steps}, {settings.scheduler}",
+        f"Views {settings.stride_background} apart, {settings.stride_instance} over people (of 128)",
+    ]
+    shown = ("steps", "scheduler", "stride_background", "stride_instance")
+    others = [name for name in FIELDS if name not in shown and getattr(settings, name) != FIELDS[name].default]
+    return lines + [f"{name.replace('_', ' ')} {getattr(settings, name)}" for name in others]

@@ -1,0 +1,74 @@
+"""What a picture would take: its levels and views, the time that earlier ones took here, and whether it fits."""
+
+import psutil
+from msgspec.structs import replace
+
+from ...protocol import Canvas, DeviceInfo, Estimated, Finished, RenderRequest, RequestError, StageTime, Started
+from ..planning.expect import Work, expect_work, largest_size, least_memory_bytes
+from ..planning.people import gather_people
+from ..planning.plan import plan_sizes
+from ..planning.settle import settle
+from .ledger import Job, Ledger
+from .settings import FoundModelSet
+
+PICTURES = 8  # the newest ones, from which the time is told
+BY_EVALUATIONS = ("instances", "inpaint", "enlarge")  # stages whose time goes with the network's evaluations
+BY_PIXELS = ("composite", "tone", "decode", "write")  # and those whose time goes with the canvases
+
+
+class Estimator:
+    """Tells from the ledger, which holds every request with the time of each of its stages; nothing else is measured."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def estimate(self, key: str, request: RenderRequest, models: FoundModelSet, device: DeviceInfo | None) -> Estimated:
+        """request: checked, and it fits. device: on which it would be made, where that is known."""
+        work = foresee(request, models)
+        sizes = (work.plan.base, *work.plan.levels)
+        return Estimated(
+            key=key,
+            canvases=tuple(Canvas(width=s.width, height=s.height, views=n) for s, n in zip(sizes, work.views, strict=True)),
+            people=work.people,
+            evaluations=work.evaluations,
+            seconds=self._seconds(work, models, device),
+            memory_bytes=least_memory_bytes(request.width, request.height),
+        )
+
+    def _seconds(self, work: Work, models: FoundModelSet, device: DeviceInfo | None) -> float | None:
+        evaluations = pixels = evaluating_s = painting_s = 0.0
+        for job in self._ledger.finished(models.name, PICTURES):
+            times = self._times(job, device)
+            if times:
+                done = foresee(job.submit.request, models)
+                evaluations, pixels = evaluations + done.evaluations, pixels + done.canvas_pixels
+                evaluating_s += sum(time.seconds for time in times if time.stage in BY_EVALUATIONS)
+                painting_s += sum(time.seconds for time in times if time.stage in BY_PIXELS)
+        if not evaluations:
+            return None
+        return work.evaluations * evaluating_s / evaluations + work.canvas_pixels * painting_s / pixels
+
+    def _times(self, job: Job, device: DeviceInfo | None) -> tuple[StageTime, ...]:
+        """The times of a finished job; none where it went on from a checkpoint, or was made on another device."""
+        events = self._ledger.events(job.id)
+        started = [event for event in events if isinstance(event, Started)]
+        elsewhere = device is not None and any(event.device.name != device.name for event in started)
+        finished = events[-1]
+        return finished.times if isinstance(finished, Finished) and len(started) == 1 and not elsewhere else ()
+
+
+def foresee(request: RenderRequest, models: FoundModelSet) -> Work:
+    request = replace(request, settings=settle(request.settings, models.manifest))
+    plan = plan_sizes(request, models.training_resolution_px, models.latent_downsampling)
+    return expect_work(request, plan, gather_people(request), models.training_resolution_px, models.latent_downsampling)
+
+
+def check_memory(request: RenderRequest) -> None:
+    """Raise RequestError for a picture that this machine cannot hold, before anything is done for it."""
+    needed, there = least_memory_bytes(request.width, request.height), psutil.virtual_memory().total
+    if needed > there:
+        width, height = largest_size(request.width, request.height, there)
+        raise RequestError(
+            f"A picture of {request.width}x{request.height} px needs {needed / 1e9:.0f} GB of memory or more, but the machine "
+            f"of the backend has {there / 1e9:.0f} GB: choose {width}x{height} px at most, or a larger machine."
+        )

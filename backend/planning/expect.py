@@ -1,0 +1,98 @@
+"""How much work a picture will be, before any of it is done."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ...protocol import RenderRequest
+from .people import Person, bounding_box, scaled
+from .plan import Plan, Size
+from .views import View, adaptive_views, grid, scaled_stride
+
+# Measured (resident memory, Linux): of the process before a model is loaded, and of the largest canvas where detail is
+# injected, which is the peak: 23 bytes per pixel at 2048x2048, 21 at 4096x4096.
+RUNTIME_BYTES = 550 * 10**6
+PIXEL_BYTES = 22
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a picture asks for.
+
+    people: drawn alone. views: of the base image, then of each level. steps: of each person, the base and each level.
+    """
+
+    plan: Plan
+    people: int
+    views: tuple[int, ...]
+    steps: tuple[int, int, int]
+
+    @cached_property
+    def evaluations(self) -> int:
+        """Network evaluations; guided pairs count once."""
+        alone, base, level = self.steps
+        return self.people * alone + self.views[0] * base + sum(self.views[1:]) * level
+
+    @property
+    def canvas_pixels(self) -> int:
+        """Of the base and all levels together."""
+        return sum(size.width * size.height for size in (self.plan.base, *self.plan.levels))
+
+
+def expect_work(request: RenderRequest, plan: Plan, people: list[Person], window_px: int, latent_downsampling: int) -> Work:
+    """From the boxes of the poses, in place of masks not yet drawn. request: with its settings settled.
+
+    window_px: side of a view, the training resolution.
+    """
+    settings, window = request.settings, window_px // latent_downsampling
+    assert settings.steps is not None and settings.t_b is not None  # settled
+    stride = scaled_stride(settings.stride_instance, window)
+    base = grid(plan.base.height // latent_downsampling, plan.base.width // latent_downsampling, window, stride)
+    levels = [choose_views(request, fill_boxes(request, people, size, latent_downsampling), window) for size in plan.levels]
+    return Work(
+        plan,
+        len(people),
+        (len(base), *map(len, levels)),
+        (settings.steps, share(settings.steps, settings.inpaint_strength), share(settings.steps, settings.t_b)),
+    )
+
+
+def least_memory_bytes(width: int, height: int) -> int:
+    """Memory of the machine below which a picture of this size cannot be made, whatever the models."""
+    return RUNTIME_BYTES + PIXEL_BYTES * width * height
+
+
+def largest_size(width: int, height: int, memory_bytes: int) -> tuple[int, int]:
+    """The largest size of these proportions, in multiples of 8, that `least_memory_bytes` allows."""
+    scale = math.sqrt(max(0, memory_bytes - RUNTIME_BYTES) / PIXEL_BYTES / (width * height))
+    return int(width * scale) // 8 * 8, int(height * scale) // 8 * 8
+
+
+def choose_views(request: RenderRequest, people: np.ndarray, window: int) -> list[View]:
+    """The views of a canvas. people: bool (h, w) in latents, where somebody is. window: side of a view in latents."""
+    return adaptive_views(
+        people,
+        window,
+        scaled_stride(request.settings.stride_background, window),
+        scaled_stride(request.settings.stride_instance, window),
+        request.settings.beta_over,
+    )
+
+
+def fill_boxes(request: RenderRequest, people: list[Person], size: Size, latent_downsampling: int) -> np.ndarray:
+    """bool (h, w) in latents of `size`: the middle half of each pose's box, about what a body covers of it."""
+    width, height = size.width // latent_downsampling, size.height // latent_downsampling
+    filled = np.zeros((height, width), bool)
+    for person in people:
+        points = scaled(person.keypoints, width / request.width, height / request.height)
+        left, top, right, bottom = np.clip(bounding_box(points), 0, (width, height, width, height))
+        quarter = (right - left) / 4
+        filled[int(top) : int(np.ceil(bottom)), int(left + quarter) : int(np.ceil(right - quarter))] = True
+    return filled
+
+
+def share(steps: int, part: float) -> int:
+    """The last `part` of a schedule, at least one step."""
+    return max(1, int(steps * part))

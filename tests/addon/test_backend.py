@@ -1,0 +1,91 @@
+"""The backend as the artist sees it: found, tested, described, and reachable without a network where it is on this machine."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+pytest.importorskip("bpy")
+
+from beyondscene.addon import diagnostics, panels, preferences, session
+
+from .conftest import until
+from .drawing import drawn
+
+Example = Callable[[str], dict[str, Any]]
+
+
+def test_a_test_of_the_connection_says_who_answers(blender: Any, gateway: Any, use_backend: Any) -> None:
+    use_backend(gateway.connection())
+    state = session.current()
+    assert "Backend is off" in drawn(panels.BEYONDSCENE_PT_main)
+    assert blender.ops.beyondscene.test_backend() == {"FINISHED"}
+    assert not blender.ops.beyondscene.test_backend.poll()
+    until(lambda: state.notice)
+    assert state.endpoint in state.notice and "answered after" in state.notice
+    assert "Backend is ready" in drawn(panels.BEYONDSCENE_PT_main)
+    state.notice = ""
+    assert blender.ops.beyondscene.test_backend() == {"FINISHED"}  # of a connection that stands
+    until(lambda: state.notice)
+    until(lambda: state.device)
+    shown = drawn(panels.BEYONDSCENE_PT_backend)
+    assert "Device: stand-in" in shown and "embedded: 128 px" in shown and "half: lacks controlnet" in shown
+    assert "Stop it to choose another" in shown
+    assert blender.ops.beyondscene.stop_backend() == {"FINISHED"}
+    assert state.device is None and not blender.ops.beyondscene.stop_backend.poll()
+
+
+def test_another_machine_needs_online_access_and_this_one_does_not(
+    blender: Any, start_peer: Any, use_backend: Any, gateway: Any
+) -> None:
+    assert not blender.app.online_access
+    far = msgspec.structs.replace(start_peer().connection, endpoint="tcp://192.0.2.7:5555")
+    use_backend(far)
+    with pytest.raises(RuntimeError, match=r"192\.0\.2\.7:5555 is on another machine.*Preferences > System > Network"):
+        blender.ops.beyondscene.start_backend()
+    assert session.current().backend == "off"
+    use_backend(gateway.connection())
+    assert blender.ops.beyondscene.start_backend() == {"FINISHED"}
+    until(lambda: session.current().backend == "ready")
+
+
+def test_the_key_file_counts_only_where_it_is_chosen(blender: Any) -> None:
+    addon = blender.context.preferences.addons.new()
+    addon.module = "beyondscene"
+    try:
+        own = preferences.stored(blender.context)
+        assert own is not None
+        own.python, own.connection_file = "/opt/python", "/studio/ana.key"
+        assert preferences.get(blender.context) == preferences.Preferences("/opt/python", "", "")
+        assert "Backend's Python" in drawn(panels.BEYONDSCENE_PT_backend)
+        own.place = "OTHER"
+        assert preferences.get(blender.context).connection_file == "/studio/ana.key"
+        assert "Key File" in drawn(panels.BEYONDSCENE_PT_backend)
+    finally:
+        blender.context.preferences.addons.remove(addon)
+
+
+def test_diagnostics_hold_what_happened_and_no_keys(
+    blender: Any, example: Example, start_peer: Any, use_backend: Any, tmp_path: Path
+) -> None:
+    example("duo")
+    connection = start_peer(damage=True, picture=b"no picture").connection
+    use_backend(connection)
+    blender.context.scene.beyondscene.output_folder = str(tmp_path)
+    with pytest.raises(RuntimeError, match="damaged on the way"):
+        blender.ops.beyondscene.render(wait=True)
+    shown = drawn(panels.BEYONDSCENE_PT_main)
+    assert "damaged on the way" in shown and "Copy Diagnostics" in shown
+    text = diagnostics.describe(blender.context)
+    for fact in (
+        "damaged on the way",
+        blender.app.version_string,
+        connection.endpoint,
+        "test device",
+        "1024x1024 px, STANDARD",
+    ):
+        assert fact in text
+    for key in (connection.client_secret_key, connection.client_public_key, connection.server_public_key):
+        assert key not in text

@@ -1,0 +1,219 @@
+"""Finished pictures: found again, put somewhere with one click, and the way back to their settings."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("bpy")
+
+from beyondscene.addon import history, images, panels, preferences, quality, session, thumbnails
+from beyondscene.addon.destinations import DESTINATIONS
+from beyondscene.backend.outputs import Picture, make_record, write_picture
+from beyondscene.protocol import RenderSettings, Submit
+from msgspec.structs import replace
+
+from .conftest import until
+from .drawing import drawn
+
+Example = Callable[[str], dict[str, Any]]
+
+
+@pytest.fixture
+def made(blender: Any, example: Example, tmp_path: Path) -> Any:
+    """The scene duo with a picture of it as the backend writes one: 64x48, from seed 11, of which Eve alone is in the scene."""
+    from beyondscene.addon.exporters import export_request
+
+    example("duo")
+    request, arrays = export_request(blender.context, width=64, height=48, seed=11)
+    request = replace(
+        request, prompt="a quay", settings=RenderSettings(steps=9, t_b=0.3, guidance_scale=2.5, scheduler="euler")
+    )
+    path = tmp_path / "duo 0001.png"
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[:, 32:] = (255, 128, 0)
+    write_picture(path, Picture(image), make_record(request, arrays, "tiny", {}, "a test"))
+    images.load_picture(path)
+    return blender
+
+
+def test_settings_come_back_from_the_file_of_a_picture(made: Any) -> None:
+    own, rigs = made.context.scene.beyondscene, made.data.objects
+    own.prompt, own.seed, own.lock_seed = "something else", 3, False
+    flo_prompt = rigs["Flo"].beyondscene.prompt
+    rigs["Flo"].beyondscene.prompt, rigs["Flo"].beyondscene.enabled = "", False
+    rigs["Eve"].name = "Evelyn"
+    assert made.ops.beyondscene.restore_settings() == {"FINISHED"}
+    assert (own.prompt, own.seed, own.lock_seed, own.models) == ("a quay", 11, True, "tiny")
+    assert (own.use_own_size, own.width, own.height) == (True, 64, 48)
+    assert quality.chosen_settings(own) == RenderSettings(steps=9, t_b=0.3, guidance_scale=2.5, scheduler="euler")
+    assert (rigs["Flo"].beyondscene.prompt, rigs["Flo"].beyondscene.enabled) == (flo_prompt, True)
+    assert not rigs["Evelyn"].beyondscene.enabled  # who is not in the picture
+
+
+def test_a_picture_is_rendered_again_as_it_was_whatever_the_scene_is_now(
+    made: Any, start_peer: Any, use_backend: Any, tmp_path: Path, picture: bytes
+) -> None:
+    peer = start_peer(picture=picture)
+    use_backend(peer.connection)
+    made.context.scene.beyondscene.output_folder = str(tmp_path)
+    made.data.objects["Eve"].location.x += 5
+    assert made.ops.beyondscene.render_again() == {"FINISHED"}
+    until(lambda: not session.current().jobs)
+    (again,) = [one for one in peer.heard if isinstance(one, Submit)]
+    assert (again.request.seed, again.request.width, again.models) == (11, 64, "tiny")
+    assert len(again.arrays) == 2 and again.request.settings.steps == 9
+    assert (tmp_path / "duo 0002.png").exists()
+    assert history.chosen().name == "BeyondScene duo 0002"
+
+
+def test_a_picture_without_a_record_says_so_and_changes_nothing(made: Any, picture: bytes, tmp_path: Path) -> None:
+    (tmp_path / "duo 0001.png").write_bytes(picture)
+    with pytest.raises(RuntimeError, match="does not say how it was made"):
+        made.ops.beyondscene.restore_settings()
+    assert made.context.scene.beyondscene.quality == "STANDARD"
+    (tmp_path / "duo 0001.png").unlink()
+    assert not made.ops.beyondscene.restore_settings.poll()
+
+
+@pytest.mark.parametrize("destination", sorted(DESTINATIONS.keys() - {"IMAGE_EDITOR"}))
+def test_one_click_puts_the_picture_there_in_its_colours(made: Any, destination: str) -> None:
+    scene = made.context.scene
+    before = {kind: set(getattr(made.data, kind).keys()) for kind in ("worlds", "objects", "materials")}
+    world = scene.world
+    assert made.ops.beyondscene.place_picture(destination=destination) == {"FINISHED"}
+    image = history.chosen()
+    assert image.colorspace_settings.name == "sRGB"
+    match destination:
+        case "CAMERA_BACKGROUND":
+            assert made.ops.beyondscene.place_picture(destination=destination) == {"FINISHED"}
+            (background,) = scene.camera.data.background_images  # a second click adds no second one
+            assert background.image == image and scene.camera.data.show_background_images
+        case "IMAGE_PLANE":
+            (plane,) = (scene.objects[name] for name in scene.objects.keys() - before["objects"])
+            check_fills_the_frame(made, plane, image)
+        case "WORLD":
+            assert any(getattr(node, "image", None) == image for node in scene.world.node_tree.nodes)
+            assert world is None or (world.name in made.data.worlds and world.use_fake_user)
+        case "COMPOSITOR":
+            tree = scene.compositing_node_group if hasattr(scene, "compositing_node_group") else scene.node_tree
+            links = len(tree.links)
+            assert [node.image for node in tree.nodes if node.bl_idname == "CompositorNodeImage"] == [image]
+            assert made.ops.beyondscene.place_picture(destination=destination) == {"FINISHED"}
+            assert len([node for node in tree.nodes if node.bl_idname == "CompositorNodeImage"]) == 1
+            assert links == len(tree.links) == 1  # the render goes to the end as before
+        case "SEQUENCER":
+            editor = scene.sequence_editor
+            (strip,) = editor.strips if hasattr(editor, "strips") else editor.sequences
+            assert strip.type == "IMAGE" and strip.elements[0].filename == "duo 0001.png"
+
+
+def check_fills_the_frame(blender: Any, plane: Any, image: Any) -> None:
+    """The plane's corners are those of the picture, behind everybody, and it shows the picture."""
+    scene = blender.context.scene
+    blender.context.view_layer.update()
+    depsgraph = blender.context.evaluated_depsgraph_get()
+    project = np.array(scene.camera.calc_matrix_camera(depsgraph, x=64, y=48))
+    corners = []
+    for vertex in plane.data.vertices:
+        seen = scene.camera.matrix_world.normalized().inverted() @ plane.matrix_world @ vertex.co
+        assert -seen.z > 1.0
+        clip = project @ [*seen, 1.0]
+        corners.append(tuple((clip[:2] / clip[3]).round(3)))
+    assert corners == [(-1, -1), (1, -1), (1, 1), (-1, 1)]
+    nodes = plane.material_slots[0].material.node_tree.nodes
+    assert any(getattr(node, "image", None) == image for node in nodes)
+
+
+def test_the_gallery_lists_pictures_and_shows_their_thumbnails(made: Any, tmp_path: Path) -> None:
+    import cv2
+
+    second = tmp_path / "duo 0002.png"
+    second.write_bytes((tmp_path / "duo 0001.png").read_bytes())
+    images.load_picture(second)
+    jpeg = cv2.imencode(".jpg", np.full((30, 40, 3), (0, 128, 255), np.uint8))[1].tobytes()
+    thumbnails.keep(second, jpeg)
+    names = [item[1] for item in history.list_items(None, None)]
+    assert names == ["duo 0001", "duo 0002"]
+    thumbnails.icon_of(second)
+    assert thumbnails.icons is not None
+    shown = np.array(thumbnails.icons[str(second)].image_pixels_float).reshape(30, 40, 4)
+    assert abs(shown.mean((0, 1)) - (1, 0.5, 0, 1)).max() < 0.03
+    assert len(made.data.images) == 2  # the thumbnail left no datablock
+    manager = made.context.window_manager
+    assert manager.beyondscene_picture == "BeyondScene duo 0002"
+    manager.beyondscene_picture = "BeyondScene duo 0001"
+    assert history.chosen().name == "BeyondScene duo 0001"
+    assert "duo 0001, of 2" in drawn(panels.BEYONDSCENE_PT_pictures)
+
+
+def test_the_picture_that_grows_is_shown_and_kept_as_thumbnail(
+    blender: Any, example: Example, gateway: Any, use_backend: Any, tmp_path: Path
+) -> None:
+    example("duo")
+    use_backend(gateway.connection())
+    own = blender.context.scene.beyondscene
+    own.output_folder, own.quality, own.knobs.steps = str(tmp_path / "renders"), "CUSTOM", 100
+    own.use_own_size, own.width, own.height = True, 128, 128
+    assert blender.ops.beyondscene.render() == {"FINISHED"}
+    state = session.current()
+    until(lambda: state.job and state.job.preview)
+    assert thumbnails.icons is not None and thumbnails.GROWING in thumbnails.icons
+    shown = drawn(panels.BEYONDSCENE_PT_main)
+    assert "Enlarging, level 1/1, step" in shown and "Cancel" in shown and "%" in shown
+    until(lambda: not state.jobs)
+    assert not state.error and thumbnails.GROWING not in thumbnails.icons
+    assert thumbnails.place_of(tmp_path / "renders" / "duo 0001.png").exists()
+
+
+def test_each_frame_of_a_range_is_a_picture_named_by_its_number(
+    blender: Any, example: Example, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
+) -> None:
+    example("duo")
+    peer = start_peer(picture=picture)
+    use_backend(peer.connection)
+    scene = blender.context.scene
+    scene.beyondscene.output_folder = str(tmp_path)
+    scene.frame_start, scene.frame_end, scene.frame_step = 8, 12, 2
+    scene.frame_set(5)
+    rig = blender.data.objects["Eve"]
+    for frame, x in ((8, rig.location.x), (12, rig.location.x + 0.4)):
+        rig.location.x = x
+        rig.keyframe_insert("location", frame=frame)
+    assert blender.ops.beyondscene.render_animation(wait=True) == {"FINISHED"}
+    folder = tmp_path / "duo animation 0001"
+    assert sorted(one.name for one in folder.iterdir()) == ["0008.png", "0010.png", "0012.png"]
+    assert scene.frame_current == 5
+    eves = [one.request.characters[0].keypoints[0].x for one in peer.heard if isinstance(one, Submit)]
+    assert len(set(eves)) == 3
+    (image,) = blender.data.images
+    assert image.source == "SEQUENCE" and image.name == "BeyondScene duo animation 0001"
+    assert blender.ops.beyondscene.place_picture(destination="SEQUENCER") == {"FINISHED"}
+    editor = scene.sequence_editor
+    (strip,) = editor.strips if hasattr(editor, "strips") else editor.sequences
+    assert [one.filename for one in strip.elements] == ["0008.png", "0010.png", "0012.png"]
+    scene.frame_end = 5000
+    assert not blender.ops.beyondscene.render_animation.poll()
+
+
+def test_a_picture_of_an_earlier_blender_is_followed_and_can_be_cancelled(
+    blender: Any, example: Example, gateway: Any, use_backend: Any, tmp_path: Path
+) -> None:
+    example("duo")
+    use_backend(gateway.connection())
+    own = blender.context.scene.beyondscene
+    own.output_folder, own.quality, own.knobs.steps = str(tmp_path / "renders"), "CUSTOM", 1000
+    own.use_own_size, own.width, own.height = True, 64, 64
+    assert blender.ops.beyondscene.render() == {"FINISHED"}
+    state = session.current()
+    until(lambda: state.job and state.job.running)
+    state.stop()  # Blender closes; the gateway goes on
+    assert "A picture is still under way from before" in drawn(panels.BEYONDSCENE_PT_main)
+    state.start(preferences.get(blender.context))
+    until(lambda: state.job and state.job.fraction > 0)
+    assert "Enlarging" in drawn(panels.BEYONDSCENE_PT_main)
+    assert blender.ops.beyondscene.cancel() == {"FINISHED"}
+    until(lambda: not state.jobs)
+    assert not state.error

@@ -1,0 +1,98 @@
+"""Quality, seeds, variations, and what a picture takes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("bpy")
+
+from beyondscene.addon import planner, preferences, quality, session
+from beyondscene.protocol import RenderSettings, Submit
+
+from .conftest import until
+
+Example = Callable[[str], dict[str, Any]]
+
+
+def submitted(peer: Any) -> list[Submit]:
+    return [one for one in peer.heard if isinstance(one, Submit)]
+
+
+def test_every_setting_of_the_method_is_a_knob_and_comes_back_exactly(blender: Any) -> None:
+    own = blender.context.scene.beyondscene
+    assert quality.chosen_settings(own) == RenderSettings()
+    own.quality = "CUSTOM"
+    assert quality.chosen_settings(own) == RenderSettings()
+    for settings in (
+        RenderSettings(steps=50, t_b=0.7, guidance_scale=0.0, scheduler="euler", prepend_global=False, canny_low=33.3),
+        RenderSettings(perturb="off", size_conditioning="canvas", clahe_clip_limit=0),
+    ):
+        quality.write_knobs(own.knobs, settings)
+        assert quality.chosen_settings(own) == settings
+
+
+def test_a_preview_is_small_and_keeps_the_proportions(blender: Any) -> None:
+    scene = blender.context.scene
+    scene.render.resolution_x, scene.render.resolution_y, scene.render.resolution_percentage = 7680, 4320, 100
+    assert planner.planned_size(scene) == (7680, 4320)
+    scene.beyondscene.quality = "PREVIEW"
+    assert planner.planned_size(scene) == (1024, 576)
+    scene.render.resolution_x, scene.render.resolution_y = 640, 480
+    assert planner.planned_size(scene) == (640, 480)
+    for preset in quality.PRESETS.values():
+        assert quality.describe_settings(preset.settings, 20)[0].startswith(("12 steps", "20 steps"))
+
+
+def test_variations_are_pictures_of_seeds_that_follow_each_other(
+    blender: Any, example: Example, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
+) -> None:
+    example("duo")
+    peer = start_peer(picture=picture)
+    use_backend(peer.connection)
+    own = blender.context.scene.beyondscene
+    own.output_folder, own.seed, own.variations, own.quality = str(tmp_path / "renders"), 7, 3, "FINAL"
+    assert blender.ops.beyondscene.render(wait=True) == {"FINISHED"}
+    requests = [one.request for one in submitted(peer)]
+    assert [one.seed for one in requests] == [7, 8, 9]
+    assert {one.settings.stride_background for one in requests} == {32}
+    names = [f"duo {number:04d}" for number in (1, 2, 3)]
+    assert [path.name for path in sorted((tmp_path / "renders").iterdir())] == [f"{name}.png" for name in names]
+    assert {image.name for image in blender.data.images} == {f"BeyondScene {name}" for name in names}
+    assert own.seed == 7
+    own.lock_seed, own.variations, own.quality = False, 1, "PREVIEW"
+    assert blender.ops.beyondscene.render(wait=True) == {"FINISHED"}
+    last = submitted(peer)[-1].request
+    assert last.seed == own.seed != 7 and last.settings.steps == 12
+    assert (tmp_path / "renders" / "duo 0004.png").exists()
+
+
+def test_what_a_picture_takes_is_asked_of_the_backend(blender: Any, example: Example, gateway: Any, use_backend: Any) -> None:
+    example("duo")
+    use_backend(gateway.connection())
+    state, own = session.current(), blender.context.scene.beyondscene
+    state.start(preferences.get(blender.context))
+    until(lambda: state.backend == "ready")
+    own.use_own_size, own.width, own.height = True, 512, 512
+    planner.look(blender.context)
+    until(lambda: state.plan)
+    assert state.plan and not state.plan.obstacle
+    assert [(one.width, one.views) for one in state.plan.canvases[:2]] == [(128, 1), (256, state.plan.canvases[1].views)]
+    assert state.plan.people == 2 and state.plan.seconds is None
+    assert blender.ops.beyondscene.render.poll()
+    first = state.plan
+    planner.look(blender.context)  # nothing has changed, so nothing is asked
+    own.width, own.height = 65536, 65536
+    planner.look(blender.context)
+    until(lambda: state.plan is not first)
+    if state.plan and state.plan.obstacle:  # on a machine with less memory than that takes
+        assert "choose" in state.plan.obstacle
+        assert not blender.ops.beyondscene.render.poll()
+    own.width, own.height = 512, 512
+    planner.look(blender.context)
+    until(lambda: state.plan and len(state.plan.canvases) == 3)
+    assert blender.ops.beyondscene.render(wait=True) == {"FINISHED"}
+    planner.look(blender.context)
+    until(lambda: state.plan)
+    assert state.plan and state.plan.seconds is not None  # the gateway has seen one by now
