@@ -4,7 +4,7 @@
 def register() -> None:
     import atexit
 
-    from . import images, joints, operators, panels, preferences, properties, session
+    from . import controls, images, joints, operators, panels, preferences, properties, session
 
     properties.register()
     preferences.register()
@@ -13,6 +13,7 @@ def register() -> None:
     operators.register()
     panels.register()
     joints.register()
+    controls.register()
     # Blender does not unregister add-ons when it quits, but the backend must stop; and with classes of an add-on still
     # registered the bpy wheel does not leave Python at all.
     atexit.register(unregister)
@@ -21,9 +22,10 @@ def register() -> None:
 def unregister() -> None:
     import atexit
 
-    from . import images, joints, operators, panels, preferences, properties, session
+    from . import controls, images, joints, operators, panels, preferences, properties, session
 
     atexit.unregister(unregister)
+    controls.unregister()
     joints.unregister()
     panels.unregister()
     operators.unregister()

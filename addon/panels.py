@@ -4,7 +4,7 @@ import textwrap
 
 import bpy
 
-from .exporters import ExportError, best_match, check_scene, find_armatures, picture_size
+from .exporters import ExportError, Person, best_match, check_scene, find_people, picture_size
 from .exporters.rigs import MIN_COVERAGE, Match
 from .operators import BEYONDSCENE_OT_cancel, BEYONDSCENE_OT_render, BEYONDSCENE_OT_start_backend, BEYONDSCENE_OT_stop_backend
 from .session import current, describe_remaining
@@ -69,20 +69,19 @@ def draw_backend(layout: bpy.types.UILayout) -> None:
 
 
 def draw_characters(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    armatures = find_armatures(context.view_layer)
+    people = find_people(context.view_layer)
     column = layout.column()
-    column.label(text=f"Characters ({len(armatures)})", icon="OUTLINER_OB_ARMATURE")
-    for armature in armatures:
-        draw_character(column.box(), armature)
-    if not armatures:
+    column.label(text=f"Characters ({len(people)})", icon="OUTLINER_OB_ARMATURE")
+    for person in people:
+        draw_character(column.box(), person)
+    if not people:
         column.label(text="Each visible armature is one person")
 
 
-def draw_character(layout: bpy.types.UILayout, armature: bpy.types.Object) -> None:
-    own = armature.beyondscene
-    match = best_match(armature)
+def draw_character(layout: bpy.types.UILayout, person: Person) -> None:
+    own, match = person.described.beyondscene, best_match(person.armature)
     row = layout.row()
-    row.prop(own, "enabled", text=armature.name)
+    row.prop(own, "enabled", text=person.name)
     rig = row.row()
     rig.alignment = "RIGHT"
     if match.coverage < MIN_COVERAGE:
@@ -92,7 +91,7 @@ def draw_character(layout: bpy.types.UILayout, armature: bpy.types.Object) -> No
         rig.label(text=describe_match(match), icon="QUESTION" if match.guessed else "NONE")
     if own.enabled:
         column = layout.column(align=True)
-        column.prop(own, "prompt", text="", placeholder="describe this person")
+        column.prop(own, "prompt", text="", placeholder=person.prompt or "describe this person")
         column.prop(own, "negative_prompt", text="", placeholder="not wanted (optional)")
 
 

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ..protocol import KEYPOINT_COLOURS, LIMB_BRIGHTNESS, LIMB_COLOURS, LIMBS
+
 KEYPOINT_NAMES = (
     "nose", "neck",
     "right_shoulder", "right_elbow", "right_wrist",
@@ -15,21 +17,6 @@ KEYPOINT_NAMES = (
     "right_eye", "left_eye", "right_ear", "left_ear",
 )  # fmt: skip
 
-# Each limb is a pair of keypoint indices; limb i has LIMB_COLOURS[i].
-LIMBS = (
-    (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10),
-    (1, 11), (11, 12), (12, 13), (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
-)  # fmt: skip
-
-# RGB, by keypoint index: the OpenPose hue circle.
-KEYPOINT_COLOURS = (
-    (255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0),
-    (0, 255, 0), (0, 255, 85), (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255),
-    (0, 0, 255), (85, 0, 255), (170, 0, 255), (255, 0, 255), (255, 0, 170), (255, 0, 85),
-)  # fmt: skip
-LIMB_COLOURS = KEYPOINT_COLOURS[: len(LIMBS)]
-
-LIMB_BRIGHTNESS = 0.6
 _SUBPIXEL_BITS = 4  # cv2 draws at 1/16 px
 
 

@@ -75,13 +75,19 @@ from .scene import (
     RenderSettings,
     resized,
 )
+from .skeleton import DRAWN, KEYPOINT_COLOURS, LIMB_BRIGHTNESS, LIMB_COLOURS, LIMBS, depth_metres
 
 __all__ = [
     "CHUNK_BYTES",
     "CREDIT_CHUNKS",
+    "DRAWN",
     "FREE",
     "HIDDEN",
+    "KEYPOINT_COLOURS",
     "KEYPOINT_NAMES",
+    "LIMBS",
+    "LIMB_BRIGHTNESS",
+    "LIMB_COLOURS",
     "MASK_DIVISORS",
     "SEEN",
     "VERSION",
@@ -139,6 +145,7 @@ __all__ = [
     "Work",
     "arrays_from_frames",
     "check_request",
+    "depth_metres",
     "describe_array",
     "digest_of",
     "digest_of_file",

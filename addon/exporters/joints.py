@@ -9,12 +9,12 @@ from .head import estimate_face
 from .rigs import Match
 
 
-def gather_joints(armature: bpy.types.Object, match: Match) -> list[np.ndarray | None]:
+def gather_joints(armature: bpy.types.Object, world: np.ndarray, match: Match) -> list[np.ndarray | None]:
     """Where the joints are, in the order of KEYPOINT_NAMES, as (3,) Blender units of the world; None without a bone.
 
     armature: the evaluated object, so that constraints, drivers and parents have had their say.
+    world: (4, 4), from the armature's frame to the world; for an instance not the armature's own.
     """
-    world = np.array(armature.matrix_world)
     bones = armature.pose.bones
     places = {role: transform(world, np.array(getattr(bones[at.bone], at.end))) for role, at in match.anchors.items()}
     if "Head" in match.anchors:

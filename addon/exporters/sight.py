@@ -22,6 +22,7 @@ from ...protocol import (
     describe_array,
 )
 from .camera import gather_camera, near_metres, unproject
+from .people import Person
 from .raster import ZBuffer
 from .surfaces import PROP, gather_surfaces
 
@@ -56,17 +57,22 @@ def look(
     scene: bpy.types.Scene,
     view_layer: bpy.types.ViewLayer,
     depsgraph: bpy.types.Depsgraph,
-    armatures: Sequence[bpy.types.Object],
+    people: Sequence[Person],
     width: int,
     height: int,
+    divisor: int | None = None,
 ) -> Sight:
-    """What `scene`'s camera sees in a picture of width x height px, multiples of 8; owners are indices into `armatures`."""
-    divisor = max((one for one in MASK_DIVISORS if min(width, height) // one >= SHORT_SIDE_PX), default=1)
+    """What `scene`'s camera sees in a picture of width x height px; owners are indices into `people`.
+
+    divisor: of both sides; the protocol's own for this size, unless one is given for a quick look.
+    """
+    if divisor is None:
+        divisor = max((one for one in MASK_DIVISORS if min(width, height) // one >= SHORT_SIDE_PX), default=1)
     width, height = width // divisor, height // divisor
     metres = scene.unit_settings.scale_length  # per Blender unit
     camera, near = gather_camera(scene, depsgraph, width, height), near_metres(scene, depsgraph)
     buffers: dict[int, ZBuffer] = defaultdict(partial(ZBuffer, camera, width, height, near))
-    for triangles, owner in gather_surfaces(view_layer, depsgraph, armatures):
+    for triangles, owner in gather_surfaces(view_layer, depsgraph, people):
         buffers[owner].draw(triangles * metres)
     depth, owner_seen = buffers[PROP].depth, np.full((height, width), PROP, np.int32)
     bodies = {owner: buffer.depth for owner, buffer in sorted(buffers.items()) if owner != PROP}
@@ -145,7 +151,7 @@ def is_hidden(joint: Keypoint, flesh_m: float, index: int, sight: Sight) -> bool
 
 
 def torso_metres(character: Character, camera: Camera) -> float:
-    """From the neck to the middle of the hips."""
+    """From the neck to the middle of the hips; 0 where no joint is in front of the camera."""
     places = {
         name: unproject(camera, joint)
         for name, joint in zip(KEYPOINT_NAMES, character.keypoints, strict=True)
@@ -153,5 +159,5 @@ def torso_metres(character: Character, camera: Camera) -> float:
     }
     if {"Neck", "RHip", "LHip"} <= places.keys():
         return float(np.linalg.norm(places["Neck"] - (places["RHip"] + places["LHip"]) / 2))
-    points = np.array(list(places.values()))
+    points = np.array([*places.values()] or [(0.0, 0.0, 0.0)])
     return TORSO_SHARE * float(np.linalg.norm(points[:, None] - points[None], axis=-1).max())

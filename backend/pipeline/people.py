@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...protocol import KEYPOINT_NAMES, SEEN, Character, RenderRequest
+from ...protocol import DRAWN, KEYPOINT_NAMES, SEEN, Character, RenderRequest, depth_metres
 
 NOSE, NECK = KEYPOINT_NAMES.index("Nose"), KEYPOINT_NAMES.index("Neck")
-IN_THE_PLANE = ("visible", "occluded", "outside")  # what lies behind the camera or is missing has no place in the picture
 
 
 @dataclass(frozen=True)
@@ -36,10 +35,9 @@ def gather_people(request: RenderRequest) -> list[Person]:
     """The people of `request`, far to near, so that who is drawn later covers who was drawn before."""
     people = []
     for character in request.characters:
-        drawn = [k.state in IN_THE_PLANE for k in character.keypoints]
+        drawn = [k.state in DRAWN for k in character.keypoints]
         keypoints = np.array([(k.x, k.y, on) for k, on in zip(character.keypoints, drawn, strict=True)], np.float64)
-        depths = [k.depth for k, on in zip(character.keypoints, drawn, strict=True) if on]
-        people.append(Person(character, keypoints, float(np.median(depths))))
+        people.append(Person(character, keypoints, depth_metres(character)))
     return sorted(people, key=lambda person: -person.depth_m)
 
 
