@@ -1,5 +1,6 @@
 """How people are drawn as OpenPose does, whose pictures pose ControlNets were trained on: which joints, limbs and colours."""
 
+import colorsys
 import statistics
 
 from .scene import Character, KeypointState
@@ -20,6 +21,19 @@ KEYPOINT_COLOURS = (
 )  # fmt: skip
 LIMB_COLOURS = KEYPOINT_COLOURS[: len(LIMBS)]
 LIMB_BRIGHTNESS = 0.6  # of a limb's colour in the picture
+
+# Of one hand: pairs of places in HAND_NAMES, each finger from the wrist. As in ControlNet's annotator (draw_handpose), where a
+# body's limb is 8 px wide: lines of a quarter of that, discs as wide, and no hand that is less than 20 px in size.
+HAND_LIMBS = tuple(
+    (0 if joint == 1 else first + joint - 2, first + joint - 1) for first in range(1, 21, 4) for joint in range(1, 5)
+)
+HAND_COLOURS = tuple(
+    tuple(int(255 * channel) for channel in colorsys.hsv_to_rgb(limb / len(HAND_LIMBS), 1, 1))
+    for limb in range(len(HAND_LIMBS))
+)
+HAND_JOINT_COLOUR = (0, 0, 255)
+HAND_LINE_SHARE = 0.25  # of the width of a body's limb
+SMALLEST_HAND = 2.5  # of that width
 
 
 def depth_metres(character: Character) -> float:

@@ -12,14 +12,17 @@ LONG_SIDE_PX = 2048  # of the drawing; what is sent is as large as the picture t
 BACKDROP = 0.3  # brightness of the depth behind everything else
 TINT = 0.6  # of a mask over it
 DIM = 0.35  # opacity of a limb that is not wholly seen
+RIM_PX = 1.0  # how far outside its outline a shape fades out, as in the backend's drawing
 HOLE = 0.6  # of the radius of a joint that is not seen
 
 
 def draw_controls(controls: Controls, kind: Kind) -> np.ndarray:
     """float32 (height, width, 3), 0 to 1 as on the screen, row 0 at the top: `controls` at their size or LONG_SIDE_PX.
 
-    POSE: the skeletons on black as the ControlNet sees them, far to near. MASKS: who is seen where, the nearer the brighter.
-    DEPTH: of all surfaces, the nearer the brighter. ALL: these over each other, with rings for joints that are not seen.
+    POSE: the skeletons on black as the ControlNet sees them, far to near, without hands, which few models know.
+    MASKS: who is seen where, the nearer the brighter.
+    DEPTH: of all surfaces, the nearer the brighter.
+    ALL: these over each other with the hands, and with rings for joints that are not seen.
     """
     request = controls.request
     scale = min(1.0, LONG_SIDE_PX / max(request.width, request.height))
@@ -31,7 +34,7 @@ def draw_controls(controls: Controls, kind: Kind) -> np.ndarray:
         tint_masks(canvas, controls, TINT if kind == "ALL" else 1)
     if kind in ("ALL", "POSE"):
         for _, character in controls.far_to_near():
-            for stroke in gather_strokes(request, character):
+            for stroke in gather_strokes(request, character, hands=kind == "ALL"):
                 paint(canvas, stroke, line_width_px(request), scale, as_sent=kind == "POSE")
     return canvas
 
@@ -82,9 +85,9 @@ def paint(canvas: np.ndarray, stroke: Stroke, width_px: float, scale: float, as_
     # how far inside the outline, in px, to first order: the level over its slope
     slope = np.maximum(np.hypot(u / long**2, v / short**2), 1e-9)
     inside = (1 - level) * level / slope
-    cover = np.clip(inside + 0.5, 0, 1)
+    cover = np.clip(inside + RIM_PX, 0, 1)
     cover[level < 1e-6] = 1
     if not as_sent and not stroke.seen:
-        cover = cover - np.clip(inside - (1 - HOLE) * short + 0.5, 0, 1) if stroke.is_joint else cover * DIM
+        cover = cover - np.clip(inside - (1 - HOLE) * short + RIM_PX, 0, 1) if stroke.is_joint else cover * DIM
     part = canvas[first[1] : last[1], first[0] : last[0]]
     part += (np.array(stroke.colour, np.float32) - part) * cover[..., None].astype(np.float32)

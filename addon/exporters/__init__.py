@@ -7,12 +7,14 @@ from ...protocol import RenderRequest, check_request
 from .camera import check_camera, gather_camera
 from .characters import gather_characters
 from .errors import ExportError
+from .passes import Passes, gather_passes, write_passes
 from .people import Person, chosen_people, find_people
 from .rigs import best_match, detect, load_families
 from .sight import Sight, add_sight, look
 
 __all__ = [
     "ExportError",
+    "Passes",
     "Person",
     "Sight",
     "add_sight",
@@ -21,10 +23,12 @@ __all__ = [
     "detect",
     "export_request",
     "find_people",
+    "gather_passes",
     "gather_request",
     "load_families",
     "look_at",
     "picture_size",
+    "write_passes",
 ]
 
 

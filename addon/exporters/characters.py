@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 import bpy
+import numpy as np
 
-from ...protocol import Camera, Character
+from ...protocol import Camera, Character, Keypoint
 from .camera import near_metres, project
-from .joints import gather_joints
+from .joints import gather_hand, gather_joints
 from .people import Person
 from .rigs import detect
 
@@ -29,11 +30,18 @@ def gather_character(
     match = detect(person.armature)
     metres = scene.unit_settings.scale_length  # per Blender unit
     near = near_metres(scene, depsgraph)
-    places = gather_joints(person.armature.evaluated_get(depsgraph), person.world(depsgraph), match)
+    armature, world = person.armature.evaluated_get(depsgraph), person.world(depsgraph)
+
+    def see(places: Sequence[np.ndarray | None]) -> tuple[Keypoint, ...]:
+        return tuple(project(camera, None if place is None else place * metres, width, height, near) for place in places)
+
+    right, left = (gather_hand(armature, world, match, side) for side in "RL")
     return Character(
         id=person.id[:128],
         name=person.name[:128],
         prompt=person.prompt,
         negative_prompt=person.negative_prompt,
-        keypoints=tuple(project(camera, None if place is None else place * metres, width, height, near) for place in places),
+        keypoints=see(gather_joints(armature, world, match)),
+        right_hand=right and see(right),
+        left_hand=left and see(left),
     )

@@ -84,7 +84,7 @@ def chosen_people(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> li
         raise ExportError(
             f"The scene '{scene.name}' shows no armature that is switched on, and each person comes from one: "
             + (
-                f"'{hidden[0]}' is hidden, or its collection is hidden or excluded from the view layer; show it in the Outliner."
+                f"'{hidden[0]}' is hidden, or its collection is hidden or excluded: show it in the Outliner."
                 if hidden
                 else "add a rig, unhide it, or tick it in the list of characters."
             )

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
 
 import bpy
 import numpy as np
@@ -13,17 +14,27 @@ DEFORMERS = {"ARMATURE": "object", "MESH_DEFORM": "object", "SURFACE_DEFORM": "t
 HOLDERS = ("CHILD_OF", "COPY_TRANSFORMS")  # constraints by which a hand holds a thing
 
 
-def gather_surfaces(
-    view_layer: bpy.types.ViewLayer, depsgraph: bpy.types.Depsgraph, people: Sequence[Person]
-) -> Iterator[tuple[np.ndarray, int]]:
-    """Each mesh and instance as evaluated: triangles, float64 (N, 3, 3) Blender units of the world, and their owner.
+class Surface(NamedTuple):
+    """A mesh or instance as evaluated, in the world.
 
-    owner: index into `people`, or PROP. Left out is what is hidden in the viewport or in renders, what is shown as
-    wire or bounds, and the shapes of bones.
+    triangles: float64 (N, 3, 3), Blender units. owner: index into the people, or PROP.
+    normals: (N, 3, 3), of each corner as it is shaded, of any length; None unless they were asked for.
+    """
+
+    triangles: np.ndarray
+    owner: int
+    normals: np.ndarray | None = None
+
+
+def gather_surfaces(
+    view_layer: bpy.types.ViewLayer, depsgraph: bpy.types.Depsgraph, people: Sequence[Person], *, with_normals: bool = False
+) -> Iterator[Surface]:
+    """All that the scene shows as surfaces. Left out is what is hidden in the viewport or in renders, what is shown as wire or
+    bounds, and the shapes of bones.
     """
     owners = Owners(people, depsgraph)
     rendered, shapes = rendered_objects(view_layer.layer_collection), bone_shapes(view_layer)
-    known: dict[int, np.ndarray] = {}  # by mesh: leaves and stones come again and again
+    known: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}  # by mesh: leaves and stones come again and again
     for instance in depsgraph.object_instances:
         evaluated, source = instance.object, instance.object.original
         root = instance.parent.original if instance.is_instance else source
@@ -33,22 +44,34 @@ def gather_surfaces(
             continue
         mesh = evaluated.data.as_pointer()
         if mesh not in known:
-            known[mesh] = gather_triangles(evaluated)
+            known[mesh] = gather_triangles(evaluated, with_normals)
+        triangles, normals = known[mesh]
         world = np.array(instance.matrix_world)
         owner = owners.find_inside(root, source, world) if instance.is_instance else owners.find(source)
-        yield known[mesh] @ world[:3, :3].T + world[:3, 3], owner
+        yield Surface(
+            triangles @ world[:3, :3].T + world[:3, 3],
+            owner,
+            None if normals is None else normals @ np.linalg.pinv(world[:3, :3]),
+        )
 
 
-def gather_triangles(evaluated: bpy.types.Object) -> np.ndarray:
-    """float32 (N, 3, 3), in the object's own frame."""
+def gather_triangles(evaluated: bpy.types.Object, with_normals: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """float32 (N, 3, 3), in the object's own frame, and the normals of the corners."""
     mesh = evaluated.to_mesh()  # and not .data, which lacks a subdivision that Blender left to the GPU
     mesh.calc_loop_triangles()
     places = np.empty(len(mesh.vertices) * 3, np.float32)
     mesh.vertices.foreach_get("co", places)
     corners = np.empty(len(mesh.loop_triangles) * 3, np.int32)
     mesh.loop_triangles.foreach_get("vertices", corners)
+    normals = None
+    if with_normals:
+        loops = np.empty(len(mesh.loop_triangles) * 3, np.int32)
+        mesh.loop_triangles.foreach_get("loops", loops)
+        shaded = np.empty(len(mesh.loops) * 3, np.float32)
+        mesh.corner_normals.foreach_get("vector", shaded)
+        normals = shaded.reshape(-1, 3)[loops].reshape(-1, 3, 3)
     evaluated.to_mesh_clear()
-    return places.reshape(-1, 3)[corners].reshape(-1, 3, 3)
+    return places.reshape(-1, 3)[corners].reshape(-1, 3, 3), normals
 
 
 class Owners:

@@ -188,4 +188,3 @@ def test_people_in_collections_that_are_not_shown_are_left_out_and_the_last_one_
     put_away("Flo")
     with pytest.raises(ExportError, match=r"'Eve' is hidden, or its collection .* show it in the Outliner"):
         export_request(blender.context)
-
