@@ -9,6 +9,7 @@ def parts() -> tuple[ModuleType, ...]:
         animation,
         animation_operators,
         backend_operators,
+        controls,
         diagnostics,
         history,
         history_operators,
@@ -25,7 +26,7 @@ def parts() -> tuple[ModuleType, ...]:
 
     state = (properties, preferences, images, thumbnails, session, planner, animation, history)
     doing = (operators, backend_operators, animation_operators, history_operators, diagnostics)
-    return *state, *doing, panels, joints
+    return *state, *doing, panels, joints, controls
 
 
 def register() -> None:

@@ -8,7 +8,7 @@ from bpy.props import EnumProperty
 from ..protocol import RenderRequest
 from ..protocol.record import Record
 from . import images, thumbnails
-from .exporters import find_armatures
+from .exporters import find_people
 from .quality import CUSTOM, write_knobs
 from .session import current
 
@@ -52,7 +52,7 @@ def set_number(owner: object, number: int) -> None:
 def restore(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, record: Record, request: RenderRequest) -> list[str]:
     """Give the scene the prompts and settings of a picture; poses and camera stay. Returns who is no longer there.
 
-    Visible armatures that the picture does not have are switched off.
+    People whom the picture does not have are switched off.
     """
     own = scene.beyondscene
     own.prompt, own.negative_prompt, own.models = request.prompt, request.negative_prompt, record.models
@@ -61,12 +61,11 @@ def restore(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, record: Rec
     own.seed, own.lock_seed = min(request.seed, 2**31 - 1), True
     write_knobs(own.knobs, request.settings)
     characters = {one.id: one for one in request.characters}
-    for armature in find_armatures(view_layer):
-        character = characters.pop(armature.name_full, None)
-        person = armature.beyondscene
-        person.enabled = character is not None
+    for person in find_people(view_layer):
+        character, described = characters.pop(person.id, None), person.described.beyondscene
+        described.enabled = character is not None
         if character is not None:
-            person.prompt, person.negative_prompt = character.prompt, character.negative_prompt
+            described.prompt, described.negative_prompt = character.prompt, character.negative_prompt
     return [one.name for one in characters.values()]
 
 

@@ -23,11 +23,17 @@ class BlendError(ValueError):
 
 
 def export_blend(
-    blend: Path, width: int | None = None, height: int | None = None, seed: int | None = None, frame: int | None = None
+    blend: Path,
+    width: int | None = None,
+    height: int | None = None,
+    seed: int | None = None,
+    frame: int | None = None,
+    passes: Path | None = None,
 ) -> tuple[RenderRequest, dict[str, np.ndarray]]:
     """The request of the scene in `blend`, and its arrays by digest. Raises BlendError.
 
     width, height: pixels; None takes the scene's own size. frame: None takes the frame the file was saved at.
+    passes: folder for `depth.npy` and `normals.npy`; None makes none.
     """
     if not blend.is_file():
         raise BlendError(f"There is no file {blend}: name an existing .blend.")
@@ -38,7 +44,13 @@ def export_blend(
         )
     with tempfile.TemporaryDirectory(prefix="beyondscene-") as folder:
         output = Path(folder) / "request.json"
-        asked = {"--width": width, "--height": height, "--seed": seed, "--frame": frame}
+        asked = {
+            "--width": width,
+            "--height": height,
+            "--seed": seed,
+            "--frame": frame,
+            "--passes": passes and passes.resolve(),
+        }
         options = [str(word) for name, value in asked.items() if value is not None for word in (name, value)]
         command = [sys.executable, "-m", __spec__.name, str(blend.resolve()), str(output), *options]
         run = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
@@ -59,20 +71,23 @@ def main() -> int:
     parser.add_argument("output", type=Path)
     for name in ("--width", "--height", "--seed", "--frame"):
         parser.add_argument(name, type=int)
+    parser.add_argument("--passes", type=Path)
     asked = parser.parse_args()
     import bpy
 
     from .. import addon
 
     addon.register()
-    from ..addon.exporters import export_request
+    from ..addon.exporters import export_request, gather_passes, write_passes
 
     try:
         bpy.ops.wm.open_mainfile(filepath=str(asked.blend), load_ui=False)
         if asked.frame is not None:
             bpy.context.scene.frame_set(asked.frame)
         request, arrays = export_request(bpy.context, width=asked.width, height=asked.height, seed=asked.seed)
-    except (ValueError, RuntimeError) as error:  # RuntimeError: Blender's own word on a file that it cannot read
+        if asked.passes:
+            write_passes(asked.passes, gather_passes(bpy.context, request.width, request.height))
+    except (ValueError, RuntimeError, OSError) as error:  # RuntimeError: Blender's own word on a file that it cannot read
         print(" ".join(str(error).split()), file=sys.stderr)
         return REFUSED
     save_request(asked.output, request, arrays)

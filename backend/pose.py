@@ -6,6 +6,18 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ..protocol import (
+    HAND_COLOURS,
+    HAND_JOINT_COLOUR,
+    HAND_LIMBS,
+    HAND_LINE_SHARE,
+    KEYPOINT_COLOURS,
+    LIMB_BRIGHTNESS,
+    LIMB_COLOURS,
+    LIMBS,
+    SMALLEST_HAND,
+)
+
 KEYPOINT_NAMES = (
     "nose", "neck",
     "right_shoulder", "right_elbow", "right_wrist",
@@ -15,21 +27,6 @@ KEYPOINT_NAMES = (
     "right_eye", "left_eye", "right_ear", "left_ear",
 )  # fmt: skip
 
-# Each limb is a pair of keypoint indices; limb i has LIMB_COLOURS[i].
-LIMBS = (
-    (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10),
-    (1, 11), (11, 12), (12, 13), (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
-)  # fmt: skip
-
-# RGB, by keypoint index: the OpenPose hue circle.
-KEYPOINT_COLOURS = (
-    (255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0),
-    (0, 255, 0), (0, 255, 85), (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255),
-    (0, 0, 255), (85, 0, 255), (170, 0, 255), (255, 0, 255), (255, 0, 170), (255, 0, 85),
-)  # fmt: skip
-LIMB_COLOURS = KEYPOINT_COLOURS[: len(LIMBS)]
-
-LIMB_BRIGHTNESS = 0.6
 _SUBPIXEL_BITS = 4  # cv2 draws at 1/16 px
 
 
@@ -46,23 +43,24 @@ def draw_pose(
     """Return the pose-control picture of `people`, drawn in the order given (sort far to near).
 
     people: float (18, 3) each: x_px, y_px (origin at the top left corner, y down; may lie outside
-        the picture), drawn (1) or left out (0). A limb needs both of its ends.
+        the picture), drawn (1) or left out (0). A limb needs both of its ends. Or (60, 3): then the
+        right and the left hand follow, 21 joints each.
     line_width_px: the width of a limb and of a joint disc, the same whatever the distance.
     returns: uint8 (height_px, width_px, 3), RGB, black where there is no limb.
     """
     picture = np.zeros((height_px, width_px, 3), np.uint8)
     for keypoints in people:
-        if keypoints.shape != (18, 3):
-            raise ValueError(f"a person's keypoints must have shape (18, 3), got {keypoints.shape}")
-        _draw_person(picture, np.asarray(keypoints, np.float64), line_width_px)
+        if keypoints.shape not in ((18, 3), (60, 3)):
+            raise ValueError(f"a person's keypoints must have shape (18, 3), or (60, 3) with hands, got {keypoints.shape}")
+        keypoints = np.asarray(keypoints, np.float64)
+        _draw_person(picture, keypoints[:18], line_width_px)
+        for first in range(18, len(keypoints), 21):
+            _draw_hand(picture, keypoints[first : first + 21], line_width_px)
     return picture
 
 
 def _draw_person(picture: npt.NDArray[np.uint8], keypoints: npt.NDArray[np.float64], line_width_px: int) -> None:
-    height_px, width_px = picture.shape[:2]
-    # Beyond this the fixed-point coordinates of cv2 would overflow.
-    reach_px = 16 * max(height_px, width_px, 256)
-    usable = (keypoints[:, 2] > 0) & (np.abs(np.nan_to_num(keypoints[:, :2], nan=np.inf)) < reach_px).all(axis=1)
+    usable = _usable(picture, keypoints)
     radius_px = line_width_px / 2
     for (start, end), colour in zip(LIMBS, LIMB_COLOURS, strict=True):
         if usable[start] and usable[end]:
@@ -72,6 +70,23 @@ def _draw_person(picture: npt.NDArray[np.uint8], keypoints: npt.NDArray[np.float
         _fill(picture, _ellipse(point, point, radius_px), tuple(colour))
 
 
+def _draw_hand(picture: npt.NDArray[np.uint8], keypoints: npt.NDArray[np.float64], line_width_px: int) -> None:
+    usable = _usable(picture, keypoints)
+    if not usable.any() or np.ptp(keypoints[usable, :2], axis=0).max() < SMALLEST_HAND * line_width_px:
+        return
+    for (start, end), colour in zip(HAND_LIMBS, HAND_COLOURS, strict=True):
+        if usable[start] and usable[end]:
+            _fill(picture, _bar(keypoints[start, :2], keypoints[end, :2], line_width_px * HAND_LINE_SHARE / 2), colour)
+    for point in keypoints[usable, :2]:
+        _fill(picture, _ellipse(point, point, line_width_px / 2), HAND_JOINT_COLOUR)
+
+
+def _usable(picture: npt.NDArray[np.uint8], keypoints: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Which joints are drawn: beyond this reach the fixed-point coordinates of cv2 would overflow."""
+    reach_px = 16 * max(*picture.shape[:2], 256)
+    return (keypoints[:, 2] > 0) & (np.abs(np.nan_to_num(keypoints[:, :2], nan=np.inf)) < reach_px).all(axis=1)
+
+
 def _ellipse(start: npt.NDArray[np.float64], end: npt.NDArray[np.float64], radius_px: float) -> npt.NDArray[np.float64]:
     """Outline (N, 2) of the ellipse that has start-end as its long axis; a disc if they coincide."""
     half = (end - start) / 2
@@ -79,6 +94,14 @@ def _ellipse(start: npt.NDArray[np.float64], end: npt.NDArray[np.float64], radiu
     along = half / length if length > 0 else np.array([1.0, 0.0])
     across = np.array([-along[1], along[0]])
     return (start + end) / 2 + _CIRCLE @ np.array([along * max(length, radius_px), across * radius_px])
+
+
+def _bar(start: npt.NDArray[np.float64], end: npt.NDArray[np.float64], radius_px: float) -> npt.NDArray[np.float64]:
+    """Outline (4, 2) of a straight line from start to end."""
+    along = end - start
+    length = float(np.hypot(*along))
+    across = np.array([-along[1], along[0]]) / length * radius_px if length > 0 else np.zeros(2)
+    return np.array([start + across, end + across, end - across, start - across])
 
 
 def _fill(picture: npt.NDArray[np.uint8], outline: npt.NDArray[np.float64], colour: tuple[int, ...]) -> None:

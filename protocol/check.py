@@ -1,9 +1,9 @@
 """Refuse a request that cannot become a picture, in one sentence, before any work starts."""
 
 from .scene import Character, RenderRequest
+from .skeleton import DRAWN
 
 MASK_DIVISORS = (1, 2, 4, 8)  # of the picture's sides; all are whole, since a picture's sides are multiples of 8
-DRAWN = ("visible", "occluded", "outside")  # states that have a place in the picture plane
 
 
 class RequestError(ValueError):

@@ -31,6 +31,10 @@ KEYPOINT_NAMES = (
     "LEar",
 )
 
+# A hand in the order of OpenPose: the wrist, then each finger from the palm to its tip.
+FINGERS = ("Thumb", "Index", "Middle", "Ring", "Little")
+HAND_NAMES = ("Wrist", *(f"{finger}{joint}" for finger in FINGERS for joint in (1, 2, 3, 4)))
+
 # Bounds are what makes msgspec refuse NaN and infinity, so no float of a request goes without.
 Pixels = Annotated[float, Meta(ge=-1e6, le=1e6)]
 Metres = Annotated[float, Meta(ge=-1e6, le=1e6)]
@@ -74,8 +78,13 @@ class ArrayRef(Struct, frozen=True, kw_only=True):
     shape: Annotated[tuple[Side, ...], Meta(min_length=1, max_length=4)]
 
 
+Hand = Annotated[tuple[Keypoint, ...], Meta(min_length=21, max_length=21)]  # in the order of HAND_NAMES
+
+
 class Character(Struct, frozen=True, kw_only=True):
     """One person: who, described how, standing where.
+
+    right_hand, left_hand: where the rig has fingers; drawn only for models that were trained with them.
 
     mask: uint8 (height, width) of the requested size, or both divided by 2, 4 or 8, row 0 at the top. 255 (SEEN) where this
     person's body is seen; 128 (FREE) where it is not, but nothing nearer stands in the way, so that hair and clothes beyond
@@ -89,6 +98,8 @@ class Character(Struct, frozen=True, kw_only=True):
     prompt: Prompt
     negative_prompt: Prompt = ""
     keypoints: Annotated[tuple[Keypoint, ...], Meta(min_length=18, max_length=18)]  # in the order of KEYPOINT_NAMES
+    right_hand: Hand | None = None
+    left_hand: Hand | None = None
     part_prompts: dict[PartName, Prompt] = {}
     mask: ArrayRef | None = None
 
@@ -166,11 +177,21 @@ def resized(request: RenderRequest, width: int, height: int) -> RenderRequest:
     """The same picture at another size: keypoints and camera scaled, masks dropped (they fit one size only)."""
     sx, sy = width / request.width, height / request.height
     replace = msgspec.structs.replace
+
+    def scaled(joints: tuple[Keypoint, ...]) -> tuple[Keypoint, ...]:
+        return tuple(replace(joint, x=joint.x * sx, y=joint.y * sy) for joint in joints)
+
     camera = request.camera
     if camera is not None:
         camera = replace(camera, fx=camera.fx * sx, fy=camera.fy * sy, cx=camera.cx * sx, cy=camera.cy * sy)
     characters = tuple(
-        replace(one, mask=None, keypoints=tuple(replace(k, x=k.x * sx, y=k.y * sy) for k in one.keypoints))
+        replace(
+            one,
+            mask=None,
+            keypoints=scaled(one.keypoints),
+            right_hand=one.right_hand and scaled(one.right_hand),
+            left_hand=one.left_hand and scaled(one.left_hand),
+        )
         for one in request.characters
     )
     return replace(request, width=width, height=height, camera=camera, characters=characters)

@@ -7,8 +7,6 @@ import pytest
 from beyondscene.backend.models.sets import ModelSet, read_model_set
 from beyondscene.protocol import KEYPOINT_NAMES, Character, Keypoint, RenderRequest, RenderSettings
 
-from .tiny import save_tiny_model_set
-
 # A person seen from the front, 1 high, hips in the origin, y down.
 STANDING = {
     "Nose": (0, -0.48), "Neck": (0, -0.36),
@@ -31,6 +29,8 @@ def stand(name: str, prompt: str, x: float, y: float, height: float, depth: floa
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> ModelSet:
     """A complete model set with random weights, training resolution 64 px."""
+    from .tiny import save_tiny_model_set  # only here: the add-on's tests also run where there is no PyTorch
+
     folder = tmp_path_factory.mktemp("models") / "tiny"
     save_tiny_model_set(folder)
     return read_model_set(folder)

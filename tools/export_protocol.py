@@ -29,6 +29,7 @@ DEVICE = p.DeviceInfo(kind="cuda", name="NVIDIA H200", total_bytes=150_000_000_0
 TIMES = (p.StageTime(stage="instances", seconds=3.5), p.StageTime(stage="enlarge", level=2, seconds=40.0))
 JOINT = p.Keypoint(x=249.5, y=377.25, depth=6.25)
 HIDDEN = p.Keypoint(x=0.0, y=0.0, depth=0.0, state="missing")
+HAND = (JOINT,) * 20 + (HIDDEN,)
 PERSON = p.Character(
     id="Ana", name="Ana", prompt="a person with a red shirt", negative_prompt="hat", keypoints=(JOINT,) * 17 + (HIDDEN,),
     part_prompts={"head": "freckles"}, mask=MASK,
@@ -40,6 +41,8 @@ SCENE = p.RenderRequest(
     width=1536, height=1024, seed=7, prompt="a city plaza", negative_prompt="blurry", camera=CAMERA, characters=(PERSON,)
 )
 
+WITH_HANDS = msgspec.structs.replace(SCENE, characters=(msgspec.structs.replace(PERSON, right_hand=HAND, left_hand=HAND),))
+
 EXAMPLES: dict[str, tuple[p.Message, ...]] = {
     "request": (
         p.Hello(versions=(1, 1), client="blender 4.5.1"),
@@ -50,6 +53,7 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
         p.Ping(),
         p.ListJobs(limit=20),
         p.Estimate(key="1", request=SCENE, models="sdxl"),
+        p.Submit(job_id=JOB, request=WITH_HANDS, models="sdxl", arrays=(MASK,)),
     ),
     "event": (
         p.Finished(

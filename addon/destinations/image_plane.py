@@ -2,9 +2,9 @@
 
 import bpy
 import numpy as np
-from mathutils import Vector
+from mathutils import Matrix, Vector
 
-from ..exporters import find_armatures
+from ..exporters import find_people
 from .errors import DestinationError
 from .nodes import add_texture, clear_nodes
 
@@ -32,12 +32,13 @@ def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
 
 
 def choose_distance(context: bpy.types.Context, camera: bpy.types.Object) -> float:
-    """In Blender units: beyond every visible armature, and before the end of what the camera sees."""
+    """In Blender units: beyond everybody, and before the end of what the camera sees."""
     into_camera = camera.matrix_world.normalized().inverted()
+    depsgraph = context.evaluated_depsgraph_get()
     depths = [
-        -(into_camera @ (rig.matrix_world @ Vector(corner))).z
-        for rig in find_armatures(context.view_layer)
-        for corner in rig.bound_box
+        -(into_camera @ Matrix(person.world(depsgraph)) @ Vector(corner)).z
+        for person in find_people(context.view_layer)
+        for corner in person.armature.bound_box
     ]
     farthest = max(depths, default=0.0)
     return min(farthest * BEHIND if farthest > 0 else ALONE_M, camera.data.clip_end * 0.99)

@@ -5,20 +5,30 @@ import numpy as np
 
 from ...protocol import RenderRequest, check_request
 from .camera import check_camera, gather_camera
-from .characters import chosen_armatures, find_armatures, gather_characters
+from .characters import gather_characters
 from .errors import ExportError
+from .passes import Passes, gather_passes, write_passes
+from .people import Person, chosen_people, find_people
 from .rigs import best_match, detect, load_families
-from .sight import add_sight, look
+from .sight import Sight, add_sight, look
 
 __all__ = [
     "ExportError",
+    "Passes",
+    "Person",
+    "Sight",
+    "add_sight",
     "best_match",
     "check_scene",
     "detect",
     "export_request",
-    "find_armatures",
+    "find_people",
+    "gather_passes",
+    "gather_request",
     "load_families",
+    "look_at",
     "picture_size",
+    "write_passes",
 ]
 
 
@@ -30,29 +40,45 @@ def export_request(
 
     Raises ExportError or RequestError, whose message names the thing, the rule and the next step.
     """
-    scene, view_layer = context.scene, context.view_layer
-    depsgraph = context.evaluated_depsgraph_get()
+    request = gather_request(context, width=width, height=height, seed=seed)
+    check_request(request)  # before the surfaces, which take longest
+    return add_sight(request, look_at(context, request))
+
+
+def gather_request(
+    context: bpy.types.Context, *, width: int | None = None, height: int | None = None, seed: int | None = None
+) -> RenderRequest:
+    """The same before anybody looked at the meshes: without masks, no joint is occluded, and no rule was checked.
+
+    Raises ExportError.
+    """
+    scene, depsgraph = context.scene, context.evaluated_depsgraph_get()
     scene_width, scene_height = picture_size(scene)
     width, height = width or scene_width, height or scene_height
-    armatures = chosen_armatures(scene, view_layer)
+    people = chosen_people(scene, context.view_layer)
     camera = gather_camera(scene, depsgraph, width, height)
-    request = RenderRequest(
+    return RenderRequest(
         width=width,
         height=height,
         seed=scene.beyondscene.seed if seed is None else seed,
         prompt=scene.beyondscene.prompt,
         negative_prompt=scene.beyondscene.negative_prompt,
         camera=camera,
-        characters=gather_characters(armatures, scene, depsgraph, camera, width, height),
+        characters=gather_characters(people, scene, depsgraph, camera, width, height),
     )
-    check_request(request)  # before the surfaces, which take longest
-    return add_sight(request, look(scene, view_layer, depsgraph, armatures, width, height))
+
+
+def look_at(context: bpy.types.Context, request: RenderRequest, divisor: int | None = None) -> Sight:
+    """What the camera sees of the people of `request`, which gather_request made of the same `context`; see look."""
+    scene, view_layer = context.scene, context.view_layer
+    people = chosen_people(scene, view_layer)
+    return look(scene, view_layer, context.evaluated_depsgraph_get(), people, request.width, request.height, divisor)
 
 
 def check_scene(context: bpy.types.Context) -> None:
     """Raise ExportError where `context` has no camera or no armature; cheap enough for every redraw."""
     check_camera(context.scene)
-    chosen_armatures(context.scene, context.view_layer)
+    chosen_people(context.scene, context.view_layer)
 
 
 def picture_size(scene: bpy.types.Scene) -> tuple[int, int]:

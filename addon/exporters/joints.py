@@ -1,20 +1,20 @@
-"""The eighteen COCO joints of a posed armature, in the world."""
+"""The eighteen COCO joints of a posed armature, and the twenty-one of each hand, in the world."""
 
 import bpy
 import numpy as np
 from mathutils import Matrix
 
-from ...protocol import KEYPOINT_NAMES
+from ...protocol import HAND_NAMES, KEYPOINT_NAMES
 from .head import estimate_face
 from .rigs import Match
 
 
-def gather_joints(armature: bpy.types.Object, match: Match) -> list[np.ndarray | None]:
+def gather_joints(armature: bpy.types.Object, world: np.ndarray, match: Match) -> list[np.ndarray | None]:
     """Where the joints are, in the order of KEYPOINT_NAMES, as (3,) Blender units of the world; None without a bone.
 
     armature: the evaluated object, so that constraints, drivers and parents have had their say.
+    world: (4, 4), from the armature's frame to the world; for an instance not the armature's own.
     """
-    world = np.array(armature.matrix_world)
     bones = armature.pose.bones
     places = {role: transform(world, np.array(getattr(bones[at.bone], at.end))) for role, at in match.anchors.items()}
     if "Head" in match.anchors:
@@ -26,6 +26,20 @@ def gather_joints(armature: bpy.types.Object, match: Match) -> list[np.ndarray |
         # By COCO's definition, not the rig's.
         places.setdefault("Neck", (places["RShoulder"] + places["LShoulder"]) / 2)
     return [places.get(name) for name in KEYPOINT_NAMES]
+
+
+def gather_hand(armature: bpy.types.Object, world: np.ndarray, match: Match, side: str) -> list[np.ndarray | None] | None:
+    """Where the joints of the right ("R") or left ("L") hand are, in the order of HAND_NAMES; None for a hand without fingers.
+
+    armature, world, the places: as of gather_joints.
+    """
+    roles = {name: match.fingers.get(side + name) for name in HAND_NAMES[1:]}
+    if not any(roles.values()):
+        return None
+    roles["Wrist"] = match.anchors.get(f"{side}Wrist")
+    bones = armature.pose.bones
+    places = {name: transform(world, np.array(getattr(bones[at.bone], at.end))) for name, at in roles.items() if at}
+    return [places.get(name) for name in HAND_NAMES]
 
 
 def gather_rest(armature: bpy.types.Object, match: Match) -> dict[str, np.ndarray]:

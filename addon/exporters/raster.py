@@ -15,12 +15,17 @@ FLAT_PX = 1e-8  # twice the area below which a triangle is seen edge-on
 class ZBuffer:
     """How far the nearest of the drawn surfaces is, at the centre of each pixel of a width x height px picture."""
 
-    def __init__(self, camera: Camera, width: int, height: int, near: float) -> None:
-        """near: metres in front of the camera from which on it sees; triangles that cross it are cut there."""
+    def __init__(self, camera: Camera, width: int, height: int, near: float, *, with_front: bool = False) -> None:
+        """near: metres in front of the camera from which on it sees; triangles that cross it are cut there.
+
+        with_front: keep which triangle is seen as well.
+        """
         self.camera, self.width, self.height, self.near = camera, width, height, near
         self._perspective = camera.projection == "perspective"
         # grows towards the camera and is linear across a triangle in the picture: 1/depth, or -depth without perspective
         self._nearness = np.full((height, width), 0 if self._perspective else -np.inf, np.float32)
+        self._front = np.full((height, width), -1, np.int32) if with_front else None
+        self._drawn = 0  # triangles so far
 
     @property
     def depth(self) -> np.ndarray:
@@ -28,10 +33,17 @@ class ZBuffer:
         with np.errstate(divide="ignore"):
             return 1 / self._nearness if self._perspective else -self._nearness
 
+    @property
+    def front(self) -> np.ndarray:
+        """int32 (height, width): which triangle is seen, counted over all that were drawn; -1 where none is."""
+        assert self._front is not None
+        return self._front
+
     def draw(self, triangles: np.ndarray) -> None:
         """Draw `triangles`, float (N, 3, 3) metres in the world's frame, both of their sides."""
-        camera_from_world = np.reshape(self.camera.camera_from_world, (4, 4))
-        triangles = clip_near(triangles @ camera_from_world[:3, :3].T + camera_from_world[:3, 3], self.near)
+        camera_from_world, count = np.reshape(self.camera.camera_from_world, (4, 4)), len(triangles)
+        triangles, source = clip_near(triangles @ camera_from_world[:3, :3].T + camera_from_world[:3, 3], self.near)
+        source, self._drawn = source + self._drawn, self._drawn + count
         depth = triangles[..., 2]
         scale = 1 / depth if self._perspective else np.ones_like(depth)
         x = self.camera.fx * triangles[..., 0] * scale + self.camera.cx
@@ -45,12 +57,14 @@ class ZBuffer:
         nearness = (scale if self._perspective else -depth)[kept]
         planes = find_planes(x[kept], y[kept], area[kept], nearness)  # (n, 4, 3)
         limits = np.stack([nearness.min(1), nearness.max(1)], 1).astype(np.float32)
-        boxes = np.stack([left, top, right, bottom], 1)[kept]
+        boxes, source = np.stack([left, top, right, bottom], 1)[kept], source[kept]
         for tile, index, corners in cut_into_tiles(boxes, planes):
-            self._fill(tile, corners, boxes[index], planes[index], limits[index])
+            self._fill(tile, corners, boxes[index], planes[index], limits[index], source[index])
 
-    def _fill(self, tile: int, corners: np.ndarray, boxes: np.ndarray, planes: np.ndarray, limits: np.ndarray) -> None:
-        """Draw one triangle in each of n tiles. corners: (n, 2), x and y of their first pixel."""
+    def _fill(
+        self, tile: int, corners: np.ndarray, boxes: np.ndarray, planes: np.ndarray, limits: np.ndarray, source: np.ndarray
+    ) -> None:
+        """Draw one triangle in each of n tiles. corners: (n, 2), x and y of their first pixel. source: (n,), their numbers."""
         centre = corners + 0.5
         start = (planes[..., 2] + (planes[..., :2] * centre[:, None]).sum(-1)).astype(np.float32)  # (n, 4)
         slope = planes[..., :2].astype(np.float32)
@@ -67,21 +81,26 @@ class ZBuffer:
         value = np.clip(along_x[which, 3, column] + along_y[which, 3, row], limits[which, 0], limits[which, 1])
         pixel = (corners[which, 1] + row) * self.width + corners[which, 0] + column
         np.maximum.at(self._nearness.reshape(-1), pixel, value)
+        if self._front is not None:
+            won = self._nearness.reshape(-1)[pixel] == value
+            self._front.reshape(-1)[pixel[won]] = source[which[won]]
 
 
-def clip_near(triangles: np.ndarray, near: float) -> np.ndarray:
-    """(N, 3, 3) in the camera's frame to (M, 3, 3), what of them lies beyond `near` metres."""
+def clip_near(triangles: np.ndarray, near: float) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 3, 3) in the camera's frame to (M, 3, 3), what of them lies beyond `near` metres, and of which of N each is, (M,)."""
     ahead = triangles[..., 2] >= near
     count = ahead.sum(1)
-    pieces = [triangles[count == 3]]
+    pieces, sources = [triangles[count == 3]], [np.flatnonzero(count == 3)]
     for lone_is_ahead in (True, False):
-        crossing = count == (1 if lone_is_ahead else 2)
+        crossing = np.flatnonzero(count == (1 if lone_is_ahead else 2))
         # turned so that the first corner is the one that stands alone on its side of the plane
         lone = np.argmax(ahead[crossing] == lone_is_ahead, 1)
         a, b, c = np.take_along_axis(triangles[crossing], ((lone[:, None] + np.arange(3)) % 3)[..., None], 1).swapaxes(0, 1)
         ab, ac = cross_plane(a, b, near), cross_plane(a, c, near)
-        pieces += [np.stack([a, ab, ac], 1)] if lone_is_ahead else [np.stack([ab, b, c], 1), np.stack([ab, c, ac], 1)]
-    return np.concatenate(pieces)
+        parts = [np.stack([a, ab, ac], 1)] if lone_is_ahead else [np.stack([ab, b, c], 1), np.stack([ab, c, ac], 1)]
+        pieces += parts
+        sources += [crossing] * len(parts)
+    return np.concatenate(pieces), np.concatenate(sources)
 
 
 def cross_plane(start: np.ndarray, end: np.ndarray, near: float) -> np.ndarray:

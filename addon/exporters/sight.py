@@ -22,6 +22,7 @@ from ...protocol import (
     describe_array,
 )
 from .camera import gather_camera, near_metres, unproject
+from .people import Person
 from .raster import ZBuffer
 from .surfaces import PROP, gather_surfaces
 
@@ -31,6 +32,7 @@ SHORT_SIDE_PX = 1024  # that a mask keeps: people are placed in a base image tha
 # 0.15, or 0.25 where it points at the camera; what is deeper is behind the head, the trunk or another limb.
 FLESH = {"Nose": 0.1, "REye": 0.1, "LEye": 0.1, "REar": 0.1, "LEar": 0.1, "RHip": 0.4, "LHip": 0.4}
 FLESH_OF_LIMBS = 0.3
+FLESH_OF_HANDS = 0.1  # a palm is some 3 cm thick
 TORSO_SHARE = 0.3  # of the greatest distance between two joints, where a rig has no neck or hips in sight
 CELL_PX = 16  # of a mask: how finely depth spreads from a body to what is beside it
 
@@ -56,18 +58,23 @@ def look(
     scene: bpy.types.Scene,
     view_layer: bpy.types.ViewLayer,
     depsgraph: bpy.types.Depsgraph,
-    armatures: Sequence[bpy.types.Object],
+    people: Sequence[Person],
     width: int,
     height: int,
+    divisor: int | None = None,
 ) -> Sight:
-    """What `scene`'s camera sees in a picture of width x height px, multiples of 8; owners are indices into `armatures`."""
-    divisor = max((one for one in MASK_DIVISORS if min(width, height) // one >= SHORT_SIDE_PX), default=1)
+    """What `scene`'s camera sees in a picture of width x height px; owners are indices into `people`.
+
+    divisor: of both sides; the protocol's own for this size, unless one is given for a quick look.
+    """
+    if divisor is None:
+        divisor = max((one for one in MASK_DIVISORS if min(width, height) // one >= SHORT_SIDE_PX), default=1)
     width, height = width // divisor, height // divisor
     metres = scene.unit_settings.scale_length  # per Blender unit
     camera, near = gather_camera(scene, depsgraph, width, height), near_metres(scene, depsgraph)
     buffers: dict[int, ZBuffer] = defaultdict(partial(ZBuffer, camera, width, height, near))
-    for triangles, owner in gather_surfaces(view_layer, depsgraph, armatures):
-        buffers[owner].draw(triangles * metres)
+    for surface in gather_surfaces(view_layer, depsgraph, people):
+        buffers[surface.owner].draw(surface.triangles * metres)
     depth, owner_seen = buffers[PROP].depth, np.full((height, width), PROP, np.int32)
     bodies = {owner: buffer.depth for owner, buffer in sorted(buffers.items()) if owner != PROP}
     for owner, body in bodies.items():
@@ -85,7 +92,13 @@ def add_sight(request: RenderRequest, sight: Sight) -> tuple[RenderRequest, dict
     characters, arrays = [], {}
     for index, character in enumerate(request.characters):
         torso_m = torso_metres(character, request.camera)
-        character = replace(character, keypoints=judge(character.keypoints, torso_m, index, sight))
+        flesh = [torso_m * FLESH.get(name, FLESH_OF_LIMBS) for name in KEYPOINT_NAMES]
+        character = replace(
+            character,
+            keypoints=judge(character.keypoints, flesh, index, sight),
+            right_hand=character.right_hand and judge(character.right_hand, [torso_m * FLESH_OF_HANDS] * 21, index, sight),
+            left_hand=character.left_hand and judge(character.left_hand, [torso_m * FLESH_OF_HANDS] * 21, index, sight),
+        )
         if index in sight.bodies:
             mask = draw_mask(index, torso_m, sight)
             reference = describe_array(mask)
@@ -124,12 +137,11 @@ def spread(body: np.ndarray) -> np.ndarray:
     return cells.repeat(CELL_PX, 0).repeat(CELL_PX, 1)[:height, :width]
 
 
-def judge(joints: Sequence[Keypoint], torso_m: float, index: int, sight: Sight) -> tuple[Keypoint, ...]:
-    """`joints`, in the order of KEYPOINT_NAMES, with those that a surface hides as `occluded`."""
-    flesh = [torso_m * FLESH.get(name, FLESH_OF_LIMBS) for name in KEYPOINT_NAMES]
+def judge(joints: Sequence[Keypoint], flesh_m: Sequence[float], index: int, sight: Sight) -> tuple[Keypoint, ...]:
+    """`joints` with those that a surface hides as `occluded`; flesh_m: how far each may lie under its own skin."""
     return tuple(
         replace(joint, state="occluded") if joint.state == "visible" and is_hidden(joint, own, index, sight) else joint
-        for joint, own in zip(joints, flesh, strict=True)
+        for joint, own in zip(joints, flesh_m, strict=True)
     )
 
 
@@ -145,7 +157,7 @@ def is_hidden(joint: Keypoint, flesh_m: float, index: int, sight: Sight) -> bool
 
 
 def torso_metres(character: Character, camera: Camera) -> float:
-    """From the neck to the middle of the hips."""
+    """From the neck to the middle of the hips; 0 where no joint is in front of the camera."""
     places = {
         name: unproject(camera, joint)
         for name, joint in zip(KEYPOINT_NAMES, character.keypoints, strict=True)
@@ -153,5 +165,5 @@ def torso_metres(character: Character, camera: Camera) -> float:
     }
     if {"Neck", "RHip", "LHip"} <= places.keys():
         return float(np.linalg.norm(places["Neck"] - (places["RHip"] + places["LHip"]) / 2))
-    points = np.array(list(places.values()))
+    points = np.array([*places.values()] or [(0.0, 0.0, 0.0)])
     return TORSO_SHARE * float(np.linalg.norm(points[:, None] - points[None], axis=-1).max())

@@ -1,29 +1,42 @@
 """The meshes of a scene as triangles of the world, and which of them are whose body, clothes and things."""
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
 
 import bpy
 import numpy as np
+
+from .people import Person
 
 PROP = -1  # owner of what is nobody's: it hides people and has no mask
 DEFORMERS = {"ARMATURE": "object", "MESH_DEFORM": "object", "SURFACE_DEFORM": "target"}  # modifiers, and whom they name
 HOLDERS = ("CHILD_OF", "COPY_TRANSFORMS")  # constraints by which a hand holds a thing
 
 
-def gather_surfaces(
-    view_layer: bpy.types.ViewLayer, depsgraph: bpy.types.Depsgraph, armatures: Sequence[bpy.types.Object]
-) -> Iterator[tuple[np.ndarray, int]]:
-    """Each mesh and instance as evaluated: triangles, float64 (N, 3, 3) Blender units of the world, and their owner.
+class Surface(NamedTuple):
+    """A mesh or instance as evaluated, in the world.
 
-    owner: index into `armatures`, or PROP. Left out is what is hidden in the viewport or in renders, what is shown as
-    wire or bounds, and the shapes of bones.
+    triangles: float64 (N, 3, 3), Blender units. owner: index into the people, or PROP.
+    normals: (N, 3, 3), of each corner as it is shaded, of any length; None unless they were asked for.
     """
-    owners = {armature: index for index, armature in enumerate(armatures)}
+
+    triangles: np.ndarray
+    owner: int
+    normals: np.ndarray | None = None
+
+
+def gather_surfaces(
+    view_layer: bpy.types.ViewLayer, depsgraph: bpy.types.Depsgraph, people: Sequence[Person], *, with_normals: bool = False
+) -> Iterator[Surface]:
+    """All that the scene shows as surfaces. Left out is what is hidden in the viewport or in renders, what is shown as wire or
+    bounds, and the shapes of bones.
+    """
+    owners = Owners(people, depsgraph)
     rendered, shapes = rendered_objects(view_layer.layer_collection), bone_shapes(view_layer)
-    known: dict[int, np.ndarray] = {}  # by mesh: leaves and stones come again and again
+    known: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}  # by mesh: leaves and stones come again and again
     for instance in depsgraph.object_instances:
         evaluated, source = instance.object, instance.object.original
-        # An instance belongs to whom its instancer belongs: the mesh itself may follow an armature that stands elsewhere.
         root = instance.parent.original if instance.is_instance else source
         if evaluated.type != "MESH" or not instance.show_self or not is_solid(source) or source in shapes:
             continue
@@ -31,35 +44,78 @@ def gather_surfaces(
             continue
         mesh = evaluated.data.as_pointer()
         if mesh not in known:
-            known[mesh] = gather_triangles(evaluated)
+            known[mesh] = gather_triangles(evaluated, with_normals)
+        triangles, normals = known[mesh]
         world = np.array(instance.matrix_world)
-        yield known[mesh] @ world[:3, :3].T + world[:3, 3], find_owner(root, owners)
+        owner = owners.find_inside(root, source, world) if instance.is_instance else owners.find(source)
+        yield Surface(
+            triangles @ world[:3, :3].T + world[:3, 3],
+            owner,
+            None if normals is None else normals @ np.linalg.pinv(world[:3, :3]),
+        )
 
 
-def gather_triangles(evaluated: bpy.types.Object) -> np.ndarray:
-    """float32 (N, 3, 3), in the object's own frame."""
+def gather_triangles(evaluated: bpy.types.Object, with_normals: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """float32 (N, 3, 3), in the object's own frame, and the normals of the corners."""
     mesh = evaluated.to_mesh()  # and not .data, which lacks a subdivision that Blender left to the GPU
     mesh.calc_loop_triangles()
     places = np.empty(len(mesh.vertices) * 3, np.float32)
     mesh.vertices.foreach_get("co", places)
     corners = np.empty(len(mesh.loop_triangles) * 3, np.int32)
     mesh.loop_triangles.foreach_get("vertices", corners)
+    normals = None
+    if with_normals:
+        loops = np.empty(len(mesh.loop_triangles) * 3, np.int32)
+        mesh.loop_triangles.foreach_get("loops", loops)
+        shaded = np.empty(len(mesh.loops) * 3, np.float32)
+        mesh.corner_normals.foreach_get("vector", shaded)
+        normals = shaded.reshape(-1, 3)[loops].reshape(-1, 3, 3)
     evaluated.to_mesh_clear()
-    return places.reshape(-1, 3)[corners].reshape(-1, 3, 3)
+    return places.reshape(-1, 3)[corners].reshape(-1, 3, 3), normals
 
 
-def find_owner(
-    thing: bpy.types.Object, owners: dict[bpy.types.Object, int], seen: frozenset[bpy.types.Object] = frozenset()
-) -> int:
-    """Whose `thing` is: the index of the armature that it follows, be it by way of a body or a hat; else PROP."""
-    if thing in owners:
-        return owners[thing]
+class Owners:
+    """Whose a thing is, by index into `people`, or PROP."""
+
+    def __init__(self, people: Sequence[Person], depsgraph: bpy.types.Depsgraph) -> None:
+        self._depsgraph = depsgraph
+        self._armatures = {person.armature: index for index, person in enumerate(people) if not person.instancers}
+        self._inside: dict[bpy.types.Object, list[tuple[int, bpy.types.Object, np.ndarray]]] = defaultdict(list)
+        for index, person in enumerate(people):
+            if person.instancers:
+                self._inside[person.instancers[0]].append((index, person.armature, person.frame(depsgraph)))
+
+    def find(self, thing: bpy.types.Object) -> int:
+        """Of what stands in the scene itself."""
+        leader = find_armature(thing, self._armatures.keys())
+        return PROP if leader is None else self._armatures[leader]
+
+    def find_inside(self, root: bpy.types.Object, thing: bpy.types.Object, world: np.ndarray) -> int:
+        """Of `thing` as instanced by `root`: an instanced rig's, else the instancer's own; a copy of somebody's clothes that
+        stands elsewhere is not theirs.
+
+        world: (4, 4), of this instance. Where a collection comes twice, the rig that came the same way is the one.
+        """
+        leader = find_armature(thing, {armature for _, armature, _ in self._inside.get(root, ())})
+        if leader is None:
+            return self.find(root)
+        frame = world @ np.linalg.pinv(np.array(thing.evaluated_get(self._depsgraph).matrix_world))
+        candidates = [(np.abs(own - frame).max(), index) for index, armature, own in self._inside[root] if armature == leader]
+        return min(candidates)[1]
+
+
+def find_armature(
+    thing: bpy.types.Object, armatures: Collection[bpy.types.Object], seen: frozenset[bpy.types.Object] = frozenset()
+) -> bpy.types.Object | None:
+    """Which of `armatures` is or moves `thing`, be it by way of a body or a hat."""
+    if thing in armatures:
+        return thing
     for leader in find_leaders(thing):
         if leader is not None and leader not in seen:
-            owner = find_owner(leader, owners, seen | {thing})
-            if owner != PROP:
-                return owner
-    return PROP
+            found = find_armature(leader, armatures, seen | {thing})
+            if found is not None:
+                return found
+    return None
 
 
 def find_leaders(thing: bpy.types.Object) -> Iterator[bpy.types.Object | None]:

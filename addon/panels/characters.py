@@ -2,7 +2,7 @@
 
 import bpy
 
-from ..exporters import best_match, find_armatures
+from ..exporters import Person, best_match, find_people
 from ..exporters.rigs import MIN_COVERAGE, Match
 from .sidebar import Section
 
@@ -11,19 +11,18 @@ class BEYONDSCENE_PT_characters(Section, bpy.types.Panel):
     bl_label = "Characters"
 
     def draw(self, context: bpy.types.Context) -> None:
-        armatures = find_armatures(context.view_layer)
+        people = find_people(context.view_layer)
         column = self.layout.column()
-        for armature in armatures:
-            draw_character(column.box(), armature)
-        if not armatures:
+        for person in people:
+            draw_character(column.box(), person)
+        if not people:
             column.label(text="Each visible armature is one person", icon="INFO")
 
 
-def draw_character(layout: bpy.types.UILayout, armature: bpy.types.Object) -> None:
-    own = armature.beyondscene
-    match = best_match(armature)
+def draw_character(layout: bpy.types.UILayout, person: Person) -> None:
+    own, match = person.described.beyondscene, best_match(person.armature)
     row = layout.row()
-    row.prop(own, "enabled", text=armature.name)
+    row.prop(own, "enabled", text=person.name)
     rig = row.row()
     rig.alignment = "RIGHT"
     if match.coverage < MIN_COVERAGE:
@@ -33,7 +32,7 @@ def draw_character(layout: bpy.types.UILayout, armature: bpy.types.Object) -> No
         rig.label(text=describe_match(match), icon="QUESTION" if match.guessed else "NONE")
     if own.enabled:
         column = layout.column(align=True)
-        column.prop(own, "prompt", text="", placeholder="describe this person")
+        column.prop(own, "prompt", text="", placeholder=person.prompt or "describe this person")
         column.prop(own, "negative_prompt", text="", placeholder="not wanted (optional)")
 
 

@@ -28,16 +28,23 @@ def add_source(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--frame", type=int, help="frame of a .blend; default: the one it was saved at")
 
 
-def read_source(asked: argparse.Namespace, record: Record | None = None) -> tuple[RenderRequest, dict[str, np.ndarray]]:
+def read_source(
+    asked: argparse.Namespace, record: Record | None = None, passes: Path | None = None
+) -> tuple[RenderRequest, dict[str, np.ndarray]]:
     """The request, checked, and its arrays by digest. Raises ValueError with one sentence.
 
-    record: of the image, where it was read already.
+    record: of the image, where it was read already. passes: folder for the depth and the normals of a .blend's meshes.
     """
     width, height = asked.size or (None, None)
+    if passes and (asked.source is None or asked.source.suffix.lower() != ".blend"):
+        raise ValueError(
+            f"Depth and normals come from the meshes of a .blend, and {asked.source or asked.from_image} is none: "
+            "name the .blend, or leave --passes out."
+        )
     if asked.from_image is not None:
         request, arrays = restore_request(record or read_record(asked.from_image))
     elif asked.source.suffix.lower() == ".blend":
-        return export_blend(asked.source, width, height, asked.seed, asked.frame)
+        return export_blend(asked.source, width, height, asked.seed, asked.frame, passes)
     else:
         request, arrays = load_request(asked.source)
     if width and height and (width, height) != (request.width, request.height):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..planning.people import IN_THE_PLANE
+from ...protocol import DRAWN
 from .backdrops import classify_backdrop
 from .colours import chance_of_leaks, find_leaks, judge_colours, read_colours
 from .judge import Found, Judge
@@ -30,7 +30,7 @@ def read_plan(scene: EvaluationScene) -> Plan:
     people = scene.request.characters
     keypoints = np.array([[(joint.x, joint.y) for joint in one.keypoints] for one in people]).reshape(len(people), 18, 2)
     states = np.array([[joint.state for joint in one.keypoints] for one in people]).reshape(len(people), 18)
-    return Plan(keypoints, states == "visible", np.isin(states, IN_THE_PLANE))
+    return Plan(keypoints, states == "visible", np.isin(states, DRAWN))
 
 
 def measure_picture(

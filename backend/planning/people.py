@@ -4,17 +4,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...protocol import KEYPOINT_NAMES, SEEN, Character, RenderRequest
+from ...protocol import DRAWN, HAND_NAMES, KEYPOINT_NAMES, SEEN, Character, Keypoint, RenderRequest, depth_metres
 
+NO_HAND = (Keypoint(x=0, y=0, depth=0, state="missing"),) * len(HAND_NAMES)
 NOSE, NECK = KEYPOINT_NAMES.index("Nose"), KEYPOINT_NAMES.index("Neck")
-IN_THE_PLANE = ("visible", "occluded", "outside")  # what lies behind the camera or is missing has no place in the picture
 
 
 @dataclass(frozen=True)
 class Person:
     """A character with its joints as an array.
 
-    keypoints: float64 (18, 3), x_px and y_px at the requested size, and 1 where the joint is drawn.
+    keypoints: float64 (18, 3), x_px and y_px at the requested size, and 1 where the joint is drawn; (60, 3) where the right
+        and the left hand follow.
     depth_m: median depth of the drawn joints.
     """
 
@@ -32,14 +33,18 @@ class Figure:
     parts: dict[str, np.ndarray]
 
 
-def gather_people(request: RenderRequest) -> list[Person]:
-    """The people of `request`, far to near, so that who is drawn later covers who was drawn before."""
+def gather_people(request: RenderRequest, hands: bool = False) -> list[Person]:
+    """The people of `request`, far to near, so that who is drawn later covers who was drawn before.
+
+    hands: with the joints of their hands.
+    """
     people = []
     for character in request.characters:
-        drawn = [k.state in IN_THE_PLANE for k in character.keypoints]
-        keypoints = np.array([(k.x, k.y, on) for k, on in zip(character.keypoints, drawn, strict=True)], np.float64)
-        depths = [k.depth for k, on in zip(character.keypoints, drawn, strict=True) if on]
-        people.append(Person(character, keypoints, float(np.median(depths))))
+        joints = list(character.keypoints)
+        if hands:
+            joints += (*(character.right_hand or NO_HAND), *(character.left_hand or NO_HAND))
+        keypoints = np.array([(joint.x, joint.y, joint.state in DRAWN) for joint in joints], np.float64)
+        people.append(Person(character, keypoints, depth_metres(character)))
     return sorted(people, key=lambda person: -person.depth_m)
 
 

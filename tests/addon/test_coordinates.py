@@ -173,3 +173,65 @@ def test_a_linked_person_is_exported_and_an_override_can_be_described_and_correc
     keypoints = dict(zip(KEYPOINT_NAMES, character.keypoints, strict=True))
     assert character.prompt == "a baker"
     assert (keypoints["LWrist"].x, keypoints["LWrist"].y) == (keypoints["LElbow"].x, keypoints["LElbow"].y)
+
+
+def test_a_camera_that_is_animated_driven_and_constrained_is_the_one_of_this_frame(blender: Any, example: Example) -> None:
+    example("duo")
+    scene, eve = blender.context.scene, blender.data.objects["Eve"]
+    camera = scene.camera
+    markers = mark_joints(blender, eve)
+    still = check_keypoints(blender, eve, markers)
+    for frame, lens in ((10, camera.data.lens), (20, camera.data.lens * 0.7)):
+        camera.data.lens = lens
+        camera.data.keyframe_insert("lens", frame=frame)
+    scene.frame_set(15)
+    zoomed = check_keypoints(blender, eve, markers)
+    assert np.abs(zoomed - still).max() > 5
+    driver = camera.data.driver_add("shift_x").driver
+    variable = driver.variables.new()
+    variable.targets[0].id_type, variable.targets[0].id = "SCENE", scene
+    variable.targets[0].data_path = "frame_current"
+    driver.type, driver.expression = "SCRIPTED", f"{variable.name} / 300"
+    shifted = check_keypoints(blender, eve, markers)
+    assert np.abs(shifted - zoomed).max() > 5
+    aim = camera.constraints.new("TRACK_TO")
+    aim.target, aim.track_axis, aim.up_axis = blender.data.objects["Flo"], "TRACK_NEGATIVE_Z", "UP_Y"
+    assert np.abs(check_keypoints(blender, eve, markers) - shifted).max() > 5
+
+
+@pytest.mark.parametrize(("aspect", "percentage"), [((1.3, 1.0), 100), ((2.0, 1.0), 50), ((1.0, 1.4), 50)])
+def test_wide_and_tall_pixels_and_a_percentage_of_the_size(
+    blender: Any, example: Example, aspect: tuple[float, float], percentage: int
+) -> None:
+    example("duo")
+    render, eve = blender.context.scene.render, blender.data.objects["Eve"]
+    render.pixel_aspect_x, render.pixel_aspect_y = aspect
+    markers = mark_joints(blender, eve)
+    whole = check_keypoints(blender, eve, markers)
+    render.resolution_percentage = percentage
+    request, _ = export_request(blender.context)
+    character = next(one for one in request.characters if one.name == "Eve")
+    found = {str(name): keypoint for name, keypoint in zip(KEYPOINT_NAMES, character.keypoints, strict=True)}
+    places = np.array([(found[role].x, found[role].y) for role in markers])
+    np.testing.assert_allclose(places, whole * percentage / 100, atol=1e-3)
+
+
+def test_a_rig_shown_in_its_rest_position_is_exported_so(blender: Any, example: Example) -> None:
+    example("duo")
+    eve = blender.data.objects["Eve"]
+    markers = mark_joints(blender, eve)
+    posed = check_keypoints(blender, eve, markers)
+    eve.data.pose_position = "REST"
+    assert np.abs(check_keypoints(blender, eve, markers) - posed).max() > 5
+
+
+def test_a_rig_that_rides_on_the_bone_of_another_moves_with_it(blender: Any, example: Example) -> None:
+    example("duo")
+    eve, flo = blender.data.objects["Eve"], blender.data.objects["Flo"]
+    place = eve.matrix_world.copy()
+    eve.parent, eve.parent_type, eve.parent_bone = flo, "BONE", "DEF-spine.003" if "DEF-spine.003" in flo.data.bones else "root"
+    eve.matrix_world = place
+    markers = mark_joints(blender, eve)
+    still = check_keypoints(blender, eve, markers)
+    flo.location.x -= 0.2
+    assert np.abs(check_keypoints(blender, eve, markers) - still).max() > 20

@@ -46,9 +46,11 @@ from beyondscene import addon
 
 def present():
     here = {n for n in dir(bpy.types) if "beyondscene" in n.lower()} | set(dir(bpy.ops.beyondscene))
-    for name in ("undo_pre", "undo_post", "redo_pre", "redo_post", "load_post"):
-        here |= {c.__name__ for c in getattr(bpy.app.handlers, name) if "beyondscene" in c.__module__}
-    return here | {o for o in ("Scene", "Object") if hasattr(getattr(bpy.types, o), "beyondscene")}
+    for callbacks in vars(type(bpy.app.handlers)):
+        if isinstance(callbacks := getattr(bpy.app.handlers, callbacks), list):
+            here |= {c.__name__ for c in callbacks if "beyondscene" in getattr(c, "__module__", "")}
+    here |= {o for o in ("Scene", "Object") if hasattr(getattr(bpy.types, o), "beyondscene")}
+    return here | ({"WindowManager"} if hasattr(bpy.types.WindowManager, "beyondscene_controls") else set())
 
 for _ in range(2):
     addon.register()

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon.exporters import export_request
+from beyondscene.addon.exporters import Person, export_request
 from beyondscene.addon.exporters.sight import look
 from beyondscene.protocol import FREE, HIDDEN, KEYPOINT_NAMES, SEEN, RenderRequest
 
@@ -201,7 +201,7 @@ def test_surfaces_lie_where_blender_finds_them(blender: Any, example: Example, k
     blender.context.view_layer.update()
     depsgraph = blender.context.evaluated_depsgraph_get()
     rigs = [blender.data.objects[name] for name in ("Ana", "Bo", "Cy", "Di")]
-    sight = look(scene, view_layer, depsgraph, rigs, 384, 256)
+    sight = look(scene, view_layer, depsgraph, [Person(rig) for rig in rigs], 384, 256)
     corners = [camera.matrix_world.normalized() @ corner for corner in camera.data.view_frame(scene=scene)]
     right, below, left = np.array(corners[0]), np.array(corners[2]), np.array(corners[3])
     eye, forward = np.array(camera.matrix_world.translation), -np.array(camera.matrix_world.normalized().col[2][:3])

@@ -2,7 +2,16 @@
 
 import numpy as np
 import pytest
-from beyondscene.backend.pose import KEYPOINT_COLOURS, KEYPOINT_NAMES, LIMB_BRIGHTNESS, LIMB_COLOURS, LIMBS, draw_pose
+from beyondscene.backend.pose import (
+    HAND_COLOURS,
+    HAND_LIMBS,
+    KEYPOINT_COLOURS,
+    KEYPOINT_NAMES,
+    LIMB_BRIGHTNESS,
+    LIMB_COLOURS,
+    LIMBS,
+    draw_pose,
+)
 
 
 def place(points: dict[str, tuple[float, float]]) -> np.ndarray:
@@ -54,3 +63,35 @@ def test_impossible_points_are_left_out(x: float) -> None:
 def test_wrong_shape_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\(18, 3\)"):
         draw_pose([np.zeros((25, 3))], 64, 64, 4)
+
+
+def with_hands(size_px: float) -> np.ndarray:
+    """A person with nothing but a right hand whose fingers fan out `size_px` to the right of (20.5, 40.5)."""
+    person = np.zeros((60, 3))
+    for finger in range(5):
+        for joint in range(1, 5):
+            person[18 + 4 * finger + joint] = 20.5 + size_px * joint / 4, 40.5 + size_px * (finger - 2) / 6 * joint / 4, 1
+    person[18] = 20.5, 40.5, 1
+    return person
+
+
+def test_hands_are_drawn_as_openpose_draws_them() -> None:
+    picture = draw_pose([with_hands(80)], 120, 80, 8)
+    assert tuple(picture[40, 20]) == (0, 0, 255) and tuple(picture[40, 60]) == (
+        0,
+        0,
+        255,
+    )  # wrist, and half of the middle finger
+    middle = HAND_LIMBS.index((9, 10))
+    assert tuple(picture[40, 50]) == HAND_COLOURS[middle]
+    assert 2 <= np.count_nonzero(picture[37:44, 50].any(axis=1)) <= 4  # a quarter of a limb wide, and antialiased
+
+
+def test_a_hand_too_small_to_be_found_in_training_pictures_is_left_out() -> None:
+    assert not draw_pose([with_hands(18)], 120, 80, 8).any()
+    assert draw_pose([with_hands(22)], 120, 80, 8).any()
+
+
+def test_other_numbers_of_joints_are_refused() -> None:
+    with pytest.raises(ValueError, match="with hands"):
+        draw_pose([np.zeros((39, 3))], 40, 40, 4)

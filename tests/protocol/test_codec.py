@@ -105,6 +105,15 @@ def test_golden_submit_keeps_its_meaning() -> None:
     assert (message.request.settings.t_b, message.request.settings.beta_over) == (0.7, 0.2)
 
 
+def test_hands_are_kept_and_a_request_of_before_has_none() -> None:
+    """They came within version 1: an older side leaves out what it does not know."""
+    before, _ = Decoder(Request)([b"BSZ\x01", (GOLDEN / "v1-request-1-submit.msgpack").read_bytes()])
+    assert before.request.characters[0].right_hand is before.request.characters[0].left_hand is None
+    message, _ = Decoder(Request)([b"BSZ\x01", (GOLDEN / "v1-request-7-submit.msgpack").read_bytes()])
+    hand = message.request.characters[0].left_hand
+    assert (len(hand), hand[0].x, hand[20].state) == (21, 249.5, "missing")
+
+
 def test_every_message_has_a_golden_file() -> None:
     words = {one.__name__.lower() for union in (Request, Event, Order, Report) for one in union.__args__}
     assert {path.stem.split("-")[3] for path in GOLDEN.glob("v1-*.msgpack")} == words

@@ -111,6 +111,17 @@ def test_resizing_moves_the_joints_along(two_people: RenderRequest) -> None:
     check_request(larger)
 
 
+def test_hands_survive_their_file_and_a_resizing(two_people: RenderRequest) -> None:
+    hand = tuple(Keypoint(x=number, y=2 * number, depth=3) for number in range(21))
+    request = replace(two_people, characters=(replace(two_people.characters[0], right_hand=hand),))
+    assert request_from_json(request_to_json(request)) == request
+    larger = resized(request, 384, 256).characters[0]
+    assert larger.right_hand and (larger.right_hand[5].x, larger.right_hand[5].y) == (10, 20)
+    assert larger.left_hand is None
+    with pytest.raises(WireError, match="21"):
+        request_from_json(broken(request, characters__0__right_hand=[{"x": 1, "y": 1, "depth": 1}] * 20))
+
+
 def test_masks_travel_beside_the_file(tmp_path: Path, two_people: RenderRequest) -> None:
     mask = np.zeros((128, 192), np.uint8)
     mask[10:20] = 255

@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from ....protocol import KEYPOINT_NAMES
+from ....protocol import FINGERS, KEYPOINT_NAMES
 
 FOLDER = Path(__file__).parent / "families"
 FACE = ("Nose", "REye", "LEye", "REar", "LEar")
@@ -30,6 +30,29 @@ class Anchor(Struct, frozen=True):
     end: End = "head"
 
 
+class Fingers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the finger bones of both hands are called; "{n}" stands for each of `numbers`, from the palm outwards.
+
+    A finger's tip lies where its last bone ends, or where the bone numbered `tip` begins.
+    """
+
+    Thumb: str
+    Index: str
+    Middle: str
+    Ring: str
+    Little: str
+    numbers: tuple[str, str, str] = ("1", "2", "3")
+    thumb_numbers: tuple[str, str, str] | None = None
+    tip: str | None = None
+
+    def bones(self, finger: str) -> tuple[str, ...]:
+        """Names of the bones of `finger`: three, and the one at the tip where there may be one."""
+        numbers = (finger == "Thumb" and self.thumb_numbers) or self.numbers
+        names: str = getattr(self, finger)
+        # the side is filled in later
+        return tuple(names.replace("{n}", number) for number in (*numbers, *([self.tip] if self.tip else [])))
+
+
 class Family(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The bone names of one kind of rig, as a file of `families/` has them. A joint lies where its bone begins.
 
@@ -40,6 +63,7 @@ class Family(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         there (else they are estimated), and "Crown" for one at the top of the skull (else the tail of the head bone is taken).
     prefix: regular expression of what stands before every bone name.
     marks: further bones of such a rig, which tell it from another family with the same names for the joints.
+    fingers: what the bones of the hands may be called, best first; none where nobody wrote it down.
     """
 
     label: str
@@ -48,6 +72,7 @@ class Family(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     bones: dict[Part, tuple[str, ...]]
     prefix: str = ""
     marks: tuple[str, ...] = ()
+    fingers: tuple[Fingers, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,12 +83,14 @@ class Match:
     anchors: role (a keypoint's name, "Head" or "Crown") to the end of a bone of the armature.
     guessed: found by shape, not by name.
     corrected: roles whose bone the artist chose.
+    fingers: joint of a hand with its side ("RThumb1") to the end of a bone.
     """
 
     label: str
     anchors: Mapping[str, Anchor] = field(default_factory=dict)
     guessed: bool = False
     corrected: tuple[str, ...] = ()
+    fingers: Mapping[str, Anchor] = field(default_factory=dict)
 
     @property
     def coverage(self) -> float:
@@ -105,7 +132,24 @@ def match_family(family: Family, bone_names: Iterable[str]) -> tuple[Match, floa
                 anchors[role] = Anchor(bone)
     marks = [name for mark in family.marks for names in spell("", (mark,), family.sides).values() for name in names]
     found = sum(mark.casefold() in present for mark in marks) / max(len(marks), 1)
-    return Match(family.label, anchors), found
+    return Match(family.label, anchors, fingers=match_fingers(family, present)), found
+
+
+def match_fingers(family: Family, present: Mapping[str, str]) -> dict[str, Anchor]:
+    """The joints of both hands by role; a finger whose bones are not all there has none.
+
+    present: bone names of the rig by what is left of them without prefix and letter case.
+    """
+    found: dict[str, Anchor] = {}
+    for naming, finger in ((naming, finger) for naming in family.fingers for finger in FINGERS):
+        for letter, side in zip("RL", family.sides, strict=True):
+            bones = [present.get(name.format(side=side).casefold()) for name in naming.bones(finger)]
+            first, second, third = bones[:3]
+            if first and second and third and f"{letter}{finger}1" not in found:
+                tip = Anchor(bones[3]) if bones[3:] and bones[3] else Anchor(third, "tail")
+                joints = (Anchor(first), Anchor(second), Anchor(third), tip)
+                found |= {f"{letter}{finger}{number}": anchor for number, anchor in enumerate(joints, 1)}
+    return found
 
 
 def spell(part: str, names: tuple[str, ...], sides: tuple[str, str]) -> dict[str, list[str]]:

@@ -5,7 +5,7 @@ import pytest
 from beyondscene.backend.pipeline.conditions import describe_views, to_grid
 from beyondscene.backend.planning.people import Figure, gather_people
 from beyondscene.backend.planning.plan import Size
-from beyondscene.protocol import RenderRequest
+from beyondscene.protocol import KEYPOINT_NAMES, RenderRequest
 from msgspec.structs import replace
 
 LEFT, RIGHT = (0, 0), (0, 16)
@@ -75,3 +75,24 @@ def test_thin_limbs_survive_the_latent_grid() -> None:
     mask[10:50, 33] = True
     assert to_grid(mask, 8, 8)[1:7, 4].all()
     assert to_grid(mask, 128, 128)[20:100, 66:68].all()
+
+
+def test_hands_are_in_the_skeletons_of_models_that_know_them(two_people: RenderRequest) -> None:
+    ana = two_people.characters[0]
+    wrist = ana.keypoints[KEYPOINT_NAMES.index("RWrist")]
+    hand = tuple(replace(wrist, x=wrist.x + 1.5 * (number % 4), y=wrist.y + number) for number in range(21))
+    request = replace(two_people, characters=(replace(ana, right_hand=hand),))
+
+    def drawn(hands: bool) -> np.ndarray:
+        people = gather_people(request, hands)
+        figures = [Figure(person, np.ones((128, 192), bool), {}) for person in people]
+        return describe_views(request, figures, Size(384, 256), [LEFT], 256, 8, 4)[0].pose
+
+    np.testing.assert_array_equal(drawn(False), describe_without_hands(request))
+    assert (drawn(True) != drawn(False)).any()
+
+
+def describe_without_hands(request: RenderRequest) -> np.ndarray:
+    bare = replace(request, characters=tuple(replace(one, right_hand=None) for one in request.characters))
+    figures = [Figure(person, np.ones((128, 192), bool), {}) for person in gather_people(bare, hands=True)]
+    return describe_views(bare, figures, Size(384, 256), [LEFT], 256, 8, 4)[0].pose

@@ -1,0 +1,227 @@
+"""Controls over the camera view of the 3D viewport.
+
+They follow the scene lazily: after a change the joints come first, which takes milliseconds; once the scene has rested, the
+surfaces, at a low resolution and only where the last such look was quick. Drawing itself computes nothing.
+"""
+
+import time
+from typing import Any
+
+import blf
+import bpy
+import gpu
+import numpy as np
+from bpy.app.handlers import persistent
+from bpy_extras.view3d_utils import location_3d_to_region_2d
+from gpu_extras.batch import batch_for_shader
+from mathutils import Matrix
+
+from ...protocol import DRAWN, Keypoint
+from ..exporters import ExportError
+from ..exporters.camera import unproject
+from ..images import open_areas
+from .picture import DIM, HOLE, tint_masks
+from .snapshot import Controls, gather_controls
+from .strokes import ellipse_axes, gather_strokes, line_width_px, person_colour
+
+FOLLOW_S = 0.1  # between two looks at a scene that changes
+REST_S = 0.4  # without a change before the surfaces are looked at
+LIMIT_S = 0.25  # that such a look may take; a slower scene is looked at only when asked for
+MASK_OPACITY = 0.35
+CORNERS = 32  # of an ellipse
+
+_ANGLES = np.linspace(0, 2 * np.pi, CORNERS + 1)
+_CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], 1)
+
+
+class Overlay:
+    """What is drawn, and whether it is still true."""
+
+    def __init__(self) -> None:
+        self.controls: Controls | None = None
+        self.error = ""  # why there are none
+        self.slow_s = 0.0  # how long the last look at the surfaces took, where that was too long
+        self.changed_s = 0.0  # when the scene last changed
+        self._batch: Any = None  # of the skeletons; None: to be made when drawn, since only then is there a GPU context
+        self._texture: Any = None  # of the masks
+
+    def take(self, context: bpy.types.Context, *, surfaces: bool) -> None:
+        """Look at the scene as it is now."""
+        self._batch = self._texture = None
+        began = time.monotonic()
+        try:
+            self.controls, self.error = gather_controls(context, surfaces=surfaces, quick=True), ""
+        except ExportError as error:
+            self.controls, self.error = None, str(error)
+        took = time.monotonic() - began
+        if surfaces:
+            self.slow_s = took if took > LIMIT_S else 0.0
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw into the region of `context`, a camera view."""
+        controls = self.controls
+        if controls is None or controls.scene != context.scene.name or not controls.request.characters:
+            return
+        region_from_picture = find_frame(context, controls)
+        if region_from_picture is None:
+            return
+        gpu.state.blend_set("ALPHA")
+        with gpu.matrix.push_pop():
+            gpu.matrix.multiply_matrix(region_from_picture)
+            self._draw_masks(controls)
+            if self._batch is None:
+                self._batch = make_batch(controls)
+            self._batch.draw()
+        gpu.state.blend_set("NONE")
+        draw_names(controls, region_from_picture)
+
+    def _draw_masks(self, controls: Controls) -> None:
+        if controls.sight is None:
+            return
+        if self._texture is None:
+            self._texture = make_texture(controls)
+        width, height = controls.request.width, controls.request.height
+        shader = gpu.shader.from_builtin("IMAGE")
+        content = {"pos": ((0, 0), (width, 0), (0, height), (width, height)), "texCoord": ((0, 0), (1, 0), (0, 1), (1, 1))}
+        batch = batch_for_shader(shader, "TRI_STRIP", content)
+        shader.bind()
+        shader.uniform_sampler("image", self._texture)
+        batch.draw(shader)
+
+
+def find_frame(context: bpy.types.Context, controls: Controls) -> Matrix | None:
+    """From px of the picture, y down, to px of the region, y up: both are the view of one camera, so scale and place do."""
+    camera = controls.request.camera
+    assert camera is not None
+    world_from_camera = np.linalg.inv(np.reshape(camera.camera_from_world, (4, 4)))
+    places = []
+    for x, y in ((0, 0), (controls.request.width, controls.request.height)):
+        ahead = np.append(unproject(camera, Keypoint(x=x, y=y, depth=1)), 1)
+        world = (world_from_camera @ ahead)[:3] / context.scene.unit_settings.scale_length
+        places.append(location_3d_to_region_2d(context.region, context.region_data, world))
+    first, last = places
+    if first is None or last is None:
+        return None
+    scale_x, scale_y = (last.x - first.x) / controls.request.width, (last.y - first.y) / controls.request.height
+    return Matrix.Translation((first.x, first.y, 0)) @ Matrix.Diagonal((scale_x, scale_y, 1, 1))
+
+
+def make_batch(controls: Controls) -> Any:
+    """The skeletons as triangles in px of the picture, far to near; what is not seen is dim, and a ring where it is a joint."""
+    places, colours = [np.zeros((0, 2))], [np.zeros((0, 4))]
+    for _, character in controls.far_to_near():
+        for stroke in gather_strokes(controls.request, character, hands=True):
+            centre, along, across = ellipse_axes(stroke, line_width_px(controls.request))
+            rim = centre + _CIRCLE @ np.stack([along, across])
+            ring = stroke.is_joint and not stroke.seen
+            inner = centre + (rim - centre) * (HOLE if ring else 0)
+            corners = np.stack([rim[:-1], rim[1:], inner[:-1], inner[:-1], rim[1:], inner[1:]], 1).reshape(-1, 2)
+            places.append(corners)
+            opacity = 1 if stroke.seen or ring else DIM
+            colours.append(np.tile((*stroke.colour, opacity), (len(corners), 1)))
+    shader = gpu.shader.from_builtin("SMOOTH_COLOR")
+    content = {"pos": np.concatenate(places).astype(np.float32), "color": np.concatenate(colours).astype(np.float32)}
+    return batch_for_shader(shader, "TRIS", content)
+
+
+def make_texture(controls: Controls) -> Any:
+    """The masks in the colours of the people, clear elsewhere."""
+    assert controls.sight is not None
+    height, width = controls.sight.owner.shape
+    colours = np.zeros((height, width, 3), np.float32)
+    tint_masks(colours, controls, 1)
+    opacity = np.where(colours.any(-1, keepdims=True), MASK_OPACITY, 0)
+    pixels = np.concatenate([colours, opacity], -1).astype(np.float32)
+    return gpu.types.GPUTexture((width, height), format="RGBA16F", data=gpu.types.Buffer("FLOAT", pixels.size, pixels.ravel()))
+
+
+def draw_names(controls: Controls, region_from_picture: Matrix) -> None:
+    """The number in depth, 1 the nearest, and the name of each person, above their highest joint."""
+    blf.size(0, 13 * bpy.context.preferences.system.ui_scale)
+    for number, (index, character) in enumerate(reversed(controls.far_to_near()), 1):
+        top = min((joint for joint in character.keypoints if joint.state in DRAWN), key=lambda joint: joint.y)
+        above = top.y - 2 * line_width_px(controls.request)
+        place = region_from_picture @ Matrix.Translation((top.x, above, 0))
+        blf.position(0, place.translation.x, place.translation.y, 0)
+        blf.color(0, *person_colour(index), 1)
+        blf.draw(0, f"{number}  {character.name}")
+
+
+_overlay: Overlay | None = None
+_draw_handler: Any = None
+
+
+def current() -> Overlay:
+    """The overlay of this Blender; there is one between register and unregister."""
+    assert _overlay is not None, "the add-on is not registered"
+    return _overlay
+
+
+def is_shown() -> bool:
+    return bpy.context.window_manager is not None and bpy.context.window_manager.beyondscene_controls.overlay
+
+
+def draw_in_viewport() -> None:
+    """Blender's callback, once for each 3D viewport that it draws."""
+    context = bpy.context
+    space, view = context.space_data, context.region_data
+    if _overlay is None or not is_shown() or view is None or view.view_perspective != "CAMERA":
+        return
+    if space.overlay.show_overlays and not (space.use_local_camera and space.camera != context.scene.camera):
+        _overlay.draw(context)
+
+
+@persistent
+def note_change(*_: object) -> None:
+    """After an edit or another frame: come back soon, and not in the midst of it."""
+    if _overlay is None or not is_shown():
+        return
+    _overlay.changed_s = time.monotonic()
+    if not bpy.app.timers.is_registered(follow):
+        bpy.app.timers.register(follow, first_interval=FOLLOW_S)
+
+
+def follow() -> float | None:
+    """The timer's body: the joints while the scene changes, the surfaces once it rests."""
+    if _overlay is None or not is_shown():
+        return None
+    rests = time.monotonic() - _overlay.changed_s >= REST_S and not is_playing()
+    _overlay.take(bpy.context, surfaces=rests and not _overlay.slow_s)
+    redraw()
+    return None if rests or is_playing() else FOLLOW_S
+
+
+def is_playing() -> bool:
+    windows = bpy.context.window_manager.windows
+    return any(window.screen.is_animation_playing for window in windows)
+
+
+def redraw() -> None:
+    for area in open_areas("VIEW_3D"):
+        area.tag_redraw()
+
+
+def handlers() -> tuple[list[Any], ...]:
+    """Blender's lists of callbacks that tell of a change."""
+    lists = bpy.app.handlers
+    return lists.depsgraph_update_post, lists.frame_change_post, lists.load_post
+
+
+def register() -> None:
+    global _overlay, _draw_handler
+    _overlay = Overlay()
+    for callbacks in handlers():
+        callbacks.append(note_change)
+    _draw_handler = bpy.types.SpaceView3D.draw_handler_add(draw_in_viewport, (), "WINDOW", "POST_PIXEL")
+
+
+def unregister() -> None:
+    global _overlay, _draw_handler
+    if _draw_handler is not None:
+        bpy.types.SpaceView3D.draw_handler_remove(_draw_handler, "WINDOW")
+    for callbacks in handlers():
+        if note_change in callbacks:
+            callbacks.remove(note_change)
+    if bpy.app.timers.is_registered(follow):
+        bpy.app.timers.unregister(follow)
+    _overlay = _draw_handler = None

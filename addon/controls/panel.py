@@ -1,0 +1,155 @@
+"""The panel *Controls*: a picture of what would be sent, the overlay's switch, and who stands where."""
+
+# pyright: reportInvalidTypeForm=false
+
+import bpy
+import numpy as np
+from bpy.props import BoolProperty, EnumProperty, PointerProperty
+
+from ..exporters import ExportError, check_scene
+from ..images import open_areas
+from ..panels import BEYONDSCENE_PT_main, Sidebar, draw_error
+from . import overlay
+from .picture import draw_controls
+from .snapshot import Controls, describe, gather_controls
+
+IMAGE = "BeyondScene: Controls"
+
+Result = set[str]
+
+
+class BEYONDSCENE_PG_controls(bpy.types.PropertyGroup):
+    """What is shown; of this Blender, not of the file."""
+
+    overlay: BoolProperty(
+        name="Overlay in Camera View",
+        description="Draw skeletons and masks over the scene while you look through its camera",
+        update=lambda self, context: overlay.note_change(),
+        options={"SKIP_SAVE"},
+    )
+    kind: EnumProperty(
+        name="Show",
+        items=(
+            ("ALL", "All", "Skeletons and masks over the depth; rings are joints that are hidden or outside the frame"),
+            ("POSE", "Skeletons", "As the model sees them"),
+            ("MASKS", "Masks", "Who is seen where; the nearer the brighter"),
+            ("DEPTH", "Depth", "Of all surfaces; the nearer the brighter"),
+        ),
+        options={"SKIP_SAVE"},
+    )
+
+
+class ReadsScene:
+    """An operator that needs a camera and somebody to look at."""
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        try:
+            check_scene(context)
+        except ExportError as error:
+            cls.poll_message_set(str(error))  # pyright: ignore[reportAttributeAccessIssue]
+            return False
+        return True
+
+
+class BEYONDSCENE_OT_preview_controls(ReadsScene, bpy.types.Operator):
+    """Draw the skeletons, masks and depth that a render would send, as an image"""
+
+    bl_idname = "beyondscene.preview_controls"
+    bl_label = "Preview Controls"
+
+    def execute(self, context: bpy.types.Context) -> Result:
+        try:
+            controls = gather_controls(context)
+        except ExportError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        image = show_picture(draw_controls(controls, context.window_manager.beyondscene_controls.kind))
+        if controls.refusal:
+            self.report({"WARNING"}, controls.refusal)
+        elif not open_areas("IMAGE_EDITOR"):
+            self.report({"INFO"}, f"Open an Image Editor and choose '{image.name}'")
+        return {"FINISHED"}
+
+
+class BEYONDSCENE_OT_refresh_controls(ReadsScene, bpy.types.Operator):
+    """Look at the surfaces again, also where that takes a while"""
+
+    bl_idname = "beyondscene.refresh_controls"
+    bl_label = "Refresh Overlay"
+
+    def execute(self, context: bpy.types.Context) -> Result:
+        overlay.current().take(context, surfaces=True)
+        overlay.redraw()
+        return {"FINISHED"}
+
+
+class BEYONDSCENE_PT_controls(Sidebar, bpy.types.Panel):
+    bl_label = "Controls"
+    bl_parent_id = BEYONDSCENE_PT_main.__name__
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, own, state = self.layout, context.window_manager.beyondscene_controls, overlay.current()
+        row = layout.row(align=True)
+        row.operator(BEYONDSCENE_OT_preview_controls.bl_idname, icon="IMAGE_DATA")
+        row.prop(own, "kind", text="")
+        row = layout.row(align=True)
+        row.prop(own, "overlay", icon="OVERLAY", toggle=True)
+        row.operator(BEYONDSCENE_OT_refresh_controls.bl_idname, text="", icon="FILE_REFRESH")
+        if not own.overlay:
+            return
+        if state.slow_s:
+            layout.label(text=f"Masks take {state.slow_s:.1f} s: refresh by hand", icon="INFO")
+        if state.controls:
+            draw_people(layout, state.controls)
+        refusal = state.controls.refusal if state.controls else state.error
+        if refusal:
+            draw_error(layout, context, refusal)
+
+
+def draw_people(layout: bpy.types.UILayout, controls: Controls) -> None:
+    """Everybody, the nearest first, with the states of their joints."""
+    column = layout.column(align=True)
+    near_to_far = [index for index, _ in reversed(controls.far_to_near())]
+    for number, index in enumerate(near_to_far, 1):
+        character = controls.request.characters[index]
+        column.label(text=f"{number}  {character.name}: {describe(character)}")
+    for index, character in enumerate(controls.request.characters):
+        if index not in near_to_far:
+            column.label(text=f"{character.name}: not in the picture", icon="HIDE_ON")
+
+
+def show_picture(picture: np.ndarray) -> bpy.types.Image:
+    """`picture`, (height, width, 3) with row 0 at the top, as an Image datablock, shown in every Image Editor that is open."""
+    height, width = picture.shape[:2]
+    image = bpy.data.images.get(IMAGE) or bpy.data.images.new(IMAGE, width, height)
+    if tuple(image.size) != (width, height):
+        image.scale(width, height)
+    pixels = np.ones((height, width, 4), np.float32)
+    pixels[..., :3] = picture[::-1]
+    image.pixels.foreach_set(pixels.ravel())
+    image.update()
+    for area in open_areas("IMAGE_EDITOR"):
+        area.spaces.active.image = image
+    return image
+
+
+CLASSES = (
+    BEYONDSCENE_PG_controls,
+    BEYONDSCENE_OT_preview_controls,
+    BEYONDSCENE_OT_refresh_controls,
+    BEYONDSCENE_PT_controls,
+)
+
+
+def register() -> None:
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+    bpy.types.WindowManager.beyondscene_controls = PointerProperty(type=BEYONDSCENE_PG_controls)
+
+
+def unregister() -> None:
+    del bpy.types.WindowManager.beyondscene_controls
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)

@@ -1,0 +1,60 @@
+"""The request of a scene at one moment, with what its camera saw."""
+
+from dataclasses import dataclass
+
+import bpy
+
+from ...protocol import DRAWN, Character, RenderRequest, RequestError, check_request, depth_metres
+from ..exporters import Sight, add_sight, gather_request, look_at
+
+QUICK_SHORT_SIDE_PX = 256  # of a quick look at the surfaces
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What would be sent. Holds no Blender data, which an undo or another file would take away.
+
+    request: with masks and hidden joints where the surfaces were looked at.
+    sight: the surfaces; None where nobody looked yet.
+    scene: name of the scene.
+    refusal: why nothing would be sent, or nothing.
+    """
+
+    request: RenderRequest
+    sight: Sight | None
+    scene: str
+    refusal: str
+
+    def far_to_near(self) -> list[tuple[int, Character]]:
+        """The people who are drawn, in the order in which that happens, with their places in the request."""
+        placed = [(n, one) for n, one in enumerate(self.request.characters) if any(k.state in DRAWN for k in one.keypoints)]
+        return sorted((pair for pair in placed if self.shows(pair[0])), key=lambda pair: -depth_metres(pair[1]))
+
+    def shows(self, index: int) -> bool:
+        """Whether anything is seen of somebody, as far as is known; who is wholly hidden is left out of the picture."""
+        body = self.sight.bodies.get(index) if self.sight else None
+        return body is None or bool((self.sight.owner == index).any())
+
+
+def gather_controls(context: bpy.types.Context, *, surfaces: bool = True, quick: bool = False) -> Controls:
+    """What a render of `context` would send now. Raises ExportError where there is nobody or no camera.
+
+    surfaces: look at the meshes, which takes longest by far. quick: at a low resolution.
+    """
+    request, sight, refusal = gather_request(context), None, ""
+    try:
+        check_request(request)
+    except RequestError as error:
+        refusal = str(error)
+    if surfaces:
+        divisor = max(1, min(request.width, request.height) // QUICK_SHORT_SIDE_PX) if quick else None
+        sight = look_at(context, request, divisor)
+        request, _ = add_sight(request, sight)
+    return Controls(request, sight, context.scene.name, refusal)
+
+
+def describe(character: Character) -> str:
+    """How many of somebody's joints are in which state: "15 seen, 2 hidden, 1 outside"."""
+    words = {"visible": "seen", "occluded": "hidden", "outside": "outside", "behind": "behind the camera", "missing": "missing"}
+    counts = {state: sum(joint.state == state for joint in character.keypoints) for state in words}
+    return ", ".join(f"{count} {words[state]}" for state, count in counts.items() if count)

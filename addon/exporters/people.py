@@ -1,0 +1,115 @@
+"""Who is in a scene: every visible armature, and every one inside a collection that a visible object instances."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import bpy
+import numpy as np
+
+from .errors import ExportError
+
+
+@dataclass(frozen=True)
+class Person:
+    """A rig where it stands: by itself, or as part of a collection instance.
+
+    instancers: the objects whose collections hold it, outermost first; none where the rig stands by itself.
+    alone: whether the outermost of them instances no other rig.
+    """
+
+    armature: bpy.types.Object
+    instancers: tuple[bpy.types.Object, ...] = ()
+    alone: bool = True
+
+    @property
+    def described(self) -> bpy.types.Object:
+        """The object whose settings tell this person from others with the same rig: the instancer where it has only one."""
+        return self.instancers[0] if self.instancers and self.alone else self.armature
+
+    @property
+    def name(self) -> str:
+        if not self.instancers or self.alone:
+            return self.described.name
+        return f"{self.instancers[0].name}: {self.armature.name}"
+
+    @property
+    def id(self) -> str:
+        """Unique in the scene: with the names of libraries, since a linked rig may have a local namesake."""
+        return "/".join(one.name_full for one in (*self.instancers, self.armature))
+
+    @property
+    def enabled(self) -> bool:
+        return self.armature.beyondscene.enabled and self.described.beyondscene.enabled
+
+    @property
+    def prompt(self) -> str:
+        """The instancer's own, or else that of the rig."""
+        return self.described.beyondscene.prompt or self.armature.beyondscene.prompt
+
+    @property
+    def negative_prompt(self) -> str:
+        return self.described.beyondscene.negative_prompt or self.armature.beyondscene.negative_prompt
+
+    def frame(self, depsgraph: bpy.types.Depsgraph) -> np.ndarray:
+        """(4, 4): where the world of the collection that holds the rig stands in the world of the scene."""
+        frame = np.eye(4)
+        for instancer in self.instancers:
+            offset = np.eye(4)
+            offset[:3, 3] = instancer.instance_collection.instance_offset
+            frame = frame @ np.array(instancer.evaluated_get(depsgraph).matrix_world) @ np.linalg.inv(offset)
+        return frame
+
+    def world(self, depsgraph: bpy.types.Depsgraph) -> np.ndarray:
+        """(4, 4): from the frame of the rig to the world of the scene."""
+        return self.frame(depsgraph) @ np.array(self.armature.evaluated_get(depsgraph).matrix_world)
+
+
+def find_people(view_layer: bpy.types.ViewLayer) -> list[Person]:
+    """Everybody whom the view layer shows, switched on or not, by name."""
+    people = []
+    for thing in view_layer.objects:
+        if (thing.type == "ARMATURE" or instances(thing)) and thing.visible_get(view_layer=view_layer):
+            if thing.type == "ARMATURE":
+                people.append(Person(thing))
+            inside = list(find_inside((thing,)))
+            people += [Person(armature, path, alone=len(inside) == 1) for armature, path in inside]
+    return sorted(people, key=lambda person: person.id)
+
+
+def chosen_people(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> list[Person]:
+    """Those that are switched on, by name. Raises ExportError where there is none."""
+    people = [person for person in find_people(view_layer) if person.enabled]
+    if not people:
+        hidden = sorted(thing.name for thing in scene.objects if thing.type == "ARMATURE" and thing.beyondscene.enabled)
+        raise ExportError(
+            f"The scene '{scene.name}' shows no armature that is switched on, and each person comes from one: "
+            + (
+                f"'{hidden[0]}' is hidden, or its collection is hidden or excluded: show it in the Outliner."
+                if hidden
+                else "add a rig, unhide it, or tick it in the list of characters."
+            )
+        )
+    return people
+
+
+def instances(thing: bpy.types.Object) -> bool:
+    return thing.instance_type == "COLLECTION" and thing.instance_collection is not None
+
+
+def find_inside(path: tuple[bpy.types.Object, ...]) -> Iterator[tuple[bpy.types.Object, tuple[bpy.types.Object, ...]]]:
+    """Each armature that the last of `path` instances, at any depth, and the instancers on the way to it."""
+    if not instances(path[-1]):
+        return
+    for thing in shown_objects(path[-1].instance_collection):
+        if thing.type == "ARMATURE":
+            yield thing, path
+        yield from find_inside((*path, thing))
+
+
+def shown_objects(collection: bpy.types.Collection) -> Iterator[bpy.types.Object]:
+    """What an instance of `collection` shows; view layers have no say there."""
+    if collection.hide_viewport:
+        return
+    yield from (thing for thing in collection.objects if not thing.hide_viewport)
+    for child in collection.children:
+        yield from shown_objects(child)

@@ -1,0 +1,190 @@
+"""Who is found: rigs by themselves, in instanced and nested collections, linked, hidden, excluded."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("bpy")
+
+from beyondscene.addon.exporters import ExportError, export_request, find_people
+from beyondscene.protocol import SEEN, Character, RenderRequest
+
+Example = Callable[[str], dict[str, Any]]
+
+
+def store(bpy: Any, name: str, *things: Any) -> Any:
+    """A collection of `things`, which are nowhere else, outside the scene."""
+    stored = bpy.data.collections.new(name)
+    for thing in things:
+        for collection in thing.users_collection:
+            collection.objects.unlink(thing)
+        stored.objects.link(thing)
+    return stored
+
+
+def instance(bpy: Any, name: str, collection: Any, location: tuple[float, float, float] = (0, 0, 0)) -> Any:
+    empty = bpy.data.objects.new(name, None)
+    empty.instance_type, empty.instance_collection, empty.location = "COLLECTION", collection, location
+    bpy.context.scene.collection.objects.link(empty)
+    bpy.context.view_layer.update()
+    return empty
+
+
+def export(bpy: Any) -> tuple[dict[str, Character], dict[str, np.ndarray], RenderRequest]:
+    """Characters and where each is seen, bool (height, width), by name."""
+    request, arrays = export_request(bpy.context)
+    masks = {one.name: arrays[one.mask.digest] == SEEN for one in request.characters if one.mask}
+    return {one.name: one for one in request.characters}, masks, request
+
+
+def eve(bpy: Any) -> tuple[Any, Any]:
+    return bpy.data.objects["Eve"], bpy.data.objects["Eve.body"]
+
+
+def test_an_instanced_rig_is_a_person_where_its_instance_stands(blender: Any, example: Example) -> None:
+    example("duo")
+    rig, _ = eve(blender)
+    place = rig.location.copy()
+    rig.location = (place.x + 0.2, place.y + 0.5, place.z)
+    blender.context.view_layer.update()
+    expected, expected_masks, _ = export(blender)
+    rig.location = place
+    instance(blender, "Twin", store(blender, "Stored", *eve(blender)), (0.2, 0.5, 0))
+    found, masks, request = export(blender)
+    assert [one.id for one in request.characters] == ["Flo", "Twin/Eve"]
+    twin = found["Twin"]
+    assert twin.prompt == expected["Eve"].prompt
+    np.testing.assert_allclose(
+        [(k.x, k.y, k.depth) for k in twin.keypoints], [(k.x, k.y, k.depth) for k in expected["Eve"].keypoints], atol=1e-2
+    )
+    assert [k.state for k in twin.keypoints] == [k.state for k in expected["Eve"].keypoints]
+    assert np.mean(masks["Twin"] != expected_masks["Eve"]) < 1e-4
+
+
+def test_each_instance_is_somebody_of_their_own(blender: Any, example: Example) -> None:
+    example("duo")
+    stored = store(blender, "Stored", *eve(blender))
+    left, right = instance(blender, "Left", stored, (-0.5, 0.3, 0)), instance(blender, "Right", stored, (0.6, 0.6, 0))
+    left.beyondscene.prompt, right.beyondscene.negative_prompt = "a baker", "hat"
+    found, masks, _ = export(blender)
+    assert sorted(found) == ["Flo", "Left", "Right"]
+    assert found["Left"].prompt == "a baker" and found["Right"].prompt == blender.data.objects["Eve"].beyondscene.prompt
+    assert (found["Left"].negative_prompt, found["Right"].negative_prompt) == ("", "hat")
+    assert masks["Left"].any() and masks["Right"].any() and not (masks["Left"] & masks["Right"]).any()
+    columns = [np.nonzero(masks[name])[1].mean() for name in ("Left", "Right")]
+    assert columns[0] < columns[1] - 100
+    right.beyondscene.enabled = False
+    found, masks, _ = export(blender)
+    assert sorted(found) == sorted(masks) == ["Flo", "Left"]
+    left.hide_set(True)
+    blender.context.view_layer.update()
+    assert sorted(export(blender)[0]) == ["Flo"]
+
+
+def test_a_rig_that_stands_in_the_scene_and_is_instanced_is_two_people(blender: Any, example: Example) -> None:
+    example("duo")
+    stored = blender.data.collections.new("Stored")
+    for thing in eve(blender):
+        stored.objects.link(thing)
+    instance(blender, "Twin", stored, (0.9, 0.9, 0))
+    _, masks, request = export(blender)
+    assert [one.id for one in request.characters] == ["Eve", "Flo", "Twin/Eve"]
+    assert masks["Eve"].any() and masks["Twin"].any() and not (masks["Eve"] & masks["Twin"]).any()
+
+
+def test_nested_instances_stand_where_blender_puts_them(blender: Any, example: Example) -> None:
+    example("duo")
+    stored = store(blender, "Stored", *eve(blender), *(blender.data.objects[name] for name in ("Flo", "Flo.body")))
+    stored.instance_offset = (0.3, 0.1, 0)
+    inner = [instance(blender, name, stored, (x, 0, 0)) for name, x in (("One", -0.9), ("Two", 0.9))]
+    inner[1].rotation_euler.z = 0.4
+    group = store(blender, "Group", *inner)
+    group.instance_offset = (0, 0.2, 0)
+    outer = instance(blender, "Crowd", group, (0, 0.5, 0.1))
+    outer.scale, outer.rotation_euler.z = (0.5, 0.5, 0.5), 0.2
+    blender.context.view_layer.update()
+
+    people = find_people(blender.context.view_layer)
+    assert [one.id for one in people] == ["Crowd/One/Eve", "Crowd/One/Flo", "Crowd/Two/Eve", "Crowd/Two/Flo"]
+    assert {one.name for one in people} == {"Crowd: Eve", "Crowd: Flo"}
+    depsgraph = blender.context.evaluated_depsgraph_get()
+    placed = [
+        (one.object.name, np.array(one.matrix_world))
+        for one in depsgraph.object_instances
+        if one.is_instance and one.object.type == "ARMATURE"
+    ]
+    assert len(placed) == 4
+    for person in people:
+        ours = person.world(depsgraph)
+        assert min(np.abs(world - ours).max() for name, world in placed if name == person.armature.name) < 1e-5
+
+    request, arrays = export_request(blender.context)
+    masks = [arrays[one.mask.digest] == SEEN for one in request.characters if one.mask]
+    assert len(masks) == 4 and np.sum(masks, axis=0).max() == 1
+    for one, mask in zip(request.characters, masks, strict=True):
+        seen = [keypoint for keypoint in one.keypoints if keypoint.state == "visible"]
+        assert seen and all(mask[int(k.y) - 4 : int(k.y) + 5, int(k.x) - 4 : int(k.x) + 5].any() for k in seen)
+
+
+def test_an_instance_of_a_linked_collection_is_described_on_the_instance(
+    blender: Any, example: Example, tmp_path: Path
+) -> None:
+    example("duo")
+    stored = store(blender, "Cast", *eve(blender))
+    stored.use_fake_user = True
+    path = str(tmp_path / "cast.blend")
+    blender.data.libraries.write(path, {stored})
+    example("duo")
+    for thing in eve(blender):
+        blender.data.objects.remove(thing)
+    with blender.data.libraries.load(path, link=True) as (_, wanted):
+        wanted.collections = ["Cast"]
+    hero = instance(blender, "Hero", blender.data.collections["Cast"])
+    hero.beyondscene.prompt = "a diver"
+    found, masks, _ = export(blender)
+    assert sorted(found) == ["Flo", "Hero"] and found["Hero"].prompt == "a diver"
+    assert "cast.blend" in found["Hero"].id
+    assert masks["Hero"].any()
+
+
+def test_what_an_instance_does_not_show_is_not_there(blender: Any, example: Example) -> None:
+    example("duo")
+    stored = store(blender, "Stored", *eve(blender))
+    instance(blender, "Twin", stored)
+    blender.data.objects["Eve"].hide_viewport = True
+    blender.context.view_layer.update()
+    assert [one.name for one in find_people(blender.context.view_layer)] == ["Flo"]
+    blender.data.objects["Eve"].hide_viewport, stored.hide_viewport = False, True
+    blender.context.view_layer.update()
+    assert [one.name for one in find_people(blender.context.view_layer)] == ["Flo"]
+
+
+@pytest.mark.parametrize("how", ["excluded", "hidden", "disabled"])
+def test_people_in_collections_that_are_not_shown_are_left_out_and_the_last_one_is_asked_for(
+    blender: Any, example: Example, how: str
+) -> None:
+    example("duo")
+    scene, view_layer = blender.context.scene, blender.context.view_layer
+
+    def put_away(name: str) -> None:
+        stored = store(blender, f"Stored {name}", blender.data.objects[name], blender.data.objects[f"{name}.body"])
+        scene.collection.children.link(stored)
+        layer = view_layer.layer_collection.children[stored.name]
+        match how:
+            case "excluded":
+                layer.exclude = True
+            case "hidden":
+                layer.hide_viewport = True
+            case _:
+                stored.hide_viewport = True
+        view_layer.update()
+
+    put_away("Eve")
+    found, masks, _ = export(blender)
+    assert sorted(found) == sorted(masks) == ["Flo"]
+    put_away("Flo")
+    with pytest.raises(ExportError, match=r"'Eve' is hidden, or its collection .* show it in the Outliner"):
+        export_request(blender.context)

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Run the add-on's tests in each Blender that it supports: one virtual environment per version, with its bpy wheel.
+#
+#   tools/test_blender_versions.sh                         all of them
+#   tools/test_blender_versions.sh 4.2                     one
+#   tools/test_blender_versions.sh "4.2 4.5" -k camera     some, with options for pytest
+#
+# PYTHON names the Python 3.11 that makes the environments, in .cache/blender/. They hold no PyTorch: the add-on needs none.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+versions=${1:-4.2 4.5 5.0}
+shift || true
+failed=""
+for version in $versions; do
+    venv=.cache/blender/$version
+    if [ ! -e "$venv/.installed" ]; then
+        "${PYTHON:-python3.11}" -m venv "$venv"
+        "$venv/bin/python" -m pip install --quiet "bpy==$version.*" "numpy<2" "msgspec>=0.19" "pyzmq>=26" \
+            "opencv-python-headless>=4.9,<4.12" "platformdirs>=4" "psutil>=5.9" "pytest>=8" "pytest-timeout>=2"
+        "$venv/bin/python" -m pip install --quiet --no-deps --editable .
+        touch "$venv/.installed"
+    fi
+    echo "Blender $version"
+    "$venv/bin/python" -m pytest -q tests/addon -p no:cacheprovider "$@" || failed="$failed $version"
+done
+[ -z "$failed" ] || { echo "Failed in Blender$failed"; exit 1; }
