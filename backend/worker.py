@@ -1,5 +1,6 @@
 """The process that makes pictures: takes one job after another from the gateway that started it. Nothing else loads torch."""
 
+import errno
 import faulthandler
 import io
 import logging
@@ -9,11 +10,25 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..protocol import Advanced, Broke, DeviceInfo, Done, Halted, Kept, Ready, Report, Sketched, Stage, Work, arrays_from_frames
+from ..protocol import (
+    Advanced,
+    Broke,
+    DeviceInfo,
+    DiskFull,
+    Done,
+    Halted,
+    Kept,
+    Ready,
+    Report,
+    Sketched,
+    Stage,
+    Work,
+    arrays_from_frames,
+)
 from .checkpoints import CheckpointFolder
 from .launch import leave_with_the_gateway, read_start
 from .line import Line
@@ -76,9 +91,18 @@ def do_work(work: Work, payload: list[bytes | memoryview], render: RenderToFile,
         return Done(**job, **facts)
     except Stopped:
         return Halted(**job)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            log.warning("job %s: %s", work.job_id, error)
+            return DiskFull(**job)
+        return broke(error, job)
     except (Exception, SystemExit) as error:
-        log.error("job %s: %s", work.job_id, traceback.format_exc())
-        return Broke(**job, message=sentence_for(error)[:4000])
+        return broke(error, job)
+
+
+def broke(error: BaseException, job: dict[str, Any]) -> Broke:
+    log.error("job %s: %s", job["job_id"], traceback.format_exc())
+    return Broke(**job, message=sentence_for(error)[:4000])
 
 
 class JobWatcher:

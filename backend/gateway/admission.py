@@ -4,7 +4,9 @@ import logging
 from collections.abc import Sequence
 
 from ...protocol import ModelSetInfo, RequestError, Submit, arrays_from_frames, check_request
+from .allow_list import Listed
 from .files import Quota
+from .ledger import Job
 from .settings import FindModelSets, FoundModelSet, ServeSettings
 
 log = logging.getLogger(__name__)
@@ -42,14 +44,17 @@ class Admission:
         found = self._models.get(models)
         return str(found.folder) if found else ""
 
-    def check(self, submit: Submit, payload: Sequence[memoryview | bytes], waiting: int) -> None:
-        """Refuse what cannot become a picture. Raises RequestError or WireError with the sentence.
+    def check(self, submit: Submit, payload: Sequence[memoryview | bytes], who: Listed, waiting: Sequence[Job]) -> None:
+        """Refuse what cannot become a picture, or not for `who`. Raises RequestError or WireError with the sentence.
 
         waiting: jobs in the queue.
         """
-        if waiting >= self._settings.waiting_jobs:
-            raise RequestError(f"{waiting} jobs are waiting, which is the limit: try again when some are done.")
-        self._quota.check()
+        if len(waiting) >= self._settings.waiting_jobs:
+            raise RequestError(f"{len(waiting)} jobs are waiting, which is the limit: try again when some are done.")
+        own = sum(job.owner == who.name for job in waiting)
+        if own >= who.waiting_jobs:
+            raise RequestError(f"{own} jobs of '{who.name}' are waiting, which is its limit: try again when some are done.")
+        self._quota.check(who)
         models = self._models.get(submit.models)  # by name: nothing that a client says is ever a path
         if models is None:
             raise RequestError(f"There is no model set '{submit.models}': choose one of {', '.join(self._models) or 'none'}.")
