@@ -169,8 +169,7 @@ def small_jpeg(image: np.ndarray) -> tuple[int, int, bytes]:
 
 def sentence_for(error: BaseException) -> str:
     """What to tell the user about a job that broke."""
-    torch = sys.modules.get("torch")
-    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
         return f"The memory was not enough for this picture: choose a smaller size, or close other programs. ({error})"
     if isinstance(error, ValueError):
         return str(error) or "The request cannot be rendered; the worker's log says more."
