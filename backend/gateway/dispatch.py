@@ -131,7 +131,7 @@ class Dispatch:
             case Broke() if not job.stopping:
                 self._end(self._jobs.fail(job, report.message))
             case DiskFull() if not job.stopping:
-                self._pause(job, more=True)
+                self._run_short(job)
             case Done() | Broke() | DiskFull() | Halted() if job.stopping:
                 self._end(self._jobs.cancel(job))
             case Halted():  # nobody asked it to, so it is leaving
@@ -155,14 +155,20 @@ class Dispatch:
         if job.ended:
             self.tidy(job)
 
-    def _pause(self, job: Job, more: bool) -> None:
-        """more: what is free now was not enough, whatever had been expected."""
+    def _run_short(self, job: Job) -> None:
+        """An attempt found the disk full."""
+        if not self._paused(job):  # there is room by now; or it is a quota that we cannot see, which three attempts will tell
+            self._end(self._jobs.lose(job, "There was no room on the backend's disk for what the job had to write."))
+
+    def _paused(self, job: Job) -> bool:
+        """Pause the job if there is too little room for it."""
         assert job.submit is not None
-        free = free_bytes(self._settings.data_folder)
-        needed = max(needed_bytes(job.submit.request), free + RESERVE_BYTES if more else 0)
-        job = self._jobs.pause(job, needed, free)
-        log.warning("job %s: paused, %d bytes are needed and %d free", job.id, needed, free, extra=about(job))
-        self._supervisor.halted(job.id)
+        free, needed = free_bytes(self._settings.data_folder), needed_bytes(job.submit.request)
+        if free < needed:
+            self._jobs.pause(job, needed, free)
+            self._supervisor.halted(job.id)
+            log.warning("job %s: paused, %d bytes are needed and %d free", job.id, needed, free, extra=about(job))
+        return free < needed
 
     def _make_room(self) -> None:
         for job_id in self._quota.make_room():
@@ -198,12 +204,8 @@ class Dispatch:
     def _start_next(self) -> None:
         waiting = self._jobs.waiting()
         if self._supervisor.ready and waiting and not self._jobs.running():
-            job = waiting[0]
-            assert job.submit is not None
-            if free_bytes(self._settings.data_folder) < needed_bytes(job.submit.request):
-                self._pause(job, more=False)
-            else:
-                self._start(job)
+            if not self._paused(waiting[0]):
+                self._start(waiting[0])
 
     def _start(self, job: Job) -> None:
         device, submit = self._supervisor.device, job.submit
