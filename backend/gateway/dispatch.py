@@ -84,13 +84,13 @@ class Dispatch:
             self._look_after_worker(now_s)
             self._look_for_room(now_s)
             self._start_next()
+            self._again_s = 0.0
         except (OSError, sqlite3.Error) as error:
             if not is_full(error):
                 raise
-            log.error(
-                "the disk is full (%s): nothing goes on until %d bytes are free in %s; no job is lost",
-                error, RESERVE_BYTES, self._settings.data_folder,
-            )  # fmt: skip
+            if not self._again_s:  # once, however long it lasts
+                words = "the disk is full (%s): nothing goes on until %d bytes are free in %s; no job is lost"
+                log.error(words, error, RESERVE_BYTES, self._settings.data_folder)
             self._again_s = now_s + LOOK_FOR_ROOM_S
 
     def halt(self, job: Job, now_s: float) -> None:
@@ -203,9 +203,8 @@ class Dispatch:
 
     def _start_next(self) -> None:
         waiting = self._jobs.waiting()
-        if self._supervisor.ready and waiting and not self._jobs.running():
-            if not self._paused(waiting[0]):
-                self._start(waiting[0])
+        if self._supervisor.ready and waiting and not self._jobs.running() and not self._paused(waiting[0]):
+            self._start(waiting[0])
 
     def _start(self, job: Job) -> None:
         device, submit = self._supervisor.device, job.submit
