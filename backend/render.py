@@ -1,5 +1,6 @@
 """From a request to a file: what the worker process and the command line call."""
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from functools import lru_cache
@@ -10,13 +11,16 @@ import torch
 from msgspec.structs import replace
 
 from ..protocol import RenderRequest, StageTime, check_request, digest_of_file
+from .memory import climb, offload, what_would_fit
 from .models.load import Models, choose_device, load_models
 from .models.sets import choose_model_set
+from .models.thrift import Thrift
 from .outputs import Layer, Picture, Record, choose_format, make_record, write_picture
-from .pipeline import render
+from .pipeline import Progress, render
+from .planning.people import Figure
 from .planning.settle import settle
 from .version import app_version
-from .watch import Checkpoints, RenderResult, Watcher
+from .watch import Checkpoints, NoCheckpoints, RenderResult, Watcher
 
 
 class Renderer:
@@ -26,6 +30,7 @@ class Renderer:
         """device: "auto", "cpu", "cuda", "cuda:1", "mps". extra: folders of model sets beside the presets."""
         self.device, self.dtype = choose_device(device)
         self.extra = tuple(extra)
+        self.offloaded = False  # networks of the loaded set wait in host memory
         self.models = lru_cache(maxsize=1)(self._load)
 
     def __call__(
@@ -47,10 +52,18 @@ class Renderer:
         request = replace(request, settings=settle(request.settings, loaded.manifest))
         loading = StageTime(stage="load", seconds=time.perf_counter() - start)
         torch.manual_seed(request.seed)  # nothing should draw from it; if something does, it repeats
-        image, figures, progress = render(loaded, request, arrays, watcher, checkpoints)
+
+        def attempt(thrift: Thrift) -> tuple[np.ndarray, list[Figure], Progress]:
+            if thrift.offload or self.offloaded:
+                offload(loaded, thrift.offload)
+                self.offloaded = thrift.offload
+            return render(dataclasses.replace(loaded, thrift=thrift), request, arrays, watcher, checkpoints)
+
+        kept = checkpoints or NoCheckpoints()
+        (image, figures, progress), thrift = climb(attempt, kept, lambda: what_would_fit(loaded, request))
         with progress.stage("write"):
             layers = tuple(Layer(figure.person.character.id, figure.mask) for figure in reversed(figures))
-            write_picture(path, Picture(image, layers), record_making(loaded, request, arrays))
+            write_picture(path, Picture(image, layers), record_making(loaded, request, arrays, thrift))
         return RenderResult(
             width=request.width,
             height=request.height,
@@ -64,10 +77,10 @@ class Renderer:
         return load_models(choose_model_set(models, self.extra), self.device, self.dtype)
 
 
-def record_making(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray]) -> Record:
-    """What the file of a picture is to say. request: with its settings settled."""
+def record_making(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], thrift: Thrift) -> Record:
+    """What the file of a picture is to say. request: with its settings settled. thrift: with which it was made."""
     made_with = f"beyondscene {app_version()}, torch {torch.__version__}, {models.device}"
-    return make_record(request, arrays, models.manifest.name, models.weights, made_with)
+    return make_record(request, arrays, models.manifest.name, models.weights, made_with, thrift.name)
 
 
 @lru_cache(maxsize=1)

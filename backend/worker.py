@@ -1,5 +1,6 @@
 """The process that makes pictures: takes one job after another from the gateway that started it. Nothing else loads torch."""
 
+import errno
 import faulthandler
 import io
 import logging
@@ -10,11 +11,25 @@ import time
 import traceback
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..protocol import Advanced, Broke, DeviceInfo, Done, Halted, Kept, Ready, Report, Sketched, Stage, Work, arrays_from_frames
+from ..protocol import (
+    Advanced,
+    Broke,
+    DeviceInfo,
+    DiskFull,
+    Done,
+    Halted,
+    Kept,
+    Ready,
+    Report,
+    Sketched,
+    Stage,
+    Work,
+    arrays_from_frames,
+)
 from .checkpoints import CheckpointFolder
 from .launch import leave_with_the_gateway, read_start
 from .line import Line
@@ -78,9 +93,18 @@ def do_work(work: Work, payload: list[bytes | memoryview], render: RenderToFile,
         return Done(**job, **facts)
     except Stopped:
         return Halted(**job)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            log.warning("job %s: %s", work.job_id, error)
+            return DiskFull(**job)
+        return broke(error, job)
     except (Exception, SystemExit) as error:
-        log.error("job %s: %s", work.job_id, traceback.format_exc())
-        return Broke(**job, message=sentence_for(error)[:4000])
+        return broke(error, job)
+
+
+def broke(error: BaseException, job: dict[str, Any]) -> Broke:
+    log.error("job %s: %s", job["job_id"], traceback.format_exc())
+    return Broke(**job, message=sentence_for(error)[:4000])
 
 
 class JobWatcher:
@@ -147,8 +171,7 @@ def small_jpeg(image: np.ndarray) -> tuple[int, int, bytes]:
 
 def sentence_for(error: BaseException) -> str:
     """What to tell the user about a job that broke."""
-    torch = sys.modules.get("torch")
-    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
         return f"The memory was not enough for this picture: choose a smaller size, or close other programs. ({error})"
     if isinstance(error, ValueError):
         return str(error) or "The request cannot be rendered; the worker's log says more."

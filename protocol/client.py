@@ -103,12 +103,15 @@ class Client:
         path: Path | None,
         models: str = "embedded",
         arrays: Sequence[np.ndarray] = (),
+        priority: int = 0,
     ) -> None:
         """Order a picture; with a `path`, whose folder exists, it is fetched once finished, and `Saved` is heard."""
         if path:
             self._targets[job_id] = path
         data = [np.ascontiguousarray(array) for array in arrays]
-        message = Submit(job_id=job_id, request=request, models=models, arrays=tuple(map(describe_array, data)))
+        message = Submit(
+            job_id=job_id, request=request, models=models, arrays=tuple(map(describe_array, data)), priority=priority
+        )
         self._say(message, [array.data.cast("B") for array in data])
 
     def follow(self, job_id: str, path: Path | None = None) -> None:

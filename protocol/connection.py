@@ -1,5 +1,6 @@
 """The small file by which a client finds a backend and proves that it may talk to it."""
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,11 +22,24 @@ class ConnectionFile(Struct, frozen=True, kw_only=True):
     pid: int = 0  # of the gateway
 
 
+class Invitation(Struct, frozen=True, kw_only=True):
+    """What a client must know to make its own keys for a backend. No secret."""
+
+    format: Literal[1] = 1
+    endpoint: str
+    server_public_key: Z85Key
+
+
 def write_connection(path: Path, connection: ConnectionFile) -> None:
     """Make `path` appear at once and whole, with mode 0600."""
+    write_secret(path, msgspec.json.encode(connection))
+
+
+def write_secret(path: Path, data: bytes) -> None:
+    """Make `path` appear at once and whole, readable by its owner only."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.touch(mode=0o600)  # before the keys are in it
-    temporary.write_bytes(msgspec.json.encode(connection))
+    temporary.write_bytes(data)
     temporary.replace(path)
 
 
@@ -35,3 +49,21 @@ def read_connection(path: Path) -> ConnectionFile:
         return msgspec.json.decode(path.read_bytes(), type=ConnectionFile)
     except msgspec.DecodeError as error:
         raise ValueError(f"{path} is not a connection file: {error}") from error
+
+
+def write_invitation(path: Path, invitation: Invitation) -> None:
+    path.write_bytes(msgspec.json.encode(invitation))
+
+
+def read_invitation(path: Path) -> Invitation:
+    """Raises OSError if there is no such file, ValueError if it is not an invitation."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Invitation)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"{path} is not the invitation of a backend: {error}") from error
+
+
+def fingerprint(public_key: str) -> str:
+    """A short form of a key that two people can compare."""
+    digest = hashlib.blake2b(public_key.encode(), digest_size=8).hexdigest()
+    return "-".join(digest[start : start + 4] for start in range(0, 16, 4))

@@ -23,7 +23,7 @@ JobId = Annotated[  # names files: the length is bounded because `$` would let a
 ]
 Sentence = Annotated[str, Meta(max_length=4000)]
 
-JobState = Literal["queued", "running", "finished", "failed", "cancelled"]
+JobState = Literal["queued", "running", "paused", "finished", "failed", "cancelled"]
 Stage = Literal["load", "instances", "composite", "inpaint", "tone", "enlarge", "decode", "write"]
 
 
@@ -48,6 +48,7 @@ class Submit(Message, frozen=True, kw_only=True):
     request: RenderRequest
     models: Label = "embedded"  # name of a model set that `Welcome` listed
     arrays: tuple[ArrayRef, ...] = ()  # one extra frame each, in this order
+    priority: Annotated[int, Meta(ge=-100, le=100)] = 0  # of the jobs that wait the highest goes first, then the oldest
 
 
 class Cancel(Message, frozen=True, kw_only=True):
@@ -192,6 +193,16 @@ class Stopping(Message, frozen=True, kw_only=True):
     seq: Count
 
 
+class Paused(Message, frozen=True, kw_only=True):
+    """The backend's disk is too full for the job; it goes on by itself once there is room."""
+
+    job_id: JobId
+    seq: Count
+    needed_bytes: Bytes  # that must be free
+    free_bytes: Bytes
+    message: Sentence
+
+
 class Finished(Message, frozen=True, kw_only=True):
     """The picture is ready to be fetched."""
 
@@ -283,6 +294,7 @@ Event = (
     | Progressed
     | Previewed
     | Stopping
+    | Paused
     | Finished
     | Failed
     | Cancelled
@@ -388,6 +400,13 @@ class Broke(Message, frozen=True, kw_only=True):
     message: Sentence
 
 
+class DiskFull(Message, frozen=True, kw_only=True):
+    """There was no room on the disk for what the job must write; the worker goes on."""
+
+    job_id: JobId
+    attempt: Count
+
+
 class Halted(Message, frozen=True, kw_only=True):
     """The job was stopped as ordered."""
 
@@ -395,4 +414,4 @@ class Halted(Message, frozen=True, kw_only=True):
     attempt: Count
 
 
-Report = Ready | Heartbeat | Advanced | Sketched | Kept | Done | Broke | Halted
+Report = Ready | Heartbeat | Advanced | Sketched | Kept | Done | Broke | DiskFull | Halted

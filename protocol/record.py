@@ -31,25 +31,32 @@ class Record(Struct, frozen=True, kw_only=True):
 
     models: name of the model set. weights: fingerprint of each file of it (`backend/models/fingerprint.py`).
     request: as in a request.json, every choice settled. arrays: its masks by digest, deflated, base64.
-    made_with: program, torch and device, for people to read.
+    made_with: program, torch and device, for people to read. memory: how memory was saved, where it was short.
     """
 
     format: Literal[1] = 1
     models: Annotated[str, Meta(pattern=r"^[\w.-]{1,64}$")]
     weights: dict[str, str] = {}
     made_with: str = ""
+    memory: str = ""
     request: msgspec.Raw
     arrays: dict[str, bytes] = {}
 
 
 def make_record(
-    request: RenderRequest, arrays: dict[str, np.ndarray], models: str, weights: dict[str, str], made_with: str
+    request: RenderRequest,
+    arrays: dict[str, np.ndarray],
+    models: str,
+    weights: dict[str, str],
+    made_with: str,
+    memory: str = "",
 ) -> Record:
     """arrays: the masks that the request names, by digest."""
     return Record(
         models=models,
         weights=weights,
         made_with=made_with,
+        memory=memory,
         request=msgspec.Raw(msgspec.json.encode(request)),
         arrays={digest: zlib.compress(np.ascontiguousarray(array).data) for digest, array in arrays.items()},
     )

@@ -83,6 +83,7 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
             key="1", canvases=(p.Canvas(width=1536, height=1024, views=15),), people=1, evaluations=575, seconds=40.0,
             memory_bytes=3_000_000_000,
         ),
+        p.Paused(job_id=JOB, seq=2, needed_bytes=536870912, free_bytes=1048576, message="The disk is full."),
     ),
     "order": (
         p.Work(job_id=JOB, attempt=1, request=SCENE, models="sdxl", arrays=(MASK,), result_path="results/1.png"),
@@ -98,6 +99,7 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
         p.Broke(job_id=JOB, attempt=1, message="The device ran out of memory."),
         p.Halted(job_id=JOB, attempt=1),
         p.Kept(job_id=JOB, attempt=2),
+        p.DiskFull(job_id=JOB, attempt=2),
     ),
 }  # fmt: skip
 
@@ -108,20 +110,21 @@ def request_schema() -> bytes:
 
 
 def ledger_dump() -> str:
-    """As SQL: a job that has finished, one that runs, one that is stopping, and one that waits with an array."""
+    """As SQL: a job that has finished, one that runs, one that is stopping, one that waits with an array, one paused."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ledger.sqlite"
         ledger = Ledger(path)
         jobs = Jobs(ledger)
         mask = bytes(64)
         small = p.ArrayRef(digest=p.digest_of(mask), dtype="uint8", shape=(8, 8))
-        finished, running, stopping, _ = (
-            jobs.submit(p.Submit(job_id=f"{JOB[:-1]}{number}", request=SCENE, arrays=(small,)), [mask]) for number in range(4)
+        finished, running, stopping, _, paused = (
+            jobs.submit(p.Submit(job_id=f"{JOB[:-1]}{number}", request=SCENE, arrays=(small,)), [mask]) for number in range(5)
         )
         facts = {"width": 1536, "height": 1024, "media_type": "image/png", "size_bytes": 2500000, "digest": DIGEST}
         jobs.finish(jobs.start(finished, DEVICE), p.Done(job_id=finished.id, attempt=1, times=TIMES, **facts))
         jobs.start(running, DEVICE)
         jobs.wish_cancel(jobs.start(stopping, DEVICE))
+        jobs.pause(paused, needed_bytes=536870912, free_bytes=1048576)
         ledger.close()
         with closing(sqlite3.connect(path)) as database:
             header = f"PRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {len(MIGRATIONS)};\n"

@@ -1,4 +1,4 @@
-"""Serve renders to Blender and other clients on this machine."""
+"""Serve renders to Blender and other clients, on this machine or, once clients are listed, on others."""
 
 import argparse
 import sys
@@ -14,7 +14,11 @@ from . import IN_USE
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     data = user_data_path("beyondscene")
     parser.add_argument("--data", type=Path, default=data, help=f"folder for jobs, pictures and logs; default: {data}")
-    parser.add_argument("--bind", default="tcp://127.0.0.1:0", help="loopback address; port 0 takes any free one")
+    parser.add_argument(
+        "--bind",
+        default="tcp://127.0.0.1:0",
+        help="address to listen on; others than loopback once clients are listed; port 0: any",
+    )
     parser.add_argument("--ready-file", type=Path, help="written when clients may connect; default: connection.json in --data")
     parser.add_argument(
         "--keep",
@@ -24,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of finished pictures; beyond, the oldest fetched ones go; default: 20",
     )
     parser.add_argument("--models-dir", type=Path, action="append", default=[], help="folder of a model set; may be repeated")
+    parser.add_argument("--metrics-port", type=int, help="for Prometheus, on loopback; default: none")
     parser.add_argument("--parent-pid", type=int, help="leave when this process is gone")
 
 
@@ -33,6 +38,7 @@ def run(asked: argparse.Namespace) -> int:
         ready_file=asked.ready_file or asked.data / "connection.json",
         results_limit_bytes=int(asked.keep * GIB),
         bind=asked.bind,
+        metrics_port=asked.metrics_port,
         model_folders=tuple(asked.models_dir),
         parent_pid=asked.parent_pid,
     )

@@ -4,8 +4,10 @@ import logging
 from collections.abc import Sequence
 
 from ...protocol import ModelSetInfo, RenderRequest, RequestError, Submit, arrays_from_frames, check_request
+from .allow_list import Listed
 from .estimate import check_memory
 from .files import Quota
+from .ledger import Job
 from .settings import FindModelSets, FoundModelSet, ServeSettings
 
 log = logging.getLogger(__name__)
@@ -61,14 +63,17 @@ class Admission:
         check_memory(request)
         return chosen
 
-    def check(self, submit: Submit, payload: Sequence[memoryview | bytes], waiting: int) -> None:
-        """Refuse what cannot become a picture. Raises RequestError or WireError with the sentence.
+    def check(self, submit: Submit, payload: Sequence[memoryview | bytes], who: Listed, waiting: Sequence[Job]) -> None:
+        """Refuse what cannot become a picture, or not for `who`. Raises RequestError or WireError with the sentence.
 
         waiting: jobs in the queue.
         """
-        if waiting >= self._settings.waiting_jobs:
-            raise RequestError(f"{waiting} jobs are waiting, which is the limit: try again when some are done.")
-        self._quota.check()
+        if len(waiting) >= self._settings.waiting_jobs:
+            raise RequestError(f"{len(waiting)} jobs are waiting, which is the limit: try again when some are done.")
+        own = sum(job.owner == who.name for job in waiting)
+        if own >= who.waiting_jobs:
+            raise RequestError(f"{own} jobs of '{who.name}' are waiting, which is its limit: try again when some are done.")
+        self._quota.check(who)
         self.choose(submit.models, submit.request)
         arrays_from_frames(submit.arrays, payload)
         for character in submit.request.characters:

@@ -5,15 +5,19 @@ live slots and a place in a file; it is sent when the client's pipe has room.
 """
 
 import logging
+import sqlite3
 from collections import deque
+from collections.abc import Container
 
 import zmq
 
 from ...protocol import CHUNK_BYTES, CREDIT_CHUNKS, Chunk, Fetch, Previewed, Progressed, Refused, encode
 from ...protocol.messages import Message
+from .counts import Counts
 from .files import JobFiles
 from .ledger import Ledger
 from .live import Live
+from .room import is_full
 from .sockets import Incoming
 
 log = logging.getLogger(__name__)
@@ -81,11 +85,12 @@ class Client:
 class Clients:
     """All connections of the clients' socket. Times are seconds of a monotonic clock."""
 
-    def __init__(self, socket: zmq.Socket[bytes], ledger: Ledger, live: Live, files: JobFiles) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], ledger: Ledger, live: Live, files: JobFiles, counts: Counts) -> None:
         self._socket = socket
         self._ledger = ledger
         self._live = live
         self._files = files
+        self._counts = counts
         self._clients: dict[bytes, Client] = {}
         self._live_sent_s = 0.0
 
@@ -99,8 +104,15 @@ class Clients:
         client.heard_s = now_s
         return client
 
+    def forget(self, keys: Container[str]) -> None:
+        """Tell the holders of these keys nothing more; should they still be allowed in, they have to say Hello again."""
+        for client in tuple(self._clients.values()):
+            if client.key in keys:
+                del self._clients[client.routing_id]
+
     def deliver(self, now_s: float) -> None:
         """Send each client what it has yet to be told, as far as its pipe has room."""
+        self._counts.clients = len(self._clients)
         live = now_s - self._live_sent_s >= LIVE_INTERVAL_S
         if live:
             self._live_sent_s = now_s
@@ -146,18 +158,27 @@ class Clients:
             try:
                 piece.ready = self._files.read(piece.job_id, piece.offset, CHUNK_BYTES)
             except OSError as error:
-                log.error("job %s: its result cannot be read: %s", piece.job_id, error)
+                log.error("job %s: its result cannot be read: %s", piece.job_id, error, extra={"job_id": piece.job_id})
         if not piece.ready:
             client.reply(Refused(job_id=piece.job_id, message="The picture is no longer there: render it again."))
             piece.chunks = 0
             return
         chunk = Chunk(job_id=piece.job_id, offset=piece.offset, size_bytes=piece.size_bytes)
         self._send(client, chunk, piece.ready)
+        self._counts.sent_bytes += len(piece.ready)
         piece.offset += len(piece.ready)
         piece.chunks = piece.chunks - 1 if piece.offset < piece.size_bytes else 0
         piece.ready = b""
         if piece.offset == piece.size_bytes:
-            self._ledger.mark_fetched(piece.job_id)
+            self._mark_fetched(piece.job_id)
+
+    def _mark_fetched(self, job_id: str) -> None:
+        try:
+            self._ledger.mark_fetched(job_id)
+        except sqlite3.Error as error:
+            if not is_full(error):
+                raise
+            log.warning("job %s: the disk is too full to note that its picture was fetched", job_id, extra={"job_id": job_id})
 
     def _send(self, client: Client, message: Message, *payload: memoryview | bytes) -> None:
         """Raises zmq.Again where the pipe is full."""

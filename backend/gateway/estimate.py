@@ -39,7 +39,7 @@ class Estimator:
         evaluations = pixels = evaluating_s = painting_s = 0.0
         for job in self._ledger.finished(models.name, PICTURES):
             times = self._times(job, device)
-            if times:
+            if times and job.submit:
                 done = foresee(job.submit.request, models)
                 evaluations, pixels = evaluations + done.evaluations, pixels + done.canvas_pixels
                 evaluating_s += sum(time.seconds for time in times if time.stage in BY_EVALUATIONS)

@@ -9,6 +9,7 @@ from collections.abc import Container
 from pathlib import Path
 
 from ...protocol import Done, RequestError
+from .allow_list import Listed
 from .ledger import Ledger
 
 
@@ -40,11 +41,13 @@ class JobFiles:
 
     def publish(self, done: Done) -> None:
         """Make the picture of an attempt the result of its job. Raises OSError if it is absent or not the one announced."""
-        picture = picture_in(self._work / f"{done.job_id}.attempt-{done.attempt}")
+        picture, result = picture_in(self._work / f"{done.job_id}.attempt-{done.attempt}"), self.path(done.job_id)
+        if not picture.exists() and result.exists() and result.stat().st_size == done.size_bytes:
+            return  # it was, but the disk was too full to note it
         size_bytes = picture.stat().st_size
         if size_bytes != done.size_bytes:
             raise OSError(f"{picture} has {size_bytes} bytes, the worker announced {done.size_bytes}")
-        picture.replace(self.path(done.job_id))  # the worker has flushed it
+        picture.replace(result)  # the worker has flushed it
         flush_folder(self._results)
 
     def tidy(self, job_id: str, finished: bool) -> None:
@@ -91,13 +94,21 @@ class Quota:
                 removed.append(one.job_id)
         return removed
 
-    def check(self) -> None:
-        """Raise RequestError where pictures that nobody has fetched fill it: one more could not be kept."""
-        unfetched_bytes = sum(one.size_bytes for one in self._ledger.results() if not one.fetched)
+    def check(self, who: Listed) -> None:
+        """Raise RequestError where pictures that nobody has fetched fill it, or the share of this client: one more could not
+        be kept."""
+        unfetched = [one for one in self._ledger.results() if not one.fetched]
+        unfetched_bytes = sum(one.size_bytes for one in unfetched)
         if unfetched_bytes >= self._limit_bytes:
             raise RequestError(
                 f"Pictures that nobody has fetched fill {unfetched_bytes} bytes, the quota is {self._limit_bytes}: "
                 "fetch some, or serve with a larger one."
+            )
+        own_bytes = sum(one.size_bytes for one in unfetched if one.owner == who.name) + self._ledger.frames_bytes(who.name)
+        if own_bytes >= who.stored_bytes:
+            raise RequestError(
+                f"Pictures that '{who.name}' has not fetched and masks that wait fill {own_bytes} bytes, the quota of this key "
+                f"is {who.stored_bytes}: fetch some."
             )
 
 

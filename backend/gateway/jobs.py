@@ -5,15 +5,16 @@ from typing import Any
 
 import msgspec
 
-from ...protocol import Accepted, Cancelled, DeviceInfo, Done, Failed, Finished, Started, Stopping, Submit
+from ...protocol import Accepted, Cancelled, DeviceInfo, Done, Failed, Finished, Paused, Started, Stopping, Submit
 from ...protocol.messages import JobState
-from .ledger import ENDED, DurableEvent, Job, Ledger
+from .ledger import ENDED, LOCAL, DurableEvent, Job, Ledger
 
 LOSSES = 3  # workers that a job may lose in a row without getting further; then it is what kills them
 
 MOVES: dict[JobState, frozenset[JobState]] = {
-    "queued": frozenset({"running", "failed", "cancelled"}),
-    "running": frozenset({"queued", "finished", "failed", "cancelled"}),
+    "queued": frozenset({"running", "paused", "failed", "cancelled"}),
+    "running": frozenset({"queued", "paused", "finished", "failed", "cancelled"}),
+    "paused": frozenset({"queued", "failed", "cancelled"}),
     **{state: frozenset() for state in ENDED},
 }
 
@@ -36,25 +37,37 @@ class Jobs:
         self.ledger = ledger
 
     def resume(self) -> list[Job]:
-        """After a start of the gateway: what ran when the last one ended waits again, at its old place."""
-        return [self.cancel(job) if job.stopping else self._requeue(job) for job in self.running()]
+        """After a start of the gateway: what ran when the last one ended waits again, at its old place.
 
-    def find(self, submit: Submit) -> Job | None:
+        A job whose request this version cannot read fails; the others go on.
+        """
+        unreadable = [self.fail(job, unreadable_sentence(job)) for job in self.ledger.live() if job.submit is None]
+        return unreadable + [self.cancel(job) if job.stopping else self._requeue(job) for job in self.running()]
+
+    def find(self, submit: Submit, owner: str = LOCAL) -> Job | None:
         """The job that this message has already made, if any. Raises JobConflict if another message has its id."""
         job = self.ledger.job(submit.job_id)
-        if job is not None and job.submit != submit:  # arrays are compared by digest
+        if job is None:
+            return None
+        if job.owner != owner or job.submit not in (submit, None):  # arrays are compared by digest
             raise JobConflict(f"The job id {submit.job_id} is taken by another request: make a new id for each picture.")
         return job
 
-    def submit(self, submit: Submit, frames: Sequence[bytes | memoryview] = ()) -> Job:
-        """Put a new job at the end of the queue. frames: of its arrays."""
-        return self._record(Job(submit=submit), Accepted, frames=frames, position=len(self.ledger.live()))
+    def submit(self, submit: Submit, frames: Sequence[bytes | memoryview] = (), owner: str = LOCAL) -> Job:
+        """Put a new job into the queue, behind those of its priority. frames: of its arrays."""
+        before = len(self.running()) + sum(priority(job) >= submit.priority for job in self.waiting())
+        return self._record(Job(id=submit.job_id, submit=submit, owner=owner), Accepted, frames=frames, position=before)
 
     def waiting(self) -> list[Job]:
-        return [job for job in self.ledger.live() if job.state == "queued"]
+        """In the order in which they are to start."""
+        queued = [job for job in self.ledger.live() if job.state == "queued"]
+        return sorted(queued, key=priority, reverse=True)  # keeps the order of arrival among equals
 
     def running(self) -> list[Job]:
         return [job for job in self.ledger.live() if job.state == "running"]
+
+    def paused(self) -> list[Job]:
+        return [job for job in self.ledger.live() if job.state == "paused"]
 
     def current(self, job_id: str, attempt: int) -> Job | None:
         """The running job of which this is the newest attempt; None for a word from an attempt that was given up."""
@@ -75,7 +88,7 @@ class Jobs:
 
     def wish_cancel(self, job: Job) -> Job:
         """End the job if it waits, note the wish if it runs; a job that has ended stays as it is."""
-        if job.state == "queued":
+        if job.state in ("queued", "paused"):
             return self.cancel(job)
         if job.state == "running" and not job.stopping:
             return self._record(job, Stopping, change={"stopping": True})
@@ -85,6 +98,24 @@ class Jobs:
         """The picture is published."""
         facts = {name: getattr(done, name) for name in ("width", "height", "media_type", "size_bytes", "digest", "times")}
         return self._record(job, Finished, to="finished", **facts)
+
+    def pause(self, job: Job, needed_bytes: int, free_bytes: int) -> Job:
+        """The disk is too full for the job."""
+        words = (
+            f"The backend's disk is full: the job needs {needed_bytes} bytes, {free_bytes} are free. It goes on by itself when "
+            "there is room: delete something there."
+        )
+        return self._record(job, Paused, to="paused", needed_bytes=needed_bytes, free_bytes=free_bytes, message=words)
+
+    def needed_bytes(self, job: Job) -> int:
+        """What must be free before a paused job may go on."""
+        last = self.ledger.events(job.id, job.next_seq - 1)[-1]
+        assert isinstance(last, Paused)
+        return last.needed_bytes
+
+    def go_on(self, job: Job) -> Job:
+        """There is room again for a paused job."""
+        return self._requeue(job)
 
     def fail(self, job: Job, message: str) -> Job:
         return self._record(job, Failed, to="failed", message=message[:4000])
@@ -128,3 +159,14 @@ class Jobs:
         if state not in MOVES[job.state]:
             raise JobError(f"job {job.id} cannot become {state}: it is {job.state}")
         return msgspec.structs.replace(job, state=state)
+
+
+def priority(job: Job) -> int:
+    return job.submit.priority if job.submit is not None else 0
+
+
+def unreadable_sentence(job: Job) -> str:
+    return (
+        "Another version of beyondscene has accepted this job, and this one cannot read its request "
+        f"({job.unreadable}): submit it again."
+    )

@@ -13,14 +13,16 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from ...protocol import Accepted, Cancelled, Failed, Finished, Started, Stopping, Submit
+from ...protocol import Accepted, Cancelled, Failed, Finished, Paused, Started, Stopping, Submit
 from ...protocol.messages import JobState
 from .settings import InUseError, ServeError
 
 log = logging.getLogger(__name__)
 
-DurableEvent = Accepted | Started | Stopping | Finished | Failed | Cancelled
+DurableEvent = Accepted | Started | Stopping | Paused | Finished | Failed | Cancelled
 ENDED: frozenset[JobState] = frozenset({"finished", "failed", "cancelled"})
+LIVE = "('queued', 'running', 'paused')"
+LOCAL = "local"  # owner of the jobs of whoever started the gateway
 
 APPLICATION_ID = 0x42535A4C  # "BSZL", in the header of the file
 WAL_LIMIT_BYTES = 64 * 1024 * 1024  # to which the log is cut after a large transaction
@@ -48,6 +50,9 @@ MIGRATIONS = (
         fetched INTEGER NOT NULL DEFAULT 0
     );
     """,
+    """
+    ALTER TABLE jobs ADD COLUMN owner TEXT NOT NULL DEFAULT 'local';  -- name of the client that submitted it
+    """,
 )
 
 decode_event = msgspec.json.Decoder(DurableEvent).decode
@@ -57,16 +62,15 @@ decode_submit = msgspec.json.Decoder(Submit).decode
 class Job(Struct, frozen=True, kw_only=True):
     """One job as it stands; every change makes a new one."""
 
-    submit: Submit
+    id: str
+    submit: Submit | None  # None where another version has stored it in a way that this one cannot read
+    unreadable: str = ""  # why, if so
+    owner: str = LOCAL  # name of the client that submitted it
     state: JobState = "queued"
     attempt: int = 0  # of its newest start; 0 before the first
     losses: int = 0  # workers lost in a row without a new checkpoint
     stopping: bool = False  # a client wishes its end
     next_seq: int = 0  # of the event that comes next
-
-    @property
-    def id(self) -> str:
-        return self.submit.job_id
 
     @property
     def ended(self) -> bool:
@@ -77,6 +81,7 @@ class KeptResult(Struct, frozen=True):
     """A picture in the folder of results. fetched: some client has had it whole."""
 
     job_id: str
+    owner: str
     size_bytes: int
     fetched: bool
 
@@ -94,7 +99,7 @@ class Ledger:
         """
         self._ended_jobs = ended_jobs
         self._db = open_database(path)
-        rows = self._db.execute(f"SELECT {COLUMNS} FROM jobs WHERE state IN ('queued', 'running') ORDER BY place").fetchall()
+        rows = self._db.execute(f"SELECT {COLUMNS} FROM jobs WHERE state IN {LIVE} ORDER BY place").fetchall()
         self._live = {job.id: job for job in map(job_from_row, rows)}
 
     def close(self) -> None:
@@ -128,9 +133,10 @@ class Ledger:
         """The jobs that have not ended, in order of arrival."""
         return tuple(self._live.values())
 
-    def newest(self, limit: int) -> Sequence[Job]:
-        """The last `limit` jobs, ended or not, in order of arrival."""
-        rows = self._db.execute(f"SELECT {COLUMNS} FROM jobs ORDER BY place DESC LIMIT ?", (limit,)).fetchall()
+    def newest(self, limit: int, owner: str | None = None) -> Sequence[Job]:
+        """The last `limit` jobs, ended or not, in order of arrival; with an `owner`, of that one only."""
+        query = f"SELECT {COLUMNS} FROM jobs WHERE ?1 IS NULL OR owner = ?1 ORDER BY place DESC LIMIT ?2"
+        rows = self._db.execute(query, (owner, limit)).fetchall()
         return tuple(job_from_row(row) for row in reversed(rows))
 
     def finished(self, models: str, limit: int) -> Sequence[Job]:
@@ -153,8 +159,14 @@ class Ledger:
 
     def results(self) -> Sequence[KeptResult]:
         """The pictures that are kept, oldest first."""
-        rows = self._db.execute("SELECT job_id, size_bytes, fetched FROM results ORDER BY place")
-        return [KeptResult(job_id, size_bytes, bool(fetched)) for job_id, size_bytes, fetched in rows]
+        query = "SELECT job_id, owner, size_bytes, fetched FROM results JOIN jobs ON jobs.id = job_id ORDER BY results.place"
+        rows = self._db.execute(query)
+        return [KeptResult(job_id, owner, size_bytes, bool(fetched)) for job_id, owner, size_bytes, fetched in rows]
+
+    def frames_bytes(self, owner: str) -> int:
+        """Of the arrays of this owner's jobs that have not ended."""
+        query = "SELECT total(length(data)) FROM frames JOIN jobs ON jobs.id = job_id WHERE owner = ?"
+        return int(self._db.execute(query, (owner,)).fetchone()[0])
 
     def mark_fetched(self, job_id: str) -> None:
         self._db.execute("UPDATE results SET fetched = 1 WHERE job_id = ?", (job_id,))
@@ -164,7 +176,7 @@ class Ledger:
 
     def _forget_old_jobs(self) -> None:
         old = self._db.execute(
-            "SELECT id FROM jobs WHERE state NOT IN ('queued', 'running') AND id NOT IN (SELECT job_id FROM results)"
+            f"SELECT id FROM jobs WHERE state NOT IN {LIVE} AND id NOT IN (SELECT job_id FROM results)"
             " ORDER BY place DESC LIMIT -1 OFFSET ?",
             (self._ended_jobs,),
         ).fetchall()
@@ -172,26 +184,32 @@ class Ledger:
         self._db.executemany("DELETE FROM jobs WHERE id = ?", old)
 
 
-COLUMNS = "submit, state, attempt, losses, stopping, next_seq"
+COLUMNS = "id, submit, owner, state, attempt, losses, stopping, next_seq"
 UPSERT = (
-    f"INSERT INTO jobs (id, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET state = excluded.state,"
+    f"INSERT INTO jobs ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET state = excluded.state,"
     " attempt = excluded.attempt, losses = excluded.losses, stopping = excluded.stopping, next_seq = excluded.next_seq"
 )
 
 
 def row_from_job(job: Job) -> tuple[str | int, ...]:
-    return job.id, text(job.submit), job.state, job.attempt, job.losses, int(job.stopping), job.next_seq
+    submit = text(job.submit)  # counts for a new job only; what is stored of a request never changes
+    return job.id, submit, job.owner, job.state, job.attempt, job.losses, int(job.stopping), job.next_seq
 
 
 def job_from_row(row: tuple) -> Job:
-    submit, state, attempt, losses, stopping, next_seq = row
+    job_id, stored, owner, state, attempt, losses, stopping, next_seq = row
+    submit, unreadable = None, ""
+    try:
+        submit = decode_submit(stored)
+    except (ValueError, RecursionError) as error:  # msgspec's own errors are ValueErrors
+        unreadable = str(error)
     return Job(
-        submit=decode_submit(submit), state=state, attempt=attempt, losses=losses, stopping=bool(stopping),
-        next_seq=next_seq,
+        id=job_id, submit=submit, unreadable=unreadable, owner=owner, state=state, attempt=attempt, losses=losses,
+        stopping=bool(stopping), next_seq=next_seq,
     )  # fmt: skip
 
 
-def text(struct: Struct) -> str:
+def text(struct: Struct | None) -> str:
     return msgspec.json.encode(struct).decode()
 
 

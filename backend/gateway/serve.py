@@ -1,7 +1,6 @@
 """Run a gateway from its start to its end: keys, sockets, logs, signals and the file that tells clients where it is."""
 
 import logging
-import logging.handlers
 import os
 import signal
 import sqlite3
@@ -14,15 +13,19 @@ import zmq
 
 from ...protocol import ConnectionFile, read_connection, write_connection
 from ..version import app_version
+from .allow_list import AllowList, list_path, read_list
+from .counts import Counts
 from .gateway import Gateway
+from .keys import read_keys
 from .ledger import Ledger
+from .logs import start_log, stop_log
+from .self_test import check_door
 from .settings import FindModelSets, ServeError, ServeSettings, check_bind, own_worker_command
 from .sockets import Door, KeyPair, endpoint_of
 from .supervisor import Supervisor, now
 
 log = logging.getLogger(__name__)
 
-LOG_LIMIT_BYTES = 4 * 1024 * 1024
 WATCH_PARENT_S = 1.0
 
 
@@ -34,7 +37,8 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets | None = None)
     """
     if find_model_sets is None:
         from ..models.sets import find_model_sets
-    check_bind(settings.bind)
+    keys = read_keys(settings.data_folder)
+    check_bind(settings.bind, len(read_list(list_path(settings.data_folder)).clients) if keys else 0)
     parent = watched_process(settings.parent_pid)
     log_folder = settings.data_folder / "log"
     try:
@@ -52,10 +56,11 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets | None = None)
         door = Door(context)
         stack.callback(door.close)
 
-        server, client = KeyPair.new(), KeyPair.new()
+        server, client = keys.pair if keys else KeyPair.new(), KeyPair.new()
+        allow_list = AllowList(list_path(settings.data_folder), client.public)
         workers: set[bytes] = set()  # the supervisor lists the key of its process
         try:
-            socket = door.bind(settings.bind, "clients", server, {client.public}, settings.frame_limit_bytes)
+            socket = door.bind(settings.bind, "clients", server, allow_list.keys, settings.frame_limit_bytes)
         except zmq.ZMQError as error:
             raise ServeError(
                 f"The address {settings.bind} cannot be used ({error}): end what uses it or choose port 0."
@@ -63,16 +68,26 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets | None = None)
         stack.callback(socket.close)
         worker_socket = door.bind("tcp://127.0.0.1:0", "workers", server, workers, settings.frame_limit_bytes)
         stack.callback(worker_socket.close)
+        for bound, listed in ((socket, allow_list.keys), (worker_socket, workers)):
+            check_door(context, door, reachable(endpoint_of(bound)), server.public, listed)
+        door.turned_away = 0  # but our own
 
+        counts = Counts()
+        if settings.metrics_port is not None:
+            from .metrics import serve_metrics
+
+            stack.callback(serve_metrics(settings.metrics_port, counts))
         command = settings.worker_command or own_worker_command()
         supervisor = Supervisor(settings, command, worker_socket, server.public, workers, log_folder / "worker.log")
-        gateway = Gateway(settings, app_version(), find_model_sets, ledger, door, socket, worker_socket, supervisor)
+        gateway = Gateway(
+            settings, app_version(), find_model_sets, ledger, door, allow_list, socket, worker_socket, supervisor, counts
+        )
         stack.callback(supervisor.stop)
 
         stop = StopSignal()
         stack.callback(stop.restore)
         connection = ConnectionFile(
-            endpoint=endpoint_of(socket),
+            endpoint=reachable(endpoint_of(socket)),
             server_public_key=server.public.decode(),
             client_public_key=client.public.decode(),
             client_secret_key=client.secret.decode(),
@@ -80,7 +95,7 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets | None = None)
         )
         write_connection(settings.ready_file, connection)
         stack.callback(remove_connection, settings.ready_file)
-        log.info("listening on %s", connection.endpoint)
+        log.info("listening on %s for %d listed clients", endpoint_of(socket), len(allow_list.keys) - 1)
 
         parent_seen_s = now()
         while not stop.wished:
@@ -99,7 +114,7 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets | None = None)
             if settings.idle_exit_s is not None and now() - gateway.busy_s > settings.idle_exit_s:
                 log.info("nobody has asked for anything in %.0f s", settings.idle_exit_s)
                 break
-        log.info("leaving; %d messages of clients were not understood", gateway.malformed)
+        log.info("leaving; %d messages of clients were not understood", counts.malformed)
     return 0
 
 
@@ -116,6 +131,11 @@ class StopSignal:
     def restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+
+def reachable(endpoint: str) -> str:
+    """Where whoever is on this machine finds a socket bound to `endpoint`."""
+    return endpoint.replace("//0.0.0.0:", "//127.0.0.1:")
 
 
 def watched_process(pid: int | None) -> psutil.Process | None:
@@ -141,17 +161,3 @@ def remove_connection(path: Path) -> None:
             path.unlink()
     except (OSError, ValueError):
         log.info("the connection file %s was gone already", path)
-
-
-def start_log(path: Path) -> logging.Handler:
-    """Log to standard error and to `path`, of which one older file is kept."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    handler = logging.handlers.RotatingFileHandler(path, maxBytes=LOG_LIMIT_BYTES, backupCount=1, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.getLogger().addHandler(handler)
-    return handler
-
-
-def stop_log(handler: logging.Handler) -> None:
-    logging.getLogger().removeHandler(handler)
-    handler.close()

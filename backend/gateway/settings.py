@@ -36,7 +36,8 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
     halt_grace_s: float = 10.0  # from a cancel to the end of a worker that does not heed it
     worker_start_s: float = 300.0  # from its start to its Ready: it imports torch
     worker_silence_s: float = 60.0  # without a heartbeat, after which a worker counts as dead
-    waiting_jobs: int = 1000  # more are refused
+    metrics_port: int | None = None  # of an HTTP server for Prometheus, on loopback
+    waiting_jobs: int = 1000  # more are refused, whoever they are from
     results_limit_bytes: int = 20 * GIB  # of kept pictures, beyond which the oldest fetched ones go
     frame_limit_bytes: int = 64 * MIB  # one mask of 8192x8192
     message_limit_bytes: int = 512 * MIB
@@ -73,16 +74,31 @@ def own_worker_command() -> tuple[str, ...]:
     return (sys.executable, "-m", package, "worker")
 
 
-def check_bind(endpoint: str) -> None:
-    """Raise ServeError unless `endpoint` is TCP on this machine's loopback."""
+def check_bind(endpoint: str, clients: int) -> None:
+    """Raise ServeError unless `endpoint` is TCP on this machine's loopback, or an address spelled out and somebody listed.
+
+    clients: how many are on the list.
+    """
     parts = urlsplit(endpoint)
     try:
         loopback = parts.hostname == "localhost" or ipaddress.ip_address(parts.hostname or "").is_loopback
-        port = parts.port
+        spelled_out = parts.scheme == "tcp" and parts.port is not None
     except ValueError:
-        loopback, port = False, None
-    if parts.scheme != "tcp" or port is None or not loopback:
+        loopback = spelled_out = False
+    if not spelled_out or not (loopback or clients):
         raise ServeError(
-            f"The address '{endpoint}' is not one of this machine alone, but without a list of allowed clients the backend "
-            "listens on loopback only: use tcp://127.0.0.1:0, or a fixed port instead of 0."
+            f"The address '{endpoint}' is not one of this machine alone, and without a list of allowed clients the backend "
+            "listens on loopback only: use tcp://127.0.0.1:0 or a fixed port instead of 0, or list clients first "
+            "(`beyondscene keygen`, `beyondscene client add`) and write the address as numbers."
         )
+
+
+def check_endpoint(endpoint: str) -> None:
+    """Raise ServeError unless clients can connect to `endpoint`."""
+    parts = urlsplit(endpoint)
+    try:
+        reachable = parts.scheme == "tcp" and bool(parts.hostname) and bool(parts.port)
+    except ValueError:
+        reachable = False
+    if not reachable or parts.hostname in ("0.0.0.0", "*"):
+        raise ServeError(f"Clients cannot connect to '{endpoint}': write tcp://HOST:PORT as they see it.")

@@ -52,6 +52,7 @@ class Supervisor:
         self._heard_s = 0.0
         self._start_at_s = 0.0
         self._reason = ""  # why it was ended, if it was us
+        self._halting: dict[str, float] = {}  # job id -> when the process is killed for not having stopped it
 
     @property
     def ready(self) -> bool:
@@ -87,8 +88,20 @@ class Supervisor:
         except zmq.ZMQError as error:
             self.end(f"The worker process could not be reached ({error}).")
 
+    def halt(self, job_id: str, attempt: int, now_s: float) -> None:
+        """Have the process stop a job; it is killed if it takes too long."""
+        self._halting[job_id] = now_s + self._settings.halt_grace_s
+        self.send(Halt(job_id=job_id, attempt=attempt))
+
+    def halted(self, job_id: str) -> None:
+        """The process is done with a job, whether or not it was to stop it."""
+        self._halting.pop(job_id, None)
+
     def check(self, now_s: float) -> str | None:
         """Start the process where it is time to; return why it was lost, once, where it was lost."""
+        for job_id, by_s in self._halting.items():
+            if now_s > by_s:
+                self.end(f"The worker process did not stop job {job_id} in time.")
         if self._process is None:
             return self._start(now_s) if now_s >= self._start_at_s else None
         code = self._process.poll()
@@ -177,6 +190,7 @@ class Supervisor:
         self._key = self._reason = ""
         self._routing_id = b""
         self._allowed.clear()
+        self._halting.clear()
 
 
 def describe_exit(code: int) -> str:

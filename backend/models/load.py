@@ -12,6 +12,7 @@ from transformers.utils import logging as transformers_logging
 from .fingerprint import fingerprint_weights
 from .segmenters import Segmenter, load_segmenter
 from .sets import Manifest, ModelSet
+from .thrift import AMPLE, Thrift
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class Models:
     zeros_for_empty_prompt: bool
     segmenter: Segmenter
     device: torch.device
+    thrift: Thrift = AMPLE
 
     @property
     def training_resolution_px(self) -> int:

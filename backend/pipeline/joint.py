@@ -20,8 +20,6 @@ from .progress import Progress
 from .prompts import Embedding, PromptEncoder
 from .schedule import Scheduler, remember, remind
 
-VIEW_BATCH = 4
-
 
 @dataclass(frozen=True)
 class Job:
@@ -135,8 +133,8 @@ def make_batches(job: Job, views: list[View], conditions: list[Condition]) -> It
     order = sorted(range(len(views)), key=lengths.__getitem__)
     for chunks, group in groupby(order, key=lengths.__getitem__):
         alike = list(group)
-        for start in range(0, len(alike), VIEW_BATCH):
-            part = alike[start : start + VIEW_BATCH]
+        for start in range(0, len(alike), job.models.thrift.view_batch):
+            part = alike[start : start + job.models.thrift.view_batch]
             told = [conditions[index] for index in part]
             texts = [job.encoder.encode(condition.prompt, chunks) for condition in told]
             if job.guidance_scale > 1:

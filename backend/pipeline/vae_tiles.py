@@ -15,7 +15,6 @@ from torch import Tensor
 
 from .vae_steps import Activations, Attend, Norm, Reach, Step, reaches
 
-WINDOW_CELLS = 160  # side of a tile with its margins, in latents; SDXL's decoder then holds 1.5 GiB of one
 HELD_BYTES = 2 * 2**30  # by all tiles that wait for each other, beside the one that is walked
 
 Span = tuple[int, int]

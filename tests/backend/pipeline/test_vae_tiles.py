@@ -1,5 +1,6 @@
 """A VAE in tiles must be the VAE: same picture as untiled, one tone over the whole canvas."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet, choose_model_set
-from beyondscene.backend.pipeline import latents as stage
+from beyondscene.backend.models.thrift import Thrift
 from beyondscene.backend.pipeline import vae_steps
 from beyondscene.backend.pipeline.latents import decode_latents, encode_image
 from beyondscene.backend.pipeline.vae_steps import Attend, Norm, Step, decoder_steps, encoder_steps, reaches
@@ -104,13 +105,13 @@ def test_attention_that_looks_at_fewer_latents_stays_close(vae: AutoencoderKL, m
     assert 45 < psnr_db(tiled(decoder_steps(vae, 44 * 48), latents, 43, 8, 2**30), whole) < 90
 
 
-def test_the_embedded_model_in_tiles_is_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_embedded_model_in_tiles_is_itself() -> None:
     models = load_models(choose_model_set("embedded"), torch.device("cpu"), torch.float32)
     ramp = np.linspace(0, 255, 384, dtype=np.float32)[:, None]
     image = np.stack([ramp + 0 * ramp.T, 0 * ramp + ramp.T, (ramp + ramp.T) / 2], -1).astype(np.uint8)
     latents = encode_image(models, image)
     picture = decode_latents(models, latents)
-    monkeypatch.setattr(stage, "WINDOW_CELLS", 40)
+    models = dataclasses.replace(models, thrift=Thrift(vae_window_cells=40))
     assert torch.allclose(encode_image(models, image), latents, atol=1e-4)
     assert np.abs(decode_latents(models, latents).astype(int) - picture).max() <= 1
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from beyondscene.protocol import digest_of
 
 ENDINGS = ("Finished", "Failed", "Cancelled")
-LIVE = ("queued", "running")
+LIVE = ("queued", "running", "paused")
 
 
 def audit(data_folder: Path) -> dict[str, str]:

@@ -41,15 +41,19 @@ decode_event = Decoder(Event)
 class Running:
     """A gateway process and the file by which clients find it."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, disk_mib: int | None = None, **settings: Any) -> None:
+        """disk_mib: the data folder is a disk of this size, which only the gateway and its worker see."""
         self.folder = folder
         self.ready_file = folder / "ready.json"
         self.data_folder = folder / "data"
         given = {"data_folder": str(self.data_folder), "ready_file": str(self.ready_file), **settings}
         self.ready_file.unlink(missing_ok=True)  # of a gateway that was killed
-        self.process = subprocess.Popen(
-            [sys.executable, str(GATEWAY), json.dumps(given)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        command = [sys.executable, str(GATEWAY), json.dumps(given)]
+        if disk_mib is not None:
+            self.data_folder.mkdir(exist_ok=True)
+            mount = f"mount -t tmpfs -o size={disk_mib}m disk '{self.data_folder}' && exec \"$@\""
+            command = ["unshare", "-rm", "sh", "-c", mount, "sh", *command]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def connection(self) -> ConnectionFile:
         wait_until(lambda: self.ready_file.exists() or self.process.poll() is not None)

@@ -1,6 +1,8 @@
 """The life of a job, without processes."""
 
+import sqlite3
 import uuid
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -89,11 +91,55 @@ def test_a_wish_to_cancel_outlives_the_worker(jobs: Jobs) -> None:
 
 def test_the_same_id_for_another_picture(jobs: Jobs) -> None:
     job = submitted(jobs)
+    assert job.submit is not None
     assert jobs.find(job.submit) == job
     assert jobs.find(replace(job.submit, job_id=str(uuid.uuid4()))) is None
     for other in (replace(job.submit, request=picture(seed=9)), replace(job.submit, models="sdxl")):
         with pytest.raises(JobConflict, match="taken by another request"):
             jobs.find(other)
+    with pytest.raises(JobConflict, match="taken by another request"):
+        jobs.find(job.submit, "somebody else")
+
+
+def test_the_highest_priority_goes_first_then_the_oldest(jobs: Jobs) -> None:
+    order = [submitted(jobs, priority=priority) for priority in (0, -5, 7, 0, 7)]
+    assert [job.id for job in jobs.waiting()] == [order[place].id for place in (2, 4, 0, 3, 1)]
+    positions = [jobs.ledger.events(job.id)[0].position for job in order]  # pyright: ignore
+    assert positions == [0, 1, 0, 2, 1]  # those before it when it came
+
+
+def test_a_paused_job_waits_for_room_and_can_be_cancelled(jobs: Jobs) -> None:
+    first, second = submitted(jobs), submitted(jobs)
+    first = jobs.pause(jobs.start(first, DEVICE), needed_bytes=1000, free_bytes=10)
+    assert [job.id for job in jobs.waiting()] == [second.id] and not jobs.running()
+    assert jobs.needed_bytes(first) == 1000
+    jobs.resume()  # another gateway
+    assert [job.id for job in jobs.paused()] == [first.id]
+    first = jobs.start(jobs.go_on(first), DEVICE)
+    assert (first.attempt, first.losses) == (2, 0)
+    assert kinds(jobs, first) == ["Accepted", "Started", "Paused", "Started"]
+    assert jobs.wish_cancel(jobs.pause(second, 1000, 10)).state == "cancelled"
+
+
+def test_a_request_of_another_version_fails_its_job_alone(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    jobs = Jobs(Ledger(path))
+    odd, running, good = submitted(jobs), jobs.start(submitted(jobs), DEVICE), submitted(jobs)
+    jobs.ledger.close()
+    with closing(sqlite3.connect(path)) as database:
+        for job in (odd, running):
+            database.execute("UPDATE jobs SET submit = replace(submit, '64', '\"wide\"') WHERE id = ?", (job.id,))
+        database.commit()
+    jobs = Jobs(Ledger(path))
+    jobs.resume()
+    assert [job.id for job in jobs.waiting()] == [good.id]
+    for job in (odd, running):
+        last = jobs.ledger.events(job.id)[-1]
+        assert isinstance(last, Failed) and "cannot read its request (Expected `int`" in last.message
+        assert last.message.endswith("submit it again.")
+    assert [job.state for job in jobs.ledger.newest(9)] == ["failed", "failed", "queued"]
+    assert odd.submit is not None and jobs.find(odd.submit) is not None  # its end is the answer
+    jobs.ledger.close()
 
 
 def test_old_jobs_are_forgotten_unless_their_picture_is_kept(tmp_path: Path) -> None:

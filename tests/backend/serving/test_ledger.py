@@ -13,7 +13,7 @@ from beyondscene.backend.gateway.ledger import MIGRATIONS, Ledger
 from beyondscene.protocol import Cancelled, Finished, Started
 
 GOLDEN = Path(__file__).parents[2] / "golden"
-TWO_STEPS = (*MIGRATIONS, "ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;")
+ONE_MORE = (*MIGRATIONS, "ALTER TABLE jobs ADD COLUMN colour INTEGER NOT NULL DEFAULT 0;")
 
 
 def write(path: Path, dump: Path) -> None:
@@ -36,8 +36,9 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 def check_that_jobs_continue(path: Path) -> None:
     ledger = Ledger(path)
     jobs = Jobs(ledger)
-    finished, running, stopping, waiting = ledger.newest(10)
+    finished, running, stopping, waiting, *paused = ledger.newest(10)  # none could be paused in format 1
     assert [job.state for job in (finished, running, stopping, waiting)] == ["finished", "running", "running", "queued"]
+    assert [jobs.needed_bytes(job) for job in paused] in ([], [536870912])
     jobs.resume()
     assert [job.id for job in jobs.waiting()] == [running.id, waiting.id]
     assert isinstance(ledger.events(stopping.id)[-1], Cancelled)
@@ -46,7 +47,8 @@ def check_that_jobs_continue(path: Path) -> None:
     started = jobs.start(jobs.waiting()[0], ledger.events(finished.id)[1].device)  # pyright: ignore
     assert started.attempt == 2 and isinstance(ledger.events(running.id, 2)[0], Started)
     assert ledger.frames(waiting.id) == [bytes(64)] and not ledger.frames(finished.id)
-    assert jobs.find(running.submit) is not None
+    assert running.submit is not None and jobs.find(running.submit) is not None
+    assert waiting.submit is not None
     assert waiting.submit.request.characters[0].part_prompts == {"head": "freckles"}
     ledger.close()
 
@@ -61,22 +63,22 @@ def test_every_format_has_a_golden_file() -> None:
 
 
 def test_jobs_continue_in_a_format_to_come_and_there_is_no_way_back(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MIGRATIONS", TWO_STEPS)
+    monkeypatch.setattr(module, "MIGRATIONS", ONE_MORE)
     check_that_jobs_continue(path)
-    assert format_of(path) == 2
+    assert format_of(path) == 3
     before = path.read_bytes()
     monkeypatch.undo()
-    with pytest.raises(ServeError, match="has format 2, this version knows 1 at most: update beyondscene"):
+    with pytest.raises(ServeError, match="has format 3, this version knows 2 at most: update beyondscene"):
         Ledger(path)
     assert path.read_bytes() == before
 
 
 def test_a_migration_that_breaks_off_leaves_the_old_format(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MIGRATIONS", (*TWO_STEPS[:-1], TWO_STEPS[-1] + "and then the lights went out"))
+    monkeypatch.setattr(module, "MIGRATIONS", (*ONE_MORE[:-1], ONE_MORE[-1] + "and then the lights went out"))
     with pytest.raises(ServeError, match="cannot be used"):
         Ledger(path)
     monkeypatch.undo()
-    assert format_of(path) == 1
+    assert format_of(path) == len(MIGRATIONS)
     check_that_jobs_continue(path)
 
 

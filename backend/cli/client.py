@@ -1,0 +1,77 @@
+"""Say who may use the backend of a data folder: add, allow, revoke, list. A running one takes it up at the next message."""
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+import msgspec
+from platformdirs import user_data_path
+
+from ...protocol import ConnectionFile, write_connection
+from ...protocol.connection import fingerprint
+from ..gateway.allow_list import Listed, Role, add, list_path, read_list, revoke
+from ..gateway.keys import ServerKeys, read_keys
+from ..gateway.settings import GIB
+from ..gateway.sockets import KeyPair
+from . import DONE
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="add|allow|revoke|list")
+    words = {
+        "add": "make keys for NAME and list them; OUT is all that the artist needs, for --key-file or the add-on's preferences",
+        "allow": "list the keys that NAME has made with `beyondscene keygen --backend`",
+        "revoke": "let NAME in no more",
+        "list": "name, role, fingerprint of everybody listed",
+    }
+    made = {action: actions.add_parser(action, description=text, help=text) for action, text in words.items()}
+    data = user_data_path("beyondscene")
+    for action, one in made.items():
+        one.add_argument("--data", type=Path, default=data, help=f"folder of the backend; default: {data}")
+        if action != "list":
+            one.add_argument("name", metavar="NAME", help="a label, for lists and logs")
+        if action in ("add", "allow"):
+            one.add_argument("--role", choices=get_args(Role), default="submit", help="default: submit")
+            one.add_argument("--jobs", type=int, default=100, help="that may wait at a time; default: 100")
+            one.add_argument("--keep", type=float, default=20.0, metavar="GIB", help="of pictures not yet fetched; default: 20")
+    made["add"].add_argument("-o", "--output", type=Path, required=True, help="OUT, which holds a secret: send it safely")
+    made["allow"].add_argument("public_key", type=Path, metavar="FILE.pub")
+
+
+def run(asked: argparse.Namespace) -> int:
+    path = list_path(asked.data)
+    match asked.action:
+        case "add":
+            keys, pair = keys_of(asked.data), KeyPair.new()
+            add(path, listed(asked, pair.public.decode()))
+            connection = ConnectionFile(
+                endpoint=keys.endpoint,
+                server_public_key=keys.public_key,
+                client_public_key=pair.public.decode(),
+                client_secret_key=pair.secret.decode(),
+            )
+            write_connection(asked.output, connection)
+        case "allow":
+            keys_of(asked.data)
+            add(path, listed(asked, asked.public_key.read_text().strip()))
+        case "revoke":
+            revoke(path, asked.name)
+        case "list":
+            for one in read_list(path).clients:
+                print(f"{one.name}  {one.role}  {fingerprint(one.public_key)}")
+    return DONE
+
+
+def listed(asked: argparse.Namespace, public_key: str) -> Listed:
+    """Raises ValueError for what cannot be listed."""
+    facts = {"role": asked.role, "waiting_jobs": asked.jobs, "stored_bytes": int(asked.keep * GIB)}
+    return msgspec.convert({"name": asked.name, "public_key": public_key, **facts}, Listed)
+
+
+def keys_of(data_folder: Path) -> ServerKeys:
+    keys = read_keys(data_folder)
+    if keys is None:
+        raise ValueError(
+            f"The backend in {data_folder} has no keys that last: make them with `beyondscene keygen --endpoint E`."
+        )
+    return keys

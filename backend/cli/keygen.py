@@ -1,0 +1,44 @@
+"""Make keys that last: a backend's (--data DIR --endpoint E), or a client's own (--backend FILE -o OUT)."""
+
+import argparse
+from pathlib import Path
+
+from platformdirs import user_data_path
+
+from ...protocol import ConnectionFile, write_connection
+from ...protocol.connection import Invitation, fingerprint, read_invitation, write_invitation
+from ..gateway.keys import make_keys
+from ..gateway.sockets import KeyPair
+from . import DONE
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    whose = parser.add_mutually_exclusive_group(required=True)
+    whose.add_argument("--endpoint", metavar="tcp://HOST:PORT", help="of the backend in --data, as its clients see it")
+    whose.add_argument("--backend", type=Path, metavar="FILE", help="the invitation.json of a backend that is to be used")
+    data = user_data_path("beyondscene")
+    parser.add_argument("--data", type=Path, default=data, help=f"folder of the backend; default: {data}")
+    parser.add_argument("-o", "--output", type=Path, help="with --backend: the file for --key-file, which stays with its owner")
+
+
+def run(asked: argparse.Namespace) -> int:
+    if asked.endpoint:
+        keys = make_keys(asked.data, asked.endpoint)
+        path = asked.data / "invitation.json"
+        write_invitation(path, Invitation(endpoint=keys.endpoint, server_public_key=keys.public_key))
+        print(f"{path}: for artists who make their own keys; the backend's fingerprint is {fingerprint(keys.public_key)}")
+        return DONE
+    if asked.output is None:
+        raise ValueError("A client's keys need a place: add -o FILE.")
+    invitation, pair = read_invitation(asked.backend), KeyPair.new()
+    connection = ConnectionFile(
+        endpoint=invitation.endpoint,
+        server_public_key=invitation.server_public_key,
+        client_public_key=pair.public.decode(),
+        client_secret_key=pair.secret.decode(),
+    )
+    write_connection(asked.output, connection)
+    public = asked.output.with_name(f"{asked.output.name}.pub")
+    public.write_bytes(pair.public + b"\n")
+    print(f"{public}: send it to whoever runs the backend; its fingerprint is {fingerprint(connection.client_public_key)}")
+    return DONE

@@ -1,0 +1,146 @@
+"""Who may come in and what each may do: one file in the data folder, read again as soon as it changes.
+
+Names are labels for people and for the ledger; nothing is ever named after them on the disk.
+"""
+
+import logging
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from ...protocol import Cancel, Estimate, Fetch, Hello, ListJobs, Ping, Request, RequestError, Submit, Subscribe
+from ...protocol.connection import Z85Key, write_secret
+from ...protocol.scene import Label
+from .ledger import LOCAL, Job
+from .settings import GIB, ServeError
+
+log = logging.getLogger(__name__)
+
+Role = Literal["submit", "observe", "admin"]
+
+LOOKING = (Hello, Ping, Subscribe, Fetch, ListJobs, Estimate)
+MAY: dict[Role, tuple[type, ...]] = {
+    "submit": (*LOOKING, Submit, Cancel),  # with jobs of one's own
+    "observe": LOOKING,  # at everybody's
+    "admin": (*LOOKING, Submit, Cancel),  # with everybody's
+}
+
+# The keys printed in the manual of zmq_curve(7), whose secrets everybody knows.
+PUBLISHED = {"Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID", "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"}
+
+
+class Listed(Struct, frozen=True, kw_only=True):
+    """Somebody who may come in."""
+
+    name: Label
+    public_key: Z85Key
+    role: Role = "submit"
+    waiting_jobs: Annotated[int, Meta(ge=0)] = 100  # more are refused
+    stored_bytes: Annotated[int, Meta(ge=0)] = 20 * GIB  # of pictures that nobody has fetched, and of arrays that wait
+
+    def check(self, request: Request) -> None:
+        """Raise RequestError for what the role does not allow."""
+        if not isinstance(request, MAY[self.role]):
+            raise RequestError(
+                f"'{self.name}' may {self.role} here, which does not allow {type(request).__name__}: ask for another role."
+            )
+        if isinstance(request, Submit) and request.priority > 0 and self.role != "admin":
+            raise RequestError("Priorities above 0 are for admins: submit with 0 or less.")
+
+    def sees(self, job: Job) -> bool:
+        return self.role != "submit" or job.owner == self.name
+
+
+class ListFile(Struct, frozen=True, kw_only=True):
+    """The file `clients.json`."""
+
+    format: Literal[1] = 1
+    clients: tuple[Listed, ...] = ()
+
+
+class AllowList:
+    """The clients of one gateway: those of the file, and whoever started it, who is an admin."""
+
+    def __init__(self, path: Path, local_key: bytes) -> None:
+        """Raises ServeError where the file cannot be read."""
+        self.keys: set[bytes] = set()  # of all who may come in; the door looks here at each handshake
+        self._path = path
+        self._local = Listed(name=LOCAL, public_key=local_key.decode(), role="admin", waiting_jobs=10**9, stored_bytes=2**62)
+        self._stamp = stamp(path)
+        self._by_key: dict[str, Listed] = {}
+        self._take(read_list(path))
+
+    def who(self, key: str) -> Listed | None:
+        return self._by_key.get(key)
+
+    def refresh(self) -> set[str]:
+        """Read the file again if it has changed; return the keys for which something changed, that of a leaver among them.
+
+        A file that cannot be read lets nobody in but whoever started the gateway.
+        """
+        now = stamp(self._path)
+        if now == self._stamp:
+            return set()
+        self._stamp = now
+        before = dict(self._by_key)
+        try:
+            self._take(read_list(self._path))
+        except ServeError as error:
+            log.error("nobody of the list is let in: %s", error)
+            self._take(ListFile())
+        changed = {key for key in before.keys() | self._by_key.keys() if before.get(key) != self._by_key.get(key)}
+        log.info("the list of clients has changed for %d keys", len(changed))
+        return changed
+
+    def _take(self, file: ListFile) -> None:
+        self._by_key = {one.public_key: one for one in (*file.clients, self._local)}
+        self.keys.clear()
+        self.keys.update(key.encode() for key in self._by_key)
+
+
+def list_path(data_folder: Path) -> Path:
+    return data_folder / "clients.json"
+
+
+def read_list(path: Path) -> ListFile:
+    """An absent file is an empty list. Raises ServeError."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=ListFile)
+    except FileNotFoundError:
+        return ListFile()
+    except (OSError, ValueError) as error:
+        raise ServeError(
+            f"The list of clients {path} cannot be read ({error}): mend it, or remove it and add them again."
+        ) from error
+
+
+def add(path: Path, client: Listed) -> None:
+    """Raises ServeError for a name or a key that is listed already, and for a key that everybody knows."""
+    listed = read_list(path).clients
+    if client.name in {LOCAL, *(one.name for one in listed)}:
+        raise ServeError(f"The name '{client.name}' is taken: choose another, or revoke it first.")
+    if client.public_key in {one.public_key for one in listed}:
+        raise ServeError("This key is listed under another name: one key, one client.")
+    if client.public_key in PUBLISHED:
+        raise ServeError("This key is printed in a manual, so everybody has its secret: make one with `beyondscene keygen`.")
+    write_secret(path, msgspec.json.format(msgspec.json.encode(ListFile(clients=(*listed, client)))))
+
+
+def revoke(path: Path, name: str) -> None:
+    """Raises ServeError for a name that is not listed."""
+    listed = read_list(path).clients
+    left = tuple(one for one in listed if one.name != name)
+    if len(left) == len(listed):
+        names = ", ".join(f"'{one.name}'" for one in listed) or "nobody"
+        raise ServeError(f"There is no client '{name}': listed are {names}.")
+    write_secret(path, msgspec.json.format(msgspec.json.encode(ListFile(clients=left))))
+
+
+def stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

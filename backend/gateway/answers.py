@@ -1,0 +1,216 @@
+"""What is answered to each message of a client."""
+
+import logging
+import sqlite3
+import uuid
+from collections.abc import Sequence
+
+from ...protocol import (
+    VERSION,
+    Cancel,
+    Decoder,
+    Estimate,
+    Estimated,
+    Fetch,
+    Finished,
+    Hello,
+    JobInfo,
+    JobsListed,
+    ListJobs,
+    Ping,
+    Pong,
+    Progressed,
+    Refused,
+    Rejected,
+    Request,
+    RequestError,
+    Submit,
+    Subscribe,
+    Welcome,
+    WireError,
+)
+from .admission import Admission
+from .allow_list import AllowList, Listed
+from .clients import Client, Clients
+from .counts import Counts
+from .dispatch import Dispatch
+from .estimate import Estimator
+from .jobs import JobConflict, Jobs
+from .ledger import Job
+from .live import Live
+from .logs import about
+from .room import RESERVE_BYTES, is_full
+from .settings import ServeSettings
+from .sockets import Incoming
+
+log = logging.getLogger(__name__)
+
+decode_request = Decoder(Request)
+
+
+class Answers:
+    """Takes what clients say, one message at a time; the answers wait at the client until it reads."""
+
+    def __init__(
+        self,
+        settings: ServeSettings,
+        app_version: str,
+        allow_list: AllowList,
+        admission: Admission,
+        jobs: Jobs,
+        clients: Clients,
+        live: Live,
+        dispatch: Dispatch,
+        counts: Counts,
+    ) -> None:
+        self.boot_id = uuid.uuid4().hex
+        self._settings = settings
+        self._app_version = app_version
+        self._allow_list = allow_list
+        self._admission = admission
+        self._jobs = jobs
+        self._estimator = Estimator(jobs.ledger)
+        self._clients = clients
+        self._live = live
+        self._dispatch = dispatch
+        self._counts = counts
+
+    def hear(self, message: Incoming, now_s: float) -> None:
+        self._clients.forget(self._allow_list.refresh())
+        client = self._clients.client(message, now_s)
+        who = self._allow_list.who(message.key)
+        if who is None:  # it got in while it was listed
+            client.reply(Refused(message="This key is no longer allowed here: ask whoever runs the backend for a new one."))
+            return
+        try:
+            request, payload = self._decode(message)
+        except WireError as error:
+            self._counts.malformed += 1
+            client.reply(Refused(message=f"The message was not understood: {error}"[:4000]))
+            return
+        self._counts.messages[type(request).__name__] += 1
+        sentence = self._try(client, who, request, payload, now_s)
+        if sentence:
+            self._counts.refused += 1
+            client.reply(Refused(job_id=getattr(request, "job_id", None), message=sentence[:4000]))
+
+    def _decode(self, message: Incoming) -> tuple[Request, Sequence[memoryview | bytes]]:
+        """Raises WireError."""
+        if len(message.frames) > self._settings.message_limit_frames:
+            raise WireError(f"it has {len(message.frames)} frames, the limit is {self._settings.message_limit_frames}")
+        if sum(map(len, message.frames)) > self._settings.message_limit_bytes:
+            raise WireError(f"it is longer than the limit of {self._settings.message_limit_bytes} bytes")
+        return decode_request(message.frames)
+
+    def _try(self, client: Client, who: Listed, request: Request, payload: Sequence[memoryview | bytes], now_s: float) -> str:
+        """The sentence of a refusal, or nothing."""
+        try:
+            self._answer(client, who, request, payload, now_s)
+        except (RequestError, WireError, JobConflict) as error:
+            return str(error)
+        except (sqlite3.Error, OSError) as error:
+            if not is_full(error):
+                log.exception("the disk could not take a %s", type(request).__name__)
+            size_bytes = sum(map(len, payload)) + RESERVE_BYTES
+            return f"The backend's disk could not take it ({error}): make {size_bytes} bytes of room there, then send it again."
+        except Exception:  # a slip of ours: the other clients and their jobs must not pay for it
+            log.exception("could not answer %s", type(request).__name__)
+            return "The backend failed here: see its log."
+        return ""
+
+    def _answer(
+        self, client: Client, who: Listed, request: Request, payload: Sequence[memoryview | bytes], now_s: float
+    ) -> None:
+        """Raises RequestError, WireError or JobConflict with the sentence of a refusal."""
+        if not client.greeted and not isinstance(request, Hello):
+            raise RequestError("This connection is new to the backend: say Hello first.")
+        who.check(request)
+        match request:
+            case Hello():
+                self._greet(client, who, request)
+            case Submit():
+                job = self._jobs.find(request, who.name)
+                if job is None:
+                    self._admission.check(request, payload, who, self._jobs.waiting())
+                    job = self._jobs.submit(request, payload, who.name)
+                    log.info("job %s: accepted from '%s' (%s)", job.id, who.name, client.label, extra=about(job))
+                client.follow(job.id, 0)
+            case Cancel():
+                self._cancel(client, self._job(who, request.job_id), now_s)
+            case Subscribe():
+                client.follow(self._job(who, request.job_id).id, request.since_seq)
+            case Fetch():
+                self._fetch(client, self._job(who, request.job_id), request)
+            case ListJobs():
+                own = who.name if who.role == "submit" else None
+                newest = self._jobs.ledger.newest
+                found = [self._job(who, request.job_id)] if request.job_id else newest(request.limit, own)
+                client.reply(JobsListed(jobs=tuple(map(self._describe, found))))
+            case Estimate():
+                client.reply(self._estimate(request))
+            case Ping():
+                waiting, running = len(self._jobs.waiting()), len(self._jobs.running())
+                client.reply(Pong(queued=waiting, running=running, device=self._dispatch.device))
+
+    def _greet(self, client: Client, who: Listed, hello: Hello) -> None:
+        lowest, highest = hello.versions
+        if not lowest <= VERSION <= highest:
+            older = "the backend" if lowest > VERSION else f"'{hello.client}'"
+            sentence = f"'{hello.client}' speaks protocol {lowest} to {highest}, the backend {VERSION}: update {older}."
+            client.reply(Rejected(versions=(VERSION, VERSION), message=sentence))
+            return
+        client.label = hello.client
+        self._admission.look_for_models()
+        client.reply(
+            Welcome(
+                version=VERSION,
+                app_version=self._app_version,
+                boot_id=self.boot_id,
+                models=self._admission.models,
+                device=self._dispatch.device,
+            )
+        )
+        log.info("'%s' is here (%s)", who.name, client.label)
+
+    def _job(self, who: Listed, job_id: str) -> Job:
+        job = self._jobs.ledger.job(job_id)
+        if job is None or not who.sees(job):  # the same words, so that nobody learns of the jobs of others
+            raise RequestError(f"The backend knows no job {job_id}: submit it.")
+        return job
+
+    def _cancel(self, client: Client, job: Job, now_s: float) -> None:
+        if job.id not in client.following:
+            client.follow(job.id, max(0, job.next_seq - (1 if job.ended else 0)))  # its end is an answer, too
+        before, job = job, self._jobs.wish_cancel(job)
+        if job.stopping and not before.stopping:
+            self._dispatch.halt(job, now_s)
+        elif job.ended and not before.ended:
+            self._dispatch.tidy(job)
+
+    def _fetch(self, client: Client, job: Job, fetch: Fetch) -> None:
+        last = self._jobs.ledger.events(job.id, job.next_seq - 1)[-1]
+        if not isinstance(last, Finished):
+            raise RequestError(f"Job {job.id} has no picture: it is {job.state}.")
+        if fetch.offset >= last.size_bytes:
+            raise RequestError(f"The picture has {last.size_bytes} bytes: there is nothing at offset {fetch.offset}.")
+        client.fetch(fetch, last.size_bytes)
+
+    def _estimate(self, asked: Estimate) -> Estimated:
+        try:
+            models = self._admission.choose(asked.models, asked.request)
+            return self._estimator.estimate(asked.key, asked.request, models, self._dispatch.device)
+        except ValueError as error:  # a rule that the request or the model set breaks
+            return Estimated(key=asked.key, obstacle=str(error)[:4000])
+
+    def _describe(self, job: Job) -> JobInfo:
+        request, progress = job.submit.request if job.submit else None, self._live.newest(job.id, Progressed)
+        reached = progress.message.fraction if progress is not None and isinstance(progress.message, Progressed) else 0.0
+        return JobInfo(
+            job_id=job.id,
+            state=job.state,
+            attempt=job.attempt,
+            width=request.width if request else 1,
+            height=request.height if request else 1,
+            prompt=request.prompt[:80] if request else "(a request of another version)",
+            fraction=1.0 if job.state == "finished" else reached,
+        )

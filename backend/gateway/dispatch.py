@@ -1,0 +1,226 @@
+"""Jobs and the worker that does them: which is next, what it reports, and what is done where it or the disk gives out.
+
+Every step leaves the ledger right wherever it breaks off, so a step that finds the disk full is simply taken again later.
+"""
+
+import logging
+import sqlite3
+from collections import deque
+from collections.abc import Sequence
+
+from ...protocol import (
+    Advanced,
+    Broke,
+    DeviceInfo,
+    DiskFull,
+    Done,
+    Halted,
+    Kept,
+    Report,
+    Sketched,
+    Work,
+)
+from .admission import Admission
+from .counts import Counts
+from .files import JobFiles, Quota, picture_in
+from .jobs import Jobs
+from .ledger import Job
+from .live import Live
+from .logs import about
+from .room import RESERVE_BYTES, free_bytes, is_full, needed_bytes
+from .settings import ServeSettings
+from .supervisor import Supervisor
+
+log = logging.getLogger(__name__)
+
+FAILED_STARTS = 3  # after which waiting jobs are told that no worker comes up
+LOOK_FOR_ROOM_S = 1.0
+
+
+class Dispatch:
+    """One queue, one worker. Times are seconds of a monotonic clock."""
+
+    def __init__(
+        self,
+        settings: ServeSettings,
+        admission: Admission,
+        jobs: Jobs,
+        live: Live,
+        files: JobFiles,
+        quota: Quota,
+        supervisor: Supervisor,
+        counts: Counts,
+    ) -> None:
+        self._settings = settings
+        self._admission = admission
+        self._jobs = jobs
+        self._live = live
+        self._files = files
+        self._quota = quota
+        self._supervisor = supervisor
+        self._counts = counts
+        self._reports: deque[tuple[Report, Sequence[memoryview | bytes]]] = deque()  # that are still to be taken
+        self._lost = ""  # why the last worker was lost, until that is noted with its jobs
+        self._resumed = False
+        self._again_s = 0.0  # no step is taken before, as the last one found the disk full
+        self._look_s = 0.0  # when next to look whether paused jobs have room
+
+    @property
+    def device(self) -> DeviceInfo | None:
+        """None while there is no worker that is ready."""
+        return self._supervisor.device
+
+    def turn(self, now_s: float) -> None:
+        """Take what the worker has reported, look after it, and give it the next job."""
+        self._reports.extend(self._supervisor.receive(now_s))
+        if now_s < self._again_s:
+            return
+        try:
+            if not self._resumed:
+                self._resume()
+            while self._reports:
+                self._take(*self._reports[0], now_s)
+                self._reports.popleft()
+            self._look_after_worker(now_s)
+            self._look_for_room(now_s)
+            self._start_next()
+            self._again_s = 0.0
+        except (OSError, sqlite3.Error) as error:
+            if not is_full(error):
+                raise
+            if not self._again_s:  # once, however long it lasts
+                words = "the disk is full (%s): nothing goes on until %d bytes are free in %s; no job is lost"
+                log.error(words, error, RESERVE_BYTES, self._settings.data_folder)
+            self._again_s = now_s + LOOK_FOR_ROOM_S
+
+    def halt(self, job: Job, now_s: float) -> None:
+        """Have a running job stopped, by force if need be."""
+        log.info("job %s: halting attempt %d", job.id, job.attempt, extra=about(job))
+        self._supervisor.halt(job.id, job.attempt, now_s)
+
+    def tidy(self, job: Job) -> None:
+        """The job has ended: nothing of it stays but its result."""
+        self._live.forget(job.id)
+        self._files.tidy(job.id, finished=job.state == "finished")
+        self._counts.ended[job.state] += 1
+
+    def _resume(self) -> None:
+        """Go on where the last gateway on this data folder ended, however that came about."""
+        for job in self._jobs.resume():
+            log.info("job %s: attempt %d ended with its gateway; it is %s", job.id, job.attempt, job.state, extra=about(job))
+        self._files.sweep({job.id for job in self._jobs.ledger.live()})
+        self._make_room()
+        self._resumed = True
+
+    def _take(self, report: Report, payload: Sequence[memoryview | bytes], now_s: float) -> None:
+        if not isinstance(report, Advanced | Sketched | Kept | Done | Broke | DiskFull | Halted):
+            return  # Ready and Heartbeat are the supervisor's
+        job = self._jobs.current(report.job_id, report.attempt)
+        if job is None:
+            log.info("job %s: a word of attempt %d comes too late", report.job_id, report.attempt, extra=about(report))
+            return
+        match report:
+            case Advanced():
+                self._live.advance(report, job.next_seq - 1, now_s)
+            case Sketched() if payload:
+                self._live.sketch(report, payload[0], job.next_seq - 1)
+            case Kept():
+                self._jobs.get_further(job)
+            case Done() if not job.stopping:
+                self._publish(job, report)
+            case Broke() if not job.stopping:
+                self._end(self._jobs.fail(job, report.message))
+            case DiskFull() if not job.stopping:
+                self._run_short(job)
+            case Done() | Broke() | DiskFull() | Halted() if job.stopping:
+                self._end(self._jobs.cancel(job))
+            case Halted():  # nobody asked it to, so it is leaving
+                self._end(self._jobs.lose(job, "The worker process gave the job back."))
+
+    def _publish(self, job: Job, done: Done) -> None:
+        try:
+            self._files.publish(done)
+        except OSError as error:
+            if is_full(error):
+                raise
+            self._end(self._jobs.fail(job, f"The picture could not be stored: {error}."))
+        else:
+            self._end(self._jobs.finish(job, done))
+            self._make_room()
+
+    def _end(self, job: Job) -> None:
+        """An attempt is over; `job` is how it left the job."""
+        log.info("job %s: %s after attempt %d", job.id, job.state, job.attempt, extra=about(job))
+        self._supervisor.halted(job.id)
+        if job.ended:
+            self.tidy(job)
+
+    def _run_short(self, job: Job) -> None:
+        """An attempt found the disk full."""
+        if not self._paused(job):  # there is room by now; or it is a quota that we cannot see, which three attempts will tell
+            self._end(self._jobs.lose(job, "There was no room on the backend's disk for what the job had to write."))
+
+    def _paused(self, job: Job) -> bool:
+        """Pause the job if there is too little room for it."""
+        assert job.submit is not None
+        free, needed = free_bytes(self._settings.data_folder), needed_bytes(job.submit.request)
+        if free < needed:
+            self._jobs.pause(job, needed, free)
+            self._supervisor.halted(job.id)
+            log.warning("job %s: paused, %d bytes are needed and %d free", job.id, needed, free, extra=about(job))
+        return free < needed
+
+    def _make_room(self) -> None:
+        for job_id in self._quota.make_room():
+            log.info("job %s: its picture made room for newer ones", job_id, extra={"job_id": job_id})
+
+    def _look_after_worker(self, now_s: float) -> None:
+        self._lost = self._supervisor.check(now_s) or self._lost
+        if not self._lost:
+            return
+        self._counts.workers_lost += 1
+        for job in self._jobs.running():
+            self._end(self._jobs.lose(job, self._lost))
+        if self._supervisor.failed_starts >= FAILED_STARTS:
+            words = f"{self._lost} It could not start {self._supervisor.failed_starts} times in a row. "
+            words += f"Its last words: {self._supervisor.last_words()} (log: {self._supervisor.log_path})"
+            for job in self._jobs.waiting():
+                self._end(self._jobs.fail(job, words))
+        self._lost = ""
+
+    def _look_for_room(self, now_s: float) -> None:
+        if now_s < self._look_s:
+            return
+        self._look_s = now_s + LOOK_FOR_ROOM_S
+        free = free_bytes(self._settings.data_folder)
+        for job in self._jobs.paused():
+            if free >= self._jobs.needed_bytes(job):
+                self._jobs.go_on(job)
+                log.info("job %s: there is room again", job.id, extra=about(job))
+        counts, jobs = self._counts, self._jobs
+        counts.waiting, counts.running, counts.paused = len(jobs.waiting()), len(jobs.running()), len(jobs.paused())
+        counts.free_bytes = free
+
+    def _start_next(self) -> None:
+        waiting = self._jobs.waiting()
+        if self._supervisor.ready and waiting and not self._jobs.running() and not self._paused(waiting[0]):
+            self._start(waiting[0])
+
+    def _start(self, job: Job) -> None:
+        device, submit = self._supervisor.device, job.submit
+        assert device is not None and submit is not None
+        folder = self._files.begin(job.id, job.attempt + 1)
+        job = self._jobs.start(job, device)
+        work = Work(
+            job_id=job.id,
+            attempt=job.attempt,
+            request=submit.request,
+            models=submit.models,
+            models_folder=self._admission.folder_of(submit.models),
+            arrays=submit.arrays,
+            result_path=str(picture_in(folder)),
+            checkpoints_folder=str(folder),
+        )
+        log.info("job %s: attempt %d starts on %s", job.id, job.attempt, device.name, extra=about(job))
+        self._counts.attempts += 1
+        self._supervisor.send(work, *self._jobs.ledger.frames(job.id))

@@ -1,0 +1,29 @@
+"""Room on the disk: what a job needs before it starts, and which errors say that there is none."""
+
+import errno
+import shutil
+import sqlite3
+from pathlib import Path
+
+from ...protocol import RenderRequest
+from .settings import MIB
+
+RESERVE_BYTES = 4 * MIB  # for the ledger and the logs
+PICTURE_BYTES = 3  # per pixel, of one that does not compress
+CHECKPOINT_BYTES = 5  # per pixel: images of all levels 4, latents and the solver's memory 1
+
+
+def needed_bytes(request: RenderRequest) -> int:
+    """What must be free for a job to be done whatever the picture looks like."""
+    return RESERVE_BYTES + (PICTURE_BYTES + CHECKPOINT_BYTES) * request.width * request.height
+
+
+def free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether a full disk, or a used-up quota of it, is what `error` tells."""
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -1,0 +1,90 @@
+"""Out of memory is no error: the work is tried again in a way that needs less, from where it had come to."""
+
+import gc
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+import torch
+from accelerate import cpu_offload
+from accelerate.hooks import remove_hook_from_submodules
+
+from ..protocol import RenderRequest
+from .models.load import Models
+from .models.thrift import LADDER, Thrift
+from .watch import Checkpoints
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+KEY = "memory"  # of the checkpoint that holds the rung
+WORDS = (  # as cuBLAS, cuDNN, the CPU's allocator, MPS, XPU and HIP put it in a plain RuntimeError
+    "out of memory", "status_alloc_failed", "can't allocate memory", "not enough memory", "out_of_device_memory",
+    "out_of_resources", "out_of_host_memory",
+)  # fmt: skip
+
+
+class OutOfMemory(ValueError):  # noqa: N818  (reads as what it is)
+    """There was not enough on the last rung either. The message says what would fit."""
+
+
+def climb(attempt: Callable[[Thrift], T], checkpoints: Checkpoints, advice: Callable[[], str]) -> tuple[T, Thrift]:
+    """What `attempt` returns on the first rung of LADDER on which the memory suffices, and that rung.
+
+    It begins at the rung that an earlier attempt has come to. Raises OutOfMemory behind the last, with `advice()`.
+    """
+    kept, words = checkpoints.get(KEY), ""
+    for number in range(int(kept["rung"]) if kept else 0, len(LADDER)):
+        try:
+            return attempt(LADDER[number]), LADDER[number]
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            words = str(error).split("\n", 1)[0]
+        free_cached()  # out here, where no traceback holds the tensors any more
+        if number + 1 < len(LADDER):
+            log.warning("the memory was not enough (%s): now with %s", words, LADDER[number + 1].name)
+            checkpoints.put(KEY, {"rung": np.array(number + 1)})
+    raise OutOfMemory(f"The memory was not enough, even with {LADDER[-1].name}: {advice()} ({words})")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in WORDS)
+
+
+def free_cached() -> None:
+    """Give back what allocators keep for later."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+
+
+def offload(models: Models, wanted: bool) -> None:
+    """Let the large networks wait in host memory and come to the device a layer at a time; or stand on it again."""
+    for network in dict.fromkeys((models.unet, models.controlnet, models.inpainting)):
+        remove_hook_from_submodules(network)
+        if wanted:
+            cpu_offload(network.to("cpu"), models.device)  # type: ignore[arg-type]
+        else:
+            network.to(models.device)  # type: ignore[arg-type]
+
+
+def what_would_fit(models: Models, request: RenderRequest) -> str:
+    """A sentence for whoever wished for a picture that was too much."""
+    width, height = (side // 16 * 8 for side in (request.width, request.height))
+    smaller = f"choose {width}x{height} px, or close other programs."
+    if models.device.type != "cuda":
+        return smaller
+    free_bytes, total_bytes = torch.cuda.mem_get_info(models.device)
+    networks = dict.fromkeys((models.unet, models.controlnet, models.inpainting, models.vae, *models.text_encoders))
+    weights_bytes = sum(one.nbytes for network in networks for one in network.parameters())
+    found = (
+        f"the GPU has {total_bytes / 1e9:.1f} GB, {free_bytes / 1e9:.1f} are free, the networks have {weights_bytes / 1e9:.1f}"
+    )
+    return f"{found}; {smaller}" if weights_bytes < total_bytes else f"{found}; choose a smaller model set."

@@ -1,0 +1,266 @@
+"""Several clients with keys of their own: who may do what, how much, and until when."""
+
+import contextlib
+from pathlib import Path
+
+import msgspec
+import pytest
+import zmq
+from beyondscene.backend.cli import main
+from beyondscene.backend.gateway import ServeError, ServeSettings, serve
+from beyondscene.backend.gateway.self_test import check_door
+from beyondscene.backend.gateway.sockets import Door, KeyPair, endpoint_of
+from beyondscene.protocol import (
+    Accepted,
+    Cancel,
+    Cancelled,
+    Fetch,
+    Finished,
+    Hello,
+    JobsListed,
+    ListJobs,
+    Ping,
+    Pong,
+    Progressed,
+    Refused,
+    Started,
+    Stopping,
+    Submit,
+    Subscribe,
+    digest_of,
+    encode,
+    read_connection,
+)
+from beyondscene.protocol.connection import write_connection
+
+from .conftest import Connect, Start
+from .talk import Running, Talk, picture
+
+Capture = pytest.CaptureFixture[str]
+
+
+def client(data_folder: Path, *arguments: object) -> int:
+    action, *rest = map(str, arguments)
+    return main(["client", action, "--data", str(data_folder), *rest])
+
+
+class Studio:
+    """A gateway with keys that last, and the files of its clients."""
+
+    def __init__(self, start: Start, folder: Path) -> None:
+        self.folder = folder
+        self.data_folder = folder / "data"
+        self._start = start
+        self._running: Running | None = None
+        assert main(["keygen", "--data", str(self.data_folder), "--endpoint", "tcp://render.studio:5555"]) == 0
+
+    @property
+    def gateway(self) -> Running:
+        assert self._running is not None
+        return self._running
+
+    def add(self, name: str, *options: object) -> Path:
+        """The file of a new client."""
+        file = self.folder / f"client-{len(list(self.folder.glob('client-*')))}.json"
+        assert client(self.data_folder, "add", name, "-o", file, *options) == 0
+        return file
+
+    def open(self, **settings: object) -> None:
+        self._running = self._start(self._running, **settings)
+        assert self.gateway.data_folder == self.data_folder
+        self.gateway.connection()
+
+    def talk(self, connect: Connect, file: Path) -> Talk:
+        """As the holder of `file`, which names the studio's address; the gateway of the test listens elsewhere."""
+        own, there = read_connection(file), read_connection(self.gateway.ready_file)
+        assert own.endpoint == "tcp://render.studio:5555" and own.server_public_key == there.server_public_key
+        return connect(self.gateway, keys=keys_in(file))
+
+
+@pytest.fixture
+def studio(start: Start, tmp_path: Path) -> Studio:
+    folder = tmp_path / "gateway-0"  # where the first gateway of a test has its data
+    folder.mkdir()
+    return Studio(start, folder)
+
+
+def test_each_role_does_what_it_may(studio: Studio, connect: Connect) -> None:
+    files = [studio.add(name, "--role", role) for name, role in (("Ann", "submit"), ("Ben 2", "submit"), ("Wall", "observe"))]
+    boss_file = studio.add("../boss", "--role", "admin")  # a name is a label
+    studio.open()
+    ann, ben, wall = (studio.talk(connect, file) for file in files)
+    boss = studio.talk(connect, boss_file)
+    first = ann.submit(picture(steps=300))
+    ann.hear_until(Started, first)
+    mine = ben.submit(picture())
+    ben.hear_until(Accepted, mine)
+
+    def listed(talk: Talk) -> list[str]:
+        talk.say(ListJobs())
+        return [job.job_id for job in talk.hear_until(JobsListed).jobs]
+
+    assert (listed(ann), listed(ben)) == ([first], [mine])
+    assert listed(wall) == listed(boss) == [first, mine]
+    for question in (Subscribe(job_id=first), Cancel(job_id=first), ListJobs(job_id=first), Fetch(job_id=first, offset=0)):
+        ben.say(question)
+        assert f"knows no job {first}" in ben.hear_until(Refused).message
+    ben.say(Ping())
+    pong = ben.hear_until(Pong)
+    assert (pong.running, pong.queued) == (1, 1)  # the length of the queue is all it learns of others
+    ben.say(Submit(job_id=first, request=picture(steps=300)))
+    assert "taken by another request" in ben.hear_until(Refused).message
+
+    wall.say(Subscribe(job_id=first))
+    wall.hear_until(Progressed, first)
+    for question in (Cancel(job_id=first), Submit(job_id=mine, request=picture())):
+        wall.say(question)
+        assert "'Wall' may observe here, which does not allow" in wall.hear_until(Refused).message
+
+    ann.submit(picture(), priority=1)
+    assert "Priorities above 0 are for admins" in ann.hear_until(Refused).message
+    boss.say(Cancel(job_id=first))
+    boss.hear_until(Cancelled, first)
+    ann.hear_until(Stopping, first)
+    finished = wall_sees(wall, mine)
+    assert digest_of(wall.fetch(finished)) == digest_of(ben.fetch(ben.hear_until(Finished, mine))) == finished.digest
+    studio.gateway.kill()  # and the next gateway knows whose is what
+    studio.open()
+    assert listed(studio.talk(connect, files[0])) == [first]
+    assert not list(studio.folder.parent.rglob("boss*"))
+
+
+def wall_sees(wall: Talk, job_id: str) -> Finished:
+    wall.say(Subscribe(job_id=job_id))
+    return wall.hear_until(Finished, job_id)
+
+
+def test_a_higher_priority_overtakes(studio: Studio, connect: Connect) -> None:
+    studio.open()
+    talk = connect(studio.gateway)  # of whoever started it: an admin
+    first = talk.submit(picture(steps=100))
+    talk.hear_until(Started, first)
+    low, normal, high = (talk.submit(picture(steps=1), priority=priority) for priority in (-1, 0, 1))
+    for _ in range(4):
+        talk.hear_until(Finished)
+    assert [one.job_id for one in talk.heard if isinstance(one, Started)] == [first, high, normal, low]
+
+
+def test_a_revoked_key_is_refused_at_the_next_message(studio: Studio, connect: Connect) -> None:
+    ann_file, ben_file = studio.add("Ann"), studio.add("Benno")
+    studio.open()
+    ann, ben = (studio.talk(connect, file) for file in (ann_file, ben_file))
+    job_id = ann.submit(picture(steps=300))
+    ann.hear_until(Progressed, job_id)
+    assert client(studio.data_folder, "revoke", "Ann") == 0
+    ann.say(Cancel(job_id=job_id))
+    assert "no longer allowed" in ann.hear_until(Refused).message
+    assert ann.hear(0.5) is None  # nor is it told anything more
+    again = connect(studio.gateway, greet=False, keys=keys_in(ann_file))
+    with contextlib.suppress(zmq.Again):
+        again.socket.send_multipart(encode(Hello(versions=(1, 1), client="Ann")), zmq.DONTWAIT)
+    assert again.hear(0.7) is None
+    ben.hear_until(Finished, ben.submit(picture(steps=1)))  # and Ann's job has gone on
+    (studio.data_folder / "clients.json").write_text("{")  # a list that cannot be read lets nobody in
+    ben.say(Ping())
+    assert "no longer allowed" in ben.hear_until(Refused).message
+    connect(studio.gateway)
+
+
+def keys_in(file: Path) -> tuple[bytes, bytes]:
+    own = read_connection(file)
+    return own.client_public_key.encode(), own.client_secret_key.encode()
+
+
+def test_each_key_has_its_quota(studio: Studio, connect: Connect) -> None:
+    few, little, free = (
+        studio.add("Few", "--jobs", 1), studio.add("Little", "--keep", 30_000 / 2**30), studio.add("Freely")
+    )  # fmt: skip
+    studio.open()
+    few_talk, little_talk, free_talk = (studio.talk(connect, file) for file in (few, little, free))
+    pictures = [little_talk.hear_until(Finished, little_talk.submit(picture(seed=seed))) for seed in (1, 2, 3)]  # of 12 kB
+    little_talk.submit(picture(seed=4))
+    assert "'Little' has not fetched and masks that wait fill" in little_talk.hear_until(Refused).message
+    little_talk.fetch(pictures[0])
+    little_talk.hear_until(Accepted, little_talk.submit(picture(seed=4)))
+    free_talk.hear_until(Started, free_talk.submit(picture(steps=200)))
+    few_talk.hear_until(Accepted, few_talk.submit(picture()))
+    few_talk.submit(picture())
+    assert "1 jobs of 'Few' are waiting, which is its limit" in few_talk.hear_until(Refused).message
+    free_talk.hear_until(Accepted, free_talk.submit(picture()))
+
+
+def test_an_artist_whose_secret_does_not_travel(studio: Studio, connect: Connect, tmp_path: Path, capsys: Capture) -> None:
+    mine = tmp_path / "ann.json"
+    assert main(["keygen", "--backend", str(studio.data_folder / "invitation.json"), "-o", str(mine)]) == 0
+    said = capsys.readouterr().out
+    assert mine.stat().st_mode & 0o777 == 0o600 and str(mine.with_name("ann.json.pub")) in said
+    assert client(studio.data_folder, "allow", "Ann", f"{mine}.pub", "--role", "observe") == 0
+    assert client(studio.data_folder, "list") == 0
+    fingerprint = said.split()[-1]
+    assert capsys.readouterr().out == f"Ann  observe  {fingerprint}\n"
+    assert (studio.data_folder / "server.json").stat().st_mode & 0o777 == 0o600
+    studio.open()
+    studio.talk(connect, mine)
+    here = read_connection(studio.gateway.ready_file)
+    write_connection(mine, msgspec.structs.replace(read_connection(mine), endpoint=here.endpoint))
+    assert main(["jobs", "--key-file", str(mine)]) == 0
+
+
+def test_mistakes_of_whoever_runs_it(studio: Studio, tmp_path: Path, capsys: Capture) -> None:
+    data = str(studio.data_folder)
+    studio.add("Ann")
+    (tmp_path / "manual.pub").write_text("Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID")
+    for words, command in {
+        "The name 'Ann' is taken": ["client", "add", "Ann", "--data", data, "-o", str(tmp_path / "x")],
+        "There is no client 'Bob': listed are 'Ann'": ["client", "revoke", "Bob", "--data", data],
+        "printed in a manual": ["client", "allow", "Eve", str(tmp_path / "manual.pub"), "--data", data],
+        "holds keys already": ["keygen", "--data", data, "--endpoint", "tcp://render.studio:5555"],
+        "Clients cannot connect to 'tcp://0.0.0.0:5555'": [
+            "keygen",
+            "--data",
+            str(tmp_path),
+            "--endpoint",
+            "tcp://0.0.0.0:5555",
+        ],
+        "no keys that last": ["client", "add", "Ann", "--data", str(tmp_path), "-o", str(tmp_path / "x")],
+    }.items():
+        assert main(command) == 2
+        assert words in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_other_addresses_once_somebody_is_listed(studio: Studio, start: Start, connect: Connect) -> None:
+    settings = ServeSettings(data_folder=studio.data_folder, ready_file=studio.folder / "r.json", bind="tcp://0.0.0.0:0")
+    with pytest.raises(ServeError, match="list clients first"):
+        serve(settings, lambda extra: [])  # keys alone are not enough
+    ann = studio.add("Ann")
+    studio.open(bind="tcp://0.0.0.0:0")
+    assert read_connection(studio.gateway.ready_file).endpoint.startswith("tcp://127.0.0.1:")
+    studio.talk(connect, ann)
+
+
+class OpenDoor(Door):
+    """A build that lets everybody in."""
+
+    def _decide(self, question: list[bytes]) -> list[bytes]:
+        return [*question[:2], b"200", b"OK", b"anybody", b""]
+
+
+class ShutDoor(Door):
+    def _decide(self, question: list[bytes]) -> list[bytes]:
+        return [*question[:2], b"400", b"no", b"", b""]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [(Door, ""), (OpenDoor, "without a listed key got in"), (ShutDoor, "a listed key was turned away")]
+)
+def test_the_self_test_finds_a_door_that_is_open_or_shut(kind: type[Door], words: str) -> None:
+    server, listed = KeyPair.new(), set[bytes]()
+    with zmq.Context() as context:
+        door = kind(context)
+        socket = door.bind("tcp://127.0.0.1:0", "clients", server, listed, 1000)
+        with contextlib.nullcontext() if not words else pytest.raises(ServeError, match=words):
+            check_door(context, door, endpoint_of(socket), server.public, listed)
+        assert not listed
+        socket.close()
+        door.close()

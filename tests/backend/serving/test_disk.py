@@ -1,0 +1,99 @@
+"""A disk that is full in earnest: a job waits for room, says how much, and goes on; nothing is lost and nobody leaves."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from beyondscene.backend.gateway.room import needed_bytes
+from beyondscene.protocol import (
+    Accepted,
+    Cancel,
+    Cancelled,
+    Character,
+    Finished,
+    JobsListed,
+    Keypoint,
+    ListJobs,
+    Paused,
+    Ping,
+    Pong,
+    Progressed,
+    Refused,
+    Started,
+    Submit,
+    describe_array,
+)
+from msgspec.structs import replace
+
+from .conftest import Connect, Start
+from .talk import Running, picture
+
+DISK_MIB = 16
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode != 0,
+    reason="a disk of one's own takes a mount namespace",
+)
+
+
+class Disk:
+    """The small disk on which a gateway has its data, as seen from outside."""
+
+    def __init__(self, gateway: Running) -> None:
+        self.data_folder = Path(f"/proc/{gateway.process.pid}/root{gateway.data_folder}")
+        self._ballast = self.data_folder / "ballast"
+
+    def fill(self, leave_bytes: int = 0) -> None:
+        with self._ballast.open("wb", buffering=0) as file:
+            file.write(bytes(max(0, shutil.disk_usage(self.data_folder).free - leave_bytes)))
+
+    def clear(self) -> None:
+        self._ballast.unlink()
+
+
+def test_a_job_waits_until_there_is_room_for_it(start: Start, connect: Connect) -> None:
+    gateway = start(disk_mib=DISK_MIB)
+    talk, disk = connect(gateway), Disk(gateway)
+    disk.fill(leave_bytes=2 * 2**20)
+    first, second = talk.submit(picture()), talk.submit(picture())
+    paused = talk.hear_until(Paused, first)
+    assert paused.needed_bytes == needed_bytes(picture()) and paused.free_bytes <= 2 * 2**20
+    assert f"the job needs {paused.needed_bytes} bytes" in paused.message
+    talk.hear_until(Paused, second)
+    talk.say(ListJobs())
+    assert [job.state for job in talk.hear_until(JobsListed).jobs] == ["paused", "paused"]
+    talk.say(Cancel(job_id=second))
+    talk.hear_until(Cancelled, second)
+    disk.clear()
+    talk.hear_until(Finished, first)
+    assert [type(event) for event in talk.of(first) if not isinstance(event, Progressed)][:3] == [Accepted, Paused, Started]
+
+
+def test_a_disk_that_fills_up_under_a_running_job(start: Start, connect: Connect) -> None:
+    gateway = start(disk_mib=DISK_MIB)
+    talk, disk = connect(gateway), Disk(gateway)
+    undisturbed = talk.hear_until(Finished, talk.submit(picture(steps=60, seed=5)))
+    job_id = talk.submit(picture(steps=60, seed=5))
+    while not (isinstance(event := talk.hear(), Progressed) and event.job_id == job_id and event.step > 20):
+        pass
+    disk.fill()
+    mask = np.zeros((1024, 1024), np.uint8)
+    reference = describe_array(mask)
+    person = Character(id="a", name="Ann", prompt="", keypoints=(Keypoint(x=9, y=9, depth=1),) * 18, mask=reference)
+    other = Submit(
+        job_id=undisturbed.job_id[:-4] + "0000",
+        request=replace(picture(steps=1, side_px=1024), characters=(person,)),
+        arrays=(reference,),
+    )
+    talk.say(other, [mask.tobytes()])  # more than the ledger has room for
+    refused = talk.hear_until(Refused, other.job_id)
+    assert "make 5242880 bytes of room there" in refused.message
+    talk.say(Ping())
+    talk.hear_until(Pong)
+    disk.clear()
+    assert talk.hear_until(Finished, job_id).digest == undisturbed.digest
+    talk.say(other, [mask.tobytes()])
+    talk.hear_until(Finished, other.job_id)
+    assert gateway.process.poll() is None
