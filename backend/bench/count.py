@@ -63,7 +63,7 @@ class Counter:
             if signature in self._known:
                 self.flop += self._known[signature]
                 return forward(*args, **kwargs)
-            with torch.compiler.set_stance("force_eager"), count_flop() as counter:
+            with count_flop() as counter:
                 output = forward(*args, **kwargs)
             self._known[signature] = counter.get_total_flops()
             self.flop += self._known[signature]

@@ -82,11 +82,11 @@ TOY = Layout(
     vae=VAE_LAYERS | {"block_out_channels": (8, 8, 16, 16), "layers_per_block": 1, "norm_num_groups": 4, "sample_size": 64},
     texts=(
         {
-            "vocab_size": 1024, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2,
+            "vocab_size": 2048, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2,
             "num_attention_heads": 2, "projection_dim": 16,
         },
         {
-            "vocab_size": 1024, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2,
+            "vocab_size": 2048, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2,
             "num_attention_heads": 2, "projection_dim": 16,
         },
     ),

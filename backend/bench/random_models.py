@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DCondi
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from ..models.load import Models, silence_libraries
+from ..models.load import Models, choose_view_batch, silence_libraries
 from ..models.sets import PRESETS
 from .layouts import Layout
 
@@ -52,6 +52,7 @@ def make_random_models(layout: Layout, device: torch.device, dtype: torch.dtype,
         zeros_for_empty_prompt=True,
         segmenter=Silhouette(),
         device=device,
+        view_batch=choose_view_batch(device),
     )
 
 

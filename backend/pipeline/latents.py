@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..models.load import Models
 from .vae_steps import decoder_steps, encoder_steps
-from .vae_tiles import WINDOW_CELLS, Tile, allowed_bytes, run_tiled
+from .vae_tiles import Tile, allowed_bytes, choose_window, run_tiled
 
 
 @torch.inference_mode()
@@ -21,8 +21,8 @@ def encode_image(models: Models, image: np.ndarray) -> Tensor:
 
     latents = torch.empty(channels, height // factor, width // factor)
     steps = encoder_steps(models.vae, height * width // factor**2)
-    held_bytes = allowed_bytes(models.device)
-    for tile, moments in run_tiled(steps, read, height, width, window=WINDOW_CELLS * factor, held_bytes=held_bytes):
+    window, held_bytes = choose_window(models.device) * factor, allowed_bytes(models.device)
+    for tile, moments in run_tiled(steps, read, height, width, window=window, held_bytes=held_bytes):
         (top, bottom), (left, right) = tile.rows, tile.columns
         latents[:, top // factor : bottom // factor, left // factor : right // factor] = moments[:channels]
     shift = models.vae.config.get("shift_factor") or 0.0
@@ -41,8 +41,8 @@ def decode_latents(models: Models, latents: Tensor) -> np.ndarray:
 
     image = np.empty((height * factor, width * factor, 3), np.uint8)
     steps = decoder_steps(models.vae, height * width)
-    held_bytes = allowed_bytes(models.device)
-    for tile, pixels in run_tiled(steps, read, height, width, window=WINDOW_CELLS, held_bytes=held_bytes):
+    window, held_bytes = choose_window(models.device), allowed_bytes(models.device)
+    for tile, pixels in run_tiled(steps, read, height, width, window=window, held_bytes=held_bytes):
         (top, bottom), (left, right) = tile.rows, tile.columns
         part = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
         image[top * factor : bottom * factor, left * factor : right * factor] = part.numpy()

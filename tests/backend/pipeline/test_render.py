@@ -7,7 +7,7 @@ import pytest
 import torch
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet, read_model_set
-from beyondscene.backend.pipeline import Progress, joint, render, settle
+from beyondscene.backend.pipeline import Progress, render, settle
 from beyondscene.backend.pipeline.enlarge import enlarge
 from beyondscene.backend.pipeline.people import Figure, gather_people
 from beyondscene.backend.pipeline.plan import Size
@@ -83,9 +83,7 @@ def test_somebody_wholly_hidden_changes_nothing(models: Models, two_people: Rend
     assert (together == alone).all() and (nobody != alone).any()
 
 
-def test_batch_size_does_not_change_the_picture(
-    models: Models, two_people: RenderRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_batch_size_does_not_change_the_picture(models: Models, two_people: RenderRequest) -> None:
     mask = np.zeros((64, 96), bool)
     mask[20:, 30:50] = True
     figures = [Figure(person, mask, {}) for person in gather_people(two_people)]
@@ -93,9 +91,9 @@ def test_batch_size_does_not_change_the_picture(
     request = replace(two_people, settings=settle(two_people.settings, models.manifest))
 
     def enlarged(view_batch: int) -> np.ndarray:
-        monkeypatch.setattr(joint, "VIEW_BATCH", view_batch)
         progress = Progress(Spy(), 1, 1)
-        return enlarge(models, request, figures, image, Size(192, 128), 1, PromptEncoder(models), 4, 2.0, progress)
+        few = dataclasses.replace(models, view_batch=view_batch)
+        return enlarge(few, request, figures, image, Size(192, 128), 1, PromptEncoder(few), 4, 2.0, progress)
 
     assert np.abs(enlarged(8).astype(int) - enlarged(1)).max() <= 1
 
