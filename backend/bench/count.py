@@ -6,20 +6,19 @@ which slows it down; later ones are looked up. The VAE runs layer by layer over 
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from ..models.load import Models
+from ..models.tune import is_compiled
 from ..pipeline import latents
 
-# the counter knows attention on a GPU only
-ATTENTION_ON_CPU = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop}
-
 Signature = tuple[Any, ...]
+Shape = tuple[int, ...]
 
 
 class Counter:
@@ -63,7 +62,8 @@ class Counter:
             if signature in self._known:
                 self.flop += self._known[signature]
                 return forward(*args, **kwargs)
-            with count_flop() as counter:
+            eagerly = torch.compiler.set_stance("force_eager") if is_compiled(network) else nullcontext()
+            with eagerly, count_flop() as counter:  # what is compiled is counted before it is compiled
                 output = forward(*args, **kwargs)
             self._known[signature] = counter.get_total_flops()
             self.flop += self._known[signature]
@@ -86,7 +86,13 @@ class Counter:
 
 
 def count_flop() -> FlopCounterMode:
-    return FlopCounterMode(display=False, custom_mapping=ATTENTION_ON_CPU)
+    """torch's counter, told of the attention that it knows on GPUs only."""
+    on_cpu = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    return FlopCounterMode(display=False, custom_mapping={on_cpu: count_attention})
+
+
+def count_attention(query: Shape, key: Shape, value: Shape, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    return sdpa_flop_count(query, key, value)
 
 
 def shapes_of(value: Any) -> Signature:

@@ -61,7 +61,7 @@ def make_networks(
 ) -> tuple[UNet2DConditionModel, ControlNetModel, UNet2DConditionModel, tuple[CLIPTextModel, CLIPTextModelWithProjection]]:
     """UNet, ControlNet, inpainting UNet and text encoders, on torch's default device and in its default dtype."""
     unet = UNet2DConditionModel.from_config({"in_channels": 4, **layout.unet})
-    controlnet = ControlNetModel.from_unet(unet, layout.hint, load_weights_from_unet=False)
+    controlnet = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=layout.hint, load_weights_from_unet=False)
     for one in (
         *controlnet.controlnet_down_blocks,
         controlnet.controlnet_mid_block,

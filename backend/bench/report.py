@@ -71,12 +71,13 @@ class Report:
     machine: Machine
     people: int
     steps: int
+    tunings: tuple[str, ...] = ()
 
     def markdown(self, runs: Sequence[Runs], rows: Sequence[Row]) -> str:
         """Every method at every size, then the stages of each method at its largest size."""
         machine = self.machine
         lines = [
-            f"# {self.models.manifest.name}, {self.people} people, {self.steps} steps",
+            f"# {', '.join((self.models.manifest.name, f'{self.people} people', f'{self.steps} steps', *self.tunings))}",
             "",
             f"{machine.device}; {machine.threads} threads, {machine.dtype}; "
             f"torch {machine.torch}, diffusers {machine.diffusers}. "

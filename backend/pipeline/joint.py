@@ -19,6 +19,7 @@ from .progress import Progress
 from .prompts import Embedding, PromptEncoder
 from .schedule import Scheduler, remember, remind
 from .shard import add_over_devices, even_parts, my_share
+from .texts import knowing_texts, stack_hidden
 from .thrift import Background, is_guided
 from .views import View, weigh_views
 
@@ -89,18 +90,22 @@ def denoise(
         latents = torch.from_numpy(kept.pop("latents")).to(latents.device)
         background.remind(kept)
         remind(job.scheduler, kept, latents.device)
-    for index, timestep in enumerate(job.timesteps[done:], start=done):
-        scaled = job.scheduler.scale_model_input(latents[None], timestep)[0]  # type: ignore[arg-type]
-        total = add_up(job, always, scaled, weight, window, timestep)
-        if at_times and index % job.background_every == 0:
-            total += background.learn(scaled, add_up(job, at_times, scaled, weight, window, timestep), timestep)
-        elif at_times:
-            total += background.guess(scaled, timestep)
-        output = add_over_devices(total) / norm
-        latents = job.scheduler.step(output[None], timestep, latents[None], return_dict=False)[0][0]  # type: ignore[arg-type]
-        latents = job.keep(latents, index + 1)
-        progress.step(evaluations=len(views))
-        progress.keep(lambda now=latents: {"latents": now.cpu().numpy(), **background.remember(), **remember(job.scheduler)})
+    texts = (text for batch in batches for text in batch.texts)
+    with knowing_texts((job.unet, job.models.controlnet), texts, job.models.dtype):
+        for index, timestep in enumerate(job.timesteps[done:], start=done):
+            scaled = job.scheduler.scale_model_input(latents[None], timestep)[0]  # type: ignore[arg-type]
+            total = add_up(job, always, scaled, weight, window, timestep)
+            if at_times and index % job.background_every == 0:
+                total += background.learn(scaled, add_up(job, at_times, scaled, weight, window, timestep), timestep)
+            elif at_times:
+                total += background.guess(scaled, timestep)
+            output = add_over_devices(total) / norm
+            latents = job.scheduler.step(output[None], timestep, latents[None], return_dict=False)[0][0]  # type: ignore[arg-type]
+            latents = job.keep(latents, index + 1)
+            progress.step(evaluations=len(views))
+            progress.keep(
+                lambda now=latents: {"latents": now.cpu().numpy(), **background.remember(), **remember(job.scheduler)}
+            )
     return latents
 
 
@@ -135,7 +140,7 @@ def predict(job: Job, batch: Batch, canvas: torch.Tensor, window: int, timestep:
     halves = len(texts) // len(batch.views)
     latents = crops(canvas, batch.views, window).to(dtype).repeat(halves, 1, 1, 1)
     common = {
-        "encoder_hidden_states": torch.stack([text.hidden for text in texts]).to(dtype),
+        "encoder_hidden_states": stack_hidden(texts, dtype),
         "added_cond_kwargs": {
             "text_embeds": torch.stack([text.pooled for text in texts]).to(dtype),
             "time_ids": batch.time_ids[-len(texts) :],
