@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # torch, only once the input is known to be good
 PLAIN = "plain"
 DEFAULT_METHODS = ("beyondscene", PLAIN, "demofusion", "direct")
 RANDOM = ("sdxl-random", "toy-random")
+TUNINGS = ("channels_last", "fused", "compiled")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,9 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=2, help="each runs all methods once; default: 2")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing that would end later")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    parser.add_argument(
-        "--tune", action="append", default=[], metavar="NAME", help="channels_last, fused, compiled; repeatable"
-    )
+    parser.add_argument("--tune", action="append", default=[], choices=TUNINGS, help="may be repeated; default: none")
     parser.add_argument("--out", type=Path, help="folder for bench.md, bench.jsonl and bench.png, written after every picture")
     parser.add_argument("--json", action="store_true", help="print one line per method and size, ours at the largest size last")
 
