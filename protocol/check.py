@@ -32,6 +32,9 @@ def check_request(request: RenderRequest) -> None:
             f"stride_instance is {request.settings.stride_instance}, above stride_background "
             f"{request.settings.stride_background}: views over people are denser, so make it the smaller one."
         )
+    low, high = request.settings.guidance_interval
+    if low > high:
+        raise RequestError(f"guidance_interval goes from {low} to {high}, but the first share must be the smaller: swap them.")
     seen: set[str] = set()
     for character in request.characters:
         if character.id in seen:

@@ -158,6 +158,11 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
     view_weighting: Literal["feathered", "uniform"] = "feathered"  # where views overlap; Algorithm 2 averages uniformly
     size_conditioning: Literal["view", "canvas"] = "view"  # each view told to be a whole picture, or a crop of the canvas
 
+    # stage 2b sooner, for another picture: what the levels leave out
+    controlnet_views: Literal["all", "with_people"] = "all"
+    guidance_interval: tuple[Fraction, Fraction] = (0.0, 1.0)  # shares of the training steps, 1 pure noise; guided in between
+    background_every: Annotated[int, Meta(ge=1, le=8)] = 1  # steps from one run of the views without people to the next
+
 
 class RenderRequest(Struct, frozen=True, kw_only=True):
     """Everything about a picture. Same request, same models, same device: same picture."""

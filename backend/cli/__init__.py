@@ -16,10 +16,10 @@ DONE, FAULT, REFUSED, CANCELLED, UNREACHABLE, IN_USE, INTERRUPTED = 0, 1, 2, 3, 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit code."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns of torchvision as it is imported; we need none
-    from . import cancel, client, evaluate, export, fetch, info, jobs, keygen, render, serve, submit, train, wait, worker
+    from . import bench, cancel, client, evaluate, export, fetch, info, jobs, keygen, render, serve, submit, train, wait, worker
     from .backend import Unreachable
 
-    shown = (render, export, serve, submit, jobs, wait, fetch, cancel, keygen, client, info, train, evaluate)
+    shown = (render, export, serve, submit, jobs, wait, fetch, cancel, keygen, client, info, train, evaluate, bench)
     modules = {module.__name__.rpartition(".")[2]: module for module in shown}
     parser = argparse.ArgumentParser(prog="beyondscene", description="Pose to picture, without a window.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="|".join(modules))

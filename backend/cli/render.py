@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 from rich.console import Console
@@ -39,12 +40,16 @@ def run(asked: argparse.Namespace) -> int:
         )
     asked.output.parent.mkdir(parents=True, exist_ok=True)
     from ..planning.settle import settle
+    from ..processes import joined_processes
     from ..render import Renderer  # torch, only once the input is known to be good
 
-    renderer = Renderer(asked.device)
     start = time.perf_counter()
-    with Bar(console) as bar:
-        result = renderer(request, arrays, models, asked.output, bar)
+    with joined_processes() as number, TemporaryDirectory() as spare, Bar(console) as bar:
+        renderer = Renderer(asked.device)
+        # each of several processes has the picture; one is enough to write it
+        result = renderer(request, arrays, models, Path(spare) / asked.output.name if number else asked.output, bar)
+    if number:
+        return DONE
     seconds = time.perf_counter() - start
     if asked.json:
         told = {

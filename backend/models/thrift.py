@@ -12,13 +12,14 @@ class Thrift:
     name: for the record of a picture; empty for the usual way.
     view_batch: views that go through the network at once.
     vae_window_cells: side of an autoencoder's tile with its margins, in latents; at 160 SDXL's decoder holds 1.5 GiB of one.
-    vae_held_bytes: by all tiles that wait for each other; None: as much as a device has room for.
+    vae_held_bytes: by all tiles that wait for each other.
+    None of these: as much as the device has room for.
     offload: the large networks wait in host memory and come to the device a layer at a time.
     """
 
     name: str = ""
-    view_batch: int = 4
-    vae_window_cells: int = 160
+    view_batch: int | None = None
+    vae_window_cells: int | None = None
     vae_held_bytes: int | None = None
     offload: bool = False
 

@@ -47,6 +47,9 @@ def enlarge(
             guidance_scale=guidance,
             view_weighting=settings.view_weighting,
             controlnet_scale=settings.controlnet_conditioning_scale,
+            controlnet_views=settings.controlnet_views,
+            guidance_interval=settings.guidance_interval,
+            background_every=settings.background_every,
             canvas_px=(size.height, size.width) if settings.size_conditioning == "canvas" else None,
         )
         noisy = scheduler.add_noise(clean[None], noise[None], timesteps[:1])[0]  # type: ignore[arg-type]

@@ -46,4 +46,5 @@ def _read(controlnet: ControlNetModel, pose: np.ndarray) -> Hint:
     turned = controlnet.config["controlnet_conditioning_channel_order"] == "bgr"
     hint = controlnet.controlnet_cond_embedding(picture.flip(1) if turned else picture)
     # the ControlNet turns what it is given once more, hints too
-    return (hint.flip(1) if turned else hint)[0].cpu()
+    hint = (hint.flip(1) if turned else hint)[0].cpu()
+    return hint.pin_memory() if controlnet.device.type == "cuda" else hint  # so that a step does not wait for the copy

@@ -19,6 +19,9 @@ from .hints import Hint, read_poses, taking_hints
 from .progress import Progress
 from .prompts import Embedding, PromptEncoder
 from .schedule import Scheduler, remember, remind
+from .shard import add_over_devices, even_parts, my_share
+from .shortcuts import Background, is_guided
+from .texts import knowing_texts, stack_hidden
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Job:
     view_weighting: how views that overlap are averaged, as in RenderSettings.
     canvas_px: height and width that views are told to be crops of ("canvas" conditioning, as DemoFusion does), or None:
         each view is told to be a whole picture of the training resolution.
+    controlnet_views, guidance_interval, background_every: as in RenderSettings; the defaults leave nothing out.
     keep: called with (latents, index of the next timestep or None at the end) after each step; inpainting puts the
         known part back here.
     """
@@ -45,6 +49,9 @@ class Job:
     view_weighting: str = "uniform"
     canvas_px: tuple[int, int] | None = None
     extra: torch.Tensor | None = None
+    controlnet_views: str = "all"
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    background_every: int = 1
     keep: Callable[[torch.Tensor, int], torch.Tensor] = field(default=lambda latents, _: latents)
 
 
@@ -60,6 +67,7 @@ class Batch:
     texts: list[Embedding]
     hints: list[Hint]  # one per view; none without a ControlNet
     time_ids: torch.Tensor  # (texts, 6)
+    empty: bool = False  # nobody is in any of its views, and the job tells such views apart
 
 
 @torch.inference_mode()
@@ -70,44 +78,79 @@ def denoise(
 
     Steps that an earlier attempt has kept are not run again.
     """
-    batches = list(make_batches(job, views, conditions))
+    batches = my_share(list(make_batches(job, views, conditions)))
     height, width = latents.shape[-2:]  # a single view may be larger than the canvas: it sees what there is
     weight = torch.from_numpy(weigh_views(window, job.view_weighting)[:height, :width]).to(latents.device)
-    norm = torch.zeros(height, width, device=latents.device)
-    for top, left in views:
-        norm[top : top + window, left : left + window] += weight
+    norm = cover(views, weight, height, width)
+    always = [batch for batch in batches if not batch.empty or job.background_every == 1]
+    at_times = [batch for batch in batches if batch.empty and job.background_every > 1]
+    background = Background(job.scheduler, cover([view for batch in at_times for view in batch.views], weight, height, width))
     done, kept = progress.resume()
     if kept:
         latents = torch.from_numpy(kept.pop("latents")).to(latents.device)
+        background.remind(kept)
         remind(job.scheduler, kept, latents.device)
-    for index, timestep in enumerate(job.timesteps[done:], start=done):
-        scaled = job.scheduler.scale_model_input(latents[None], timestep)[0]  # type: ignore[arg-type]
-        total = torch.zeros_like(latents)
-        for batch in batches:
-            outputs = predict(job, batch, scaled, window, timestep)
-            for (top, left), output in zip(batch.views, outputs, strict=True):
-                total[:, top : top + window, left : left + window] += output * weight
-        latents = job.scheduler.step((total / norm)[None], timestep, latents[None], return_dict=False)[0][0]  # type: ignore[arg-type]
-        latents = job.keep(latents, index + 1)
-        progress.step(evaluations=len(views))
-        progress.keep(lambda now=latents: {"latents": now.cpu().numpy(), **remember(job.scheduler)})
+    texts = (text for batch in batches for text in batch.texts)
+    with knowing_texts((job.unet, job.models.controlnet), texts, job.models.dtype):
+        for index, timestep in enumerate(job.timesteps[done:], start=done):
+            scaled = job.scheduler.scale_model_input(latents[None], timestep)[0]  # type: ignore[arg-type]
+            total = add_up(job, always, scaled, weight, window, timestep)
+            if at_times and index % job.background_every == 0:
+                total += background.learn(scaled, add_up(job, at_times, scaled, weight, window, timestep), timestep)
+            elif at_times:
+                total += background.guess(scaled, timestep)
+            output = add_over_devices(total) / norm
+            latents = job.scheduler.step(output[None], timestep, latents[None], return_dict=False)[0][0]  # type: ignore[arg-type]
+            latents = job.keep(latents, index + 1)
+            progress.step(evaluations=len(views))
+            progress.keep(
+                lambda now=latents: {"latents": now.cpu().numpy(), **background.remember(), **remember(job.scheduler)}
+            )
     return latents
 
 
+def cover(views: list[View], weight: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """float32 (height, width): the sum of the weights of all views that a latent is in."""
+    total = torch.zeros(height, width, device=weight.device)
+    rows, columns = weight.shape
+    for top, left in views:
+        total[top : top + rows, left : left + columns] += weight
+    return total
+
+
+def add_up(
+    job: Job, batches: list[Batch], scaled: torch.Tensor, weight: torch.Tensor, window: int, timestep: torch.Tensor
+) -> torch.Tensor:
+    """The weighted sum of the network's outputs for the views of `batches`, (4, h, w), gathered on the device."""
+    total = torch.zeros_like(scaled)
+    for batch in batches:
+        for (top, left), output in zip(batch.views, predict(job, batch, scaled, window, timestep), strict=True):
+            total[:, top : top + window, left : left + window] += output * weight
+    return total
+
+
 def predict(job: Job, batch: Batch, canvas: torch.Tensor, window: int, timestep: torch.Tensor) -> torch.Tensor:
-    """The guided output of the network for the views of `batch`: float32 (views, 4, window, window)."""
-    dtype = job.models.dtype
-    halves = len(batch.texts) // len(batch.views)
+    """The guided output of the network for the views of `batch`: float32 (views, 4, window, window).
+
+    timestep: in host memory, where the scheduler looks at it; nothing in here waits for the device.
+    """
+    device, dtype = job.models.device, job.models.dtype
+    guided = is_guided(job.scheduler, job.guidance_interval, timestep)
+    texts = batch.texts if guided else batch.texts[-len(batch.views) :]
+    halves = len(texts) // len(batch.views)
     latents = crops(canvas, batch.views, window).to(dtype).repeat(halves, 1, 1, 1)
-    pooled = torch.stack([text.pooled for text in batch.texts]).to(dtype)
     common = {
-        "encoder_hidden_states": torch.stack([text.hidden for text in batch.texts]).to(dtype),
-        "added_cond_kwargs": {"text_embeds": pooled, "time_ids": batch.time_ids},
+        "encoder_hidden_states": stack_hidden(texts, dtype),
+        "added_cond_kwargs": {
+            "text_embeds": torch.stack([text.pooled for text in texts]).to(dtype),
+            "time_ids": batch.time_ids[-len(texts) :],
+        },
         "return_dict": False,
     }
+    timestep = timestep.to(device, non_blocking=True)
     down, mid = None, None
     if batch.hints:
-        hints = torch.stack(batch.hints).to(job.models.device, dtype, non_blocking=True).repeat(halves, 1, 1, 1)
+        hints = torch.stack([hint.to(device, dtype, non_blocking=True) for hint in batch.hints]).repeat(halves, 1, 1, 1)
         with taking_hints(job.models.controlnet):
             down, mid = job.models.controlnet(
                 latents, timestep, controlnet_cond=hints, conditioning_scale=job.controlnet_scale, **common
@@ -127,14 +170,19 @@ def crops(canvas: torch.Tensor, views: list[View], window: int) -> torch.Tensor:
 
 
 def make_batches(job: Job, views: list[View], conditions: list[Condition]) -> Iterator[Batch]:
-    """Batches of views whose prompts have the same number of chunks, so that no prompt is padded for another's sake."""
-    hints = read_poses(job.models.controlnet, [c.pose for c in conditions]) if job.controlnet_scale > 0 else []
-    lengths = [chunks_of(job.encoder, condition) for condition in conditions]
-    order = sorted(range(len(views)), key=lengths.__getitem__)
-    for chunks, group in groupby(order, key=lengths.__getitem__):
-        alike = list(group)
-        for start in range(0, len(alike), job.models.thrift.view_batch):
-            part = alike[start : start + job.models.thrift.view_batch]
+    """Batches of views whose prompts have the same number of chunks, so that no prompt is padded for another's sake.
+
+    Where the job treats views without people in another way, they are not mixed with others.
+    """
+    apart = job.controlnet_views == "with_people" or job.background_every > 1
+    kinds = [(chunks_of(job.encoder, told), apart and not told.pose.any()) for told in conditions]
+    posed = [job.controlnet_scale > 0 and not (empty and job.controlnet_views == "with_people") for _, empty in kinds]
+    to_read = [index for index, is_posed in enumerate(posed) if is_posed]
+    read = read_poses(job.models.controlnet, [conditions[index].pose for index in to_read])
+    hints = dict(zip(to_read, read, strict=True))
+    order = sorted(range(len(views)), key=kinds.__getitem__)
+    for (chunks, empty), group in groupby(order, key=kinds.__getitem__):
+        for part in even_parts(list(group), job.models.view_batch):
             told = [conditions[index] for index in part]
             texts = [job.encoder.encode(condition.prompt, chunks) for condition in told]
             if job.guidance_scale > 1:
@@ -144,8 +192,9 @@ def make_batches(job: Job, views: list[View], conditions: list[Condition]) -> It
             yield Batch(
                 views=seen,
                 texts=texts,
-                hints=[hints[index] for index in part] if hints else [],
+                hints=[hints[index] for index in part if posed[index]],
                 time_ids=torch.tensor(sizes, device=job.models.device, dtype=job.models.dtype),
+                empty=empty,
             )
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..models.load import Models
 from .vae_steps import decoder_steps, encoder_steps
-from .vae_tiles import Tile, allowed_bytes, run_tiled
+from .vae_tiles import Tile, allowed_bytes, choose_window, run_tiled
 
 
 @torch.inference_mode()
@@ -21,8 +21,8 @@ def encode_image(models: Models, image: np.ndarray) -> Tensor:
 
     latents = torch.empty(channels, height // factor, width // factor)
     steps = encoder_steps(models.vae, height * width // factor**2)
-    window, held_bytes = models.thrift.vae_window_cells * factor, models.thrift.vae_held_bytes or allowed_bytes(models.device)
-    for tile, moments in run_tiled(steps, read, height, width, window=window, held_bytes=held_bytes):
+    window, held_bytes = tile_limits(models)
+    for tile, moments in run_tiled(steps, read, height, width, window=window * factor, held_bytes=held_bytes):
         (top, bottom), (left, right) = tile.rows, tile.columns
         latents[:, top // factor : bottom // factor, left // factor : right // factor] = moments[:channels]
     shift = models.vae.config.get("shift_factor") or 0.0
@@ -41,9 +41,15 @@ def decode_latents(models: Models, latents: Tensor) -> np.ndarray:
 
     image = np.empty((height * factor, width * factor, 3), np.uint8)
     steps = decoder_steps(models.vae, height * width)
-    window, held_bytes = models.thrift.vae_window_cells, models.thrift.vae_held_bytes or allowed_bytes(models.device)
+    window, held_bytes = tile_limits(models)
     for tile, pixels in run_tiled(steps, read, height, width, window=window, held_bytes=held_bytes):
         (top, bottom), (left, right) = tile.rows, tile.columns
         part = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
         image[top * factor : bottom * factor, left * factor : right * factor] = part.numpy()
     return image
+
+
+def tile_limits(models: Models) -> tuple[int, int]:
+    """Side of a tile with its margins, in latents, and what waiting tiles may hold, in bytes."""
+    thrift, device = models.thrift, models.device
+    return thrift.vae_window_cells or choose_window(device), thrift.vae_held_bytes or allowed_bytes(device)

@@ -18,10 +18,11 @@ def make_scheduler(models: Models, name: str, steps: int, strength: float = 1.0)
     """A fresh scheduler and the last int(steps * strength) of its timesteps, as in image-to-image.
 
     A model trained with zero terminal signal keeps its own schedule; only the solver is exchanged. The scheduler's own
-    list stays whole: solvers with a memory look there for the end.
+    list stays whole: solvers with a memory look there for the end. The timesteps are in host memory, where looking one up does
+    not wait for the device.
     """
     scheduler = SCHEDULERS[name].from_config(models.scheduler_config)
-    scheduler.set_timesteps(steps, device=models.device)
+    scheduler.set_timesteps(steps, device="cpu")
     skipped = (steps - max(1, min(steps, int(steps * strength + 1e-9)))) * scheduler.order
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(skipped)

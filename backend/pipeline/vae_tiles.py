@@ -10,12 +10,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 
+import psutil
 import torch
 from torch import Tensor
 
 from .vae_steps import Activations, Attend, Norm, Reach, Step, reaches
 
-HELD_BYTES = 2 * 2**30  # by all tiles that wait for each other, beside the one that is walked
+WINDOW_CELLS = 160  # side of a tile with its margins, in latents; SDXL's decoder then holds 1.5 GiB of one
+LARGE_WINDOW_CELLS = 320  # on a GPU with room for 6 GiB of one: margins are a smaller share of it
+LARGE_GPU_BYTES = 40 * 2**30
+HELD_BYTES = 2 * 2**30  # by all tiles that wait for each other, beside the one that is walked; more where there is more
 
 Span = tuple[int, int]
 
@@ -51,9 +55,20 @@ def split(length: int, window: int, margin: int, multiple: int) -> list[tuple[Sp
     return [(span, (max(0, span[0] - margin), min(length, span[1] + margin))) for span in spans]
 
 
+def choose_window(device: torch.device) -> int:
+    """Side of a tile with its margins, in latents. By the whole memory of a GPU, not by what is free of it: tiles of another
+    size come to the same picture but for rounding, and the same device should make the same picture."""
+    if device.type != "cuda" or torch.cuda.get_device_properties(device).total_memory < LARGE_GPU_BYTES:
+        return WINDOW_CELLS
+    return LARGE_WINDOW_CELLS
+
+
 def allowed_bytes(device: torch.device) -> int:
-    """What waiting tiles may hold: HELD_BYTES, or a third of what a GPU has free."""
-    return max(HELD_BYTES, torch.cuda.mem_get_info(device)[0] // 3) if device.type == "cuda" else HELD_BYTES
+    """What waiting tiles may hold: HELD_BYTES at least, half of what is free on a GPU, a quarter of the free host memory."""
+    if device.type != "cuda":
+        return max(HELD_BYTES, psutil.virtual_memory().available // 4)
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch's, but free for the next use
+    return max(HELD_BYTES, (torch.cuda.mem_get_info(device)[0] + cached) // 2)
 
 
 def plan_tiles(height: int, width: int, window: int, reach: Reach) -> list[Tile]:

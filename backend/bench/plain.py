@@ -1,0 +1,79 @@
+"""Joint diffusion done plainly: the same picture as `pipeline.joint` makes, by the loop of MultiDiffusion's authors.
+
+One view at a time, its negative and positive prompt as a batch of two; the ControlNet reads the pose picture at every step.
+Texts are encoded once, as there. It is what the pipeline's own loop is measured against, and tested against.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
+
+import torch
+
+from ..pipeline.conditions import Condition
+from ..pipeline.joint import Job, chunks_of, size_conditioning
+from ..pipeline.progress import Progress
+from ..pipeline.views import View, weigh_views
+from .count import replaced
+
+STAGES = ("instances", "inpaint", "enlarge")  # files of the pipeline that denoise
+
+
+@contextmanager
+def drawing_plainly() -> Iterator[None]:
+    """Within, all stages of the pipeline denoise by `denoise_plainly`."""
+    with ExitStack() as stack:
+        for stage in STAGES:
+            stack.enter_context(replaced(import_module(f"...pipeline.{stage}", __name__), "denoise", denoise_plainly))
+        yield
+
+
+@torch.inference_mode()
+def denoise_plainly(
+    job: Job, latents: torch.Tensor, window: int, views: list[View], conditions: list[Condition], progress: Progress
+) -> torch.Tensor:
+    """As `joint.denoise`, without keeping anything for another attempt."""
+    height, width = latents.shape[-2:]
+    weight = torch.from_numpy(weigh_views(window, job.view_weighting)[:height, :width]).to(latents.device)
+    for index, timestep in enumerate(job.timesteps):
+        scaled = job.scheduler.scale_model_input(latents[None], timestep)[0]  # type: ignore[arg-type]
+        total, norm = torch.zeros_like(latents), torch.zeros_like(latents[0])
+        for view, condition in zip(views, conditions, strict=True):
+            rows, columns = slice(view[0], view[0] + window), slice(view[1], view[1] + window)
+            seen = scaled[:, rows, columns]
+            extra = None if job.extra is None else job.extra[:, rows, columns]
+            total[:, rows, columns] += predict_view(job, view, condition, seen, extra, timestep) * weight
+            norm[rows, columns] += weight
+        latents = job.scheduler.step((total / norm)[None], timestep, latents[None], return_dict=False)[0][0]  # type: ignore[arg-type]
+        latents = job.keep(latents, index + 1)
+        progress.step(evaluations=len(views))
+    return latents
+
+
+def predict_view(
+    job: Job, view: View, condition: Condition, seen: torch.Tensor, extra: torch.Tensor | None, timestep: torch.Tensor
+) -> torch.Tensor:
+    """The guided output of the network for one view: float32 (4, h, w). seen: the latents in it; extra: as in Job."""
+    models, dtype = job.models, job.models.dtype
+    chunks = chunks_of(job.encoder, condition)
+    texts = [job.encoder.encode(condition.prompt, chunks)]
+    if job.guidance_scale > 1:
+        texts.insert(0, job.encoder.encode_negative(condition.negative_prompt, chunks))
+    timestep = timestep.to(seen.device)
+    sizes = torch.tensor([size_conditioning(job, view)] * len(texts), device=seen.device, dtype=dtype)
+    told = {
+        "encoder_hidden_states": torch.stack([text.hidden for text in texts]).to(dtype),
+        "added_cond_kwargs": {"text_embeds": torch.stack([text.pooled for text in texts]).to(dtype), "time_ids": sizes},
+        "return_dict": False,
+    }
+    latents = seen.to(dtype).expand(len(texts), *seen.shape)
+    down, mid = None, None
+    if job.controlnet_scale > 0:
+        pose = torch.from_numpy(condition.pose).permute(2, 0, 1).to(seen.device, dtype) / 255
+        pose = pose.expand(len(texts), *pose.shape)
+        down, mid = models.controlnet(latents, timestep, controlnet_cond=pose, conditioning_scale=job.controlnet_scale, **told)
+    if extra is not None:
+        latents = torch.cat([latents, extra.to(dtype).expand(len(texts), *extra.shape)], 1)
+    (output,) = job.unet(latents, timestep, down_block_additional_residuals=down, mid_block_additional_residual=mid, **told)
+    output = output.float()
+    return output[0] if len(texts) == 1 else output[0] + job.guidance_scale * (output[1] - output[0])

@@ -1,0 +1,165 @@
+"""What was measured, as Markdown and as a plot."""
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import diffusers
+import torch
+from msgspec import Struct
+
+from ..models.load import Models
+from .run import OURS, PLAIN, Row, Runs, area, name_of
+from .unit_costs import UnitCosts, unit_costs
+
+COLUMNS = (
+    "method",
+    "size",
+    "s",
+    "plain / it",
+    "difference",
+    "evaluations",
+    "TFLOP",
+    "TFLOP/s",
+    "of ceiling",
+    "device MiB",
+    "host MiB",
+)
+STAGE_COLUMNS = ("stage", "s", "evaluations", "TFLOP", "views' TFLOP", "TFLOP/s", "of ceiling", "device MiB", "host MiB")
+
+
+class Machine(Struct, frozen=True, kw_only=True):
+    """Where and with what it was measured. loaded_mib: resident memory of the process before the first picture."""
+
+    device: str
+    threads: int
+    dtype: str
+    torch: str
+    diffusers: str
+    ceiling_tflops: float
+    loaded_mib: float
+
+
+def describe_machine(models: Models, ceiling_flops: float, loaded_mib: float) -> Machine:
+    device = models.device
+    return Machine(
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else f"{cpu_name()}, {os.cpu_count()} logical cores",
+        threads=torch.get_num_threads(),
+        dtype=str(models.dtype).removeprefix("torch."),
+        torch=torch.__version__,
+        diffusers=diffusers.__version__,
+        ceiling_tflops=round(ceiling_flops / 1e12, 4),
+        loaded_mib=round(loaded_mib),
+    )
+
+
+def cpu_name() -> str:
+    """As Linux tells it; elsewhere what Python knows."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
+
+
+@dataclass(frozen=True)
+class Report:
+    """What stands above the tables."""
+
+    models: Models
+    machine: Machine
+    people: int
+    steps: int
+    tunings: tuple[str, ...] = ()
+
+    def markdown(self, runs: Sequence[Runs], rows: Sequence[Row]) -> str:
+        """Every method at every size, then the stages of each method at its largest size."""
+        machine = self.machine
+        lines = [
+            f"# {', '.join((self.models.manifest.name, f'{self.people} people', f'{self.steps} steps', *self.tunings))}",
+            "",
+            f"{machine.device}; {machine.threads} threads, {machine.dtype}; "
+            f"torch {machine.torch}, diffusers {machine.diffusers}. "
+            f"Ceiling, a large matrix product: {machine.ceiling_tflops:.4g} TFLOP/s. "
+            f"Process with the models loaded: {machine.loaded_mib:.0f} MiB.",
+            "",
+            *table(COLUMNS, [cells_of(row) for row in rows]),
+        ]
+        costs = unit_costs(self.models)
+        largest = {one.method: one for one in sorted(runs, key=lambda one: area(one.size))}
+        for method in sorted(largest, key=lambda method: (method != OURS, method != PLAIN)):
+            one = largest[method]
+            stages = [stage_cells(one, index, costs, machine.ceiling_tflops) for index in range(len(one.stages))]
+            rounds = ", ".join(f"{sum(stage.seconds for stage in stages):.2f}" for stages in one.rounds)
+            lines += ["", f"## {method}, {name_of(one.size)}", "", f"Seconds of each round: {rounds}.", ""]
+            lines += table(STAGE_COLUMNS, stages)
+        return "\n".join(lines) + "\n"
+
+
+def cells_of(row: Row) -> list[str]:
+    return [
+        row.method,
+        row.size,
+        f"{row.seconds:.2f}",
+        "-" if row.ratio is None else f"{row.ratio:.2f}",
+        "-" if row.max_difference is None else str(row.max_difference),
+        str(row.evaluations),
+        f"{row.tflop:.4g}",
+        f"{row.achieved_tflops:.4g}",
+        f"{row.ceiling_share:.0%}",
+        f"{row.peak_device_mib:.0f}",
+        f"{row.peak_host_mib:.0f}",
+    ]
+
+
+def stage_cells(one: Runs, index: int, costs: UnitCosts, ceiling_tflops: float) -> list[str]:
+    """`views' TFLOP` is the formula: evaluations times what one view costs, the pose read once; the count holds the VAE too."""
+    stage = one.stages[index]
+    formula = stage.evaluations * (costs.unet + costs.controlnet - costs.hint) / 1e12
+    speed = stage.tflop / max(stage.seconds, 1e-9)
+    return [
+        f"{stage.stage} {stage.level}" if stage.level else stage.stage,
+        f"{stage.seconds:.2f}",
+        str(stage.evaluations),
+        f"{stage.tflop:.4g}",
+        f"{formula:.4g}",
+        f"{speed:.4g}",
+        f"{speed / ceiling_tflops:.0%}",
+        f"{stage.peak_device_mib:.0f}",
+        f"{stage.peak_host_mib:.0f}",
+    ]
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [head, ["---", *("---:" for _ in head[1:])], *rows]
+    return [f"| {' | '.join(cells)} |" for cells in lines]
+
+
+def plot(path: Path, rows: Sequence[Row], title: str) -> None:
+    """Seconds, and peak memory, against megapixels. matplotlib, of the `dev` extra, is loaded only here."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (time_axis, memory_axis) = plt.subplots(1, 2, figsize=(10, 3.8))
+    for method in dict.fromkeys(row.method for row in rows):
+        shown = [row for row in rows if row.method == method]
+        megapixels = [megapixels_of(row.size) for row in shown]
+        time_axis.plot(megapixels, [row.seconds for row in shown], "o-", label=method)
+        memory_axis.plot(megapixels, [max(row.peak_device_mib, row.peak_host_mib) / 1024 for row in shown], "o-", label=method)
+    time_axis.set(ylabel="seconds", yscale="log", title=title)
+    memory_axis.set(ylabel="peak memory, GiB, of device or host", ylim=(0, None))
+    for axis in (time_axis, memory_axis):
+        axis.set(xlabel="megapixels", xscale="log")
+        axis.grid(alpha=0.3, which="both")
+    time_axis.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def megapixels_of(size: str) -> float:
+    width, _, height = size.partition("x")
+    return int(width) * int(height) / 1e6

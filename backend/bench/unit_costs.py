@@ -1,0 +1,54 @@
+"""What one call of each network costs, from its layers alone: nothing is computed, on torch's `meta` device."""
+
+from typing import Any, NamedTuple
+
+import torch
+from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+
+from ..models.load import Models
+from .count import count_flop
+from .random_models import made_on
+
+TOKENS = 77
+
+
+class UnitCosts(NamedTuple):
+    """FLOP.
+
+    unet, controlnet: of one view of the training resolution and one prompt of 77 tokens, the reading of the pose included.
+    hint: that reading alone. decode: of one picture of the training resolution, untiled.
+    """
+
+    unet: int
+    controlnet: int
+    hint: int
+    decode: int
+
+
+def unit_costs(models: Models) -> UnitCosts:
+    window = models.training_resolution_px // models.latent_downsampling
+    with made_on("meta", torch.float32):
+        unet = UNet2DConditionModel.from_config(models.unet.config)
+        controlnet = ControlNetModel.from_config(models.controlnet.config)
+        vae = AutoencoderKL.from_config(models.vae.config)
+        latents = torch.empty(1, models.vae.config["latent_channels"], window, window)
+        pose = torch.empty(1, 3, models.training_resolution_px, models.training_resolution_px)
+        pooled = models.text_encoders[1].config.projection_dim
+        told: dict[str, Any] = {
+            "timestep": torch.empty(()),
+            "encoder_hidden_states": torch.empty(1, TOKENS, models.unet.config["cross_attention_dim"]),
+            "added_cond_kwargs": {"text_embeds": torch.empty(1, pooled), "time_ids": torch.empty(1, 6)},
+        }
+        return UnitCosts(
+            unet=cost(unet, latents, **told),
+            controlnet=cost(controlnet, latents, controlnet_cond=pose, **told),
+            hint=cost(controlnet.controlnet_cond_embedding, pose),
+            decode=cost(vae.decode, latents),
+        )
+
+
+@torch.no_grad()
+def cost(network: Any, *args: Any, **kwargs: Any) -> int:
+    with count_flop() as counter:
+        network(*args, **kwargs)
+    return counter.get_total_flops()

@@ -1,0 +1,117 @@
+"""Measure time, work and memory of methods side by side."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from rich.console import Console
+
+from ..evaluation.methods import METHODS, check_methods
+from ..models.sets import choose_model_set
+from . import DONE
+from .source import size
+
+if TYPE_CHECKING:  # torch, only once the input is known to be good
+    import torch
+
+    from ..models.load import Models
+
+PLAIN = "plain"
+DEFAULT_METHODS = ("beyondscene", PLAIN, "demofusion", "direct")
+RANDOM = ("sdxl-random", "toy-random")
+TUNINGS = ("channels_last", "fused", "compiled")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    known = ", ".join((PLAIN, *METHODS))
+    parser.add_argument(
+        "--method", action="append", metavar="NAME", help=f"may be repeated, of {known}; default: {', '.join(DEFAULT_METHODS)}"
+    )
+    parser.add_argument("--size", action="append", type=size, metavar="WxH", help="may be repeated; default: 1024x1024")
+    parser.add_argument(
+        "--models",
+        default="embedded",
+        help=f"embedded, sdxl, the folder of a model set, or random weights: {', '.join(RANDOM)}",
+    )
+    parser.add_argument("--people", type=int, default=3, help="in the picture, 1 to 8; default: 3")
+    parser.add_argument("--steps", type=int, help="default: the model set's own")
+    parser.add_argument("--rounds", type=int, default=2, help="each runs all methods once; default: 2")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing that would end later")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument("--tune", action="append", default=[], choices=TUNINGS, help="may be repeated; default: none")
+    parser.add_argument("--out", type=Path, help="folder for bench.md, bench.jsonl and bench.png, written after every picture")
+    parser.add_argument("--json", action="store_true", help="print one line per method and size, ours at the largest size last")
+
+
+def run(asked: argparse.Namespace) -> int:
+    methods: list[str] = list(dict.fromkeys(asked.method or DEFAULT_METHODS))
+    sizes = sorted(set(asked.size or [(1024, 1024)]))
+    check(asked, methods, sizes)
+    if asked.models not in RANDOM:
+        choose_model_set(asked.models)
+    from ..bench.meter import MIB, HostPeak, measure_ceiling
+    from ..bench.report import Report, describe_machine, plot
+    from ..bench.run import bench, summarise
+    from ..bench.scene import bench_scene
+    from ..models.load import choose_device
+    from ..models.tune import tune
+
+    bench_scene(asked.people)
+    console = Console(stderr=True)
+    models = load(asked.models, *choose_device(asked.device))
+    tune(models, asked.tune)
+    memory = HostPeak()
+    memory.restart()
+    ceiling_flops = measure_ceiling(models.device, models.dtype)
+    machine = describe_machine(models, ceiling_flops, memory.peak / MIB)
+    steps = asked.steps or models.manifest.steps
+    report = Report(models, machine, asked.people, steps, tuple(asked.tune))
+    options = {"people": asked.people, "steps": steps, "rounds": asked.rounds, "minutes": asked.minutes}
+    rows, markdown = [], ""
+    for runs in bench(models, methods, sizes, **options, tell=console.print):
+        rows = summarise(runs, ceiling_flops)
+        markdown = report.markdown(runs, rows)
+        if asked.out:
+            asked.out.mkdir(parents=True, exist_ok=True)
+            (asked.out / "bench.md").write_text(markdown)
+            (asked.out / "bench.jsonl").write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+    if asked.out and rows:
+        plot(asked.out / "bench.png", rows, f"{models.manifest.name}, {asked.people} people, {steps} steps")
+    if not asked.json:
+        print(markdown, end="")
+    for row in rows if asked.json else ():
+        print(msgspec.json.encode(row).decode())
+    return DONE
+
+
+def check(asked: argparse.Namespace, methods: list[str], sizes: list[tuple[int, int]]) -> None:
+    """Raise ValueError for what cannot be measured, before anything is loaded."""
+    check_methods([method for method in methods if method != PLAIN])
+    for name in ("steps", "rounds"):
+        value = getattr(asked, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name} is {value}, but at least 1 is needed.")
+    for width, height in sizes:
+        if width % 8 or height % 8 or not (width and height):
+            raise ValueError(f"--size is {width}x{height}, but both sides must be multiples of 8.")
+    if asked.out:
+        check_plot()
+
+
+def check_plot() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        raise ValueError("--out draws a plot with matplotlib, which is not installed: run `pip install matplotlib`.")
+
+
+def load(name: str, device: "torch.device", dtype: "torch.dtype") -> "Models":
+    if name in RANDOM:
+        from ..bench.layouts import LAYOUTS
+        from ..bench.random_models import make_random_models
+
+        return make_random_models(LAYOUTS[name], device, dtype)
+    from ..models.load import load_models
+
+    return load_models(choose_model_set(name), device, dtype)

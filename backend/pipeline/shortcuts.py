@@ -1,0 +1,62 @@
+"""Work that is left out where the user says so: another picture, sooner. All of it is off by default.
+
+Which steps are guided, and what stands for views without people in the steps that leave them out; views without people that do
+without the ControlNet are in `joint.make_batches`.
+"""
+
+import numpy as np
+import torch
+
+from .schedule import Scheduler
+
+MEMORY = "background"
+
+
+def is_guided(scheduler: Scheduler, interval: tuple[float, float], timestep: torch.Tensor) -> bool:
+    """Whether a step runs the negative prompt too (arXiv 2404.07724, with the interval in timesteps in place of noise levels).
+
+    interval: shares of the training timesteps, 0 the clean picture and 1 pure noise. timestep: in host memory.
+    """
+    low, high = interval
+    return low <= float(timestep) / scheduler.config["num_train_timesteps"] <= high
+
+
+class Background:
+    """What the views without people add to the canvas, in steps that do not run them.
+
+    Their estimates of the clean picture stand from the last step that ran them. Summed with the views' weights they are one
+    canvas, whatever the number of views, since the network's output is linear in that estimate for a given noisy canvas.
+    """
+
+    def __init__(self, scheduler: Scheduler, weight: torch.Tensor) -> None:
+        """weight: float32 (h, w), the sum of those views' weights."""
+        self._alphas = scheduler.alphas_cumprod.cpu()
+        self._velocity = scheduler.config["prediction_type"] == "v_prediction"
+        self._weight = weight
+        self._clean: torch.Tensor | None = None
+
+    def learn(self, scaled: torch.Tensor, total: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        """Keep what `total` says of the clean picture; return `total`. scaled: the network's input, (4, h, w)."""
+        of_input, of_clean, noise = self._factors(timestep)
+        self._clean = (of_input * scaled * self._weight - noise * total) / of_clean
+        return total
+
+    def guess(self, scaled: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        """The weighted sum of outputs that leads from `scaled` to the clean picture that is remembered."""
+        assert self._clean is not None  # the first step of a canvas runs all views
+        of_input, of_clean, noise = self._factors(timestep)
+        return (of_input * scaled * self._weight - of_clean * self._clean) / noise
+
+    def remember(self) -> dict[str, np.ndarray]:
+        """For another attempt at the picture, as `schedule.remember`."""
+        return {} if self._clean is None else {MEMORY: self._clean.cpu().numpy()}
+
+    def remind(self, arrays: dict[str, np.ndarray]) -> None:
+        if MEMORY in arrays:
+            self._clean = torch.from_numpy(arrays.pop(MEMORY)).to(self._weight.device)
+
+    def _factors(self, timestep: torch.Tensor) -> tuple[float, float, float]:
+        """(c, d, s) with s * output = c * input - d * clean; s is the noise's share of the input."""
+        alpha = float(self._alphas[round(float(timestep))])
+        signal, noise = alpha**0.5, (1 - alpha) ** 0.5
+        return (signal, 1.0, noise) if self._velocity else (1.0, signal, noise)

@@ -1,0 +1,84 @@
+"""What cross-attention makes of a prompt, its keys and values: once per prompt and layer, not once per view and step.
+
+They depend on neither the noise nor the timestep, and most views of a large canvas share a few prompts.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..models.tune import is_compiled
+from .prompts import Embedding
+
+MOST_TEXTS = 32  # that are kept; SDXL's UNet and ControlNet take 38 MB for one
+
+
+def stack_hidden(texts: list[Embedding], dtype: torch.dtype) -> Tensor:
+    """(B, tokens, C) of texts with equally many chunks; the tensor says whose each row is, for layers that know them."""
+    told = torch.stack([text.hidden for text in texts]).to(dtype)
+    told.texts = texts  # type: ignore[attr-defined]
+    return told
+
+
+class KnownTexts:
+    """Takes the place of the processor of one cross-attention layer."""
+
+    def __init__(self, attention: Attention, texts: Iterable[Embedding], dtype: torch.dtype) -> None:
+        self._projected: dict[int, tuple[Tensor, Tensor]] = {}
+        for text in texts:
+            hidden = text.hidden.to(dtype)
+            keys, values = (split_heads(layer(hidden), attention.heads) for layer in (attention.to_k, attention.to_v))
+            self._projected[id(text)] = keys, values
+
+    def __call__(
+        self, attention: Attention, hidden_states: Tensor, encoder_hidden_states: Any = None, *_: Any, **__: Any
+    ) -> Tensor:
+        rows = [self._projected[id(text)] for text in encoder_hidden_states.texts]
+        keys, values = (torch.stack(part) for part in zip(*rows, strict=True))
+        query = split_heads(attention.to_q(hidden_states), attention.heads)
+        seen = functional.scaled_dot_product_attention(query, keys, values)
+        return attention.to_out[0](seen.transpose(1, 2).flatten(2))  # type: ignore[index]
+
+
+@contextmanager
+def knowing_texts(networks: Iterable[nn.Module], texts: Iterable[Embedding], dtype: torch.dtype) -> Iterator[None]:
+    """Within, the cross-attention of `networks` looks up `texts`, and takes no others; afterwards they are as they were.
+
+    Of more texts than MOST_TEXTS none are kept: each call projects what it is given, as ever.
+    """
+    distinct = {id(text): text for text in texts}.values()
+    layers = [layer for network in networks for layer in plain_cross_attention(network)] if len(distinct) <= MOST_TEXTS else []
+    before = [layer.processor for layer in layers]
+    try:
+        for layer in layers:
+            layer.processor = KnownTexts(layer, distinct, dtype)
+        yield
+    finally:
+        for layer, processor in zip(layers, before, strict=True):
+            layer.processor = processor
+
+
+def plain_cross_attention(network: nn.Module) -> list[Attention]:
+    """Layers that do nothing but project, attend and project, as those of SDXL; none of a network with compiled blocks, which
+    would be compiled anew for every batch."""
+    if is_compiled(network):
+        return []
+    layers = [module for module in network.modules() if isinstance(module, Attention) and module.is_cross_attention]
+    return [
+        layer
+        for layer in layers
+        if isinstance(layer.processor, AttnProcessor2_0)
+        and not (layer.norm_cross or layer.residual_connection)
+        and all(norm is None for norm in (layer.group_norm, layer.spatial_norm, layer.norm_q, layer.norm_k))
+        and layer.rescale_output_factor == 1
+    ]
+
+
+def split_heads(projected: Tensor, heads: int) -> Tensor:
+    """(..., tokens, heads * d) to (..., heads, tokens, d)."""
+    return projected.unflatten(-1, (heads, -1)).transpose(-3, -2)

@@ -1,0 +1,132 @@
+"""Methods side by side: the same picture as the plain loop, work that adds up, and a table after every picture."""
+
+import json
+from dataclasses import replace as exchange
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from beyondscene.backend.bench.count import Counter
+from beyondscene.backend.bench.layouts import TOY
+from beyondscene.backend.bench.meter import Meter, measure_ceiling
+from beyondscene.backend.bench.plain import denoise_plainly, drawing_plainly
+from beyondscene.backend.bench.random_models import make_random_models
+from beyondscene.backend.bench.run import Runs, bench, largest_difference, summarise
+from beyondscene.backend.bench.scene import bench_request
+from beyondscene.backend.bench.unit_costs import unit_costs
+from beyondscene.backend.cli import main
+from beyondscene.backend.models.load import Models
+from beyondscene.backend.pipeline import instances, joint, render
+from msgspec.structs import replace
+
+KEYS = {
+    "method", "size", "seconds", "plain_seconds", "ratio", "max_difference", "evaluations", "tflop", "achieved_tflops",
+    "ceiling_share", "peak_device_mib", "peak_host_mib",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def models() -> Models:
+    return make_random_models(TOY, torch.device("cpu"), torch.float32)
+
+
+def all_runs(models: Models, methods: list[str], minutes: float = 60) -> list[list[Runs]]:
+    told: list[str] = []
+    return [
+        list(runs)
+        for runs in bench(models, methods, [(128, 128)], people=2, steps=2, rounds=2, minutes=minutes, tell=told.append)
+    ]
+
+
+def test_the_plain_loop_draws_our_picture_and_costs_more(models: Models) -> None:
+    states = all_runs(models, ["plain", "beyondscene"])
+    assert len(states) == 4 and [len(one.rounds) for one in states[2]] == [2, 1]
+    plain, ours = summarise(states[-1], ceiling_flops=1e9)
+    assert (plain.method, ours.method) == ("plain", "beyondscene")  # ours last, whatever the order of the runs
+    assert ours.max_difference is not None and ours.max_difference <= 1
+    assert ours.plain_seconds == plain.seconds and ours.ratio == pytest.approx(plain.seconds / ours.seconds, abs=2e-3)
+    assert ours.evaluations == plain.evaluations and plain.tflop > ours.tflop > 0  # it reads each pose once
+    assert ours.ceiling_share == pytest.approx(ours.achieved_tflops * 1e12 / 1e9, rel=0.02)
+    assert ours.peak_host_mib > 50 and ours.peak_device_mib == 0
+
+
+def test_it_is_the_plain_loop_that_runs_within_only(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    with drawing_plainly():
+        assert instances.denoise is denoise_plainly
+        monkeypatch.setattr(joint, "predict", None)  # the fast loop would break
+        states = all_runs(models, ["plain"])
+    assert instances.denoise is joint.denoise and states[-1][0].picture is not None
+
+
+def test_stages_add_up_to_evaluations_times_what_a_view_costs(models: Models) -> None:
+    meter, request = Meter(Counter(models), models.device), bench_request(2, 128, 128)
+    with meter.measuring():
+        render(models, replace(request, settings=replace(request.settings, steps=2)), {}, meter)
+    stages = {(cost.stage, cost.level): cost for cost in meter.costs}
+    assert {stage for stage, _ in stages} >= {"instances", "inpaint", "enlarge", "decode"}
+    units, instances = unit_costs(models), stages["instances", 0]
+    assert instances.evaluations == 2 * 2 * 2  # people, steps, guidance
+    views = instances.evaluations * (units.unet + units.controlnet - units.hint)
+    rest = instances.tflop * 1e12 - views - 2 * units.hint - 2 * units.decode
+    assert 0 <= rest < 0.05 * views  # the texts
+    assert stages["decode", 1].evaluations == 0 and stages["decode", 1].tflop * 1e12 == pytest.approx(4 * units.decode, rel=0.2)
+
+
+def test_counting_leaves_the_networks_as_they_were(models: Models) -> None:
+    with Counter(models).counting():
+        assert "forward" in vars(models.unet)
+    assert "forward" not in vars(models.unet) and "forward" not in vars(models.controlnet)
+
+
+def test_nothing_is_begun_that_would_end_too_late(models: Models) -> None:
+    told: list[str] = []
+    options = {"people": 1, "steps": 1, "rounds": 3, "tell": told.append}
+    states = list(bench(models, ["beyondscene"], [(64, 64), (128, 128)], minutes=0, **options))
+    assert len(states) <= 1 and "left out for want of time: beyondscene, 128x128, round 3" in told
+
+
+def test_a_guided_pair_counts_twice_and_without_guidance_once(models: Models) -> None:
+    unguided = exchange(models, manifest=replace(TOY.manifest, guidance_scale=1.0))
+    (guided,), (alone,) = (all_runs(one, ["beyondscene"])[-1] for one in (models, unguided))
+    evaluations = [sum(stage.evaluations for stage in one.stages) for one in (guided, alone)]
+    assert evaluations[0] == 2 * evaluations[1]
+
+
+def test_command_prints_one_object_with_the_agreed_keys_last(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["bench", "--models", "toy-random", "--size", "64x64", "--size", "128x64", "--people", "1", "--steps", "1"]
+    assert main([*command, "--rounds", "1", "--device", "cpu", "--out", str(tmp_path), "--json"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["size"] for line in lines] == ["64x64"] * 4 + ["128x64"] * 4
+    last = json.loads(lines[-1])
+    assert set(last) == KEYS and last["method"] == "beyondscene" and last["max_difference"] <= 1
+    assert (tmp_path / "bench.jsonl").read_text().splitlines() == lines
+    markdown = (tmp_path / "bench.md").read_text()
+    assert "| demofusion | 128x64 |" in markdown and "## beyondscene, 128x64" in markdown and "| enlarge" in markdown
+    assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--size", "100x100"], "both sides must be multiples of 8"),
+        (["--method", "magic"], "There is no method 'magic'"),
+        (["--people", "9"], "have 1 to 8"),
+        (["--rounds", "0"], "at least 1 is needed"),
+        (["--models", "nowhere"], "There is no model set 'nowhere'"),
+    ],
+)
+def test_refusals(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--models", "toy-random", *arguments]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_largest_difference_looks_everywhere() -> None:
+    one = np.full((300, 8, 3), 200, np.uint8)
+    other = one.copy()
+    other[299, 7, 2] = 255
+    assert largest_difference(one, other) == 55 and largest_difference(one, one) == 0
+
+
+def test_the_ceiling_is_a_speed() -> None:
+    assert 1e8 < measure_ceiling(torch.device("cpu"), torch.float32, size=256) < 1e14

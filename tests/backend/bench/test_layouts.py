@@ -1,0 +1,39 @@
+"""The set with random weights has SDXL's own sizes: parameters to the last one, work as published."""
+
+import pytest
+import torch
+from beyondscene.backend.bench.layouts import SDXL, TOY
+from beyondscene.backend.bench.random_models import count_parameters, made_on, make_networks, make_random_models
+from beyondscene.backend.bench.unit_costs import unit_costs
+from beyondscene.backend.models.sets import PRESETS
+from diffusers import AutoencoderKL
+from transformers import CLIPTokenizer
+
+
+def test_every_network_is_as_large_as_sdxls() -> None:
+    tokenizer = CLIPTokenizer.from_pretrained(PRESETS / "embedded" / "tokenizer", local_files_only=True)
+    with made_on("meta", torch.float32):
+        unet, controlnet, inpainting, texts = make_networks(SDXL, tokenizer)
+        vae = AutoencoderKL.from_config(SDXL.vae)
+    assert count_parameters(unet) == 2_567_463_684
+    assert count_parameters(inpainting) == 2_567_463_684 + 5 * 9 * 320
+    assert count_parameters(controlnet) == 1_251_014_160
+    assert count_parameters(vae) == 83_653_863
+    assert [count_parameters(text) for text in texts] == [123_060_480, 694_659_840]
+
+
+def test_one_view_of_sdxl_costs_what_its_layers_say() -> None:
+    """6.76, 3.02 and 10.47 TFLOP, attention counted."""
+    models = make_random_models(SDXL, torch.device("meta"), torch.float32)
+    units = unit_costs(models)
+    assert units.unet / 1e12 == pytest.approx(6.76, rel=0.01)
+    assert units.controlnet / 1e12 == pytest.approx(3.02, rel=0.01)
+    assert units.hint / units.controlnet == pytest.approx(0.019, abs=0.004)
+    assert units.decode / 1e12 == pytest.approx(10.47, rel=0.01)
+
+
+def test_the_same_seed_makes_the_same_weights() -> None:
+    one, other = (make_random_models(TOY, torch.device("cpu"), torch.float32) for _ in range(2))
+    assert torch.equal(one.unet.conv_in.weight, other.unet.conv_in.weight)
+    assert one.controlnet.controlnet_mid_block.weight.abs().sum() > 0  # type: ignore[union-attr]
+    assert torch.get_default_dtype() == torch.float32

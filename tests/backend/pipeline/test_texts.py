@@ -1,0 +1,48 @@
+"""Texts that are known beforehand make the same output, and leave the networks as they were."""
+
+import pytest
+import torch
+from beyondscene.backend.models.load import Models, load_models
+from beyondscene.backend.models.sets import ModelSet
+from beyondscene.backend.pipeline import texts as stage
+from beyondscene.backend.pipeline.prompts import Embedding, PromptEncoder
+from beyondscene.backend.pipeline.texts import knowing_texts, plain_cross_attention, stack_hidden
+
+
+@pytest.fixture(scope="module")
+def models(tiny_models: ModelSet) -> Models:
+    return load_models(tiny_models, torch.device("cpu"), torch.float32)
+
+
+def output(models: Models, texts: list[Embedding]) -> torch.Tensor:
+    latents = torch.randn(len(texts), 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    told = {"text_embeds": torch.stack([text.pooled for text in texts]), "time_ids": torch.full((len(texts), 6), 64.0)}
+    with torch.inference_mode():
+        return models.unet(latents, 500, stack_hidden(texts, torch.float32), added_cond_kwargs=told, return_dict=False)[0]
+
+
+def test_the_same_output_whoever_projects(models: Models) -> None:
+    encoder = PromptEncoder(models)
+    red, blue = encoder.encode("a red shirt"), encoder.encode("a blue shirt")
+    layers = plain_cross_attention(models.unet)
+    before = [layer.processor for layer in layers]
+    expected = output(models, [red, blue, red])
+    projected: list[int] = []
+    hooks = [layer.to_k.register_forward_hook(lambda *_: projected.append(1)) for layer in layers]
+    with torch.inference_mode(), knowing_texts([models.unet], [red, blue, red], torch.float32):
+        known = len(projected)
+        assert known == 2 * len(layers) > 0  # each distinct text once
+        actual = output(models, [red, blue, red])
+        output(models, [blue])
+        assert len(projected) == known
+    for hook in hooks:
+        hook.remove()
+    assert torch.allclose(actual, expected, atol=1e-5) and not torch.allclose(actual[0], actual[1], atol=1e-3)
+    assert [layer.processor for layer in layers] == before
+
+
+def test_too_many_texts_are_not_kept(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "MOST_TEXTS", 1)
+    encoder = PromptEncoder(models)
+    with knowing_texts([models.unet], [encoder.encode("one"), encoder.encode("two")], torch.float32):
+        assert not any(isinstance(layer.processor, stage.KnownTexts) for layer in plain_cross_attention(models.unet))

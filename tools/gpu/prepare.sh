@@ -1,0 +1,42 @@
+# Sourced by the scripts beside it, from the repository root. Sets `python`, `out` and `here`, and makes the package importable.
+#
+#   PYTHON   the interpreter that has torch; default: python3
+#   OUT      folder that receives the results; default: out/gpu
+#
+# What PYTHON lacks comes from wheels in .whl/ (ignored by git), where that folder is there: on a machine without a network.
+# Fetch them where there is one, for that machine's Python version:
+#   pip download --no-deps --only-binary=:all: --dest .whl diffusers transformers tokenizers safetensors msgspec \
+#       huggingface_hub accelerate regex "opencv-python-headless<4.12" "numpy<2" pillow platformdirs psutil rich scipy
+# Without that folder, a virtual environment is made with pip, on top of what PYTHON has.
+python="${PYTHON:-python3}"
+out="${OUT:-out/gpu}"
+here="$PWD/build/gpu"
+mkdir -p "$here/package" "$out"
+ln -sfn "$PWD" "$here/package/beyondscene"
+needed="import cv2, diffusers, msgspec, platformdirs, psutil, rich, scipy, torch, transformers"
+
+if [[ -d .whl ]]; then
+  if [[ ! -d "$here/site" ]]; then
+    "$python" -m pip install --quiet --no-index --no-deps --target "$here/site.part" .whl/*.whl
+    mv "$here/site.part" "$here/site"
+  fi
+  export PYTHONPATH="$here/site${PYTHONPATH:+:$PYTHONPATH}"
+elif ! "$python" -c "$needed" 2>/dev/null; then
+  [[ -d "$here/venv" ]] || "$python" -m venv --system-site-packages "$here/venv"
+  python="$here/venv/bin/python"
+  "$python" -c "$needed" 2>/dev/null || "$python" -m pip install --quiet --editable . matplotlib
+fi
+"$python" -c "$needed" || { echo "PYTHON=${PYTHON:-python3} lacks what is named above: see tools/gpu/prepare.sh" >&2; exit 2; }
+export PYTHONPATH="$here/package${PYTHONPATH:+:$PYTHONPATH}"
+
+# Print the GPU, or refuse; $1 is the device that was asked for.
+check_gpu() {
+  [[ "$1" == cpu ]] && return
+  "$python" - <<'PY'
+import sys, torch
+if not torch.cuda.is_available():
+    sys.exit(f"torch {torch.__version__} sees no CUDA device here: pass --device cpu to try the script without one")
+free, total = torch.cuda.mem_get_info()
+print(f"{torch.cuda.get_device_name()}: {free / 2**30:.0f} of {total / 2**30:.0f} GiB free, torch {torch.__version__}")
+PY
+}
