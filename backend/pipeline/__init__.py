@@ -51,6 +51,7 @@ def render(
     # stage 1: the detailed base image
     portraits = draw_people_alone(models, request, people, encoder, steps, guidance, progress)
     with progress.stage("composite"):
+        models.turns.begin(*models.segmenter.networks)
         cutouts = cut_out(models.segmenter, portraits)
         collage = compose(request, arrays, cutouts, plan.base, settings.mask_feather_px * rim)
         progress.preview(collage.image)

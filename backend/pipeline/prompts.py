@@ -10,7 +10,7 @@ from ..models.load import Models
 
 @dataclass(frozen=True)
 class Embedding:
-    """hidden: (chunks * 77, channels), both encoders side by side. pooled: (channels of the second encoder,)."""
+    """hidden: (chunks * 77, channels), two encoders side by side. pooled: (channels of the last encoder,), the first chunk's."""
 
     hidden: torch.Tensor
     pooled: torch.Tensor
@@ -46,10 +46,13 @@ class PromptEncoder:
     def _encode(self, text: str, at_least_chunks: int) -> Embedding:
         tokenized = [split_tokens(tokenizer, text) for tokenizer in self.models.tokenizers]
         count = max(at_least_chunks, *(len(chunks) for chunks in tokenized))
+        self.models.turns.begin(*self.models.text_encoders)
+        # SDXL was trained on the last layer but one, Stable Diffusion 1 and 2 on the last
+        layer = -2 if len(self.models.text_encoders) > 1 else -1
         hidden, pooled = [], None
         for tokenizer, encoder, chunks in zip(self.models.tokenizers, self.models.text_encoders, tokenized, strict=True):
             padded = chunks + [[]] * (count - len(chunks))
-            states, pooled = run_encoder(encoder, tokenizer, padded, self.models.device)
+            states, pooled = run_encoder(encoder, tokenizer, padded, self.models.device, layer)
             hidden.append(states)
         assert pooled is not None
         return Embedding(torch.cat(hidden, -1), pooled, count)
@@ -73,7 +76,10 @@ def run_encoder(
     tokenizer: CLIPTokenizer,
     chunks: list[list[int]],
     device: torch.device,
+    layer: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The last hidden state but one (chunks * 77, channels), as SDXL uses it, and the first chunk's pooled output."""
+    """The hidden states of `layer`, (chunks * 77, channels), and the first chunk's pooled output; the last layer is normed."""
     output = encoder(torch.tensor(mark_chunks(tokenizer, chunks), device=device), output_hidden_states=True)
-    return output.hidden_states[-2].flatten(0, 1), output[0][0]
+    hidden = output.last_hidden_state if layer == -1 else output.hidden_states[layer]
+    pooled = output.text_embeds if "text_embeds" in output else output.pooler_output
+    return hidden.flatten(0, 1), pooled[0]
