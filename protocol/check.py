@@ -1,6 +1,6 @@
 """Refuse a request that cannot become a picture, in one sentence, before any work starts."""
 
-from .scene import Character, RenderRequest
+from .scene import Character, Lora, RenderRequest
 
 MASK_DIVISORS = (1, 2, 4, 8)  # of the picture's sides; all are whole, since a picture's sides are multiples of 8
 DRAWN = ("visible", "occluded", "outside")  # states that have a place in the picture plane
@@ -32,12 +32,22 @@ def check_request(request: RenderRequest) -> None:
             f"stride_instance is {request.settings.stride_instance}, above stride_background "
             f"{request.settings.stride_background}: views over people are denser, so make it the smaller one."
         )
+    check_loras("The scene", request.loras)
     seen: set[str] = set()
     for character in request.characters:
         if character.id in seen:
             raise RequestError(f"Two characters have the id '{character.id}', but ids are unique: rename one.")
         seen.add(character.id)
+        check_loras(f"'{character.name}'", character.loras)
         check_character(character, request.width, request.height)
+
+
+def check_loras(whose: str, loras: tuple[Lora, ...]) -> None:
+    """Raise RequestError if a LoRA is named twice."""
+    names = [lora.name for lora in loras]
+    for name in names:
+        if names.count(name) > 1:
+            raise RequestError(f"{whose} names the LoRA '{name}' twice: keep one of them, with the scale that you want.")
 
 
 def check_character(character: Character, width: int, height: int) -> None:

@@ -1,6 +1,7 @@
 """Load the networks of a model set, all through diffusers and transformers, safetensors only."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -10,7 +11,9 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
+from .adapters import Adapters
 from .fingerprint import fingerprint_weights
+from .loras import lora_folders
 from .offload import Offload, Turns
 from .segmenters import Segmenter, load_segmenter
 from .sets import Manifest, ModelSet, Role, read_json
@@ -26,6 +29,7 @@ class Models:
         inpaints by keeping the known latents at every step. It may be the base UNet itself.
     weights: fingerprint of each file that was read.
     text_encoders: two as SDXL has, or one as Stable Diffusion 1 and 2.
+    adapters: carries the LoRAs of a picture, which lie in `lora_folders`.
     zeros_for_empty_prompt: an empty negative prompt is all zeros, as SDXL was trained, rather than an encoded "".
     """
 
@@ -42,6 +46,8 @@ class Models:
     segmenter: Segmenter
     device: torch.device
     turns: Turns
+    adapters: Adapters
+    lora_folders: tuple[Path, ...]
 
     @property
     def training_resolution_px(self) -> int:
@@ -57,9 +63,7 @@ class Models:
         return self.unet.dtype
 
 
-def load_models(
-    model_set: ModelSet, device: torch.device, dtype: torch.dtype, offload: Offload = "none"
-) -> Models:
+def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, offload: Offload = "none") -> Models:
     """Raises ModelSetError if a role is incomplete or of the wrong kind, before anything is read."""
     model_set.check()
     silence_libraries()
@@ -76,6 +80,7 @@ def load_models(
     tokenizer_folders = [base / name.replace("text_encoder", "tokenizer") for name in texts]
     segmenter = load_segmenter(model_set, device)
     networks = (unet, controlnet, inpainting, vae, *text_encoders, *segmenter.networks)
+    turns = Turns(device, networks, (unet, controlnet, inpainting), offload)
     return Models(
         manifest=model_set.manifest,
         weights=fingerprint_weights(model_set),
@@ -90,7 +95,9 @@ def load_models(
         zeros_for_empty_prompt=bool(read_json(base / "model_index.json").get("force_zeros_for_empty_prompt", len(texts) > 1)),
         segmenter=segmenter,
         device=device,
-        turns=Turns(device, networks, (unet, controlnet, inpainting), offload),
+        turns=turns,
+        adapters=Adapters((unet, inpainting), text_encoders, turns),
+        lora_folders=lora_folders(model_set.folder),
     )
 
 

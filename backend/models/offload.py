@@ -51,6 +51,11 @@ class Turns:
                 network.to(self.device)
             self._up.append(network)
 
+    def rest(self) -> None:
+        """No network carries anything of ours, so that its layers may be exchanged."""
+        if self.offload != "none":
+            self.send_home()
+
     def send_home(self, but: Iterable[nn.Module] = ()) -> None:
         """All networks but these wait in host memory, as they were before anything was done to them here."""
         stay = list(but)

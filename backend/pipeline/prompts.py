@@ -6,6 +6,7 @@ import torch
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from ..models.load import Models
+from ..models.loras import Worn
 
 
 @dataclass(frozen=True)
@@ -18,16 +19,20 @@ class Embedding:
 
 
 class PromptEncoder:
-    """Encodes texts in chunks of the text encoder's length and concatenates them, so that nothing is cut off."""
+    """Encodes texts in chunks of the text encoder's length and concatenates them, so that nothing is cut off.
+
+    What is worn counts: a LoRA may change the text encoders.
+    """
 
     def __init__(self, models: Models) -> None:
         self.models = models
-        self.known: dict[tuple[str, int], Embedding] = {}
+        self.known: dict[tuple[str, int, Worn], Embedding] = {}
+        self.counts: dict[str, int] = {}
         self.zeros: dict[int, Embedding] = {}
 
     def encode(self, text: str, at_least_chunks: int = 1) -> Embedding:
         """The embedding of `text`, padded with empty chunks to `at_least_chunks`: a batch needs one length."""
-        key = (text, at_least_chunks)
+        key = (text, at_least_chunks, self.models.adapters.now)
         if key not in self.known:
             self.known[key] = self._encode(text, at_least_chunks)
         return self.known[key]
@@ -41,6 +46,12 @@ class PromptEncoder:
             zeros = torch.zeros_like(embedding.hidden), torch.zeros_like(embedding.pooled)
             self.zeros[chunks] = Embedding(*zeros, embedding.chunks)
         return self.zeros[chunks]
+
+    def count_chunks(self, text: str) -> int:
+        """How many chunks `text` takes; counted once, since many views say the same."""
+        if text not in self.counts:
+            self.counts[text] = max(len(split_tokens(tokenizer, text)) for tokenizer in self.models.tokenizers)
+        return self.counts[text]
 
     @torch.inference_mode()
     def _encode(self, text: str, at_least_chunks: int) -> Embedding:
