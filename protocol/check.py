@@ -3,6 +3,8 @@
 from .scene import Character, Lora, RenderRequest
 
 MASK_DIVISORS = (1, 2, 4, 8)  # of the picture's sides; all are whole, since a picture's sides are multiples of 8
+LONGEST = 16  # of the shorter side: beyond it the base image, whose short side is fixed, would be the larger picture
+SMALLEST_PX = 8  # a person's taller side: one latent
 DRAWN = ("visible", "occluded", "outside")  # states that have a place in the picture plane
 
 
@@ -19,6 +21,12 @@ def check_request(request: RenderRequest) -> None:
             )
         if value < 64:
             raise RequestError(f"The {side} is {value} px, but a picture has at least 64: choose a larger size.")
+    longer, shorter = max(request.width, request.height), min(request.width, request.height)
+    if longer > LONGEST * shorter:
+        raise RequestError(
+            f"The picture is {request.width}x{request.height} px, but its longer side may be at most {LONGEST} times the shorter: "
+            f"use {LONGEST * shorter} px for the longer side, or a larger shorter one."
+        )
     if not request.prompt.strip():
         raise RequestError(
             "The scene prompt is empty, but it describes the background: write a few words, e.g. 'a city plaza'."
@@ -64,6 +72,12 @@ def check_character(character: Character, width: int, height: int) -> None:
         raise RequestError(
             f"'{character.name}' stands wholly outside the {width}x{height} frame: "
             "move the rig or the camera, or switch the character off."
+        )
+    span_px = max(max(k.x for k in drawn) - min(k.x for k in drawn), max(k.y for k in drawn) - min(k.y for k in drawn))
+    if span_px < SMALLEST_PX:
+        raise RequestError(
+            f"The joints of '{character.name}' span {span_px:.0f} px, but a person can be drawn from {SMALLEST_PX} px on: "
+            "move the camera closer, choose a larger picture, or switch the character off."
         )
     shapes = [(height // divisor, width // divisor) for divisor in MASK_DIVISORS]
     if character.mask is not None and (character.mask.shape not in shapes or character.mask.dtype != "uint8"):

@@ -1,4 +1,4 @@
-"""Model sets of the real architectures with random weights, each as its repository on the hub is laid out, as small as they go."""
+"""Model sets of the real architectures with random weights, laid out as their repositories on the hub, as small as they go."""
 
 import json
 from pathlib import Path
@@ -140,7 +140,9 @@ def save_grounding_dino(folder: Path) -> None:
     tokenizer = BertTokenizer(vocab={word: index for index, word in enumerate(words)})
     size = {"shortest_edge": 64, "longest_edge": 96}
     GroundingDinoProcessor(GroundingDinoImageProcessorPil(size=size), tokenizer).save_pretrained(folder)
-    swin = SwinConfig(image_size=64, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=2, out_indices=[2, 3, 4])
+    swin = SwinConfig(
+        image_size=64, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=2, out_indices=[2, 3, 4]
+    )
     bert = BertConfig(vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
     config = GroundingDinoConfig(
         backbone_config=swin, text_config=bert, d_model=32, num_queries=8, encoder_layers=1, decoder_layers=1,

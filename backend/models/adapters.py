@@ -1,4 +1,4 @@
-"""The LoRAs of a picture on the networks of a model set, through peft: loaded for the picture, worn by turns, taken off after it."""
+"""The LoRAs of a picture on the networks of a model set, through peft: loaded for it, worn by turns, then taken off."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -84,7 +84,9 @@ class Adapters:
             ) from error
         carrying = [network for network in (*self.unets, *self.text_encoders) if key in getattr(network, "peft_config", {})]
         if not carrying:
-            raise ModelSetError(f"The LoRA '{name}' holds nothing for a UNet or a text encoder: {path} is another kind of file.")
+            raise ModelSetError(
+                f"The LoRA '{name}' holds nothing for a UNet or a text encoder: {path} is another kind of file."
+            )
         for network in carrying:
             network.eval()  # new layers come as for training, with dropout
 

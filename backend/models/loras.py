@@ -29,9 +29,9 @@ def find_lora(name: str, folders: Sequence[Path]) -> Path:
         path = folder / f"{name}.safetensors"
         if path.is_file():
             return path
-    known = sorted({path.stem for folder in folders for path in folder.glob("*.safetensors")})
+    known = ", ".join(sorted({path.stem for folder in folders for path in folder.glob("*.safetensors")}))
     raise ModelSetError(
-        f"There is no LoRA '{name}': {f'known are {", ".join(known)}' if known else 'none is known'}; "
+        f"There is no LoRA '{name}': {f'known are {known}' if known else 'none is known'}; "
         f"put {name}.safetensors into {' or '.join(str(folder) for folder in folders)}."
     )
 

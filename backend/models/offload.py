@@ -1,4 +1,4 @@
-"""Networks that take turns on the device: whatever does not work waits in host memory, for devices that cannot hold them all."""
+"""Networks that take turns on the device: whatever does not work waits in host memory, for devices too small for all."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -19,7 +19,9 @@ class Turns:
     anew, so that the device holds little more than what is computed; slowest.
     """
 
-    def __init__(self, device: torch.device, networks: Iterable[nn.Module], large: Iterable[nn.Module], offload: Offload) -> None:
+    def __init__(
+        self, device: torch.device, networks: Iterable[nn.Module], large: Iterable[nn.Module], offload: Offload
+    ) -> None:
         """large: those of `networks` that are streamed by layers."""
         self.device = device
         self.offload: Offload = "none"

@@ -122,7 +122,9 @@ class ModelSet(Struct, frozen=True, kw_only=True):
         for role, network in (("controlnet", controlnet), ("inpainting", inpainting)):
             if network.get("cross_attention_dim") != wanted:
                 reads = network.get("cross_attention_dim")
-                self.refuse(role, f"reads prompts of {reads} channels", f"one for the same family as the base, which has {wanted}")
+                self.refuse(
+                    role, f"reads prompts of {reads} channels", f"one for the same family as the base, which has {wanted}"
+                )
         if inpainting.get("in_channels") not in (4, 9):
             self.refuse("inpainting", f"has {inpainting.get('in_channels')} input channels", "one with 4 or 9")
 

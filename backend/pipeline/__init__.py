@@ -46,6 +46,7 @@ def render(
     # who stands wholly behind others or the set would be drawn for nothing, and their skeleton would call them forth
     people = [person for person in gather_people(request) if is_seen(person.character, arrays)]
     encoder = PromptEncoder(models)
+    encoder.check(request)
     progress = Progress(watcher, len(plan.levels), expect_evaluations(models, request, plan, people, steps), checkpoints)
 
     # stage 1: the detailed base image

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import torch
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from ...protocol import RenderRequest, RequestError
 from ..models.load import Models
 from ..models.loras import Worn
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """hidden: (chunks * 77, channels), two encoders side by side. pooled: (channels of the last encoder,), the first chunk's."""
+    """hidden: (chunks * 77, channels), two encoders side by side. pooled: (channels of the last one,), of the first chunk."""
 
     hidden: torch.Tensor
     pooled: torch.Tensor
@@ -47,6 +48,23 @@ class PromptEncoder:
             self.zeros[chunks] = Embedding(*zeros, embedding.chunks)
         return self.zeros[chunks]
 
+    def check(self, request: RenderRequest) -> None:
+        """Raise RequestError for a prompt of which the tokenizers would drop something.
+
+        CLIP's own drop nothing: what is no word of theirs, in whatever script, is read byte by byte.
+        """
+        texts = {"The scene's prompt": request.prompt, "The scene's negative prompt": request.negative_prompt}
+        for one in request.characters:
+            texts |= {f"The prompt of '{one.name}'": one.prompt, f"The negative prompt of '{one.name}'": one.negative_prompt}
+            texts |= {f"The prompt for the {part} of '{one.name}'": text for part, text in one.part_prompts.items()}
+        for whose, text in texts.items():
+            for word in text.split():
+                if any(cannot_read(tokenizer, word) for tokenizer in self.models.tokenizers):
+                    raise RequestError(
+                        f"{whose} has '{word}', which the model set '{self.models.manifest.name}' cannot read: "
+                        "write it in letters that the models know, such as English ones."
+                    )
+
     def count_chunks(self, text: str) -> int:
         """How many chunks `text` takes; counted once, since many views say the same."""
         if text not in self.counts:
@@ -70,10 +88,17 @@ class PromptEncoder:
 
 
 def split_tokens(tokenizer: CLIPTokenizer, text: str) -> list[list[int]]:
-    """Token ids of `text` without markers, in chunks that leave room for the two markers; at least one chunk."""
-    ids = tokenizer(text, add_special_tokens=False, truncation=False, verbose=False).input_ids
+    """Token ids of `text` without markers, in chunks that leave room for the two markers; at least one chunk.
+
+    A marker that stands in `text` is read letter by letter, as everything else that is no word.
+    """
+    ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True, truncation=False, verbose=False).input_ids
     room = tokenizer.model_max_length - 2
     return [ids[start : start + room] for start in range(0, len(ids), room)] or [[]]
+
+
+def cannot_read(tokenizer: CLIPTokenizer, word: str) -> bool:
+    return any(tokenizer.unk_token_id in chunk for chunk in split_tokens(tokenizer, word))
 
 
 def mark_chunks(tokenizer: CLIPTokenizer, chunks: list[list[int]]) -> list[list[int]]:

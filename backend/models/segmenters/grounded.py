@@ -24,10 +24,9 @@ class GroundedSegmenter:
         self.networks = (self.detector.eval(), self.sam.eval())
 
     def segment(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """As Segmenter.segment. The head is head united with hair, the body is the person without it (paper, section 3.2)."""
-        person = self.find(image, "person.")
-        head = (self.find(image, "head.") | self.find(image, "hair.")) & person
-        return {"person": person, "head": head, "upper_body": person & ~head}
+        """As Segmenter.segment. The head is head united with hair (paper, section 3.2)."""
+        person, hair = self.find(image, "person."), self.find(image, "hair.")
+        return {"person": person, "head": (self.find(image, "head.") | hair) & person, "hair": hair & person}
 
     @torch.inference_mode()
     def find(self, image: np.ndarray, words: str) -> np.ndarray:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from beyondscene.backend.models.adapters import take_off
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.loras import find_loras, worn
 from beyondscene.backend.models.sets import ModelSet, ModelSetError
@@ -24,7 +25,7 @@ from torch import nn
 
 from ..pipeline.test_render import Spy
 
-CLAY, SILK = Lora(name="clay"), Lora(name="silk, v1.0".replace(", ", " "), scale=0.5)
+CLAY, SILK = Lora(name="clay"), Lora(name="silk v1.0", scale=0.5)
 
 
 def save_lora(models: Models, folder: Path, name: str, *, text: bool = False) -> None:
@@ -38,8 +39,6 @@ def save_lora(models: Models, folder: Path, name: str, *, text: bool = False) ->
         network.add_adapter(LoraConfig(r=2, lora_alpha=4, target_modules=targets, init_lora_weights=False))  # type: ignore[operator]
         state = get_peft_model_state_dict(network, adapter_name="default")
         layers[part] = state if part == "unet" else convert_state_dict_to_diffusers(state)
-        from beyondscene.backend.models.adapters import take_off
-
         take_off(network)
     StableDiffusionXLPipeline.save_lora_weights(
         folder, layers["unet"], layers.get("text_encoder"), layers.get("text_encoder_2"), weight_name=f"{name}.safetensors"  # type: ignore[arg-type]
@@ -147,7 +146,7 @@ def test_names_are_labels_and_absent_ones_are_refused(two_people: RenderRequest,
     for name in ("../clay", "/etc/passwd", "a/b", "..", "", "a\\b"):
         with pytest.raises(msgspec.ValidationError):
             msgspec.convert({"name": name}, Lora)
-    with pytest.raises(ModelSetError, match="no LoRA 'wool': known are clay, silk v1.0; put wool.safetensors into"):
+    with pytest.raises(ModelSetError, match=r"no LoRA 'wool': known are clay, silk v1\.0; put wool\.safetensors into"):
         find_loras(replace(two_people, loras=(Lora(name="wool"),)), [folder])
     with pytest.raises(RequestError, match="The scene names the LoRA 'clay' twice"):
         check_request(replace(two_people, loras=(CLAY, CLAY)))

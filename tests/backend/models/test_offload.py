@@ -81,4 +81,6 @@ def test_a_gpu_holds_what_works(tiny_models: ModelSet, two_people: RenderRequest
     render(models, two_people, {}, Spy())
     models.turns.begin(models.vae)
     assert {parameter.device.type for parameter in models.vae.parameters()} == {"cuda"}
-    assert {parameter.device.type for network in (models.unet, models.controlnet) for parameter in network.parameters()} == {"cpu"}
+    assert {parameter.device.type for network in (models.unet, models.controlnet) for parameter in network.parameters()} == {
+        "cpu"
+    }

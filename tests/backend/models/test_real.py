@@ -1,4 +1,4 @@
-"""The real architectures as the hub lays them out, at toy size with random weights: they load, take turns, and make a picture."""
+"""The real architectures as the hub lays them out, at toy size with random weights: they load and make a picture."""
 
 import shutil
 from pathlib import Path
@@ -12,9 +12,8 @@ from beyondscene.backend.models.segmenters import grounded
 from beyondscene.backend.models.sets import ModelSet, ModelSetError, choose_model_set, read_model_set
 from beyondscene.backend.pipeline import render
 from beyondscene.protocol import RenderRequest
-from safetensors.torch import load_file, save_file
 
-from ...tiny_hub import REPOSITORIES, make_repository, save_tiny_hub, save_tiny_sd15, write_manifest
+from ...tiny_hub import REPOSITORIES, save_tiny_hub, save_tiny_sd15, write_manifest
 from ..pipeline.test_render import Spy
 
 CPU = torch.device("cpu")
@@ -139,7 +138,11 @@ def test_what_is_absent_from_the_hubs_cache_is_named_with_its_size_and_its_comma
         ("controlnet", {"_class_name": "ControlNetUnionModel"}, "is a ControlNetUnionModel"),
         ("controlnet", {"_class_name": "ControlNetModel", "cross_attention_dim": 768}, "reads prompts of 768 channels.*has 40"),
         ("inpainting", {"cross_attention_dim": 40, "in_channels": 8}, "has 8 input channels"),
-        ("base", {"_class_name": "FluxPipeline", "transformer": ["diffusers", "F"]}, "is a FluxPipeline: name Stable Diffusion"),
+        (
+            "base",
+            {"_class_name": "FluxPipeline", "transformer": ["diffusers", "F"]},
+            "is a FluxPipeline: name Stable Diffusion",
+        ),
     ],
 )
 def test_networks_of_another_kind_are_refused_before_they_are_read(
