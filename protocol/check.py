@@ -24,8 +24,8 @@ def check_request(request: RenderRequest) -> None:
     longer, shorter = max(request.width, request.height), min(request.width, request.height)
     if longer > LONGEST * shorter:
         raise RequestError(
-            f"The picture is {request.width}x{request.height} px, but its longer side may be at most {LONGEST} times the shorter: "
-            f"use {LONGEST * shorter} px for the longer side, or a larger shorter one."
+            f"The picture is {request.width}x{request.height} px, but its longer side may be at most {LONGEST} times the "
+            f"shorter: use {LONGEST * shorter} px for the longer side, or a larger shorter one."
         )
     if not request.prompt.strip():
         raise RequestError(

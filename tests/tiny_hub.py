@@ -145,7 +145,7 @@ def save_grounding_dino(folder: Path) -> None:
     )
     bert = BertConfig(vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
     config = GroundingDinoConfig(
-        backbone_config=swin, text_config=bert, d_model=32, num_queries=8, encoder_layers=1, decoder_layers=1,
+        backbone_config=swin, text_config=bert, d_model=64, num_queries=8, encoder_layers=1, decoder_layers=2,
         encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=32, decoder_ffn_dim=32,
     )  # fmt: skip
     GroundingDinoForObjectDetection(config).save_pretrained(folder)
