@@ -7,8 +7,6 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from accelerate import cpu_offload
-from accelerate.hooks import remove_hook_from_submodules
 
 from ..protocol import RenderRequest
 from .models.load import Models
@@ -63,16 +61,6 @@ def free_cached() -> None:
         torch.cuda.empty_cache()
     elif torch.backends.mps.is_available():
         torch.mps.empty_cache()
-
-
-def offload(models: Models, wanted: bool) -> None:
-    """Let the large networks wait in host memory and come to the device a layer at a time; or stand on it again."""
-    for network in dict.fromkeys((models.unet, models.controlnet, models.inpainting)):
-        remove_hook_from_submodules(network)
-        if wanted:
-            cpu_offload(network.to("cpu"), models.device)  # type: ignore[arg-type]
-        else:
-            network.to(models.device)  # type: ignore[arg-type]
 
 
 def what_would_fit(models: Models, request: RenderRequest) -> str:

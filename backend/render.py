@@ -11,8 +11,10 @@ import torch
 from msgspec.structs import replace
 
 from ..protocol import RenderRequest, StageTime, check_request, digest_of_file
-from .memory import climb, offload, what_would_fit
-from .models.load import Models, choose_device, load_models
+from .memory import climb, what_would_fit
+from .models.load import Models, Precision, choose_device, load_models
+from .models.loras import find_loras, fingerprint_loras, lora_folders
+from .models.offload import Offload
 from .models.sets import choose_model_set
 from .models.thrift import Thrift
 from .outputs import Layer, Picture, Record, choose_format, make_record, write_picture
@@ -26,11 +28,16 @@ from .watch import Checkpoints, NoCheckpoints, RenderResult, Watcher
 class Renderer:
     """Renders requests on one device and keeps the last model set loaded between them."""
 
-    def __init__(self, device: str = "auto", extra: Sequence[Path] = ()) -> None:
-        """device: "auto", "cpu", "cuda", "cuda:1", "mps". extra: folders of model sets beside the presets."""
-        self.device, self.dtype = choose_device(device)
+    def __init__(
+        self, device: str = "auto", extra: Sequence[Path] = (), *, precision: Precision = "auto", offload: Offload = "none"
+    ) -> None:
+        """device: "auto", "cpu", "cuda", "cuda:1", "mps". extra: folders of model sets beside the presets.
+
+        precision: of the UNet, the ControlNet and the text encoders; "auto" suits the device.
+        """
+        self.device, self.dtype = choose_device(device, precision)
         self.extra = tuple(extra)
-        self.offloaded = False  # networks of the loaded set wait in host memory
+        self.offload: Offload = offload
         self.models = lru_cache(maxsize=1)(self._load)
 
     def __call__(
@@ -45,7 +52,7 @@ class Renderer:
         """As RenderToFile. Raises RequestError or ModelSetError before any work, for what the user can put right."""
         check_request(request)
         choose_format(path)
-        choose_model_set(models, self.extra)
+        loras = find_loras(request, lora_folders(choose_model_set(models, self.extra).folder))
         watcher.progress("load")
         start = time.perf_counter()
         loaded = self.models(models)
@@ -54,16 +61,18 @@ class Renderer:
         torch.manual_seed(request.seed)  # nothing should draw from it; if something does, it repeats
 
         def attempt(thrift: Thrift) -> tuple[np.ndarray, list[Figure], Progress]:
-            if thrift.offload or self.offloaded:
-                offload(loaded, thrift.offload)
-                self.offloaded = thrift.offload
+            offload: Offload = "layers" if thrift.offload else self.offload
+            if loaded.turns.offload != offload:
+                loaded.turns.change(offload)
             return render(dataclasses.replace(loaded, thrift=thrift), request, arrays, watcher, checkpoints)
 
         kept = checkpoints or NoCheckpoints()
-        (image, figures, progress), thrift = climb(attempt, kept, lambda: what_would_fit(loaded, request))
+        with loaded.adapters.loaded(loras):
+            (image, figures, progress), thrift = climb(attempt, kept, lambda: what_would_fit(loaded, request))
+        made_with = dataclasses.replace(loaded, thrift=thrift)
         with progress.stage("write"):
             layers = tuple(Layer(figure.person.character.id, figure.mask) for figure in reversed(figures))
-            write_picture(path, Picture(image, layers), record_making(loaded, request, arrays, thrift))
+            write_picture(path, Picture(image, layers), record_making(made_with, request, arrays))
         return RenderResult(
             width=request.width,
             height=request.height,
@@ -74,13 +83,14 @@ class Renderer:
         )
 
     def _load(self, models: str) -> Models:
-        return load_models(choose_model_set(models, self.extra), self.device, self.dtype)
+        return load_models(choose_model_set(models, self.extra), self.device, self.dtype, self.offload)
 
 
-def record_making(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], thrift: Thrift) -> Record:
-    """What the file of a picture is to say. request: with its settings settled. thrift: with which it was made."""
+def record_making(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray]) -> Record:
+    """What the file of a picture is to say. request: with its settings settled."""
     made_with = f"beyondscene {app_version()}, torch {torch.__version__}, {models.device}"
-    return make_record(request, arrays, models.manifest.name, models.weights, made_with, thrift.name)
+    weights = models.weights | fingerprint_loras(request, models.lora_folders)
+    return make_record(request, arrays, models.manifest.name, weights, made_with, models.thrift.name)
 
 
 @lru_cache(maxsize=1)

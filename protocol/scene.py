@@ -81,6 +81,20 @@ class ArrayRef(Struct, frozen=True, kw_only=True):
 Hand = Annotated[tuple[Keypoint, ...], Meta(min_length=21, max_length=21)]  # in the order of HAND_NAMES
 
 
+class Lora(Struct, frozen=True, kw_only=True):
+    """Low-rank weights that give the model a style or a likeness.
+
+    name: of a file in a folder of LoRAs that the backend knows, without its suffix; a label, never a path.
+    scale: 1 is what the file was trained for, 0 leaves the model as it is, below 0 turns it round.
+    """
+
+    name: Annotated[str, Meta(pattern=r"^\w[\w .-]*$", max_length=128)]
+    scale: Annotated[float, Meta(ge=-10, le=10)] = 1.0
+
+
+Loras = Annotated[tuple[Lora, ...], Meta(max_length=8)]
+
+
 class Character(Struct, frozen=True, kw_only=True):
     """One person: who, described how, standing where.
 
@@ -102,6 +116,7 @@ class Character(Struct, frozen=True, kw_only=True):
     left_hand: Hand | None = None
     part_prompts: dict[PartName, Prompt] = {}
     mask: ArrayRef | None = None
+    loras: Loras = ()  # beside the scene's, where this person is drawn alone or is the only one in a view
 
 
 class Camera(Struct, frozen=True, kw_only=True):
@@ -176,6 +191,7 @@ class RenderRequest(Struct, frozen=True, kw_only=True):
     camera: Camera | None = None
     characters: Annotated[tuple[Character, ...], Meta(max_length=256)] = ()
     settings: RenderSettings = RenderSettings()
+    loras: Loras = ()  # on the whole picture
 
 
 def resized(request: RenderRequest, width: int, height: int) -> RenderRequest:

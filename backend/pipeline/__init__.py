@@ -46,12 +46,14 @@ def render(
     # who stands wholly behind others or the set would be drawn for nothing, and their skeleton would call them forth
     people = [person for person in gather_people(request, models.manifest.pose_hands) if is_seen(person.character, arrays)]
     encoder = PromptEncoder(models)
+    encoder.check(request)
     work = expect_work(request, plan, people, models.training_resolution_px, models.latent_downsampling)
     progress = Progress(watcher, len(plan.levels), work.evaluations, checkpoints)
 
     # stage 1: the detailed base image
     portraits = draw_people_alone(models, request, people, encoder, steps, guidance, progress)
     with progress.stage("composite"):
+        models.turns.begin(*models.segmenter.networks)
         cutouts = cut_out(models.segmenter, portraits)
         collage = compose(request, arrays, cutouts, plan.base, settings.mask_feather_px * rim)
         progress.preview(collage.image)

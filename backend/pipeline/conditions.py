@@ -6,7 +6,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ...protocol import RenderRequest
+from ...protocol import Character, RenderRequest
+from ..models.loras import Worn, worn
 from ..planning.people import Figure, scaled
 from ..planning.plan import Size
 from ..planning.views import View
@@ -15,17 +16,19 @@ from ..pose import draw_pose
 
 @dataclass(frozen=True)
 class Condition:
-    """The prompts of one view and its skeletons, uint8 (side, side, 3) at the training resolution."""
+    """The prompts of one view, its skeletons, uint8 (side, side, 3) at the training resolution, and the LoRAs that it wears."""
 
     prompt: str
     negative_prompt: str
     pose: np.ndarray
+    loras: Worn = ()
 
 
 @dataclass(frozen=True)
 class Speaker:
-    """A text and where it holds. mask: bool (h, w) in latents of the canvas."""
+    """A text, whose it is, and where it holds. mask: bool (h, w) in latents of the canvas."""
 
+    character: Character
     prompt: str
     negative_prompt: str
     mask: np.ndarray
@@ -50,17 +53,13 @@ def describe_views(
     for top, left in views:
         offset = np.array((left * latent_downsampling, top * latent_downsampling, 0))
         pose = draw_pose([points - offset for points in joints], window_px, window_px, line_width_px)
-        prompt, negative = view_texts(request, speakers, (top, left), window_px // latent_downsampling)
-        conditions.append(Condition(prompt, negative, pose))
+        present = who_is_present(request, speakers, (top, left), window_px // latent_downsampling)
+        conditions.append(Condition(*view_texts(request, present), pose, view_loras(request, present)))
     return conditions
 
 
-def view_texts(request: RenderRequest, speakers: list[Speaker], view: View, window: int) -> tuple[str, str]:
-    """Prompt and negative prompt of a view: of whoever's mask touches it, from left to right.
-
-    Without people it is the scene's. With them, `prepend_global` puts the scene before (the paper's text and figures
-    differ on it). `view_prompts` "everybody" takes the whole canvas for the view.
-    """
+def who_is_present(request: RenderRequest, speakers: list[Speaker], view: View, window: int) -> list[Speaker]:
+    """Whose masks touch a view, from left to right; `view_prompts` "everybody" takes the whole canvas for the view."""
     top, left = view
     rows, columns = slice(top, top + window), slice(left, left + window)
     if request.settings.view_prompts == "everybody":
@@ -70,12 +69,26 @@ def view_texts(request: RenderRequest, speakers: list[Speaker], view: View, wind
         seen = speaker.mask[rows, columns]
         if float(seen.mean()) > request.settings.min_overlap:
             present.append((float(np.nonzero(seen)[1].mean()), speaker))
-    present.sort(key=lambda pair: pair[0])
-    prompts = [speaker.prompt for _, speaker in present]
+    return [speaker for _, speaker in sorted(present, key=lambda pair: pair[0])]
+
+
+def view_texts(request: RenderRequest, present: list[Speaker]) -> tuple[str, str]:
+    """Prompt and negative prompt of a view.
+
+    Without people it is the scene's. With them, `prepend_global` puts the scene before (the paper's text and figures
+    differ on it).
+    """
+    prompts = [speaker.prompt for speaker in present]
     if not prompts or request.settings.prepend_global:
         prompts.insert(0, request.prompt)
-    negatives = [request.negative_prompt, *(speaker.negative_prompt for _, speaker in present)]
+    negatives = [request.negative_prompt, *(speaker.negative_prompt for speaker in present)]
     return ", ".join(prompts), ", ".join(dict.fromkeys(text for text in negatives if text.strip()))
+
+
+def view_loras(request: RenderRequest, present: list[Speaker]) -> Worn:
+    """The scene's LoRAs, and those of whoever is alone in a view: a likeness would pass over to everybody else in it."""
+    alone = len({speaker.character.id for speaker in present}) == 1
+    return worn(request.loras, present[0].character.loras if alone else ())
 
 
 def gather_speakers(figures: list[Figure], height: int, width: int) -> list[Speaker]:
@@ -83,10 +96,10 @@ def gather_speakers(figures: list[Figure], height: int, width: int) -> list[Spea
     speakers = []
     for figure in figures:
         character = figure.person.character
-        speakers.append(Speaker(character.prompt, character.negative_prompt, to_grid(figure.mask, height, width)))
+        speakers.append(Speaker(character, character.prompt, character.negative_prompt, to_grid(figure.mask, height, width)))
         for part, prompt in character.part_prompts.items():
             if prompt.strip() and part in figure.parts:
-                speakers.append(Speaker(prompt, "", to_grid(figure.parts[part], height, width)))
+                speakers.append(Speaker(character, prompt, "", to_grid(figure.parts[part], height, width)))
     return speakers
 
 

@@ -1,11 +1,14 @@
 """Stage 2c: draw the background around the people, as joint diffusion where the base is larger than one view."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import torch
 
 from ...protocol import RenderRequest
 from ..models.load import Models
+from ..models.loras import worn
 from ..planning.plan import Size
 from ..planning.views import grid, scaled_stride
 from .composite import Collage
@@ -38,6 +41,8 @@ def inpaint_background(
     conditions = describe_views(
         request, collage.figures, size, views, models.training_resolution_px, factor, models.manifest.pose_line_width_px
     )
+    # the people are drawn already; what is theirs alone is not the background's
+    conditions = [replace(condition, loras=worn(request.loras)) for condition in conditions]
     job = Job(
         models=models,
         unet=models.inpainting,

@@ -8,11 +8,13 @@ which also keeps solvers with a memory right.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
 
 from ..models.load import Models
+from ..models.loras import Worn
 from ..planning.views import View, weigh_views
 from .conditions import Condition
 from .hints import Hint, read_poses, taking_hints
@@ -66,7 +68,8 @@ class Batch:
     views: list[View]
     texts: list[Embedding]
     hints: list[Hint]  # one per view; none without a ControlNet
-    time_ids: torch.Tensor  # (texts, 6)
+    loras: Worn  # the same in all views
+    time_ids: torch.Tensor  # float32 (texts, 6): half precision would round the crops of a large canvas
     empty: bool = False  # nobody is in any of its views, and the job tells such views apart
 
 
@@ -79,6 +82,7 @@ def denoise(
     Steps that an earlier attempt has kept are not run again.
     """
     batches = my_share(list(make_batches(job, views, conditions)))
+    job.models.turns.begin(job.unet, job.models.controlnet)
     height, width = latents.shape[-2:]  # a single view may be larger than the canvas: it sees what there is
     weight = torch.from_numpy(weigh_views(window, job.view_weighting)[:height, :width]).to(latents.device)
     norm = cover(views, weight, height, width)
@@ -91,7 +95,7 @@ def denoise(
         background.remind(kept)
         remind(job.scheduler, kept, latents.device)
     texts = (text for batch in batches for text in batch.texts)
-    with knowing_texts((job.unet, job.models.controlnet), texts, job.models.dtype):
+    with knowing_texts((job.unet, job.models.controlnet), texts):
         for index, timestep in enumerate(job.timesteps[done:], start=done):
             scaled = job.scheduler.scale_model_input(latents[None], timestep)[0]  # type: ignore[arg-type]
             total = add_up(job, always, scaled, weight, window, timestep)
@@ -135,18 +139,15 @@ def predict(job: Job, batch: Batch, canvas: torch.Tensor, window: int, timestep:
     timestep: in host memory, where the scheduler looks at it; nothing in here waits for the device.
     """
     device, dtype = job.models.device, job.models.dtype
+    job.models.adapters.wear(batch.loras)
     guided = is_guided(job.scheduler, job.guidance_interval, timestep)
     texts = batch.texts if guided else batch.texts[-len(batch.views) :]
     halves = len(texts) // len(batch.views)
     latents = crops(canvas, batch.views, window).to(dtype).repeat(halves, 1, 1, 1)
-    common = {
-        "encoder_hidden_states": stack_hidden(texts, dtype),
-        "added_cond_kwargs": {
-            "text_embeds": torch.stack([text.pooled for text in texts]).to(dtype),
-            "time_ids": batch.time_ids[-len(texts) :],
-        },
-        "return_dict": False,
-    }
+    common: dict[str, Any] = {"encoder_hidden_states": stack_hidden(texts, dtype), "return_dict": False}
+    if job.unet.config["addition_embed_type"] == "text_time":  # SDXL; Stable Diffusion 1 and 2 are not told of sizes
+        pooled = torch.stack([text.pooled for text in texts]).to(dtype)
+        common["added_cond_kwargs"] = {"text_embeds": pooled, "time_ids": batch.time_ids[-len(texts) :]}
     timestep = timestep.to(device, non_blocking=True)
     down, mid = None, None
     if batch.hints:
@@ -170,18 +171,20 @@ def crops(canvas: torch.Tensor, views: list[View], window: int) -> torch.Tensor:
 
 
 def make_batches(job: Job, views: list[View], conditions: list[Condition]) -> Iterator[Batch]:
-    """Batches of views whose prompts have the same number of chunks, so that no prompt is padded for another's sake.
+    """Batches of views that wear the same LoRAs and whose prompts have the same number of chunks, so that none is padded.
 
     Where the job treats views without people in another way, they are not mixed with others.
     """
+    job.models.turns.begin(job.models.controlnet)
     apart = job.controlnet_views == "with_people" or job.background_every > 1
-    kinds = [(chunks_of(job.encoder, told), apart and not told.pose.any()) for told in conditions]
-    posed = [job.controlnet_scale > 0 and not (empty and job.controlnet_views == "with_people") for _, empty in kinds]
+    kinds = [(told.loras, chunks_of(job.encoder, told), apart and not told.pose.any()) for told in conditions]
+    posed = [job.controlnet_scale > 0 and not (kind[-1] and job.controlnet_views == "with_people") for kind in kinds]
     to_read = [index for index, is_posed in enumerate(posed) if is_posed]
-    read = read_poses(job.models.controlnet, [conditions[index].pose for index in to_read])
+    read = read_poses(job.models.controlnet, [conditions[index].pose for index in to_read], job.models.device)
     hints = dict(zip(to_read, read, strict=True))
     order = sorted(range(len(views)), key=kinds.__getitem__)
-    for (chunks, empty), group in groupby(order, key=kinds.__getitem__):
+    for (loras, chunks, empty), group in groupby(order, key=kinds.__getitem__):
+        job.models.adapters.wear(loras)
         for part in even_parts(list(group), job.models.view_batch):
             told = [conditions[index] for index in part]
             texts = [job.encoder.encode(condition.prompt, chunks) for condition in told]
@@ -193,13 +196,14 @@ def make_batches(job: Job, views: list[View], conditions: list[Condition]) -> It
                 views=seen,
                 texts=texts,
                 hints=[hints[index] for index in part if posed[index]],
-                time_ids=torch.tensor(sizes, device=job.models.device, dtype=job.models.dtype),
+                loras=loras,
+                time_ids=torch.tensor(sizes, device=job.models.device, dtype=torch.float32),
                 empty=empty,
             )
 
 
 def chunks_of(encoder: PromptEncoder, condition: Condition) -> int:
-    return max(encoder.encode(condition.prompt).chunks, encoder.encode(condition.negative_prompt).chunks)
+    return max(encoder.count_chunks(text) for text in (condition.prompt, condition.negative_prompt))
 
 
 def size_conditioning(job: Job, view: View) -> tuple[int, ...]:

@@ -26,19 +26,25 @@ def stack_hidden(texts: list[Embedding], dtype: torch.dtype) -> Tensor:
 
 
 class KnownTexts:
-    """Takes the place of the processor of one cross-attention layer."""
+    """Takes the place of the processor of one cross-attention layer.
 
-    def __init__(self, attention: Attention, texts: Iterable[Embedding], dtype: torch.dtype) -> None:
+    A text is projected when it is first met, while the LoRAs are worn with which it was encoded.
+    """
+
+    def __init__(self) -> None:
         self._projected: dict[int, tuple[Tensor, Tensor]] = {}
-        for text in texts:
+
+    def _project(self, attention: Attention, text: Embedding, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        if id(text) not in self._projected:
             hidden = text.hidden.to(dtype)
             keys, values = (split_heads(layer(hidden), attention.heads) for layer in (attention.to_k, attention.to_v))
             self._projected[id(text)] = keys, values
+        return self._projected[id(text)]
 
     def __call__(
         self, attention: Attention, hidden_states: Tensor, encoder_hidden_states: Any = None, *_: Any, **__: Any
     ) -> Tensor:
-        rows = [self._projected[id(text)] for text in encoder_hidden_states.texts]
+        rows = [self._project(attention, text, hidden_states.dtype) for text in encoder_hidden_states.texts]
         keys, values = (torch.stack(part) for part in zip(*rows, strict=True))
         query = split_heads(attention.to_q(hidden_states), attention.heads)
         seen = functional.scaled_dot_product_attention(query, keys, values)
@@ -46,8 +52,10 @@ class KnownTexts:
 
 
 @contextmanager
-def knowing_texts(networks: Iterable[nn.Module], texts: Iterable[Embedding], dtype: torch.dtype) -> Iterator[None]:
-    """Within, the cross-attention of `networks` looks up `texts`, and takes no others; afterwards they are as they were.
+def knowing_texts(networks: Iterable[nn.Module], texts: Iterable[Embedding]) -> Iterator[None]:
+    """Within, the cross-attention of `networks` remembers `texts`, and takes no others; afterwards they are as they were.
+
+    texts: which are told apart by being other objects, and live as long as this does.
 
     Of more texts than MOST_TEXTS none are kept: each call projects what it is given, as ever.
     """
@@ -56,7 +64,7 @@ def knowing_texts(networks: Iterable[nn.Module], texts: Iterable[Embedding], dty
     before = [layer.processor for layer in layers]
     try:
         for layer in layers:
-            layer.processor = KnownTexts(layer, distinct, dtype)
+            layer.processor = KnownTexts()
         yield
     finally:
         for layer, processor in zip(layers, before, strict=True):

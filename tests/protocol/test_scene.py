@@ -83,6 +83,7 @@ def test_no_struct_on_the_wire_has_a_bare_float() -> None:
     [
         ({"width": 190}, "width is 190 px.*multiple of 8: use 184 or 192"),
         ({"height": 56}, "at least 64"),
+        ({"width": 4096, "height": 128}, "4096x128 px, but its longer side may be at most 16 times the shorter: use 2048 px"),
         ({"prompt": "  "}, "scene prompt is empty"),
     ],
 )
@@ -101,6 +102,9 @@ def test_empty_prompt_and_absent_people_are_named(two_people: RenderRequest) -> 
     behind = tuple(replace(k, state="behind") for k in bo.keypoints)
     with pytest.raises(RequestError, match="'Bo' has no joint in front of the camera"):
         check_request(replace(two_people, characters=(ana, replace(bo, keypoints=behind))))
+    point = tuple(replace(k, x=90 + k.x / 100, y=60 + k.y / 100) for k in bo.keypoints)
+    with pytest.raises(RequestError, match="joints of 'Bo' span 1 px, but a person can be drawn from 8 px on"):
+        check_request(replace(two_people, characters=(ana, replace(bo, keypoints=point))))
     with pytest.raises(RequestError, match="Two characters have the id 'ana'"):
         check_request(replace(two_people, characters=(ana, replace(bo, id="ana"))))
 

@@ -29,7 +29,7 @@ def test_the_same_output_whoever_projects(models: Models) -> None:
     expected = output(models, [red, blue, red])
     projected: list[int] = []
     hooks = [layer.to_k.register_forward_hook(lambda *_: projected.append(1)) for layer in layers]
-    with torch.inference_mode(), knowing_texts([models.unet], [red, blue, red], torch.float32):
+    with torch.inference_mode(), knowing_texts([models.unet], [red, blue, red]):
         known = len(projected)
         assert known == 2 * len(layers) > 0  # each distinct text once
         actual = output(models, [red, blue, red])
@@ -44,5 +44,5 @@ def test_the_same_output_whoever_projects(models: Models) -> None:
 def test_too_many_texts_are_not_kept(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "MOST_TEXTS", 1)
     encoder = PromptEncoder(models)
-    with knowing_texts([models.unet], [encoder.encode("one"), encoder.encode("two")], torch.float32):
+    with knowing_texts([models.unet], [encoder.encode("one"), encoder.encode("two")]):
         assert not any(isinstance(layer.processor, stage.KnownTexts) for layer in plain_cross_attention(models.unet))
