@@ -12,8 +12,8 @@ from beyondscene.backend.models.sets import ModelSet, ModelSetError
 from beyondscene.backend.outputs import read_record
 from beyondscene.backend.pipeline import render
 from beyondscene.backend.pipeline.conditions import describe_views
-from beyondscene.backend.pipeline.people import Figure, gather_people
-from beyondscene.backend.pipeline.plan import Size
+from beyondscene.backend.planning.people import Figure, gather_people
+from beyondscene.backend.planning.plan import Size
 from beyondscene.backend.render import Renderer
 from beyondscene.protocol import Lora, RenderRequest, RequestError, check_request
 from diffusers import StableDiffusionXLPipeline

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from beyondscene.backend.pipeline.instances import Portrait, centre
 from beyondscene.backend.pipeline.parts import find_part
-from beyondscene.backend.pipeline.people import gather_people
 from beyondscene.backend.pipeline.segment import cut_out
+from beyondscene.backend.planning.people import gather_people
 from beyondscene.protocol import RenderRequest
 from msgspec.structs import replace
 from torch import nn

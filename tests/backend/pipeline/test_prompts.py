@@ -6,8 +6,8 @@ import torch
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet, choose_model_set
 from beyondscene.backend.pipeline.instances import centre, describe_alone
-from beyondscene.backend.pipeline.people import gather_people
 from beyondscene.backend.pipeline.prompts import PromptEncoder, cannot_read, split_tokens
+from beyondscene.backend.planning.people import gather_people
 from beyondscene.protocol import RenderRequest
 from msgspec.structs import replace
 from transformers import CLIPTokenizer

@@ -13,11 +13,11 @@ from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.pipeline import Progress, settle
 from beyondscene.backend.pipeline.enlarge import enlarge
-from beyondscene.backend.pipeline.people import Figure, gather_people
-from beyondscene.backend.pipeline.plan import Size
 from beyondscene.backend.pipeline.prompts import PromptEncoder
 from beyondscene.backend.pipeline.schedule import make_scheduler
 from beyondscene.backend.pipeline.shortcuts import Background, is_guided
+from beyondscene.backend.planning.people import Figure, gather_people
+from beyondscene.backend.planning.plan import Size
 from beyondscene.backend.watch import Checkpoints, Stopped
 from beyondscene.protocol import RenderRequest, RequestError, check_request
 from msgspec.structs import replace
