@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 
 from .judge import JOINTS, OFFSET_PX, STRIDE, Found, Maps, load_net, to_input
-from .keypoints import body_size, oks
+from .keypoints import body_size, likeness
 
 SHORT_SIDES_PX = (192, 384, 768)  # of the pyramid; the last finds ghosts of a twentieth of the picture
 REGION_SHORT_SIDE_PX = 384
 SMALLEST_PX, LARGEST_PX = 34.0, 240.0  # people as large as in training; on the coarsest scale the largest of all
-THRESHOLD = 0.35
-SAME_PERSON_OKS = 0.45
+THRESHOLD = 0.45
+SAME_PERSON = 0.35  # likeness
 SURE_JOINT = 0.15  # heat above which a joint is moved to where it burns
 
 
@@ -31,13 +31,15 @@ class NetJudge:
     @torch.inference_mode()
     def people(self, picture: np.ndarray) -> Found:
         short = min(picture.shape[:2])
-        sides = [side for side in SHORT_SIDES_PX if side <= short] or [short]
+        sides = sorted((side for side in SHORT_SIDES_PX if side <= short), reverse=True) or [short]
         keypoints, scores = [np.zeros((0, JOINTS, 2))], [np.zeros(0)]
         for side in sides:
             small, scale = resized_to(picture, side)
             points, sure = decode_people(self._maps(small))
+            order = np.argsort(-sure)
+            points, sure = points[order], sure[order]
             sizes = np.array([body_size(person) for person in points]).reshape(-1)
-            fits = (sizes >= SMALLEST_PX) & (sizes <= (LARGEST_PX if side != sides[0] else np.inf))
+            fits = (sizes >= SMALLEST_PX) & (sizes <= (LARGEST_PX if side != sides[-1] else np.inf))
             keypoints.append(points[fits] / scale)
             scores.append(sure[fits])
         return drop_doubles(np.concatenate(keypoints), np.concatenate(scores))
@@ -110,12 +112,10 @@ def settle_joint(heat: np.ndarray, guess: np.ndarray, reach: float) -> np.ndarra
 
 
 def drop_doubles(keypoints: np.ndarray, scores: np.ndarray) -> Found:
-    """Global non-maximum suppression: of people that are alike by OKS, whichever scale they come from, the surest."""
-    order = np.argsort(-scores)
-    keypoints, scores = keypoints[order], scores[order]
-    alike = oks(keypoints, np.ones(keypoints.shape[:2], bool), keypoints)
+    """Global non-maximum suppression: of people that are alike, the first, so put the better ones before."""
+    alike = likeness(keypoints, np.ones(keypoints.shape[:2], bool), keypoints)
     kept: list[int] = []
     for number in range(len(scores)):
-        if all(max(alike[number, other], alike[other, number]) < SAME_PERSON_OKS for other in kept):
+        if all(max(alike[number, other], alike[other, number]) < SAME_PERSON for other in kept):
             kept.append(number)
     return Found(keypoints[kept], scores[kept])

@@ -39,7 +39,7 @@ class JudgeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Found:
-    """People in a picture. keypoints: float (N, 18, 2), px. scores: float (N,), 0 to 1, falling."""
+    """People in a picture. keypoints: float (N, 18, 2), px. scores: float (N,), 0 to 1."""
 
     keypoints: np.ndarray
     scores: np.ndarray

@@ -13,7 +13,9 @@ _SIGMAS = {
 SIGMAS = np.array([_SIGMAS[name if name in _SIGMAS else name[1:]] for name in KEYPOINT_NAMES])
 AREA = 0.2  # of a body over the square of its size, as a standing person's; its mask would shrink where others cover it
 PCK_SHARE = 0.1  # of the torso's length
-MATCH_OKS = 0.3  # below this somebody else stands there
+MATCH = 0.3  # below this somebody else stands there
+_OTHER_SIDE = {"R": "L", "L": "R"}
+MIRRORED = [KEYPOINT_NAMES.index(_OTHER_SIDE.get(name[0], name[0]) + name[1:]) for name in KEYPOINT_NAMES]
 TORSO = tuple(KEYPOINT_NAMES.index(name) for name in ("RShoulder", "LShoulder", "RHip", "LHip"))
 
 
@@ -40,6 +42,14 @@ def oks(planned: np.ndarray, counts: np.ndarray, found: np.ndarray) -> np.ndarra
     return alike.sum(-1) / np.maximum(counts.sum(-1), 1)[:, None]
 
 
+def likeness(planned: np.ndarray, counts: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """OKS, or what it would be with left and right exchanged, whichever is greater; arguments as `oks`.
+
+    It says that the same person stands there, also where front was taken for back.
+    """
+    return np.maximum(oks(planned, counts, found), oks(planned, counts, found[:, MIRRORED]))
+
+
 def joints_right(planned: np.ndarray, counts: np.ndarray, found: np.ndarray) -> int:
     """PCK's numerator: joints of one person (18, 2) that were found within a tenth of the torso's length."""
     near = np.linalg.norm(planned - found, axis=-1) <= PCK_SHARE * torso_length(planned)
@@ -47,6 +57,6 @@ def joints_right(planned: np.ndarray, counts: np.ndarray, found: np.ndarray) -> 
 
 
 def match_people(similarity: np.ndarray) -> dict[int, int]:
-    """Planned person to found person, so that their OKS (P, F) is greatest in sum; pairs below MATCH_OKS are none."""
+    """Planned person to found person, so that their likeness (P, F) is greatest in sum; pairs below MATCH are none."""
     rows, columns = linear_sum_assignment(similarity, maximize=True)
-    return {int(r): int(c) for r, c in zip(rows, columns, strict=True) if similarity[r, c] >= MATCH_OKS}
+    return {int(r): int(c) for r, c in zip(rows, columns, strict=True) if similarity[r, c] >= MATCH}

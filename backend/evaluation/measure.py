@@ -8,7 +8,7 @@ from ...protocol import DRAWN
 from .backdrops import classify_backdrop
 from .colours import chance_of_leaks, find_leaks, judge_colours, read_colours
 from .judge import Found, Judge
-from .keypoints import joints_right, match_people, oks
+from .keypoints import joints_right, likeness, match_people, oks
 from .results import PersonScore, SceneScore
 from .scenes import EvaluationScene
 from .texture import seam_score, sharpness
@@ -41,7 +41,7 @@ def measure_picture(
     window_px: side of the models' views, for the seam score.
     """
     plan, found = read_plan(scene), judge.people(picture)
-    matches = match_people(oks(plan.keypoints, plan.placed, found.keypoints))
+    matches = match_people(likeness(plan.keypoints, plan.placed, found.keypoints))
     truth, people = scene.truth, len(scene.request.characters)
     true_words = read_colours(truth.picture, truth.region, truth.instance, people)
     words = read_colours(picture, judge.regions(picture), truth.instance, people)

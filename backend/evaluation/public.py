@@ -65,7 +65,7 @@ class PublicJudge:
 
     def people(self, picture: np.ndarray) -> Found:
         keypoints, scores = [np.zeros((0, JOINTS, 2))], [np.zeros(0)]
-        for box, score in self._boxes(picture):
+        for box, score in sorted(self._boxes(picture), key=lambda found: -found[1]):
             keypoints.append(self._joints(picture, box)[None])
             scores.append(np.array([score]))
         return drop_doubles(np.concatenate(keypoints), np.concatenate(scores))

@@ -17,7 +17,7 @@ from ..evaluation.colours import GARMENTS, PARTS, colour_word, to_lab
 from ..evaluation.detect import NetJudge
 from ..evaluation.judge import JUDGE_FOLDER, Judge
 from ..evaluation.judge_data import label_people
-from ..evaluation.keypoints import joints_right, match_people, oks
+from ..evaluation.keypoints import joints_right, likeness, match_people
 from ..pose import draw_pose
 from .renderer.looks import describe_person, describe_scene
 from .renderer.raster import REGIONS
@@ -143,7 +143,7 @@ def measure_poses(pictures: Pictures, views: list[View], judge: Judge) -> float:
         joints, there = label_people(view, view.keypoints, np.arange(len(view.keypoints)))
         places, seen = joints[there, :, :2], joints[there, :, 2] > 0
         found = judge.people(picture).keypoints
-        matches = match_people(oks(places, seen, found))
+        matches = match_people(likeness(places, seen, found))
         right += sum(joints_right(places[person], seen[person], found[other]) for person, other in matches.items())
         planned += int(seen.sum())
     return round(right / max(1, planned), 3)

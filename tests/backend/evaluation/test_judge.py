@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 import torch
 from beyondscene.backend.evaluation.detect import NetJudge, decode_people, drop_doubles
-from beyondscene.backend.evaluation.judge import JudgeConfig, JudgeError, JudgeNet, Maps, load_net, save_net
+from beyondscene.backend.evaluation.judge import JUDGE_FOLDER, JudgeConfig, JudgeError, JudgeNet, Maps, load_net, save_net
 from beyondscene.backend.evaluation.judge_data import MOST_PEOPLE, SIDE_PX, Sample, draw_samples, spoil
-from beyondscene.backend.evaluation.keypoints import joints_right, match_people, oks
+from beyondscene.backend.evaluation.keypoints import MIRRORED, joints_right, match_people, oks
+from beyondscene.backend.evaluation.measure import measure_picture
+from beyondscene.backend.evaluation.scenes import draw_scene
+from beyondscene.backend.evaluation.summary import summarise
 from beyondscene.backend.evaluation.train_judge import JudgeSettings, judge_loss, make_targets, prefetch, train_judge
 from beyondscene.backend.training.renderer.raster import REGIONS
+from beyondscene.backend.training.renderer.scenes import draw_view
 
 from .conftest import CPU, TINY_JUDGE
 
@@ -73,9 +77,21 @@ def test_loss_is_least_for_perfect_maps(samples: list[Sample]) -> None:
 
 def test_doubles_from_two_scales_are_one_person() -> None:
     person = np.random.default_rng(0).uniform(0, 100, (18, 2))
-    found = drop_doubles(np.stack([person + 1, person + 300, person]), np.array([0.5, 0.6, 0.9]))
+    turned = person[MIRRORED] + 1  # front taken for back
+    found = drop_doubles(np.stack([person, person + 300, person + 1, turned]), np.array([0.9, 0.6, 0.95, 0.9]))
     assert len(found.scores) == 2 and found.scores.tolist() == [0.9, 0.6]
     assert np.array_equal(found.keypoints[0], person)
+
+
+def test_the_judge_in_the_repository_finds_people_in_true_renders() -> None:
+    judge = NetJudge(JUDGE_FOLDER, CPU)
+    scenes = [draw_scene(number, 256) for number in (3, 12, 27)]
+    scores = [measure_picture(judge, scene, scene.truth.picture, "truth", 256) for scene in scenes]
+    told = summarise("truth", scores)
+    assert told["people"] == 13 and told["missing_rate"] <= 0.1 and told["extra_rate"] <= 0.1
+    assert told["pose_pck"] > 0.5 and told["garment_accuracy"] > 0.85
+    empty = [draw_view(np.random.default_rng([2, seed]), 256, "empty").picture for seed in range(8)]
+    assert sum(len(judge.people(picture).scores) for picture in empty) == 0
 
 
 def given(samples: list[Sample]) -> Callable[[int, JudgeSettings], Iterator[list[Sample]]]:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from beyondscene.backend.evaluation.backdrops import classify_backdrop
 from beyondscene.backend.evaluation.colours import colour_word, leakage_matrix, to_lab
-from beyondscene.backend.evaluation.keypoints import joints_right, match_people, oks, torso_length
+from beyondscene.backend.evaluation.keypoints import MIRRORED, joints_right, match_people, oks, torso_length
 from beyondscene.backend.evaluation.measure import measure_picture, read_plan
 from beyondscene.backend.evaluation.scenes import EvaluationScene, draw_scene
 from beyondscene.backend.evaluation.summary import bootstrap, summarise
@@ -41,6 +41,13 @@ def test_somebody_missing_and_somebody_too_many(scene: EvaluationScene) -> None:
     assert told["extra_rate"] == pytest.approx(1 / 3, abs=1e-3) and told["missing_rate"] == 0
     nobody = measured(scene, Oracle(scene, []))
     assert nobody["missing_rate"] == 1 and nobody["pose_pck"] is None and nobody["ci95"]["pose_pck"] is None
+
+
+def test_front_taken_for_back_is_the_same_person_with_wrong_joints(scene: EvaluationScene) -> None:
+    turned = read_plan(scene).keypoints[1][MIRRORED]
+    told = measured(scene, Oracle(scene, [0, 2], [turned]))
+    assert told["missing_rate"] == told["extra_rate"] == 0
+    assert told["pose_pck"] < 0.85
 
 
 def test_a_moved_limb_costs_its_joints_only(scene: EvaluationScene) -> None:
