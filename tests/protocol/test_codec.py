@@ -109,7 +109,7 @@ def test_hands_are_kept_and_a_request_of_before_has_none() -> None:
     """They came within version 1: an older side leaves out what it does not know."""
     before, _ = Decoder(Request)([b"BSZ\x01", (GOLDEN / "v1-request-1-submit.msgpack").read_bytes()])
     assert before.request.characters[0].right_hand is before.request.characters[0].left_hand is None
-    message, _ = Decoder(Request)([b"BSZ\x01", (GOLDEN / "v1-request-7-submit.msgpack").read_bytes()])
+    message, _ = Decoder(Request)([b"BSZ\x01", (GOLDEN / "v1-request-8-submit.msgpack").read_bytes()])
     hand = message.request.characters[0].left_hand
     assert (len(hand), hand[0].x, hand[20].state) == (21, 249.5, "missing")
 
