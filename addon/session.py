@@ -71,7 +71,7 @@ class Session:
         return self._process is not None
 
     def start(self, preferences: Preferences) -> None:
-        """Connect to the backend of the connection file, or start one; the rest happens in `tick`."""
+        """Connect to the backend of the key file, or start one; the rest happens in `tick`."""
         if self.backend != "off":
             return
         self.error = self.notice = ""
@@ -84,7 +84,7 @@ class Session:
             else:
                 raise BackendError(
                     "No Python for the backend is chosen, and Blender's own has no PyTorch: name the one in which "
-                    "`pip install beyondscene` was run in Preferences > Add-ons > BeyondScene."
+                    "`pip install beyondscene` was run under Backend, or in Preferences > Add-ons."
                 )
         except BackendError as error:
             self._fail(str(error))
@@ -176,8 +176,8 @@ class Session:
             backend = read_connection(path)
         except (OSError, ValueError) as error:
             raise BackendError(
-                f"No backend can be found through the connection file '{path}' ({error}): start the backend that writes it, "
-                "or clear it in Preferences > Add-ons > BeyondScene."
+                f"No backend can be found through the key file '{path}' ({error}): start the backend that writes it, "
+                "or choose This Machine under Backend."
             ) from error
         check_online(backend.endpoint)
         self._open(backend)

@@ -19,21 +19,22 @@ from .conftest import until
 from .drawing import drawn
 
 Example = Callable[[str], dict[str, Any]]
+SETTINGS = RenderSettings(steps=9, t_b=0.3, guidance_scale=2.5, scheduler="euler")
 
 
 @pytest.fixture
 def made(blender: Any, example: Example, tmp_path: Path) -> Any:
-    """The scene duo with a picture of it as the backend writes one: 64x48, from seed 11, of which Eve alone is in the scene."""
+    """The scene duo with a picture of it as the backend writes one: 96x64, from seed 11."""
     from beyondscene.addon.exporters import export_request
 
     example("duo")
-    request, arrays = export_request(blender.context, width=64, height=48, seed=11)
+    request, arrays = export_request(blender.context, width=96, height=64, seed=11)
     request = replace(
         request, prompt="a quay", settings=RenderSettings(steps=9, t_b=0.3, guidance_scale=2.5, scheduler="euler")
     )
     path = tmp_path / "duo 0001.png"
-    image = np.zeros((48, 64, 3), np.uint8)
-    image[:, 32:] = (255, 128, 0)
+    image = np.zeros((64, 96, 3), np.uint8)
+    image[:, 48:] = (255, 128, 0)
     write_picture(path, Picture(image), make_record(request, arrays, "tiny", {}, "a test"))
     images.load_picture(path)
     return blender
@@ -47,8 +48,8 @@ def test_settings_come_back_from_the_file_of_a_picture(made: Any) -> None:
     rigs["Eve"].name = "Evelyn"
     assert made.ops.beyondscene.restore_settings() == {"FINISHED"}
     assert (own.prompt, own.seed, own.lock_seed, own.models) == ("a quay", 11, True, "tiny")
-    assert (own.use_own_size, own.width, own.height) == (True, 64, 48)
-    assert quality.chosen_settings(own) == RenderSettings(steps=9, t_b=0.3, guidance_scale=2.5, scheduler="euler")
+    assert (own.use_own_size, own.width, own.height) == (True, 96, 64)
+    assert quality.chosen_settings(own) == SETTINGS
     assert (rigs["Flo"].beyondscene.prompt, rigs["Flo"].beyondscene.enabled) == (flo_prompt, True)
     assert not rigs["Evelyn"].beyondscene.enabled  # who is not in the picture
 
@@ -63,7 +64,7 @@ def test_a_picture_is_rendered_again_as_it_was_whatever_the_scene_is_now(
     assert made.ops.beyondscene.render_again() == {"FINISHED"}
     until(lambda: not session.current().jobs)
     (again,) = [one for one in peer.heard if isinstance(one, Submit)]
-    assert (again.request.seed, again.request.width, again.models) == (11, 64, "tiny")
+    assert (again.request.seed, again.request.width, again.models) == (11, 96, "tiny")
     assert len(again.arrays) == 2 and again.request.settings.steps == 9
     assert (tmp_path / "duo 0002.png").exists()
     assert history.chosen().name == "BeyondScene duo 0002"
@@ -115,7 +116,7 @@ def check_fills_the_frame(blender: Any, plane: Any, image: Any) -> None:
     scene = blender.context.scene
     blender.context.view_layer.update()
     depsgraph = blender.context.evaluated_depsgraph_get()
-    project = np.array(scene.camera.calc_matrix_camera(depsgraph, x=64, y=48))
+    project = np.array(scene.camera.calc_matrix_camera(depsgraph, x=96, y=64))
     corners = []
     for vertex in plane.data.vertices:
         seen = scene.camera.matrix_world.normalized().inverted() @ plane.matrix_world @ vertex.co

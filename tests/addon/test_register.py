@@ -48,7 +48,9 @@ def present():
     here = {n for n in dir(bpy.types) if "beyondscene" in n.lower()} | set(dir(bpy.ops.beyondscene))
     for name in ("undo_pre", "undo_post", "redo_pre", "redo_post", "load_post"):
         here |= {c.__name__ for c in getattr(bpy.app.handlers, name) if "beyondscene" in c.__module__}
-    return here | {o for o in ("Scene", "Object") if hasattr(getattr(bpy.types, o), "beyondscene")}
+    return here | {o for o in ("Scene", "Object") if hasattr(getattr(bpy.types, o), "beyondscene")} | {
+        n for n in dir(bpy.types.WindowManager) if "beyondscene" in n
+    }
 
 for _ in range(2):
     addon.register()
