@@ -93,7 +93,7 @@ def test_one_click_puts_the_picture_there_in_its_colours(made: Any, destination:
             (background,) = scene.camera.data.background_images  # a second click adds no second one
             assert background.image == image and scene.camera.data.show_background_images
         case "IMAGE_PLANE":
-            (plane,) = (scene.objects[name] for name in scene.objects.keys() - before["objects"])
+            (plane,) = (scene.objects[name] for name in set(scene.objects.keys()) - before["objects"])
             check_fills_the_frame(made, plane, image)
         case "WORLD":
             assert any(getattr(node, "image", None) == image for node in scene.world.node_tree.nodes)
@@ -138,8 +138,10 @@ def test_the_gallery_lists_pictures_and_shows_their_thumbnails(made: Any, tmp_pa
     thumbnails.keep(second, jpeg)
     names = [item[1] for item in history.list_items(None, None)]
     assert names == ["duo 0001", "duo 0002"]
-    thumbnails.icon_of(second)
     assert thumbnails.icons is not None
+    thumbnails.forget(str(second))  # as in a Blender that was started again
+    assert thumbnails.icon_of(second) == 0
+    assert thumbnails.draw_wanted() is None
     shown = np.array(thumbnails.icons[str(second)].image_pixels_float).reshape(30, 40, 4)
     assert abs(shown.mean((0, 1)) - (1, 0.5, 0, 1)).max() < 0.03
     assert len(made.data.images) == 2  # the thumbnail left no datablock
