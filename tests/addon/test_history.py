@@ -40,6 +40,12 @@ def made(blender: Any, example: Example, tmp_path: Path) -> Any:
     return blender
 
 
+def chosen() -> Any:
+    image = history.chosen()
+    assert image
+    return image
+
+
 def test_settings_come_back_from_the_file_of_a_picture(made: Any) -> None:
     own, rigs = made.context.scene.beyondscene, made.data.objects
     own.prompt, own.seed, own.lock_seed = "something else", 3, False
@@ -67,7 +73,7 @@ def test_a_picture_is_rendered_again_as_it_was_whatever_the_scene_is_now(
     assert (again.request.seed, again.request.width, again.models) == (11, 96, "tiny")
     assert len(again.arrays) == 2 and again.request.settings.steps == 9
     assert (tmp_path / "duo 0002.png").exists()
-    assert history.chosen().name == "BeyondScene duo 0002"
+    assert chosen().name == "BeyondScene duo 0002"
 
 
 def test_a_picture_without_a_record_says_so_and_changes_nothing(made: Any, picture: bytes, tmp_path: Path) -> None:
@@ -85,7 +91,7 @@ def test_one_click_puts_the_picture_there_in_its_colours(made: Any, destination:
     before = {kind: set(getattr(made.data, kind).keys()) for kind in ("worlds", "objects", "materials")}
     world = scene.world
     assert made.ops.beyondscene.place_picture(destination=destination) == {"FINISHED"}
-    image = history.chosen()
+    image = chosen()
     assert image.colorspace_settings.name == "sRGB"
     match destination:
         case "CAMERA_BACKGROUND":
@@ -148,7 +154,7 @@ def test_the_gallery_lists_pictures_and_shows_their_thumbnails(made: Any, tmp_pa
     manager = made.context.window_manager
     assert manager.beyondscene_picture == "BeyondScene duo 0002"
     manager.beyondscene_picture = "BeyondScene duo 0001"
-    assert history.chosen().name == "BeyondScene duo 0001"
+    assert chosen().name == "BeyondScene duo 0001"
     assert "duo 0001, of 2" in drawn(panels.BEYONDSCENE_PT_pictures)
 
 
