@@ -5,7 +5,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import bpy
 
@@ -104,3 +106,17 @@ def default_python() -> str:
     """The interpreter to use where the artist has chosen none: BEYONDSCENE_PYTHON, or the one that runs the bpy wheel."""
     # Blender's own Python has no torch; only where bpy is a wheel is the running interpreter an environment of its owner.
     return os.environ.get("BEYONDSCENE_PYTHON", "") or ("" if bpy.app.binary_path else sys.executable)
+
+
+def check_online(endpoint: str) -> None:
+    """Raise BackendError for a backend on another machine while Blender is told to stay off line."""
+    host = urlsplit(endpoint).hostname or ""
+    try:
+        here = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        here = False
+    if not here and not bpy.app.online_access:
+        raise BackendError(
+            f"The backend at {endpoint} is on another machine, and Blender's online access is off: allow it in "
+            "Preferences > System > Network, or use a backend on this machine."
+        )

@@ -14,7 +14,7 @@ from ..protocol.client import new_job_id
 from . import animation, images, planner, preferences
 from .exporters import ExportError, check_scene, export_request
 from .job import Job, describe_remaining
-from .quality import chosen_settings
+from .quality import chosen_settings, snapped
 from .session import TICK_S, current, wake
 
 Result = set[str]
@@ -78,6 +78,20 @@ class BEYONDSCENE_OT_cancel(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class BEYONDSCENE_OT_snap_size(bpy.types.Operator):
+    """Take the nearest size that a picture may have: at least 64 px and a multiple of 8 each way"""
+
+    bl_idname = "beyondscene.snap_size"
+    bl_label = "Use the Nearest Size"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def execute(self, context: bpy.types.Context) -> Result:
+        own = context.scene.beyondscene
+        own.width, own.height = map(snapped, planner.planned_size(context.scene))
+        own.use_own_size = True
+        return {"FINISHED"}
+
+
 def why_not(context: bpy.types.Context) -> str:
     """Why nothing can be rendered now, with the next step; empty where it can. Cheap enough for every redraw."""
     session = current()
@@ -119,5 +133,5 @@ def wait_for_picture() -> None:
         raise
 
 
-CLASSES = (BEYONDSCENE_OT_render, BEYONDSCENE_OT_cancel)
+CLASSES = (BEYONDSCENE_OT_render, BEYONDSCENE_OT_cancel, BEYONDSCENE_OT_snap_size)
 register, unregister = bpy.utils.register_classes_factory(CLASSES)

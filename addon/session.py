@@ -2,10 +2,8 @@
 
 import time
 from collections.abc import Sequence
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 import bpy
 
@@ -28,7 +26,7 @@ from ..protocol import (
 )
 from ..protocol.client import Frames, Lost, Saved, Spoilt
 from . import images, thumbnails
-from .backend_process import BackendError, BackendProcess
+from .backend_process import BackendError, BackendProcess, check_online
 from .connection import Connection
 from .job import Job, describe
 from .pending import forget, pending, remember
@@ -71,7 +69,7 @@ class Session:
         return self._process is not None
 
     def start(self, preferences: Preferences) -> None:
-        """Connect to the backend of the connection file, or start one; the rest happens in `tick`."""
+        """Connect to the backend of the key file, or start one; the rest happens in `tick`."""
         if self.backend != "off":
             return
         self.error = self.notice = ""
@@ -84,7 +82,7 @@ class Session:
             else:
                 raise BackendError(
                     "No Python for the backend is chosen, and Blender's own has no PyTorch: name the one in which "
-                    "`pip install beyondscene` was run in Preferences > Add-ons > BeyondScene."
+                    "`pip install beyondscene` was run under Backend, or in Preferences > Add-ons."
                 )
         except BackendError as error:
             self._fail(str(error))
@@ -176,8 +174,8 @@ class Session:
             backend = read_connection(path)
         except (OSError, ValueError) as error:
             raise BackendError(
-                f"No backend can be found through the connection file '{path}' ({error}): start the backend that writes it, "
-                "or clear it in Preferences > Add-ons > BeyondScene."
+                f"No backend can be found through the key file '{path}' ({error}): start the backend that writes it, "
+                "or choose This Machine under Backend."
             ) from error
         check_online(backend.endpoint)
         self._open(backend)
@@ -301,20 +299,6 @@ def leave_no_preview() -> None:
 def rounded(device: DeviceInfo | None) -> tuple[str, int] | None:
     """A device as the panel shows it: what is free to a tenth of a GB."""
     return device and (device.name, device.free_bytes // 10**8)
-
-
-def check_online(endpoint: str) -> None:
-    """Raise BackendError for a backend on another machine while Blender is told to stay off line."""
-    host = urlsplit(endpoint).hostname or ""
-    try:
-        here = host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        here = False
-    if not here and not bpy.app.online_access:
-        raise BackendError(
-            f"The backend at {endpoint} is on another machine, and Blender's online access is off: allow it in "
-            "Preferences > System > Network, or use a backend on this machine."
-        )
 
 
 _session: Session | None = None

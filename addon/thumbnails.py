@@ -12,30 +12,46 @@ from . import images
 GROWING = "the picture that is being made"
 
 icons: bpy.utils.previews.ImagePreviewCollection | None = None
+wanted: dict[str, Path] = {}  # thumbnails of an earlier Blender that a panel has asked for
 
 
 def keep(picture: Path, jpeg: bytes) -> None:
     """From now on `jpeg` is what the history shows of the file `picture`; b"" where there is none."""
     place = place_of(picture)
-    forget(str(picture))
     if jpeg:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(jpeg)
+        draw(str(picture), place)
     else:
+        forget(str(picture))
         place.unlink(missing_ok=True)
 
 
 def icon_of(picture: Path) -> int:
-    """Number of the icon that shows `picture`; 0 where nothing is known of it."""
-    if icons is None:
-        return 0
+    """Number of the icon that shows `picture`; 0 where nothing is known of it, or not yet.
+
+    While a panel is being drawn nothing can be loaded, so a thumbnail of an earlier Blender is there at the next redraw.
+    """
     name = str(picture)
-    if name not in icons:
-        place = place_of(picture)
-        if not place.exists():
-            return 0
-        draw(name, place)
-    return icons[name].icon_id
+    if icons is None or name in icons:
+        return icons[name].icon_id if icons else 0
+    place = place_of(picture)
+    if place.exists() and name not in wanted:
+        wanted[name] = place
+        if not bpy.app.timers.is_registered(draw_wanted):
+            bpy.app.timers.register(draw_wanted, first_interval=0)
+    return 0
+
+
+def draw_wanted() -> float | None:
+    """The timer's body: one thumbnail a turn."""
+    if not wanted or icons is None:
+        return None
+    name, place = wanted.popitem()
+    draw(name, place)
+    for area in images.open_areas("VIEW_3D"):
+        area.tag_redraw()
+    return 0.0 if wanted else None
 
 
 def show_growing(jpeg: bytes) -> None:
@@ -80,6 +96,9 @@ def register() -> None:
 
 def unregister() -> None:
     global icons
+    wanted.clear()
+    if bpy.app.timers.is_registered(draw_wanted):
+        bpy.app.timers.unregister(draw_wanted)
     if icons is not None:
         bpy.utils.previews.remove(icons)
     icons = None

@@ -4,6 +4,7 @@ import bpy
 
 from ..images import NAME
 from .errors import DestinationError
+from .nodes import LONGEST_FRAMES
 
 LABEL, ICON, WHAT = "Camera Background", "VIEW_CAMERA", "Show it behind the scene, in the viewport seen through the camera"
 
@@ -18,6 +19,6 @@ def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
     background = ours[0] if ours else camera.data.background_images.new()
     background.image, background.alpha, background.frame_method = image, 1.0, "FIT"
     if image.source == "SEQUENCE":
-        background.image_user.frame_duration, background.image_user.use_auto_refresh = 100_000, True
+        background.image_user.frame_duration, background.image_user.use_auto_refresh = LONGEST_FRAMES, True
     camera.data.show_background_images = True
     return f"Behind the scene in '{camera.name}'"

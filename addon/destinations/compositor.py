@@ -4,6 +4,8 @@ from typing import Any
 
 import bpy
 
+from .nodes import LONGEST_FRAMES
+
 LABEL, ICON, WHAT = "Compositor", "NODE_COMPOSITING", "Add an image node with it to the scene's compositor; nothing is rewired"
 GAP = 300  # between nodes, in the tree's own units
 
@@ -16,7 +18,7 @@ def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
         node = tree.nodes.new("CompositorNodeImage")
         node.image, node.label, node.location = image, image.name, (-GAP, lowest - GAP)
         if image.source == "SEQUENCE":
-            node.frame_duration, node.use_auto_refresh = 100_000, True
+            node.frame_duration, node.use_auto_refresh = LONGEST_FRAMES, True
     for one in tree.nodes:
         one.select = one == node
     tree.nodes.active = node

@@ -62,18 +62,14 @@ def frame_corners(
     corners = ((-1, -1), (1, -1), (1, 1), (-1, 1))
     if camera.data.type == "ORTHO":
         return [((x - ndc[0, 3]) / ndc[0, 0], (y - ndc[1, 3]) / ndc[1, 1], -distance) for x, y in corners]
-    scale = distance
-    return [((x + ndc[0, 2]) / ndc[0, 0] * scale, (y + ndc[1, 2]) / ndc[1, 1] * scale, -distance) for x, y in corners]
+    return [((x + ndc[0, 2]) / ndc[0, 0] * distance, (y + ndc[1, 2]) / ndc[1, 1] * distance, -distance) for x, y in corners]
 
 
 def make_material(image: bpy.types.Image) -> bpy.types.Material:
     material = bpy.data.materials.new(image.name)
     tree = clear_nodes(material)
-    texture, light, end = (
-        add_texture(tree, image),
-        tree.nodes.new("ShaderNodeEmission"),
-        tree.nodes.new("ShaderNodeOutputMaterial"),
-    )
+    light, end = tree.nodes.new("ShaderNodeEmission"), tree.nodes.new("ShaderNodeOutputMaterial")
+    texture = add_texture(tree, image)
     tree.links.new(texture.outputs["Color"], light.inputs["Color"])
     tree.links.new(light.outputs["Emission"], end.inputs["Surface"])
     for node, x in ((texture, -500), (light, -200), (end, 0)):

@@ -7,7 +7,7 @@ import bpy
 LONGEST_FRAMES = 100_000  # of a sequence; Blender stops at the last file by itself
 
 
-def clear_nodes(owner: Any) -> bpy.types.NodeTree:
+def clear_nodes(owner: Any) -> Any:
     """An empty tree of a new material or world. From 5.0 on there always is one; before, it must be asked for."""
     if owner.node_tree is None:
         owner.use_nodes = True

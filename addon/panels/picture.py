@@ -3,8 +3,9 @@
 import bpy
 
 from ..job import describe_bytes, describe_seconds
+from ..operators import BEYONDSCENE_OT_snap_size
 from ..planner import planned_size
-from ..quality import CUSTOM, FIELDS, chosen_settings, describe_settings
+from ..quality import CUSTOM, FIELDS, chosen_settings, describe_settings, snapped
 from ..session import current
 from .sidebar import Section
 
@@ -22,6 +23,11 @@ class BEYONDSCENE_PT_picture(Section, bpy.types.Panel):
             column.prop(own, "height")
         width, height = planned_size(context.scene)
         column.label(text=f"{width} x {height} px" + ("" if own.use_own_size else ", from Output Properties"))
+        legal = snapped(width), snapped(height)
+        if legal != (width, height):
+            row = column.row()
+            row.alert = True
+            row.operator(BEYONDSCENE_OT_snap_size.bl_idname, text=f"Use {legal[0]} x {legal[1]}", icon="ERROR")
         layout.prop(own, "quality")
         draw_quality(layout, own)
         row = layout.row(align=True)

@@ -19,24 +19,31 @@ from .conftest import until
 from .drawing import drawn
 
 Example = Callable[[str], dict[str, Any]]
+SETTINGS = RenderSettings(steps=9, t_b=0.3, guidance_scale=2.5, scheduler="euler")
 
 
 @pytest.fixture
 def made(blender: Any, example: Example, tmp_path: Path) -> Any:
-    """The scene duo with a picture of it as the backend writes one: 64x48, from seed 11, of which Eve alone is in the scene."""
+    """The scene duo with a picture of it as the backend writes one: 96x64, from seed 11."""
     from beyondscene.addon.exporters import export_request
 
     example("duo")
-    request, arrays = export_request(blender.context, width=64, height=48, seed=11)
+    request, arrays = export_request(blender.context, width=96, height=64, seed=11)
     request = replace(
         request, prompt="a quay", settings=RenderSettings(steps=9, t_b=0.3, guidance_scale=2.5, scheduler="euler")
     )
     path = tmp_path / "duo 0001.png"
-    image = np.zeros((48, 64, 3), np.uint8)
-    image[:, 32:] = (255, 128, 0)
+    image = np.zeros((64, 96, 3), np.uint8)
+    image[:, 48:] = (255, 128, 0)
     write_picture(path, Picture(image), make_record(request, arrays, "tiny", {}, "a test"))
     images.load_picture(path)
     return blender
+
+
+def chosen() -> Any:
+    image = history.chosen()
+    assert image
+    return image
 
 
 def test_settings_come_back_from_the_file_of_a_picture(made: Any) -> None:
@@ -47,8 +54,8 @@ def test_settings_come_back_from_the_file_of_a_picture(made: Any) -> None:
     rigs["Eve"].name = "Evelyn"
     assert made.ops.beyondscene.restore_settings() == {"FINISHED"}
     assert (own.prompt, own.seed, own.lock_seed, own.models) == ("a quay", 11, True, "tiny")
-    assert (own.use_own_size, own.width, own.height) == (True, 64, 48)
-    assert quality.chosen_settings(own) == RenderSettings(steps=9, t_b=0.3, guidance_scale=2.5, scheduler="euler")
+    assert (own.use_own_size, own.width, own.height) == (True, 96, 64)
+    assert quality.chosen_settings(own) == SETTINGS
     assert (rigs["Flo"].beyondscene.prompt, rigs["Flo"].beyondscene.enabled) == (flo_prompt, True)
     assert not rigs["Evelyn"].beyondscene.enabled  # who is not in the picture
 
@@ -63,10 +70,10 @@ def test_a_picture_is_rendered_again_as_it_was_whatever_the_scene_is_now(
     assert made.ops.beyondscene.render_again() == {"FINISHED"}
     until(lambda: not session.current().jobs)
     (again,) = [one for one in peer.heard if isinstance(one, Submit)]
-    assert (again.request.seed, again.request.width, again.models) == (11, 64, "tiny")
+    assert (again.request.seed, again.request.width, again.models) == (11, 96, "tiny")
     assert len(again.arrays) == 2 and again.request.settings.steps == 9
     assert (tmp_path / "duo 0002.png").exists()
-    assert history.chosen().name == "BeyondScene duo 0002"
+    assert chosen().name == "BeyondScene duo 0002"
 
 
 def test_a_picture_without_a_record_says_so_and_changes_nothing(made: Any, picture: bytes, tmp_path: Path) -> None:
@@ -84,7 +91,7 @@ def test_one_click_puts_the_picture_there_in_its_colours(made: Any, destination:
     before = {kind: set(getattr(made.data, kind).keys()) for kind in ("worlds", "objects", "materials")}
     world = scene.world
     assert made.ops.beyondscene.place_picture(destination=destination) == {"FINISHED"}
-    image = history.chosen()
+    image = chosen()
     assert image.colorspace_settings.name == "sRGB"
     match destination:
         case "CAMERA_BACKGROUND":
@@ -92,7 +99,7 @@ def test_one_click_puts_the_picture_there_in_its_colours(made: Any, destination:
             (background,) = scene.camera.data.background_images  # a second click adds no second one
             assert background.image == image and scene.camera.data.show_background_images
         case "IMAGE_PLANE":
-            (plane,) = (scene.objects[name] for name in scene.objects.keys() - before["objects"])
+            (plane,) = (scene.objects[name] for name in set(scene.objects.keys()) - before["objects"])
             check_fills_the_frame(made, plane, image)
         case "WORLD":
             assert any(getattr(node, "image", None) == image for node in scene.world.node_tree.nodes)
@@ -115,7 +122,7 @@ def check_fills_the_frame(blender: Any, plane: Any, image: Any) -> None:
     scene = blender.context.scene
     blender.context.view_layer.update()
     depsgraph = blender.context.evaluated_depsgraph_get()
-    project = np.array(scene.camera.calc_matrix_camera(depsgraph, x=64, y=48))
+    project = np.array(scene.camera.calc_matrix_camera(depsgraph, x=96, y=64))
     corners = []
     for vertex in plane.data.vertices:
         seen = scene.camera.matrix_world.normalized().inverted() @ plane.matrix_world @ vertex.co
@@ -137,15 +144,17 @@ def test_the_gallery_lists_pictures_and_shows_their_thumbnails(made: Any, tmp_pa
     thumbnails.keep(second, jpeg)
     names = [item[1] for item in history.list_items(None, None)]
     assert names == ["duo 0001", "duo 0002"]
-    thumbnails.icon_of(second)
     assert thumbnails.icons is not None
+    thumbnails.forget(str(second))  # as in a Blender that was started again
+    assert thumbnails.icon_of(second) == 0
+    assert thumbnails.draw_wanted() is None
     shown = np.array(thumbnails.icons[str(second)].image_pixels_float).reshape(30, 40, 4)
     assert abs(shown.mean((0, 1)) - (1, 0.5, 0, 1)).max() < 0.03
     assert len(made.data.images) == 2  # the thumbnail left no datablock
     manager = made.context.window_manager
     assert manager.beyondscene_picture == "BeyondScene duo 0002"
     manager.beyondscene_picture = "BeyondScene duo 0001"
-    assert history.chosen().name == "BeyondScene duo 0001"
+    assert chosen().name == "BeyondScene duo 0001"
     assert "duo 0001, of 2" in drawn(panels.BEYONDSCENE_PT_pictures)
 
 

@@ -8,10 +8,11 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import planner, preferences, quality, session
+from beyondscene.addon import panels, planner, preferences, quality, session
 from beyondscene.protocol import RenderSettings, Submit
 
 from .conftest import until
+from .drawing import drawn
 
 Example = Callable[[str], dict[str, Any]]
 
@@ -41,6 +42,12 @@ def test_a_preview_is_small_and_keeps_the_proportions(blender: Any) -> None:
     assert planner.planned_size(scene) == (1024, 576)
     scene.render.resolution_x, scene.render.resolution_y = 640, 480
     assert planner.planned_size(scene) == (640, 480)
+    scene.beyondscene.quality = "STANDARD"
+    scene.render.resolution_x, scene.render.resolution_y = 1366, 60
+    assert "Use 1368 x 64" in drawn(panels.BEYONDSCENE_PT_picture)
+    assert blender.ops.beyondscene.snap_size() == {"FINISHED"}
+    assert planner.planned_size(scene) == (1368, 64)
+    assert "Use " not in drawn(panels.BEYONDSCENE_PT_picture)
     for preset in quality.PRESETS.values():
         assert quality.describe_settings(preset.settings, 20)[0].startswith(("12 steps", "20 steps"))
 
@@ -96,3 +103,5 @@ def test_what_a_picture_takes_is_asked_of_the_backend(blender: Any, example: Exa
     planner.look(blender.context)
     until(lambda: state.plan)
     assert state.plan and state.plan.seconds is not None  # the gateway has seen one by now
+    shown = drawn(panels.BEYONDSCENE_PT_picture)
+    assert "Time: about" in shown and "2 people alone; base 128 x 128" in shown and "Level 2: 512 x 512" in shown

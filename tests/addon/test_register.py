@@ -50,7 +50,7 @@ def present():
         if isinstance(callbacks := getattr(bpy.app.handlers, callbacks), list):
             here |= {c.__name__ for c in callbacks if "beyondscene" in getattr(c, "__module__", "")}
     here |= {o for o in ("Scene", "Object") if hasattr(getattr(bpy.types, o), "beyondscene")}
-    return here | ({"WindowManager"} if hasattr(bpy.types.WindowManager, "beyondscene_controls") else set())
+    return here | {n for n in dir(bpy.types.WindowManager) if "beyondscene" in n}
 
 for _ in range(2):
     addon.register()

@@ -128,7 +128,7 @@ def test_no_connection_file_and_nobody_listening_are_said(
 ) -> None:
     example("duo")
     use_backend(None)
-    with pytest.raises(RuntimeError, match="No backend can be found through the connection file"):
+    with pytest.raises(RuntimeError, match="No backend can be found through the key file"):
         blender.ops.beyondscene.render(wait=True)
     monkeypatch.setattr(client, "GREETING_S", 0.3)
     peer = start_peer()

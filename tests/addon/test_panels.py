@@ -1,0 +1,36 @@
+"""Every part of the tab draws, in an empty scene and in a full one, and says what is in the way."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytest.importorskip("bpy")
+
+from beyondscene.addon import joints, panels
+
+from .drawing import drawn
+
+Example = Callable[[str], dict[str, Any]]
+
+PARTS = [*panels.CLASSES, joints.BEYONDSCENE_PT_joints]
+
+
+@pytest.mark.parametrize("panel", PARTS, ids=lambda panel: panel.__name__)
+def test_it_draws_with_and_without_people(blender: Any, example: Example, panel: Any) -> None:
+    empty = drawn(panel)
+    example("plaza")
+    blender.context.view_layer.objects.active = blender.data.objects["Ana"]
+    blender.context.scene.beyondscene.quality = "CUSTOM"
+    full = drawn(panel)
+    expected = {
+        "BEYONDSCENE_PT_main": ("The scene 'Scene' has no camera: add one", "Render Picture"),
+        "BEYONDSCENE_PT_characters": ("Each visible armature is one person", "Cy\nRigify 12/12"),
+        "BEYONDSCENE_PT_picture": ("The models' own steps, ddim", "1536 x 1024 px, from Output Properties"),
+        "BEYONDSCENE_PT_knobs": ("Guidance Scale", "Stride Background"),
+        "BEYONDSCENE_PT_animation": ("Frames 1 to 250, 250 pictures", "Render Animation"),
+        "BEYONDSCENE_PT_pictures": ("None yet", "None yet"),
+        "BEYONDSCENE_PT_backend": ("Test Connection", "Test Connection"),
+        "BEYONDSCENE_PT_joints": ("Select the rig of a person", "Ana, Mixamo"),
+    }[panel.__name__]
+    assert expected[0] in empty and expected[1] in full
