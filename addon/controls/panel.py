@@ -2,6 +2,8 @@
 
 # pyright: reportInvalidTypeForm=false
 
+from collections.abc import Callable
+
 import bpy
 import numpy as np
 from bpy.props import BoolProperty, EnumProperty, PointerProperty
@@ -42,12 +44,14 @@ class BEYONDSCENE_PG_controls(bpy.types.PropertyGroup):
 class ReadsScene:
     """An operator that needs a camera and somebody to look at."""
 
+    poll_message_set: Callable[[str], None]  # the operator's
+
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         try:
             check_scene(context)
         except ExportError as error:
-            cls.poll_message_set(str(error))  # pyright: ignore[reportAttributeAccessIssue]
+            cls.poll_message_set(str(error))
             return False
         return True
 

@@ -32,8 +32,9 @@ class Controls:
 
     def shows(self, index: int) -> bool:
         """Whether anything is seen of somebody, as far as is known; who is wholly hidden is left out of the picture."""
-        body = self.sight.bodies.get(index) if self.sight else None
-        return body is None or bool((self.sight.owner == index).any())
+        if self.sight is None or index not in self.sight.bodies:
+            return True
+        return bool((self.sight.owner == index).any())
 
 
 def gather_controls(context: bpy.types.Context, *, surfaces: bool = True, quick: bool = False) -> Controls:

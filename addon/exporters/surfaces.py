@@ -18,7 +18,8 @@ class Surface(NamedTuple):
     """A mesh or instance as evaluated, in the world.
 
     triangles: float64 (N, 3, 3), Blender units. owner: index into the people, or PROP.
-    normals: (N, 3, 3), of each corner as it is shaded, of any length; None unless they were asked for.
+    normals: (N, 3, 3), of each corner as it is shaded, of any length, on the side from which the corners run anticlockwise; None
+        unless they were asked for.
     """
 
     triangles: np.ndarray
@@ -48,11 +49,10 @@ def gather_surfaces(
         triangles, normals = known[mesh]
         world = np.array(instance.matrix_world)
         owner = owners.find_inside(root, source, world) if instance.is_instance else owners.find(source)
-        yield Surface(
-            triangles @ world[:3, :3].T + world[:3, 3],
-            owner,
-            None if normals is None else normals @ np.linalg.pinv(world[:3, :3]),
-        )
+        if normals is not None:
+            # a mirror turns the corners of a triangle the other way round, and with them its front
+            normals = normals @ np.linalg.pinv(world[:3, :3]) * (-1 if np.linalg.det(world[:3, :3]) < 0 else 1)
+        yield Surface(triangles @ world[:3, :3].T + world[:3, 3], owner, normals)
 
 
 def gather_triangles(evaluated: bpy.types.Object, with_normals: bool) -> tuple[np.ndarray, np.ndarray | None]:

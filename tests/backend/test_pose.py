@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from beyondscene.backend.pose import (
     HAND_COLOURS,
+    HAND_JOINT_COLOUR,
     HAND_LIMBS,
     KEYPOINT_COLOURS,
     KEYPOINT_NAMES,
@@ -70,21 +71,17 @@ def with_hands(size_px: float) -> np.ndarray:
     person = np.zeros((60, 3))
     for finger in range(5):
         for joint in range(1, 5):
-            person[18 + 4 * finger + joint] = 20.5 + size_px * joint / 4, 40.5 + size_px * (finger - 2) / 6 * joint / 4, 1
+            person[18 + 4 * finger + joint] = 20.5 + size_px * joint / 4, 40.5 + size_px * (finger - 2) / 4 * joint / 4, 1
     person[18] = 20.5, 40.5, 1
     return person
 
 
 def test_hands_are_drawn_as_openpose_draws_them() -> None:
     picture = draw_pose([with_hands(80)], 120, 80, 8)
-    assert tuple(picture[40, 20]) == (0, 0, 255) and tuple(picture[40, 60]) == (
-        0,
-        0,
-        255,
-    )  # wrist, and half of the middle finger
+    assert tuple(picture[40, 20]) == tuple(picture[40, 60]) == HAND_JOINT_COLOUR  # wrist, and half of the middle finger
     middle = HAND_LIMBS.index((9, 10))
     assert tuple(picture[40, 50]) == HAND_COLOURS[middle]
-    assert 2 <= np.count_nonzero(picture[37:44, 50].any(axis=1)) <= 4  # a quarter of a limb wide, and antialiased
+    assert 2 <= np.count_nonzero(picture[37:44, 50].any(axis=1)) <= 5  # a quarter of a limb wide, and antialiased
 
 
 def test_a_hand_too_small_to_be_found_in_training_pictures_is_left_out() -> None:

@@ -1,0 +1,3 @@
+from typing import Any
+
+def location_3d_to_region_2d(region: Any, rv3d: Any, coord: Any, *, default: Any = None) -> Any: ...
