@@ -14,6 +14,7 @@ from ..protocol import (
     ConnectionFile,
     Failed,
     Finished,
+    Paused,
     Previewed,
     Progressed,
     Refused,
@@ -220,6 +221,8 @@ class Session:
                 job.status = f"Waiting for {event.position} other job{'s' * (event.position > 1)}"
             case Started():
                 job.status = f"Started on {event.device.name}"
+            case Paused():
+                job.status = "Waiting for room on the backend's disk"
             case Progressed() if not job.cancelling:
                 job.status, job.fraction, job.remaining_s = describe(event), event.fraction, event.remaining_s
             case Finished():
