@@ -82,7 +82,11 @@ def test_each_rung_makes_the_same_picture_and_is_named_in_it(
         renderer(two_people, {}, "tiny", sparing, Spy(), CheckpointFolder(tmp_path, "me"))
         assert card.failures == NAMES.index(fits)
     assert read_record(sparing).memory == fits
-    assert np.abs(pixels(sparing) - pixels(plain)).max() <= 2
+    difference = np.abs(pixels(sparing) - pixels(plain))
+    if NAMES.index(fits) < 2:
+        assert difference.max() <= 1
+    else:  # a rounding in the autoencoder may move an edge, and with it what is drawn anew there
+        assert difference.mean() < 0.5, (difference.mean(), difference.max())
     renderer(two_people, {}, "tiny", after, Spy())  # the next picture is made the usual way
     assert after.read_bytes() == plain.read_bytes()
 
