@@ -33,10 +33,11 @@ class Model:
         self.told.append(how.capitalize())
 
     def lose(self, counts: bool) -> None:
-        self.losses += counts
         if self.stopping:
             self.end("cancelled")
-        elif self.losses >= LOSSES:
+            return
+        self.losses += counts
+        if self.losses >= LOSSES:
             self.end("failed")
         else:
             self.state = "queued"
