@@ -15,6 +15,7 @@ from ..protocol import (
     Estimated,
     Failed,
     Finished,
+    Paused,
     Pong,
     Previewed,
     Progressed,
@@ -246,6 +247,8 @@ class Session:
                 job.status = f"Waiting for {event.position} other picture{'s' * (event.position > 1)}"
             case Started():
                 job.running, job.status, self.device = True, f"Started on {event.device.name}", event.device
+            case Paused():
+                job.status = "Waiting for room on the backend's disk"
             case Progressed() if not job.cancelling:
                 job.running = True
                 job.status, job.fraction, job.remaining_s = describe(event), event.fraction, event.remaining_s

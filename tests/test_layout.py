@@ -88,6 +88,24 @@ def test_imports_inside_the_package_are_relative_and_nothing_unpickles() -> None
             assert "torch.load(" not in text and "torch.save(" not in text, path
 
 
+BANNED_CALLS = {"eval", "exec", "compile"}  # of the builtins; a network's own eval() is a method
+BANNED_METHODS = {"recv_pyobj", "send_pyobj", "recv_serialized"}
+
+
+def test_nothing_evaluates_what_it_is_given_and_no_socket_listens_everywhere() -> None:
+    for folder in ("protocol", "addon", "backend"):
+        for path in sources(folder):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call):
+                    called = getattr(node.func, "id", "") if isinstance(node.func, ast.Name) else ""
+                    method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+                    assert called not in BANNED_CALLS, f"{path}:{node.lineno} calls {called}"
+                    assert method not in BANNED_METHODS, f"{path}:{node.lineno} calls {method}"
+                    if method == "bind":
+                        words = [one.value for one in ast.walk(node) if isinstance(one, ast.Constant)]
+                        assert not any(isinstance(word, str) and ("*" in word or "0.0.0.0" in word) for word in words), path
+
+
 def test_root_imports_nothing_until_blender_calls() -> None:
     tree = ast.parse((ROOT / "__init__.py").read_text())
     assert not [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]

@@ -1,6 +1,8 @@
 """Kill workers and gateways with SIGKILL while jobs run, for as long as is wished, and print what it cost.
 
-    python tools/kill_campaign.py [--seconds 300] [--seed 0]
+    python tools/kill_campaign.py [--seconds 300] [--kills 500] [--seed 0] [--log KILLS.jsonl] [--plot OUT.png]
+
+A log is gone on with: the table and the plot are then of all campaigns in it.
 
 The pictures are painted by the tests' stand-in, 40 steps of 10 ms each with a checkpoint every 5. What is counted is read
 from the ledger, the pictures and the log of steps on the disk. The last column counts the accepted jobs that waited or ran
@@ -12,43 +14,58 @@ import random
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
+from typing import BinaryIO
 
+import msgspec
 import psutil
-from beyondscene.protocol import Accepted, Finished, Progressed, Started, Subscribe
+from beyondscene.protocol import Accepted, Finished, JobsListed, ListJobs, Progressed, Started, Subscribe
 from beyondscene.tests.backend.serving.audit import audit, redone
 from beyondscene.tests.backend.serving.stand_in_worker import UNIT_STEPS
 from beyondscene.tests.backend.serving.talk import Running, Talk, picture
+from msgspec import Struct
 
 STEPS = 40
 QUEUED = 3  # jobs that wait or run at any time
 TARGETS = ("worker", "gateway", "both")
+PATIENCE_S = 300.0  # the campaign gives way to whatever else the machine does
 
 
-@dataclass
-class Toll:
-    """What the kills of one target have cost."""
+class Kill(Struct, tag=True, kw_only=True):
+    """One kill and what it has cost."""
 
-    kills: int = 0
-    at_stake: int = 0  # jobs that waited or ran when their gateway was killed
-    steps_redone: list[int] = field(default_factory=list)  # per kill
-    back_s: list[float] = field(default_factory=list)  # from the kill to a step that had not been done before
+    target: str
+    at_stake: int  # jobs that waited or ran when their gateway was killed; 0 where only the worker was
+    lost: int  # of these, those that the next gateway does not know
+    steps_redone: int
+    back_s: float  # from the kill to a step that had not been done before
+
+
+class Run(Struct, tag=True, kw_only=True):
+    """What the disk says after one campaign."""
+
+    accepted: int
+    lost: int
+    duplicated: int
+    pictures: int  # different ones; all jobs ask for the same
 
 
 class Campaign:
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, log: BinaryIO) -> None:
         self.dice = random.Random(seed)
         self.gateway = Running(folder)
         self.talk = Talk(self.gateway.connection())
         self.talk.greet()
         self.jobs: list[str] = []
         self.live: set[str] = set()
-        self.tolls = {target: Toll() for target in TARGETS}
+        self.log = log
 
-    def run(self, seconds: float) -> None:
+    def run(self, seconds: float, kills: int) -> None:
         end_s = time.monotonic() + seconds
-        while time.monotonic() < end_s:
+        for _ in range(kills):
+            if time.monotonic() > end_s:
+                break
             self.fill()
             self.hear_until(Progressed)
             self.hear_for(self.dice.uniform(0, 1.2 * STEPS * 0.01))
@@ -58,7 +75,7 @@ class Campaign:
         self.gateway.process.communicate()
 
     def strike(self, target: str) -> None:
-        toll, before = self.tolls[target], redone(self.gateway.data_folder).total()
+        before, at_stake, lost = redone(self.gateway.data_folder).total(), 0, 0
         workers = psutil.Process(self.gateway.process.pid).children()
         killed_s = time.monotonic()
         if target != "gateway":
@@ -66,20 +83,24 @@ class Campaign:
                 worker.kill()
         if target != "worker":
             self.gateway.kill()
-            toll.at_stake += len(self.live)
+            at_stake = len(self.live)
             self.talk.close()
             self.gateway = Running(self.gateway.folder)
             self.talk = Talk(self.gateway.connection())
             self.talk.greet()
+            self.talk.say(ListJobs(limit=1000))
+            lost = len(self.live - {job.job_id for job in self.talk.hear_until(JobsListed, timeout_s=PATIENCE_S).jobs})
             for job_id in self.live:
                 self.talk.say(Subscribe(job_id=job_id))
         self.fill()
         self.hear_until(Started)
         self.hear_until(Progressed)
-        toll.back_s.append(time.monotonic() - killed_s)
+        back_s = time.monotonic() - killed_s
         self.hear_for(UNIT_STEPS * 0.01)  # what was done before the kill and not kept is done again by then
-        toll.steps_redone.append(redone(self.gateway.data_folder).total() - before)
-        toll.kills += 1
+        steps_redone = redone(self.gateway.data_folder).total() - before
+        kill = Kill(target=target, at_stake=at_stake, lost=lost, steps_redone=steps_redone, back_s=back_s)
+        self.log.write(msgspec.json.encode(kill) + b"\n")
+        self.log.flush()
 
     def fill(self) -> None:
         while len(self.live) < QUEUED:
@@ -94,8 +115,8 @@ class Campaign:
             self.hear_until(Finished)
 
     def hear_until(self, kind: type) -> None:
-        while not isinstance(event := self.talk.hear(), kind):
-            assert event is not None, f"no {kind.__name__} in a minute"
+        while not isinstance(event := self.talk.hear(PATIENCE_S), kind):
+            assert event is not None, f"no {kind.__name__} in {PATIENCE_S:.0f} s"
             self.take()
         self.take()
 
@@ -111,29 +132,73 @@ class Campaign:
         self.talk.heard.clear()
 
 
+def read_log(path: Path) -> tuple[list[Kill], list[Run]]:
+    lines = [msgspec.json.decode(line, type=Kill | Run) for line in path.read_bytes().splitlines()]
+    return [one for one in lines if isinstance(one, Kill)], [one for one in lines if isinstance(one, Run)]
+
+
+def print_table(kills: list[Kill], runs: list[Run]) -> None:
+    print("| killed | kills | steps redone per kill, mean / most | progress again, median / most | jobs at stake |")
+    print("|---|---|---|---|---|")
+    for target in TARGETS:
+        of_target = [kill for kill in kills if kill.target == target]
+        if of_target:
+            steps, back = [kill.steps_redone for kill in of_target], [kill.back_s for kill in of_target]
+            print(
+                f"| {target} | {len(of_target)} | {statistics.mean(steps):.1f} / {max(steps)} of {UNIT_STEPS} | "
+                f"{statistics.median(back):.1f} / {max(back):.1f} s | {sum(kill.at_stake for kill in of_target)} |"
+            )
+    accepted, lost, duplicated = (sum(getattr(run, name) for run in runs) for name in ("accepted", "lost", "duplicated"))
+    pictures = max(run.pictures for run in runs)
+    print(f"\n{accepted} jobs accepted, {lost} lost, {duplicated} duplicated, {pictures} different picture(s).")
+
+
+def plot(kills: list[Kill], path: Path) -> None:
+    """Kills of the gateway against jobs lost: here, and in a queue that lives in memory."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    of_gateways = [kill for kill in kills if kill.target != "worker"]
+    counts = range(1, len(of_gateways) + 1)
+    figure, axis = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
+    axis.plot(counts, list(accumulate(kill.at_stake for kill in of_gateways)), color="tab:gray", label="queue in memory")
+    axis.plot(counts, list(accumulate(kill.lost for kill in of_gateways)), color="tab:blue", lw=2.5, label="this backend")
+    axis.set(xlabel="gateways killed with SIGKILL", ylabel="accepted jobs lost", xlim=(0, len(of_gateways)))
+    axis.margins(y=0.08)
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--kills", type=int, default=1_000_000, help="end after so many")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--log", type=Path, help="one JSON line per kill, appended")
+    parser.add_argument("--plot", type=Path, metavar="OUT.png")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        campaign = Campaign(Path(folder), asked.seed)
-        campaign.run(asked.seconds)
-        states = audit(campaign.gateway.data_folder)
-        digests = {path.read_bytes() for path in (campaign.gateway.data_folder / "results").iterdir()}
-    lost = set(campaign.jobs) - {job_id for job_id, state in states.items() if state == "finished"}
-    twice = len(set(states) - set(campaign.jobs))
-    print("| killed | kills | steps redone per kill, mean / most | progress again, median / most | jobs at stake |")
-    print("|---|---|---|---|---|")
-    for target, toll in campaign.tolls.items():
-        if toll.kills:
-            steps, back = toll.steps_redone, toll.back_s
-            print(
-                f"| {target} | {toll.kills} | {statistics.mean(steps):.1f} / {max(steps)} of {UNIT_STEPS} | "
-                f"{statistics.median(back):.1f} / {max(back):.1f} s | {toll.at_stake} |"
+        path = asked.log or Path(folder) / "kills.jsonl"
+        with path.open("ab") as log:
+            campaign = Campaign(Path(folder), asked.seed, log)
+            campaign.run(asked.seconds, asked.kills)
+            states = audit(campaign.gateway.data_folder)
+            finished = {job_id for job_id, state in states.items() if state == "finished"}
+            run = Run(
+                accepted=len(campaign.jobs),
+                lost=len(set(campaign.jobs) - finished),
+                duplicated=len(set(states) - set(campaign.jobs)),
+                pictures=len({one.read_bytes() for one in (campaign.gateway.data_folder / "results").iterdir()}),
             )
-    print(f"\n{len(campaign.jobs)} jobs accepted, {len(lost)} lost, {twice} duplicated, {len(digests)} different picture(s).")
-    return int(bool(lost or twice or len(digests) != 1))
+            log.write(msgspec.json.encode(run) + b"\n")
+        kills, runs = read_log(path)
+    print_table(kills, runs)
+    if asked.plot:
+        plot(kills, asked.plot)
+    return int(bool(run.lost or run.duplicated or run.pictures != 1))
 
 
 if __name__ == "__main__":

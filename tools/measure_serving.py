@@ -55,7 +55,7 @@ def transfers(gateway: Running, count: int) -> list[tuple[str, str]]:
     talk = Talk(gateway.connection())
     talk.greet()
     finished = talk.hear_until(Finished, talk.submit(picture(steps=1, side_px=SIDE_PX)), timeout_s=300)
-    rates = []
+    rates, data = [], b""
     for _ in range(count):
         start_s = time.perf_counter()
         data = talk.fetch(finished)

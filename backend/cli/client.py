@@ -43,6 +43,8 @@ def run(asked: argparse.Namespace) -> int:
     match asked.action:
         case "add":
             keys, pair = keys_of(asked.data), KeyPair.new()
+            if asked.output.exists():
+                raise ValueError(f"{asked.output} is there already, and may hold keys that are in use: choose another name.")
             add(path, listed(asked, pair.public.decode()))
             connection = ConnectionFile(
                 endpoint=keys.endpoint,
@@ -50,7 +52,11 @@ def run(asked: argparse.Namespace) -> int:
                 client_public_key=pair.public.decode(),
                 client_secret_key=pair.secret.decode(),
             )
-            write_connection(asked.output, connection)
+            try:
+                write_connection(asked.output, connection)
+            except OSError:
+                revoke(path, asked.name)
+                raise
         case "allow":
             keys_of(asked.data)
             add(path, listed(asked, asked.public_key.read_text().strip()))

@@ -30,6 +30,8 @@ def run(asked: argparse.Namespace) -> int:
         return DONE
     if asked.output is None:
         raise ValueError("A client's keys need a place: add -o FILE.")
+    if asked.output.exists():
+        raise ValueError(f"{asked.output} is there already, and may hold keys that are in use: choose another name.")
     invitation, pair = read_invitation(asked.backend), KeyPair.new()
     connection = ConnectionFile(
         endpoint=invitation.endpoint,

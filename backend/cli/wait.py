@@ -5,7 +5,7 @@ import sys
 
 from rich.console import Console
 
-from ...protocol import Cancelled, Failed, Finished, Progressed
+from ...protocol import Cancelled, Failed, Finished, Paused, Progressed
 from . import CANCELLED, DONE, FAULT
 from .backend import add_backend, converse
 from .progress import Bar
@@ -30,6 +30,8 @@ def wait_for_end(asked: argparse.Namespace, bar: Bar) -> Finished | Failed | Can
             case Progressed():
                 where = {name: getattr(event, name) for name in ("level", "levels", "step", "steps", "fraction", "label")}
                 bar.progress(event.stage, **where)
+            case Paused():
+                print(f"beyondscene: {event.message}", file=sys.stderr)
             case Finished() | Failed() | Cancelled():
                 return event
     raise AssertionError("a conversation ends only by being left")

@@ -75,8 +75,12 @@ class Answers:
         self._dispatch = dispatch
         self._counts = counts
 
-    def hear(self, message: Incoming, now_s: float) -> None:
+    def refresh(self) -> None:
+        """Take up what has changed in the list of clients: whoever left it is told nothing more."""
         self._clients.forget(self._allow_list.refresh())
+
+    def hear(self, message: Incoming, now_s: float) -> None:
+        self.refresh()  # for each message, so that none is taken of a key that has just been revoked
         client = self._clients.client(message, now_s)
         who = self._allow_list.who(message.key)
         if who is None:  # it got in while it was listed

@@ -54,6 +54,7 @@ class Gateway:
         sockets = (self._door.socket, self._socket, self._worker_socket)
         zmq.zmq_poll([(socket, zmq.POLLIN) for socket in sockets], TURN_MS)
         # 2. Who may come in, and what clients ask for.
+        self._answers.refresh()
         self._door.answer()
         self._counts.turned_away = self._door.turned_away
         for message in receive(self._socket):

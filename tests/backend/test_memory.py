@@ -1,19 +1,18 @@
 """Where memory is short a picture takes longer; it is not lost, and it stays the same picture."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from beyondscene.backend import memory
 from beyondscene.backend.checkpoints import CheckpointFolder
 from beyondscene.backend.memory import KEY, OutOfMemory, is_out_of_memory
-from beyondscene.backend.models.load import Models
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.models.thrift import LADDER
 from beyondscene.backend.outputs import read_record
+from beyondscene.backend.pipeline import joint
+from beyondscene.backend.pipeline import latents as latents_stage
 from beyondscene.backend.render import Renderer
 from beyondscene.protocol import RenderRequest
 from PIL import Image
@@ -26,40 +25,31 @@ NAMES = [rung.name for rung in LADDER]
 class Card:
     """A device that has so little memory that one rung of the ladder is the first to fit. fits: its name."""
 
-    def __init__(self, models: Models, monkeypatch: pytest.MonkeyPatch, fits: str) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fits: str) -> None:
         self.failures = 0
         number = NAMES.index(fits) if fits in NAMES else len(NAMES)
-        unet, first = models.unet.forward, models.vae.decoder.conv_in.forward  # type: ignore[union-attr]
-        error: type[Exception] = torch.OutOfMemoryError
+        predict, tiled = joint.predict, latents_stage.run_tiled
 
         def fail(words: str) -> None:
             self.failures += 1
-            raise error(words)
+            raise torch.OutOfMemoryError(words)
 
-        def predict(latents: torch.Tensor, *rest: Any, **common: Any) -> Any:
-            if number >= 1 and len(latents) > 2:  # one view, with its negative
+        def evaluate(job: joint.Job, batch: joint.Batch, *rest: Any) -> torch.Tensor:
+            if number >= 1 and len(batch.views) > 1:
                 fail("CUDA out of memory. Tried to allocate 20.00 GiB.")
-            if number >= 3 and not any(hasattr(part, "_hf_hook") for part in models.unet.modules()):
+            if number >= 3 and not any(hasattr(part, "_hf_hook") for part in job.unet.modules()):
                 fail("CUDA out of memory. Tried to allocate 2.00 MiB.")
             if number >= 4:
                 fail("CUDA out of memory. Tried to allocate 1.00 MiB.")
-            return unet(latents, *rest, **common)
+            return predict(job, batch, *rest)
 
-        def decode(hidden: torch.Tensor) -> torch.Tensor:
-            if number >= 2 and hidden.shape[-1] > 40:
+        def in_tiles(*given: Any, held_bytes: int, **how: Any) -> Any:
+            if number >= 2 and held_bytes > 256 * 2**20:
                 fail("CUDA out of memory. Tried to allocate 8.00 GiB.")
-            return first(hidden)
+            return tiled(*given, held_bytes=held_bytes, **how)
 
-        monkeypatch.setattr(models.unet, "forward", predict)
-        monkeypatch.setattr(models.vae.decoder.conv_in, "forward", decode)  # type: ignore[union-attr]
-
-
-@pytest.fixture
-def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the ladder, as small to these pictures as the real ones are to real pictures."""
-    windows = (160, 160, 40, 40)
-    ladder = tuple(dataclasses.replace(rung, vae_window_cells=window) for rung, window in zip(LADDER, windows, strict=True))
-    monkeypatch.setattr(memory, "LADDER", ladder)
+        monkeypatch.setattr(joint, "predict", evaluate)
+        monkeypatch.setattr(latents_stage, "run_tiled", in_tiles)
 
 
 @pytest.fixture(scope="module")
@@ -73,33 +63,33 @@ def pixels(path: Path) -> np.ndarray:
 
 @pytest.mark.parametrize("fits", NAMES)
 def test_each_rung_makes_the_same_picture_and_is_named_in_it(
-    renderer: Renderer, two_people: RenderRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_tiles: None, fits: str
+    renderer: Renderer, two_people: RenderRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: str
 ) -> None:
     plain, sparing, after = (tmp_path / f"{name}.png" for name in ("plain", "sparing", "after"))
     renderer(two_people, {}, "tiny", plain, Spy())
     with monkeypatch.context() as patch:
-        card = Card(renderer.models("tiny"), patch, fits)
+        card = Card(patch, fits)
         renderer(two_people, {}, "tiny", sparing, Spy(), CheckpointFolder(tmp_path, "me"))
         assert card.failures == NAMES.index(fits)
     assert read_record(sparing).memory == fits
-    assert np.abs(pixels(sparing) - pixels(plain)).max() <= 2
+    assert np.abs(pixels(sparing) - pixels(plain)).max() <= 1  # these pictures are of one tile on every rung
     renderer(two_people, {}, "tiny", after, Spy())  # the next picture is made the usual way
     assert after.read_bytes() == plain.read_bytes()
 
 
 def test_a_rung_is_kept_when_the_job_goes_on_elsewhere(
-    renderer: Renderer, two_people: RenderRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_tiles: None
+    renderer: Renderer, two_people: RenderRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     CheckpointFolder(tmp_path, "me").put(KEY, {"rung": np.array(1)})
-    card = Card(renderer.models("tiny"), monkeypatch, NAMES[1])
+    card = Card(monkeypatch, NAMES[1])
     renderer(two_people, {}, "tiny", tmp_path / "out.png", Spy(), CheckpointFolder(tmp_path, "me"))
     assert (card.failures, read_record(tmp_path / "out.png").memory) == (0, NAMES[1])
 
 
 def test_what_would_fit_is_said_when_nothing_helps(
-    renderer: Renderer, two_people: RenderRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_tiles: None
+    renderer: Renderer, two_people: RenderRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    card = Card(renderer.models("tiny"), monkeypatch, "nothing")
+    card = Card(monkeypatch, "nothing")
     words = "networks offloaded: choose 96x64 px, or close other programs"
     with pytest.raises(OutOfMemory, match=words):
         renderer(two_people, {}, "tiny", tmp_path / "out.png", Spy(), CheckpointFolder(tmp_path, "me"))

@@ -32,7 +32,7 @@ from beyondscene.protocol import (
 from beyondscene.protocol.messages import Message
 
 GATEWAY = Path(__file__).with_name("gateway_process.py")
-PATIENCE_S = 60.0  # a busy machine is no failure
+PATIENCE_S = 240.0  # a busy machine is no failure
 
 M = TypeVar("M", bound=Message)
 decode_event = Decoder(Event)

@@ -222,11 +222,14 @@ def test_mistakes_of_whoever_runs_it(studio: Studio, tmp_path: Path, capsys: Cap
             "--endpoint",
             "tcp://0.0.0.0:5555",
         ],
+        "is there already": ["client", "add", "Bob", "--data", data, "-o", str(tmp_path / "manual.pub")],
         "no keys that last": ["client", "add", "Ann", "--data", str(tmp_path), "-o", str(tmp_path / "x")],
     }.items():
         assert main(command) == 2
         assert words in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+    assert main(["client", "add", "Bob", "--data", data, "-o", str(tmp_path / "no folder" / "bob.json")]) == 2
+    assert main(["client", "revoke", "Bob", "--data", data]) == 2  # whose file could not be written is not listed
 
 
 def test_other_addresses_once_somebody_is_listed(studio: Studio, start: Start, connect: Connect) -> None:

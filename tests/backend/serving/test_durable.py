@@ -30,7 +30,7 @@ from beyondscene.protocol import (
 from .audit import audit, redone
 from .conftest import Connect, Start
 from .stand_in_worker import UNIT_STEPS
-from .talk import Running, Talk, attempts, endings, picture, wait_until
+from .talk import PATIENCE_S, Running, Talk, attempts, endings, picture, wait_until
 
 POINTS = [
     "before Accepted", "after Accepted", "before Started", "after Started", "before publish", "after publish",
@@ -40,7 +40,7 @@ POINTS = [
 
 def end(gateway: Running) -> None:
     gateway.process.terminate()
-    gateway.process.communicate(timeout=60)
+    gateway.process.communicate(timeout=PATIENCE_S)
 
 
 def follow(talk: Talk, job_id: str) -> Finished:
@@ -76,7 +76,7 @@ def test_gateways_killed_at_any_point(start: Start, connect: Connect, undisturbe
         gateway = start(gateway, die=point)
         talk = connect(gateway)
         said[talk.submit(picture(seed=5, steps=30))] = talk
-        gateway.process.communicate(timeout=60)
+        gateway.process.communicate(timeout=PATIENCE_S)
         while talk.hear(0.1):
             pass
     gateway = start(gateway)
@@ -125,7 +125,7 @@ def test_a_wish_to_cancel_survives(start: Start, connect: Connect) -> None:
     job_id = talk.submit(picture("stuck"))
     talk.hear_until(Progressed)
     talk.say(Cancel(job_id=job_id))
-    gateway.process.communicate(timeout=60)
+    gateway.process.communicate(timeout=PATIENCE_S)
     gateway = start(gateway)
     talk = connect(gateway)
     talk.say(Subscribe(job_id=job_id))
@@ -137,7 +137,7 @@ def test_the_same_id_for_another_picture_is_refused_by_the_next_gateway(start: S
     gateway = start(die="after Accepted")
     talk = connect(gateway)
     job_id = talk.submit(picture())
-    gateway.process.communicate(timeout=60)
+    gateway.process.communicate(timeout=PATIENCE_S)
     talk = connect(start(gateway))
     talk.say(Submit(job_id=job_id, request=picture(seed=2)))
     assert "taken by another request" in talk.hear_until(Refused).message
@@ -149,7 +149,7 @@ def test_a_second_gateway_on_one_data_folder_is_refused(start: Start, connect: C
     first = start()
     talk = connect(first)
     second = start(data_folder=str(first.data_folder))
-    _, errors = second.process.communicate(timeout=60)
+    _, errors = second.process.communicate(timeout=PATIENCE_S)
     assert second.process.returncode != 0
     assert f"The data folder {first.data_folder} is in use by another backend" in errors
     assert not second.ready_file.exists()

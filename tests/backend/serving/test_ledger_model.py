@@ -12,6 +12,7 @@ from beyondscene.protocol import DeviceInfo, Done, Submit
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+from msgspec.structs import replace
 
 from .talk import picture
 
@@ -22,7 +23,8 @@ FACTS = {"width": 64, "height": 64, "media_type": "image/png", "size_bytes": 9, 
 class Model:
     """One job as it should be."""
 
-    def __init__(self) -> None:
+    def __init__(self, submit: Submit) -> None:
+        self.submit = submit
         self.state, self.attempt, self.losses, self.stopping = "queued", 0, 0, False
         self.told = ["Accepted"]
 
@@ -31,10 +33,11 @@ class Model:
         self.told.append(how.capitalize())
 
     def lose(self, counts: bool) -> None:
-        self.losses += counts
         if self.stopping:
             self.end("cancelled")
-        elif self.losses >= LOSSES:
+            return
+        self.losses += counts
+        if self.losses >= LOSSES:
             self.end("failed")
         else:
             self.state = "queued"
@@ -63,17 +66,21 @@ class LedgerMachine(RuleBasedStateMachine):
         assert job is not None
         return job
 
-    @rule(target=ids)
-    def submit(self) -> str:
-        job = self.jobs.submit(Submit(job_id=str(uuid.UUID(int=len(self.models))), request=picture()), [b"mask"])
-        self.models[job.id] = Model()
+    @rule(target=ids, priority=st.integers(-1, 1))
+    def submit(self, priority: int) -> str:
+        submit = Submit(job_id=str(uuid.UUID(int=len(self.models))), request=picture(), priority=priority)
+        job = self.jobs.submit(submit, [b"mask"])
+        self.models[job.id] = Model(submit)
         return job.id
 
     @rule(job_id=ids)
     def submit_again(self, job_id: str) -> None:
-        assert self.jobs.find(Submit(job_id=job_id, request=picture())) == self.job(job_id)
+        submit = self.models[job_id].submit
+        assert self.jobs.find(submit) == self.job(job_id)
         with pytest.raises(JobConflict):
-            self.jobs.find(Submit(job_id=job_id, request=picture(seed=2)))
+            self.jobs.find(replace(submit, request=picture(seed=2)))
+        with pytest.raises(JobConflict):
+            self.jobs.find(submit, "somebody else")
 
     @rule()
     def start_next(self) -> None:
@@ -87,7 +94,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def wish_cancel(self, job_id: str) -> None:
         self.jobs.wish_cancel(self.job(job_id))
         model = self.models[job_id]
-        if model.state == "queued":
+        if model.state in ("queued", "paused"):
             model.end("cancelled")
         elif model.state == "running" and not model.stopping:
             model.stopping = True
@@ -114,6 +121,21 @@ class LedgerMachine(RuleBasedStateMachine):
             case "lost":
                 self.jobs.lose(job, "It died.")
                 model.lose(counts=True)
+
+    @rule(job_id=ids)
+    def disk_full(self, job_id: str) -> None:
+        model = self.models[job_id]
+        if model.state in ("queued", "running") and not model.stopping:
+            self.jobs.pause(self.job(job_id), 1000, 10)
+            model.state = "paused"
+            model.told.append("Paused")
+
+    @rule(job_id=ids)
+    def room_again(self, job_id: str) -> None:
+        if self.models[job_id].state == "paused":
+            assert self.jobs.needed_bytes(self.job(job_id)) == 1000
+            self.jobs.go_on(self.job(job_id))
+            self.models[job_id].state = "queued"
 
     @rule(job_id=ids)
     def end_twice(self, job_id: str) -> None:
@@ -147,8 +169,11 @@ class LedgerMachine(RuleBasedStateMachine):
             assert [type(event).__name__ for event in events] == model.told
             assert [event.seq for event in events] == list(range(job.next_seq))
             assert ledger.frames(job_id) == ([] if job.ended else [b"mask"])
-        live = [job_id for job_id, model in self.models.items() if model.state in ("queued", "running")]
+        live = [job_id for job_id, model in self.models.items() if model.state in ("queued", "running", "paused")]
         assert [job.id for job in ledger.live()] == live
+        queued = [job_id for job_id in live if self.models[job_id].state == "queued"]
+        queued.sort(key=lambda job_id: -self.models[job_id].submit.priority)
+        assert [job.id for job in self.jobs.waiting()] == queued
         finished = {job_id for job_id, model in self.models.items() if model.state == "finished"}
         assert {one.job_id for one in ledger.results()} == finished
 

@@ -11,7 +11,7 @@ import pytest
 from beyondscene.protocol import Finished
 
 from .conftest import Connect, Start
-from .talk import picture, wait_until
+from .talk import PATIENCE_S, picture, wait_until
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -22,7 +22,7 @@ def test_leaves_without_having_seen_torch(start: Start, connect: Connect, number
     talk.hear_until(Finished)
     worker = gateway.worker()
     gateway.process.send_signal(number)
-    output, errors = gateway.process.communicate(timeout=10)
+    output, errors = gateway.process.communicate(timeout=PATIENCE_S)
     assert gateway.process.returncode == 0, errors
     assert json.loads(output) == {"torch": False}
     assert not gateway.ready_file.exists()
@@ -36,7 +36,7 @@ def test_leaves_with_the_process_it_serves(start: Start) -> None:
     gateway.connection()
     worker = gateway.worker()
     parent.kill()  # not waited for: a zombie is gone as well
-    gateway.process.wait(10)
+    gateway.process.wait(PATIENCE_S)
     parent.communicate()
     assert not gateway.ready_file.exists()
     wait_until(lambda: not worker.is_running())
@@ -53,7 +53,7 @@ def test_the_worker_leaves_with_the_gateway(start: Start, connect: Connect) -> N
 
 def test_leaves_when_idle(start: Start) -> None:
     gateway = start(idle_exit_s=0.5)
-    assert gateway.process.wait(10) == 0
+    assert gateway.process.wait(PATIENCE_S) == 0
 
 
 def test_keys_stay_out_of_arguments_and_environment(start: Start) -> None:
@@ -74,5 +74,5 @@ def test_the_command_serves_without_torch(tmp_path: Path) -> None:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_until(lambda: ready_file.exists() or process.poll() is not None)
     process.terminate()
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, output.strip()) == (0, "False"), errors

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from PIL import Image
 
 from .conftest import Connect, Start
-from .talk import attempts
+from .talk import PATIENCE_S, attempts
 
 # keeps every step, so that the kill falls between two of them
 WORKER = """
@@ -39,7 +39,7 @@ def test_the_pipeline_behind_the_gateway(
     assert Image.open(io.BytesIO(data)).size == (192, 128)
 
     gateway.process.terminate()
-    output, errors = gateway.process.communicate(timeout=60)
+    output, errors = gateway.process.communicate(timeout=PATIENCE_S)
     assert json.loads(output) == {"torch": False}, errors
 
 
