@@ -17,7 +17,8 @@ class UnitCosts(NamedTuple):
     """FLOP.
 
     unet, controlnet: of one view of the training resolution and one prompt of 77 tokens, the reading of the pose included.
-    hint: that reading alone. text: the keys and values of that prompt in the cross-attention of both. decode: of one picture of the training resolution, untiled.
+    hint: that reading alone. text: the keys and values of that prompt in the cross-attention of both.
+    decode: of one picture of the training resolution, untiled.
     """
 
     unet: int

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace as exchange
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,10 @@ from beyondscene.backend.cli import main
 from beyondscene.backend.models.load import Models
 from beyondscene.backend.pipeline import instances, joint, render
 from beyondscene.backend.pipeline.prompts import PromptEncoder
+from beyondscene.protocol import RenderRequest
 from msgspec.structs import replace
+
+from ..pipeline.test_thrift import level
 
 KEYS = {
     "method", "size", "seconds", "plain_seconds", "ratio", "max_difference", "evaluations", "tflop", "achieved_tflops",
@@ -51,6 +55,16 @@ def test_the_plain_loop_draws_our_picture_and_costs_more(models: Models) -> None
     assert ours.achieved_tflops == pytest.approx(ours.tflop / ours.seconds, rel=1e-3)
     assert ours.ceiling_share == pytest.approx(ours.achieved_tflops * 1e12 / 1e9, rel=1e-3)
     assert ours.peak_host_mib > 50 and ours.peak_device_mib == 0
+
+
+@pytest.mark.parametrize("settings", [{}, {"controlnet_conditioning_scale": 0.0}, {"scheduler": "euler"}])
+def test_from_the_same_picture_a_level_comes_to_the_same(
+    models: Models, two_people: RenderRequest, settings: dict[str, Any]
+) -> None:
+    ours = level(models, two_people, **settings)
+    with drawing_plainly():
+        plain = level(models, two_people, **settings)
+    assert largest_difference(ours, plain) <= 1 and ours.std() > 1
 
 
 def test_it_is_the_plain_loop_that_runs_within_only(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
