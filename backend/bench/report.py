@@ -114,9 +114,9 @@ def cells_of(row: Row) -> list[str]:
 
 
 def stage_cells(one: Runs, index: int, costs: UnitCosts, ceiling_tflops: float) -> list[str]:
-    """`views' TFLOP` is the formula: evaluations times what one view costs, the pose read once; the count holds the VAE too."""
+    """`views' TFLOP` is the formula: evaluations times what a view costs, pose and prompt known; the count also has the VAE."""
     stage = one.stages[index]
-    formula = stage.evaluations * (costs.unet + costs.controlnet - costs.hint) / 1e12
+    formula = stage.evaluations * costs.known_view / 1e12
     speed = stage.tflop / max(stage.seconds, 1e-9)
     return [
         f"{stage.stage} {stage.level}" if stage.level else stage.stage,

