@@ -1,9 +1,11 @@
 """OpenEXR, half float: the picture in scene-linear light, and one layer per person.
 
 Layers are "001.<id>", "002.<id>", ..., near to far, with the one channel A: how much of a pixel is that person, 0 to 1.
+The layer "depth_order" has the one channel Z: the number of the layer whose person is seen there, 0 where nobody is.
 The record is the attribute "beyondscene".
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -18,6 +20,7 @@ MEDIA_TYPE = "image/x-exr"
 ATTRIBUTE = "beyondscene"
 BAND_ROWS = 64  # a multiple of the 16 rows that are compressed together
 NAME_LIMIT_BYTES = 200  # of 255 for a channel
+DEPTH_ORDER = "depth_order.Z"
 
 CODES = np.arange(256) / 255
 LINEAR = np.where(CODES <= 0.04045, CODES / 12.92, ((CODES + 0.055) / 1.055) ** 2.4).astype(np.float16)  # IEC 61966-2-1
@@ -28,7 +31,8 @@ def write(path: Path, picture: Picture, record: str) -> None:
     names = [channel_name(rank, layer) for rank, layer in enumerate(picture.layers, 1)]
     half = Imath.Channel(Imath.PixelType(Imath.PixelType.HALF))
     header = OpenEXR.Header(width, height)
-    header["channels"] = dict.fromkeys([*"RGB", *names], half)
+    order = depth_order(picture.layers)
+    header["channels"] = dict.fromkeys([*"RGB", *names, *([] if order is None else [DEPTH_ORDER])], half)
     header[ATTRIBUTE], header["xmp"] = record.encode(), XMP
     file = OpenEXR.OutputFile(str(path), header)
     for first in range(0, height, BAND_ROWS):
@@ -37,8 +41,27 @@ def write(path: Path, picture: Picture, record: str) -> None:
         rows = {name: light[..., index].tobytes() for index, name in enumerate("RGB")}
         for name, layer in zip(names, picture.layers, strict=True):
             rows[name] = stretch_rows(layer.mask, height, width, first, end).astype(np.float16).tobytes()
+        if order is not None:
+            rows[DEPTH_ORDER] = repeat_rows(order, height, width, first, end).tobytes()
         file.writePixels(rows, end - first)
     file.close()
+
+
+def depth_order(layers: Sequence[Layer]) -> np.ndarray | None:
+    """float16 (h, w): 1 where the nearest person is seen, 2 the next, ..., 0 where nobody is; None without people."""
+    if not layers:
+        return None
+    order = np.zeros(layers[0].mask.shape, np.float16)
+    for rank, layer in enumerate(layers, 1):
+        order[layer.mask] = rank  # they are disjoint
+    return order
+
+
+def repeat_rows(field: np.ndarray, height: int, width: int, first: int, end: int) -> np.ndarray:
+    """Rows `first` to `end` of `field` (h, w) at (height, width), each pixel that of the place it lies in."""
+    rows = np.arange(first, end) * field.shape[0] // height
+    columns = np.arange(width) * field.shape[1] // width
+    return field[np.ix_(rows, columns)]
 
 
 def stretch_rows(mask: np.ndarray, height: int, width: int, first: int, end: int) -> np.ndarray:

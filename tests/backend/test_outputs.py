@@ -107,12 +107,13 @@ def test_exr_holds_the_people_as_layers_near_to_far(picture: Picture, record: Re
     file = OpenEXR.File(str(tmp_path / "out.exr"), separate_channels=True)
     channels = file.channels()
     names = sorted(set(channels) - set("RGB"))
-    assert names == ["001.bo.001.A", "002.änä.A"]
-    near, far = (channels[name].pixels for name in names)
+    assert names == ["001.bo.001.A", "002.änä.A", "depth_order.Z"]
+    near, far, order = (channels[name].pixels for name in names)
     assert near.dtype == np.float16 and near.shape == (200, 300)
     # a mask of a tenth of the size: 1 inside, 0 outside, half way at the border between the two, never more than one person
     assert near[100, 200] == 1 and far[100, 200] == 0 and far[100, 100] == 1 and far[100, 20] == 0
     assert abs(float(near[100, 150]) - 0.55) < 0.01 and (near + far).max() <= 1
+    assert (order[100, 200], order[100, 100], order[100, 20]) == (1, 2, 0) and set(np.unique(order)) == {0, 1, 2}
     expected = cv2.resize(picture.layers[0].mask.astype(np.float32), (300, 200), interpolation=cv2.INTER_LINEAR)
     assert np.abs(near - expected).max() < 1e-3
 
