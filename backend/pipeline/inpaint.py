@@ -1,11 +1,14 @@
 """Stage 2c: draw the background around the people, as joint diffusion where the base is larger than one view."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import torch
 
 from ...protocol import RenderRequest
 from ..models.load import Models
+from ..models.loras import worn
 from .composite import Collage
 from .conditions import describe_views
 from .joint import Job, denoise
@@ -38,6 +41,8 @@ def inpaint_background(
     conditions = describe_views(
         request, collage.figures, size, views, models.training_resolution_px, factor, models.manifest.pose_line_width_px
     )
+    # the people are drawn already; what is theirs alone is not the background's
+    conditions = [replace(condition, loras=worn(request.loras)) for condition in conditions]
     job = Job(
         models=models,
         unet=models.inpainting,
@@ -54,7 +59,8 @@ def inpaint_background(
     with progress.stage("inpaint", steps=len(timesteps)):
         latents = denoise(job, start, window, views, conditions, progress)
         background = decode_latents(models, latents)
-        alpha = cv2.GaussianBlur(known.astype(np.float32), (0, 0), max(0.5, seam_px / 2))[..., None]
+        alpha = cv2.GaussianBlur(known.astype(np.float32), (0, 0), max(0.5, seam_px / 2))
+        alpha = np.minimum(alpha, collage.cover)[..., None]  # the collage has nothing but grey where nobody is
         image = (background + (collage.image - background.astype(np.float32)) * alpha).round().clip(0, 255)
         progress.preview(image.astype(np.uint8))
     return image.astype(np.uint8)

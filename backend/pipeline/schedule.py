@@ -20,7 +20,8 @@ def make_scheduler(models: Models, name: str, steps: int, strength: float = 1.0)
     A model trained with zero terminal signal keeps its own schedule; only the solver is exchanged. The scheduler's own
     list stays whole: solvers with a memory look there for the end.
     """
-    scheduler = SCHEDULERS[name].from_config(models.scheduler_config)
+    # where a config is silent, diffusers' DDIM clips what it predicts to the range of pixels, which ruins latents
+    scheduler = SCHEDULERS[name].from_config({"clip_sample": False} | models.scheduler_config)
     scheduler.set_timesteps(steps, device=models.device)
     skipped = (steps - max(1, min(steps, int(steps * strength + 1e-9)))) * scheduler.order
     if hasattr(scheduler, "set_begin_index"):
