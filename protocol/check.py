@@ -1,8 +1,10 @@
 """Refuse a request that cannot become a picture, in one sentence, before any work starts."""
 
-from .scene import Character, RenderRequest
+from .scene import Character, Lora, RenderRequest
 
 MASK_DIVISORS = (1, 2, 4, 8)  # of the picture's sides; all are whole, since a picture's sides are multiples of 8
+LONGEST = 16  # of the shorter side: beyond it the base image, whose short side is fixed, would be the larger picture
+SMALLEST_PX = 8  # a person's taller side: one latent
 DRAWN = ("visible", "occluded", "outside")  # states that have a place in the picture plane
 
 
@@ -19,6 +21,12 @@ def check_request(request: RenderRequest) -> None:
             )
         if value < 64:
             raise RequestError(f"The {side} is {value} px, but a picture has at least 64: choose a larger size.")
+    longer, shorter = max(request.width, request.height), min(request.width, request.height)
+    if longer > LONGEST * shorter:
+        raise RequestError(
+            f"The picture is {request.width}x{request.height} px, but its longer side may be at most {LONGEST} times the "
+            f"shorter: use {LONGEST * shorter} px for the longer side, or a larger shorter one."
+        )
     if not request.prompt.strip():
         raise RequestError(
             "The scene prompt is empty, but it describes the background: write a few words, e.g. 'a city plaza'."
@@ -32,12 +40,22 @@ def check_request(request: RenderRequest) -> None:
             f"stride_instance is {request.settings.stride_instance}, above stride_background "
             f"{request.settings.stride_background}: views over people are denser, so make it the smaller one."
         )
+    check_loras("The scene", request.loras)
     seen: set[str] = set()
     for character in request.characters:
         if character.id in seen:
             raise RequestError(f"Two characters have the id '{character.id}', but ids are unique: rename one.")
         seen.add(character.id)
+        check_loras(f"'{character.name}'", character.loras)
         check_character(character, request.width, request.height)
+
+
+def check_loras(whose: str, loras: tuple[Lora, ...]) -> None:
+    """Raise RequestError if a LoRA is named twice."""
+    names = [lora.name for lora in loras]
+    for name in names:
+        if names.count(name) > 1:
+            raise RequestError(f"{whose} names the LoRA '{name}' twice: keep one of them, with the scale that you want.")
 
 
 def check_character(character: Character, width: int, height: int) -> None:
@@ -54,6 +72,12 @@ def check_character(character: Character, width: int, height: int) -> None:
         raise RequestError(
             f"'{character.name}' stands wholly outside the {width}x{height} frame: "
             "move the rig or the camera, or switch the character off."
+        )
+    span_px = max(max(k.x for k in drawn) - min(k.x for k in drawn), max(k.y for k in drawn) - min(k.y for k in drawn))
+    if span_px < SMALLEST_PX:
+        raise RequestError(
+            f"The joints of '{character.name}' span {span_px:.0f} px, but a person can be drawn from {SMALLEST_PX} px on: "
+            "move the camera closer, choose a larger picture, or switch the character off."
         )
     shapes = [(height // divisor, width // divisor) for divisor in MASK_DIVISORS]
     if character.mask is not None and (character.mask.shape not in shapes or character.mask.dtype != "uint8"):

@@ -17,7 +17,7 @@ BACKDROP = 127  # grey under the people until inpainting has drawn the backgroun
 class Collage:
     """image: uint8 (H, W, 3), people on grey. cover: float32 (H, W), 1 where people are, feathered at their rims.
 
-    figures: far to near; their masks are disjoint.
+    figures: far to near; their masks are disjoint, and none is empty.
     """
 
     image: np.ndarray
@@ -53,6 +53,8 @@ def compose(
         solid = mask > 0.5
         figures = [Figure(f.person, f.mask & ~solid, {name: part & ~solid for name, part in f.parts.items()}) for f in figures]
         figures.append(Figure(cutout.portrait.person, solid, {name: part & solid for name, part in parts.items()}))
+    # who is wholly covered is not told of any more: their skeleton would call them forth beside whoever covers them
+    figures = [figure for figure in figures if figure.mask.any()]
     return Collage(image.round().clip(0, 255).astype(np.uint8), cover, figures)
 
 

@@ -9,6 +9,7 @@ from ...protocol import KEYPOINT_NAMES
 from ..models.segmenters import Segmenter
 from ..pose import LIMBS
 from .instances import Portrait
+from .parts import find_part
 
 BONE_WIDTH = 0.03  # of the body's height
 TORSO = tuple(KEYPOINT_NAMES.index(name) for name in ("RShoulder", "LShoulder", "LHip", "RHip"))
@@ -16,7 +17,7 @@ TORSO = tuple(KEYPOINT_NAMES.index(name) for name in ("RShoulder", "LShoulder", 
 
 @dataclass(frozen=True)
 class Cutout:
-    """A portrait and which of its pixels are the person. masks: bool (side, side)."""
+    """A portrait, which of its pixels are the person, and where the parts are that have prompts. masks: bool (side, side)."""
 
     portrait: Portrait
     mask: np.ndarray
@@ -30,7 +31,9 @@ def cut_out(segmenter: Segmenter, portraits: list[Portrait]) -> list[Cutout]:
         masks = segmenter.segment(portrait.image)
         joints = portrait.canvas_from_scene.apply(portrait.person.keypoints)
         person = keep_body(masks["person"], joints)
-        parts = {name: mask & person for name, mask in masks.items() if name != "person"}
+        found = {name: mask for name, mask in masks.items() if name != "person"}
+        asked = (part for part, prompt in portrait.person.character.part_prompts.items() if prompt.strip())
+        parts = {part: find_part(part, found, person, joints) for part in asked}
         cutouts.append(Cutout(portrait, person, parts))
     return cutouts
 

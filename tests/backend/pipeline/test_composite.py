@@ -70,14 +70,26 @@ def test_people_show_where_they_are_seen_and_where_nothing_is_in_the_way(
     table[: height // 2] = FREE
     table[height // 8 : height // 2, : width // 3] = SEEN  # a body narrower than what was drawn
     table[height // 2 :] = HIDDEN
-    far, near = compose_masked(two_people, cutouts, table, nowhere).figures
+    (far,) = compose_masked(two_people, cutouts, table, nowhere).figures
+    assert far.person.character.name == "Ana"  # Bo is hidden everywhere
     alone = compose(two_people, {}, cutouts[:1], Size(96, 64), 0).figures[0]
     assert (far.mask[:32] == alone.mask[:32]).all()  # hair and sleeves, which the body lacks, are not cut
     assert (far.parts["head"][:32] == alone.parts["head"][:32]).all()
     assert not far.mask[32:].any() and not far.parts["head"][32:].any()
-    assert not near.mask.any() and not near.parts["head"].any()
     same = compose_masked(two_people, cutouts, everywhere, everywhere)
     assert (same.image == plain.image).all() and (same.cover == plain.cover).all()
+
+
+def test_whoever_is_wholly_covered_is_not_told_of(two_people: RenderRequest, cutouts: list[Cutout]) -> None:
+    ana, bo = two_people.characters
+    request = replace(two_people, characters=(replace(ana, keypoints=bo.keypoints), bo))
+    people = gather_people(request)
+    same = [replaced(one, portrait=replaced(cutouts[0].portrait, person=who)) for one, who in zip(cutouts, people, strict=True)]
+    same = [
+        replaced(one, portrait=replaced(one.portrait, canvas_from_scene=cutouts[1].portrait.canvas_from_scene)) for one in same
+    ]
+    figures = compose(request, {}, same, Size(96, 64), 1.0).figures
+    assert [figure.person.character.name for figure in figures] == [people[-1].character.name]
 
 
 def test_hair_of_the_nearer_one_falls_over_the_farther_ones_body(two_people: RenderRequest, cutouts: list[Cutout]) -> None:
