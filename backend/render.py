@@ -10,7 +10,9 @@ import torch
 from msgspec.structs import replace
 
 from ..protocol import RenderRequest, StageTime, check_request, digest_of_file
-from .models.load import Models, choose_device, load_models
+from .models.load import Models, Precision, choose_device, load_models
+from .models.loras import find_loras, fingerprint_loras, lora_folders
+from .models.offload import Offload
 from .models.sets import choose_model_set
 from .outputs import Layer, Picture, Record, choose_format, make_record, write_picture
 from .pipeline import render, settle
@@ -21,10 +23,16 @@ from .watch import Checkpoints, RenderResult, Watcher
 class Renderer:
     """Renders requests on one device and keeps the last model set loaded between them."""
 
-    def __init__(self, device: str = "auto", extra: Sequence[Path] = ()) -> None:
-        """device: "auto", "cpu", "cuda", "cuda:1", "mps". extra: folders of model sets beside the presets."""
-        self.device, self.dtype = choose_device(device)
+    def __init__(
+        self, device: str = "auto", extra: Sequence[Path] = (), *, precision: Precision = "auto", offload: Offload = "none"
+    ) -> None:
+        """device: "auto", "cpu", "cuda", "cuda:1", "mps". extra: folders of model sets beside the presets.
+
+        precision: of the UNet, the ControlNet and the text encoders; "auto" suits the device.
+        """
+        self.device, self.dtype = choose_device(device, precision)
         self.extra = tuple(extra)
+        self.offload: Offload = offload
         self.models = lru_cache(maxsize=1)(self._load)
 
     def __call__(
@@ -39,14 +47,15 @@ class Renderer:
         """As RenderToFile. Raises RequestError or ModelSetError before any work, for what the user can put right."""
         check_request(request)
         choose_format(path)
-        choose_model_set(models, self.extra)
+        loras = find_loras(request, lora_folders(choose_model_set(models, self.extra).folder))
         watcher.progress("load")
         start = time.perf_counter()
         loaded = self.models(models)
         request = replace(request, settings=settle(request.settings, loaded.manifest))
         loading = StageTime(stage="load", seconds=time.perf_counter() - start)
         torch.manual_seed(request.seed)  # nothing should draw from it; if something does, it repeats
-        image, figures, progress = render(loaded, request, arrays, watcher, checkpoints)
+        with loaded.adapters.loaded(loras):
+            image, figures, progress = render(loaded, request, arrays, watcher, checkpoints)
         with progress.stage("write"):
             layers = tuple(Layer(figure.person.character.id, figure.mask) for figure in reversed(figures))
             write_picture(path, Picture(image, layers), record_making(loaded, request, arrays))
@@ -60,13 +69,15 @@ class Renderer:
         )
 
     def _load(self, models: str) -> Models:
-        return load_models(choose_model_set(models, self.extra), self.device, self.dtype)
+        return load_models(choose_model_set(models, self.extra), self.device, self.dtype, self.offload)
 
 
 def record_making(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray]) -> Record:
     """What the file of a picture is to say. request: with its settings settled."""
-    made_with = f"beyondscene {app_version()}, torch {torch.__version__}, {models.device}"
-    return make_record(request, arrays, models.manifest.name, models.weights, made_with)
+    precision = str(models.dtype).removeprefix("torch.")
+    made_with = f"beyondscene {app_version()}, torch {torch.__version__}, {models.device}, {precision}"
+    weights = models.weights | fingerprint_loras(request, models.lora_folders)
+    return make_record(request, arrays, models.manifest.name, weights, made_with)
 
 
 @lru_cache(maxsize=1)

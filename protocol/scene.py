@@ -74,6 +74,20 @@ class ArrayRef(Struct, frozen=True, kw_only=True):
     shape: Annotated[tuple[Side, ...], Meta(min_length=1, max_length=4)]
 
 
+class Lora(Struct, frozen=True, kw_only=True):
+    """Low-rank weights that give the model a style or a likeness.
+
+    name: of a file in a folder of LoRAs that the backend knows, without its suffix; a label, never a path.
+    scale: 1 is what the file was trained for, 0 leaves the model as it is, below 0 turns it round.
+    """
+
+    name: Annotated[str, Meta(pattern=r"^\w[\w .-]*$", max_length=128)]
+    scale: Annotated[float, Meta(ge=-10, le=10)] = 1.0
+
+
+Loras = Annotated[tuple[Lora, ...], Meta(max_length=8)]
+
+
 class Character(Struct, frozen=True, kw_only=True):
     """One person: who, described how, standing where.
 
@@ -91,6 +105,7 @@ class Character(Struct, frozen=True, kw_only=True):
     keypoints: Annotated[tuple[Keypoint, ...], Meta(min_length=18, max_length=18)]  # in the order of KEYPOINT_NAMES
     part_prompts: dict[PartName, Prompt] = {}
     mask: ArrayRef | None = None
+    loras: Loras = ()  # beside the scene's, where this person is drawn alone or is the only one in a view
 
 
 class Camera(Struct, frozen=True, kw_only=True):
@@ -132,6 +147,7 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
     canny_low: Annotated[float, Meta(ge=0, le=1000)] = 100.0
     canny_high: Annotated[float, Meta(ge=0, le=1000)] = 200.0
     canny_blur_px: Annotated[float, Meta(ge=0, le=1000)] = 50.0  # at a short side of 1024 px; scaled with the image
+    normalise_edges: bool = True  # stretch the blurred edge map to 0..1, so that p_max is reached; False takes it as it is
     p_base: Fraction = 0.005
     p_max: Fraction = 0.1
     displacement_px: Annotated[int, Meta(ge=0, le=64)] = 4  # d_r, pixels of the smaller image
@@ -143,6 +159,7 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
     beta_over: Fraction = 0.2  # share of a view covered by people above which it is refined
     prepend_global: bool = True  # scene prompt before the people's, as in the text; False as in Algorithm 3
     min_overlap: Fraction = 0.0  # share of a view that a mask must exceed to lend its prompt
+    pose_at_levels: Literal["redrawn", "upscaled"] = "redrawn"  # lines as wide in each view, or as wide as the base's grown
     view_weighting: Literal["feathered", "uniform"] = "feathered"  # where views overlap; Algorithm 2 averages uniformly
     size_conditioning: Literal["view", "canvas"] = "view"  # each view told to be a whole picture, or a crop of the canvas
 
@@ -159,6 +176,7 @@ class RenderRequest(Struct, frozen=True, kw_only=True):
     camera: Camera | None = None
     characters: Annotated[tuple[Character, ...], Meta(max_length=256)] = ()
     settings: RenderSettings = RenderSettings()
+    loras: Loras = ()  # on the whole picture
 
 
 def resized(request: RenderRequest, width: int, height: int) -> RenderRequest:

@@ -9,6 +9,7 @@ import msgspec
 from rich.console import Console
 
 from ..models.fingerprint import fingerprint_weights
+from ..models.loras import fingerprint_loras, lora_folders
 from ..models.sets import choose_model_set
 from ..outputs import choose_format, read_record, weights_that_differ
 from . import DONE
@@ -21,6 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="OUT.png, OUT.tif or OUT.exr")
     parser.add_argument("--models", help="embedded (default), sdxl, or the folder of a model set; an image names its own")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument(
+        "--precision", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="of the large networks"
+    )
+    parser.add_argument(
+        "--offload", choices=("none", "networks", "layers"), default="none",
+        help="keep in host memory what is not at work: whole networks, or the layers of the large ones as well (slow)",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one line with settings, times and digest")
 
 
@@ -31,7 +39,8 @@ def run(asked: argparse.Namespace) -> int:
     models = asked.models or (record.models if record else "embedded")
     model_set = choose_model_set(models)
     request, arrays = read_source(asked, record)
-    if record and (differing := weights_that_differ(record, fingerprint_weights(model_set))):
+    weights = fingerprint_weights(model_set) | fingerprint_loras(request, lora_folders(model_set.folder)) if record else {}
+    if record and (differing := weights_that_differ(record, weights)):
         names = ", ".join(differing)
         print(
             f"beyondscene: warning: the picture will not be the same as {asked.from_image}, whose models were others: {names}.",
@@ -41,7 +50,7 @@ def run(asked: argparse.Namespace) -> int:
     from ..pipeline import settle
     from ..render import Renderer  # torch, only once the input is known to be good
 
-    renderer = Renderer(asked.device)
+    renderer = Renderer(asked.device, precision=asked.precision, offload=asked.offload)
     start = time.perf_counter()
     with Bar(console) as bar:
         result = renderer(request, arrays, models, asked.output, bar)

@@ -4,28 +4,22 @@ import hashlib
 import json
 from pathlib import Path
 
-from .sets import ModelSet, Role
+from .sets import ModelSet
 
-# Where the weights of a role lie below its folder.
-WEIGHTS: dict[Role, tuple[str, ...]] = {
-    "base": ("unet", "vae", "text_encoder", "text_encoder_2"),
-    "controlnet": (".",),
-    "inpainting": ("unet",),
-    "segmenter": (".",),
-    "sam": (".",),
-}
 SAMPLE_BYTES = 4096
 
 
 def fingerprint_weights(model_set: ModelSet) -> dict[str, str]:
-    """Fingerprint by role and file, e.g. "base/unet/diffusion_pytorch_model.safetensors"; a file of two roles once."""
+    """Fingerprint by role and file, e.g. "base/unet/diffusion_pytorch_model.safetensors", of all that is loaded.
+
+    A file of two roles is named once.
+    """
     found: dict[Path, str] = {}
     for role in model_set.roles:
-        folder = model_set.role_folder(role)
-        for part in WEIGHTS[role]:
-            for path in sorted((folder / part).glob("*.safetensors")):
-                if "." not in path.stem:  # "model.fp16" is a variant that is not loaded
-                    found.setdefault(path.resolve(), (Path(role) / part / path.name).as_posix())
+        for part, weights in model_set.networks(role).items():
+            for path in weights.files if weights else ():
+                # by where it stands: the hub's cache is full of links
+                found.setdefault(path.resolve(), (Path(role) / part / path.name).as_posix())
     return {name: fingerprint(path) for path, name in found.items()}
 
 

@@ -1,26 +1,35 @@
 """Load the networks of a model set, all through diffusers and transformers, safetensors only."""
 
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, StableDiffusionXLControlNetPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
+from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
+from .adapters import Adapters
 from .fingerprint import fingerprint_weights
+from .loras import lora_folders
+from .offload import Offload, Turns
 from .segmenters import Segmenter, load_segmenter
-from .sets import Manifest, ModelSet
+from .sets import Manifest, ModelSet, Role, read_json
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
-    """The networks of one model set, in eval mode on `device`.
+    """The networks of one model set, in eval mode; they work on `device`, where `turns` brings them.
 
     inpainting: a UNet with 9 input channels (latents, mask, masked image), as SDXL-inpainting; or with 4, which
         inpaints by keeping the known latents at every step. It may be the base UNet itself.
     weights: fingerprint of each file that was read.
+    text_encoders: two as SDXL has, or one as Stable Diffusion 1 and 2.
+    adapters: carries the LoRAs of a picture, which lie in `lora_folders`.
     zeros_for_empty_prompt: an empty negative prompt is all zeros, as SDXL was trained, rather than an encoded "".
     """
 
@@ -30,12 +39,15 @@ class Models:
     controlnet: ControlNetModel
     inpainting: UNet2DConditionModel
     vae: AutoencoderKL
-    tokenizers: tuple[CLIPTokenizer, CLIPTokenizer]
-    text_encoders: tuple[CLIPTextModel, CLIPTextModelWithProjection]
+    tokenizers: tuple[CLIPTokenizer, ...]
+    text_encoders: tuple[CLIPTextModel | CLIPTextModelWithProjection, ...]
     scheduler_config: dict[str, Any]
     zeros_for_empty_prompt: bool
     segmenter: Segmenter
     device: torch.device
+    turns: Turns
+    adapters: Adapters
+    lora_folders: tuple[Path, ...]
 
     @property
     def training_resolution_px(self) -> int:
@@ -51,38 +63,55 @@ class Models:
         return self.unet.dtype
 
 
-def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype) -> Models:
-    """Raises ModelSetError if a role is incomplete, before anything is read."""
+def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, offload: Offload = "none") -> Models:
+    """Raises ModelSetError if a role is incomplete or of the wrong kind, before anything is read."""
     model_set.check()
     silence_libraries()
-    common: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "local_files_only": True}
-    controlnet = ControlNetModel.from_pretrained(model_set.role_folder("controlnet"), **common)
-    base = StableDiffusionXLControlNetPipeline.from_pretrained(
-        model_set.role_folder("base"), controlnet=controlnet, add_watermarker=False, **common
-    )
-    same = model_set.role_folder("inpainting").resolve() == model_set.role_folder("base").resolve()
-    inpainting = (
-        base.unet
-        if same
-        else UNet2DConditionModel.from_pretrained(model_set.role_folder("inpainting"), subfolder="unet", **common)
-    )
-    for network in (base.unet, controlnet, inpainting, base.text_encoder, base.text_encoder_2):
-        network.to(device).eval()  # type: ignore[arg-type]
-    base.vae.float().to(device).eval()  # type: ignore[arg-type]  # SDXL's own VAE overflows in half precision
+    base = model_set.role_folder("base")
+    unet = load_network(UNet2DConditionModel, model_set, "base", "unet", dtype)
+    controlnet = load_network(ControlNetModel, model_set, "controlnet", ".", dtype)
+    same = model_set.role_folder("inpainting").resolve() == base.resolve()
+    inpainting = unet if same else load_network(UNet2DConditionModel, model_set, "inpainting", "unet", dtype)
+    # in single precision: SDXL's own VAE overflows in half
+    vae = load_network(AutoencoderKL, model_set, "base", "vae", torch.float32)
+    texts = [name for name in model_set.networks("base") if name.startswith("text_encoder")]
+    kinds = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
+    text_encoders = tuple(load_network(kinds[name], model_set, "base", name, dtype) for name in texts)
+    tokenizer_folders = [base / name.replace("text_encoder", "tokenizer") for name in texts]
+    segmenter = load_segmenter(model_set, device)
+    networks = (unet, controlnet, inpainting, vae, *text_encoders, *segmenter.networks)
+    turns = Turns(device, networks, (unet, controlnet, inpainting), offload)
     return Models(
         manifest=model_set.manifest,
         weights=fingerprint_weights(model_set),
-        unet=base.unet,
+        unet=unet,
         controlnet=controlnet,
         inpainting=inpainting,
-        vae=base.vae,
-        tokenizers=(base.tokenizer, base.tokenizer_2),
-        text_encoders=(base.text_encoder, base.text_encoder_2),
-        scheduler_config=dict(base.scheduler.config),
-        zeros_for_empty_prompt=bool(base.config["force_zeros_for_empty_prompt"]),
-        segmenter=load_segmenter(model_set, device),
+        vae=vae,
+        tokenizers=tuple(CLIPTokenizer.from_pretrained(folder, local_files_only=True) for folder in tokenizer_folders),
+        text_encoders=text_encoders,
+        scheduler_config=read_json(base / "scheduler" / "scheduler_config.json"),
+        # the default of each family's pipeline in diffusers
+        zeros_for_empty_prompt=bool(read_json(base / "model_index.json").get("force_zeros_for_empty_prompt", len(texts) > 1)),
+        segmenter=segmenter,
         device=device,
+        turns=turns,
+        adapters=Adapters((unet, inpainting), text_encoders, turns),
+        lora_folders=lora_folders(model_set.folder),
     )
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def load_network(kind: type[Network], model_set: ModelSet, role: Role, part: str, dtype: torch.dtype) -> Network:
+    """The network in the folder `part` of a role, in eval mode in host memory, whichever variant of its weights is there."""
+    weights = model_set.networks(role)[part]
+    assert weights is not None  # the set is complete
+    loaded: Any = kind.from_pretrained(  # type: ignore[attr-defined]
+        model_set.role_folder(role) / part, variant=weights.variant, dtype=dtype, use_safetensors=True, local_files_only=True
+    )
+    return loaded.eval()
 
 
 def silence_libraries() -> None:
@@ -92,8 +121,8 @@ def silence_libraries() -> None:
         logging.disable_progress_bar()
 
 
-def choose_device(name: str = "auto") -> tuple[torch.device, torch.dtype]:
-    """The device called `name`, or the best there is, and the precision that suits it.
+def choose_device(name: str = "auto", precision: Precision = "auto") -> tuple[torch.device, torch.dtype]:
+    """The device called `name`, or the best there is, and `precision`, or the one that suits it.
 
     Raises ValueError for a device that this machine or this build of torch lacks.
     """
@@ -104,4 +133,8 @@ def choose_device(name: str = "auto") -> tuple[torch.device, torch.dtype]:
             f"The device '{name}' is not to be had: torch {torch.__version__} sees no CUDA device. Use --device cpu."
         )
     device = torch.device(name)
-    return device, torch.float32 if device.type == "cpu" else torch.bfloat16 if device.type == "cuda" else torch.float16
+    if precision == "auto":
+        # GPUs before 2020 only emulate bfloat16
+        half = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+        precision = "float32" if device.type == "cpu" else half
+    return device, getattr(torch, precision)

@@ -1,22 +1,27 @@
 """Model sets: which folders hold the networks of each role. Reads small JSON files only; never imports torch."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import msgspec
 from msgspec import Meta, Struct
 
+from .hub import Download, download_command, hub_snapshot, is_hub_id
+from .weights import Weights, find_weights
+
 Role = Literal["base", "controlnet", "inpainting", "segmenter", "sam"]
 ROLES: tuple[Role, ...] = ("base", "controlnet", "inpainting", "segmenter")  # `sam` beside a segmenter that only finds boxes
 
-# What must stand in the folder of a role, each a file or a folder of its own.
-REQUIRED: dict[Role, tuple[str, ...]] = {
-    "base": ("model_index.json", "unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"),
-    "controlnet": ("config.json",),
+# Below the folder of a role: which files must stand there, and which folders must hold a config.json and weights.
+FILES: dict[Role, tuple[str, ...]] = {"base": ("model_index.json", "tokenizer", "scheduler/scheduler_config.json")}
+NETWORKS: dict[Role, tuple[str, ...]] = {
+    "base": ("unet", "vae", "text_encoder"),
+    "controlnet": (".",),
     "inpainting": ("unet",),
-    "segmenter": ("config.json",),
-    "sam": ("config.json",),
+    "segmenter": (".",),
+    "sam": (".",),
 }
 MANIFEST = "modelset.json"
 PRESETS = Path(__file__).parent
@@ -33,6 +38,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     pose_line_width_px: width of the skeleton's limbs in a view of the training resolution.
     framing_prompt: words added to a person's prompt when that person is drawn alone.
     steps, guidance_scale, t_b: used where a request leaves them open; the defaults are the paper's, for SDXL.
+    downloads: which files of a hub id are needed, to tell whoever has yet to fetch them.
     """
 
     format: Literal[1] = 1
@@ -44,6 +50,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     guidance_scale: Annotated[float, Meta(ge=0, le=100)] = 5.0
     t_b: Annotated[float, Meta(gt=0, le=1)] = 0.7
     roles: dict[Role, str]
+    downloads: dict[Role, Download] = {}
 
 
 class ModelSet(Struct, frozen=True, kw_only=True):
@@ -66,35 +73,101 @@ class ModelSet(Struct, frozen=True, kw_only=True):
         local = self.folder / place
         return local if local.exists() or not is_hub_id(place) else hub_snapshot(place) or local
 
-    def missing(self, role: Role) -> tuple[str, ...]:
-        """What `role` lacks; empty if it is complete."""
+    def networks(self, role: Role) -> dict[str, Weights | None]:
+        """The weights that `role` loads, by the folder below the role's own ("." for that one); None where they are not."""
         folder = self.role_folder(role)
-        return tuple(part for part in REQUIRED[role] if not (folder / part).exists())
+        second = ("text_encoder_2",) if role == "base" and has_second_text(folder) else ()
+        return {name: find_weights(folder / name) for name in (*NETWORKS[role], *second)}
+
+    def missing(self, role: Role) -> tuple[str, ...]:
+        """What `role` lacks, as paths below its folder; empty if it is complete."""
+        folder, networks = self.role_folder(role), self.networks(role)
+        files = [*FILES.get(role, ()), *(["tokenizer_2"] if "text_encoder_2" in networks else [])]
+        files += [(Path(name) / "config.json").as_posix() for name in networks]
+        weights = [(Path(name) / "*.safetensors").as_posix() for name, found in networks.items() if found is None]
+        return (*(file for file in files if not (folder / file).exists()), *weights)
 
     @property
     def roles(self) -> tuple[Role, ...]:
         return tuple(dict.fromkeys((*ROLES, *self.manifest.roles)))
 
     @property
-    def missing_roles(self) -> tuple[str, ...]:
+    def missing_roles(self) -> tuple[Role, ...]:
         return tuple(role for role in self.roles if self.missing(role))
 
     def check(self) -> None:
-        """Raise ModelSetError for the first role that is incomplete."""
-        for role in self.roles:
-            lacking = self.missing(role)
-            if not lacking:
-                continue
-            place = self.manifest.roles.get(role, role)
-            if is_hub_id(place) and not (self.folder / place).exists():
+        """Raise ModelSetError if a role is incomplete: all that is to be fetched from the hub, or the first local gap."""
+        missing = self.missing_roles
+        for role in missing:
+            if not self.is_remote(role):
                 raise ModelSetError(
-                    f"The model set '{self.name}' lacks its {role} model, which is '{place}' on the hub: "
-                    f"run `hf download {place}` where there is a network, or name a local folder in {MANIFEST}."
+                    f"The model set '{self.name}' lacks its {role} model: {self.role_folder(role)} has no "
+                    f'{", ".join(self.missing(role))}. Complete the folder, or name another one under "roles" in '
+                    f"{self.folder / MANIFEST}."
                 )
-            raise ModelSetError(
-                f"The model set '{self.name}' lacks its {role} model: {self.role_folder(role)} has no {', '.join(lacking)}. "
-                f'Complete the folder, or name another one under "roles" in {self.folder / MANIFEST}.'
-            )
+        if missing:
+            raise ModelSetError(self.say_how_to_fetch(missing))
+        self.check_kinds()
+
+    def check_kinds(self) -> None:
+        """Raise ModelSetError for networks that are complete but of another kind, or made for another base."""
+        index = read_json(self.role_folder("base") / "model_index.json")
+        if "unet" not in index or "text_encoder" not in index:
+            self.refuse("base", f"is a {index.get('_class_name')}", "Stable Diffusion 1, 2 or XL with a UNet")
+        controlnet = read_json(self.role_folder("controlnet") / "config.json")
+        if controlnet.get("_class_name") != "ControlNetModel" or "num_control_type" in controlnet:
+            self.refuse("controlnet", f"is a {controlnet.get('_class_name')}", "a ControlNetModel for OpenPose skeletons alone")
+        unet = read_json(self.role_folder("base") / "unet" / "config.json")
+        inpainting = read_json(self.role_folder("inpainting") / "unet" / "config.json")
+        wanted = unet.get("cross_attention_dim")
+        for role, network in (("controlnet", controlnet), ("inpainting", inpainting)):
+            if network.get("cross_attention_dim") != wanted:
+                reads = network.get("cross_attention_dim")
+                self.refuse(
+                    role, f"reads prompts of {reads} channels", f"one for the same family as the base, which has {wanted}"
+                )
+        if inpainting.get("in_channels") not in (4, 9):
+            self.refuse("inpainting", f"has {inpainting.get('in_channels')} input channels", "one with 4 or 9")
+
+    def refuse(self, role: str, what: str, instead: str) -> NoReturn:
+        place = self.manifest.roles.get(role, role)  # type: ignore[call-overload]
+        raise ModelSetError(
+            f"The {role} model of the model set '{self.name}', '{place}', {what}: "
+            f'name {instead} under "roles" in {self.folder / MANIFEST}.'
+        )
+
+    def is_remote(self, role: Role) -> bool:
+        place = self.manifest.roles.get(role, role)
+        return is_hub_id(place) and not (self.folder / place).exists()
+
+    def say_how_to_fetch(self, roles: Sequence[Role]) -> str:
+        """One sentence, and one command per role; how large each is, where the manifest says so."""
+        known = self.manifest.downloads
+        lines = []
+        for role in roles:
+            size = f", {known[role].size_gb:.1f} GB" if role in known else ""
+            lines.append(f"  {download_command(self.manifest.roles[role], known.get(role))}  # {role}{size}")
+        total_gb = sum(known[role].size_gb for role in roles if role in known)
+        total = f" ({total_gb:.1f} GB)" if total_gb else ""
+        return (
+            f"The model set '{self.name}' lacks its {', '.join(roles)} model{'s' if len(roles) > 1 else ''}{total}. "
+            f"Where there is a network, run\n" + "\n".join(lines) + "\n"
+            f'or name local folders for them under "roles" in a {MANIFEST} of your own, and pass its folder as --models: '
+            "docs/models.md shows one."
+        )
+
+
+def has_second_text(base: Path) -> bool:
+    """Whether the pipeline in `base` has a second text encoder: SDXL's has one, that of Stable Diffusion 1 and 2 has not."""
+    return "text_encoder_2" in read_json(base / "model_index.json")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in the file `path`; empty where there is none."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
 
 
 def read_model_set(folder: Path) -> ModelSet:
@@ -127,18 +200,3 @@ def choose_model_set(name: str, extra: Sequence[Path] = ()) -> ModelSet:
         )
     chosen.check()
     return chosen
-
-
-def is_hub_id(place: str) -> bool:
-    return place.count("/") == 1 and not place.startswith((".", "/", "~"))
-
-
-def hub_snapshot(hub_id: str) -> Path | None:
-    """Where the hub's cache holds `hub_id`, or None. Asks no network."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(hub_id, local_files_only=True))
-    except (LocalEntryNotFoundError, OSError):
-        return None

@@ -46,11 +46,13 @@ def render(
     # who stands wholly behind others or the set would be drawn for nothing, and their skeleton would call them forth
     people = [person for person in gather_people(request) if is_seen(person.character, arrays)]
     encoder = PromptEncoder(models)
+    encoder.check(request)
     progress = Progress(watcher, len(plan.levels), expect_evaluations(models, request, plan, people, steps), checkpoints)
 
     # stage 1: the detailed base image
     portraits = draw_people_alone(models, request, people, encoder, steps, guidance, progress)
     with progress.stage("composite"):
+        models.turns.begin(*models.segmenter.networks)
         cutouts = cut_out(models.segmenter, portraits)
         collage = compose(request, arrays, cutouts, plan.base, settings.mask_feather_px * rim)
         progress.preview(collage.image)

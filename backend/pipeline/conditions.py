@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ...protocol import RenderRequest
+from ...protocol import Character, RenderRequest
+from ..models.loras import Worn, worn
 from ..pose import draw_pose
 from .people import Figure, scaled
 from .plan import Size
@@ -15,17 +17,19 @@ from .views import View
 
 @dataclass(frozen=True)
 class Condition:
-    """The prompts of one view and its skeletons, uint8 (side, side, 3) at the training resolution."""
+    """The prompts of one view, its skeletons, uint8 (side, side, 3) at the training resolution, and the LoRAs that it wears."""
 
     prompt: str
     negative_prompt: str
     pose: np.ndarray
+    loras: Worn = ()
 
 
 @dataclass(frozen=True)
 class Speaker:
-    """A text and where it holds. mask: bool (h, w) in latents of the canvas."""
+    """A text, whose it is, and where it holds. mask: bool (h, w) in latents of the canvas."""
 
+    character: Character
     prompt: str
     negative_prompt: str
     mask: np.ndarray
@@ -42,37 +46,64 @@ def describe_views(
 ) -> list[Condition]:
     """One condition per view.
 
-    figures: far to near. The skeletons are redrawn at each size, with lines as wide in every view as in training.
+    figures: far to near. The skeletons are redrawn at each size, with lines as wide in every view as in training; or, with
+    `pose_at_levels` "upscaled", drawn so at the size of the base and enlarged as a picture.
     """
     speakers = gather_speakers(figures, canvas.height // latent_downsampling, canvas.width // latent_downsampling)
     joints = [scaled(f.person.keypoints, canvas.width / request.width, canvas.height / request.height) for f in figures]
+    # how much larger the canvas is than the base image, whose short side is a view's
+    growth = min(canvas.width, canvas.height) / window_px if request.settings.pose_at_levels == "upscaled" else 1.0
     conditions = []
     for top, left in views:
         offset = np.array((left * latent_downsampling, top * latent_downsampling, 0))
-        pose = draw_pose([points - offset for points in joints], window_px, window_px, line_width_px)
-        prompt, negative = view_texts(request, speakers, (top, left), window_px // latent_downsampling)
-        conditions.append(Condition(prompt, negative, pose))
+        near = [points - offset for points in joints]
+        pose = enlarge_pose(near, window_px, line_width_px, growth)
+        present = who_is_present(request, speakers, (top, left), window_px // latent_downsampling)
+        conditions.append(Condition(*view_texts(request, present), pose, view_loras(request, present)))
     return conditions
 
 
-def view_texts(request: RenderRequest, speakers: list[Speaker], view: View, window: int) -> tuple[str, str]:
-    """Prompt and negative prompt of a view: of whoever's mask touches it, from left to right.
+def enlarge_pose(people: list[np.ndarray], side_px: int, line_width_px: int, growth: float) -> np.ndarray:
+    """uint8 (side, side, 3): the part that a view sees of skeletons that were drawn `growth` times smaller."""
+    if growth == 1:
+        return draw_pose(people, side_px, side_px, line_width_px)
+    rim = np.array((1, 1, 0))  # so that enlarging sees beyond the view
+    small_px = int(np.ceil(side_px / growth)) + 2
+    small = [scaled(points, 1 / growth, 1 / growth) + rim for points in people]
+    drawn = draw_pose(small, small_px, small_px, line_width_px)
+    matrix = np.array([[growth, 0, -growth], [0, growth, -growth]])
+    matrix[:, 2] += growth * 0.5 - 0.5  # cv2 counts from pixel centres
+    return cv2.warpAffine(drawn, matrix, (side_px, side_px), flags=cv2.INTER_CUBIC)
 
-    Without people it is the scene's. With them, `prepend_global` puts the scene before (the paper's text and figures
-    differ on it).
-    """
+
+def who_is_present(request: RenderRequest, speakers: list[Speaker], view: View, window: int) -> list[Speaker]:
+    """Whose masks touch a view, from left to right."""
     top, left = view
     present = []
     for speaker in speakers:
         seen = speaker.mask[top : top + window, left : left + window]
         if float(seen.mean()) > request.settings.min_overlap:
             present.append((float(np.nonzero(seen)[1].mean()), speaker))
-    present.sort(key=lambda pair: pair[0])
-    prompts = [speaker.prompt for _, speaker in present]
+    return [speaker for _, speaker in sorted(present, key=lambda pair: pair[0])]
+
+
+def view_texts(request: RenderRequest, present: list[Speaker]) -> tuple[str, str]:
+    """Prompt and negative prompt of a view.
+
+    Without people it is the scene's. With them, `prepend_global` puts the scene before (the paper's text and figures
+    differ on it).
+    """
+    prompts = [speaker.prompt for speaker in present]
     if not prompts or request.settings.prepend_global:
         prompts.insert(0, request.prompt)
-    negatives = [request.negative_prompt, *(speaker.negative_prompt for _, speaker in present)]
+    negatives = [request.negative_prompt, *(speaker.negative_prompt for speaker in present)]
     return ", ".join(prompts), ", ".join(dict.fromkeys(text for text in negatives if text.strip()))
+
+
+def view_loras(request: RenderRequest, present: list[Speaker]) -> Worn:
+    """The scene's LoRAs, and those of whoever is alone in a view: a likeness would pass over to everybody else in it."""
+    alone = len({speaker.character.id for speaker in present}) == 1
+    return worn(request.loras, present[0].character.loras if alone else ())
 
 
 def gather_speakers(figures: list[Figure], height: int, width: int) -> list[Speaker]:
@@ -80,10 +111,10 @@ def gather_speakers(figures: list[Figure], height: int, width: int) -> list[Spea
     speakers = []
     for figure in figures:
         character = figure.person.character
-        speakers.append(Speaker(character.prompt, character.negative_prompt, to_grid(figure.mask, height, width)))
+        speakers.append(Speaker(character, character.prompt, character.negative_prompt, to_grid(figure.mask, height, width)))
         for part, prompt in character.part_prompts.items():
             if prompt.strip() and part in figure.parts:
-                speakers.append(Speaker(prompt, "", to_grid(figure.parts[part], height, width)))
+                speakers.append(Speaker(character, prompt, "", to_grid(figure.parts[part], height, width)))
     return speakers
 
 

@@ -7,6 +7,7 @@ import torch
 
 from ...protocol import RenderRequest
 from ..models.load import Models
+from ..models.loras import worn
 from ..pose import draw_pose
 from .conditions import Condition
 from .joint import Job, denoise
@@ -77,9 +78,11 @@ def draw_people_alone(
 def describe_alone(models: Models, request: RenderRequest, person: Person, canvas_from_scene: Similarity) -> Condition:
     side = models.training_resolution_px
     pose = draw_pose([canvas_from_scene.apply(person.keypoints)], side, side, models.manifest.pose_line_width_px)
-    prompt = ", ".join(text for text in (person.character.prompt, models.manifest.framing_prompt) if text)
+    parts = (text for text in person.character.part_prompts.values() if text.strip())
+    prompt = ", ".join(text for text in (person.character.prompt, *parts, models.manifest.framing_prompt) if text)
     negatives = (request.negative_prompt, person.character.negative_prompt)
-    return Condition(prompt, ", ".join(text for text in negatives if text.strip()), pose)
+    negative = ", ".join(text for text in negatives if text.strip())
+    return Condition(prompt, negative, pose, worn(request.loras, person.character.loras))
 
 
 def centre(keypoints: np.ndarray, side_px: int, cover: float) -> Similarity:

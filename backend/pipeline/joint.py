@@ -8,11 +8,13 @@ which also keeps solvers with a memory right.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
 
 from ..models.load import Models
+from ..models.loras import Worn
 from .conditions import Condition
 from .hints import Hint, read_poses, taking_hints
 from .progress import Progress
@@ -61,7 +63,8 @@ class Batch:
     views: list[View]
     texts: list[Embedding]
     hints: list[Hint]  # one per view; none without a ControlNet
-    time_ids: torch.Tensor  # (texts, 6)
+    loras: Worn  # the same in all views
+    time_ids: torch.Tensor  # float32 (texts, 6): half precision would round the crops of a large canvas
 
 
 @torch.inference_mode()
@@ -73,6 +76,7 @@ def denoise(
     Steps that an earlier attempt has kept are not run again.
     """
     batches = list(make_batches(job, views, conditions))
+    job.models.turns.begin(job.unet, job.models.controlnet)
     height, width = latents.shape[-2:]  # a single view may be larger than the canvas: it sees what there is
     weight = torch.from_numpy(weigh_views(window, job.view_weighting)[:height, :width]).to(latents.device)
     norm = torch.zeros(height, width, device=latents.device)
@@ -99,14 +103,16 @@ def denoise(
 def predict(job: Job, batch: Batch, canvas: torch.Tensor, window: int, timestep: torch.Tensor) -> torch.Tensor:
     """The guided output of the network for the views of `batch`: float32 (views, 4, window, window)."""
     dtype = job.models.dtype
+    job.models.adapters.wear(batch.loras)
     halves = len(batch.texts) // len(batch.views)
     latents = crops(canvas, batch.views, window).to(dtype).repeat(halves, 1, 1, 1)
-    pooled = torch.stack([text.pooled for text in batch.texts]).to(dtype)
-    common = {
+    common: dict[str, Any] = {
         "encoder_hidden_states": torch.stack([text.hidden for text in batch.texts]).to(dtype),
-        "added_cond_kwargs": {"text_embeds": pooled, "time_ids": batch.time_ids},
         "return_dict": False,
     }
+    if job.unet.config["addition_embed_type"] == "text_time":  # SDXL; Stable Diffusion 1 and 2 are not told of sizes
+        pooled = torch.stack([text.pooled for text in batch.texts]).to(dtype)
+        common["added_cond_kwargs"] = {"text_embeds": pooled, "time_ids": batch.time_ids}
     down, mid = None, None
     if batch.hints:
         hints = torch.stack(batch.hints).to(job.models.device, dtype, non_blocking=True).repeat(halves, 1, 1, 1)
@@ -129,11 +135,14 @@ def crops(canvas: torch.Tensor, views: list[View], window: int) -> torch.Tensor:
 
 
 def make_batches(job: Job, views: list[View], conditions: list[Condition]) -> Iterator[Batch]:
-    """Batches of views whose prompts have the same number of chunks, so that no prompt is padded for another's sake."""
-    hints = read_poses(job.models.controlnet, [c.pose for c in conditions]) if job.controlnet_scale > 0 else []
-    lengths = [chunks_of(job.encoder, condition) for condition in conditions]
-    order = sorted(range(len(views)), key=lengths.__getitem__)
-    for chunks, group in groupby(order, key=lengths.__getitem__):
+    """Batches of views that wear the same LoRAs and whose prompts have the same number of chunks, so that none is padded."""
+    job.models.turns.begin(job.models.controlnet)
+    poses = [condition.pose for condition in conditions] if job.controlnet_scale > 0 else []
+    hints = read_poses(job.models.controlnet, poses, job.models.device)
+    kinds = [(condition.loras, chunks_of(job.encoder, condition)) for condition in conditions]
+    order = sorted(range(len(views)), key=kinds.__getitem__)
+    for (loras, chunks), group in groupby(order, key=kinds.__getitem__):
+        job.models.adapters.wear(loras)
         alike = list(group)
         for start in range(0, len(alike), VIEW_BATCH):
             part = alike[start : start + VIEW_BATCH]
@@ -147,12 +156,13 @@ def make_batches(job: Job, views: list[View], conditions: list[Condition]) -> It
                 views=seen,
                 texts=texts,
                 hints=[hints[index] for index in part] if hints else [],
-                time_ids=torch.tensor(sizes, device=job.models.device, dtype=job.models.dtype),
+                loras=loras,
+                time_ids=torch.tensor(sizes, device=job.models.device, dtype=torch.float32),
             )
 
 
 def chunks_of(encoder: PromptEncoder, condition: Condition) -> int:
-    return max(encoder.encode(condition.prompt).chunks, encoder.encode(condition.negative_prompt).chunks)
+    return max(encoder.count_chunks(text) for text in (condition.prompt, condition.negative_prompt))
 
 
 def size_conditioning(job: Job, view: View) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ def encode_image(models: Models, image: np.ndarray) -> Tensor:
         return torch.from_numpy(part).permute(2, 0, 1).to(models.device).float() / 127.5 - 1
 
     latents = torch.empty(channels, height // factor, width // factor)
+    models.turns.begin(models.vae)
     steps = encoder_steps(models.vae, height * width // factor**2)
     held_bytes = allowed_bytes(models.device)
     for tile, moments in run_tiled(steps, read, height, width, window=WINDOW_CELLS * factor, held_bytes=held_bytes):
@@ -40,6 +41,7 @@ def decode_latents(models: Models, latents: Tensor) -> np.ndarray:
         return scaled[:, slice(*tile.seen_rows), slice(*tile.seen_columns)]
 
     image = np.empty((height * factor, width * factor, 3), np.uint8)
+    models.turns.begin(models.vae)
     steps = decoder_steps(models.vae, height * width)
     held_bytes = allowed_bytes(models.device)
     for tile, pixels in run_tiled(steps, read, height, width, window=WINDOW_CELLS, held_bytes=held_bytes):

@@ -1,16 +1,19 @@
 """Prompts of any length to embeddings, each distinct prompt once."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from ...protocol import RenderRequest, RequestError
 from ..models.load import Models
+from ..models.loras import Worn
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """hidden: (chunks * 77, channels), both encoders side by side. pooled: (channels of the second encoder,)."""
+    """hidden: (chunks * 77, channels), two encoders side by side. pooled: (channels of the last one,), of the first chunk."""
 
     hidden: torch.Tensor
     pooled: torch.Tensor
@@ -18,16 +21,20 @@ class Embedding:
 
 
 class PromptEncoder:
-    """Encodes texts in chunks of the text encoder's length and concatenates them, so that nothing is cut off."""
+    """Encodes texts in chunks of the text encoder's length and concatenates them, so that nothing is cut off.
+
+    What is worn counts: a LoRA may change the text encoders.
+    """
 
     def __init__(self, models: Models) -> None:
         self.models = models
-        self.known: dict[tuple[str, int], Embedding] = {}
+        self.known: dict[tuple[str, int, Worn], Embedding] = {}
+        self.counts: dict[str, int] = {}
         self.zeros: dict[int, Embedding] = {}
 
     def encode(self, text: str, at_least_chunks: int = 1) -> Embedding:
         """The embedding of `text`, padded with empty chunks to `at_least_chunks`: a batch needs one length."""
-        key = (text, at_least_chunks)
+        key = (text, at_least_chunks, self.models.adapters.now)
         if key not in self.known:
             self.known[key] = self._encode(text, at_least_chunks)
         return self.known[key]
@@ -42,24 +49,57 @@ class PromptEncoder:
             self.zeros[chunks] = Embedding(*zeros, embedding.chunks)
         return self.zeros[chunks]
 
+    def check(self, request: RenderRequest) -> None:
+        """Raise RequestError for a prompt of which the tokenizers would drop something.
+
+        CLIP's own drop nothing: what is no word of theirs, in whatever script, is read byte by byte.
+        """
+        texts = {"The scene's prompt": request.prompt, "The scene's negative prompt": request.negative_prompt}
+        for one in request.characters:
+            texts |= {f"The prompt of '{one.name}'": one.prompt, f"The negative prompt of '{one.name}'": one.negative_prompt}
+            texts |= {f"The prompt for the {part} of '{one.name}'": text for part, text in one.part_prompts.items()}
+        for whose, text in texts.items():
+            for word in text.split():
+                if any(cannot_read(tokenizer, word) for tokenizer in self.models.tokenizers):
+                    raise RequestError(
+                        f"{whose} has '{word}', which the model set '{self.models.manifest.name}' cannot read: "
+                        "write it in letters that the models know, such as English ones."
+                    )
+
+    def count_chunks(self, text: str) -> int:
+        """How many chunks `text` takes; counted once, since many views say the same."""
+        if text not in self.counts:
+            self.counts[text] = max(len(split_tokens(tokenizer, text)) for tokenizer in self.models.tokenizers)
+        return self.counts[text]
+
     @torch.inference_mode()
     def _encode(self, text: str, at_least_chunks: int) -> Embedding:
         tokenized = [split_tokens(tokenizer, text) for tokenizer in self.models.tokenizers]
         count = max(at_least_chunks, *(len(chunks) for chunks in tokenized))
+        self.models.turns.begin(*self.models.text_encoders)
+        # SDXL was trained on the last layer but one, Stable Diffusion 1 and 2 on the last
+        layer = -2 if len(self.models.text_encoders) > 1 else -1
         hidden, pooled = [], None
         for tokenizer, encoder, chunks in zip(self.models.tokenizers, self.models.text_encoders, tokenized, strict=True):
             padded = chunks + [[]] * (count - len(chunks))
-            states, pooled = run_encoder(encoder, tokenizer, padded, self.models.device)
+            states, pooled = run_encoder(encoder, tokenizer, padded, self.models.device, layer)
             hidden.append(states)
         assert pooled is not None
         return Embedding(torch.cat(hidden, -1), pooled, count)
 
 
 def split_tokens(tokenizer: CLIPTokenizer, text: str) -> list[list[int]]:
-    """Token ids of `text` without markers, in chunks that leave room for the two markers; at least one chunk."""
-    ids = tokenizer(text, add_special_tokens=False, truncation=False, verbose=False).input_ids
+    """Token ids of `text` without markers, in chunks that leave room for the two markers; at least one chunk.
+
+    A marker that stands in `text` is read letter by letter, as everything else that is no word.
+    """
+    ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True, truncation=False, verbose=False).input_ids
     room = tokenizer.model_max_length - 2
     return [ids[start : start + room] for start in range(0, len(ids), room)] or [[]]
+
+
+def cannot_read(tokenizer: CLIPTokenizer, word: str) -> bool:
+    return any(tokenizer.unk_token_id in chunk for chunk in split_tokens(tokenizer, word))
 
 
 def mark_chunks(tokenizer: CLIPTokenizer, chunks: list[list[int]]) -> list[list[int]]:
@@ -73,7 +113,10 @@ def run_encoder(
     tokenizer: CLIPTokenizer,
     chunks: list[list[int]],
     device: torch.device,
+    layer: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The last hidden state but one (chunks * 77, channels), as SDXL uses it, and the first chunk's pooled output."""
-    output = encoder(torch.tensor(mark_chunks(tokenizer, chunks), device=device), output_hidden_states=True)
-    return output.hidden_states[-2].flatten(0, 1), output[0][0]
+    """The hidden states of `layer`, (chunks * 77, channels), and the first chunk's pooled output; the last layer is normed."""
+    output: Any = encoder(torch.tensor(mark_chunks(tokenizer, chunks), device=device), output_hidden_states=True)
+    hidden = output.last_hidden_state if layer == -1 else output.hidden_states[layer]
+    pooled = output.text_embeds if "text_embeds" in output else output.pooler_output
+    return hidden.flatten(0, 1), pooled[0]

@@ -9,6 +9,7 @@ import pytest
 from beyondscene.protocol import (
     Decoder,
     Keypoint,
+    Lora,
     RenderRequest,
     Request,
     RequestError,
@@ -40,6 +41,11 @@ def broken(request: RenderRequest, **changes: object) -> bytes:
 
 def test_json_round_trip(two_people: RenderRequest) -> None:
     assert request_from_json(request_to_json(two_people)) == two_people
+    ana, bo = two_people.characters
+    styled = replace(
+        two_people, loras=(Lora(name="clay", scale=0.5),), characters=(replace(ana, loras=(Lora(name="ana"),)), bo)
+    )
+    assert request_from_json(request_to_json(styled)) == styled
 
 
 @pytest.mark.parametrize("value", ["5", None, 1e9, -1e9])
@@ -83,6 +89,7 @@ def test_no_struct_on_the_wire_has_a_bare_float() -> None:
     [
         ({"width": 190}, "width is 190 px.*multiple of 8: use 184 or 192"),
         ({"height": 56}, "at least 64"),
+        ({"width": 4096, "height": 128}, "4096x128 px, but its longer side may be at most 16 times the shorter: use 2048 px"),
         ({"prompt": "  "}, "scene prompt is empty"),
     ],
 )
@@ -101,6 +108,9 @@ def test_empty_prompt_and_absent_people_are_named(two_people: RenderRequest) -> 
     behind = tuple(replace(k, state="behind") for k in bo.keypoints)
     with pytest.raises(RequestError, match="'Bo' has no joint in front of the camera"):
         check_request(replace(two_people, characters=(ana, replace(bo, keypoints=behind))))
+    point = tuple(replace(k, x=90 + k.x / 100, y=60 + k.y / 100) for k in bo.keypoints)
+    with pytest.raises(RequestError, match="joints of 'Bo' span 1 px, but a person can be drawn from 8 px on"):
+        check_request(replace(two_people, characters=(ana, replace(bo, keypoints=point))))
     with pytest.raises(RequestError, match="Two characters have the id 'ana'"):
         check_request(replace(two_people, characters=(ana, replace(bo, id="ana"))))
 

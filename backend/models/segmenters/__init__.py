@@ -5,12 +5,16 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from torch import nn
 
 from ..sets import ModelSet, ModelSetError
 
 
 class Segmenter(Protocol):
-    """Finds a person and its parts."""
+    """Finds a person and its parts. networks: what it runs, loaded in host memory; they must be on its device by then."""
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]: ...
 
     def segment(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """Masks by name, bool (H, W): always "person"; "head", "hair", "upper_body", "lower_body" where it can tell.

@@ -4,6 +4,7 @@ This is what lang-segment-anything does, which the paper uses; both networks com
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,17 +19,16 @@ class GroundedSegmenter:
     def __init__(self, detector: Path, sam: Path, device: torch.device) -> None:
         self.device = device
         self.words = AutoProcessor.from_pretrained(detector, local_files_only=True)
-        self.detector = GroundingDinoForObjectDetection.from_pretrained(detector, local_files_only=True, use_safetensors=True)
+        single: dict[str, Any] = {"dtype": torch.float32, "local_files_only": True, "use_safetensors": True}
+        self.detector = GroundingDinoForObjectDetection.from_pretrained(detector, **single)
         self.pixels = SamProcessor.from_pretrained(sam, local_files_only=True)
-        self.sam = SamModel.from_pretrained(sam, local_files_only=True, use_safetensors=True)
-        self.detector.to(device).eval()  # type: ignore[arg-type]
-        self.sam.to(device).eval()  # type: ignore[arg-type]
+        self.sam = SamModel.from_pretrained(sam, **single)
+        self.networks = (self.detector.eval(), self.sam.eval())
 
     def segment(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """As Segmenter.segment. The head is head united with hair, the body is the person without it (paper, section 3.2)."""
-        person = self.find(image, "person.")
-        head = (self.find(image, "head.") | self.find(image, "hair.")) & person
-        return {"person": person, "head": head, "upper_body": person & ~head}
+        """As Segmenter.segment. The head is head united with hair (paper, section 3.2)."""
+        person, hair = self.find(image, "person."), self.find(image, "hair.")
+        return {"person": person, "head": (self.find(image, "head.") | hair) & person, "hair": hair & person}
 
     @torch.inference_mode()
     def find(self, image: np.ndarray, words: str) -> np.ndarray:
@@ -44,7 +44,8 @@ class GroundedSegmenter:
         if len(found["scores"]) == 0:
             return np.zeros(image.shape[:2], bool)
         box = found["boxes"][found["scores"].argmax()].tolist()
-        prompted = self.pixels(images=image, input_boxes=[[box]], return_tensors="pt").to(self.device)  # type: ignore[call-arg]
+        prompted = self.pixels(images=image, input_boxes=[[box]], return_tensors="pt")  # type: ignore[call-arg]
+        prompted = prompted.to(self.device, torch.float32)
         drawn = self.sam(**prompted, multimask_output=False)
         masks = self.pixels.image_processor.post_process_masks(
             drawn.pred_masks.cpu(), prompted["original_sizes"].cpu(), prompted["reshaped_input_sizes"].cpu()

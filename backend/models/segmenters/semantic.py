@@ -17,7 +17,8 @@ class SemanticSegmenter:
         self.device = device
         self.network = AutoModelForSemanticSegmentation.from_pretrained(folder, use_safetensors=True, local_files_only=True)
         self.processor = SegformerImageProcessorPil.from_pretrained(folder, local_files_only=True)
-        self.network.to(device=device, dtype=torch.float32).eval()  # type: ignore[call-arg]
+        self.network.float().eval()
+        self.networks = (self.network,)
 
     @torch.inference_mode()
     def segment(self, image: np.ndarray) -> dict[str, np.ndarray]:

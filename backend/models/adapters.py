@@ -1,0 +1,126 @@
+"""The LoRAs of a picture on the networks of a model set, through peft: loaded for it, worn by turns, then taken off."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from diffusers.loaders import StableDiffusionLoraLoaderMixin, StableDiffusionXLLoraLoaderMixin
+from diffusers.utils import convert_state_dict_to_diffusers, convert_state_dict_to_peft
+from diffusers.utils.peft_utils import (
+    _create_lora_config,
+    recurse_remove_peft_layers,
+    set_adapter_layers,
+    set_weights_and_activate_adapters,
+)
+from peft import inject_adapter_in_model, set_peft_model_state_dict
+from torch import Tensor, nn
+
+from .loras import Worn
+from .offload import Turns
+from .sets import ModelSetError
+
+Tensors = dict[str, Tensor]
+TEXT_PREFIXES = ("text_encoder", "text_encoder_2")
+
+
+class Adapters:
+    """Which LoRAs the networks carry, and which of them count now."""
+
+    def __init__(self, unets: Sequence[nn.Module], text_encoders: Sequence[nn.Module], turns: Turns) -> None:
+        """unets: those that are changed alike, such as the base's and the inpainting one."""
+        self.unets = list(dict.fromkeys(unets))
+        self.text_encoders = list(text_encoders)
+        self.turns = turns
+        self.now: Worn = ()
+        self._keys: dict[str, str] = {}  # of a LoRA in peft, which takes no dots, by its name
+
+    @contextmanager
+    def loaded(self, paths: Mapping[str, Path]) -> Iterator[None]:
+        """Within, the LoRAs in `paths`, by their names, can be worn; after it the networks are what they were.
+
+        Raises ModelSetError for a file that is no LoRA of this family.
+        """
+        if not paths:
+            yield
+            return
+        self.turns.rest()
+        try:
+            for name, path in paths.items():
+                self._load(name, path)
+            self._wear(())
+            yield
+        finally:
+            self.turns.rest()
+            for network in (*self.unets, *self.text_encoders):
+                take_off(network)
+            self._keys, self.now = {}, ()
+
+    def wear(self, chosen: Worn) -> None:
+        """From now on these LoRAs count, and no others. They must be loaded."""
+        if chosen != self.now:
+            self._wear(chosen)
+
+    def _wear(self, chosen: Worn) -> None:
+        scales = {self._keys[name]: scale for name, scale in chosen}
+        for network in (*self.unets, *self.text_encoders):
+            here = {key: scale for key, scale in scales.items() if key in getattr(network, "peft_config", {})}
+            set_adapter_layers(network, enabled=bool(here))
+            if here:
+                set_weights_and_activate_adapters(network, list(here), list(here.values()))
+        self.now = chosen
+
+    def _load(self, name: str, path: Path) -> None:
+        key = self._keys[name] = f"lora_{len(self._keys)}"
+        mixin: Any = StableDiffusionXLLoraLoaderMixin if len(self.text_encoders) > 1 else StableDiffusionLoraLoaderMixin
+        try:
+            state, alphas, metadata = mixin.lora_state_dict(
+                str(path.parent), weight_name=path.name, unet_config=self.unets[0].config, use_safetensors=True,
+                local_files_only=True, return_lora_metadata=True,
+            )  # fmt: skip
+            more = {"network_alphas": alphas, "metadata": metadata, "adapter_name": key}
+            if any(one.startswith("unet.") for one in state):
+                for unet in self.unets:
+                    mixin.load_lora_into_unet(state, unet=unet, **more)
+            for prefix, encoder in zip(TEXT_PREFIXES, self.text_encoders, strict=False):
+                if any(one.startswith(f"{prefix}.") for one in state):
+                    load_into_text_encoder(encoder, state, alphas, metadata, prefix, key)
+        except Exception as error:  # each library raises what it likes
+            raise ModelSetError(
+                f"The LoRA '{name}' does not fit this model set: {path} holds something else, or was trained for another "
+                f"family ({error}). Choose one for these models."
+            ) from error
+        carrying = [network for network in (*self.unets, *self.text_encoders) if key in getattr(network, "peft_config", {})]
+        if not carrying:
+            raise ModelSetError(
+                f"The LoRA '{name}' holds nothing for a UNet or a text encoder: {path} is another kind of file."
+            )
+        for network in carrying:
+            network.eval()  # new layers come as for training, with dropout
+
+
+def load_into_text_encoder(
+    encoder: nn.Module, state: Tensors, alphas: dict[str, float] | None, metadata: dict[str, Any] | None, prefix: str, key: str
+) -> None:
+    """As diffusers does it, but by peft itself: transformers' own way asks for a newer peft than diffusers."""
+
+    def own(entries: dict[str, Any] | None) -> dict[str, Any] | None:
+        found = {name: value for name, value in (entries or {}).items() if name.startswith(f"{prefix}.")}
+        return None if entries is None else {name.removeprefix(f"{prefix}."): value for name, value in found.items()}
+
+    layers = convert_state_dict_to_peft(convert_state_dict_to_diffusers(own(state)))
+    if not hasattr(encoder, "text_model"):  # as it was once nested
+        layers = {name.removeprefix("text_model."): value for name, value in layers.items()}
+    ranks = {name: value.shape[1] for name, value in layers.items() if ".lora_B." in name}
+    config = _create_lora_config(layers, own(alphas), own(metadata) or None, ranks, is_unet=False)
+    inject_adapter_in_model(config, encoder, adapter_name=key, state_dict=layers)
+    set_peft_model_state_dict(encoder, layers, key)
+
+
+def take_off(network: nn.Module) -> None:
+    """Every layer is again the one that it was before LoRAs were loaded."""
+    recurse_remove_peft_layers(network)
+    if hasattr(network, "peft_config"):
+        del network.peft_config
+    if hasattr(network, "_hf_peft_config_loaded"):
+        network._hf_peft_config_loaded = False  # type: ignore[assignment]

@@ -1,0 +1,70 @@
+"""Networks that take turns on the device: whatever does not work waits in host memory, for devices too small for all."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from accelerate import cpu_offload
+from accelerate.hooks import remove_hook_from_submodules
+from torch import nn
+
+Offload = Literal["none", "networks", "layers"]
+HOST = torch.device("cpu")
+
+
+class Turns:
+    """Which networks stand on the device.
+
+    "none": all of them, always. "networks": those that work, whole. "layers": the large ones come a layer at a time, each time
+    anew, so that the device holds little more than what is computed; slowest.
+    """
+
+    def __init__(
+        self, device: torch.device, networks: Iterable[nn.Module], large: Iterable[nn.Module], offload: Offload
+    ) -> None:
+        """large: those of `networks` that are streamed by layers."""
+        self.device = device
+        self.offload: Offload = "none"
+        self._all = list(dict.fromkeys(networks))
+        self._large = list(large)
+        self._up: list[nn.Module] = []
+        self.change(offload)
+
+    def change(self, offload: Offload) -> None:
+        """From now on offload as `offload` says; the pixels stay the same. May be called whenever no network works."""
+        self.send_home()
+        self.offload = offload
+        if offload == "none":
+            for network in self._all:
+                network.to(self.device)
+            self._up = list(self._all)
+
+    def begin(self, *working: nn.Module) -> None:
+        """These networks are ready to work on the device; where it does not hold all, the others go to host memory first."""
+        if self.offload == "none":
+            return
+        self.send_home(but=working)
+        for network in dict.fromkeys(working):
+            if network in self._up:
+                continue
+            if self.offload == "layers" and network in self._large:
+                cpu_offload(network, self.device)
+            else:
+                network.to(self.device)
+            self._up.append(network)
+
+    def rest(self) -> None:
+        """No network carries anything of ours, so that its layers may be exchanged."""
+        if self.offload != "none":
+            self.send_home()
+
+    def send_home(self, but: Iterable[nn.Module] = ()) -> None:
+        """All networks but these wait in host memory, as they were before anything was done to them here."""
+        stay = list(but)
+        leaving = [network for network in self._up if network not in stay]
+        for network in leaving:
+            remove_hook_from_submodules(network)
+            network.to(HOST)
+        self._up = [network for network in self._up if network in stay]
+        if leaving and self.device.type == "cuda":
+            torch.cuda.empty_cache()

@@ -1,0 +1,163 @@
+"""The real architectures as the hub lays them out, at toy size with random weights: they load and make a picture."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from beyondscene.backend.models.fingerprint import fingerprint_weights
+from beyondscene.backend.models.load import Models, choose_device, load_models
+from beyondscene.backend.models.segmenters import grounded
+from beyondscene.backend.models.sets import ModelSet, ModelSetError, choose_model_set, read_model_set
+from beyondscene.backend.pipeline import render
+from beyondscene.protocol import RenderRequest, resized
+
+from ...tiny_hub import REPOSITORIES, save_tiny_hub, save_tiny_sd15, write_manifest
+from ..pipeline.test_render import Spy
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hub")
+    save_tiny_hub(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def hub_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+
+
+@pytest.fixture
+def hub_set(tmp_path: Path) -> ModelSet:
+    """The repositories of `sdxl`, for views of 64 px."""
+    return read_model_set(write_manifest(tmp_path / "set", dict(REPOSITORIES)))
+
+
+@pytest.fixture
+def sure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random weights are sure of nothing: let the detector take the best that it has."""
+    monkeypatch.setattr(grounded, "BOX_THRESHOLD", 0.0)
+
+
+@pytest.fixture
+def small(two_people: RenderRequest) -> RenderRequest:
+    """96x64, without a level of enlargement."""
+    return resized(two_people, 96, 64)
+
+
+def picture(models: Models, request: RenderRequest) -> np.ndarray:
+    return render(models, request, {}, Spy())[0]
+
+
+def test_the_preset_sdxl_is_complete_with_what_its_commands_download() -> None:
+    preset = choose_model_set("sdxl")
+    names = set(fingerprint_weights(preset))
+    assert "base/unet/diffusion_pytorch_model.fp16.safetensors" in names and "sam/model.safetensors" in names
+    assert len(names) == 8 and not [name for name in names if "twins" in name]
+
+
+@pytest.mark.usefixtures("sure")
+def test_sdxl_makes_a_picture(hub_set: ModelSet, two_people: RenderRequest) -> None:
+    models = load_models(hub_set, CPU, torch.float32)
+    assert models.inpainting.config["in_channels"] == 9 and models.inpainting is not models.unet
+    assert (models.vae.dtype, models.unet.dtype) == (torch.float32, torch.float32)
+    assert models.scheduler_config["timestep_spacing"] == "leading" and models.zeros_for_empty_prompt
+    image = picture(models, two_people)
+    assert image.shape == (128, 192, 3) and image.std() > 1
+
+
+@pytest.mark.usefixtures("sure")
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_half_precision_keeps_the_vae_and_the_segmenter_whole(hub_set: ModelSet, small: RenderRequest, precision: str) -> None:
+    device, dtype = choose_device("cpu", precision)  # type: ignore[arg-type]
+    models = load_models(hub_set, device, dtype)
+    assert models.unet.dtype == models.controlnet.dtype == models.text_encoders[1].dtype == getattr(torch, precision)
+    assert {network.dtype for network in (models.vae, *models.segmenter.networks)} == {torch.float32}
+    assert picture(models, small).std() > 1
+
+
+@pytest.mark.usefixtures("sure")
+def test_stable_diffusion_1_5_makes_a_picture(tmp_path: Path, two_people: RenderRequest) -> None:
+    models = load_models(read_model_set(save_tiny_sd15(tmp_path / "sd15")), CPU, torch.float32)
+    assert len(models.text_encoders) == 1 and not models.zeros_for_empty_prompt
+    assert picture(models, two_people).std() > 1
+
+
+def test_the_detector_and_sam_draw_masks_of_the_pictures_size(hub_set: ModelSet, sure: None) -> None:
+    segmenter = load_models(hub_set, CPU, torch.float32).segmenter
+    image = np.random.default_rng(0).integers(0, 256, (96, 64, 3), np.uint8)
+    masks = segmenter.segment(image)
+    assert {mask.shape for mask in masks.values()} == {(96, 64)} and masks["person"].dtype == bool
+    assert masks["person"].any()
+    assert not (masks["hair"] & ~masks["head"]).any() and not (masks["head"] & ~masks["person"]).any()
+
+
+def test_nothing_found_is_an_empty_mask(hub_set: ModelSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grounded, "BOX_THRESHOLD", 1.0)
+    segmenter = load_models(hub_set, CPU, torch.float32).segmenter
+    assert not segmenter.segment(np.zeros((64, 64, 3), np.uint8))["person"].any()
+
+
+def test_a_network_saved_in_parts_is_read_and_missed_by_part(hub_set: ModelSet, tmp_path: Path) -> None:
+    local = tmp_path / "base"
+    shutil.copytree(hub_set.role_folder("base"), local)
+    networks = load_models(hub_set, CPU, torch.float32)
+    shutil.rmtree(local / "unet")
+    networks.unet.save_pretrained(local / "unet", max_shard_size="100KB")
+    shards = sorted((local / "unet").glob("*.safetensors"))
+    assert len(shards) > 1
+    parted = read_model_set(write_manifest(tmp_path / "parted", REPOSITORIES | {"base": str(local)}))
+    again = load_models(parted, CPU, torch.float32)
+    assert torch.equal(again.unet.conv_out.weight, networks.unet.conv_out.weight)
+    assert {f"base/unet/{shard.name}" for shard in shards} <= set(again.weights)
+    shards[0].unlink()
+    with pytest.raises(ModelSetError, match=r"lacks its base model: .* has no unet/\*\.safetensors"):
+        parted.check()
+
+
+def test_what_is_absent_from_the_hubs_cache_is_named_with_its_size_and_its_command(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partly = tmp_path / "partly"
+    shutil.copytree(cache, partly)
+    shutil.rmtree(partly / "models--facebook--sam-vit-huge")
+    next(partly.glob("models--diffusers*/snapshots/*/unet/*.safetensors")).unlink()  # a download that was broken off
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(partly))
+    with pytest.raises(ModelSetError) as refusal:
+        choose_model_set("sdxl")
+    sentence = str(refusal.value)
+    assert "lacks its inpainting, sam models (7.7 GB)" in sentence
+    assert 'hf download facebook/sam-vit-huge --include "*.json" --include "model.safetensors"  # sam, 2.6 GB' in sentence
+    assert "xinsir" not in sentence and "modelset.json of your own" in sentence and "--models" in sentence
+
+
+@pytest.mark.parametrize(
+    ("role", "config", "sentence"),
+    [
+        ("controlnet", {"_class_name": "ControlNetModel", "num_control_type": 6}, "a ControlNetModel for OpenPose"),
+        ("controlnet", {"_class_name": "ControlNetUnionModel"}, "is a ControlNetUnionModel"),
+        ("controlnet", {"_class_name": "ControlNetModel", "cross_attention_dim": 768}, "reads prompts of 768 channels.*has 40"),
+        ("inpainting", {"cross_attention_dim": 40, "in_channels": 8}, "has 8 input channels"),
+        (
+            "base",
+            {"_class_name": "FluxPipeline", "transformer": ["diffusers", "F"]},
+            "is a FluxPipeline: name Stable Diffusion",
+        ),
+    ],
+)
+def test_networks_of_another_kind_are_refused_before_they_are_read(
+    hub_set: ModelSet, tmp_path: Path, role: str, config: dict[str, object], sentence: str
+) -> None:
+    import json
+
+    local = tmp_path / role
+    shutil.copytree(hub_set.role_folder(role), local)  # type: ignore[arg-type]
+    name = {"base": "model_index.json", "inpainting": "unet/config.json"}.get(role, "config.json")
+    (local / name).write_text(json.dumps(config))
+    other = read_model_set(write_manifest(tmp_path / "other", REPOSITORIES | {role: str(local)}))
+    with pytest.raises(ModelSetError, match=f"The {role} model of the model set 'tiny-hub'.*{sentence}"):
+        other.check()
