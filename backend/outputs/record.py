@@ -21,7 +21,7 @@ class Record(Struct, frozen=True, kw_only=True):
 
     models: name of the model set. weights: fingerprint of each file of it (`models/fingerprint.py`).
     request: as in a request.json, every choice settled. arrays: its masks by digest, deflated, base64.
-    made_with: program, torch and device, for people to read.
+    made_with: program, torch, device and precision, for people to read.
     """
 
     format: Literal[1] = 1
