@@ -88,7 +88,8 @@ class Renderer:
 
 def record_making(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray]) -> Record:
     """What the file of a picture is to say. request: with its settings settled."""
-    made_with = f"beyondscene {app_version()}, torch {torch.__version__}, {models.device}"
+    precision = str(models.dtype).removeprefix("torch.")
+    made_with = f"beyondscene {app_version()}, torch {torch.__version__}, {models.device}, {precision}"
     weights = models.weights | fingerprint_loras(request, models.lora_folders)
     return make_record(request, arrays, models.manifest.name, weights, made_with, models.thrift.name)
 

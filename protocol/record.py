@@ -31,7 +31,7 @@ class Record(Struct, frozen=True, kw_only=True):
 
     models: name of the model set. weights: fingerprint of each file of it (`backend/models/fingerprint.py`).
     request: as in a request.json, every choice settled. arrays: its masks by digest, deflated, base64.
-    made_with: program, torch and device, for people to read. memory: how memory was saved, where it was short.
+    made_with: program, torch, device and precision, for people to read. memory: how memory was saved, where it was short.
     """
 
     format: Literal[1] = 1

@@ -158,6 +158,7 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
     canny_low: Annotated[float, Meta(ge=0, le=1000)] = 100.0
     canny_high: Annotated[float, Meta(ge=0, le=1000)] = 200.0
     canny_blur_px: Annotated[float, Meta(ge=0, le=1000)] = 50.0  # at a short side of 1024 px; scaled with the image
+    normalise_edges: bool = True  # stretch the blurred edge map to 0..1, so that p_max is reached; False takes it as it is
     p_base: Fraction = 0.005
     p_max: Fraction = 0.1
     displacement_px: Annotated[int, Meta(ge=0, le=64)] = 4  # d_r, pixels of the smaller image
@@ -170,6 +171,7 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
     view_prompts: Literal["present", "everybody"] = "present"  # whom a view is told of; "everybody" undoes Algorithm 3's text
     prepend_global: bool = True  # scene prompt before the people's, as in the text; False as in Algorithm 3
     min_overlap: Fraction = 0.0  # share of a view that a mask must exceed to lend its prompt
+    pose_at_levels: Literal["redrawn", "upscaled"] = "redrawn"  # lines as wide in each view, or as wide as the base's grown
     view_weighting: Literal["feathered", "uniform"] = "feathered"  # where views overlap; Algorithm 2 averages uniformly
     size_conditioning: Literal["view", "canvas"] = "view"  # each view told to be a whole picture, or a crop of the canvas
 

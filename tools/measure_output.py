@@ -1,6 +1,6 @@
 """Time, size and peak memory of writing a large picture, one process per format.
 
-    python tools/measure_output.py [--side 16384] [--formats png,tif,exr]
+    python tools/measure_output.py [--size 16384x16384] [--formats png,tif,exr]
 
 The picture is what a pipeline hands over: uint8 pixels that the embedded model's decoder made of its latents for the example
 picture, repeated over the canvas, and two people's masks. Peak memory is what the process holds at most while it writes,
@@ -39,17 +39,21 @@ def resident_bytes(key: str) -> int:
     return int(next(line for line in status.splitlines() if line.startswith(key)).split()[1]) * 1024
 
 
-def measure(part_file: Path, side: int, suffix: str) -> None:
+def measure(part_file: Path, width: int, height: int, suffix: str) -> None:
     """Write one picture in this process and print a line about it."""
     from beyondscene.backend.outputs import Layer, Picture, make_record, read_record, write_picture
     from beyondscene.protocol import RenderRequest
 
     part = np.load(part_file)
-    image = np.tile(part, (side // len(part), side // len(part), 1))
+    image = np.empty((height, width, 3), np.uint8)
+    random, side = np.random.default_rng(0), len(part)
+    for top in range(0, height, side):
+        for left in range(0, width, side):  # moved about, or what is repeated would be packed to nothing
+            image[top : top + side, left : left + side] = np.roll(part, random.integers(0, side, 2), (0, 1))
     masks = np.zeros((2, 1024, 1024), bool)
     masks[0, 300:900, 200:450], masks[1, 350:850, 500:700] = True, True
     picture = Picture(image, (Layer("near", masks[0]), Layer("far", masks[1])))
-    record = make_record(RenderRequest(width=side, height=side, prompt="a city plaza"), {}, "embedded", {}, "")
+    record = make_record(RenderRequest(width=width, height=height, prompt="a city plaza"), {}, "embedded", {}, "")
     with tempfile.TemporaryDirectory(dir=part_file.parent) as folder:
         path = Path(folder) / f"out.{suffix}"
         Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
@@ -60,7 +64,7 @@ def measure(part_file: Path, side: int, suffix: str) -> None:
         extra = resident_bytes("VmHWM") - before
         assert read_record(path).models == "embedded"
         print(
-            f"{suffix}: {side}x{side}, {image.nbytes / 1e6:.0f} MB in memory, {path.stat().st_size / 1e6:.0f} MB on the disk, "
+            f"{suffix}: {width}x{height}, {image.nbytes / 1e6:.0f} MB in memory, {path.stat().st_size / 1e6:.0f} MB on disk, "
             f"{seconds:.0f} s, {extra / 1e6:.0f} MB beyond the picture",
             flush=True,
         )
@@ -68,18 +72,19 @@ def measure(part_file: Path, side: int, suffix: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--side", type=int, default=16384, help="pixels, a multiple of 512")
+    parser.add_argument("--size", default="16384x16384", help="width x height in pixels, multiples of 512")
     parser.add_argument("--formats", default="png,tif,exr")
     parser.add_argument("--part", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.part is not None:
-        measure(asked.part, asked.side, asked.formats)
+        width, height = (int(side) for side in asked.size.split("x"))
+        measure(asked.part, width, height, asked.formats)
         return 0
     with tempfile.TemporaryDirectory() as folder:
         part = Path(folder) / "part.npy"
         np.save(part, decoded_part())
         for suffix in asked.formats.split(","):
-            command = [sys.executable, __file__, "--side", str(asked.side), "--formats", suffix, "--part", str(part)]
+            command = [sys.executable, __file__, "--size", asked.size, "--formats", suffix, "--part", str(part)]
             subprocess.run(command, check=True)
     return 0
 

@@ -13,7 +13,7 @@ import torch
 from ..pipeline.conditions import Condition
 from ..pipeline.joint import Job, chunks_of, size_conditioning
 from ..pipeline.progress import Progress
-from ..pipeline.views import View, weigh_views
+from ..planning.views import View, weigh_views
 from .count import replaced
 
 STAGES = ("instances", "inpaint", "enlarge")  # files of the pipeline that denoise

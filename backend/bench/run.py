@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from ..evaluation.methods import load_method
 from ..models.load import Models
-from ..pipeline.settle import settle
+from ..planning.settle import settle
 from .count import Counter
 from .meter import Meter, StageCost
 from .plain import drawing_plainly

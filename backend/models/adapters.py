@@ -6,13 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from diffusers.loaders import StableDiffusionLoraLoaderMixin, StableDiffusionXLLoraLoaderMixin
-from diffusers.utils.peft_utils import recurse_remove_peft_layers, set_adapter_layers, set_weights_and_activate_adapters
-from torch import nn
+from diffusers.utils import convert_state_dict_to_diffusers, convert_state_dict_to_peft
+from diffusers.utils.peft_utils import (
+    _create_lora_config,
+    recurse_remove_peft_layers,
+    set_adapter_layers,
+    set_weights_and_activate_adapters,
+)
+from peft import inject_adapter_in_model, set_peft_model_state_dict
+from torch import Tensor, nn
 
 from .loras import Worn
 from .offload import Turns
 from .sets import ModelSetError
 
+Tensors = dict[str, Tensor]
 TEXT_PREFIXES = ("text_encoder", "text_encoder_2")
 
 
@@ -76,7 +84,7 @@ class Adapters:
                     mixin.load_lora_into_unet(state, unet=unet, **more)
             for prefix, encoder in zip(TEXT_PREFIXES, self.text_encoders, strict=False):
                 if any(one.startswith(f"{prefix}.") for one in state):
-                    mixin.load_lora_into_text_encoder(state, text_encoder=encoder, prefix=prefix, **more)
+                    load_into_text_encoder(encoder, state, alphas, metadata, prefix, key)
         except Exception as error:  # each library raises what it likes
             raise ModelSetError(
                 f"The LoRA '{name}' does not fit this model set: {path} holds something else, or was trained for another "
@@ -89,6 +97,24 @@ class Adapters:
             )
         for network in carrying:
             network.eval()  # new layers come as for training, with dropout
+
+
+def load_into_text_encoder(
+    encoder: nn.Module, state: Tensors, alphas: dict[str, float] | None, metadata: dict[str, Any] | None, prefix: str, key: str
+) -> None:
+    """As diffusers does it, but by peft itself: transformers' own way asks for a newer peft than diffusers."""
+
+    def own(entries: dict[str, Any] | None) -> dict[str, Any] | None:
+        found = {name: value for name, value in (entries or {}).items() if name.startswith(f"{prefix}.")}
+        return None if entries is None else {name.removeprefix(f"{prefix}."): value for name, value in found.items()}
+
+    layers = convert_state_dict_to_peft(convert_state_dict_to_diffusers(own(state)))
+    if not hasattr(encoder, "text_model"):  # as it was once nested
+        layers = {name.removeprefix("text_model."): value for name, value in layers.items()}
+    ranks = {name: value.shape[1] for name, value in layers.items() if ".lora_B." in name}
+    config = _create_lora_config(layers, own(alphas), own(metadata) or None, ranks, is_unet=False)
+    inject_adapter_in_model(config, encoder, adapter_name=key, state_dict=layers)
+    set_peft_model_state_dict(encoder, layers, key)
 
 
 def take_off(network: nn.Module) -> None:

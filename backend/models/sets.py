@@ -136,7 +136,8 @@ class ModelSet(Struct, frozen=True, kw_only=True):
         controlnet = read_json(self.role_folder("controlnet") / "config.json")
         if controlnet.get("_class_name") != "ControlNetModel" or "num_control_type" in controlnet:
             self.refuse("controlnet", f"is a {controlnet.get('_class_name')}", "a ControlNetModel for OpenPose skeletons alone")
-        unet, inpainting = (read_json(self.role_folder(role) / "unet" / "config.json") for role in ("base", "inpainting"))
+        unet = read_json(self.role_folder("base") / "unet" / "config.json")
+        inpainting = read_json(self.role_folder("inpainting") / "unet" / "config.json")
         wanted = unet.get("cross_attention_dim")
         for role, network in (("controlnet", controlnet), ("inpainting", inpainting)):
             if network.get("cross_attention_dim") != wanted:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -45,17 +46,34 @@ def describe_views(
 ) -> list[Condition]:
     """One condition per view.
 
-    figures: far to near. The skeletons are redrawn at each size, with lines as wide in every view as in training.
+    figures: far to near. The skeletons are redrawn at each size, with lines as wide in every view as in training; or, with
+    `pose_at_levels` "upscaled", drawn so at the size of the base and enlarged as a picture.
     """
     speakers = gather_speakers(figures, canvas.height // latent_downsampling, canvas.width // latent_downsampling)
     joints = [scaled(f.person.keypoints, canvas.width / request.width, canvas.height / request.height) for f in figures]
+    # how much larger the canvas is than the base image, whose short side is a view's
+    growth = min(canvas.width, canvas.height) / window_px if request.settings.pose_at_levels == "upscaled" else 1.0
     conditions = []
     for top, left in views:
         offset = np.array((left * latent_downsampling, top * latent_downsampling, 0))
-        pose = draw_pose([points - offset for points in joints], window_px, window_px, line_width_px)
+        near = [points - offset for points in joints]
+        pose = enlarge_pose(near, window_px, line_width_px, growth)
         present = who_is_present(request, speakers, (top, left), window_px // latent_downsampling)
         conditions.append(Condition(*view_texts(request, present), pose, view_loras(request, present)))
     return conditions
+
+
+def enlarge_pose(people: list[np.ndarray], side_px: int, line_width_px: int, growth: float) -> np.ndarray:
+    """uint8 (side, side, 3): the part that a view sees of skeletons that were drawn `growth` times smaller."""
+    if growth == 1:
+        return draw_pose(people, side_px, side_px, line_width_px)
+    rim = np.array((1, 1, 0))  # so that enlarging sees beyond the view
+    small_px = int(np.ceil(side_px / growth)) + 2
+    small = [scaled(points, 1 / growth, 1 / growth) + rim for points in people]
+    drawn = draw_pose(small, small_px, small_px, line_width_px)
+    matrix = np.array([[growth, 0, -growth], [0, growth, -growth]])
+    matrix[:, 2] += growth * 0.5 - 0.5  # cv2 counts from pixel centres
+    return cv2.warpAffine(drawn, matrix, (side_px, side_px), flags=cv2.INTER_CUBIC)
 
 
 def who_is_present(request: RenderRequest, speakers: list[Speaker], view: View, window: int) -> list[Speaker]:

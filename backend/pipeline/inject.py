@@ -36,12 +36,12 @@ def inject_detail(image: np.ndarray, size: Size, settings: RenderSettings, rando
 def detail_probability(image: np.ndarray, settings: RenderSettings) -> np.ndarray:
     """float32 (H, W) from p_base where the picture is flat to p_max where it has most edges.
 
-    The blur is the paper's 50 px at a short side of 1024, scaled with the picture, and is normalised to its own
-    range: unnormalised it never passes a third, and p_max would never be reached.
+    The blur is the paper's 50 px at a short side of 1024, scaled with the picture. The paper says "normalised" and not how:
+    here to its own range, or not at all; then it never passes a third, and p_max is never reached.
     """
     edges = cv2.Canny(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), settings.canny_low, settings.canny_high)
     sigma = settings.canny_blur_px * min(image.shape[:2]) / PAPER_SHORT_SIDE_PX
     blurred = edges.astype(np.float32) if sigma == 0 else cv2.GaussianBlur(edges.astype(np.float32), (0, 0), sigma)
-    span = float(np.ptp(blurred))
-    share = (blurred - blurred.min()) / span if span > 0 else np.zeros_like(blurred)
+    span, low = (float(np.ptp(blurred)), float(blurred.min())) if settings.normalise_edges else (255.0, 0.0)
+    share = (blurred - low) / span if span > 0 else np.zeros_like(blurred)
     return (settings.p_max - settings.p_base) * share + settings.p_base

@@ -59,7 +59,8 @@ def inpaint_background(
     with progress.stage("inpaint", steps=len(timesteps)):
         latents = denoise(job, start, window, views, conditions, progress)
         background = decode_latents(models, latents)
-        alpha = cv2.GaussianBlur(known.astype(np.float32), (0, 0), max(0.5, seam_px / 2))[..., None]
+        alpha = cv2.GaussianBlur(known.astype(np.float32), (0, 0), max(0.5, seam_px / 2))
+        alpha = np.minimum(alpha, collage.cover)[..., None]  # the collage has nothing but grey where nobody is
         image = (background + (collage.image - background.astype(np.float32)) * alpha).round().clip(0, 255)
         progress.preview(image.astype(np.uint8))
     return image.astype(np.uint8)

@@ -38,6 +38,7 @@ def find_part(part: str, masks: dict[str, np.ndarray], person: np.ndarray, joint
 
 def near_joints(part: str, person: np.ndarray, joints: np.ndarray) -> np.ndarray:
     """Those pixels of `person` whose nearest drawn joint belongs to `part`."""
+    joints = joints[: len(KEYPOINT_NAMES)]  # those of the body, whatever follows
     rows, columns = np.nonzero(person)
     drawn = np.flatnonzero(joints[:, 2] > 0)
     points = np.stack([columns + 0.5, rows + 0.5], 1)  # joints count from pixel corners

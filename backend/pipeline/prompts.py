@@ -1,6 +1,7 @@
 """Prompts of any length to embeddings, each distinct prompt once."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -115,7 +116,7 @@ def run_encoder(
     layer: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The hidden states of `layer`, (chunks * 77, channels), and the first chunk's pooled output; the last layer is normed."""
-    output = encoder(torch.tensor(mark_chunks(tokenizer, chunks), device=device), output_hidden_states=True)
+    output: Any = encoder(torch.tensor(mark_chunks(tokenizer, chunks), device=device), output_hidden_states=True)
     hidden = output.last_hidden_state if layer == -1 else output.hidden_states[layer]
     pooled = output.text_embeds if "text_embeds" in output else output.pooler_output
     return hidden.flatten(0, 1), pooled[0]

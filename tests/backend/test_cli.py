@@ -38,9 +38,10 @@ def test_render_writes_the_picture_and_tells_machines_about_it(
 def test_size_scales_the_scene(request_file: Path, tiny_models: ModelSet, tmp_path: Path) -> None:
     output = tmp_path / "out.png"
     command = ["render", str(request_file), "-o", str(output), "--models", str(tiny_models.folder), "--size", "96x64"]
-    assert main(command) == 0
+    assert main([*command, "--precision", "bfloat16", "--offload", "networks"]) == 0
     with Image.open(output) as picture:
         assert picture.size == (96, 64)
+        assert "bfloat16" in json.loads(picture.info["beyondscene"])["made_with"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from beyondscene.protocol import (
     Decoder,
     Keypoint,
+    Lora,
     RenderRequest,
     Request,
     RequestError,
@@ -40,6 +41,11 @@ def broken(request: RenderRequest, **changes: object) -> bytes:
 
 def test_json_round_trip(two_people: RenderRequest) -> None:
     assert request_from_json(request_to_json(two_people)) == two_people
+    ana, bo = two_people.characters
+    styled = replace(
+        two_people, loras=(Lora(name="clay", scale=0.5),), characters=(replace(ana, loras=(Lora(name="ana"),)), bo)
+    )
+    assert request_from_json(request_to_json(styled)) == styled
 
 
 @pytest.mark.parametrize("value", ["5", None, 1e9, -1e9])

@@ -4,6 +4,7 @@ This is what lang-segment-anything does, which the paper uses; both networks com
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +19,10 @@ class GroundedSegmenter:
     def __init__(self, detector: Path, sam: Path, device: torch.device) -> None:
         self.device = device
         self.words = AutoProcessor.from_pretrained(detector, local_files_only=True)
-        self.detector = GroundingDinoForObjectDetection.from_pretrained(detector, local_files_only=True, use_safetensors=True)
+        single: dict[str, Any] = {"dtype": torch.float32, "local_files_only": True, "use_safetensors": True}
+        self.detector = GroundingDinoForObjectDetection.from_pretrained(detector, **single)
         self.pixels = SamProcessor.from_pretrained(sam, local_files_only=True)
-        self.sam = SamModel.from_pretrained(sam, local_files_only=True, use_safetensors=True)
+        self.sam = SamModel.from_pretrained(sam, **single)
         self.networks = (self.detector.eval(), self.sam.eval())
 
     def segment(self, image: np.ndarray) -> dict[str, np.ndarray]:

@@ -9,17 +9,17 @@ from beyondscene.backend.models.adapters import take_off
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.loras import find_loras, worn
 from beyondscene.backend.models.sets import ModelSet, ModelSetError
-from beyondscene.backend.outputs import read_record
+from beyondscene.backend.outputs import read_record, restore_request
 from beyondscene.backend.pipeline import render
 from beyondscene.backend.pipeline.conditions import describe_views
 from beyondscene.backend.planning.people import Figure, gather_people
 from beyondscene.backend.planning.plan import Size
 from beyondscene.backend.render import Renderer
-from beyondscene.protocol import Lora, RenderRequest, RequestError, check_request
+from beyondscene.protocol import Lora, RenderRequest, RenderSettings, RequestError, check_request, resized
 from diffusers import StableDiffusionXLPipeline
 from diffusers.utils import convert_state_dict_to_diffusers
 from msgspec.structs import replace
-from peft import LoraConfig, get_peft_model_state_dict
+from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from safetensors.torch import save_file
 from torch import nn
 
@@ -36,7 +36,7 @@ def save_lora(models: Models, folder: Path, name: str, *, text: bool = False) ->
         networks["text_encoder"] = (models.text_encoders[0], ["q_proj", "v_proj"])
         networks["text_encoder_2"] = (models.text_encoders[1], ["q_proj", "v_proj"])
     for part, (network, targets) in networks.items():
-        network.add_adapter(LoraConfig(r=2, lora_alpha=4, target_modules=targets, init_lora_weights=False))  # type: ignore[operator]
+        inject_adapter_in_model(LoraConfig(r=2, lora_alpha=4, target_modules=targets, init_lora_weights=False), network)
         state = get_peft_model_state_dict(network, adapter_name="default")
         layers[part] = state if part == "unet" else convert_state_dict_to_diffusers(state)
         take_off(network)
@@ -59,37 +59,43 @@ def folder(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def small(two_people: RenderRequest) -> RenderRequest:
+    """96x64, without a level of enlargement, two steps."""
+    return replace(resized(two_people, 96, 64), settings=RenderSettings(steps=2))
+
+
 def picture(models: Models, request: RenderRequest, folder: Path) -> np.ndarray:
     with models.adapters.loaded(find_loras(request, [folder])):
         return render(models, request, {}, Spy())[0]
 
 
-def test_a_scenes_lora_changes_the_picture_and_comes_off(models: Models, two_people: RenderRequest, folder: Path) -> None:
+def test_a_scenes_lora_changes_the_picture_and_comes_off(models: Models, small: RenderRequest, folder: Path) -> None:
     layers = list(models.unet.named_modules())
     texts = list(models.text_encoders[0].named_modules())
-    plain = picture(models, two_people, folder)
-    with_clay = picture(models, replace(two_people, loras=(CLAY,)), folder)
-    with_both = picture(models, replace(two_people, loras=(CLAY, SILK)), folder)
+    plain = picture(models, small, folder)
+    with_clay = picture(models, replace(small, loras=(CLAY,)), folder)
+    with_both = picture(models, replace(small, loras=(CLAY, SILK)), folder)
     assert (plain != with_clay).any() and (with_clay != with_both).any()
     assert list(models.unet.named_modules()) == layers and list(models.text_encoders[0].named_modules()) == texts
     assert not hasattr(models.unet, "peft_config")
-    assert (picture(models, two_people, folder) == plain).all()
+    assert (picture(models, small, folder) == plain).all()
 
 
-def test_a_scale_of_0_is_none_and_scales_count(models: Models, two_people: RenderRequest, folder: Path) -> None:
-    people = two_people.characters[:1]
+def test_a_scale_of_0_is_none_and_scales_count(models: Models, small: RenderRequest, folder: Path) -> None:
+    people = small.characters[:1]
     pictures = [
-        picture(models, replace(two_people, characters=people, loras=(replace(SILK, scale=scale),)), folder)
-        for scale in (0, 0.5, 1)
+        picture(models, replace(small, characters=people, loras=(replace(SILK, scale=scale),)), folder) for scale in (0, 0.5, 1)
     ]
-    none = picture(models, replace(two_people, characters=people), folder)
+    none = picture(models, replace(small, characters=people), folder)
     assert (pictures[0] == none).all()
     assert (pictures[1] != none).any() and (pictures[1] != pictures[2]).any()
 
 
-def test_a_characters_lora_is_worn_by_them_alone(models: Models, two_people: RenderRequest, folder: Path) -> None:
-    ana, bo = two_people.characters
-    request = replace(two_people, loras=(CLAY,), characters=(replace(ana, loras=(SILK, replace(CLAY, scale=0))), bo))
+def test_a_characters_lora_is_worn_by_them_alone(models: Models, small: RenderRequest, folder: Path) -> None:
+    ana, bo = small.characters
+    request = replace(small, loras=(CLAY,), characters=(replace(ana, loras=(SILK, replace(CLAY, scale=0))), bo))
+    request = replace(request, width=192, height=128)
     masks = np.zeros((2, 128, 192), bool)
     masks[0, :, :64], masks[1, :, 128:] = True, True
     figures = [Figure(person, mask, {}) for person, mask in zip(gather_people(request), masks, strict=True)]
@@ -99,7 +105,9 @@ def test_a_characters_lora_is_worn_by_them_alone(models: Models, two_people: Ren
     together = [Figure(figure.person, masks.any(0), {}) for figure in figures]
     (both,) = describe_views(request, together, Size(192, 128), [(0, 0)], 64, 8, 2)
     assert both.loras == (("clay", 1.0),)
-    plain, changed = picture(models, two_people, folder), picture(models, replace(request, loras=()), folder)
+    plain, changed = (
+        picture(models, replace(small, characters=people), folder) for people in (small.characters, request.characters)
+    )
     assert (plain != changed).any()
 
 
@@ -107,7 +115,7 @@ def test_names_merge_and_scales_of_the_character_count() -> None:
     assert worn((CLAY, SILK), (Lora(name="clay", scale=-0.5),)) == (("clay", -0.5), (SILK.name, 0.5))
 
 
-def test_a_lora_in_another_trainers_format_is_read(models: Models, two_people: RenderRequest, tmp_path: Path) -> None:
+def test_a_lora_in_another_trainers_format_is_read(models: Models, small: RenderRequest, tmp_path: Path) -> None:
     """As kohya's scripts write them, for one layer of the UNet."""
     name = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"
     layer = models.unet.get_submodule("down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q")
@@ -121,13 +129,13 @@ def test_a_lora_in_another_trainers_format_is_read(models: Models, two_people: R
         },
         tmp_path / "kohya.safetensors",
     )
-    request = replace(two_people, characters=())
+    request = replace(small, characters=())
     plain = picture(models, request, tmp_path)
     assert (picture(models, replace(request, loras=(Lora(name="kohya", scale=4),)), tmp_path) != plain).any()
 
 
 def test_what_is_no_lora_for_these_models_is_refused_and_leaves_nothing(
-    models: Models, two_people: RenderRequest, tmp_path: Path
+    models: Models, small: RenderRequest, tmp_path: Path
 ) -> None:
     save_file({"somewhere.weight": torch.zeros(2)}, tmp_path / "other.safetensors")
     (tmp_path / "torn.safetensors").write_bytes(b"no tensors")
@@ -136,33 +144,33 @@ def test_what_is_no_lora_for_these_models_is_refused_and_leaves_nothing(
     layers = list(models.unet.named_modules())
     for name, sentence in (("other", "holds nothing for"), ("torn", "does not fit"), ("wide", "does not fit")):
         with pytest.raises(ModelSetError, match=f"The LoRA '{name}' {sentence}"):
-            picture(models, replace(two_people, loras=(Lora(name=name),)), tmp_path)
+            picture(models, replace(small, loras=(Lora(name=name),)), tmp_path)
         assert list(models.unet.named_modules()) == layers
 
 
-def test_names_are_labels_and_absent_ones_are_refused(two_people: RenderRequest, folder: Path) -> None:
+def test_names_are_labels_and_absent_ones_are_refused(small: RenderRequest, folder: Path) -> None:
     import msgspec
 
     for name in ("../clay", "/etc/passwd", "a/b", "..", "", "a\\b"):
         with pytest.raises(msgspec.ValidationError):
             msgspec.convert({"name": name}, Lora)
     with pytest.raises(ModelSetError, match=r"no LoRA 'wool': known are clay, silk v1\.0; put wool\.safetensors into"):
-        find_loras(replace(two_people, loras=(Lora(name="wool"),)), [folder])
+        find_loras(replace(small, loras=(Lora(name="wool"),)), [folder])
     with pytest.raises(RequestError, match="The scene names the LoRA 'clay' twice"):
-        check_request(replace(two_people, loras=(CLAY, CLAY)))
+        check_request(replace(small, loras=(CLAY, CLAY)))
 
 
 def test_the_record_names_and_fingerprints_them(
-    tiny_models: ModelSet, two_people: RenderRequest, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_models: ModelSet, small: RenderRequest, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("beyondscene.backend.models.loras.user_data_path", lambda _: folder.parent)
     folder.rename(folder.parent / "loras")
     try:
         renderer = Renderer("cpu", [tiny_models.folder])
-        request = replace(two_people, characters=(), loras=(CLAY,))
+        request = replace(small, characters=(), loras=(CLAY,))
         renderer(request, {}, "tiny", tmp_path / "out.png", Spy())
     finally:
         (folder.parent / "loras").rename(folder)
     record = read_record(tmp_path / "out.png")
     assert len(record.weights["loras/clay.safetensors"]) == 64
-    assert b'"loras":[{"name":"clay","scale":1.0}]' in bytes(record.request)
+    assert restore_request(record)[0].loras == (CLAY,)

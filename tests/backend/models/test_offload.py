@@ -9,7 +9,7 @@ from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.offload import Turns
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.pipeline import render
-from beyondscene.protocol import RenderRequest
+from beyondscene.protocol import RenderRequest, resized
 from torch import nn
 
 from ..pipeline.test_render import Spy
@@ -53,6 +53,7 @@ def test_each_network_is_on_the_device_when_it_works_and_others_are_not(models: 
 
 
 def test_layers_come_one_at_a_time_and_leave_no_trace(models: Models, two_people: RenderRequest) -> None:
+    two_people = resized(two_people, 96, 64)
     plain, *_ = render(models, two_people, {}, Spy())
     names = [name for name, _ in models.unet.named_modules()]
     models.turns.change("layers")

@@ -70,6 +70,20 @@ def test_skeletons_are_drawn_where_the_people_are(two_people: RenderRequest, fig
     assert lit[:, :2].all() and not lit[:, 2].any()  # both stand in the left two thirds
 
 
+def test_enlarged_skeletons_lie_where_the_redrawn_ones_do_with_wider_lines(
+    two_people: RenderRequest, figures: list[Figure]
+) -> None:
+    large, views = Size(768, 512), [(0, 16), (8, 24)]  # four times the base of 128x192, in a view of 128 px
+
+    def drawn(pose_at_levels: str) -> list[np.ndarray]:
+        request = replace(two_people, settings=replace(two_people.settings, pose_at_levels=pose_at_levels))
+        return [condition.pose for condition in describe_views(request, figures, large, views, 128, 8, 2)]
+
+    for thin, wide in zip(drawn("redrawn"), drawn("upscaled"), strict=True):
+        assert thin.any() and (wide.max(-1) > 60).sum() > 1.5 * (thin.max(-1) > 60).sum()
+        assert (wide.max(-1)[thin.max(-1) > 100] > 20).mean() > 0.95
+
+
 def test_thin_limbs_survive_the_latent_grid() -> None:
     mask = np.zeros((64, 64), bool)
     mask[10:50, 33] = True

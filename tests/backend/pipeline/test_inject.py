@@ -29,6 +29,12 @@ def test_detail_is_replaced_more_often_than_flat_regions(picture: np.ndarray) ->
     assert 0.02 < share <= 0.1
 
 
+def test_an_edge_map_that_is_not_normalised_never_reaches_p_max(picture: np.ndarray) -> None:
+    plain = detail_probability(picture, RenderSettings(normalise_edges=False))
+    assert plain.min() == pytest.approx(0.005) and 0.01 < plain.max() < 0.06
+    assert plain[:, :24].mean() < plain[:, 72:].mean()
+
+
 def test_the_printed_comparison_replaces_nearly_everything(picture: np.ndarray) -> None:
     detailed = changed(picture, RenderSettings(perturb="paper-literal"))[:, 120:]
     assert detailed.mean() > 0.5

@@ -1,0 +1,104 @@
+"""Joint diffusion by itself: every solver, against what Algorithm 2 prints and against a denoiser that is never wrong."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from beyondscene.backend.models.load import Models, load_models
+from beyondscene.backend.models.sets import ModelSet
+from beyondscene.backend.pipeline import Progress, joint
+from beyondscene.backend.pipeline.conditions import Condition
+from beyondscene.backend.pipeline.joint import Batch, Job, crops, denoise
+from beyondscene.backend.pipeline.prompts import PromptEncoder
+from beyondscene.backend.pipeline.schedule import SCHEDULERS, make_scheduler
+from beyondscene.backend.pipeline.seeds import draw_noise
+from beyondscene.backend.planning.views import View, adaptive_views, grid, weigh_views
+from diffusers import DDIMScheduler
+
+from .test_render import Spy
+
+WINDOW, HEIGHT, WIDTH = 8, 16, 24
+
+
+@pytest.fixture(scope="module")
+def models(tiny_models: ModelSet) -> Models:
+    return load_models(tiny_models, torch.device("cpu"), torch.float32)
+
+
+@pytest.mark.parametrize("weighting", ["uniform", "feathered"])
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_a_denoiser_that_is_never_wrong_ends_at_the_picture(
+    models: Models, monkeypatch: pytest.MonkeyPatch, scheduler: str, weighting: str
+) -> None:
+    clean = draw_noise(0, "picture", (4, HEIGHT, WIDTH))
+    alphas = DDIMScheduler.from_config(models.scheduler_config).alphas_cumprod  # type: ignore[attr-defined]
+
+    def predict(job: Job, batch: Batch, canvas: torch.Tensor, window: int, timestep: torch.Tensor) -> torch.Tensor:
+        """The noise in each view, known because the picture is."""
+        alpha = alphas[int(timestep)]
+        noise = (canvas - alpha.sqrt() * clean) / (1 - alpha).sqrt()
+        return crops(noise, batch.views, window)
+
+    monkeypatch.setattr(joint, "predict", predict)
+    solver, timesteps = make_scheduler(models, scheduler, 12, 0.7)
+    people = np.zeros((HEIGHT, WIDTH), bool)
+    people[:, :10] = True
+    views = adaptive_views(people, WINDOW, 4, 2, 0.2)
+    conditions = [Condition("a plaza", "", np.zeros((64, 64, 3), np.uint8))] * len(views)
+    job = Job(
+        models=models, unet=models.unet, encoder=PromptEncoder(models), scheduler=solver, timesteps=timesteps,
+        guidance_scale=1.0, controlnet_scale=0.0, view_weighting=weighting,
+    )  # fmt: skip
+    noisy = solver.add_noise(clean[None], draw_noise(0, "noise", (1, 4, HEIGHT, WIDTH)), timesteps[:1])[0]  # type: ignore[arg-type]
+    assert (noisy - clean).abs().max() > 1
+    error = denoise(job, noisy, WINDOW, views, conditions, Progress(Spy(), 1, 1)) - clean
+    # DDIM, as these models are trained, ends at the noise of the first training step
+    assert error.std() < (1.1 * (1 - alphas[0]).sqrt() if scheduler == "ddim" else 1e-3)
+
+
+@pytest.mark.parametrize("weighting", ["uniform", "feathered"])
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_one_step_of_the_mean_output_is_the_mean_of_the_views_steps(models: Models, scheduler: str, weighting: str) -> None:
+    """Algorithm 2 averages x_{t-1} over the views."""
+    canvas = draw_noise(0, "canvas", (4, HEIGHT, WIDTH))
+    views = grid(HEIGHT, WIDTH, WINDOW, 4)
+    outputs = draw_noise(0, "outputs", (len(views), 4, WINDOW, WINDOW))
+    weight = torch.from_numpy(weigh_views(WINDOW, weighting))
+
+    def mean(parts: torch.Tensor) -> torch.Tensor:
+        total, norm = torch.zeros(4, HEIGHT, WIDTH), torch.zeros(HEIGHT, WIDTH)
+        for (top, left), part in zip(views, parts, strict=True):
+            total[:, top : top + WINDOW, left : left + WINDOW] += part * weight
+            norm[top : top + WINDOW, left : left + WINDOW] += weight
+        return total / norm
+
+    def step(output: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+        solver, timesteps = make_scheduler(models, scheduler, 10, 0.7)
+        return solver.step(output[None], timesteps[0], latents[None], return_dict=False)[0][0]  # type: ignore[arg-type]
+
+    view_steps = torch.stack([step(one, view) for one, view in zip(outputs, crops(canvas, views, WINDOW), strict=True)])
+    assert torch.allclose(step(mean(outputs), canvas), mean(view_steps), atol=1e-5)
+
+
+def test_latents_are_not_clipped_where_a_config_does_not_say_so(models: Models) -> None:
+    config = {name: value for name, value in models.scheduler_config.items() if name != "clip_sample"}
+    solver, _ = make_scheduler(dataclasses.replace(models, scheduler_config=config), "ddim", 4)
+    assert solver.config["clip_sample"] is False
+
+
+def test_noise_is_the_same_on_every_device_and_for_every_crowd() -> None:
+    torch.manual_seed(1)
+    first = draw_noise(7, "level 1", (4, 16, 16))
+    torch.manual_seed(2)
+    torch.rand(3)
+    assert first.device.type == "cpu" and torch.equal(first, draw_noise(7, "level 1", (4, 16, 16)))
+    others = [
+        draw_noise(7, "level 2", (4, 16, 16)),
+        draw_noise(8, "level 1", (4, 16, 16)),
+        draw_noise(7, "person a", (4, 16, 16)),
+    ]
+    assert all(not torch.equal(first, other) for other in others)
+    views: list[View] = [(0, 0), (0, 8)]
+    left, right = crops(first, views, 8)  # views see parts of one canvas of noise
+    assert torch.equal(torch.cat([left, right], 2), first[:, :8])
