@@ -23,7 +23,7 @@ from beyondscene.backend.pipeline.prompts import PromptEncoder
 from beyondscene.protocol import RenderRequest
 from msgspec.structs import replace
 
-from ..pipeline.test_thrift import level
+from ..pipeline.test_shortcuts import level
 
 KEYS = {
     "method", "size", "seconds", "plain_seconds", "ratio", "max_difference", "evaluations", "tflop", "achieved_tflops",
