@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from beyondscene.backend.cli import main
-from beyondscene.protocol import load_request
+from beyondscene.protocol import SEEN, load_request
 from PIL import Image
 
 pytest.importorskip("bpy")
@@ -81,10 +81,13 @@ def hue(colour: tuple[int, int, int] | np.ndarray) -> np.ndarray:
 
 
 def test_export_command_reads_the_blend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["export", str(PLAZA), "-o", str(tmp_path / "request.json"), "--size", "768x512"]) == 0
+    assert main(["export", str(PLAZA), "-o", str(tmp_path / "request.json"), "--size", "768x512", "--passes"]) == 0
     assert "768x512, 4 characters" in capsys.readouterr().out
     request, masks = load_request(tmp_path / "request.json")
     seen = [masks[one.mask.digest] for one in request.characters if one.mask]
     assert len(seen) == 4 and all(mask.shape == (512, 768) and mask.any() for mask in seen)
+    depth, normals = (np.load(tmp_path / "request.json.arrays" / f"{name}.npy") for name in ("depth", "normals"))
+    assert depth.shape == (512, 768) and normals.shape == (512, 768, 3)
+    assert np.isfinite(depth[np.any([mask == SEEN for mask in seen], axis=0)]).all()
     assert main(["export", str(PLAZA), "-o", str(tmp_path / "request.json"), "--size", "770x512"]) == 2
     assert "770 px" in capsys.readouterr().err

@@ -71,7 +71,7 @@ class Overlay:
             self._draw_masks(controls)
             if self._batch is None:
                 self._batch = make_batch(controls)
-            self._batch.draw()
+            self._batch.draw(gpu.shader.from_builtin("SMOOTH_COLOR"))
         gpu.state.blend_set("NONE")
         draw_names(controls, region_from_picture)
 

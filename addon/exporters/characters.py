@@ -42,6 +42,6 @@ def gather_character(
         prompt=person.prompt,
         negative_prompt=person.negative_prompt,
         keypoints=see(gather_joints(armature, world, match)),
-        right_hand=right and see(right),
-        left_hand=left and see(left),
+        right_hand=None if right is None else see(right),
+        left_hand=None if left is None else see(left),
     )

@@ -18,8 +18,8 @@ class Surface(NamedTuple):
     """A mesh or instance as evaluated, in the world.
 
     triangles: float64 (N, 3, 3), Blender units. owner: index into the people, or PROP.
-    normals: (N, 3, 3), of each corner as it is shaded, of any length, on the side from which the corners run
-        anticlockwise; None unless they were asked for.
+    normals: (N, 3, 3), of each corner as it is shaded, of any length, on the side from which the corners run anticlockwise;
+        None unless they were asked for.
     """
 
     triangles: np.ndarray

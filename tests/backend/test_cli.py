@@ -108,6 +108,8 @@ def test_missing_and_broken_requests_are_named(tmp_path: Path, capsys: pytest.Ca
     assert "missing required field" in capsys.readouterr().err
     assert main(["export", str(tmp_path / "none.blend"), "-o", str(tmp_path / "r.json")]) == 2
     assert "There is no file" in capsys.readouterr().err
+    assert main(["export", str(tmp_path / "broken.json"), "-o", str(tmp_path / "r.json"), "--passes"]) == 2
+    assert "broken.json is none: name the .blend, or leave --passes out" in capsys.readouterr().err
 
 
 def test_serve_refuses_other_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
