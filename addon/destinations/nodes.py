@@ -15,7 +15,7 @@ def clear_nodes(owner: Any) -> Any:
     return owner.node_tree
 
 
-def add_texture(tree: bpy.types.NodeTree, image: bpy.types.Image) -> Any:
+def add_texture(tree: Any, image: bpy.types.Image) -> Any:
     texture = tree.nodes.new("ShaderNodeTexImage")
     texture.image, texture.extension = image, "EXTEND"
     if image.source == "SEQUENCE":
