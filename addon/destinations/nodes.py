@@ -9,10 +9,12 @@ LONGEST_FRAMES = 100_000  # of a sequence; Blender stops at the last file by its
 
 def clear_nodes(owner: Any) -> Any:
     """An empty tree of a new material or world. From 5.0 on there always is one; before, it must be asked for."""
-    if owner.node_tree is None:
+    tree = owner.node_tree
+    if tree is None:
         owner.use_nodes = True
-    owner.node_tree.nodes.clear()
-    return owner.node_tree
+        tree = owner.node_tree
+    tree.nodes.clear()
+    return tree
 
 
 def add_texture(tree: Any, image: bpy.types.Image) -> Any:
