@@ -83,9 +83,12 @@ class BEYONDSCENE_PG_knobs(bpy.types.PropertyGroup):
 
 def read_knobs(knobs: Any) -> RenderSettings:
     """What the artist has set by hand. Blender keeps floats in 32 bits, so 0.7 is read back as such."""
-    values = {name: getattr(knobs, name) for name in FIELDS}
-    exact = {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in values.items()}
-    return RenderSettings(**{name: None if value == left_open(FIELDS[name].type) else value for name, value in exact.items()})
+    values: dict[str, Any] = {}
+    for name, field in FIELDS.items():
+        value = getattr(knobs, name)
+        exact = float(f"{value:.6g}") if isinstance(value, float) else value
+        values[name] = None if exact == left_open(field.type) else exact
+    return RenderSettings(**values)
 
 
 def write_knobs(knobs: Any, settings: RenderSettings) -> None:

@@ -9,13 +9,15 @@ LONGEST_FRAMES = 100_000  # of a sequence; Blender stops at the last file by its
 
 def clear_nodes(owner: Any) -> Any:
     """An empty tree of a new material or world. From 5.0 on there always is one; before, it must be asked for."""
-    if owner.node_tree is None:
+    tree = owner.node_tree
+    if tree is None:
         owner.use_nodes = True
-    owner.node_tree.nodes.clear()
-    return owner.node_tree
+        tree = owner.node_tree
+    tree.nodes.clear()
+    return tree
 
 
-def add_texture(tree: bpy.types.NodeTree, image: bpy.types.Image) -> Any:
+def add_texture(tree: Any, image: bpy.types.Image) -> Any:
     texture = tree.nodes.new("ShaderNodeTexImage")
     texture.image, texture.extension = image, "EXTEND"
     if image.source == "SEQUENCE":

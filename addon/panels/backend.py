@@ -8,7 +8,7 @@ from ..preferences import draw_backend_place, stored
 from ..session import Session, current
 from .sidebar import Section, draw_sentence
 
-GREY, YELLOW, GREEN, RED = "RADIOBUT_OFF", "STRIP_COLOR_03", "STRIP_COLOR_04", "STRIP_COLOR_01"
+GREY, YELLOW, GREEN, RED = "RADIOBUT_OFF", "COLLECTION_COLOR_03", "COLLECTION_COLOR_04", "COLLECTION_COLOR_01"
 
 STATES = {
     "off": ("Backend is off", GREY),

@@ -7,7 +7,7 @@ from ..operators import BEYONDSCENE_OT_snap_size
 from ..planner import planned_size
 from ..quality import CUSTOM, FIELDS, chosen_settings, describe_settings, snapped
 from ..session import current
-from .sidebar import Section
+from .sidebar import Section, draw_sentence
 
 
 class BEYONDSCENE_PT_picture(Section, bpy.types.Panel):
@@ -69,7 +69,7 @@ def draw_plan(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     session = current()
     plan, column = session.plan, layout.box().column(align=True)
     if plan is None:
-        column.label(text="What it takes: known while the backend runs", icon="TIME")
+        draw_sentence(column, context, "What it takes is known while a backend runs", "TIME")
     elif plan.obstacle:
         column.label(text="It cannot be rendered as it is: see above", icon="ERROR")
     else:

@@ -8,8 +8,9 @@ import pytest
 pytest.importorskip("bpy")
 
 from beyondscene.addon import joints, panels
+from beyondscene.addon.panels import backend
 
-from .drawing import drawn
+from .drawing import ICONS, drawn
 
 Example = Callable[[str], dict[str, Any]]
 
@@ -34,3 +35,7 @@ def test_it_draws_with_and_without_people(blender: Any, example: Example, panel:
         "BEYONDSCENE_PT_joints": ("Select the rig of a person", "Ana, Mixamo"),
     }[panel.__name__]
     assert expected[0] in empty and expected[1] in full
+
+
+def test_every_state_of_the_backend_has_a_dot_that_this_blender_knows() -> None:
+    assert {icon for _, icon in backend.STATES.values()} | {backend.RED} <= ICONS

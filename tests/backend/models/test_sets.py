@@ -20,6 +20,15 @@ def test_presets_are_found_and_the_embedded_one_is_complete() -> None:
     assert known["sdxl"].training_resolution_px == 1024
 
 
+def test_pixels_per_latent_are_those_of_the_vae(tmp_path: Path) -> None:
+    assert {one.name: one for one in find_model_sets()}["embedded"].latent_downsampling == 8
+    (tmp_path / "modelset.json").write_text(
+        '{"name": "bare", "training_resolution_px": 64, "pose_line_width_px": 2, "roles": {"base": "."}}'
+    )
+    with pytest.raises(ModelSetError, match="The VAE of the model set 'bare' cannot be read"):
+        _ = read_model_set(tmp_path).latent_downsampling
+
+
 def test_a_folder_is_chosen_by_its_path(copy: Path) -> None:
     assert choose_model_set(str(copy)).name == "tiny"
     assert choose_model_set("tiny", [copy]).folder == copy
