@@ -16,16 +16,16 @@ Hint = torch.Tensor  # (channels, h, w), in host memory
 
 
 @torch.inference_mode()
-def read_poses(controlnet: ControlNetModel, poses: list[np.ndarray]) -> list[Hint]:
+def read_poses(controlnet: ControlNetModel, poses: list[np.ndarray], device: torch.device) -> list[Hint]:
     """One hint per pose picture, uint8 (H, W, 3). Empty pictures of a size share theirs: most of a large canvas is empty."""
     empty: dict[tuple[int, ...], Hint] = {}
     hints = []
     for pose in poses:
         if pose.any():
-            hints.append(_read(controlnet, pose))
+            hints.append(_read(controlnet, pose, device))
             continue
         if pose.shape not in empty:
-            empty[pose.shape] = _read(controlnet, pose)
+            empty[pose.shape] = _read(controlnet, pose, device)
         hints.append(empty[pose.shape])
     return hints
 
@@ -41,8 +41,8 @@ def taking_hints(controlnet: ControlNetModel) -> Iterator[None]:
         controlnet.controlnet_cond_embedding = reader
 
 
-def _read(controlnet: ControlNetModel, pose: np.ndarray) -> Hint:
-    picture = torch.from_numpy(pose).permute(2, 0, 1)[None].to(controlnet.device, controlnet.dtype) / 255
+def _read(controlnet: ControlNetModel, pose: np.ndarray, device: torch.device) -> Hint:
+    picture = torch.from_numpy(pose).permute(2, 0, 1)[None].to(device, controlnet.dtype) / 255
     turned = controlnet.config["controlnet_conditioning_channel_order"] == "bgr"
     hint = controlnet.controlnet_cond_embedding(picture.flip(1) if turned else picture)
     # the ControlNet turns what it is given once more, hints too

@@ -128,7 +128,8 @@ def crops(canvas: torch.Tensor, views: list[View], window: int) -> torch.Tensor:
 
 def make_batches(job: Job, views: list[View], conditions: list[Condition]) -> Iterator[Batch]:
     """Batches of views whose prompts have the same number of chunks, so that no prompt is padded for another's sake."""
-    hints = read_poses(job.models.controlnet, [c.pose for c in conditions]) if job.controlnet_scale > 0 else []
+    poses = [condition.pose for condition in conditions] if job.controlnet_scale > 0 else []
+    hints = read_poses(job.models.controlnet, poses, job.models.device)
     lengths = [chunks_of(job.encoder, condition) for condition in conditions]
     order = sorted(range(len(views)), key=lengths.__getitem__)
     for chunks, group in groupby(order, key=lengths.__getitem__):

@@ -38,7 +38,7 @@ def test_hints_replace_pictures_exactly(models: Models, order: str) -> None:
     pose = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     plain = residuals(models, torch.from_numpy(pose).permute(2, 0, 1)[None].float() / 255)
     blank = residuals(models, torch.zeros(1, 3, 64, 64))
-    (hint,) = read_poses(controlnet, [pose])
+    (hint,) = read_poses(controlnet, [pose], models.device)
     with taking_hints(controlnet):
         hinted = residuals(models, hint[None])
     assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(plain, hinted, strict=True))
@@ -56,5 +56,5 @@ def test_empty_poses_share_one_hint(models: Models) -> None:
     controlnet: ControlNetModel = models.controlnet
     lit = np.zeros((64, 64, 3), np.uint8)
     lit[3, 3] = 255
-    first, second, third = read_poses(controlnet, [np.zeros_like(lit), lit, np.zeros_like(lit)])
+    first, second, third = read_poses(controlnet, [np.zeros_like(lit), lit, np.zeros_like(lit)], models.device)
     assert first is third and first is not second
