@@ -161,10 +161,13 @@ def plot(kills: list[Kill], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     of_gateways = [kill for kill in kills if kill.target != "worker"]
-    counts = range(1, len(of_gateways) + 1)
+    counts = range(len(of_gateways) + 1)
+    at_stake, lost = (
+        list(accumulate(values, initial=0)) for values in zip(*((k.at_stake, k.lost) for k in of_gateways), strict=True)
+    )
     figure, axis = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
-    axis.plot(counts, list(accumulate(kill.at_stake for kill in of_gateways)), color="tab:gray", label="queue in memory")
-    axis.plot(counts, list(accumulate(kill.lost for kill in of_gateways)), color="tab:blue", lw=2.5, label="this backend")
+    axis.plot(counts, at_stake, color="tab:gray", label="a queue in memory (jobs that waited or ran)")
+    axis.plot(counts, lost, color="tab:blue", lw=2.5, label="this backend")
     axis.set(xlabel="gateways killed with SIGKILL", ylabel="accepted jobs lost", xlim=(0, len(of_gateways)))
     axis.margins(y=0.08)
     axis.grid(alpha=0.3)
