@@ -36,20 +36,20 @@ def models() -> Models:
     return make_random_models(TOY, torch.device("cpu"), torch.float32)
 
 
-def all_runs(models: Models, methods: list[str], minutes: float = 60) -> list[list[Runs]]:
-    told: list[str] = []
-    return [
-        list(runs)
-        for runs in bench(models, methods, [(128, 128)], people=2, steps=2, rounds=2, minutes=minutes, tell=told.append)
-    ]
+def all_runs(models: Models, methods: list[str]) -> tuple[list[list[int]], list[Runs]]:
+    """How many rounds each method had after every picture, and all runs in the end."""
+    rounds, runs = [], []
+    for runs in bench(models, methods, [(128, 128)], people=2, steps=2, rounds=2, minutes=60, tell=lambda _: None):
+        rounds.append([len(one.rounds) for one in runs])
+    return rounds, runs
 
 
 def test_the_plain_loop_draws_our_picture_and_costs_more(models: Models) -> None:
-    states = all_runs(models, ["plain", "beyondscene"])
-    assert len(states) == 4 and [len(one.rounds) for one in states[2]] == [2, 1]
-    plain, ours = summarise(states[-1], ceiling_flops=1e9)
+    rounds, runs = all_runs(models, ["plain", "beyondscene"])
+    assert rounds == [[1], [1, 1], [2, 1], [2, 2]]  # A B A B
+    plain, ours = summarise(runs, ceiling_flops=1e9)
     assert (plain.method, ours.method) == ("plain", "beyondscene")  # ours last, whatever the order of the runs
-    pictures = [one.picture for one in states[-1] if one.picture is not None]
+    pictures = [one.picture for one in runs if one.picture is not None]
     assert ours.max_difference == largest_difference(*pictures)
     # a rounding between two stages may flip an edge, and with it the pixels that the next level perturbs
     assert np.abs(pictures[0].astype(int) - pictures[1]).mean() < 1
@@ -74,8 +74,8 @@ def test_it_is_the_plain_loop_that_runs_within_only(models: Models, monkeypatch:
     with drawing_plainly():
         assert instances.denoise is denoise_plainly
         monkeypatch.setattr(joint, "predict", None)  # the fast loop would break
-        states = all_runs(models, ["plain"])
-    assert instances.denoise is joint.denoise and states[-1][0].picture is not None
+        _, (plain,) = all_runs(models, ["plain"])
+    assert instances.denoise is joint.denoise and plain.picture is not None
 
 
 def test_stages_add_up_to_evaluations_times_what_a_view_costs(models: Models) -> None:
@@ -112,7 +112,7 @@ def test_nothing_is_begun_that_would_end_too_late(models: Models) -> None:
 
 def test_a_guided_pair_counts_twice_and_without_guidance_once(models: Models) -> None:
     unguided = exchange(models, manifest=replace(TOY.manifest, guidance_scale=1.0))
-    (guided,), (alone,) = (all_runs(one, ["beyondscene"])[-1] for one in (models, unguided))
+    (guided,), (alone,) = (all_runs(one, ["beyondscene"])[1] for one in (models, unguided))
     evaluations = [sum(stage.evaluations for stage in one.stages) for one in (guided, alone)]
     assert evaluations[0] == 2 * evaluations[1]
 

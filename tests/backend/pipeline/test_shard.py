@@ -47,7 +47,7 @@ def test_two_processes_draw_the_picture_of_one(
         monkeypatch.setenv(name, value)
     try:
         assert main(command("together.png")) == 0
-        assert other.wait(60) == 0
+        assert other.wait(300) == 0
     finally:
         other.kill()
     alone, together = (np.asarray(Image.open(tmp_path / name)).astype(int) for name in ("alone.png", "together.png"))

@@ -65,11 +65,11 @@ def test_each_setting_saves_work_and_makes_another_picture(models: Models, two_p
     assert everything == posed
     unet, controlnet, unposed = rows_and_picture(models, two_people, controlnet_views="with_people")
     empty = 1 - controlnet / posed  # share of the views in which nobody is
-    assert unet == everything and 0.1 < empty < 0.9
+    assert unet == everything and 0.05 < empty < 0.9
     half_guided = rows_and_picture(models, two_people, guidance_interval=(0.0, 0.25))  # two of the four steps
     assert half_guided[:2] == (everything * 3 // 4, everything * 3 // 4)
     seldom = rows_and_picture(models, two_people, background_every=2)
-    assert seldom[0] == seldom[1] == everything * (1 - empty / 2)
+    assert seldom[0] == seldom[1] == pytest.approx(everything * (1 - empty / 2))
     for other in (unposed, half_guided[2], seldom[2]):
         assert (picture != other).any()
 
