@@ -7,7 +7,8 @@ import bpy
 from ..protocol import RenderRequest
 from .exporters import ExportError, picture_size
 from .exporters.camera import gather_camera
-from .exporters.characters import chosen_armatures, gather_characters
+from .exporters.characters import gather_characters
+from .exporters.people import chosen_people
 from .quality import chosen_settings, limited_size
 from .session import current
 
@@ -27,7 +28,7 @@ def outline(context: bpy.types.Context) -> RenderRequest:
     scene, view_layer = context.scene, context.view_layer
     depsgraph = context.evaluated_depsgraph_get()
     width, height = planned_size(scene)
-    armatures = chosen_armatures(scene, view_layer)
+    people = chosen_people(scene, view_layer)
     camera = gather_camera(scene, depsgraph, width, height)
     own = scene.beyondscene
     return RenderRequest(
@@ -35,7 +36,7 @@ def outline(context: bpy.types.Context) -> RenderRequest:
         height=height,
         prompt=own.prompt,
         camera=camera,
-        characters=gather_characters(armatures, scene, depsgraph, camera, width, height),
+        characters=gather_characters(people, scene, depsgraph, camera, width, height),
         settings=chosen_settings(own),
     )
 

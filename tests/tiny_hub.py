@@ -63,7 +63,7 @@ def make_sdxl_unet(in_channels: int = 4) -> UNet2DConditionModel:
         in_channels=in_channels,
         block_out_channels=(8, 16, 16),
         layers_per_block=1,
-        transformer_layers_per_block=(1, 1, 2),
+        transformer_layers_per_block=cast(Any, (1, 1, 2)),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         attention_head_dim=cast(Any, (2, 2, 4)),
@@ -94,7 +94,11 @@ def make_vae(scaling_factor: float) -> AutoencoderKL:
     """With attention in the mid block, as the real ones."""
     levels: dict[str, Any] = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
     return AutoencoderKL(
-        **levels, block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=4, scaling_factor=scaling_factor
+        **levels,
+        block_out_channels=cast(Any, (8, 8, 8, 8)),
+        layers_per_block=1,
+        norm_num_groups=4,
+        scaling_factor=scaling_factor,
     )
 
 
@@ -140,9 +144,8 @@ def save_grounding_dino(folder: Path) -> None:
     tokenizer = BertTokenizer(vocab={word: index for index, word in enumerate(words)})
     size = {"shortest_edge": 64, "longest_edge": 96}
     GroundingDinoProcessor(GroundingDinoImageProcessorPil(size=size), tokenizer).save_pretrained(folder)
-    swin = SwinConfig(
-        image_size=64, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=2, out_indices=[2, 3, 4]
-    )
+    stages: dict[str, Any] = {"out_indices": [2, 3, 4]}
+    swin = SwinConfig(image_size=64, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=2, **stages)
     bert = BertConfig(vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
     config = GroundingDinoConfig(
         backbone_config=swin, text_config=bert, d_model=64, num_queries=8, encoder_layers=1, decoder_layers=2,
@@ -179,12 +182,12 @@ def save_tiny_hub(cache: Path) -> None:
     base = make_sdxl_base()
     base.to(torch.float16).save_pretrained(places["base"], variant="fp16")
     controlnet = make_controlnet(make_sdxl_unet())
-    controlnet.to(torch.float16).save_pretrained(places["controlnet"])
+    controlnet.half().save_pretrained(places["controlnet"])
     controlnet.save_pretrained(places["controlnet"] / "unused")
     (places["controlnet"] / "unused" / "diffusion_pytorch_model.safetensors").rename(
         places["controlnet"] / "diffusion_pytorch_model_twins.safetensors"
     )
-    make_sdxl_unet(9).to(torch.float16).save_pretrained(places["inpainting"] / "unet", variant="fp16")
+    make_sdxl_unet(9).half().save_pretrained(places["inpainting"] / "unet", variant="fp16")
     save_grounding_dino(places["segmenter"])
     save_sam(places["sam"])
 

@@ -10,7 +10,8 @@ from bpy.props import BoolProperty, EnumProperty, PointerProperty
 
 from ..exporters import ExportError, check_scene
 from ..images import open_areas
-from ..panels import BEYONDSCENE_PT_main, Sidebar, draw_error
+from ..panels import BEYONDSCENE_PT_main
+from ..panels.sidebar import Sidebar, draw_error
 from . import overlay
 from .picture import draw_controls
 from .snapshot import Controls, describe, gather_controls

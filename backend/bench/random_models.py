@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -10,7 +10,9 @@ from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DCondi
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from ..models.adapters import Adapters
 from ..models.load import Models, silence_libraries
+from ..models.offload import Turns
 from ..models.sets import PRESETS
 from .layouts import Layout
 
@@ -19,6 +21,8 @@ BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_line
 
 class Silhouette:
     """Stands in for a segmenter, which with random weights would find nobody: an upright oval, about as wide as a person."""
+
+    networks: tuple[nn.Module, ...] = ()
 
     def segment(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """As Segmenter.segment."""
@@ -36,9 +40,11 @@ def make_random_models(layout: Layout, device: torch.device, dtype: torch.dtype,
     with made_on(device, dtype):
         unet, controlnet, inpainting, texts = make_networks(layout, tokenizer)
     with made_on(device, torch.float32):
-        vae = AutoencoderKL.from_config(layout.vae)
-    for network in (unet, controlnet, inpainting, vae, *texts):
+        vae = cast(AutoencoderKL, AutoencoderKL.from_config(layout.vae))
+    networks = (unet, controlnet, inpainting, vae, *texts)
+    for network in networks:
         network.eval()
+    turns = Turns(device, networks, (unet, controlnet, inpainting), "none")
     return Models(
         manifest=layout.manifest,
         weights={},
@@ -52,6 +58,9 @@ def make_random_models(layout: Layout, device: torch.device, dtype: torch.dtype,
         zeros_for_empty_prompt=True,
         segmenter=Silhouette(),
         device=device,
+        turns=turns,
+        adapters=Adapters((unet, inpainting), texts, turns),
+        lora_folders=(),
     )
 
 
@@ -59,7 +68,7 @@ def make_networks(
     layout: Layout, tokenizer: CLIPTokenizer
 ) -> tuple[UNet2DConditionModel, ControlNetModel, UNet2DConditionModel, tuple[CLIPTextModel, CLIPTextModelWithProjection]]:
     """UNet, ControlNet, inpainting UNet and text encoders, on torch's default device and in its default dtype."""
-    unet = UNet2DConditionModel.from_config({"in_channels": 4, **layout.unet})
+    unet = cast(UNet2DConditionModel, UNet2DConditionModel.from_config({"in_channels": 4, **layout.unet}))
     controlnet = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=layout.hint, load_weights_from_unet=False)
     for one in (
         *controlnet.controlnet_down_blocks,
@@ -67,7 +76,7 @@ def make_networks(
         controlnet.controlnet_cond_embedding.conv_out,
     ):
         nn.init.normal_(one.weight, std=0.01)  # pyright: ignore[reportArgumentType]  # zero, they would hide the pose
-    inpainting = UNet2DConditionModel.from_config({"in_channels": 9, **layout.unet})
+    inpainting = cast(UNet2DConditionModel, UNet2DConditionModel.from_config({"in_channels": 9, **layout.unet}))
     ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     first, second = (CLIPTextConfig(**text, **ids) for text in layout.texts)
     return unet, controlnet, inpainting, (CLIPTextModel(first), CLIPTextModelWithProjection(second))

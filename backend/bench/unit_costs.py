@@ -36,12 +36,12 @@ class UnitCosts(NamedTuple):
 def unit_costs(models: Models) -> UnitCosts:
     window = models.training_resolution_px // models.latent_downsampling
     with made_on("meta", torch.float32):
-        unet = UNet2DConditionModel.from_config(models.unet.config)
-        controlnet = ControlNetModel.from_config(models.controlnet.config)
-        vae = AutoencoderKL.from_config(models.vae.config)
+        unet = cast(UNet2DConditionModel, UNet2DConditionModel.from_config(models.unet.config))
+        controlnet = cast(ControlNetModel, ControlNetModel.from_config(models.controlnet.config))
+        vae = cast(AutoencoderKL, AutoencoderKL.from_config(models.vae.config))
         latents = torch.empty(1, models.vae.config["latent_channels"], window, window)
         pose = torch.empty(1, 3, models.training_resolution_px, models.training_resolution_px)
-        pooled = models.text_encoders[1].config.projection_dim
+        pooled: Any = models.text_encoders[1].config.projection_dim
         told: dict[str, Any] = {
             "timestep": torch.empty(()),
             "encoder_hidden_states": torch.empty(1, TOKENS, models.unet.config["cross_attention_dim"]),

@@ -21,7 +21,7 @@ def networks_of(models: Models) -> list[Any]:
 def lay_channels_last(models: Models) -> None:
     """Pixels of all channels side by side: what convolutions on tensor cores want."""
     for network in (*networks_of(models), models.vae):
-        network.to(memory_format=torch.channels_last)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def fuse_projections(models: Models) -> None:

@@ -37,7 +37,8 @@ class KnownTexts:
     def _project(self, attention: Attention, text: Embedding, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         if id(text) not in self._projected:
             hidden = text.hidden.to(dtype)
-            keys, values = (split_heads(layer(hidden), attention.heads) for layer in (attention.to_k, attention.to_v))
+            layers: Any = (attention.to_k, attention.to_v)
+            keys, values = (split_heads(layer(hidden), attention.heads) for layer in layers)
             self._projected[id(text)] = keys, values
         return self._projected[id(text)]
 
@@ -55,16 +56,14 @@ class KnownTexts:
 def knowing_texts(networks: Iterable[nn.Module], texts: Iterable[Embedding]) -> Iterator[None]:
     """Within, the cross-attention of `networks` remembers `texts`, and takes no others; afterwards they are as they were.
 
-    texts: which are told apart by being other objects, and live as long as this does.
-
-    Of more texts than MOST_TEXTS none are kept: each call projects what it is given, as ever.
+    texts: told apart by being other objects, which live as long as this does. Of more texts than MOST_TEXTS none are kept: each call projects what it is given, as ever.
     """
     distinct = {id(text): text for text in texts}.values()
     layers = [layer for network in networks for layer in plain_cross_attention(network)] if len(distinct) <= MOST_TEXTS else []
     before = [layer.processor for layer in layers]
     try:
         for layer in layers:
-            layer.processor = KnownTexts()
+            layer.processor = KnownTexts()  # type: ignore[assignment]
         yield
     finally:
         for layer, processor in zip(layers, before, strict=True):

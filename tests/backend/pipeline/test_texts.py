@@ -28,7 +28,7 @@ def test_the_same_output_whoever_projects(models: Models) -> None:
     before = [layer.processor for layer in layers]
     expected = output(models, [red, blue, red])
     projected: list[int] = []
-    hooks = [layer.to_k.register_forward_hook(lambda *_: projected.append(1)) for layer in layers]
+    hooks = [layer.to_k.register_forward_hook(lambda *_: projected.append(1)) for layer in layers]  # type: ignore[union-attr]
     with torch.inference_mode(), knowing_texts([models.unet], [red, blue, red]):
         actual = output(models, [red, blue, red])
         output(models, [blue])
