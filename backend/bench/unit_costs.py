@@ -1,6 +1,6 @@
 """What one call of each network costs, from its layers alone: nothing is computed, on torch's `meta` device."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel

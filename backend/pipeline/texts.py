@@ -56,7 +56,8 @@ class KnownTexts:
 def knowing_texts(networks: Iterable[nn.Module], texts: Iterable[Embedding]) -> Iterator[None]:
     """Within, the cross-attention of `networks` remembers `texts`, and takes no others; afterwards they are as they were.
 
-    texts: told apart by being other objects, which live as long as this does. Of more texts than MOST_TEXTS none are kept: each call projects what it is given, as ever.
+    texts: told apart by being other objects, which live as long as this does. Of more texts than MOST_TEXTS none are kept:
+    each call projects what it is given, as ever.
     """
     distinct = {id(text): text for text in texts}.values()
     layers = [layer for network in networks for layer in plain_cross_attention(network)] if len(distinct) <= MOST_TEXTS else []
