@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProperty, IntProperty
 from msgspec import inspect
 
 from ..protocol import RenderSettings
@@ -61,6 +61,9 @@ def make_knob(field: inspect.Field) -> Any:
         return BoolProperty(name=name, default=field.default)
     if isinstance(kind, inspect.LiteralType):
         return EnumProperty(name=name, items=[(value, value, "") for value in kind.values], default=field.default)
+    if isinstance(kind, inspect.TupleType):
+        each: Any = kind.item_types[0]
+        return FloatVectorProperty(name=name, size=len(kind.item_types), default=field.default, min=each.ge, max=each.le)
     make = IntProperty if isinstance(kind, inspect.IntType) else FloatProperty
     lowest = kind.gt if kind.ge is None else kind.ge
     return make(
@@ -86,9 +89,14 @@ def read_knobs(knobs: Any) -> RenderSettings:
     values: dict[str, Any] = {}
     for name, field in FIELDS.items():
         value = getattr(knobs, name)
-        exact = float(f"{value:.6g}") if isinstance(value, float) else value
+        exact = tuple(map(as_written, value)) if isinstance(field.type, inspect.TupleType) else as_written(value)
         values[name] = None if exact == left_open(field.type) else exact
     return RenderSettings(**values)
+
+
+def as_written(value: Any) -> Any:
+    """A float as the artist wrote it; anything else as it is."""
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def write_knobs(knobs: Any, settings: RenderSettings) -> None:
