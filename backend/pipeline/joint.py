@@ -95,7 +95,10 @@ def denoise(
         background.remind(kept)
         remind(job.scheduler, kept, latents.device)
     texts = (text for batch in batches for text in batch.texts)
-    with knowing_texts((job.unet, job.models.controlnet), texts):
+    with knowing_texts((job.unet, job.models.controlnet), texts) as learn:
+        for batch in batches:
+            job.models.adapters.wear(batch.loras)
+            learn(batch.texts)
         for index, timestep in enumerate(job.timesteps[done:], start=done):
             scaled = job.scheduler.scale_model_input(latents[None], timestep)[0]  # type: ignore[arg-type]
             total = add_up(job, always, scaled, weight, window, timestep)

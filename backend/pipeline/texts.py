@@ -3,7 +3,7 @@
 They depend on neither the noise nor the timestep, and most views of a large canvas share a few prompts.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,26 +26,23 @@ def stack_hidden(texts: list[Embedding], dtype: torch.dtype) -> Tensor:
 
 
 class KnownTexts:
-    """Takes the place of the processor of one cross-attention layer.
-
-    A text is projected when it is first met, while the LoRAs are worn with which it was encoded.
-    """
+    """Takes the place of the processor of one cross-attention layer."""
 
     def __init__(self) -> None:
         self._projected: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def _project(self, attention: Attention, text: Embedding, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        if id(text) not in self._projected:
-            hidden = text.hidden.to(dtype)
-            layers: Any = (attention.to_k, attention.to_v)
-            keys, values = (split_heads(layer(hidden), attention.heads) for layer in layers)
-            self._projected[id(text)] = keys, values
-        return self._projected[id(text)]
+    def learn(self, attention: Attention, text: Embedding) -> None:
+        if id(text) in self._projected:
+            return
+        layers: Any = (attention.to_k, attention.to_v)
+        hidden = text.hidden.to(layers[0].weight.dtype)
+        keys, values = (split_heads(layer(hidden), attention.heads) for layer in layers)
+        self._projected[id(text)] = keys, values
 
     def __call__(
         self, attention: Attention, hidden_states: Tensor, encoder_hidden_states: Any = None, *_: Any, **__: Any
     ) -> Tensor:
-        rows = [self._project(attention, text, hidden_states.dtype) for text in encoder_hidden_states.texts]
+        rows = [self._projected[id(text)] for text in encoder_hidden_states.texts]
         keys, values = (torch.stack(part) for part in zip(*rows, strict=True))
         query = split_heads(attention.to_q(hidden_states), attention.heads)
         seen = functional.scaled_dot_product_attention(query, keys, values)
@@ -53,19 +50,27 @@ class KnownTexts:
 
 
 @contextmanager
-def knowing_texts(networks: Iterable[nn.Module], texts: Iterable[Embedding]) -> Iterator[None]:
-    """Within, the cross-attention of `networks` remembers `texts`, and takes no others; afterwards they are as they were.
+def knowing_texts(networks: Iterable[nn.Module], texts: Iterable[Embedding]) -> Iterator[Callable[[list[Embedding]], None]]:
+    """Within, the cross-attention of `networks` looks up `texts`, and takes no others; afterwards they are as they were.
 
-    texts: told apart by being other objects, which live as long as this does. Of more texts than MOST_TEXTS none are kept:
-    each call projects what it is given, as ever.
+    Yields what it is to be told some of them by, while the LoRAs are worn with which they were encoded. texts: told apart by
+    being other objects, which live as long as this does. Of more texts than MOST_TEXTS none are kept: each call projects
+    what it is given, as ever.
     """
     distinct = {id(text): text for text in texts}.values()
     layers = [layer for network in networks for layer in plain_cross_attention(network)] if len(distinct) <= MOST_TEXTS else []
     before = [layer.processor for layer in layers]
+    known = [KnownTexts() for _ in layers]
+
+    def learn(some: list[Embedding]) -> None:
+        for layer, processor in zip(layers, known, strict=True):
+            for text in some:
+                processor.learn(layer, text)
+
     try:
-        for layer in layers:
-            layer.processor = KnownTexts()  # type: ignore[assignment]
-        yield
+        for layer, processor in zip(layers, known, strict=True):
+            layer.processor = processor  # type: ignore[assignment]
+        yield learn
     finally:
         for layer, processor in zip(layers, before, strict=True):
             layer.processor = processor

@@ -29,10 +29,13 @@ def test_the_same_output_whoever_projects(models: Models) -> None:
     expected = output(models, [red, blue, red])
     projected: list[int] = []
     hooks = [layer.to_k.register_forward_hook(lambda *_: projected.append(1)) for layer in layers]  # type: ignore[union-attr]
-    with torch.inference_mode(), knowing_texts([models.unet], [red, blue, red]):
+    with torch.inference_mode(), knowing_texts([models.unet], [red, blue, red]) as learn:
+        learn([red, blue, red])
+        known = len(projected)
+        assert known == 2 * len(layers) > 0  # each distinct text once
         actual = output(models, [red, blue, red])
         output(models, [blue])
-        assert len(projected) == 2 * len(layers) > 0  # each distinct text once
+        assert len(projected) == known
     for hook in hooks:
         hook.remove()
     assert torch.allclose(actual, expected, atol=1e-5) and not torch.allclose(actual[0], actual[1], atol=1e-3)

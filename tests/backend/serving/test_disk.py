@@ -81,7 +81,13 @@ def test_a_disk_that_fills_up_under_a_running_job(start: Start, connect: Connect
     disk.fill()
     mask = np.zeros((1024, 1024), np.uint8)
     reference = describe_array(mask)
-    person = Character(id="a", name="Ann", prompt="a baker", keypoints=(Keypoint(x=9, y=9, depth=1),) * 18, mask=reference)
+    person = Character(
+        id="a",
+        name="Ann",
+        prompt="a baker",
+        keypoints=(Keypoint(x=9, y=9, depth=1), *(Keypoint(x=9, y=50, depth=1),) * 17),
+        mask=reference,
+    )
     other = Submit(
         job_id=undisturbed.job_id[:-4] + "0000",
         request=replace(picture(steps=1, side_px=1024), characters=(person,)),
