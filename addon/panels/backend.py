@@ -29,7 +29,7 @@ class BEYONDSCENE_PT_backend(Section, bpy.types.Panel):
             place.enabled = not session.alive
             draw_backend_place(place, own)
         if session.alive:
-            layout.label(text="Stop it to choose another", icon="INFO")
+            layout.label(text=f"{'Stop it' if session.local else 'Disconnect'} to choose another", icon="INFO")
         layout.operator(BEYONDSCENE_OT_test_backend.bl_idname, icon="FILE_REFRESH")
         if session.notice:
             draw_sentence(layout.column(align=True), context, session.notice, "CHECKMARK")
@@ -48,7 +48,7 @@ def draw_state(layout: bpy.types.UILayout) -> None:
     if not session.alive:
         row.operator(BEYONDSCENE_OT_start_backend.bl_idname, text="Start")
     else:
-        row.operator(BEYONDSCENE_OT_stop_backend.bl_idname, text="Stop" if session.local else "Part")
+        row.operator(BEYONDSCENE_OT_stop_backend.bl_idname, text="Stop" if session.local else "Disconnect")
 
 
 def draw_facts(layout: bpy.types.UILayout, session: Session) -> None:
