@@ -32,7 +32,7 @@ def test_a_test_of_the_connection_says_who_answers(blender: Any, gateway: Any, u
     until(lambda: state.device)
     shown = drawn(panels.BEYONDSCENE_PT_backend)
     assert "Device: stand-in" in shown and "embedded: 128 px" in shown and "half: lacks controlnet" in shown
-    assert "Stop it to choose another" in shown
+    assert "Disconnect to choose another" in shown
     assert blender.ops.beyondscene.stop_backend() == {"FINISHED"}
     assert state.device is None and not blender.ops.beyondscene.stop_backend.poll()
 
