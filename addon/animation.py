@@ -4,14 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
-from msgspec.structs import replace
 
 from ..protocol import RequestError
 from ..protocol.client import new_job_id
-from . import images, planner, preferences
+from . import images, preferences
 from .exporters import ExportError, export_request
 from .job import Job
-from .quality import chosen_settings
 from .session import current, redraw, wake
 
 TURN_S = 0.05  # between two exports
@@ -59,14 +57,12 @@ def step(context: bpy.types.Context) -> bool:
     frame, own, shown = now.frames.pop(0), scene.beyondscene, (scene.frame_current, scene.frame_subframe)
     try:
         scene.frame_set(frame)
-        width, height = planner.planned_size(scene)
-        request, arrays = export_request(context, width=width, height=height)
+        request, arrays = export_request(context)
     except (ExportError, RequestError) as error:
         _recording, session.error = None, f"Frame {frame}: {error} The frames before it go on."
         return False
     finally:
         scene.frame_set(shown[0], subframe=shown[1])
-    request = replace(request, settings=chosen_settings(own))
     path = now.folder / f"{frame:04d}.png"
     job = Job(new_job_id(), path, request, arrays, own.models)
     session.render([job], preferences.get(context))

@@ -7,7 +7,8 @@ import bpy
 
 from .. import __package__ as base_package
 from ..protocol import VERSION
-from . import planner, preferences
+from . import preferences
+from .exporters import picture_size
 from .session import current
 
 LOG_LINES = 30
@@ -28,7 +29,7 @@ class BEYONDSCENE_OT_copy_diagnostics(bpy.types.Operator):
 def describe(context: bpy.types.Context) -> str:
     session, own, set_by_artist = current(), context.scene.beyondscene, preferences.get(context)
     welcome, device = session.welcome, session.device
-    width, height = planner.planned_size(context.scene)
+    width, height = picture_size(context.scene)
     facts = {
         "Blender": f"{bpy.app.version_string}, Python {platform.python_version()}, {platform.platform()}",
         "Add-on": f"{base_package}, protocol {VERSION}",

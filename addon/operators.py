@@ -12,9 +12,9 @@ from msgspec.structs import replace
 from ..protocol import RequestError
 from ..protocol.client import new_job_id
 from . import animation, images, planner, preferences
-from .exporters import ExportError, check_scene, export_request
+from .exporters import ExportError, check_scene, export_request, picture_size
 from .job import Job, describe_remaining
-from .quality import chosen_settings, snapped
+from .quality import snapped
 from .session import TICK_S, current, wake
 
 Result = set[str]
@@ -87,7 +87,7 @@ class BEYONDSCENE_OT_snap_size(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> Result:
         own = context.scene.beyondscene
-        own.width, own.height = map(snapped, planner.planned_size(context.scene))
+        own.width, own.height = map(snapped, picture_size(context.scene))
         own.use_own_size = True
         return {"FINISHED"}
 
@@ -107,9 +107,7 @@ def why_not(context: bpy.types.Context) -> str:
 def make_jobs(context: bpy.types.Context) -> list[Job]:
     """The scene as it is posed now, once for each variation. Raises ExportError, RequestError or OSError."""
     own = context.scene.beyondscene
-    width, height = planner.planned_size(context.scene)
-    request, arrays = export_request(context, width=width, height=height)
-    request = replace(request, settings=chosen_settings(own))
+    request, arrays = export_request(context)
     paths = images.next_paths(own.output_folder, own.variations, [job.path for job in current().jobs.values()])
     return [
         Job(new_job_id(), path, replace(request, seed=request.seed + number), arrays, own.models)

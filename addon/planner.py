@@ -5,11 +5,7 @@ import time
 import bpy
 
 from ..protocol import RenderRequest
-from .exporters import ExportError, picture_size
-from .exporters.camera import gather_camera
-from .exporters.characters import gather_characters
-from .exporters.people import chosen_people
-from .quality import chosen_settings, limited_size
+from .exporters import ExportError, gather_request
 from .session import current
 
 LOOK_S = 1.0  # between two looks at the scene
@@ -18,35 +14,12 @@ SHARE = 20  # a look that takes long makes the next one wait so many times as lo
 _asked: tuple[RenderRequest, str] | None = None  # what the newest answer is about
 
 
-def planned_size(scene: bpy.types.Scene) -> tuple[int, int]:
-    """Width and height in px of the picture, as the chosen quality makes it."""
-    return limited_size(scene.beyondscene, *picture_size(scene))
-
-
-def outline(context: bpy.types.Context) -> RenderRequest:
-    """The request without its masks, which take long to draw. Raises ExportError or ValueError where there is none."""
-    scene, view_layer = context.scene, context.view_layer
-    depsgraph = context.evaluated_depsgraph_get()
-    width, height = planned_size(scene)
-    people = chosen_people(scene, view_layer)
-    camera = gather_camera(scene, depsgraph, width, height)
-    own = scene.beyondscene
-    return RenderRequest(
-        width=width,
-        height=height,
-        prompt=own.prompt,
-        camera=camera,
-        characters=gather_characters(people, scene, depsgraph, camera, width, height),
-        settings=chosen_settings(own),
-    )
-
-
 def look(context: bpy.types.Context) -> None:
     """Ask anew where the scene has changed since the last time."""
     global _asked
     session, models = current(), context.scene.beyondscene.models
     try:
-        now = outline(context), models
+        now = gather_request(context), models  # without masks, which take long to draw
     except (ExportError, ValueError):  # the panel says so already
         session.plan = _asked = None
         return

@@ -4,6 +4,7 @@ import bpy
 import numpy as np
 
 from ...protocol import RenderRequest, check_request
+from ..quality import chosen_settings, limited_size
 from .camera import check_camera, gather_camera
 from .characters import gather_characters
 from .errors import ExportError
@@ -35,8 +36,8 @@ __all__ = [
 def export_request(
     context: bpy.types.Context, *, width: int | None = None, height: int | None = None, seed: int | None = None
 ) -> tuple[RenderRequest, dict[str, np.ndarray]]:
-    """The scene of `context` as it is posed now, with its prompts, and the masks of its people by digest; a given size or
-    seed overrides the scene's own.
+    """The scene of `context` as it is posed now, with its prompts and quality, and the masks of its people by digest; a given
+    size or seed overrides the scene's own.
 
     Raises ExportError or RequestError, whose message names the thing, the rule and the next step.
     """
@@ -65,6 +66,7 @@ def gather_request(
         negative_prompt=scene.beyondscene.negative_prompt,
         camera=camera,
         characters=gather_characters(people, scene, depsgraph, camera, width, height),
+        settings=chosen_settings(scene.beyondscene),
     )
 
 
@@ -82,9 +84,9 @@ def check_scene(context: bpy.types.Context) -> None:
 
 
 def picture_size(scene: bpy.types.Scene) -> tuple[int, int]:
-    """Width and height in px that the artist asked for: the scene's own, or those of its render settings."""
+    """Width and height in px of the picture: the scene's own, or those of its render settings, within the quality's limit."""
     own, render = scene.beyondscene, scene.render
     if own.use_own_size:
-        return own.width, own.height
+        return limited_size(own, own.width, own.height)
     scale = render.resolution_percentage / 100
-    return int(render.resolution_x * scale), int(render.resolution_y * scale)
+    return limited_size(own, int(render.resolution_x * scale), int(render.resolution_y * scale))

@@ -2,9 +2,9 @@
 
 import bpy
 
+from ..exporters import picture_size
 from ..job import describe_bytes, describe_seconds
 from ..operators import BEYONDSCENE_OT_snap_size
-from ..planner import planned_size
 from ..quality import CUSTOM, FIELDS, chosen_settings, describe_settings, snapped
 from ..session import current
 from .sidebar import Section, draw_sentence
@@ -21,7 +21,7 @@ class BEYONDSCENE_PT_picture(Section, bpy.types.Panel):
         if own.use_own_size:
             column.prop(own, "width")
             column.prop(own, "height")
-        width, height = planned_size(context.scene)
+        width, height = picture_size(context.scene)
         column.label(text=f"{width} x {height} px" + ("" if own.use_own_size else ", from Output Properties"))
         legal = snapped(width), snapped(height)
         if legal != (width, height):

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("bpy")
 
 from beyondscene.addon import panels, planner, preferences, quality, session
+from beyondscene.addon.exporters import gather_request, picture_size
 from beyondscene.protocol import RenderSettings, Submit
 
 from .conftest import until
@@ -37,16 +38,18 @@ def test_every_setting_of_the_method_is_a_knob_and_comes_back_exactly(blender: A
 def test_a_preview_is_small_and_keeps_the_proportions(blender: Any) -> None:
     scene = blender.context.scene
     scene.render.resolution_x, scene.render.resolution_y, scene.render.resolution_percentage = 7680, 4320, 100
-    assert planner.planned_size(scene) == (7680, 4320)
+    assert picture_size(scene) == (7680, 4320)
     scene.beyondscene.quality = "PREVIEW"
-    assert planner.planned_size(scene) == (1024, 576)
+    assert picture_size(scene) == (1024, 576)
+    request = gather_request(blender.context)  # what a command line exports, too
+    assert (request.width, request.height, request.settings) == (1024, 576, quality.PRESETS["PREVIEW"].settings)
     scene.render.resolution_x, scene.render.resolution_y = 640, 480
-    assert planner.planned_size(scene) == (640, 480)
+    assert picture_size(scene) == (640, 480)
     scene.beyondscene.quality = "STANDARD"
     scene.render.resolution_x, scene.render.resolution_y = 1366, 60
     assert "Use 1368 x 64" in drawn(panels.BEYONDSCENE_PT_picture)
     assert blender.ops.beyondscene.snap_size() == {"FINISHED"}
-    assert planner.planned_size(scene) == (1368, 64)
+    assert picture_size(scene) == (1368, 64)
     assert "Use " not in drawn(panels.BEYONDSCENE_PT_picture)
     for preset in quality.PRESETS.values():
         assert quality.describe_settings(preset.settings, 20)[0].startswith(("12 steps", "20 steps"))
