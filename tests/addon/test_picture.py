@@ -41,8 +41,6 @@ def test_a_preview_is_small_and_keeps_the_proportions(blender: Any) -> None:
     assert picture_size(scene) == (7680, 4320)
     scene.beyondscene.quality = "PREVIEW"
     assert picture_size(scene) == (1024, 576)
-    request = gather_request(blender.context)  # what a command line exports, too
-    assert (request.width, request.height, request.settings) == (1024, 576, quality.PRESETS["PREVIEW"].settings)
     scene.render.resolution_x, scene.render.resolution_y = 640, 480
     assert picture_size(scene) == (640, 480)
     scene.beyondscene.quality = "STANDARD"
@@ -53,6 +51,15 @@ def test_a_preview_is_small_and_keeps_the_proportions(blender: Any) -> None:
     assert "Use " not in drawn(panels.BEYONDSCENE_PT_picture)
     for preset in quality.PRESETS.values():
         assert quality.describe_settings(preset.settings, 20)[0].startswith(("12 steps", "20 steps"))
+
+
+def test_a_scene_is_exported_with_its_quality_whoever_exports_it(blender: Any, example: Example) -> None:
+    example("duo")
+    scene = blender.context.scene
+    scene.render.resolution_x, scene.render.resolution_y, scene.beyondscene.quality = 2048, 2048, "PREVIEW"
+    request = gather_request(blender.context)
+    assert (request.width, request.height, request.settings) == (1024, 1024, quality.PRESETS["PREVIEW"].settings)
+    assert gather_request(blender.context, width=640, height=640).width == 640  # a size that is given counts
 
 
 def test_variations_are_pictures_of_seeds_that_follow_each_other(
