@@ -42,6 +42,11 @@ SCENE = p.RenderRequest(
 )
 
 WITH_HANDS = msgspec.structs.replace(SCENE, characters=(msgspec.structs.replace(PERSON, right_hand=HAND, left_hand=HAND),))
+WITH_LORAS = msgspec.structs.replace(
+    SCENE,
+    loras=(p.Lora(name="watercolour", scale=0.8),),
+    characters=(msgspec.structs.replace(PERSON, loras=(p.Lora(name="Ana v2"),)),),
+)
 
 EXAMPLES: dict[str, tuple[p.Message, ...]] = {
     "request": (
@@ -54,6 +59,7 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
         p.ListJobs(limit=20),
         p.Estimate(key="1", request=SCENE, models="sdxl"),
         p.Submit(job_id=JOB, request=WITH_HANDS, models="sdxl", arrays=(MASK,)),
+        p.Submit(job_id=JOB, request=WITH_LORAS, models="sdxl", arrays=(MASK,)),
     ),
     "event": (
         p.Finished(

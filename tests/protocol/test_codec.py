@@ -114,6 +114,14 @@ def test_hands_are_kept_and_a_request_of_before_has_none() -> None:
     assert (len(hand), hand[0].x, hand[20].state) == (21, 249.5, "missing")
 
 
+def test_loras_are_kept_and_a_request_of_before_has_none() -> None:
+    before, _ = Decoder(Request)([b"BSZ\x01", (GOLDEN / "v1-request-1-submit.msgpack").read_bytes()])
+    assert before.request.loras == before.request.characters[0].loras == ()
+    message, _ = Decoder(Request)([b"BSZ\x01", (GOLDEN / "v1-request-9-submit.msgpack").read_bytes()])
+    (style,), (own,) = message.request.loras, message.request.characters[0].loras
+    assert (style.name, style.scale, own.name, own.scale) == ("watercolour", 0.8, "Ana v2", 1.0)
+
+
 def test_every_message_has_a_golden_file() -> None:
     words = {one.__name__.lower() for union in (Request, Event, Order, Report) for one in union.__args__}
     assert {path.stem.split("-")[3] for path in GOLDEN.glob("v1-*.msgpack")} == words
