@@ -128,7 +128,7 @@ def test_a_request_of_another_version_fails_its_job_alone(tmp_path: Path) -> Non
     jobs.ledger.close()
     with closing(sqlite3.connect(path)) as database:
         for job in (odd, running):
-            database.execute("UPDATE jobs SET submit = replace(submit, '64', '\"wide\"') WHERE id = ?", (job.id,))
+            database.execute("UPDATE jobs SET submit = json_set(submit, '$.request.width', 'wide') WHERE id = ?", (job.id,))
         database.commit()
     jobs = Jobs(Ledger(path))
     jobs.resume()
