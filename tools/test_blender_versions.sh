@@ -16,7 +16,8 @@ for version in $versions; do
     if [ ! -e "$venv/.installed" ]; then
         "${PYTHON:-python3.11}" -m venv "$venv"
         "$venv/bin/python" -m pip install --quiet "bpy==$version.*" "numpy<2" "msgspec>=0.19" "pyzmq>=26" \
-            "opencv-python-headless>=4.9,<4.12" "platformdirs>=4" "psutil>=5.9" "pytest>=8" "pytest-timeout>=2"
+            "opencv-python-headless>=4.9,<4.12" "platformdirs>=4" "psutil>=5.9" "pytest>=8" "pytest-timeout>=2" \
+            "rich>=13" "safetensors>=0.4.5" "pillow>=11" prometheus-client
         "$venv/bin/python" -m pip install --quiet --no-deps --editable .
         touch "$venv/.installed"
     fi
