@@ -150,7 +150,8 @@ def print_table(kills: list[Kill], runs: list[Run]) -> None:
             )
     accepted, lost, duplicated = (sum(getattr(run, name) for run in runs) for name in ("accepted", "lost", "duplicated"))
     pictures = max(run.pictures for run in runs)
-    print(f"\n{accepted} jobs accepted, {lost} lost, {duplicated} duplicated, {pictures} different picture(s).")
+    alike = "all pictures the same" if pictures == 1 else f"{pictures} different pictures, but all jobs asked for the same"
+    print(f"\n{accepted} jobs accepted, {lost} lost, {duplicated} duplicated, {alike}.")
 
 
 def plot(kills: list[Kill], path: Path) -> None:
