@@ -6,7 +6,7 @@ import bpy
 from bpy.props import BoolProperty
 
 from . import animation
-from .operators import wait_for_picture, why_not
+from .operators import outcome, say_unwritable, wait_for_picture, why_not
 from .session import current
 
 Result = set[str]
@@ -38,7 +38,7 @@ class BEYONDSCENE_OT_render_animation(bpy.types.Operator):
         try:
             animation.start(context)
         except OSError as error:
-            session.error = f"The folder '{folder}' cannot be written to ({error.strerror}): choose another."
+            session.error = say_unwritable(folder, error)
         else:
             if self.wait:
                 while animation.step(context) and not session.error:
@@ -46,10 +46,7 @@ class BEYONDSCENE_OT_render_animation(bpy.types.Operator):
                 wait_for_picture()
             else:
                 bpy.app.timers.register(animation.turn, persistent=True)
-        if session.error:
-            self.report({"ERROR"}, session.error)
-            return {"CANCELLED"}
-        return {"FINISHED"}
+        return outcome(self)
 
 
 register, unregister = bpy.utils.register_classes_factory((BEYONDSCENE_OT_render_animation,))

@@ -3,6 +3,7 @@
 import bpy
 
 from . import preferences
+from .operators import outcome
 from .session import current, wake
 
 Result = set[str]
@@ -24,7 +25,7 @@ class BEYONDSCENE_OT_start_backend(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> Result:
         session = current()
         session.start(preferences.get(context))
-        return report(self)
+        return listen(self)
 
 
 class BEYONDSCENE_OT_stop_backend(bpy.types.Operator):
@@ -60,17 +61,14 @@ class BEYONDSCENE_OT_test_backend(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> Result:
         current().test(preferences.get(context))
-        return report(self)
+        return listen(self)
 
 
-def report(operator: bpy.types.Operator) -> Result:
-    """The end of an operator that talks to the backend: its error, or a timer that hears the answer."""
-    session = current()
-    if session.error:
-        operator.report({"ERROR"}, session.error)
-        return {"CANCELLED"}
-    wake()
-    return {"FINISHED"}
+def listen(operator: bpy.types.Operator) -> Result:
+    """The end of an operator whose answer is still to come: a timer hears it."""
+    if not current().error:
+        wake()
+    return outcome(operator)
 
 
 CLASSES = (BEYONDSCENE_OT_start_backend, BEYONDSCENE_OT_stop_backend, BEYONDSCENE_OT_test_backend)

@@ -46,16 +46,13 @@ class BEYONDSCENE_OT_render(bpy.types.Operator):
         except (ExportError, RequestError) as error:
             session.error = str(error)
         except OSError as error:
-            session.error = f"The folder '{settings.output_folder}' cannot be written to ({error.strerror}): choose another."
+            session.error = say_unwritable(settings.output_folder, error)
         else:
             session.render(jobs, preferences.get(context))
             wake()
             if self.wait:
                 wait_for_picture()
-        if session.error:
-            self.report({"ERROR"}, session.error)
-            return {"CANCELLED"}
-        return {"FINISHED"}
+        return outcome(self)
 
 
 class BEYONDSCENE_OT_cancel(bpy.types.Operator):
@@ -90,6 +87,18 @@ class BEYONDSCENE_OT_snap_size(bpy.types.Operator):
         own.width, own.height = map(snapped, picture_size(context.scene))
         own.use_own_size = True
         return {"FINISHED"}
+
+
+def outcome(operator: bpy.types.Operator) -> Result:
+    """The end of an operator that talks to the backend: with the session's error, if there is one."""
+    error = current().error
+    if error:
+        operator.report({"ERROR"}, error)
+    return {"CANCELLED"} if error else {"FINISHED"}
+
+
+def say_unwritable(folder: str, error: OSError) -> str:
+    return f"The folder '{folder}' cannot be written to ({error.strerror}): choose another."
 
 
 def why_not(context: bpy.types.Context) -> str:

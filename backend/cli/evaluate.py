@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..evaluation.methods import METHODS
-from ..evaluation.variants import ABLATIONS, check_variants, describe_methods
+from ..evaluation.variants import ABLATIONS, check_variants
 from ..models.sets import choose_model_set, read_model_set
 from . import DONE
 from .progress import Bar
@@ -26,11 +26,12 @@ SHOWN = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    known = "; ".join(f"{name}: {words}" for name, words in METHODS.items())
     parser.add_argument(
         "--method",
         action="append",
         metavar="NAME[+SETTING=VALUE...]",
-        help=f"may be repeated; default: all. {describe_methods()}",
+        help=f"may be repeated; default: all. {known}",
     )
     parser.add_argument("--ablations", action="store_true", help="beyondscene, and without each of its parts in turn")
     parser.add_argument("--set", choices=("quick", "full"), default="quick", help="8 or 64 scenes; default: quick")

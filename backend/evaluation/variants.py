@@ -3,7 +3,7 @@
 import msgspec
 
 from ...protocol import RenderSettings
-from .methods import METHODS, check_methods
+from .methods import check_methods
 
 # What the paper's parts are worth, measured by leaving each out or taking its other reading; against plain `beyondscene`.
 ABLATIONS = {
@@ -48,8 +48,3 @@ def check_variants(variants: list[str]) -> None:
     """Raise ValueError for the first one that cannot be drawn."""
     for variant in variants:
         read_variant(variant, RenderSettings())
-
-
-def describe_methods() -> str:
-    """For a command's help: every method with its words."""
-    return "; ".join(f"{name}: {words}" for name, words in METHODS.items())

@@ -18,6 +18,7 @@ from .offload import Offload, Turns
 from .segmenters import Segmenter, load_segmenter
 from .sets import Manifest, ModelSet, Role, read_json
 from .thrift import AMPLE, Thrift
+from .weights import find_weights
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -113,10 +114,11 @@ Network = TypeVar("Network", bound=nn.Module)
 
 def load_network(kind: type[Network], model_set: ModelSet, role: Role, part: str, dtype: torch.dtype) -> Network:
     """The network in the folder `part` of a role, in eval mode in host memory, whichever variant of its weights is there."""
-    weights = model_set.networks(role)[part]
+    folder = model_set.role_folder(role) / part
+    weights = find_weights(folder)
     assert weights is not None  # the set is complete
     loaded: Any = kind.from_pretrained(  # type: ignore[attr-defined]
-        model_set.role_folder(role) / part, variant=weights.variant, dtype=dtype, use_safetensors=True, local_files_only=True
+        folder, variant=weights.variant, dtype=dtype, use_safetensors=True, local_files_only=True
     )
     return loaded.eval()
 

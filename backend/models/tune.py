@@ -13,20 +13,20 @@ from platformdirs import user_cache_path
 from .load import Models
 
 
-def networks_of(models: Models) -> list[Any]:
-    """The UNets and the ControlNet, each once."""
-    return list({id(network): network for network in (models.unet, models.inpainting, models.controlnet)}.values())
+def unets_of(models: Models) -> list[Any]:
+    """The base's and the inpainting one, which may be the same."""
+    return list(dict.fromkeys((models.unet, models.inpainting)))
 
 
 def lay_channels_last(models: Models) -> None:
     """Pixels of all channels side by side: what convolutions on tensor cores want."""
-    for network in (*networks_of(models), models.vae):
+    for network in (*unets_of(models), models.controlnet, models.vae):
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def fuse_projections(models: Models) -> None:
     """Query, key and value of the UNets' attention in one product."""
-    for unet in {id(unet): unet for unet in (models.unet, models.inpainting)}.values():
+    for unet in unets_of(models):
         unet.fuse_qkv_projections()
 
 
@@ -36,7 +36,7 @@ def compile_blocks(models: Models) -> None:
     It takes minutes, so it is nothing for a single small picture.
     """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(user_cache_path("beyondscene") / "compiled"))
-    for unet in {id(unet): unet for unet in (models.unet, models.inpainting)}.values():
+    for unet in unets_of(models):
         unet.compile_repeated_blocks(dynamic=False)
 
 

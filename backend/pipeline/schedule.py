@@ -5,6 +5,7 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
 
 from ..models.load import Models
+from ..planning.expect import share
 
 SCHEDULERS = {"ddim": DDIMScheduler, "euler": EulerDiscreteScheduler, "dpmsolver++": DPMSolverMultistepScheduler}
 Scheduler = DDIMScheduler | EulerDiscreteScheduler | DPMSolverMultistepScheduler
@@ -24,7 +25,7 @@ def make_scheduler(models: Models, name: str, steps: int, strength: float = 1.0)
     # where a config is silent, diffusers' DDIM clips what it predicts to the range of pixels, which ruins latents
     scheduler = SCHEDULERS[name].from_config({"clip_sample": False} | models.scheduler_config)
     scheduler.set_timesteps(steps, device="cpu")
-    skipped = (steps - max(1, min(steps, int(steps * strength + 1e-9)))) * scheduler.order
+    skipped = (steps - share(steps, strength)) * scheduler.order
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(skipped)
     return scheduler, scheduler.timesteps[skipped:]

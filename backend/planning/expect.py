@@ -94,5 +94,5 @@ def fill_boxes(request: RenderRequest, people: list[Person], size: Size, latent_
 
 
 def share(steps: int, part: float) -> int:
-    """The last `part` of a schedule, at least one step."""
-    return max(1, int(steps * part))
+    """Steps of the last `part` of a schedule: at least one, and 29 of 100 for 0.29, though their product is a hair less."""
+    return max(1, min(steps, int(steps * part + 1e-9)))

@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 import psutil
 import zmq
 from beyondscene.protocol import (
+    ArrayRef,
     Cancelled,
+    Character,
     Chunk,
     ConnectionFile,
     Decoder,
@@ -21,6 +23,7 @@ from beyondscene.protocol import (
     Fetch,
     Finished,
     Hello,
+    Keypoint,
     RenderRequest,
     RenderSettings,
     Started,
@@ -149,6 +152,12 @@ class Talk:
 def picture(prompt: str = "a plaza", seed: int = 1, steps: int = 20, side_px: int = 64) -> RenderRequest:
     """A request that the stand-in paints in about `steps` times 10 ms."""
     return RenderRequest(width=side_px, height=side_px, seed=seed, prompt=prompt, settings=RenderSettings(steps=steps))
+
+
+def masked_person(mask: ArrayRef) -> Character:
+    """Somebody large enough to be drawn in a picture of 64 px."""
+    joints = (Keypoint(x=9, y=9, depth=1), *(Keypoint(x=9, y=50, depth=1),) * 17)
+    return Character(id="a", name="Ann", prompt="a baker", keypoints=joints, mask=mask)
 
 
 def wait_until(true: Callable[[], Any], timeout_s: float = PATIENCE_S) -> None:

@@ -11,10 +11,8 @@ from beyondscene.protocol import (
     Accepted,
     Cancel,
     Cancelled,
-    Character,
     Finished,
     JobsListed,
-    Keypoint,
     ListJobs,
     Paused,
     Ping,
@@ -28,7 +26,7 @@ from beyondscene.protocol import (
 from msgspec.structs import replace
 
 from .conftest import Connect, Start
-from .talk import Running, picture
+from .talk import Running, masked_person, picture
 
 DISK_MIB = 16
 
@@ -81,13 +79,7 @@ def test_a_disk_that_fills_up_under_a_running_job(start: Start, connect: Connect
     disk.fill()
     mask = np.zeros((1024, 1024), np.uint8)
     reference = describe_array(mask)
-    person = Character(
-        id="a",
-        name="Ann",
-        prompt="a baker",
-        keypoints=(Keypoint(x=9, y=9, depth=1), *(Keypoint(x=9, y=50, depth=1),) * 17),
-        mask=reference,
-    )
+    person = masked_person(reference)
     other = Submit(
         job_id=undisturbed.job_id[:-4] + "0000",
         request=replace(picture(steps=1, side_px=1024), characters=(person,)),

@@ -12,11 +12,9 @@ import zmq
 from beyondscene.backend.gateway import ServeError, ServeSettings, serve
 from beyondscene.protocol import (
     Cancel,
-    Character,
     Fetch,
     Finished,
     Hello,
-    Keypoint,
     Ping,
     Pong,
     Refused,
@@ -30,7 +28,7 @@ from beyondscene.protocol import (
 from msgspec.structs import replace
 
 from .conftest import Connect, Start
-from .talk import picture
+from .talk import masked_person, picture
 
 
 def test_welcome(start: Start, connect: Connect) -> None:
@@ -144,13 +142,7 @@ def test_requests_that_cannot_become_pictures(start: Start, connect: Connect) ->
     mask = describe_array(np.zeros((64, 64), np.uint8))
     assert "1 arrays are announced, 0 came" in refusal(arrays=(mask,))
     assert "damaged on the way" in refusal(arrays=(mask,), payload=[b"\1" * 64 * 64])
-    person = Character(
-        id="a",
-        name="Ann",
-        prompt="a baker",
-        keypoints=(Keypoint(x=9, y=9, depth=1), *(Keypoint(x=9, y=50, depth=1),) * 17),
-        mask=mask,
-    )
+    person = masked_person(mask)
     assert "mask of 'Ann' did not come" in refusal(request=replace(picture(), characters=(person,)))
 
     talk.say(
