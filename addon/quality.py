@@ -37,16 +37,22 @@ PRESETS = {
 CUSTOM = "CUSTOM"
 
 
-def left_open(kind: inspect.Type) -> int | None:
-    """The number that stands for None, the model set's own choice; None where there must be a number."""
+OWN = "own"
+YES_OR_NO = ((OWN, "The Models' Own", "As the model set recommends"), ("true", "Yes", ""), ("false", "No", ""))
+
+
+def left_open(kind: inspect.Type) -> int | str | None:
+    """What stands for None, the model set's own choice; None where something must be chosen."""
     if not isinstance(kind, inspect.UnionType):
         return None
     number = number_of(kind)
+    if isinstance(number, inspect.BoolType):
+        return OWN
     return 0 if number.gt == 0 or (number.ge or 0) > 0 else -1
 
 
 def number_of(kind: inspect.Type) -> Any:
-    """The number's type within "a number or None"."""
+    """The type within "a number or None"."""
     return (
         next(one for one in kind.types if not isinstance(one, inspect.NoneType))
         if isinstance(kind, inspect.UnionType)
@@ -57,6 +63,8 @@ def number_of(kind: inspect.Type) -> Any:
 def make_knob(field: inspect.Field) -> Any:
     """A Blender property with the name, the bounds and the default of a setting."""
     name, kind, own = field.name.replace("_", " ").title(), number_of(field.type), left_open(field.type)
+    if own == OWN:
+        return EnumProperty(name=name, items=YES_OR_NO, default=OWN)
     if isinstance(kind, inspect.BoolType):
         return BoolProperty(name=name, default=field.default)
     if isinstance(kind, inspect.LiteralType):
@@ -88,9 +96,9 @@ def read_knobs(knobs: Any) -> RenderSettings:
     """What the artist has set by hand. Blender keeps floats in 32 bits, so 0.7 is read back as such."""
     values: dict[str, Any] = {}
     for name, field in FIELDS.items():
-        value = getattr(knobs, name)
+        value, own = getattr(knobs, name), left_open(field.type)
         exact = tuple(map(as_written, value)) if isinstance(field.type, inspect.TupleType) else as_written(value)
-        values[name] = None if exact == left_open(field.type) else exact
+        values[name] = None if exact == own else exact == "true" if own == OWN else exact
     return RenderSettings(**values)
 
 
@@ -102,7 +110,8 @@ def as_written(value: Any) -> Any:
 def write_knobs(knobs: Any, settings: RenderSettings) -> None:
     for name, field in FIELDS.items():
         value = getattr(settings, name)
-        setattr(knobs, name, left_open(field.type) if value is None else value)
+        own = left_open(field.type)
+        setattr(knobs, name, own if value is None else str(value).lower() if own == OWN else value)
 
 
 def chosen_settings(own: Any) -> RenderSettings:

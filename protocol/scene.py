@@ -144,6 +144,9 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
     guidance_scale: Scale | None = None
     scheduler: Literal["ddim", "euler", "dpmsolver++"] = "ddim"
     controlnet_conditioning_scale: Scale = 1.0
+    guide_pose: bool | None = (
+        None  # the negative prompt goes without the pose: guidance_scale strengthens poses as it does prompts
+    )
 
     # stage 1: people, one at a time, and the base image
     person_cover: Annotated[float, Meta(ge=0.1, le=1)] = 0.8  # of the canvas, by the taller side of the pose's box

@@ -72,8 +72,15 @@ def predict_view(
         pose = torch.from_numpy(condition.pose).permute(2, 0, 1).to(seen.device, dtype) / 255
         pose = pose.expand(len(texts), *pose.shape)
         down, mid = models.controlnet(latents, timestep, controlnet_cond=pose, conditioning_scale=job.controlnet_scale, **told)
+        if job.guide_pose and len(texts) == 2:
+            down, mid = [only_second(residual) for residual in down], only_second(mid)
     if extra is not None:
         latents = torch.cat([latents, extra.to(dtype).expand(len(texts), *extra.shape)], 1)
     (output,) = job.unet(latents, timestep, down_block_additional_residuals=down, mid_block_additional_residual=mid, **told)
     output = output.float()
     return output[0] if len(texts) == 1 else output[0] + job.guidance_scale * (output[1] - output[0])
+
+
+def only_second(residual: torch.Tensor) -> torch.Tensor:
+    """`residual` (2, ...) with zeros in place of its first row."""
+    return torch.stack([torch.zeros_like(residual[0]), residual[1]])

@@ -38,7 +38,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     pose_line_width_px: width of the skeleton's limbs in a view of the training resolution.
     pose_hands: whether the skeletons that it was trained on had hands with fingers; a request's hands are drawn only then.
     framing_prompt: words added to a person's prompt when that person is drawn alone.
-    steps, guidance_scale, t_b: used where a request leaves them open; the defaults are the paper's, for SDXL.
+    steps, guidance_scale, guide_pose, t_b: used where a request leaves them open; the defaults are the paper's, for SDXL.
     downloads: which files of a hub id are needed, to tell whoever has yet to fetch them.
     """
 
@@ -50,6 +50,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     framing_prompt: str = ""
     steps: Annotated[int, Meta(ge=1, le=1000)] = 50
     guidance_scale: Annotated[float, Meta(ge=0, le=100)] = 5.0
+    guide_pose: bool = False
     t_b: Annotated[float, Meta(gt=0, le=1)] = 0.7
     roles: dict[Role, str]
     downloads: dict[Role, Download] = {}

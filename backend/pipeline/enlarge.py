@@ -47,6 +47,7 @@ def enlarge(
             guidance_scale=guidance,
             view_weighting=settings.view_weighting,
             controlnet_scale=settings.controlnet_conditioning_scale,
+            guide_pose=bool(settings.guide_pose),
             controlnet_views=settings.controlnet_views,
             guidance_interval=settings.guidance_interval,
             background_every=settings.background_every,

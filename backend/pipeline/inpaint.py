@@ -52,6 +52,7 @@ def inpaint_background(
         guidance_scale=guidance,
         view_weighting=request.settings.view_weighting,
         controlnet_scale=request.settings.controlnet_conditioning_scale,
+        guide_pose=bool(request.settings.guide_pose),
         extra=masked_latents(models, collage.image, known, free),
         keep=lambda latents, index: latents * free + noised(scheduler, timesteps, clean, noise, index) * (1 - free),
     )

@@ -65,6 +65,7 @@ def draw_people_alone(
         timesteps=timesteps,
         guidance_scale=guidance,
         controlnet_scale=request.settings.controlnet_conditioning_scale,
+        guide_pose=bool(request.settings.guide_pose),
     )
     latents = torch.cat(noise, 1).to(models.device) * scheduler.init_noise_sigma
     views = [(index * window, 0) for index in range(len(people))]

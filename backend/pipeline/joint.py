@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import ControlNetModel, UNet2DConditionModel
 
 from ..models.load import Models
 from ..models.loras import Worn
@@ -33,6 +33,7 @@ class Job:
     unet: the base model's, or an inpainting model's with five channels more (see `extra`).
     extra: (5, h, w) mask and masked latents that such a UNet sees beside the noisy ones, else None.
     controlnet_scale: 0 leaves the ControlNet out.
+    guide_pose: whether the negative prompt goes without the pose, so that guidance points to both prompt and pose.
     view_weighting: how views that overlap are averaged, as in RenderSettings.
     canvas_px: height and width that views are told to be crops of ("canvas" conditioning, as DemoFusion does), or None:
         each view is told to be a whole picture of the training resolution.
@@ -48,6 +49,7 @@ class Job:
     timesteps: torch.Tensor
     guidance_scale: float
     controlnet_scale: float
+    guide_pose: bool = False
     view_weighting: str = "uniform"
     canvas_px: tuple[int, int] | None = None
     extra: torch.Tensor | None = None
@@ -147,26 +149,56 @@ def predict(job: Job, batch: Batch, canvas: torch.Tensor, window: int, timestep:
     texts = batch.texts if guided else batch.texts[-len(batch.views) :]
     halves = len(texts) // len(batch.views)
     latents = crops(canvas, batch.views, window).to(dtype).repeat(halves, 1, 1, 1)
-    common: dict[str, Any] = {"encoder_hidden_states": stack_hidden(texts, dtype), "return_dict": False}
-    if job.unet.config["addition_embed_type"] == "text_time":  # SDXL; Stable Diffusion 1 and 2 are not told of sizes
-        pooled = torch.stack([text.pooled for text in texts]).to(dtype)
-        common["added_cond_kwargs"] = {"text_embeds": pooled, "time_ids": batch.time_ids[-len(texts) :]}
     timestep = timestep.to(device, non_blocking=True)
-    down, mid = None, None
-    if batch.hints:
-        hints = torch.stack([hint.to(device, dtype, non_blocking=True) for hint in batch.hints]).repeat(halves, 1, 1, 1)
-        with taking_hints(job.models.controlnet):
-            down, mid = job.models.controlnet(
-                latents, timestep, controlnet_cond=hints, conditioning_scale=job.controlnet_scale, **common
-            )
+    down, mid = read_hints(job, batch, latents, texts, timestep) if batch.hints else (None, None)
     if job.extra is not None:
         latents = torch.cat([latents, crops(job.extra, batch.views, window).to(dtype).repeat(halves, 1, 1, 1)], 1)
-    (output,) = job.unet(latents, timestep, down_block_additional_residuals=down, mid_block_additional_residual=mid, **common)
+    (output,) = job.unet(
+        latents,
+        timestep,
+        down_block_additional_residuals=down,
+        mid_block_additional_residual=mid,
+        **tell(job.unet, texts, batch.time_ids),
+    )
     output = output.float()
     if halves == 1:
         return output
     negative, positive = output.chunk(2)
     return negative + job.guidance_scale * (positive - negative)
+
+
+def read_hints(
+    job: Job, batch: Batch, latents: torch.Tensor, texts: list[Embedding], timestep: torch.Tensor
+) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """What the ControlNet adds to the UNet, a row per text; zeros for negative ones where these go without the pose."""
+    posed = len(batch.views) if job.guide_pose else len(texts)
+    hints = torch.stack([hint.to(latents, non_blocking=True) for hint in batch.hints])
+    with taking_hints(job.models.controlnet):
+        down, mid = job.models.controlnet(
+            latents[-posed:],
+            timestep,
+            controlnet_cond=hints.repeat(posed // len(hints), 1, 1, 1),
+            conditioning_scale=job.controlnet_scale,
+            **tell(job.models.controlnet, texts[-posed:], batch.time_ids),
+        )
+    rows = len(texts) - posed
+    if rows:
+        down, mid = [with_zeros(residual, rows) for residual in down], with_zeros(mid, rows)
+    return down, mid
+
+
+def with_zeros(residual: torch.Tensor, rows: int) -> torch.Tensor:
+    """`residual` (B, ...) after `rows` rows of zeros."""
+    return torch.cat([residual.new_zeros(rows, *residual.shape[1:]), residual])
+
+
+def tell(network: UNet2DConditionModel | ControlNetModel, texts: list[Embedding], time_ids: torch.Tensor) -> dict[str, Any]:
+    """What UNet and ControlNet are told beside latents and time: the texts and, where they want them, sizes."""
+    told: dict[str, Any] = {"encoder_hidden_states": stack_hidden(texts, network.dtype), "return_dict": False}
+    if network.config["addition_embed_type"] == "text_time":  # SDXL; Stable Diffusion 1 and 2 are not told of sizes
+        pooled = torch.stack([text.pooled for text in texts]).to(network.dtype)
+        told["added_cond_kwargs"] = {"text_embeds": pooled, "time_ids": time_ids[-len(texts) :]}
+    return told
 
 
 def crops(canvas: torch.Tensor, views: list[View], window: int) -> torch.Tensor:

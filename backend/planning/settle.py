@@ -12,5 +12,6 @@ def settle(settings: RenderSettings, manifest: Manifest) -> RenderSettings:
         settings,
         steps=manifest.steps if settings.steps is None else settings.steps,
         guidance_scale=manifest.guidance_scale if settings.guidance_scale is None else settings.guidance_scale,
+        guide_pose=manifest.guide_pose if settings.guide_pose is None else settings.guide_pose,
         t_b=manifest.t_b if settings.t_b is None else settings.t_b,
     )

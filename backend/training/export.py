@@ -24,6 +24,7 @@ MODEL_SET = {
     "pose_line_width_px": 4,
     "framing_prompt": ", plain background",
     "guidance_scale": 2.5,
+    "guide_pose": True,
     "steps": 20,
     # At equal noise a side of 32 latents keeps less of a picture than SDXL's 128: the paper's 0.7 is the signal-to-noise of
     # 0.29 here when it falls with the square of the side (arXiv 2301.11093). Seen: from 0.35 up, arms and heads are lost.

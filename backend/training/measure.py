@@ -1,7 +1,8 @@
 """Measure a model set on held-out views: colours, poses, the autoencoder and the segmenter."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import cv2
@@ -9,8 +10,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
-from diffusers import StableDiffusionXLControlNetPipeline
+from diffusers import ControlNetModel, StableDiffusionXLControlNetPipeline
 from PIL import Image
+from torch import nn
 from transformers import UperNetForSemanticSegmentation
 
 from ..evaluation.colours import GARMENTS, PARTS, colour_word, to_lab
@@ -38,6 +40,7 @@ class MeasureSettings(msgspec.Struct, frozen=True):
     groups: int = 24
     steps: int = 20
     guidance_scale: float = 2.5
+    guide_pose: bool = True  # as in RenderSettings
     batch: int = 8
 
 
@@ -70,17 +73,34 @@ def generate(
     for first in range(0, len(views), settings.batch):
         part = views[first : first + settings.batch]
         poses = [Image.fromarray(draw_pose(list(view.keypoints[:, :, :3]), 256, 256, line_width_px)) for view in part]
-        output = pipeline(
-            prompt=[write_prompt(view) for view in part],
-            image=poses,
-            height=256, width=256,
-            num_inference_steps=settings.steps,
-            guidance_scale=settings.guidance_scale,
-            generator=[torch.Generator().manual_seed(first + i) for i in range(len(part))],
-            output_type="np",
-        )  # fmt: skip
+        with nullcontext() if not settings.guide_pose else posing_prompts_only(pipeline.controlnet):
+            output = pipeline(
+                prompt=[write_prompt(view) for view in part],
+                image=poses,
+                height=256, width=256,
+                num_inference_steps=settings.steps,
+                guidance_scale=settings.guidance_scale,
+                generator=[torch.Generator().manual_seed(first + i) for i in range(len(part))],
+                output_type="np",
+            )  # fmt: skip
         samples.append((np.asarray(output[0]) * 255 + 0.5).astype(np.uint8))
     return np.concatenate(samples)
+
+
+@contextmanager
+def posing_prompts_only(controlnet: ControlNetModel) -> Iterator[None]:
+    """Within, `controlnet` adds nothing to the first half of a batch, where the pipeline has the negative prompts."""
+
+    def silence(_: nn.Module, __: object, output: tuple[list[torch.Tensor], torch.Tensor]) -> object:
+        for residual in (*output[0], output[1]):
+            residual[: len(residual) // 2] = 0
+        return output
+
+    hook = controlnet.register_forward_hook(silence)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 @torch.no_grad()
@@ -161,7 +181,7 @@ def measure_model_set(folder: Path, out: Path, settings: MeasureSettings, judge_
         "one person": (settings.singles, ("portrait", "figure", "portrait", "zoom")),
         "two or three": (settings.groups, ("several",)),
     }
-    metrics: dict = {"steps": settings.steps, "guidance_scale": settings.guidance_scale}
+    metrics: dict = {"steps": settings.steps, "guidance_scale": settings.guidance_scale, "guide_pose": settings.guide_pose}
     sheets, held_out, all_restored = [], [], []
     for name, (count, framings) in kinds.items():
         views = draw_held_out(count, framings, first=len(held_out))

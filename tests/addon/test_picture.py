@@ -29,7 +29,8 @@ def test_every_setting_of_the_method_is_a_knob_and_comes_back_exactly(blender: A
     assert quality.chosen_settings(own) == RenderSettings()
     for settings in (
         RenderSettings(steps=50, t_b=0.7, guidance_scale=0.0, scheduler="euler", prepend_global=False, canny_low=33.3),
-        RenderSettings(perturb="off", size_conditioning="canvas", clahe_clip_limit=0),
+        RenderSettings(guide_pose=True, perturb="off", size_conditioning="canvas", clahe_clip_limit=0),
+        RenderSettings(guide_pose=False),
     ):
         quality.write_knobs(own.knobs, settings)
         assert quality.chosen_settings(own) == settings

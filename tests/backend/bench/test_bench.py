@@ -58,7 +58,7 @@ def test_the_plain_loop_draws_our_picture_and_costs_more(models: Models) -> None
     assert ours.peak_host_mib > 50 and ours.peak_device_mib == 0
 
 
-@pytest.mark.parametrize("settings", [{}, {"controlnet_conditioning_scale": 0.0}, {"scheduler": "euler"}])
+@pytest.mark.parametrize("settings", [{}, {"guide_pose": True}, {"controlnet_conditioning_scale": 0.0}, {"scheduler": "euler"}])
 def test_from_the_same_picture_a_level_comes_to_the_same(
     models: Models, two_people: RenderRequest, settings: dict[str, Any]
 ) -> None:

@@ -74,6 +74,16 @@ def test_each_setting_saves_work_and_makes_another_picture(models: Models, two_p
         assert (picture != other).any()
 
 
+def test_a_guided_pose_is_read_for_the_prompt_alone(models: Models, two_people: RenderRequest) -> None:
+    rows, posed, picture = rows_and_picture(models, two_people)
+    assert rows_and_picture(models, two_people, guide_pose=False)[2].tobytes() == picture.tobytes()
+    *counts, other = rows_and_picture(models, two_people, guide_pose=True)
+    assert counts == [rows, posed // 2] and (other != picture).any()
+    unguided = {"guidance_interval": (0.0, 0.0)}  # then there is one half only, and it has the pose
+    alone = [rows_and_picture(models, two_people, guide_pose=guide, **unguided)[2] for guide in (False, True)]
+    assert (alone[0] == alone[1]).all()
+
+
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_the_background_is_guessed_from_what_it_was_said_to_be(models: Models, prediction: str) -> None:
     scheduler, timesteps = make_scheduler(models, "ddim", 4)
