@@ -12,6 +12,7 @@ from ..evaluation.methods import METHODS
 from ..evaluation.variants import ABLATIONS, check_variants
 from ..models.sets import choose_model_set, read_model_set
 from . import DONE
+from .device import add_device
 from .progress import Bar
 
 if TYPE_CHECKING:  # torch, only once the input is known to be good
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="default: the model set's own")
     parser.add_argument("--judge", default="", help=f"folder of a judge, or '{PUBLIC}' for public models; default: our own")
     parser.add_argument("--draw-only", action="store_true", help="judge and report in a later run, with the same --out")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    add_device(parser)
     parser.add_argument(
         "--out", type=Path, default=Path("out/evaluation"), help="pictures, results and report; run again to go on"
     )
@@ -63,7 +64,7 @@ def run(asked: argparse.Namespace) -> int:
     from ..evaluation.scenes import scene_numbers
     from ..models.load import choose_device, load_models
 
-    device, dtype = choose_device(asked.device)
+    device, dtype = choose_device(asked.device, asked.precision)
     judge = None if asked.draw_only else load_judge(asked.judge, device)
     models = load_models(model_set, device, dtype)
     numbers = scene_numbers(asked.set, asked.limit)

@@ -15,6 +15,7 @@ from ..models.loras import fingerprint_loras, lora_folders
 from ..models.sets import choose_model_set
 from ..outputs import choose_format, read_record, weights_that_differ
 from . import DONE
+from .device import add_device
 from .progress import Bar
 from .source import add_source, read_source
 
@@ -23,10 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source(parser, "SCENE.blend or request.json")
     parser.add_argument("-o", "--output", type=Path, required=True, help="OUT.png, OUT.tif or OUT.exr")
     parser.add_argument("--models", help="embedded (default), sdxl, or the folder of a model set; an image names its own")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    parser.add_argument(
-        "--precision", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="of the large networks"
-    )
+    add_device(parser)
     parser.add_argument(
         "--offload", choices=("none", "networks", "layers"), default="none",
         help="keep in host memory what is not at work: whole networks, or the layers of the large ones as well (slow)",

@@ -82,11 +82,13 @@ class SceneScore(Struct, frozen=True, kw_only=True):
 class Header(Struct, frozen=True, kw_only=True):
     """The first line of a file: what all its pictures have in common. judge: None where nobody judged them."""
 
-    format: int = 2
+    format: int = 3
     models: str
     steps: int
     guidance_scale: float
+    guide_pose: bool
     device: str
+    precision: str
     judge: str | None = None
 
 

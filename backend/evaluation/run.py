@@ -39,7 +39,9 @@ def make_header(models: Models, steps: int | None) -> Header:
         models=manifest.name,
         steps=manifest.steps if steps is None else steps,
         guidance_scale=manifest.guidance_scale,
+        guide_pose=manifest.guide_pose,
         device=models.device.type,
+        precision=str(models.dtype).removeprefix("torch."),
     )
 
 
