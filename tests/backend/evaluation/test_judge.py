@@ -8,10 +8,20 @@ import numpy as np
 import pytest
 import torch
 from beyondscene.backend.evaluation.detect import NetJudge, decode_people, drop_doubles
-from beyondscene.backend.evaluation.judge import JUDGE_FOLDER, JudgeConfig, JudgeError, JudgeNet, Maps, load_net, save_net
+from beyondscene.backend.evaluation.judge import (
+    JUDGE_FOLDER,
+    Found,
+    JudgeConfig,
+    JudgeError,
+    JudgeNet,
+    Maps,
+    load_net,
+    save_net,
+)
 from beyondscene.backend.evaluation.judge_data import MOST_PEOPLE, SIDE_PX, Sample, draw_samples, spoil
 from beyondscene.backend.evaluation.keypoints import MIRRORED, joints_right, match_people, oks
 from beyondscene.backend.evaluation.measure import measure_picture
+from beyondscene.backend.evaluation.measure_judge import draw_true_crowds, measure_judge
 from beyondscene.backend.evaluation.scenes import draw_scene
 from beyondscene.backend.evaluation.summary import summarise
 from beyondscene.backend.evaluation.train_judge import JudgeSettings, judge_loss, make_targets, prefetch, train_judge
@@ -153,3 +163,13 @@ def test_bad_judges_are_named(judge_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(JudgeError, match="is not a judge's"):
         load_net(tmp_path, CPU)
+
+
+def test_trust_in_the_judge_is_measured_on_people_it_has_to_find() -> None:
+    judge = NetJudge(JUDGE_FOLDER, CPU)
+    measured = measure_judge(judge, crowds=3)
+    assert measured["people"] == 1 + 2 + 3 and measured["missing"] < 0.5 and measured["pck"] > 0.4
+    judge.people = lambda picture: Found(np.zeros((2, 18, 2)), np.ones(2))  # type: ignore[method-assign]
+    assert measure_judge(judge, crowds=3) == {"crowds": 3, "people": 6, "missing": 1.0, "extra": 1.0, "pck": 0.0}
+    pictures = [picture for picture, _, _ in draw_true_crowds(2)]
+    assert [picture.shape for picture in pictures] == [(512, 512, 3), (512, 1024, 3)]
