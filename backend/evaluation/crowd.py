@@ -15,6 +15,7 @@ from .keypoints import body_size
 
 SMALLEST = 0.22  # of the short side: a person of fewer pixels in the base image is a smudge
 SEEN = 0.55  # of everyone's bones that nobody nearer covers
+_ATTEMPTS = 80
 _SKETCH_PX = 160  # short side of the sketch in which that is looked up
 _FLESH = 0.10  # width of a limb, of the body's size
 
@@ -76,6 +77,20 @@ def draw_crowd(
         bodies.append(pose_body(random, (across - aspect / 2) * z / focal, z, tall))
         looks.append(draw_look(random))
     return Crowd(camera, aspect, bodies, looks, backgrounds[int(random.integers(len(backgrounds)))])
+
+
+def draw_discernible(seed: tuple[int, ...], count: int, aspect: int, backgrounds: tuple[str, ...]) -> Crowd:
+    """The first crowd of this seed in which everybody is seen well, or the best of many."""
+    best, most = None, -1.0
+    for attempt in range(_ATTEMPTS):
+        crowd = draw_crowd(np.random.default_rng([*seed, attempt]), count, aspect, backgrounds)
+        seen = discernibility(crowd)
+        if seen >= SEEN:
+            return crowd
+        if seen > most:
+            best, most = crowd, seen
+    assert best is not None
+    return best
 
 
 def discernibility(crowd: Crowd) -> float:

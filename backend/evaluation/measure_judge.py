@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-from .crowd import SEEN, discernibility, draw_crowd
+from .crowd import draw_discernible
 from .detect import NetJudge
 from .judge import JUDGE_FOLDER, Judge
 from .keypoints import joints_right, likeness, match_people
@@ -17,7 +17,6 @@ from .scenes import BACKGROUNDS
 _SEED = 770_999
 _SHORT_SIDES_PX = {1: (512, 724, 1024), 2: (360, 512, 720)}  # by aspect, the scenes' own
 _BLUR_PX = 1.2
-_ATTEMPTS = 30
 
 
 def draw_true_crowds(count: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -25,10 +24,7 @@ def draw_true_crowds(count: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.nd
     for number in range(count):
         aspect = 1 + number % 2
         height = _SHORT_SIDES_PX[aspect][number % 3]
-        for attempt in range(_ATTEMPTS):
-            crowd = draw_crowd(np.random.default_rng([_SEED, number, attempt]), number % 8 + 1, aspect, BACKGROUNDS)
-            if discernibility(crowd) >= SEEN:
-                break
+        crowd = draw_discernible((_SEED, number), number % 8 + 1, aspect, BACKGROUNDS)
         view = crowd.draw(height * aspect, height, np.random.default_rng([_SEED, number]))
         points = crowd.keypoints(height * aspect, height)
         x, y = points[:, :, 0].astype(int), points[:, :, 1].astype(int)

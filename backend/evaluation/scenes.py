@@ -13,7 +13,7 @@ from ...protocol import KEYPOINT_NAMES, Character, Keypoint, RenderRequest, save
 from ..training.renderer.looks import Look, describe_person, describe_scene
 from ..training.renderer.raster import REGIONS
 from ..training.renderer.scenes import View
-from .crowd import SEEN, Crowd, discernibility, draw_crowd
+from .crowd import Crowd, draw_discernible
 
 SceneSet = Literal["quick", "full"]
 COUNT = 64
@@ -22,7 +22,6 @@ SHAPES = ((1, 4), (2, 16), (1, 16), (2, 4), (1, 8), (2, 8), (1, 16), (2, 16))
 QUICK = (1, 10, 20, 26, 32, 44, 54, 63)  # one of each shape: 2, 3, 5, 3, 1, 5, 7 and 8 people
 BACKGROUNDS = ("plaza", "street", "night", "forest", "park", "beach", "snow", "desert", "mountains", "room")
 _SEED = 640_064  # neither the models' training nor the judge's uses it
-_ATTEMPTS = 80
 _NAMES = ("Ana", "Bo", "Cy", "Dee", "Eli", "Fay", "Gus", "Hal")
 
 
@@ -67,7 +66,7 @@ def scene_size(number: int, training_resolution_px: int) -> tuple[int, int]:
 def draw_scene(number: int, training_resolution_px: int) -> EvaluationScene:
     """Scene `number` of 64: the same people and places for every model, in pixels of its own resolution."""
     width, height = scene_size(number, training_resolution_px)
-    crowd = draw_discernible(number)
+    crowd = gather_crowd(number)
     truth = crowd.draw(width, height, np.random.default_rng([_SEED, number]))
     keypoints = crowd.keypoints(width, height)
     characters = tuple(
@@ -85,19 +84,8 @@ def draw_scene(number: int, training_resolution_px: int) -> EvaluationScene:
     return EvaluationScene(scene_name(number), request, truth, crowd.background)
 
 
-def draw_discernible(number: int) -> Crowd:
-    """The first draw in which everybody is seen well, or the best of many."""
-    aspect, _ = SHAPES[number // 8]
-    best, most = None, -1.0
-    for attempt in range(_ATTEMPTS):
-        crowd = draw_crowd(np.random.default_rng([_SEED, number, attempt]), number % 8 + 1, aspect, BACKGROUNDS)
-        seen = discernibility(crowd)
-        if seen >= SEEN:
-            return crowd
-        if seen > most:
-            best, most = crowd, seen
-    assert best is not None
-    return best
+def gather_crowd(number: int) -> Crowd:
+    return draw_discernible((_SEED, number), number % 8 + 1, SHAPES[number // 8][0], BACKGROUNDS)
 
 
 def export_keypoint(point: np.ndarray, instance: np.ndarray, person: int) -> Keypoint:

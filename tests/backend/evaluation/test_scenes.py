@@ -15,8 +15,8 @@ from beyondscene.backend.evaluation.scenes import (
     COUNT,
     QUICK,
     SHAPES,
-    draw_discernible,
     draw_scene,
+    gather_crowd,
     scene_numbers,
     scene_size,
 )
@@ -55,7 +55,7 @@ def test_requests_are_good_and_agree_with_their_truth(number: int) -> None:
 
 @pytest.mark.parametrize("number", [7, 23, 55])
 def test_everybody_can_be_discerned(number: int) -> None:
-    crowd = draw_discernible(number)
+    crowd = gather_crowd(number)
     assert discernibility(crowd) >= SEEN
     assert all(body_size(points[:, :2]) >= SMALLEST * 512 for points in crowd.keypoints(512 * crowd.aspect, 512))
 
@@ -72,7 +72,7 @@ def test_a_scene_is_the_same_at_every_resolution() -> None:
 
 
 def test_who_leaves_the_frame_or_is_covered_is_noticed() -> None:
-    crowd = draw_discernible(0)
+    crowd = gather_crowd(0)
     aside = replace(crowd, camera=structs.replace(crowd.camera, centre_x_px=crowd.camera.centre_x_px + 0.8))
     assert discernibility(aside) == 0
     twice = replace(crowd, bodies=crowd.bodies * 2, looks=crowd.looks * 2)  # one exactly before the other
@@ -96,7 +96,7 @@ def test_the_scenes_never_change() -> None:
     """Figures from different days can be compared only while this digest stays as it is."""
     told = hashlib.blake2b(digest_size=8)
     for number in range(COUNT):
-        crowd = draw_discernible(number)
+        crowd = gather_crowd(number)
         points = np.round(crowd.keypoints(1000 * crowd.aspect, 1000)[..., :2]).astype(int)
         told.update(repr((crowd.background, [describe_person(look) for look in crowd.looks], points.tolist())).encode())
     assert told.hexdigest() == "afbc582c87624816"
