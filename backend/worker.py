@@ -73,7 +73,9 @@ def run_worker(render: RenderToFile | None = None) -> int:
     log.info("ready on %s", device.name)
     while (order := line.next_work()) is not None:
         work, payload = order
-        line.report(do_work(work, payload, render, line, made_by))
+        with line.pulse.of_a_job():
+            report = do_work(work, payload, render, line, made_by)
+        line.report(report)
     line.close()
     return 0
 
@@ -127,6 +129,7 @@ class JobWatcher:
         fraction: float = 0.0,
         label: str = "",
     ) -> None:
+        self._line.pulse.beat()
         self._line.report(
             Advanced(
                 job_id=self._job_id,
@@ -150,6 +153,7 @@ class JobWatcher:
         self._line.report(Sketched(job_id=self._job_id, attempt=self._attempt, width=width, height=height), jpeg)
 
     def check(self) -> None:
+        self._line.pulse.beat()
         if self._line.halted(self._job_id, self._attempt):
             raise Stopped
 

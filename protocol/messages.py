@@ -344,9 +344,11 @@ class Ready(Message, frozen=True, kw_only=True):
 
 
 class Heartbeat(Message, frozen=True, kw_only=True):
-    """The worker lives; sent every second, also while a kernel runs."""
+    """The worker lives; sent every second, also while a kernel runs or the job is stuck."""
 
     device: DeviceInfo | None = None
+    quiet_s: Seconds | None = None  # since the job last gave a sign of getting on; None while there is none
+    longest_quiet_s: Seconds = 0.0  # between two signs of this job so far
 
 
 class Advanced(Message, frozen=True, kw_only=True):

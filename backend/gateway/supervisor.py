@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 LONGEST_PAUSE_S = 30.0
 LEAVE_S = 3.0
+STUCK_PACES = 20  # a job may be quiet for so many times its longest quiet so far
 LOG_LIMIT_BYTES = 4 * 1024 * 1024
 
 decode_report = Decoder(Report)
@@ -76,8 +77,10 @@ class Supervisor:
                 self.device = report.device
                 self.failed_starts = 0
                 log.info("the worker is ready: process %d on %s", report.pid, report.device.name)
-            if isinstance(report, Heartbeat) and report.device and self.device:
-                self.device = report.device  # with what is free now
+            if isinstance(report, Heartbeat) and self.device:
+                self.device = report.device or self.device  # with what is free now
+            if isinstance(report, Heartbeat) and is_stuck(report, self._settings.stuck_s):
+                self.end(f"The job was stuck: its worker lived, but did not get on with it for {report.quiet_s:.0f} s.")
             reports.append((report, payload))
         return reports
 
@@ -191,6 +194,11 @@ class Supervisor:
         self._routing_id = b""
         self._allowed.clear()
         self._halting.clear()
+
+
+def is_stuck(beat: Heartbeat, stuck_s: float) -> bool:
+    """Whether a job has been quiet for so long, and longer than its own pace explains: a large picture on a slow device."""
+    return beat.quiet_s is not None and beat.quiet_s > max(stuck_s, STUCK_PACES * beat.longest_quiet_s)
 
 
 def describe_exit(code: int) -> str:

@@ -1,5 +1,6 @@
 """Load the networks of a model set, all through diffusers and transformers, safetensors only."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -33,6 +34,7 @@ class Models:
     text_encoders: two as SDXL has, or one as Stable Diffusion 1 and 2.
     adapters: carries the LoRAs of a picture, which lie in `lora_folders`.
     zeros_for_empty_prompt: an empty negative prompt is all zeros, as SDXL was trained, rather than an encoded "".
+    check: called before each run of a large network; raises where the picture is no longer wanted.
     """
 
     manifest: Manifest
@@ -51,6 +53,7 @@ class Models:
     adapters: Adapters
     lora_folders: tuple[Path, ...]
     thrift: Thrift = AMPLE
+    check: Callable[[], None] = lambda: None
 
     @property
     def view_batch(self) -> int:

@@ -46,7 +46,7 @@ def render(
                 checkpoints.put("canvas", {"canvas": canvas, "steps": np.array(step + 1)})
             if "fragile" in words and step == 8 * int(attempt):  # so each attempt gets a little further
                 os.kill(os.getpid(), signal.SIGKILL)
-            while "stuck" in words:
+            while "stuck" in words or ("stumbles" in words and attempt == "1" and step == 12):
                 time.sleep(0.1)
             time.sleep(STEP_S)
     Image.fromarray((canvas / steps * 255).astype(np.uint8)).save(path)
