@@ -3,7 +3,6 @@
 import dataclasses
 import time
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -104,16 +103,3 @@ def record_making(models: Models, request: RenderRequest, arrays: dict[str, np.n
     made_with = f"beyondscene {app_version()}, torch {torch.__version__}, {models.device}, {precision}"
     weights = models.weights | fingerprint_loras(request, models.lora_folders)
     return make_record(request, arrays, models.manifest.name, weights, made_with, models.thrift.name)
-
-
-@lru_cache(maxsize=1)
-def default_renderer() -> Renderer:
-    """The renderer of this process, on the best device there is."""
-    return Renderer()
-
-
-def render_to_file(
-    request: RenderRequest, arrays: dict[str, np.ndarray], models: str, path: Path, watcher: Watcher, checkpoints: Checkpoints
-) -> RenderResult:
-    """RenderToFile for the worker process."""
-    return default_renderer()(request, arrays, models, path, watcher, checkpoints)

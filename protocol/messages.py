@@ -122,7 +122,8 @@ class Welcome(Message, frozen=True, kw_only=True):
     app_version: Label
     boot_id: Label  # changes with each start of the backend
     models: tuple[ModelSetInfo, ...]
-    device: DeviceInfo | None = None  # None until the worker has reported
+    device: DeviceInfo | None = None  # the first of `devices`; None until a worker has reported
+    devices: tuple[DeviceInfo, ...] = ()  # of all workers that are ready
 
 
 class Rejected(Message, frozen=True, kw_only=True):
@@ -245,6 +246,7 @@ class Pong(Message, frozen=True, kw_only=True):
     queued: Count = 0
     running: Count = 0
     device: DeviceInfo | None = None
+    devices: tuple[DeviceInfo, ...] = ()
 
 
 class JobInfo(Struct, frozen=True, kw_only=True):
@@ -341,6 +343,7 @@ class Ready(Message, frozen=True, kw_only=True):
 
     device: DeviceInfo
     pid: Count
+    devices: tuple[Label, ...] = ()  # all devices of this kind on the machine, as torch names them
 
 
 class Heartbeat(Message, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """Run a backend under work and random faults for long, then audit what is on the disk, and print one table.
 
-    python tools/soak.py [--seconds 7200] [--jobs 500] [--fault-every 20] [--seed 0]
+    python tools/soak.py [--seconds 7200] [--jobs 500] [--fault-every 20] [--workers 2] [--seed 0]
 
 The jobs are spread over the time and painted by the tests' stand-in, 40 steps of 10 ms each with a checkpoint every 5. The
 gateway is killed in the first half only: the second shows what one gateway holds in memory and open files over time.
@@ -66,9 +66,10 @@ class Sample:
 class Soak:
     """One client that wants pictures and keeps what it is told, and somebody who breaks things."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, workers: int) -> None:
         self.dice = random.Random(seed)
         self.folder = folder
+        self.workers = workers
         self.submits: dict[str, Submit] = {}
         self.told: dict[str, list[Message]] = {}  # the durable events of each job
         self.cancelled: set[str] = set()  # jobs whose end was wished for
@@ -76,8 +77,8 @@ class Soak:
         self.faults = Counter[str]()
         self.samples: list[Sample] = []
         self.idlers: list[Talk] = []  # clients that ask and do not read, until the next fault
-        self.noises = corpus()
-        self.gateway = Running(folder, worker_silence_s=SILENCE_S)
+        self.noises = [frames for frames in corpus() if b"Submit" not in frames[1]]  # of which one might be understood
+        self.gateway = self.start()
         self.talk = self.open()
 
     def run(self, seconds: float, jobs: int, fault_every_s: float) -> None:
@@ -109,9 +110,9 @@ class Soak:
         """Jobs without an end, or whose picture has not been brought."""
         return [job_id for job_id, events in self.told.items() if not events or not isinstance(events[-1], ENDINGS)]
 
-    def submit(self) -> None:
-        seed = self.dice.randrange(SEEDS)
-        submit = Submit(job_id=str(uuid.uuid4()), request=picture(seed=seed, steps=STEPS))
+    def submit(self, words: str = "a plaza") -> None:
+        request = picture(words, seed=self.dice.randrange(SEEDS), steps=STEPS)
+        submit = Submit(job_id=str(uuid.uuid4()), request=request)
         self.submits[submit.job_id], self.told[submit.job_id] = submit, []
         self.talk.say(submit)
 
@@ -130,6 +131,9 @@ class Soak:
                     self.broken.append(f"{event.job_id} failed: {event.message}")
             elif event.seq > len(known) or known[event.seq] != event:
                 self.broken.append(f"{event.job_id}: event {event.seq} is not the one to come")
+
+    def start(self) -> Running:
+        return Running(self.folder, devices=["cpu"] * self.workers, worker_silence_s=SILENCE_S, stuck_s=SILENCE_S)
 
     def open(self) -> Talk:
         talk = Talk(self.gateway.connection())
@@ -162,7 +166,7 @@ class Soak:
 
     def strike(self, early: bool) -> None:
         faults = [
-            self.kill_worker, self.freeze_worker, self.drop_connection, self.cancel, self.submit_again,
+            self.kill_worker, self.freeze_worker, self.get_stuck, self.drop_connection, self.cancel, self.submit_again,
             self.send_noise, self.ask_and_not_read,
         ]  # fmt: skip
         fault = self.dice.choice([*faults, self.kill_gateway, self.kill_both] if early else faults)
@@ -171,24 +175,26 @@ class Soak:
             self.idlers.pop().close()
         fault()
 
-    def workers(self) -> list[psutil.Process]:
-        return psutil.Process(self.gateway.process.pid).children()
-
     def kill_worker(self) -> None:
-        for worker in self.workers():
-            worker.kill()
+        if workers := self.gateway.workers():
+            self.dice.choice(workers).kill()
 
     def freeze_worker(self) -> None:
-        for worker in self.workers():
-            worker.suspend()
+        if workers := self.gateway.workers():
+            self.dice.choice(workers).suspend()
+
+    def get_stuck(self) -> None:
+        """A job that hangs in its first attempt while its worker's heart beats."""
+        self.submit("stumbles")
 
     def kill_gateway(self) -> None:
         self.gateway.kill()
-        self.gateway = Running(self.folder, worker_silence_s=SILENCE_S)
+        self.gateway = self.start()
         self.reconnect()
 
     def kill_both(self) -> None:
-        self.kill_worker()
+        for worker in self.gateway.workers():
+            worker.kill()
         self.kill_gateway()
 
     def drop_connection(self) -> None:
@@ -286,10 +292,11 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=7200)
     parser.add_argument("--jobs", type=int, default=500)
     parser.add_argument("--fault-every", type=float, default=20, metavar="SECONDS")
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        soak = Soak(Path(folder), asked.seed)
+        soak = Soak(Path(folder), asked.seed, asked.workers)
         soak.run(asked.seconds, asked.jobs, asked.fault_every)
         rows = [
             ("time", f"{asked.seconds / 60:.0f} min, load {os.getloadavg()[1]:.1f} of {os.cpu_count()}"),

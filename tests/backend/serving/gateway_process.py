@@ -63,6 +63,8 @@ def main() -> int:
     if point := given.pop("die", None):
         die_at(point)
     given |= {name: Path(given[name]) for name in ("data_folder", "ready_file")}
+    if "devices" in given:
+        given["devices"] = tuple(given["devices"])
     find = find_model_sets
     if "model_folders" in given:
         given["model_folders"] = tuple(map(Path, given["model_folders"]))

@@ -1,6 +1,7 @@
 """A worker process with a deterministic painter in place of the pipeline; the scene prompt says how it behaves.
 
-Each step that it does is a line "<job id> <step>" in `<data>/steps.log`.
+Each step that it does is a line "<job id> <step>" in `<data>/steps.log`. Its arguments are the devices of the
+machine that it seems to run on.
 """
 
 import os
@@ -63,4 +64,4 @@ def render(
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_worker(render))
+    raise SystemExit(run_worker(render, tuple(sys.argv[1:]) or ("cpu",)))
