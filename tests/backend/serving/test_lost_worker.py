@@ -3,6 +3,7 @@
 import signal
 import sys
 
+import pytest
 from beyondscene.backend.gateway.supervisor import is_stuck
 from beyondscene.backend.line import Pulse
 from beyondscene.protocol import Failed, Finished, Progressed
@@ -67,6 +68,7 @@ def test_stuck_though_its_heart_beats(start: Start, connect: Connect) -> None:
     assert steps.count(job_id) == 30 + 3  # 10 steps were kept of the 13
 
 
+@pytest.mark.slow
 def test_stuck_each_time(start: Start, connect: Connect) -> None:
     talk = connect(start(stuck_s=1))
     job_id, next_id = talk.submit(picture("stuck")), talk.submit(picture())

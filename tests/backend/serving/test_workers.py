@@ -161,7 +161,7 @@ def test_one_that_never_comes_up_leaves_the_work_to_the_other(start: Start, conn
     )
     talk = connect(start(devices=["cpu", "cpu"], worker_command=[sys.executable, "-c", program]))
     for seed in range(3):
-        talk.hear_until(Finished, talk.submit(picture(seed=seed, steps=150)))
+        talk.hear_until(Finished, talk.submit(picture(seed=seed, steps=50)))
     assert not any(isinstance(event, Failed) for event in talk.heard)
     assert len([event for event in talk.heard if isinstance(event, Started)]) == 3
 
