@@ -6,6 +6,7 @@ from .admission import Admission
 from .allow_list import AllowList
 from .answers import Answers
 from .clients import Clients
+from .clock import now
 from .counts import Counts
 from .dispatch import Dispatch
 from .files import JobFiles, Quota
@@ -14,7 +15,6 @@ from .ledger import Ledger
 from .live import Live
 from .settings import FindModelSets, ServeSettings
 from .sockets import Door, receive
-from .supervisor import now
 from .workers import Workers
 
 TURN_MS = 50  # the longest wait of the loop

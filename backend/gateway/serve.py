@@ -14,6 +14,7 @@ import zmq
 from ...protocol import ConnectionFile, read_connection, write_connection
 from ..version import app_version
 from .allow_list import AllowList, list_path, read_list
+from .clock import now
 from .counts import Counts
 from .gateway import Gateway
 from .keys import read_keys
@@ -22,7 +23,6 @@ from .logs import start_log, stop_log
 from .self_test import check_door
 from .settings import FindModelSets, ServeError, ServeSettings, check_bind, check_devices, own_worker_command
 from .sockets import Door, KeyPair, endpoint_of
-from .supervisor import now
 from .workers import Workers
 
 log = logging.getLogger(__name__)

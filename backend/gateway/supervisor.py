@@ -3,7 +3,6 @@
 import logging
 import signal
 import subprocess
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -233,8 +232,3 @@ def describe_exit(code: int) -> str:
             "choose a smaller size or close other programs."
         )
     return f"The worker process crashed (exit code {code}, {name})."
-
-
-def now() -> float:
-    """Seconds of the clock that all parts of the gateway use; it never jumps."""
-    return time.monotonic()
