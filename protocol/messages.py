@@ -138,6 +138,7 @@ class Refused(Message, frozen=True, kw_only=True):
 
     message: Sentence
     job_id: JobId | None = None
+    greet: bool = False  # nothing said on this connection was heard: say Hello, then everything again
 
 
 class Accepted(Message, frozen=True, kw_only=True):

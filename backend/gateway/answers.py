@@ -94,6 +94,9 @@ class Answers:
             client.reply(Refused(message=f"The message was not understood: {error}"[:4000]))
             return
         self._counts.messages[type(request).__name__] += 1
+        if not client.greeted and not isinstance(request, Hello):
+            client.reply(Refused(message="This connection is new to the backend: say Hello first.", greet=True))
+            return
         sentence = self._try(client, who, request, payload, now_s)
         if sentence:
             self._counts.refused += 1
@@ -127,8 +130,6 @@ class Answers:
         self, client: Client, who: Listed, request: Request, payload: Sequence[memoryview | bytes], now_s: float
     ) -> None:
         """Raises RequestError, WireError or JobConflict with the sentence of a refusal."""
-        if not client.greeted and not isinstance(request, Hello):
-            raise RequestError("This connection is new to the backend: say Hello first.")
         who.check(request)
         match request:
             case Hello():
