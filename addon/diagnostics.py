@@ -28,16 +28,18 @@ class BEYONDSCENE_OT_copy_diagnostics(bpy.types.Operator):
 
 def describe(context: bpy.types.Context) -> str:
     session, own, set_by_artist = current(), context.scene.beyondscene, preferences.get(context)
-    welcome, device = session.welcome, session.device
+    welcome = session.welcome
     width, height = picture_size(context.scene)
     facts = {
         "Blender": f"{bpy.app.version_string}, Python {platform.python_version()}, {platform.platform()}",
         "Add-on": f"{base_package}, protocol {VERSION}",
         "Backend": f"{session.backend}, {session.endpoint or 'no endpoint'}",
         "Backend's version": welcome.app_version if welcome else "unknown",
-        "Device": f"{device.kind}, {device.name}, {device.free_bytes} of {device.total_bytes} bytes free"
-        if device
-        else "unknown",
+        "Devices": "; ".join(
+            f"{device.kind}, {device.name}, {device.free_bytes} of {device.total_bytes} bytes free"
+            for device in session.devices
+        )
+        or "unknown",
         "Models": ", ".join(f"{one.name} lacks {one.missing}" if one.missing else one.name for one in welcome.models)
         if welcome
         else "unknown",

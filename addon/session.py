@@ -44,7 +44,7 @@ class Session:
     def __init__(self) -> None:
         self.backend: Backend = "off"
         self.welcome: Welcome | None = None
-        self.device: DeviceInfo | None = None  # as last heard, with what is free of its memory
+        self.devices: tuple[DeviceInfo, ...] = ()  # as last heard, with what is free of their memory
         self.queued = 0  # jobs that wait at the backend, of all its clients
         self.jobs: dict[str, Job] = {}
         self.error = ""  # of the last job or start; one sentence with its next step
@@ -94,8 +94,8 @@ class Session:
             self._connection.close()
         if self._process:
             self._process.stop()
-        self._connection = self._process = self.welcome = self.device = self.plan = self._tested_s = None
-        self.backend, self.notice, self.endpoint, self.queued = "off", "", "", 0
+        self._connection = self._process = self.welcome = self.plan = self._tested_s = None
+        self.backend, self.notice, self.endpoint, self.queued, self.devices = "off", "", "", 0, ()
         if self.jobs:
             self.jobs.clear()
             leave_no_preview()
@@ -218,15 +218,15 @@ class Session:
             forget(event.job_id)  # a refusal of an earlier job may only mean that this is another backend
         match event:
             case Welcome():
-                self.welcome, self.backend, self.device = event, "ready", event.device
+                self.welcome, self.backend, self.devices = event, "ready", devices_in(event)
                 self._follow_pending()
                 self._submit()
                 self._tested()
             case Pong():
-                was = self.notice, self.queued, rounded(self.device)
-                self.device, self.queued = event.device, event.queued
+                was = self.notice, self.queued, rounded(self.devices)
+                self.devices, self.queued = devices_in(event), event.queued
                 self._tested()
-                return was != (self.notice, self.queued, rounded(self.device))
+                return was != (self.notice, self.queued, rounded(self.devices))
             case Estimated():
                 if event.key != str(self._asked):
                     return False
@@ -246,7 +246,8 @@ class Session:
             case Accepted() if event.position:
                 job.status = f"Waiting for {event.position} other picture{'s' * (event.position > 1)}"
             case Started():
-                job.running, job.status, self.device = True, f"Started on {event.device.name}", event.device
+                job.running, job.status = True, f"Started on {event.device.name}"
+                self.devices = self.devices or (event.device,)
             case Paused():
                 job.status = "Waiting for room on the backend's disk"
             case Progressed() if not job.cancelling:
@@ -299,9 +300,14 @@ def leave_no_preview() -> None:
     thumbnails.forget()
 
 
-def rounded(device: DeviceInfo | None) -> tuple[str, int] | None:
-    """A device as the panel shows it: what is free to a tenth of a GB."""
-    return device and (device.name, device.free_bytes // 10**8)
+def devices_in(event: Welcome | Pong) -> tuple[DeviceInfo, ...]:
+    """One per worker that is ready; a backend of an earlier version tells of one device alone."""
+    return event.devices or ((event.device,) if event.device else ())
+
+
+def rounded(devices: Sequence[DeviceInfo]) -> list[tuple[str, int]]:
+    """Devices as the panel shows them: what is free to a tenth of a GB."""
+    return [(device.name, device.free_bytes // 10**8) for device in devices]
 
 
 _session: Session | None = None

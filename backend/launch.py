@@ -20,6 +20,7 @@ class WorkerStart(Struct, frozen=True, kw_only=True):
     server_public_key: str
     public_key: str
     secret_key: str
+    device: str = "auto"
     heartbeat_s: float = 1.0
 
 

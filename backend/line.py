@@ -5,7 +5,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import zmq
 
@@ -32,6 +32,38 @@ LEAVE_MS = 1000  # for the last reports, when the line is closed
 
 decode_order = Decoder(Order)
 
+
+class Pulse:
+    """Whether the present job gets on. The job's thread feels it, the line's thread tells of it in its heartbeats."""
+
+    def __init__(self) -> None:
+        self._working = self._felt = False
+        self._quiet_s = self._longest_s = 0.0
+
+    @contextlib.contextmanager
+    def of_a_job(self) -> Iterator[None]:
+        """Within, there is a job."""
+        self._quiet_s = self._longest_s = 0.0
+        self._working = self._felt = True
+        try:
+            yield
+        finally:
+            self._working = False
+
+    def beat(self) -> None:
+        """The job gets on."""
+        self._felt = True
+
+    def heartbeat(self, device: DeviceInfo | None, passed_s: float) -> Heartbeat:
+        """passed_s: since the last one. What is told are sums of it, in which a machine that slept has not passed its sleep."""
+        if self._felt:
+            self._longest_s, self._quiet_s, self._felt = max(self._longest_s, self._quiet_s), 0.0, False
+        else:
+            self._quiet_s += passed_s
+        quiet_s = self._quiet_s if self._working else None
+        return Heartbeat(device=device, quiet_s=quiet_s, longest_quiet_s=self._longest_s)
+
+
 Received = tuple[Work, list[bytes | memoryview]]
 Outgoing = tuple[Report, tuple[bytes, ...]]
 
@@ -41,6 +73,7 @@ class Line:
 
     def __init__(self, start: WorkerStart) -> None:
         self.look: Callable[[], DeviceInfo | None] = lambda: None  # at the device, for each heartbeat
+        self.pulse = Pulse()
         self._start = start
         self._works: queue.SimpleQueue[Received | None] = queue.SimpleQueue()
         self._reports: queue.SimpleQueue[Outgoing] = queue.SimpleQueue()
@@ -71,15 +104,16 @@ class Line:
 
     def _run(self) -> None:
         with zmq.Context() as context, self._connect(context) as socket:
-            beat_s = 0.0
+            beat_s = time.monotonic() - self._start.heartbeat_s
             closed = False
             while not closed:
                 closed = self._closed.is_set()  # asked before the last turn, which sends what came until then
                 if socket.poll(TURN_MS):
                     self._take(socket)
-                if time.monotonic() - beat_s >= self._start.heartbeat_s:
-                    beat_s = time.monotonic()
-                    self.report(Heartbeat(device=self.look()))
+                passed_s = time.monotonic() - beat_s
+                if passed_s >= self._start.heartbeat_s:
+                    beat_s += passed_s
+                    self.report(self.pulse.heartbeat(self.look(), min(passed_s, 2 * self._start.heartbeat_s)))
                 self._send(socket)
 
     def _take(self, socket: zmq.Socket[bytes]) -> None:

@@ -2,14 +2,17 @@
 
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
+import psutil
 import torch
 
 from ..protocol import RenderRequest
+from .models.fingerprint import weight_files
 from .models.load import Models
+from .models.sets import ModelSet
 from .models.thrift import LADDER, Thrift
 from .watch import Checkpoints
 
@@ -61,6 +64,22 @@ def free_cached() -> None:
         torch.cuda.empty_cache()
     elif torch.backends.mps.is_available():
         torch.mps.empty_cache()
+
+
+def what_would_load(model_set: ModelSet, others: Sequence[ModelSet]) -> str:
+    """A sentence for whoever has chosen models that the machine cannot hold. others: that are installed, too."""
+    memory = psutil.virtual_memory()
+    fitting = [one.name for one in others if not one.missing_roles and file_bytes(one) < memory.available]
+    smaller = f"choose {' or '.join(fitting)}, or close other programs" if fitting else "close other programs"
+    return (
+        f"The memory was not enough to load the model set '{model_set.name}': its files have "
+        f"{file_bytes(model_set) / 1e9:.1f} GB, the machine has {memory.total / 1e9:.1f} GB, of which "
+        f"{memory.available / 1e9:.1f} are free: {smaller}."
+    )
+
+
+def file_bytes(model_set: ModelSet) -> int:
+    return sum(path.stat().st_size for path in weight_files(model_set))
 
 
 def what_would_fit(models: Models, request: RenderRequest) -> str:

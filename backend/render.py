@@ -3,7 +3,6 @@
 import dataclasses
 import time
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +10,11 @@ import torch
 from msgspec.structs import replace
 
 from ..protocol import RenderRequest, StageTime, check_request, digest_of_file
-from .memory import climb, what_would_fit
+from .memory import OutOfMemory, climb, free_cached, is_out_of_memory, what_would_fit, what_would_load
 from .models.load import Models, Precision, choose_device, load_models
 from .models.loras import find_loras, fingerprint_loras, lora_folders
 from .models.offload import Offload
-from .models.sets import choose_model_set
+from .models.sets import choose_model_set, find_model_sets
 from .models.thrift import Thrift
 from .outputs import Layer, Picture, Record, choose_format, make_record, write_picture
 from .pipeline import Progress, render
@@ -38,7 +37,7 @@ class Renderer:
         self.device, self.dtype = choose_device(device, precision)
         self.extra = tuple(extra)
         self.offload: Offload = offload
-        self.models = lru_cache(maxsize=1)(self._load)
+        self._loaded: tuple[str, Models] | None = None
 
     def __call__(
         self,
@@ -82,8 +81,20 @@ class Renderer:
             times=(loading, *progress.times),
         )
 
-    def _load(self, models: str) -> Models:
-        return load_models(choose_model_set(models, self.extra), self.device, self.dtype, self.offload)
+    def models(self, name: str) -> Models:
+        """The model set, in host memory where it was not loaded yet. Raises OutOfMemory where there is no room for it."""
+        if self._loaded is None or self._loaded[0] != name:
+            self._loaded = None  # before, so that there is room for one, not for two
+            free_cached()
+            chosen = choose_model_set(name, self.extra)
+            try:
+                self._loaded = name, load_models(chosen, self.device, self.dtype, "networks")
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                words = str(error).split("\n", 1)[0]
+                raise OutOfMemory(f"{what_would_load(chosen, find_model_sets(self.extra))} ({words})") from None
+        return self._loaded[1]
 
 
 def record_making(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray]) -> Record:
@@ -92,16 +103,3 @@ def record_making(models: Models, request: RenderRequest, arrays: dict[str, np.n
     made_with = f"beyondscene {app_version()}, torch {torch.__version__}, {models.device}, {precision}"
     weights = models.weights | fingerprint_loras(request, models.lora_folders)
     return make_record(request, arrays, models.manifest.name, weights, made_with, models.thrift.name)
-
-
-@lru_cache(maxsize=1)
-def default_renderer() -> Renderer:
-    """The renderer of this process, on the best device there is."""
-    return Renderer()
-
-
-def render_to_file(
-    request: RenderRequest, arrays: dict[str, np.ndarray], models: str, path: Path, watcher: Watcher, checkpoints: Checkpoints
-) -> RenderResult:
-    """RenderToFile for the worker process."""
-    return default_renderer()(request, arrays, models, path, watcher, checkpoints)

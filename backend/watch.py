@@ -39,7 +39,10 @@ class Watcher(Protocol):
         ...
 
     def check(self) -> None:
-        """Raise Stopped if the job was cancelled. Call it at every step, so that a cancel takes hold within one."""
+        """Raise Stopped if the job was cancelled. Call it at every step, so that a cancel takes hold within one.
+
+        That, or `progress`, is also the sign that the job gets on: one that gives none for long counts as stuck.
+        """
         ...
 
 

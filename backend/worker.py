@@ -46,10 +46,11 @@ PREVIEW_LIMIT_BYTES = 64 * 1024
 PREVIEW_INTERVAL_S = 0.5
 
 
-def run_worker(render: RenderToFile | None = None) -> int:
+def run_worker(render: RenderToFile | None = None, devices: tuple[str, ...] = ("cpu",)) -> int:
     """Work until the gateway says so or is gone; return the process's exit code.
 
-    Standard input is the pipe from the gateway. render: what makes the pictures; None for the real pipeline.
+    Standard input is the pipe from the gateway. render: what makes the pictures, on a machine with `devices`; None for the
+    real pipeline on what this machine has.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     faulthandler.enable()
@@ -64,16 +65,21 @@ def run_worker(render: RenderToFile | None = None) -> int:
     line.open()  # heartbeats, while torch is being loaded
     device = DeviceInfo(kind="cpu", name="stand-in")
     if render is None:
-        from .render import default_renderer, render_to_file
+        from .models.load import list_devices, make_current
+        from .render import Renderer
 
-        render, device = render_to_file, describe(default_renderer().device)
-        line.look = partial(describe, default_renderer().device)
+        render = Renderer(start.device)
+        make_current(render.device)
+        devices, device = list_devices(), describe(render.device)
+        line.look = partial(describe, render.device)
     made_by = f"beyondscene {app_version()} on {device.name}"
-    line.report(Ready(device=device, pid=os.getpid()))
+    line.report(Ready(device=device, pid=os.getpid(), devices=devices))
     log.info("ready on %s", device.name)
     while (order := line.next_work()) is not None:
         work, payload = order
-        line.report(do_work(work, payload, render, line, made_by))
+        with line.pulse.of_a_job():
+            report = do_work(work, payload, render, line, made_by)
+        line.report(report)
     line.close()
     return 0
 
@@ -127,6 +133,7 @@ class JobWatcher:
         fraction: float = 0.0,
         label: str = "",
     ) -> None:
+        self._line.pulse.beat()
         self._line.report(
             Advanced(
                 job_id=self._job_id,
@@ -150,6 +157,7 @@ class JobWatcher:
         self._line.report(Sketched(job_id=self._job_id, attempt=self._attempt, width=width, height=height), jpeg)
 
     def check(self) -> None:
+        self._line.pulse.beat()
         if self._line.halted(self._job_id, self._attempt):
             raise Stopped
 

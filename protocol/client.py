@@ -3,48 +3,48 @@
 The owner of the socket calls `receive` with what came, `tick` now and then, and sends what `outgoing` holds.
 """
 
-import hashlib
 import secrets
 import time
 import uuid
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from msgspec import Struct
 
-from .codec import Decoder, WireError, describe_array, encode
+from .codec import Decoder, Frames, WireError, describe_array, encode
 from .messages import (
-    CHUNK_BYTES,
-    CREDIT_CHUNKS,
     VERSION,
+    Accepted,
     Cancel,
     Cancelled,
     Chunk,
     Estimate,
+    Estimated,
     Event,
     Failed,
-    Fetch,
     Finished,
     Hello,
+    JobsListed,
     ListJobs,
     Message,
+    Paused,
     Ping,
     Refused,
     Rejected,
+    Started,
+    Stopping,
     Submit,
     Subscribe,
     Welcome,
 )
 from .scene import RenderRequest
+from .transfer import Transfer
 
 GREETING_S = 10.0  # a backend that listens answers within milliseconds; one that has just started, within seconds
 PING_S = 1.0
 SILENCE_S = 15.0  # the gateway computes nothing, so it answers while a model loads
-
-Frames = list[bytes | memoryview]
 
 
 def new_job_id() -> str:
@@ -79,7 +79,8 @@ Heard = tuple[Event | Lost | Saved | Spoilt, Frames]  # what happened, and its p
 
 
 class Client:
-    """One connection to one backend.
+    """One conversation with one backend. Where the line breaks and stands again, or another gateway takes the place of the one
+    that has ended, everything that is still to be answered is said again; nobody outside notices.
 
     endpoint: for the messages only.
     label: who this is, for the backend's log.
@@ -94,7 +95,10 @@ class Client:
         self._opened = self._heard = self._pinged = now
         self._targets: dict[str, Path] = {}
         self._transfers: dict[str, Transfer] = {}
-        self._say(Hello(versions=(VERSION, VERSION), client=label))
+        self._unanswered: dict[str, Frames] = {}  # what is still to be answered, by kind and job
+        self._hello = encode(Hello(versions=(VERSION, VERSION), client=label))
+        self._greeting = True  # until the Welcome
+        self.outgoing.append(self._hello)
 
     def submit(
         self,
@@ -112,29 +116,29 @@ class Client:
         message = Submit(
             job_id=job_id, request=request, models=models, arrays=tuple(map(describe_array, data)), priority=priority
         )
-        self._say(message, [array.data.cast("B") for array in data])
+        self._ask(job_id, message, [array.data.cast("B") for array in data])
 
     def follow(self, job_id: str, path: Path | None = None) -> None:
         """Hear of a job that was submitted before, from its first event on; with a `path` it is fetched once finished."""
         if path:
             self._targets[job_id] = path
-        self._say(Subscribe(job_id=job_id))
+        self._ask(job_id, Subscribe(job_id=job_id))
 
     def list_jobs(self, job_id: str | None = None) -> None:
         """Ask for `JobsListed`: the newest jobs, or one."""
-        self._say(ListJobs(job_id=job_id))
+        self._ask("jobs", ListJobs(job_id=job_id))
 
     def cancel(self, job_id: str) -> None:
         """Ask for the end of a job: `Cancelled` is heard, or the end that it reached before."""
-        self._say(Cancel(job_id=job_id))
+        self._ask(f"cancel {job_id}", Cancel(job_id=job_id))
 
     def estimate(self, key: str, request: RenderRequest, models: str = "embedded") -> None:
         """Ask what a picture would take: `Estimated` is heard, with this key."""
-        self._say(Estimate(key=key, request=request, models=models))
+        self._ask("estimate", Estimate(key=key, request=request, models=models))
 
     def ping(self) -> None:
         """Ask for `Pong`, with the device as it is now. Silence is broken by itself."""
-        self._say(Ping())
+        self.outgoing.append(encode(Ping()))
 
     def receive(self, frames: Sequence[bytes | memoryview], now: float) -> list[Heard]:
         """Take one message of the backend; what the caller should know comes back."""
@@ -145,17 +149,23 @@ class Client:
         except WireError as error:
             return self.lose(f"The backend at {self._endpoint} speaks another language ({error}).")
         self._heard = now
+        self._note_answer(event)
         match event:
             case Welcome() if event.version != VERSION:
                 return self.lose(self._mismatch((event.version, event.version), ""))
+            case Refused(greet=True):
+                self._greet_again()
+                return []
             case Welcome():
-                self.welcome = event
+                known, self.welcome, self._greeting = self.welcome, event, False
+                if known:
+                    return []
             case Rejected():
                 return self.lose(self._mismatch(event.versions, event.message))
             case Chunk():
                 return self._take(event, payload)
             case Finished() if event.job_id in self._targets:
-                return [(event, payload), *self._open(event)]
+                return [(event, payload), *self._start(event)]
             case Failed() | Cancelled() | Refused():
                 self._forget(event.job_id or "")
         return [(event, payload)]
@@ -175,7 +185,7 @@ class Client:
             )
         elif now - max(self._heard, self._pinged) > PING_S:
             self._pinged = now
-            self._say(Ping())
+            self.ping()
         return []
 
     def lose(self, message: str) -> list[Heard]:
@@ -192,7 +202,7 @@ class Client:
         for job_id in {*self._targets, *self._transfers}:
             self._forget(job_id)
 
-    def _open(self, finished: Finished) -> list[Heard]:
+    def _start(self, finished: Finished) -> list[Heard]:
         try:
             transfer = Transfer(finished, self._targets.pop(finished.job_id))
         except (OSError, ValueError) as error:
@@ -216,8 +226,36 @@ class Client:
         del self._transfers[chunk.job_id]
         return [(Saved(job_id=chunk.job_id, path=transfer.path, finished=transfer.finished), [])]
 
-    def _say(self, message: Message, payload: Sequence[bytes | memoryview] = ()) -> None:
-        self.outgoing.append(encode(message, payload))
+    def _ask(self, key: str, message: Message, payload: Sequence[bytes | memoryview] = ()) -> None:
+        """Say what wants an answer, and keep it under `key` until that has come."""
+        frames = self._unanswered[key] = encode(message, payload)
+        self.outgoing.append(frames)
+
+    def _note_answer(self, event: Event) -> None:
+        """An answer has come."""
+        match event:
+            case JobsListed():
+                self._unanswered.pop("jobs", None)
+            case Estimated():
+                self._unanswered.pop("estimate", None)
+            case Finished() | Failed() | Cancelled() | Refused(job_id=str()):
+                self._unanswered.pop(event.job_id, None)
+                self._unanswered.pop(f"cancel {event.job_id}", None)
+            case Stopping():
+                self._unanswered.pop(f"cancel {event.job_id}", None)
+                self._unanswered[event.job_id] = encode(Subscribe(job_id=event.job_id, since_seq=event.seq + 1))
+            case Accepted() | Started() | Paused():  # from here on there is no need to submit it again
+                self._unanswered[event.job_id] = encode(Subscribe(job_id=event.job_id, since_seq=event.seq + 1))
+
+    def _greet_again(self) -> None:
+        """The connection is new to the gateway, so it has heard nothing of what was said."""
+        if self._greeting:
+            return
+        self._greeting = True
+        self.outgoing.clear()
+        self.outgoing.extend((self._hello, *self._unanswered.values()))
+        for transfer in self._transfers.values():
+            self.outgoing.extend(encode(message) for message in transfer.ask_again())
 
     def _forget(self, job_id: str) -> None:
         self._targets.pop(job_id, None)
@@ -233,62 +271,3 @@ class Client:
             f"The backend at {self._endpoint} speaks protocol version {spoken}, but version {VERSION} is spoken here: "
             f"update {older}.{said}"
         )
-
-
-class Transfer:
-    """A result on its way into `path`: at most CREDIT_CHUNKS pieces are asked for ahead, the digest is checked at the end.
-
-    What has come lies in a file named after the digest, from whose end a later transfer goes on.
-    """
-
-    def __init__(self, finished: Finished, path: Path) -> None:
-        """Raises OSError where `path` cannot be written, ValueError for an empty result."""
-        if finished.size_bytes == 0:
-            raise ValueError("it is announced with 0 bytes; render again")
-        self.finished = finished
-        self.path = path
-        self._partial = path.with_name(f"{path.name}.{finished.digest[:16]}.part")
-        self._file: BinaryIO = self._partial.open("a+b")
-        self._file.seek(0)
-        self._hash = hashlib.blake2b(digest_size=32)
-        while piece := self._file.read(CHUNK_BYTES):
-            self._hash.update(piece)
-        self._received = self._requested = self._file.tell()
-        if self._received >= finished.size_bytes:  # never of our making
-            self.abandon()
-            raise ValueError(f"{self._partial.name} was there already and too long; it is removed: fetch again")
-
-    @property
-    def complete(self) -> bool:
-        return self._file.closed
-
-    def requests(self) -> list[Fetch]:
-        """What to ask for now: nothing until half of the credit is used up."""
-        ahead = -(-(self._requested - self._received) // CHUNK_BYTES)
-        if self._requested >= self.finished.size_bytes or ahead > CREDIT_CHUNKS // 2:
-            return []
-        fetch = Fetch(job_id=self.finished.job_id, offset=self._requested, chunks=CREDIT_CHUNKS - ahead)
-        self._requested = min(self._requested + fetch.chunks * CHUNK_BYTES, self.finished.size_bytes)
-        return [fetch]
-
-    def take(self, chunk: Chunk, payload: Frames) -> None:
-        """Raises ValueError where a piece is not the next one, or the whole has another digest; OSError from the disk."""
-        if len(payload) != 1 or chunk.offset != self._received or not 0 < len(payload[0]) <= CHUNK_BYTES:
-            raise ValueError(f"a piece at byte {chunk.offset} came where byte {self._received} was due; render again")
-        self._file.write(payload[0])
-        self._hash.update(payload[0])
-        self._received += len(payload[0])
-        if self._received < self.finished.size_bytes:
-            return
-        self._file.close()
-        if self._received != self.finished.size_bytes or self._hash.hexdigest() != self.finished.digest:
-            raise ValueError("it was damaged on the way, as its digest shows; render again")
-        self._partial.replace(self.path)
-
-    def suspend(self) -> None:
-        """Leave what has come to a later transfer."""
-        self._file.close()
-
-    def abandon(self) -> None:
-        self._file.close()
-        self._partial.unlink(missing_ok=True)

@@ -21,7 +21,10 @@ class WireError(ValueError):
     """Bytes from outside are not a message of this protocol."""
 
 
-def encode(message: Message, payload: Sequence[bytes | memoryview] = ()) -> list[bytes | memoryview]:
+Frames = list[bytes | memoryview]
+
+
+def encode(message: Message, payload: Sequence[bytes | memoryview] = ()) -> Frames:
     """Frames of a message: magic, MessagePack header, payload frames as they are."""
     return [MAGIC, msgspec.msgpack.encode(message), *payload]
 

@@ -122,7 +122,8 @@ class Welcome(Message, frozen=True, kw_only=True):
     app_version: Label
     boot_id: Label  # changes with each start of the backend
     models: tuple[ModelSetInfo, ...]
-    device: DeviceInfo | None = None  # None until the worker has reported
+    device: DeviceInfo | None = None  # the first of `devices`; None until a worker has reported
+    devices: tuple[DeviceInfo, ...] = ()  # of all workers that are ready
 
 
 class Rejected(Message, frozen=True, kw_only=True):
@@ -137,6 +138,7 @@ class Refused(Message, frozen=True, kw_only=True):
 
     message: Sentence
     job_id: JobId | None = None
+    greet: bool = False  # nothing said on this connection was heard: say Hello, then everything again
 
 
 class Accepted(Message, frozen=True, kw_only=True):
@@ -245,6 +247,7 @@ class Pong(Message, frozen=True, kw_only=True):
     queued: Count = 0
     running: Count = 0
     device: DeviceInfo | None = None
+    devices: tuple[DeviceInfo, ...] = ()
 
 
 class JobInfo(Struct, frozen=True, kw_only=True):
@@ -341,12 +344,15 @@ class Ready(Message, frozen=True, kw_only=True):
 
     device: DeviceInfo
     pid: Count
+    devices: tuple[Label, ...] = ()  # all devices of this kind on the machine, as torch names them
 
 
 class Heartbeat(Message, frozen=True, kw_only=True):
-    """The worker lives; sent every second, also while a kernel runs."""
+    """The worker lives; sent every second, also while a kernel runs or the job is stuck."""
 
     device: DeviceInfo | None = None
+    quiet_s: Seconds | None = None  # since the job last gave a sign of getting on; None while there is none
+    longest_quiet_s: Seconds = 0.0  # between two signs of this job so far
 
 
 class Advanced(Message, frozen=True, kw_only=True):

@@ -90,6 +90,9 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
             memory_bytes=3_000_000_000,
         ),
         p.Paused(job_id=JOB, seq=2, needed_bytes=536870912, free_bytes=1048576, message="The disk is full."),
+        p.Welcome(version=1, app_version="0.1.0", boot_id="a1", models=(), device=DEVICE, devices=(DEVICE, DEVICE)),
+        p.Pong(queued=1, running=2, device=DEVICE, devices=(DEVICE, DEVICE)),
+        p.Refused(message="This connection is new to the backend: say Hello first.", greet=True),
     ),
     "order": (
         p.Work(job_id=JOB, attempt=1, request=SCENE, models="sdxl", arrays=(MASK,), result_path="results/1.png"),
@@ -106,6 +109,8 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
         p.Halted(job_id=JOB, attempt=1),
         p.Kept(job_id=JOB, attempt=2),
         p.DiskFull(job_id=JOB, attempt=2),
+        p.Ready(device=DEVICE, pid=4711, devices=("cuda:0", "cuda:1")),
+        p.Heartbeat(device=DEVICE, quiet_s=12.0, longest_quiet_s=3.0),
     ),
 }  # fmt: skip
 

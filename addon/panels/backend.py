@@ -54,10 +54,9 @@ def draw_state(layout: bpy.types.UILayout) -> None:
 def draw_facts(layout: bpy.types.UILayout, session: Session) -> None:
     """What the backend says of itself."""
     assert session.welcome
-    device = session.device
-    if device is None:
+    if not session.devices:
         layout.label(text="Device: not known yet, it is loading", icon="SORTTIME")
-    else:
+    for device in session.devices:
         layout.label(text=f"Device: {device.name}")
         if device.total_bytes:
             layout.label(text=f"Memory: {describe_bytes(device.free_bytes)} of {describe_bytes(device.total_bytes)} free")

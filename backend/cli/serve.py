@@ -27,7 +27,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="GIB",
         help="of finished pictures; beyond, the oldest fetched ones go; default: 20",
     )
+    parser.add_argument(
+        "--devices",
+        default="auto",
+        metavar="NAMES",
+        help="with a worker for each, such as cuda:0,cuda:1; default: auto, which is all GPUs, or else the CPU",
+    )
     parser.add_argument("--models-dir", type=Path, action="append", default=[], help="folder of a model set; may be repeated")
+    parser.add_argument(
+        "--stuck-after",
+        type=float,
+        default=1800.0,
+        metavar="SECONDS",
+        help="in which a job did not get on, its worker is replaced; default: 1800",
+    )
     parser.add_argument("--metrics-port", type=int, help="for Prometheus, on loopback; default: none")
     parser.add_argument("--parent-pid", type=int, help="leave when this process is gone")
 
@@ -38,6 +51,8 @@ def run(asked: argparse.Namespace) -> int:
         ready_file=asked.ready_file or asked.data / "connection.json",
         results_limit_bytes=int(asked.keep * GIB),
         bind=asked.bind,
+        devices=tuple(asked.devices.split(",")),
+        stuck_s=asked.stuck_after,
         metrics_port=asked.metrics_port,
         model_folders=tuple(asked.models_dir),
         parent_pid=asked.parent_pid,

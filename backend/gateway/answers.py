@@ -9,6 +9,7 @@ from ...protocol import (
     VERSION,
     Cancel,
     Decoder,
+    DeviceInfo,
     Estimate,
     Estimated,
     Fetch,
@@ -93,6 +94,9 @@ class Answers:
             client.reply(Refused(message=f"The message was not understood: {error}"[:4000]))
             return
         self._counts.messages[type(request).__name__] += 1
+        if not client.greeted and not isinstance(request, Hello):
+            client.reply(Refused(message="This connection is new to the backend: say Hello first.", greet=True))
+            return
         sentence = self._try(client, who, request, payload, now_s)
         if sentence:
             self._counts.refused += 1
@@ -126,8 +130,6 @@ class Answers:
         self, client: Client, who: Listed, request: Request, payload: Sequence[memoryview | bytes], now_s: float
     ) -> None:
         """Raises RequestError, WireError or JobConflict with the sentence of a refusal."""
-        if not client.greeted and not isinstance(request, Hello):
-            raise RequestError("This connection is new to the backend: say Hello first.")
         who.check(request)
         match request:
             case Hello():
@@ -154,7 +156,8 @@ class Answers:
                 client.reply(self._estimate(request))
             case Ping():
                 waiting, running = len(self._jobs.waiting()), len(self._jobs.running())
-                client.reply(Pong(queued=waiting, running=running, device=self._dispatch.device))
+                devices = self._dispatch.devices
+                client.reply(Pong(queued=waiting, running=running, device=first(devices), devices=devices))
 
     def _greet(self, client: Client, who: Listed, hello: Hello) -> None:
         lowest, highest = hello.versions
@@ -171,7 +174,8 @@ class Answers:
                 app_version=self._app_version,
                 boot_id=self.boot_id,
                 models=self._admission.models,
-                device=self._dispatch.device,
+                device=first(self._dispatch.devices),
+                devices=self._dispatch.devices,
             )
         )
         log.info("'%s' is here (%s)", who.name, client.label)
@@ -202,7 +206,7 @@ class Answers:
     def _estimate(self, asked: Estimate) -> Estimated:
         try:
             models = self._admission.choose(asked.models, asked.request)
-            return self._estimator.estimate(asked.key, asked.request, models, self._dispatch.device)
+            return self._estimator.estimate(asked.key, asked.request, models, first(self._dispatch.devices))
         except ValueError as error:  # a rule that the request or the model set breaks
             return Estimated(key=asked.key, obstacle=str(error)[:4000])
 
@@ -218,3 +222,7 @@ class Answers:
             prompt=request.prompt[:80] if request else "(a request of another version)",
             fraction=1.0 if job.state == "finished" else reached,
         )
+
+
+def first(devices: Sequence[DeviceInfo]) -> DeviceInfo | None:
+    return next(iter(devices), None)

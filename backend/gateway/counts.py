@@ -13,8 +13,9 @@ class Counts:
     refused: int = 0  # requests
     turned_away: int = 0  # handshakes without a listed key
     ended: Counter[str] = field(default_factory=Counter)  # jobs, by ending
-    attempts: int = 0
-    workers_lost: int = 0
+    attempts: Counter[str] = field(default_factory=Counter)  # by number of the worker
+    workers_lost: Counter[str] = field(default_factory=Counter)
+    ready: dict[str, int] = field(default_factory=dict)  # now: 1 for a worker that is ready
     sent_bytes: int = 0  # of pictures
     clients: int = 0  # now
     waiting: int = 0  # jobs, now

@@ -1,4 +1,4 @@
-"""Jobs and the worker that does them: which is next, what it reports, and what is done where it or the disk gives out.
+"""Jobs and the workers that do them: which is next, what they report, and what is done where one or the disk gives out.
 
 Every step leaves the ledger right wherever it breaks off, so a step that finds the disk full is simply taken again later.
 """
@@ -29,7 +29,8 @@ from .live import Live
 from .logs import about
 from .room import RESERVE_BYTES, free_bytes, is_full, needed_bytes
 from .settings import ServeSettings
-from .supervisor import Supervisor
+from .supervisor import Heard, Supervisor
+from .workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ LOOK_FOR_ROOM_S = 1.0
 
 
 class Dispatch:
-    """One queue, one worker. Times are seconds of a monotonic clock."""
+    """One queue, and whichever worker is free. Times are seconds of a monotonic clock."""
 
     def __init__(
         self,
@@ -48,7 +49,7 @@ class Dispatch:
         live: Live,
         files: JobFiles,
         quota: Quota,
-        supervisor: Supervisor,
+        workers: Workers,
         counts: Counts,
     ) -> None:
         self._settings = settings
@@ -57,22 +58,21 @@ class Dispatch:
         self._live = live
         self._files = files
         self._quota = quota
-        self._supervisor = supervisor
+        self._workers = workers
         self._counts = counts
-        self._reports: deque[tuple[Report, Sequence[memoryview | bytes]]] = deque()  # that are still to be taken
-        self._lost = ""  # why the last worker was lost, until that is noted with its jobs
+        self._reports: deque[Heard] = deque()  # that are still to be taken
         self._resumed = False
         self._again_s = 0.0  # no step is taken before, as the last one found the disk full
         self._look_s = 0.0  # when next to look whether paused jobs have room
 
     @property
-    def device(self) -> DeviceInfo | None:
-        """None while there is no worker that is ready."""
-        return self._supervisor.device
+    def devices(self) -> tuple[DeviceInfo, ...]:
+        """Of the workers that are ready."""
+        return self._workers.devices
 
     def turn(self, now_s: float) -> None:
-        """Take what the worker has reported, look after it, and give it the next job."""
-        self._reports.extend(self._supervisor.receive(now_s))
+        """Take what the workers have reported, look after them, and give them the next jobs."""
+        self._reports.extend(self._workers.receive(now_s))
         if now_s < self._again_s:
             return
         try:
@@ -81,7 +81,8 @@ class Dispatch:
             while self._reports:
                 self._take(*self._reports[0], now_s)
                 self._reports.popleft()
-            self._look_after_worker(now_s)
+            for worker in self._workers:
+                self._look_after(worker, now_s)
             self._look_for_room(now_s)
             self._start_next()
             self._again_s = 0.0
@@ -96,7 +97,8 @@ class Dispatch:
     def halt(self, job: Job, now_s: float) -> None:
         """Have a running job stopped, by force if need be."""
         log.info("job %s: halting attempt %d", job.id, job.attempt, extra=about(job))
-        self._supervisor.halt(job.id, job.attempt, now_s)
+        if worker := self._workers.with_job(job.id):
+            worker.halt(job.attempt, now_s)
 
     def tidy(self, job: Job) -> None:
         """The job has ended: nothing of it stays but its result."""
@@ -114,7 +116,7 @@ class Dispatch:
 
     def _take(self, report: Report, payload: Sequence[memoryview | bytes], now_s: float) -> None:
         if not isinstance(report, Advanced | Sketched | Kept | Done | Broke | DiskFull | Halted):
-            return  # Ready and Heartbeat are the supervisor's
+            return  # Ready and Heartbeat are the workers'
         job = self._jobs.current(report.job_id, report.attempt)
         if job is None:
             log.info("job %s: a word of attempt %d comes too late", report.job_id, report.attempt, extra=about(report))
@@ -151,7 +153,7 @@ class Dispatch:
     def _end(self, job: Job) -> None:
         """An attempt is over; `job` is how it left the job."""
         log.info("job %s: %s after attempt %d", job.id, job.state, job.attempt, extra=about(job))
-        self._supervisor.halted(job.id)
+        self._release(job)
         if job.ended:
             self.tidy(job)
 
@@ -166,27 +168,34 @@ class Dispatch:
         free, needed = free_bytes(self._settings.data_folder), needed_bytes(job.submit.request)
         if free < needed:
             self._jobs.pause(job, needed, free)
-            self._supervisor.halted(job.id)
+            self._release(job)
             log.warning("job %s: paused, %d bytes are needed and %d free", job.id, needed, free, extra=about(job))
         return free < needed
+
+    def _release(self, job: Job) -> None:
+        """No worker is at this job any more."""
+        if worker := self._workers.with_job(job.id):
+            worker.release()
 
     def _make_room(self) -> None:
         for job_id in self._quota.make_room():
             log.info("job %s: its picture made room for newer ones", job_id, extra={"job_id": job_id})
 
-    def _look_after_worker(self, now_s: float) -> None:
-        self._lost = self._supervisor.check(now_s) or self._lost
-        if not self._lost:
+    def _look_after(self, worker: Supervisor, now_s: float) -> None:
+        worker.check(now_s)
+        if not worker.lost:
             return
-        self._counts.workers_lost += 1
-        for job in self._jobs.running():
-            self._end(self._jobs.lose(job, self._lost))
-        if self._supervisor.failed_starts >= FAILED_STARTS:
-            words = f"{self._lost} It could not start {self._supervisor.failed_starts} times in a row. "
-            words += f"Its last words: {self._supervisor.last_words()} (log: {self._supervisor.log_path})"
-            for job in self._jobs.waiting():
-                self._end(self._jobs.fail(job, words))
-        self._lost = ""
+        job = self._jobs.ledger.job(worker.job_id) if worker.job_id else None
+        if job is not None and job.state == "running":
+            self._end(self._jobs.lose(job, worker.lost))
+        if all(one.failed_starts >= FAILED_STARTS for one in self._workers):
+            words = f"{worker.lost} It could not start {worker.failed_starts} times in a row. "
+            words += f"Its last words: {worker.last_words()} (log: {worker.log_path})"
+            for waiting in self._jobs.waiting():
+                self._end(self._jobs.fail(waiting, words))
+        self._counts.workers_lost[str(worker.number)] += 1
+        worker.release()
+        worker.lost = ""
 
     def _look_for_room(self, now_s: float) -> None:
         if now_s < self._look_s:
@@ -200,17 +209,18 @@ class Dispatch:
         counts, jobs = self._counts, self._jobs
         counts.waiting, counts.running, counts.paused = len(jobs.waiting()), len(jobs.running()), len(jobs.paused())
         counts.free_bytes = free
+        counts.ready = {str(worker.number): int(worker.ready) for worker in self._workers}
 
     def _start_next(self) -> None:
-        waiting = self._jobs.waiting()
-        if self._supervisor.ready and waiting and not self._jobs.running() and not self._paused(waiting[0]):
-            self._start(waiting[0])
+        while (worker := self._workers.idle()) and (waiting := self._jobs.waiting()):
+            if not self._paused(waiting[0]):
+                self._start(waiting[0], worker)
 
-    def _start(self, job: Job) -> None:
-        device, submit = self._supervisor.device, job.submit
-        assert device is not None and submit is not None
+    def _start(self, job: Job, worker: Supervisor) -> None:
+        submit = job.submit
+        assert worker.device is not None and submit is not None
         folder = self._files.begin(job.id, job.attempt + 1)
-        job = self._jobs.start(job, device)
+        job = self._jobs.start(job, worker.device)
         work = Work(
             job_id=job.id,
             attempt=job.attempt,
@@ -221,6 +231,7 @@ class Dispatch:
             result_path=str(picture_in(folder)),
             checkpoints_folder=str(folder),
         )
-        log.info("job %s: attempt %d starts on %s", job.id, job.attempt, device.name, extra=about(job))
-        self._counts.attempts += 1
-        self._supervisor.send(work, *self._jobs.ledger.frames(job.id))
+        words = "job %s: attempt %d starts on worker %d, %s"
+        log.info(words, job.id, job.attempt, worker.number, worker.device.name, extra=about(job) | worker.about)
+        self._counts.attempts[str(worker.number)] += 1
+        worker.work(work, *self._jobs.ledger.frames(job.id))

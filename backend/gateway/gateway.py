@@ -6,6 +6,7 @@ from .admission import Admission
 from .allow_list import AllowList
 from .answers import Answers
 from .clients import Clients
+from .clock import now
 from .counts import Counts
 from .dispatch import Dispatch
 from .files import JobFiles, Quota
@@ -14,13 +15,13 @@ from .ledger import Ledger
 from .live import Live
 from .settings import FindModelSets, ServeSettings
 from .sockets import Door, receive
-from .supervisor import Supervisor, now
+from .workers import Workers
 
 TURN_MS = 50  # the longest wait of the loop
 
 
 class Gateway:
-    """Clients on one side, a worker on the other, the jobs between them."""
+    """Clients on one side, workers on the other, the jobs between them."""
 
     def __init__(
         self,
@@ -32,7 +33,7 @@ class Gateway:
         allow_list: AllowList,
         socket: zmq.Socket[bytes],
         worker_socket: zmq.Socket[bytes],
-        supervisor: Supervisor,
+        workers: Workers,
         counts: Counts,
     ) -> None:
         self.busy_s = now()  # when last there was a job, or a word from a client
@@ -45,7 +46,7 @@ class Gateway:
         quota = Quota(ledger, files, settings.results_limit_bytes)
         admission = Admission(settings, find_model_sets, quota)
         self._clients = Clients(socket, ledger, live, files, counts)
-        self._dispatch = Dispatch(settings, admission, jobs, live, files, quota, supervisor, counts)
+        self._dispatch = Dispatch(settings, admission, jobs, live, files, quota, workers, counts)
         self._answers = Answers(settings, app_version, allow_list, admission, jobs, self._clients, live, self._dispatch, counts)
 
     def turn(self) -> None:
@@ -60,7 +61,7 @@ class Gateway:
         for message in receive(self._socket):
             self.busy_s = now()
             self._answers.hear(message, self.busy_s)
-        # 3. What the worker reports, its process, and the next job for it.
+        # 3. What the workers report, their processes, and the next jobs for them.
         self._dispatch.turn(now())
         if self._jobs.ledger.live():
             self.busy_s = now()

@@ -6,9 +6,11 @@ gets wrong with several (https://sqlite.org/wal.html#walresetbug) cannot happen,
 
 import logging
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -185,6 +187,7 @@ class Ledger:
 
 
 COLUMNS = "id, submit, owner, state, attempt, losses, stopping, next_seq"
+Row = tuple[str, str, str, JobState, int, int, Literal[0, 1], int]
 UPSERT = (
     f"INSERT INTO jobs ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET state = excluded.state,"
     " attempt = excluded.attempt, losses = excluded.losses, stopping = excluded.stopping, next_seq = excluded.next_seq"
@@ -228,13 +231,16 @@ def open_database(path: Path) -> sqlite3.Connection:
         if damage != "ok":
             raise ServeError(damaged(path, damage))
         migrate(database, path)
+        if damage := find_damage(database):
+            raise ServeError(damaged(path, damage))
     except sqlite3.DatabaseError as error:
         database.close()
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF  # Python's own: of text that is none
+        if code == sqlite3.SQLITE_BUSY:
             raise InUseError(
                 f"The data folder {path.parent} is in use by another backend: use that one, end it, or choose another folder."
             ) from error
-        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise ServeError(damaged(path, str(error))) from error
         raise ServeError(
             f"The ledger {path} cannot be used ({error}): see to its disk, or choose another data folder."
@@ -264,6 +270,27 @@ def migrate(database: sqlite3.Connection, path: Path) -> None:
         database.executescript(
             f"BEGIN; {step} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number}; COMMIT;"
         )
+
+
+def find_damage(database: sqlite3.Connection) -> str:
+    """What is wrong with what the rows hold, which SQLite does not look at; nothing if all is well.
+
+    A request is not looked at: one that cannot be read fails its own job.
+    """
+    told: Counter[str] = Counter()
+    try:
+        for job_id, seq, event in database.execute("SELECT job_id, seq, event FROM events ORDER BY job_id, seq"):
+            known = decode_event(event)
+            if (known.job_id, known.seq, seq) != (job_id, told[job_id], told[job_id]):
+                return f"event {seq} of job {job_id} is not its own"
+            told[job_id] += 1
+        for row in database.execute(f"SELECT {COLUMNS} FROM jobs"):
+            job_id, *_, next_seq = msgspec.convert(row, Row)
+            if told.pop(job_id, 0) != next_seq:
+                return f"an event of job {job_id} is missing"
+    except (ValueError, TypeError) as error:  # msgspec's own errors are ValueErrors
+        return str(error)
+    return f"there are events of job {next(iter(told))}, but no such job" if told else ""
 
 
 def damaged(path: Path, damage: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import msgspec
 
 LOG_LIMIT_BYTES = 4 * 1024 * 1024
-ABOUT = ("job_id", "attempt")
+ABOUT = ("job_id", "attempt", "worker")
 
 
 class OfJob(Protocol):
@@ -25,7 +25,7 @@ def about(job: OfJob) -> dict[str, Any]:
 
 
 class JsonLines(logging.Formatter):
-    """time (UTC), level, logger and message; job_id and attempt where the line is about one; the trace of an exception."""
+    """time (UTC), level, logger and message; job_id, attempt and worker where the line is about one; an exception's trace."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {

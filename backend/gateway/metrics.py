@@ -13,8 +13,6 @@ COUNTERS = {
     "malformed": "Messages of clients that were no messages",
     "refused": "Requests of clients that were refused",
     "turned_away": "Handshakes without a listed key",
-    "attempts": "Starts of a job on a worker",
-    "workers_lost": "Worker processes that died, hung or were replaced",
     "sent_bytes": "Bytes of pictures sent to clients",
 }
 GAUGES = {
@@ -27,7 +25,12 @@ GAUGES = {
 LABELLED = {
     "messages": ("kind", "Messages of clients"),
     "ended": ("state", "Jobs that have ended"),
+    "attempts": ("worker", "Starts of a job on a worker"),
+    "workers_lost": ("worker", "Worker processes that died, hung or were replaced"),
 }
+
+
+LABELLED_GAUGES = {"ready": ("worker", "Whether a worker is ready")}
 
 
 class CountsCollector(Collector):
@@ -39,11 +42,12 @@ class CountsCollector(Collector):
             yield CounterMetricFamily(f"beyondscene_{name}", words, getattr(self._counts, name))
         for name, words in GAUGES.items():
             yield GaugeMetricFamily(f"beyondscene_{name}", words, getattr(self._counts, name))
-        for name, (label, words) in LABELLED.items():
-            family = CounterMetricFamily(f"beyondscene_{name}", words, labels=[label])
-            for value, count in tuple(getattr(self._counts, name).items()):
-                family.add_metric([value], count)
-            yield family
+        for kind, families in ((CounterMetricFamily, LABELLED), (GaugeMetricFamily, LABELLED_GAUGES)):
+            for name, (label, words) in families.items():
+                family = kind(f"beyondscene_{name}", words, labels=[label])
+                for value, count in tuple(getattr(self._counts, name).items()):
+                    family.add_metric([value], count)
+                yield family
 
 
 def serve_metrics(port: int, counts: Counts) -> Callable[[], None]:

@@ -14,15 +14,16 @@ import zmq
 from ...protocol import ConnectionFile, read_connection, write_connection
 from ..version import app_version
 from .allow_list import AllowList, list_path, read_list
+from .clock import now
 from .counts import Counts
 from .gateway import Gateway
 from .keys import read_keys
 from .ledger import Ledger
 from .logs import start_log, stop_log
 from .self_test import check_door
-from .settings import FindModelSets, ServeError, ServeSettings, check_bind, own_worker_command
+from .settings import FindModelSets, ServeError, ServeSettings, check_bind, check_devices, own_worker_command
 from .sockets import Door, KeyPair, endpoint_of
-from .supervisor import Supervisor, now
+from .workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets | None = None)
         from ..models.sets import find_model_sets
     keys = read_keys(settings.data_folder)
     check_bind(settings.bind, len(read_list(list_path(settings.data_folder)).clients) if keys else 0)
+    check_devices(settings.devices)
     parent = watched_process(settings.parent_pid)
     log_folder = settings.data_folder / "log"
     try:
@@ -58,7 +60,7 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets | None = None)
 
         server, client = keys.pair if keys else KeyPair.new(), KeyPair.new()
         allow_list = AllowList(list_path(settings.data_folder), client.public)
-        workers: set[bytes] = set()  # the supervisor lists the key of its process
+        worker_keys: set[bytes] = set()  # each supervisor lists the key of its process
         try:
             socket = door.bind(settings.bind, "clients", server, allow_list.keys, settings.frame_limit_bytes)
         except zmq.ZMQError as error:
@@ -66,9 +68,9 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets | None = None)
                 f"The address {settings.bind} cannot be used ({error}): end what uses it or choose port 0."
             ) from error
         stack.callback(socket.close)
-        worker_socket = door.bind("tcp://127.0.0.1:0", "workers", server, workers, settings.frame_limit_bytes)
+        worker_socket = door.bind("tcp://127.0.0.1:0", "workers", server, worker_keys, settings.frame_limit_bytes)
         stack.callback(worker_socket.close)
-        for bound, listed in ((socket, allow_list.keys), (worker_socket, workers)):
+        for bound, listed in ((socket, allow_list.keys), (worker_socket, worker_keys)):
             check_door(context, door, reachable(endpoint_of(bound)), server.public, listed)
         door.turned_away = 0  # but our own
 
@@ -78,11 +80,11 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets | None = None)
 
             stack.callback(serve_metrics(settings.metrics_port, counts))
         command = settings.worker_command or own_worker_command()
-        supervisor = Supervisor(settings, command, worker_socket, server.public, workers, log_folder / "worker.log")
+        workers = Workers(settings, command, worker_socket, server.public, worker_keys, log_folder)
         gateway = Gateway(
-            settings, app_version(), find_model_sets, ledger, door, allow_list, socket, worker_socket, supervisor, counts
+            settings, app_version(), find_model_sets, ledger, door, allow_list, socket, worker_socket, workers, counts
         )
-        stack.callback(supervisor.stop)
+        stack.callback(workers.stop)
 
         stop = StopSignal()
         stack.callback(stop.restore)

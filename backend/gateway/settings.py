@@ -1,6 +1,7 @@
 """How one gateway runs; read once, at its start."""
 
 import ipaddress
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,10 +33,12 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
     model_folders: tuple[Path, ...] = ()  # model sets beside those of the package
     parent_pid: int | None = None  # leave when this process is gone
     idle_exit_s: float | None = None  # leave after so long without a job and without a word from a client
+    devices: tuple[str, ...] = ("auto",)  # a worker for each, named as torch does; "auto": all GPUs, or else the CPU
     worker_command: tuple[str, ...] = ()  # empty: the package's own worker
     halt_grace_s: float = 10.0  # from a cancel to the end of a worker that does not heed it
     worker_start_s: float = 300.0  # from its start to its Ready: it imports torch
     worker_silence_s: float = 60.0  # without a heartbeat, after which a worker counts as dead
+    stuck_s: float = 1800.0  # without a sign of getting on from a job, after which it counts as stuck: see Supervisor
     metrics_port: int | None = None  # of an HTTP server for Prometheus, on loopback
     waiting_jobs: int = 1000  # more are refused, whoever they are from
     results_limit_bytes: int = 20 * GIB  # of kept pictures, beyond which the oldest fetched ones go
@@ -72,6 +75,15 @@ def own_worker_command() -> tuple[str, ...]:
     """The worker of this package, in this interpreter."""
     package = (__package__ or "").rpartition(".")[0]
     return (sys.executable, "-m", package, "worker")
+
+
+def check_devices(devices: Sequence[str]) -> None:
+    """Raise ServeError unless each is a name of a device; whether this machine has it, its worker will find out."""
+    for name in devices:
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name) or (name == "auto" and len(devices) > 1):
+            raise ServeError(f"'{name}' is no device: write auto alone, or names such as cuda:0,cuda:1 or cpu.")
+    if not devices:
+        raise ServeError("No device is named: write auto, or names such as cuda:0,cuda:1 or cpu.")
 
 
 def check_bind(endpoint: str, clients: int) -> None:

@@ -3,7 +3,7 @@
 import logging
 import signal
 import subprocess
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import zmq
@@ -11,15 +11,18 @@ import zmq
 from ...protocol import Decoder, DeviceInfo, Halt, Heartbeat, Ready, Report, Shutdown, WireError, Work, encode
 from ..launch import WorkerStart, encode_start
 from .settings import ServeSettings
-from .sockets import KeyPair, endpoint_of, receive
+from .sockets import Incoming, KeyPair, endpoint_of
 
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE_S = 30.0
 LEAVE_S = 3.0
+STUCK_PACES = 20  # a job may be quiet for so many times its longest quiet so far
 LOG_LIMIT_BYTES = 4 * 1024 * 1024
 
 decode_report = Decoder(Report)
+
+Heard = tuple[Report, Sequence[memoryview | bytes]]
 
 
 class Supervisor:
@@ -35,51 +38,76 @@ class Supervisor:
         socket: zmq.Socket[bytes],
         server_public_key: bytes,
         allowed: set[bytes],
-        log_path: Path,
+        log_folder: Path,
+        *,
+        number: int,
+        device_name: str,
     ) -> None:
+        """number: of this worker, for logs and metrics. device_name: as torch calls it, or "auto"."""
+        self.number = number
+        self.key = ""  # public key of the present process, Z85
         self.device: DeviceInfo | None = None  # None until the process is ready
+        self.job_id: str | None = None  # of the job that it has, until that is released
+        self.lost = ""  # why the last process was lost, until whoever is concerned has cleared it
         self.failed_starts = 0  # in a row
-        self.log_path = log_path
+        self.log_path = log_folder / f"worker-{number}.log"
+        self._device_name = device_name
         self._settings = settings
         self._command = command
         self._socket = socket
         self._server_public_key = server_public_key
         self._allowed = allowed
         self._process: subprocess.Popen[bytes] | None = None
-        self._key = ""
         self._routing_id = b""
         self._started_s = 0.0
         self._heard_s = 0.0
         self._start_at_s = 0.0
         self._reason = ""  # why it was ended, if it was us
-        self._halting: dict[str, float] = {}  # job id -> when the process is killed for not having stopped it
+        self._stopped_by_s: float | None = None  # when the process is killed for not having stopped its job
 
     @property
     def ready(self) -> bool:
         return self.device is not None
 
-    def receive(self, now_s: float) -> list[tuple[Report, list[memoryview]]]:
-        """What the present process has reported; the words of earlier ones are dropped."""
-        reports = []
-        for message in receive(self._socket):
-            if message.key != self._key:
-                log.info("a word from a worker that was given up is ignored")
-                continue
-            self._heard_s = now_s
-            self._routing_id = message.sender
-            try:
-                report, payload = decode_report(message.frames)
-            except WireError as error:
-                self.end(f"The worker process sent what is no report ({error}).")
-                break
-            if isinstance(report, Ready):
-                self.device = report.device
-                self.failed_starts = 0
-                log.info("the worker is ready: process %d on %s", report.pid, report.device.name)
-            if isinstance(report, Heartbeat) and report.device and self.device:
-                self.device = report.device  # with what is free now
-            reports.append((report, payload))
-        return reports
+    @property
+    def about(self) -> dict[str, int]:
+        """For `extra=` of a log line."""
+        return {"worker": self.number}
+
+    def hear(self, message: Incoming, now_s: float) -> Heard | None:
+        """A message of the present process: its report, or None for what is none, after which the process is ended."""
+        self._heard_s = now_s
+        self._routing_id = message.sender
+        try:
+            report, payload = decode_report(message.frames)
+        except WireError as error:
+            self.end(f"The worker process sent what is no report ({error}).")
+            return None
+        if isinstance(report, Ready):
+            self.device = report.device
+            self.failed_starts = 0
+            words = "worker %d is ready: process %d on %s"
+            log.info(words, self.number, report.pid, report.device.name, extra=self.about)
+        if isinstance(report, Heartbeat) and self.device:
+            self.device = report.device or self.device  # with what is free now
+        if isinstance(report, Heartbeat) and is_stuck(report, self._settings.stuck_s):
+            self.end(f"The job was stuck: its worker lived, but did not get on with it for {report.quiet_s:.0f} s.")
+        return report, payload
+
+    def work(self, work: Work, *payload: memoryview | bytes) -> None:
+        """Give the process a job, which it has until it is released."""
+        self.job_id = work.job_id
+        self.send(work, *payload)
+
+    def halt(self, attempt: int, now_s: float) -> None:
+        """Have the process stop its job; it is killed if it takes too long."""
+        assert self.job_id is not None
+        self._stopped_by_s = now_s + self._settings.halt_grace_s
+        self.send(Halt(job_id=self.job_id, attempt=attempt))
+
+    def release(self) -> None:
+        """The process is done with its job, whether or not it was to stop it."""
+        self.job_id = self._stopped_by_s = None
 
     def send(self, order: Work | Halt | Shutdown, *payload: memoryview | bytes) -> None:
         """Give an order. A worker that cannot take it is ended, which `check` then tells."""
@@ -88,44 +116,38 @@ class Supervisor:
         except zmq.ZMQError as error:
             self.end(f"The worker process could not be reached ({error}).")
 
-    def halt(self, job_id: str, attempt: int, now_s: float) -> None:
-        """Have the process stop a job; it is killed if it takes too long."""
-        self._halting[job_id] = now_s + self._settings.halt_grace_s
-        self.send(Halt(job_id=job_id, attempt=attempt))
-
-    def halted(self, job_id: str) -> None:
-        """The process is done with a job, whether or not it was to stop it."""
-        self._halting.pop(job_id, None)
-
-    def check(self, now_s: float) -> str | None:
-        """Start the process where it is time to; return why it was lost, once, where it was lost."""
-        for job_id, by_s in self._halting.items():
-            if now_s > by_s:
-                self.end(f"The worker process did not stop job {job_id} in time.")
+    def check(self, now_s: float) -> None:
+        """Start the process where it is time to; where it was lost, `lost` says why."""
         if self._process is None:
-            return self._start(now_s) if now_s >= self._start_at_s else None
+            if now_s >= self._start_at_s:
+                self._start(now_s)
+            return
+        if self._stopped_by_s is not None and now_s > self._stopped_by_s:
+            self.end(f"The worker process did not stop job {self.job_id} in time.")
         code = self._process.poll()
         if code is None:
             if now_s - self._heard_s > self._settings.worker_silence_s:
                 self.end(f"The worker process gave no sign of life for {self._settings.worker_silence_s:.0f} s.")
             elif not self.ready and now_s - self._started_s > self._settings.worker_start_s:
                 self.end(f"The worker process was not ready after {self._settings.worker_start_s:.0f} s.")
-            return None
-        return self._lost(self._reason or describe_exit(code), now_s)
+        else:
+            self._lose(self._reason or describe_exit(code), now_s)
 
     def end(self, reason: str) -> None:
         """Kill the process. `check` tells of the loss when it is gone, with `reason`."""
         if self._process is not None and not self._reason:
-            log.warning("%s It is killed.", reason)
+            log.warning("%s It is killed.", reason, extra=self.about)
             self._reason = reason
             self._process.kill()
 
+    def ask_to_leave(self) -> None:
+        if self._process is not None and self._routing_id:
+            self.send(Shutdown())
+
     def stop(self) -> None:
-        """Let the process leave by itself, or else kill it."""
+        """Wait a little until the process has left, or else kill it."""
         if self._process is None:
             return
-        if self._routing_id:
-            self.send(Shutdown())
         try:
             self._process.wait(LEAVE_S if self.ready else 0)
         except subprocess.TimeoutExpired:
@@ -143,10 +165,9 @@ class Supervisor:
             return ""
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
-    def _start(self, now_s: float) -> str | None:
-        """Return why it could not be started, if so."""
+    def _start(self, now_s: float) -> None:
         keys = KeyPair.new()
-        self._key = keys.public.decode()
+        self.key = keys.public.decode()
         self._allowed.add(keys.public)
         self._started_s = self._heard_s = now_s
         if self.log_path.exists() and self.log_path.stat().st_size > LOG_LIMIT_BYTES:
@@ -155,13 +176,15 @@ class Supervisor:
             with self.log_path.open("ab") as output:
                 process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT)
         except OSError as error:
-            return self._lost(f"The worker process could not be started ({error}).", now_s)
+            self._lose(f"The worker process could not be started ({error}).", now_s)
+            return
         self._process = process
         start = WorkerStart(
             endpoint=endpoint_of(self._socket),
             server_public_key=self._server_public_key.decode(),
-            public_key=self._key,
+            public_key=self.key,
             secret_key=keys.secret.decode(),
+            device=self._device_name,
         )
         try:
             assert process.stdin is not None
@@ -169,28 +192,30 @@ class Supervisor:
             process.stdin.flush()
         except OSError:
             pass  # it has ended already; `check` tells
-        log.info("started a worker: process %d", process.pid)
-        return None
+        log.info("started worker %d: process %d for %s", self.number, process.pid, self._device_name, extra=self.about)
 
-    def _lost(self, reason: str, now_s: float) -> str:
+    def _lose(self, reason: str, now_s: float) -> None:
         pause_s = 0.0
         if not self.ready:  # it achieved nothing, so the next one will hardly do better
             self.failed_starts += 1
             pause_s = min(0.5 * 2**self.failed_starts, LONGEST_PAUSE_S)
-        log.error("%s The next one starts in %.0f s.", reason, pause_s)
+        log.error("%s The next one starts in %.0f s.", reason, pause_s, extra=self.about)
         self._close()
         self._start_at_s = now_s + pause_s
-        return reason
+        self.lost = reason
 
     def _close(self) -> None:
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
-        self._process = None
-        self.device = None
-        self._key = self._reason = ""
+        self._allowed.discard(self.key.encode())
+        self._process = self.device = self._stopped_by_s = None
+        self.key = self._reason = ""
         self._routing_id = b""
-        self._allowed.clear()
-        self._halting.clear()
+
+
+def is_stuck(beat: Heartbeat, stuck_s: float) -> bool:
+    """Whether a job has been quiet for so long, and longer than its own pace explains: a large picture on a slow device."""
+    return beat.quiet_s is not None and beat.quiet_s > max(stuck_s, STUCK_PACES * beat.longest_quiet_s)
 
 
 def describe_exit(code: int) -> str:
@@ -207,8 +232,3 @@ def describe_exit(code: int) -> str:
             "choose a smaller size or close other programs."
         )
     return f"The worker process crashed (exit code {code}, {name})."
-
-
-def now() -> float:
-    """Seconds of the clock that all parts of the gateway use; it never jumps."""
-    return time.monotonic()

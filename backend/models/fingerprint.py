@@ -10,17 +10,19 @@ SAMPLE_BYTES = 4096
 
 
 def fingerprint_weights(model_set: ModelSet) -> dict[str, str]:
-    """Fingerprint by role and file, e.g. "base/unet/diffusion_pytorch_model.safetensors", of all that is loaded.
+    """Fingerprint by role and file, e.g. "base/unet/diffusion_pytorch_model.safetensors", of all that is loaded."""
+    return {name: fingerprint(path) for path, name in weight_files(model_set).items()}
 
-    A file of two roles is named once.
-    """
+
+def weight_files(model_set: ModelSet) -> dict[Path, str]:
+    """The files that are loaded, and their names by role; a file of two roles is named once."""
     found: dict[Path, str] = {}
     for role in model_set.roles:
         for part, weights in model_set.networks(role).items():
             for path in weights.files if weights else ():
                 # by where it stands: the hub's cache is full of links
                 found.setdefault(path.resolve(), (Path(role) / part / path.name).as_posix())
-    return {name: fingerprint(path) for path, name in found.items()}
+    return found
 
 
 def fingerprint(path: Path) -> str:

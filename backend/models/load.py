@@ -1,5 +1,6 @@
 """Load the networks of a model set, all through diffusers and transformers, safetensors only."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -33,6 +34,7 @@ class Models:
     text_encoders: two as SDXL has, or one as Stable Diffusion 1 and 2.
     adapters: carries the LoRAs of a picture, which lie in `lora_folders`.
     zeros_for_empty_prompt: an empty negative prompt is all zeros, as SDXL was trained, rather than an encoded "".
+    check: called before each run of a large network; raises where the picture is no longer wanted.
     """
 
     manifest: Manifest
@@ -51,6 +53,7 @@ class Models:
     adapters: Adapters
     lora_folders: tuple[Path, ...]
     thrift: Thrift = AMPLE
+    check: Callable[[], None] = lambda: None
 
     @property
     def view_batch(self) -> int:
@@ -150,11 +153,26 @@ def choose_device(name: str = "auto", precision: Precision = "auto") -> tuple[to
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(
-            f"The device '{name}' is not to be had: torch {torch.__version__} sees no CUDA device. Use --device cpu."
+            f"The device '{name}' is not to be had: torch {torch.__version__} sees no CUDA device. Use cpu instead."
         )
     device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"The device '{name}' is not to be had: choose one of {', '.join(list_devices())}.")
     if precision == "auto":
         # GPUs before 2020 only emulate bfloat16
         half = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
         precision = "float32" if device.type == "cpu" else half
     return device, getattr(torch, precision)
+
+
+def list_devices() -> tuple[str, ...]:
+    """The names of all devices of the best kind that there is on this machine."""
+    if torch.cuda.is_available():
+        return tuple(f"cuda:{number}" for number in range(torch.cuda.device_count()))
+    return ("mps",) if torch.backends.mps.is_available() else ("cpu",)
+
+
+def make_current(device: torch.device) -> None:
+    """What says "cuda" without a number means `device`, from now on and in the whole process."""
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)

@@ -33,11 +33,11 @@ class Turns:
     def change(self, offload: Offload) -> None:
         """From now on offload as `offload` says; the pixels stay the same. May be called whenever no network works."""
         self.send_home()
-        self.offload = offload
+        self.offload = "networks"  # how they stand now, should there be no room for all
         if offload == "none":
             for network in self._all:
-                network.to(self.device)
-            self._up = list(self._all)
+                self._bring(network)
+        self.offload = offload
 
     def begin(self, *working: nn.Module) -> None:
         """These networks are ready to work on the device; where it does not hold all, the others go to host memory first."""
@@ -48,10 +48,14 @@ class Turns:
             if network in self._up:
                 continue
             if self.offload == "layers" and network in self._large:
+                self._up.append(network)
                 cpu_offload(network, self.device)
             else:
-                network.to(self.device)
-            self._up.append(network)
+                self._bring(network)
+
+    def _bring(self, network: nn.Module) -> None:
+        self._up.append(network)  # before, so that it is sent home where there was room for a part of it only
+        network.to(self.device)
 
     def rest(self) -> None:
         """No network carries anything of ours, so that its layers may be exchanged."""

@@ -1,5 +1,7 @@
 """BeyondScene (arXiv 2404.04544), stage by stage; `render` is the whole method on one page."""
 
+import dataclasses
+
 import numpy as np
 from msgspec.structs import replace
 
@@ -41,6 +43,7 @@ def render(
     request = replace(request, settings=settings)
     steps, guidance = settings.steps, settings.guidance_scale
     assert steps is not None and guidance is not None  # settled
+    models = dataclasses.replace(models, check=watcher.check)
     plan = plan_sizes(request, models.training_resolution_px, models.latent_downsampling)
     rim = models.training_resolution_px / PAPER_RESOLUTION_PX
     # who stands wholly behind others or the set would be drawn for nothing, and their skeleton would call them forth

@@ -144,6 +144,7 @@ def predict(job: Job, batch: Batch, canvas: torch.Tensor, window: int, timestep:
     timestep: in host memory, where the scheduler looks at it; nothing in here waits for the device.
     """
     device, dtype = job.models.device, job.models.dtype
+    job.models.check()
     job.models.adapters.wear(batch.loras)
     guided = is_guided(job.scheduler, job.guidance_interval, timestep)
     texts = batch.texts if guided else batch.texts[-len(batch.views) :]

@@ -23,7 +23,8 @@ def encode_image(models: Models, image: np.ndarray) -> Tensor:
     models.turns.begin(models.vae)
     steps = encoder_steps(models.vae, height * width // factor**2)
     window, held_bytes = tile_limits(models)
-    for tile, moments in run_tiled(steps, read, height, width, window=window * factor, held_bytes=held_bytes):
+    limits = {"window": window * factor, "held_bytes": held_bytes}
+    for tile, moments in run_tiled(steps, read, height, width, **limits, check=models.check):
         (top, bottom), (left, right) = tile.rows, tile.columns
         latents[:, top // factor : bottom // factor, left // factor : right // factor] = moments[:channels]
     shift = models.vae.config.get("shift_factor") or 0.0
@@ -44,7 +45,7 @@ def decode_latents(models: Models, latents: Tensor) -> np.ndarray:
     models.turns.begin(models.vae)
     steps = decoder_steps(models.vae, height * width)
     window, held_bytes = tile_limits(models)
-    for tile, pixels in run_tiled(steps, read, height, width, window=window, held_bytes=held_bytes):
+    for tile, pixels in run_tiled(steps, read, height, width, window=window, held_bytes=held_bytes, check=models.check):
         (top, bottom), (left, right) = tile.rows, tile.columns
         part = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
         image[top * factor : bottom * factor, left * factor : right * factor] = part.numpy()

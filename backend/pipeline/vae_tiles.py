@@ -84,11 +84,13 @@ def run_tiled(
     *,
     window: int,
     held_bytes: int,
+    check: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[Tile, Tensor]]:
     """Each tile and what the network makes of it, (C, h, w) without the margins, on the host.
 
     read: the input under a tile with its margins, float32 (C, h, w), on the network's device.
     height, width, window: pixels of the input. held_bytes: what tiles may hold that wait; the output does not depend on it.
+    check: called before each walk over a tile; what it raises comes through.
     """
     looks = reaches(steps)
     tiles = plan_tiles(height, width, window, looks[0])
@@ -98,6 +100,7 @@ def run_tiled(
 
     def walk(index: int, end: int) -> Activations:
         """The tile before the step `end`."""
+        check()
         tile, state = tiles[index], held[index]
         if state is None:
             state = Activations(read(tile)[None], margins=tile.margins)

@@ -29,12 +29,14 @@ def test_a_test_of_the_connection_says_who_answers(blender: Any, gateway: Any, u
     state.notice = ""
     assert blender.ops.beyondscene.test_backend() == {"FINISHED"}  # of a connection that stands
     until(lambda: state.notice)
-    until(lambda: state.device)
+    until(lambda: state.devices)
     shown = drawn(panels.BEYONDSCENE_PT_backend)
     assert "Device: stand-in" in shown and "embedded: 128 px" in shown and "half: lacks controlnet" in shown
     assert "Disconnect to choose another" in shown
+    state.devices *= 2  # as of a backend with a worker on each of two
+    assert drawn(panels.BEYONDSCENE_PT_backend).count("Device: stand-in") == 2
     assert blender.ops.beyondscene.stop_backend() == {"FINISHED"}
-    assert state.device is None and not blender.ops.beyondscene.stop_backend.poll()
+    assert not state.devices and not blender.ops.beyondscene.stop_backend.poll()
 
 
 def test_another_machine_needs_online_access_and_this_one_does_not(

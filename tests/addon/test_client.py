@@ -6,16 +6,21 @@ import pytest
 from beyondscene.protocol import (
     CHUNK_BYTES,
     CREDIT_CHUNKS,
+    Accepted,
+    Cancel,
     Chunk,
     Decoder,
     Fetch,
     Finished,
     Hello,
+    JobsListed,
+    ListJobs,
     Ping,
     Pong,
     Refused,
     Request,
     Submit,
+    Subscribe,
     Welcome,
     digest_of,
     encode,
@@ -116,6 +121,35 @@ def test_a_broken_transfer_is_resumed_at_its_offset(client: Client, tmp_path: Pa
         hear(again, Chunk(job_id=JOB, offset=offset, size_bytes=len(data)), data[offset : offset + CHUNK_BYTES])
     assert path.read_bytes() == data
     assert list(tmp_path.iterdir()) == [path]
+
+
+def new_to_it(client: Client) -> list[Message]:
+    """What is said again where the line broke and stands again, of which the caller hears nothing."""
+    refused = Refused(message="This connection is new to the backend.", greet=True)
+    assert not hear(client, refused) and not hear(client, refused)  # one for each message that came before the Hello
+    hello, *again = said(client)
+    assert isinstance(hello, Hello)
+    assert not hear(client, Welcome(version=1, app_version="0", boot_id="c", models=()))
+    return again
+
+
+def test_what_is_to_be_answered_is_said_again_when_the_line_stands_again(client: Client, tmp_path: Path) -> None:
+    data = bytes(range(256)) * (CHUNK_BYTES // 256) * 3
+    submit(client, tmp_path / "picture.png")
+    client.list_jobs()
+    first = new_to_it(client)
+    assert [type(one) for one in first] == [Submit, ListJobs]
+    hear(client, JobsListed(jobs=()))
+    hear(client, Accepted(job_id=JOB, seq=0, position=0))
+    client.cancel(JOB)
+    assert new_to_it(client) == [Subscribe(job_id=JOB, since_seq=1), Cancel(job_id=JOB)]
+    hear(client, finished(data))  # it had ended before
+    hear(client, Chunk(job_id=JOB, offset=0, size_bytes=len(data)), data[:CHUNK_BYTES])
+    assert new_to_it(client) == [Fetch(job_id=JOB, offset=CHUNK_BYTES, chunks=CREDIT_CHUNKS)]
+    for offset in (CHUNK_BYTES, 2 * CHUNK_BYTES):
+        hear(client, Chunk(job_id=JOB, offset=offset, size_bytes=len(data)), data[offset : offset + CHUNK_BYTES])
+    assert (tmp_path / "picture.png").read_bytes() == data
+    assert new_to_it(client) == []
 
 
 def test_a_folder_that_is_gone_is_said(client: Client, tmp_path: Path) -> None:

@@ -1,13 +1,17 @@
 """Where memory is short a picture takes longer; it is not lost, and it stays the same picture."""
 
+import weakref
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from beyondscene.backend import render
 from beyondscene.backend.checkpoints import CheckpointFolder
 from beyondscene.backend.memory import KEY, OutOfMemory, is_out_of_memory
+from beyondscene.backend.models.load import Models
+from beyondscene.backend.models.offload import Turns
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.models.thrift import LADDER
 from beyondscene.backend.outputs import read_record
@@ -15,7 +19,9 @@ from beyondscene.backend.pipeline import joint
 from beyondscene.backend.pipeline import latents as latents_stage
 from beyondscene.backend.render import Renderer
 from beyondscene.protocol import RenderRequest
+from diffusers import UNet2DConditionModel
 from PIL import Image
+from torch import nn
 
 from .pipeline.test_render import Spy
 
@@ -84,6 +90,54 @@ def test_a_rung_is_kept_when_the_job_goes_on_elsewhere(
     card = Card(monkeypatch, NAMES[1])
     renderer(two_people, {}, "tiny", tmp_path / "out.png", Spy(), CheckpointFolder(tmp_path, "me"))
     assert (card.failures, read_record(tmp_path / "out.png").memory) == (0, NAMES[1])
+
+
+def test_networks_for_which_the_device_has_no_room_are_offloaded(
+    tiny_models: ModelSet, renderer: Renderer, two_people: RenderRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, sparing, after = (tmp_path / f"{name}.png" for name in ("plain", "sparing", "after"))
+    renderer(two_people, {}, "tiny", plain, Spy())
+    new, failures, bring = Renderer("cpu", [tiny_models.folder]), [], Turns._bring
+
+    def bring_what_fits(turns: Turns, network: nn.Module) -> None:
+        if isinstance(network, UNet2DConditionModel):
+            failures.append(1)
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        bring(turns, network)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Turns, "_bring", bring_what_fits)
+        new(two_people, {}, "tiny", sparing, Spy(), CheckpointFolder(tmp_path, "me"))
+    assert read_record(sparing).memory == NAMES[-1] and len(failures) == len(NAMES) - 1
+    assert np.abs(pixels(sparing) - pixels(plain)).max() <= 1
+    new(two_people, {}, "tiny", after, Spy())
+    assert after.read_bytes() == plain.read_bytes()
+
+
+def test_models_that_the_machine_cannot_hold(
+    tiny_models: ModelSet, two_people: RenderRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renderer = Renderer("cpu", [tiny_models.folder])
+
+    def load(*given: Any) -> Models:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: not enough memory: you tried")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(render, "load_models", load)
+        with pytest.raises(OutOfMemory, match=r"to load the model set 'tiny': its files have 0.0 GB.*choose .*embedded"):
+            renderer(two_people, {}, "tiny", tmp_path / "out.png", Spy())
+    renderer(two_people, {}, "tiny", tmp_path / "out.png", Spy())
+    assert (tmp_path / "out.png").exists()
+
+
+def test_one_model_set_leaves_before_the_next_comes(tiny_models: ModelSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    renderer = Renderer("cpu", [tiny_models.folder])
+    first = weakref.ref(renderer.models("tiny").unet)
+    load, there = render.load_models, []
+    monkeypatch.setattr(render, "load_models", lambda *given: there.append(first() is not None) or load(*given))
+    assert renderer.models("tiny").unet is first()
+    renderer.models("embedded")
+    assert there == [False]
 
 
 def test_what_would_fit_is_said_when_nothing_helps(

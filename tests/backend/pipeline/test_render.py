@@ -122,6 +122,20 @@ def test_cancel_stops_within_a_step(models: Models, two_people: RenderRequest) -
     assert len(spy.told) == 7
 
 
+def test_the_watcher_is_asked_before_each_run_of_a_network(models: Models, two_people: RenderRequest) -> None:
+    """So that a cancel takes hold, and a job is seen to get on, within a step of many views."""
+    asked: list[tuple[Stage, int]] = []
+
+    class Asked(Spy):
+        def check(self) -> None:
+            asked.append(self.told[-1][:2] if self.told else ("load", 0))
+
+    one_by_one = dataclasses.replace(models, thrift=Thrift(view_batch=1))
+    _, _, progress = render(one_by_one, replace(two_people, characters=()), {}, Asked())
+    of_level = progress.evaluations - asked.count(("inpaint", 0))
+    assert asked.count(("enlarge", 1)) >= of_level > 20
+
+
 def test_nobody_in_the_scene_is_a_plain_large_picture(models: Models, two_people: RenderRequest) -> None:
     spy = Spy()
     image, *_ = render(models, replace(two_people, characters=()), {}, spy)

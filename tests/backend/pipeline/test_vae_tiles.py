@@ -111,9 +111,11 @@ def test_the_embedded_model_in_tiles_is_itself() -> None:
     image = np.stack([ramp + 0 * ramp.T, 0 * ramp + ramp.T, (ramp + ramp.T) / 2], -1).astype(np.uint8)
     latents = encode_image(models, image)
     picture = decode_latents(models, latents)
-    models = dataclasses.replace(models, thrift=Thrift(vae_window_cells=40))
+    asked: list[int] = []
+    models = dataclasses.replace(models, thrift=Thrift(vae_window_cells=40), check=lambda: asked.append(1))
     assert torch.allclose(encode_image(models, image), latents, atol=1e-4)
     assert np.abs(decode_latents(models, latents).astype(int) - picture).max() <= 1
+    assert len(asked) > 4  # before each walk over a tile whether to go on: a cancel need not wait for the whole picture
 
 
 def test_a_picture_of_one_tile_is_what_diffusers_makes(models: Models) -> None:

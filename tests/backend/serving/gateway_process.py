@@ -1,8 +1,8 @@
 """Run a gateway: gateway_process.py SETTINGS_JSON. Unless the settings say otherwise it has a stand-in
 worker, and two made-up model sets where they name no folders.
 
-die: "before Accepted", "after Finished", "after publish" and the like: it is killed there, as by kill -9, before or after
-that event is committed or the picture of a job is in its place.
+die: "before Accepted", "after Finished", "after publish", "after chunk 4" and the like: it is killed there, as by kill -9,
+before or after that event is committed, the picture of a job is in its place, or the fourth piece of one is sent.
 
 At its end it tells on standard output whether torch was ever imported.
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from beyondscene.backend.gateway import ServeSettings, serve
+from beyondscene.backend.gateway.clients import Clients
 from beyondscene.backend.gateway.files import JobFiles
 from beyondscene.backend.gateway.ledger import Ledger
 from beyondscene.backend.models.sets import Manifest
@@ -43,12 +44,15 @@ def find_model_sets(extra: Sequence[Path]) -> list[PaintedSet]:
 
 
 def die_at(point: str) -> None:
-    when, _, what = point.partition(" ")
-    home, name = (JobFiles, "publish") if what == "publish" else (Ledger, "commit")
-    method = getattr(home, name)
+    when, what, *number = point.split()
+    home, name = {"publish": (JobFiles, "publish"), "chunk": (Clients, "_send_chunk")}.get(what, (Ledger, "commit"))
+    method, calls = getattr(home, name), 0
 
     def deadly(self: object, *arguments: Any) -> None:
-        here = what == "publish" or type(arguments[1] if len(arguments) > 1 else None).__name__ == what
+        nonlocal calls
+        here = home is not Ledger or type(arguments[1] if len(arguments) > 1 else None).__name__ == what
+        calls += here
+        here = here and calls >= int(number[0] if number else 1)
         if here and when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
         method(self, *arguments)
@@ -63,6 +67,8 @@ def main() -> int:
     if point := given.pop("die", None):
         die_at(point)
     given |= {name: Path(given[name]) for name in ("data_folder", "ready_file")}
+    if "devices" in given:
+        given["devices"] = tuple(given["devices"])
     find = find_model_sets
     if "model_folders" in given:
         given["model_folders"] = tuple(map(Path, given["model_folders"]))

@@ -1,6 +1,7 @@
 """A worker process with a deterministic painter in place of the pipeline; the scene prompt says how it behaves.
 
-Each step that it does is a line "<job id> <step>" in `<data>/steps.log`.
+Each step that it does is a line "<job id> <step>" in `<data>/steps.log`. Its arguments are the devices of the
+machine that it seems to run on.
 """
 
 import os
@@ -46,7 +47,7 @@ def render(
                 checkpoints.put("canvas", {"canvas": canvas, "steps": np.array(step + 1)})
             if "fragile" in words and step == 8 * int(attempt):  # so each attempt gets a little further
                 os.kill(os.getpid(), signal.SIGKILL)
-            while "stuck" in words:
+            while "stuck" in words or ("stumbles" in words and attempt == "1" and step == 12):
                 time.sleep(0.1)
             time.sleep(STEP_S)
     Image.fromarray((canvas / steps * 255).astype(np.uint8)).save(path)
@@ -63,4 +64,4 @@ def render(
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_worker(render))
+    raise SystemExit(run_worker(render, tuple(sys.argv[1:]) or ("cpu",)))

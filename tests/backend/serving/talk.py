@@ -63,8 +63,11 @@ class Running:
         return read_connection(self.ready_file)
 
     def worker(self) -> psutil.Process:
-        wait_until(lambda: psutil.Process(self.process.pid).children())
-        return psutil.Process(self.process.pid).children()[0]
+        wait_until(self.workers)
+        return self.workers()[0]
+
+    def workers(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children()
 
     def kill(self) -> None:
         """As kill -9 does; the worker leaves with it."""

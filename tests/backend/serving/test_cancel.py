@@ -1,10 +1,12 @@
 """Cancel: what waits ends at once, what runs ends at its next step, what does not heed it is killed."""
 
+import random
 import time
 import uuid
 
 from beyondscene.protocol import Cancel, Cancelled, Finished, Progressed, Refused, Started, Stopping
 
+from .audit import audit
 from .conftest import Connect, Start
 from .talk import endings, picture
 
@@ -62,3 +64,27 @@ def test_a_job_that_has_ended_tells_its_end_again(start: Start, connect: Connect
     assert other.hear_until(Finished) == finished
     other.say(Cancel(job_id=str(uuid.uuid4())))
     assert "knows no job" in other.hear_until(Refused).message
+
+
+def test_cancelled_at_any_moment_a_job_has_one_end(start: Start, connect: Connect) -> None:
+    """Before it starts, between claim and start, in any step, while it ends, after its end; once, twice, by a stranger too."""
+    gateway = start(devices=["cpu", "cpu"])
+    talk, other, dice = connect(gateway), connect(gateway), random.Random(1)
+    talk.hear_until(Finished, talk.submit(picture(steps=1)))
+    jobs = []
+    for _ in range(40):
+        jobs.append(talk.submit(picture(steps=5)))
+        talk.hear(dice.uniform(0, 0.12))
+        for one in dice.choices((talk, other), k=dice.randrange(1, 3)):
+            one.say(Cancel(job_id=jobs[-1]))
+    while len(endings([event for job_id in jobs for event in talk.of(job_id)])) < len(jobs):
+        assert talk.hear() is not None
+    while talk.hear(0.5):
+        pass
+    ends = {job_id: {type(event).__name__ for event in endings(talk.of(job_id))} for job_id in jobs}
+    assert all(len(one) == 1 for one in ends.values())
+    assert {name for one in ends.values() for name in one} <= {"Cancelled", "Finished"}
+    gateway.process.terminate()
+    gateway.process.communicate()
+    states = audit(gateway.data_folder)
+    assert {job_id: states[job_id].capitalize() for job_id in jobs} == {job_id: one.pop() for job_id, one in ends.items()}

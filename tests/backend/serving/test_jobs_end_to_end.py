@@ -143,4 +143,4 @@ def test_a_broken_job_does_not_break_the_worker(start: Start, connect: Connect) 
     assert "SystemExit" in messages[jobs["exit"]]
     assert all(len(endings(talk.of(one))) == 1 for one in jobs.values())
     assert gateway.worker().pid == pid
-    assert "Traceback" in (gateway.data_folder / "log" / "worker.log").read_text()
+    assert "Traceback" in (gateway.data_folder / "log" / "worker-0.log").read_text()

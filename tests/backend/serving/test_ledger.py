@@ -1,6 +1,11 @@
 """The ledger as a file: of earlier versions, of later ones, of others, and damaged."""
 
+import random
+import signal
 import sqlite3
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -103,3 +108,61 @@ def test_a_damaged_ledger_is_named(path: Path) -> None:
     with pytest.raises(ServeError, match="is damaged"):
         Ledger(path)
     assert path.read_bytes() == data
+
+
+def test_any_damage_is_refused_or_costs_one_job_and_nothing_else_is_raised(tmp_path: Path) -> None:
+    """Bytes flipped, cut off, or another file in its place, at random."""
+    dice, outcomes = random.Random(5), Counter[str]()
+    write(tmp_path / "whole.sqlite", GOLDEN / f"ledger-{len(MIGRATIONS)}.sql")
+    Ledger(tmp_path / "whole.sqlite").close()
+    whole = (tmp_path / "whole.sqlite").read_bytes()
+    for number in range(60):
+        path = tmp_path / str(number) / "ledger.sqlite"
+        path.parent.mkdir()
+        data = bytearray(whole)
+        match number % 4:
+            case 0 | 1:
+                for _ in range(dice.randrange(1, 20)):
+                    data[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
+            case 2:
+                del data[dice.randrange(len(data)) :]
+            case 3:
+                data = bytearray(dice.choice([b"\x80\x04\x95" + dice.randbytes(500), dice.randbytes(5000), b"PK", b"{}"]))
+        path.write_bytes(data)
+        try:
+            ledger = Ledger(path)
+        except ServeError:
+            outcomes["refused"] += 1
+            assert path.read_bytes() == data  # it is left to whoever can repair it
+            continue
+        jobs = Jobs(ledger)
+        jobs.resume()
+        for job in ledger.newest(10):
+            ledger.events(job.id)
+        ledger.results()
+        ledger.close()
+        outcomes["opened"] += 1
+    assert outcomes["refused"] > 15 and outcomes["opened"] > 5
+
+
+KILLED = """
+import os, signal, sqlite3, sys
+from pathlib import Path
+from beyondscene.backend.gateway import ledger as module
+connect = module.sqlite3.connect
+def connect_and_be_killed(*given, **options):
+    database = connect(*given, **options)
+    database.create_function("die", 0, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    return database
+module.sqlite3.connect = connect_and_be_killed
+module.MIGRATIONS += ("ALTER TABLE jobs ADD COLUMN colour INTEGER NOT NULL DEFAULT 0; SELECT die();",)
+module.Ledger(Path(sys.argv[1]))
+"""
+
+
+def test_killed_in_the_middle_of_a_migration(path: Path) -> None:
+    before = format_of(path)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path)], timeout=120, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert format_of(path) == len(MIGRATIONS) >= before  # each step before it was whole
+    check_that_jobs_continue(path)

@@ -3,7 +3,11 @@
 import signal
 import sys
 
+import pytest
+from beyondscene.backend.gateway.supervisor import is_stuck
+from beyondscene.backend.line import Pulse
 from beyondscene.protocol import Failed, Finished, Progressed
+from msgspec.structs import replace
 
 from .conftest import Connect, Start
 from .talk import attempts, endings, picture
@@ -50,6 +54,43 @@ def test_frozen(start: Start, connect: Connect) -> None:
     talk.hear_until(Finished, job_id)
     assert attempts(talk.of(job_id)) == [1, 2]
     assert "no sign of life" in gateway.log()
+
+
+def test_stuck_though_its_heart_beats(start: Start, connect: Connect) -> None:
+    gateway = start(stuck_s=3)
+    talk = connect(gateway)
+    undisturbed = talk.hear_until(Finished, talk.submit(picture(seed=5, steps=30)))
+    job_id = talk.submit(picture("stumbles", seed=5, steps=30))
+    assert talk.hear_until(Finished, job_id).digest == undisturbed.digest
+    assert attempts(talk.of(job_id)) == [1, 2]
+    assert "did not get on with it for" in gateway.log()
+    steps = (gateway.data_folder / "steps.log").read_text().split()
+    assert steps.count(job_id) == 30 + 3  # 10 steps were kept of the 13
+
+
+@pytest.mark.slow
+def test_stuck_each_time(start: Start, connect: Connect) -> None:
+    talk = connect(start(stuck_s=1))
+    job_id, next_id = talk.submit(picture("stuck")), talk.submit(picture())
+    assert "did not get on with it for" in talk.hear_until(Failed, job_id).message
+    assert attempts(talk.of(job_id)) == [1, 2, 3]
+    talk.hear_until(Finished, next_id)
+
+
+def test_a_slow_job_is_not_stuck() -> None:
+    """Ten minutes are the limit; this job has needed two for a step, so that it may take forty for one."""
+    pulse = Pulse()
+    told = []
+    with pulse.of_a_job():
+        for seconds in (0, 1, 119, 1200, 1190, 10, 1000):
+            if seconds == 1200:
+                pulse.beat()
+            told.append(pulse.heartbeat(None, seconds))
+    assert [beat.quiet_s for beat in told] == [0, 1, 120, 0, 1190, 1200, 2200]
+    assert not any(is_stuck(beat, 600) for beat in told)
+    assert is_stuck(replace(told[-1], quiet_s=2401), 600)
+    assert is_stuck(replace(told[-1], longest_quiet_s=1), 600)
+    assert not is_stuck(pulse.heartbeat(None, 9999), 600)  # it has no job
 
 
 def test_never_comes_up(start: Start, connect: Connect) -> None:

@@ -34,7 +34,8 @@ def test_metrics_count_what_happens_and_only_loopback_hears_them(start: Start, c
 
     wait_until(lambda: read()["beyondscene_turned_away_total"] >= 1)
     told = read()
-    assert told['beyondscene_ended_total{state="finished"}'] == told["beyondscene_attempts_total"] == 1
+    assert told['beyondscene_ended_total{state="finished"}'] == told['beyondscene_attempts_total{worker="0"}'] == 1
+    wait_until(lambda: read()['beyondscene_ready{worker="0"}'] == 1)
     assert told["beyondscene_sent_bytes_total"] == finished.size_bytes
     assert told["beyondscene_refused_total"] == 1 and told['beyondscene_messages_total{kind="Submit"}'] == 2
     assert told["beyondscene_free_bytes"] > 0

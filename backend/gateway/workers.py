@@ -1,0 +1,83 @@
+"""All worker processes, one for each device, behind one socket."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import zmq
+
+from ...protocol import DeviceInfo, Ready
+from .settings import ServeSettings
+from .sockets import receive
+from .supervisor import Heard, Supervisor
+
+log = logging.getLogger(__name__)
+
+
+class Workers:
+    """One supervisor per device. "auto" is one worker, which on its Ready says for which other devices there are to be more.
+
+    Times are seconds of a monotonic clock.
+    """
+
+    def __init__(
+        self,
+        settings: ServeSettings,
+        command: tuple[str, ...],
+        socket: zmq.Socket[bytes],
+        server_public_key: bytes,
+        allowed: set[bytes],
+        log_folder: Path,
+    ) -> None:
+        """allowed: the public keys that `socket` lets in; each supervisor lists that of its process."""
+        self._settings = settings
+        self._command = command
+        self._socket = socket
+        self._server_public_key = server_public_key
+        self._allowed = allowed
+        self._log_folder = log_folder
+        self._all: list[Supervisor] = []
+        self._add(settings.devices)
+
+    def __iter__(self) -> Iterator[Supervisor]:
+        return iter(self._all)
+
+    @property
+    def devices(self) -> tuple[DeviceInfo, ...]:
+        """Those of the workers that are ready."""
+        return tuple(worker.device for worker in self._all if worker.device is not None)
+
+    def idle(self) -> Supervisor | None:
+        """A worker that is ready and has no job."""
+        return next((worker for worker in self._all if worker.ready and worker.job_id is None), None)
+
+    def with_job(self, job_id: str) -> Supervisor | None:
+        return next((worker for worker in self._all if worker.job_id == job_id), None)
+
+    def receive(self, now_s: float) -> list[Heard]:
+        """What the present processes have reported; the words of earlier ones are dropped."""
+        reports = []
+        for message in receive(self._socket):
+            worker = next((one for one in self._all if one.key == message.key), None)
+            if worker is None:
+                log.info("a word from a worker that was given up is ignored")
+                continue
+            heard = worker.hear(message, now_s)
+            if heard is None:
+                continue
+            if isinstance(heard[0], Ready) and self._settings.devices == ("auto",) and len(self._all) == 1:
+                self._add(heard[0].devices[1:])
+            reports.append(heard)
+        return reports
+
+    def stop(self) -> None:
+        """Let the processes leave by themselves, or else kill them."""
+        for worker in self._all:
+            worker.ask_to_leave()
+        for worker in self._all:
+            worker.stop()
+
+    def _add(self, devices: Sequence[str]) -> None:
+        given = self._settings, self._command, self._socket, self._server_public_key, self._allowed, self._log_folder
+        for device in devices:
+            self._all.append(Supervisor(*given, number=len(self._all), device_name=device))

@@ -1,0 +1,72 @@
+"""A picture on its way from the backend to a file."""
+
+import hashlib
+from pathlib import Path
+from typing import BinaryIO
+
+from .codec import Frames
+from .messages import CHUNK_BYTES, CREDIT_CHUNKS, Chunk, Fetch, Finished
+
+
+class Transfer:
+    """A result on its way into `path`: at most CREDIT_CHUNKS pieces are asked for ahead, the digest is checked at the end.
+
+    What has come lies in a file named after the digest, from whose end a later transfer goes on.
+    """
+
+    def __init__(self, finished: Finished, path: Path) -> None:
+        """Raises OSError where `path` cannot be written, ValueError for an empty result."""
+        if finished.size_bytes == 0:
+            raise ValueError("it is announced with 0 bytes; render again")
+        self.finished = finished
+        self.path = path
+        self._partial = path.with_name(f"{path.name}.{finished.digest[:16]}.part")
+        self._file: BinaryIO = self._partial.open("a+b")
+        self._file.seek(0)
+        self._hash = hashlib.blake2b(digest_size=32)
+        while piece := self._file.read(CHUNK_BYTES):
+            self._hash.update(piece)
+        self._received = self._requested = self._file.tell()
+        if self._received >= finished.size_bytes:  # never of our making
+            self.abandon()
+            raise ValueError(f"{self._partial.name} was there already and too long; it is removed: fetch again")
+
+    @property
+    def complete(self) -> bool:
+        return self._file.closed
+
+    def requests(self) -> list[Fetch]:
+        """What to ask for now: nothing until half of the credit is used up."""
+        ahead = -(-(self._requested - self._received) // CHUNK_BYTES)
+        if self._requested >= self.finished.size_bytes or ahead > CREDIT_CHUNKS // 2:
+            return []
+        fetch = Fetch(job_id=self.finished.job_id, offset=self._requested, chunks=CREDIT_CHUNKS - ahead)
+        self._requested = min(self._requested + fetch.chunks * CHUNK_BYTES, self.finished.size_bytes)
+        return [fetch]
+
+    def ask_again(self) -> list[Fetch]:
+        """What to ask for where nothing of what was asked for will come any more."""
+        self._requested = self._received
+        return self.requests()
+
+    def take(self, chunk: Chunk, payload: Frames) -> None:
+        """Raises ValueError where a piece is not the next one, or the whole has another digest; OSError from the disk."""
+        if len(payload) != 1 or chunk.offset != self._received or not 0 < len(payload[0]) <= CHUNK_BYTES:
+            raise ValueError(f"a piece at byte {chunk.offset} came where byte {self._received} was due; render again")
+        self._file.write(payload[0])
+        self._hash.update(payload[0])
+        self._received += len(payload[0])
+        if self._received < self.finished.size_bytes:
+            return
+        self._file.close()
+        if self._received != self.finished.size_bytes or self._hash.hexdigest() != self.finished.digest:
+            raise ValueError("it was damaged on the way, as its digest shows; render again")
+        self._partial.replace(self.path)
+
+    def suspend(self) -> None:
+        """Leave what has come to a later transfer."""
+        self._file.close()
+
+    def abandon(self) -> None:
+        self._file.close()
+        self._partial.unlink(missing_ok=True)
