@@ -68,6 +68,7 @@ from .messages import (
     Work,
 )
 from .scene import (
+    FACE_NAMES,
     FINGERS,
     FREE,
     HAND_NAMES,
@@ -77,6 +78,7 @@ from .scene import (
     ArrayRef,
     Camera,
     Character,
+    Face,
     Hand,
     Keypoint,
     Lora,
@@ -86,6 +88,9 @@ from .scene import (
 )
 from .skeleton import (
     DRAWN,
+    FACE_COLOUR,
+    FACE_DISC_SHARE,
+    FACE_DRAWN,
     HAND_COLOURS,
     HAND_JOINT_COLOUR,
     HAND_LIMBS,
@@ -94,6 +99,7 @@ from .skeleton import (
     LIMB_BRIGHTNESS,
     LIMB_COLOURS,
     LIMBS,
+    SMALLEST_FACE,
     SMALLEST_HAND,
     depth_metres,
 )
@@ -102,6 +108,10 @@ __all__ = [
     "CHUNK_BYTES",
     "CREDIT_CHUNKS",
     "DRAWN",
+    "FACE_COLOUR",
+    "FACE_DISC_SHARE",
+    "FACE_DRAWN",
+    "FACE_NAMES",
     "FINGERS",
     "FREE",
     "HAND_COLOURS",
@@ -117,6 +127,7 @@ __all__ = [
     "LIMB_COLOURS",
     "MASK_DIVISORS",
     "SEEN",
+    "SMALLEST_FACE",
     "SMALLEST_HAND",
     "VERSION",
     "Accepted",
@@ -137,6 +148,7 @@ __all__ = [
     "Estimate",
     "Estimated",
     "Event",
+    "Face",
     "Failed",
     "Fetch",
     "Finished",
