@@ -63,7 +63,7 @@ class BEYONDSCENE_OT_place_picture(OnPicture, bpy.types.Operator):
 
 
 class BEYONDSCENE_OT_restore_settings(OnPicture, bpy.types.Operator):
-    """Set prompts, seed, size, quality and models as they were for this picture. Poses and camera stay as they are"""
+    """Set prompts, LoRAs, seed, size, quality and models as they were for this picture. Poses and camera stay as they are"""
 
     bl_idname = "beyondscene.restore_settings"
     bl_label = "Restore Settings"

@@ -66,6 +66,8 @@ Label = Annotated[str, Meta(min_length=1, max_length=128)]
 Prompt = Annotated[str, Meta(max_length=10_000)]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$", max_length=64)]
 
+LORA_NAME = r"^\w[\w .-]*$"
+
 KeypointState = Literal["visible", "occluded", "outside", "behind", "missing"]
 PartName = Literal["head", "hair", "face", "upper_body", "lower_body", "hands", "feet"]
 
@@ -107,7 +109,7 @@ class Lora(Struct, frozen=True, kw_only=True):
     scale: 1 is what the file was trained for, 0 leaves the model as it is, below 0 turns it round.
     """
 
-    name: Annotated[str, Meta(pattern=r"^\w[\w .-]*$", max_length=128)]
+    name: Annotated[str, Meta(pattern=LORA_NAME, max_length=128)]
     scale: Annotated[float, Meta(ge=-10, le=10)] = 1.0
 
 
