@@ -13,6 +13,7 @@ from bpy.props import FloatProperty, IntProperty, StringProperty
 from ..protocol import Lora
 from . import session
 from .exporters.errors import ExportError
+from .obstacles import SaysWhyNot
 
 Result = set[str]
 
@@ -42,14 +43,19 @@ class BEYONDSCENE_PG_lora(bpy.types.PropertyGroup):
     )
 
 
-class Listed:
+class Listed(SaysWhyNot):
     """An operator on the LoRAs of `context.beyondscene_owner`, or of the scene where a button set none."""
 
     bl_options = {"UNDO", "INTERNAL"}
 
     @staticmethod
-    def rows(context: bpy.types.Context) -> Any:
-        return (getattr(context, "beyondscene_owner", None) or context.scene).beyondscene.loras
+    def owner(context: bpy.types.Context) -> Any:
+        return getattr(context, "beyondscene_owner", None) or context.scene
+
+    @classmethod
+    def obstacle(cls, context: bpy.types.Context) -> str:
+        owner = cls.owner(context)
+        return "" if owner.is_editable else f"'{owner.name}' is linked from another file: make a library override of it first"
 
 
 class BEYONDSCENE_OT_add_lora(Listed, bpy.types.Operator):
@@ -58,12 +64,13 @@ class BEYONDSCENE_OT_add_lora(Listed, bpy.types.Operator):
     bl_idname = "beyondscene.add_lora"
     bl_label = "Add LoRA"
 
+    @classmethod
+    def obstacle(cls, context: bpy.types.Context) -> str:
+        full = len(cls.owner(context).beyondscene.loras) >= LIMIT
+        return super().obstacle(context) or (f"There are {LIMIT}, which is the limit: remove one first" if full else "")
+
     def execute(self, context: bpy.types.Context) -> Result:
-        rows = self.rows(context)
-        if len(rows) >= LIMIT:
-            self.report({"ERROR"}, f"There are {LIMIT} LoRAs already, which is the limit: remove one first.")
-            return {"CANCELLED"}
-        rows.add()
+        self.owner(context).beyondscene.loras.add()
         return {"FINISHED"}
 
 
@@ -76,7 +83,7 @@ class BEYONDSCENE_OT_remove_lora(Listed, bpy.types.Operator):
     index: IntProperty()
 
     def execute(self, context: bpy.types.Context) -> Result:
-        self.rows(context).remove(self.index)
+        self.owner(context).beyondscene.loras.remove(self.index)
         return {"FINISHED"}
 
 

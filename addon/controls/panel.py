@@ -2,14 +2,13 @@
 
 # pyright: reportInvalidTypeForm=false
 
-from collections.abc import Callable
-
 import bpy
 import numpy as np
 from bpy.props import BoolProperty, EnumProperty, PointerProperty
 
 from ..exporters import ExportError, check_scene
 from ..images import open_areas
+from ..obstacles import SaysWhyNot
 from ..panels import BEYONDSCENE_PT_main
 from ..panels.sidebar import Sidebar, draw_error
 from . import overlay
@@ -42,19 +41,16 @@ class BEYONDSCENE_PG_controls(bpy.types.PropertyGroup):
     )
 
 
-class ReadsScene:
+class ReadsScene(SaysWhyNot):
     """An operator that needs a camera and somebody to look at."""
 
-    poll_message_set: Callable[[str], None]  # the operator's
-
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
+    def obstacle(cls, context: bpy.types.Context) -> str:
         try:
             check_scene(context)
         except ExportError as error:
-            cls.poll_message_set(str(error))
-            return False
-        return True
+            return str(error)
+        return ""
 
 
 class BEYONDSCENE_OT_preview_controls(ReadsScene, bpy.types.Operator):

@@ -120,7 +120,7 @@ def test_another_protocol_version_says_which_side_to_update(
     use_backend(start_peer(versions=versions).connection)
     with pytest.raises(RuntimeError, match=f"but version 1 is spoken here: update {older}"):
         blender.ops.beyondscene.render(wait=True)
-    assert session.current().backend == "off"
+    assert session.current().link.state == "off"
 
 
 def test_no_connection_file_and_nobody_listening_are_said(
@@ -176,7 +176,7 @@ def test_nothing_is_sent_for_a_scene_that_cannot_become_a_picture(
     with pytest.raises(RuntimeError, match="prompt of 'Eve' is empty"):
         blender.ops.beyondscene.render(wait=True)
     assert "prompt of 'Eve' is empty" in session.current().error
-    assert session.current().backend == "off"
+    assert session.current().link.state == "off"
     assert not peer.heard
     blender.context.scene.camera = None
     with pytest.raises(RuntimeError, match="has no camera"):
