@@ -7,7 +7,7 @@ import numpy as np
 from bpy.props import BoolProperty, EnumProperty, PointerProperty
 
 from ..exporters import ExportError, check_scene
-from ..images import open_areas
+from ..images import open_areas, show
 from ..obstacles import SaysWhyNot
 from ..panels import BEYONDSCENE_PT_main
 from ..panels.sidebar import Sidebar, draw_error
@@ -125,14 +125,14 @@ def show_picture(picture: np.ndarray) -> bpy.types.Image:
     """`picture`, (height, width, 3) with row 0 at the top, as an Image datablock, shown in every Image Editor that is open."""
     height, width = picture.shape[:2]
     image = bpy.data.images.get(IMAGE) or bpy.data.images.new(IMAGE, width, height)
-    if tuple(image.size) != (width, height):
+    resized = tuple(image.size) != (width, height)
+    if resized:
         image.scale(width, height)
     pixels = np.ones((height, width, 4), np.float32)
     pixels[..., :3] = picture[::-1]
     image.pixels.foreach_set(pixels.ravel())
     image.update()
-    for area in open_areas("IMAGE_EDITOR"):
-        area.spaces.active.image = image
+    show(image, resized=resized)
     return image
 
 
