@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import bpy
 
@@ -125,7 +126,8 @@ class Session:
             request = job.request
             if job.sent or request is None:
                 continue
-            remember(job.id, job.path)
+            with suppress(OSError):  # no room on the disk: it still comes to this Blender
+                remember(job.id, job.path)
             arrays, job.arrays = tuple(job.arrays.values()), {}  # once sent they are the backend's
             self.link.ask(
                 lambda client, job=job, request=request, arrays=arrays: client.submit(
@@ -145,9 +147,11 @@ class Session:
     def _take(self, event: object, payload: Frames) -> bool:
         """True where the panel shows something else now."""
         job = self.jobs.get(getattr(event, "job_id", None) or "")
-        if isinstance(event, Saved | Spoilt | Failed | Cancelled) or (isinstance(event, Refused) and job and job.request):
-            assert event.job_id
-            forget(event.job_id)  # a refusal of an earlier job may only mean that this is another backend
+        match event:
+            case Saved(job_id=over) | Failed(job_id=over) | Cancelled(job_id=over) | Spoilt(job_id=over, kept=False):
+                forget(over)
+            case Refused(job_id=str(over)) if job and job.request:
+                forget(over)  # a refusal of an earlier job may only mean that this is another backend
         match event:
             case Welcome():
                 self.welcome, self.link.state, self.device = event, "ready", event.device
@@ -191,13 +195,15 @@ class Session:
                 self._end(job, self._load(job))
             case Previewed() if payload:
                 job.preview = bytes(payload[0])
-                images.show_preview(job.preview)
-                thumbnails.show_growing(job.preview)
+                with suppress(OSError, RuntimeError):  # no room on the disk, or half a file there
+                    images.show_preview(job.preview)
+                    thumbnails.show_growing(job.preview)
         return True
 
     def _load(self, job: Job) -> str:
         """Make the file an Image datablock; return what the artist must be told, if anything."""
-        thumbnails.keep(job.path, job.preview)
+        with suppress(OSError):  # no room on the disk: the picture is what counts
+            thumbnails.keep(job.path, job.preview)
         if images.sequence_of(job.path) and any(one.path.parent == job.path.parent for one in self.jobs.values()):
             return ""  # a sequence becomes one datablock, when its last frame is here
         try:

@@ -18,7 +18,7 @@ KEY = "F5"
 BEAT_S = 0.05
 LIMIT_S = 300.0
 
-told: dict[str, Any] = {"error": "", "picture": "", "shown": "", "stages": [], "heard": 0, "longest_beat_s": 0.0}
+told: dict[str, Any] = {"error": "", "picture": "", "shown": "", "stages": [], "heard": 0, "longest_tick_s": 0.0}
 
 
 def session() -> Any:
@@ -54,7 +54,15 @@ def steps() -> Iterator[None]:
     while not state.jobs and not state.error:
         assert time.monotonic() - began < 30, "the key did nothing"
         yield
-    last = time.monotonic()
+    whole_tick = state.tick
+
+    def tick(*budget: float) -> bool:
+        began = time.monotonic()
+        changed = whole_tick(*budget)
+        told["longest_tick_s"] = max(told["longest_tick_s"], time.monotonic() - began)
+        return changed
+
+    state.tick = tick
     while state.jobs:
         assert time.monotonic() - began < LIMIT_S, "the picture did not come"
         job = state.job
@@ -62,8 +70,6 @@ def steps() -> Iterator[None]:
             told["stages"].append(job.status.split(",")[0])
         told["heard"] += 1
         yield
-        told["longest_beat_s"] = max(told["longest_beat_s"], time.monotonic() - last - BEAT_S)
-        last = time.monotonic()
     told["seconds"] = time.monotonic() - began
     for _ in range(20):  # the editor takes a moment to draw it
         yield

@@ -1,7 +1,7 @@
 """The extension in a Blender with a window, installed from a repository as an artist would.
 
-BLENDER names the program, e.g. `BLENDER=/opt/blender/blender make test-all`; it is started with a folder of its own for settings
-and extensions. `tools/fetch_wheels.py` must have been run.
+BLENDER names the program, e.g. `BLENDER=/opt/blender/blender make test-all`; it is started with a folder of its own for
+settings and extensions. `tools/fetch_wheels.py` must have been run.
 """
 
 import importlib.util
