@@ -15,6 +15,7 @@ def parts() -> tuple[ModuleType, ...]:
         history_operators,
         images,
         joints,
+        loras,
         operators,
         panels,
         planner,
@@ -25,7 +26,7 @@ def parts() -> tuple[ModuleType, ...]:
     )
 
     state = (properties, preferences, images, thumbnails, session, planner, animation, history)
-    doing = (operators, backend_operators, animation_operators, history_operators, diagnostics)
+    doing = (operators, backend_operators, animation_operators, history_operators, diagnostics, loras)
     return *state, *doing, panels, joints, controls
 
 

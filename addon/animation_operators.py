@@ -6,13 +6,14 @@ import bpy
 from bpy.props import BoolProperty
 
 from . import animation
+from .obstacles import SaysWhyNot
 from .operators import outcome, say_unwritable, wait_for_picture, why_not
 from .session import current
 
 Result = set[str]
 
 
-class BEYONDSCENE_OT_render_animation(bpy.types.Operator):
+class BEYONDSCENE_OT_render_animation(SaysWhyNot, bpy.types.Operator):
     """Render every frame of the scene's range as a picture of its own, all from the same seed"""
 
     bl_idname = "beyondscene.render_animation"
@@ -23,14 +24,11 @@ class BEYONDSCENE_OT_render_animation(bpy.types.Operator):
     )
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
+    def obstacle(cls, context: bpy.types.Context) -> str:
         frames = len(animation.frames_of(context.scene))
-        obstacle = why_not(context)
-        if not obstacle and frames > animation.FRAMES:
-            obstacle = f"{frames} frames are more than the {animation.FRAMES} that a backend takes at once: shorten the range"
-        if obstacle:
-            cls.poll_message_set(obstacle)
-        return not obstacle
+        if frames > animation.FRAMES:
+            return f"{frames} frames are more than the {animation.FRAMES} that a backend takes at once: shorten the range"
+        return why_not(context)
 
     def execute(self, context: bpy.types.Context) -> Result:
         session, folder = current(), context.scene.beyondscene.output_folder

@@ -3,24 +3,22 @@
 import bpy
 
 from . import preferences
+from .obstacles import SaysWhyNot
 from .operators import outcome
 from .session import current, wake
 
 Result = set[str]
 
 
-class BEYONDSCENE_OT_start_backend(bpy.types.Operator):
+class BEYONDSCENE_OT_start_backend(SaysWhyNot, bpy.types.Operator):
     """Start the render backend, or connect to the one of the key file"""
 
     bl_idname = "beyondscene.start_backend"
     bl_label = "Start Backend"
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        if current().alive:
-            cls.poll_message_set("The backend runs already")
-            return False
-        return True
+    def obstacle(cls, context: bpy.types.Context) -> str:
+        return "The backend runs already" if current().link.alive else ""
 
     def execute(self, context: bpy.types.Context) -> Result:
         session = current()
@@ -28,36 +26,31 @@ class BEYONDSCENE_OT_start_backend(bpy.types.Operator):
         return listen(self)
 
 
-class BEYONDSCENE_OT_stop_backend(bpy.types.Operator):
+class BEYONDSCENE_OT_stop_backend(SaysWhyNot, bpy.types.Operator):
     """Stop the backend that was started from here, or part from another one. What is under way there is found again"""
 
     bl_idname = "beyondscene.stop_backend"
     bl_label = "Stop Backend"
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        if not current().alive:
-            cls.poll_message_set("No backend runs")
-            return False
-        return True
+    def obstacle(cls, context: bpy.types.Context) -> str:
+        return "" if current().link.alive else "No backend runs"
 
     def execute(self, context: bpy.types.Context) -> Result:
         current().stop()
         return {"FINISHED"}
 
 
-class BEYONDSCENE_OT_test_backend(bpy.types.Operator):
+class BEYONDSCENE_OT_test_backend(SaysWhyNot, bpy.types.Operator):
     """See whether the backend answers; start it or connect to it where that is not done yet. Nothing is rendered"""
 
     bl_idname = "beyondscene.test_backend"
     bl_label = "Test Connection"
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        if current().backend in ("starting", "connecting"):
-            cls.poll_message_set("It is being tried already: wait for the answer")
-            return False
-        return True
+    def obstacle(cls, context: bpy.types.Context) -> str:
+        trying = current().link.state in ("starting", "connecting")
+        return "It is being tried already: wait for the answer" if trying else ""
 
     def execute(self, context: bpy.types.Context) -> Result:
         current().test(preferences.get(context))

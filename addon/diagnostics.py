@@ -33,7 +33,7 @@ def describe(context: bpy.types.Context) -> str:
     facts = {
         "Blender": f"{bpy.app.version_string}, Python {platform.python_version()}, {platform.platform()}",
         "Add-on": f"{base_package}, protocol {VERSION}",
-        "Backend": f"{session.backend}, {session.endpoint or 'no endpoint'}",
+        "Backend": f"{session.link.state}, {session.link.endpoint or 'no endpoint'}",
         "Backend's version": welcome.app_version if welcome else "unknown",
         "Devices": "; ".join(
             f"{device.kind}, {device.name}, {device.free_bytes} of {device.total_bytes} bytes free"
@@ -49,9 +49,9 @@ def describe(context: bpy.types.Context) -> str:
         "Picture": f"{width}x{height} px, {own.quality}, seed {own.seed}, models {own.models}",
         "Jobs": ", ".join(f"{job.id} {job.status} {job.fraction:.0%}" for job in session.jobs.values()) or "none",
         "Error": session.error or "none",
-        "Log": session.log or "none here",
+        "Log": session.link.log or "none here",
     }
-    return "\n".join(f"{name}: {fact}" for name, fact in facts.items()) + "\n" + log_end(session.log)
+    return "\n".join(f"{name}: {fact}" for name, fact in facts.items()) + "\n" + log_end(session.link.log)
 
 
 def log_end(path: str) -> str:

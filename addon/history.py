@@ -9,6 +9,7 @@ from ..protocol import RenderRequest
 from ..protocol.record import Record
 from . import images, thumbnails
 from .exporters import find_people
+from .loras import write_loras
 from .quality import CUSTOM, write_knobs
 from .session import current
 
@@ -60,12 +61,14 @@ def restore(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, record: Rec
     own.quality, own.variations = CUSTOM, 1
     own.seed, own.lock_seed = min(request.seed, 2**31 - 1), True
     write_knobs(own.knobs, request.settings)
+    write_loras(own.loras, request.loras)
     characters = {one.id: one for one in request.characters}
     for person in find_people(view_layer):
         character, described = characters.pop(person.id, None), person.described.beyondscene
         described.enabled = character is not None
         if character is not None:
             described.prompt, described.negative_prompt = character.prompt, character.negative_prompt
+            write_loras(described.loras, character.loras)
     return [one.name for one in characters.values()]
 
 

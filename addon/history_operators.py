@@ -2,8 +2,6 @@
 
 # pyright: reportInvalidTypeForm=false
 
-from collections.abc import Callable
-
 import bpy
 from bpy.props import EnumProperty
 
@@ -13,26 +11,23 @@ from ..protocol.record import Record, RecordError, read_png_record, restore_requ
 from . import history, images, preferences
 from .destinations import DESTINATIONS, DestinationError, put
 from .job import Job
+from .obstacles import SaysWhyNot
 from .session import current, wake
 
 Result = set[str]
 
 
-class OnPicture:
+class OnPicture(SaysWhyNot):
     """An operator on the picture that the panel shows."""
 
-    poll_message_set: Callable[[str], None]  # the operator's
-
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
+    def obstacle(cls, context: bpy.types.Context) -> str:
         image = history.chosen()
         if image is None:
-            cls.poll_message_set("There is no picture yet: render one")
-            return False
+            return "There is no picture yet: render one"
         if not history.path_of(image).exists():
-            cls.poll_message_set(f"Its file {history.path_of(image)} is gone: render it again, or put the file back")
-            return False
-        return True
+            return f"Its file {history.path_of(image)} is gone: render it again, or put the file back"
+        return ""
 
 
 class BEYONDSCENE_OT_place_picture(OnPicture, bpy.types.Operator):
@@ -63,7 +58,7 @@ class BEYONDSCENE_OT_place_picture(OnPicture, bpy.types.Operator):
 
 
 class BEYONDSCENE_OT_restore_settings(OnPicture, bpy.types.Operator):
-    """Set prompts, seed, size, quality and models as they were for this picture. Poses and camera stay as they are"""
+    """Set prompts, LoRAs, seed, size, quality and models as they were for this picture. Poses and camera stay as they are"""
 
     bl_idname = "beyondscene.restore_settings"
     bl_label = "Restore Settings"
@@ -88,11 +83,8 @@ class BEYONDSCENE_OT_render_again(OnPicture, bpy.types.Operator):
     bl_label = "Render Again"
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        if current().jobs:
-            cls.poll_message_set("A picture is being rendered: wait for it or cancel it")
-            return False
-        return super().poll(context)
+    def obstacle(cls, context: bpy.types.Context) -> str:
+        return "A picture is being rendered: wait for it or cancel it" if current().jobs else super().obstacle(context)
 
     def execute(self, context: bpy.types.Context) -> Result:
         session = current()

@@ -73,10 +73,27 @@ def load_picture(path: Path) -> bpy.types.Image:
     Of a frame: the whole animation, as far as it is there.
     """
     image = add_image(path)
+    show(image)
     remove_preview()
-    for area in open_areas("IMAGE_EDITOR"):
-        area.spaces.active.image = image
     return image
+
+
+def show(image: bpy.types.Image, *, resized: bool = False) -> int:
+    """Show `image` in every Image Editor that is open, and how many these are.
+
+    Where another one was shown before, or this one is `resized`, the whole of it comes into view.
+    """
+    windows = bpy.context.window_manager.windows if bpy.context.window_manager else ()
+    editors = [(window, area) for window in windows for area in window.screen.areas if area.type == "IMAGE_EDITOR"]
+    for window, area in editors:
+        if resized or area.spaces.active.image != image:
+            area.spaces.active.image = image
+            region = next(one for one in area.regions if one.type == "WINDOW")
+            with bpy.context.temp_override(window=window, area=area, region=region):
+                if bpy.ops.image.view_all.poll():
+                    bpy.ops.image.view_all(fit_view=True)
+        area.tag_redraw()
+    return len(editors)
 
 
 def add_image(path: Path) -> bpy.types.Image:
@@ -114,8 +131,7 @@ def restore_pictures(*_: object) -> None:
 
 def show_preview(jpeg: bytes) -> None:
     """Show the picture so far in every Image Editor that is open; does nothing where none is."""
-    areas = open_areas("IMAGE_EDITOR")
-    if not areas:
+    if not open_areas("IMAGE_EDITOR"):
         return
     path = Path(bpy.app.tempdir) / "beyondscene preview.jpg"
     path.write_bytes(jpeg)
@@ -123,10 +139,9 @@ def show_preview(jpeg: bytes) -> None:
     if image is None:
         image = bpy.data.images.load(str(path))
         image.name = PREVIEW
+    before = tuple(image.size)
     image.reload()
-    for area in areas:
-        area.spaces.active.image = image
-        area.tag_redraw()
+    show(image, resized=before != tuple(image.size))
 
 
 def remove_preview() -> None:

@@ -2,34 +2,28 @@
 
 # pyright: reportInvalidTypeForm=false
 
-from collections.abc import Callable
-
 import bpy
 from bpy.props import EnumProperty, StringProperty
 
 from .exporters.rigs import CORRECTABLE, FACE, Match, best_match, gather_corrections, spoken
 from .joint_presets import PresetError, load_preset, preset_names, save_preset
+from .obstacles import SaysWhyNot
 from .panels.sidebar import Section
 
 Result = set[str]
 
 
-class OnRig:
+class OnRig(SaysWhyNot):
     """An operator on the corrections of the active armature."""
 
     bl_options = {"REGISTER", "UNDO"}
-    poll_message_set: Callable[[str], None]  # the operator's
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
+    def obstacle(cls, context: bpy.types.Context) -> str:
         rig = context.object
         if rig is None or rig.type != "ARMATURE":
-            cls.poll_message_set("Select the rig of a person first")
-            return False
-        if not rig.is_editable:
-            cls.poll_message_set("The rig is linked from another file: make a library override of it first")
-            return False
-        return True
+            return "Select the rig of a person first"
+        return "" if rig.is_editable else "The rig is linked from another file: make a library override of it first"
 
 
 class BEYONDSCENE_OT_take_bone(OnRig, bpy.types.Operator):
@@ -41,13 +35,9 @@ class BEYONDSCENE_OT_take_bone(OnRig, bpy.types.Operator):
     joint: EnumProperty(name="Joint", items=[(role, spoken(role).capitalize(), "") for role in CORRECTABLE])
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        if not super().poll(context):
-            return False
-        if context.active_pose_bone is None:
-            cls.poll_message_set("Go into Pose Mode and select the bone first")
-            return False
-        return True
+    def obstacle(cls, context: bpy.types.Context) -> str:
+        posing = context.active_pose_bone is not None
+        return super().obstacle(context) or ("" if posing else "Go into Pose Mode and select the bone first")
 
     def execute(self, context: bpy.types.Context) -> Result:
         getattr(context.object.beyondscene.joints, self.joint).bone = context.active_pose_bone.name
@@ -96,13 +86,8 @@ class BEYONDSCENE_OT_load_joints(OnRig, bpy.types.Operator):
     name: StringProperty(name="Preset", search=lambda self, context, text: preset_names())
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        if not super().poll(context):
-            return False
-        if not preset_names():
-            cls.poll_message_set("No preset was saved yet")
-            return False
-        return True
+    def obstacle(cls, context: bpy.types.Context) -> str:
+        return super().obstacle(context) or ("" if preset_names() else "No preset was saved yet: save one from a rig first")
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Result:
         return context.window_manager.invoke_props_dialog(self)

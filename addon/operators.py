@@ -14,13 +14,14 @@ from ..protocol.client import new_job_id
 from . import animation, images, planner, preferences
 from .exporters import ExportError, check_scene, export_request, picture_size
 from .job import Job, describe_remaining
+from .obstacles import SaysWhyNot
 from .quality import snapped
 from .session import TICK_S, current, wake
 
 Result = set[str]
 
 
-class BEYONDSCENE_OT_render(bpy.types.Operator):
+class BEYONDSCENE_OT_render(SaysWhyNot, bpy.types.Operator):
     """Send the posed scene to the backend and bring the picture back"""
 
     bl_idname = "beyondscene.render"
@@ -31,11 +32,8 @@ class BEYONDSCENE_OT_render(bpy.types.Operator):
     )
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        obstacle = why_not(context)
-        if obstacle:
-            cls.poll_message_set(obstacle)
-        return not obstacle
+    def obstacle(cls, context: bpy.types.Context) -> str:
+        return why_not(context)
 
     def execute(self, context: bpy.types.Context) -> Result:
         session, settings = current(), context.scene.beyondscene
@@ -55,19 +53,18 @@ class BEYONDSCENE_OT_render(bpy.types.Operator):
         return outcome(self)
 
 
-class BEYONDSCENE_OT_cancel(bpy.types.Operator):
+class BEYONDSCENE_OT_cancel(SaysWhyNot, bpy.types.Operator):
     """Stop the picture that is being rendered, and those that wait behind it"""
 
     bl_idname = "beyondscene.cancel"
     bl_label = "Cancel"
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
+    def obstacle(cls, context: bpy.types.Context) -> str:
         jobs = current().jobs.values()
-        if not jobs or all(job.cancelling for job in jobs):
-            cls.poll_message_set("The picture is being cancelled already" if jobs else "No picture is being rendered")
-            return False
-        return True
+        if jobs and all(job.cancelling for job in jobs):
+            return "The picture is being cancelled already"
+        return "" if jobs else "No picture is being rendered"
 
     def execute(self, context: bpy.types.Context) -> Result:
         animation.cancel()

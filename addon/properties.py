@@ -4,10 +4,11 @@
 # pyright: reportInvalidTypeForm=false
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, IntProperty, PointerProperty, StringProperty
+from bpy.props import BoolProperty, CollectionProperty, EnumProperty, IntProperty, PointerProperty, StringProperty
 
 from . import session
 from .exporters.rigs import CORRECTABLE
+from .loras import BEYONDSCENE_PG_lora
 from .quality import CUSTOM, PRESETS, BEYONDSCENE_PG_knobs
 
 OVERRIDABLE = {"LIBRARY_OVERRIDABLE"}  # so that a person of a linked library can be described in the scene that uses it
@@ -46,6 +47,7 @@ class BEYONDSCENE_PG_scene(bpy.types.PropertyGroup):
         search=lambda self, context, text: known_models(),
         search_options={"SUGGESTION"},
     )
+    loras: CollectionProperty(type=BEYONDSCENE_PG_lora)
     output_folder: StringProperty(
         name="Folder",
         description="Where finished pictures are written; '//' is the folder of the .blend",
@@ -88,9 +90,17 @@ class BEYONDSCENE_PG_character(bpy.types.PropertyGroup):
     prompt: StringProperty(name="Prompt", description="This person alone, e.g. 'a woman in a red coat'", override=OVERRIDABLE)
     negative_prompt: StringProperty(name="Negative", description="What this person should not be", override=OVERRIDABLE)
     joints: PointerProperty(type=BEYONDSCENE_PG_joints, override=OVERRIDABLE)
+    loras: CollectionProperty(type=BEYONDSCENE_PG_lora, override={*OVERRIDABLE, "USE_INSERTION"})
 
 
-CLASSES = (BEYONDSCENE_PG_knobs, BEYONDSCENE_PG_scene, BEYONDSCENE_PG_joint, BEYONDSCENE_PG_joints, BEYONDSCENE_PG_character)
+CLASSES = (
+    BEYONDSCENE_PG_lora,
+    BEYONDSCENE_PG_knobs,
+    BEYONDSCENE_PG_scene,
+    BEYONDSCENE_PG_joint,
+    BEYONDSCENE_PG_joints,
+    BEYONDSCENE_PG_character,
+)
 
 
 def known_models() -> list[str]:

@@ -2,15 +2,13 @@
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal
+from contextlib import suppress
 
 import bpy
 
 from ..protocol import (
     Accepted,
     Cancelled,
-    ConnectionFile,
     DeviceInfo,
     Estimated,
     Failed,
@@ -23,26 +21,23 @@ from ..protocol import (
     RenderRequest,
     Started,
     Welcome,
-    read_connection,
 )
 from ..protocol.client import Frames, Lost, Saved, Spoilt
 from . import images, thumbnails
-from .backend_process import BackendError, BackendProcess, check_online
-from .connection import Connection
+from .backend_process import BackendError
 from .job import Job, describe
+from .link import Link
 from .pending import forget, pending, remember
 from .preferences import Preferences
 
 TICK_S = 0.1  # between two looks at the queue, and the longest that one look may take
 
-Backend = Literal["off", "starting", "connecting", "ready"]
-
 
 class Session:
-    """One backend, and the pictures that were asked of it, in their order."""
+    """The pictures that were asked of one backend, in their order, and what it said."""
 
     def __init__(self) -> None:
-        self.backend: Backend = "off"
+        self.link = Link()
         self.welcome: Welcome | None = None
         self.devices: tuple[DeviceInfo, ...] = ()  # as last heard, with what is free of their memory
         self.queued = 0  # jobs that wait at the backend, of all its clients
@@ -51,51 +46,30 @@ class Session:
         self.notice = ""  # the outcome of a test of the connection
         self.picture = ""  # name of the last Image datablock
         self.plan: Estimated | None = None  # of the picture as the scene now stands
-        self.endpoint = ""
-        self.log = ""  # of a backend of our own
         self.left_over = len(pending())  # pictures of an earlier Blender or backend that have not come yet
         self._asked = 0  # estimates, by which the newest answer is known
         self._tested_s: float | None = None
-        self._process: BackendProcess | None = None
-        self._connection: Connection | None = None
 
     @property
     def job(self) -> Job | None:
         """The picture that is being made, or else the next one."""
         return next((job for job in self.jobs.values() if job.running), next(iter(self.jobs.values()), None))
 
-    @property
-    def local(self) -> bool:
-        """Whether the backend is a process of our own."""
-        return self._process is not None
-
     def start(self, preferences: Preferences) -> None:
         """Connect to the backend of the key file, or start one; the rest happens in `tick`."""
-        if self.backend != "off":
+        if self.link.alive:
             return
         self.error = self.notice = ""
         try:
-            if preferences.connection_file:
-                self._connect(Path(preferences.connection_file))
-            elif preferences.python:
-                self._process = BackendProcess(preferences.python, preferences.models_folder)
-                self.backend, self.log = "starting", str(self._process.log)
-            else:
-                raise BackendError(
-                    "No Python for the backend is chosen, and Blender's own has no PyTorch: name the one in which "
-                    "`pip install beyondscene` was run under Backend, or in Preferences > Add-ons."
-                )
+            self.link.start(preferences)
         except BackendError as error:
             self._fail(str(error))
 
     def stop(self) -> None:
         """Part from the backend; a process of our own has ended when this returns."""
-        if self._connection:
-            self._connection.close()
-        if self._process:
-            self._process.stop()
-        self._connection = self._process = self.welcome = self.plan = self._tested_s = None
-        self.backend, self.notice, self.endpoint, self.queued, self.devices = "off", "", "", 0, ()
+        self.link.stop()
+        self.welcome = self.plan = self._tested_s = None
+        self.notice, self.queued, self.devices = "", 0, ()
         if self.jobs:
             self.jobs.clear()
             leave_no_preview()
@@ -106,8 +80,8 @@ class Session:
         self.error = self.notice = ""
         self._tested_s = time.monotonic()
         self.start(preferences)
-        if self.backend == "ready" and self._connection:
-            self._connection.ask(lambda client: client.ping())
+        if self.link.state == "ready":
+            self.link.ask(lambda client: client.ping())
 
     def render(self, jobs: Sequence[Job], preferences: Preferences) -> None:
         """Have the requests of `jobs` made into pictures. Returns at once."""
@@ -120,81 +94,42 @@ class Session:
     def cancel(self) -> None:
         """Ask for the end of all pictures that are on their way; it is over once there are no `jobs`."""
         for job in list(self.jobs.values()):
-            if self._connection and job.sent:
+            if job.sent:
                 job.cancelling, job.status = True, "Cancelling"
-                self._connection.ask(lambda client, job_id=job.id: client.cancel(job_id))
+                self.link.ask(lambda client, job_id=job.id: client.cancel(job_id))
             else:
                 del self.jobs[job.id]
 
     def estimate(self, request: RenderRequest, models: str) -> None:
         """Ask what a picture would take; `plan` is the answer."""
-        if self._connection and self.backend == "ready":
+        if self.link.state == "ready":
             self._asked += 1
             key = str(self._asked)
-            self._connection.ask(lambda client: client.estimate(key, request, models))
+            self.link.ask(lambda client: client.estimate(key, request, models))
 
     def tick(self, budget_s: float = TICK_S) -> bool:
         """Take in what has happened, for `budget_s` at most; True if anything has that the panel shows."""
         deadline = time.monotonic() + budget_s
-        changed = False
         try:
-            changed = self._watch_process()
+            changed = self.link.watch()
         except BackendError as error:
             self._fail(str(error))
             return True
-        while self._connection and time.monotonic() < deadline:
-            heard = self._connection.heard(limit=1)
-            if not heard:
-                break
-            changed = self._take(*heard[0]) or changed
+        while time.monotonic() < deadline and (heard := self.link.hear()):
+            changed = self._take(*heard) or changed
         return changed
 
-    @property
-    def alive(self) -> bool:
-        """Whether there is anything to wait for."""
-        return self.backend != "off"
-
-    def _watch_process(self) -> bool:
-        if self._process is None:
-            return False
-        if self._connection is None:
-            connection = self._process.poll()
-            if connection is None:
-                return False
-            self._open(connection)
-            return True
-        if self._process.ended:
-            raise BackendError(
-                f"The backend ended unexpectedly, saying '{self._process.last_words()}': see its log, "
-                f"{self._process.log}, then render again."
-            )
-        return False
-
-    def _connect(self, path: Path) -> None:
-        try:
-            backend = read_connection(path)
-        except (OSError, ValueError) as error:
-            raise BackendError(
-                f"No backend can be found through the key file '{path}' ({error}): start the backend that writes it, "
-                "or choose This Machine under Backend."
-            ) from error
-        check_online(backend.endpoint)
-        self._open(backend)
-
-    def _open(self, backend: ConnectionFile) -> None:
-        self._connection = Connection(backend, f"blender {bpy.app.version_string}")
-        self.backend, self.endpoint = "connecting", backend.endpoint
-
     def _submit(self) -> None:
-        if self.backend != "ready" or self._connection is None:
+        if self.link.state != "ready":
             return
         for job in self.jobs.values():
             request = job.request
             if job.sent or request is None:
                 continue
-            remember(job.id, job.path)
+            with suppress(OSError):  # no room on the disk: it still comes to this Blender
+                remember(job.id, job.path)
             arrays, job.arrays = tuple(job.arrays.values()), {}  # once sent they are the backend's
-            self._connection.ask(
+            self.link.ask(
                 lambda client, job=job, request=request, arrays=arrays: client.submit(
                     job.id, request, job.path, job.models, arrays
                 )
@@ -203,22 +138,23 @@ class Session:
 
     def _follow_pending(self) -> None:
         """Find again the pictures that were under way when an earlier Blender or backend ended."""
-        assert self._connection
         for job_id, path in pending().items():
             if job_id not in self.jobs:
                 self.jobs[job_id] = Job(job_id, path, sent=True, status="Looking for an earlier picture")
-            self._connection.ask(lambda client, job_id=job_id, path=path: client.follow(job_id, path))
+            self.link.ask(lambda client, job_id=job_id, path=path: client.follow(job_id, path))
         self.left_over = 0
 
     def _take(self, event: object, payload: Frames) -> bool:
         """True where the panel shows something else now."""
         job = self.jobs.get(getattr(event, "job_id", None) or "")
-        if isinstance(event, Saved | Spoilt | Failed | Cancelled) or (isinstance(event, Refused) and job and job.request):
-            assert event.job_id
-            forget(event.job_id)  # a refusal of an earlier job may only mean that this is another backend
+        match event:
+            case Saved(job_id=over) | Failed(job_id=over) | Cancelled(job_id=over) | Spoilt(job_id=over, kept=False):
+                forget(over)
+            case Refused(job_id=str(over)) if job and job.request:
+                forget(over)  # a refusal of an earlier job may only mean that this is another backend
         match event:
             case Welcome():
-                self.welcome, self.backend, self.devices = event, "ready", devices_in(event)
+                self.welcome, self.link.state, self.devices = event, "ready", devices_in(event)
                 self._follow_pending()
                 self._submit()
                 self._tested()
@@ -260,13 +196,15 @@ class Session:
                 self._end(job, self._load(job))
             case Previewed() if payload:
                 job.preview = bytes(payload[0])
-                images.show_preview(job.preview)
-                thumbnails.show_growing(job.preview)
+                with suppress(OSError, RuntimeError):  # no room on the disk, or half a file there
+                    images.show_preview(job.preview)
+                    thumbnails.show_growing(job.preview)
         return True
 
     def _load(self, job: Job) -> str:
         """Make the file an Image datablock; return what the artist must be told, if anything."""
-        thumbnails.keep(job.path, job.preview)
+        with suppress(OSError):  # no room on the disk: the picture is what counts
+            thumbnails.keep(job.path, job.preview)
         if images.sequence_of(job.path) and any(one.path.parent == job.path.parent for one in self.jobs.values()):
             return ""  # a sequence becomes one datablock, when its last frame is here
         try:
@@ -278,7 +216,7 @@ class Session:
     def _tested(self) -> None:
         if self._tested_s is not None and self.welcome:
             self.notice = (
-                f"beyondscene {self.welcome.app_version} at {self.endpoint} answered after "
+                f"beyondscene {self.welcome.app_version} at {self.link.endpoint} answered after "
                 f"{time.monotonic() - self._tested_s:.1f} s"
             )
             self._tested_s = None
@@ -331,7 +269,7 @@ def drain() -> float | None:
         return None
     if _session.tick():
         redraw()
-    return TICK_S if _session.alive else None
+    return TICK_S if _session.link.alive else None
 
 
 def redraw() -> None:

@@ -6,10 +6,12 @@ and its libraries stay out of the caller, and a crash of Blender is an error lik
 
 import argparse
 import importlib.util
+import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -94,5 +96,12 @@ def main() -> int:
     return 0
 
 
+def leave(code: int) -> NoReturn:
+    """End here and now: bpy 4.2 crashes while Python finalises (docs/addon.md), which would hide the code."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    raise SystemExit(main())
+    leave(main())

@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..protocol import (
+    FACE_COLOUR,
+    FACE_DISC_SHARE,
     HAND_COLOURS,
     HAND_JOINT_COLOUR,
     HAND_LIMBS,
@@ -15,6 +17,7 @@ from ..protocol import (
     LIMB_BRIGHTNESS,
     LIMB_COLOURS,
     LIMBS,
+    SMALLEST_FACE,
     SMALLEST_HAND,
 )
 
@@ -44,18 +47,22 @@ def draw_pose(
 
     people: float (18, 3) each: x_px, y_px (origin at the top left corner, y down; may lie outside
         the picture), drawn (1) or left out (0). A limb needs both of its ends. Or (60, 3): then the
-        right and the left hand follow, 21 joints each.
+        right and the left hand follow, 21 joints each. Or (130, 3): then the face follows, too.
     line_width_px: the width of a limb and of a joint disc, the same whatever the distance.
     returns: uint8 (height_px, width_px, 3), RGB, black where there is no limb.
     """
     picture = np.zeros((height_px, width_px, 3), np.uint8)
     for keypoints in people:
-        if keypoints.shape not in ((18, 3), (60, 3)):
-            raise ValueError(f"a person's keypoints must have shape (18, 3), or (60, 3) with hands, got {keypoints.shape}")
+        if keypoints.shape not in ((18, 3), (60, 3), (130, 3)):
+            raise ValueError(
+                "a person's keypoints must have shape (18, 3), (60, 3) with hands or (130, 3) with a face as well, "
+                f"got {keypoints.shape}"
+            )
         keypoints = np.asarray(keypoints, np.float64)
         _draw_person(picture, keypoints[:18], line_width_px)
-        for first in range(18, len(keypoints), 21):
+        for first in range(18, min(len(keypoints), 60), 21):
             _draw_hand(picture, keypoints[first : first + 21], line_width_px)
+        _draw_face(picture, keypoints[60:], line_width_px)
     return picture
 
 
@@ -72,13 +79,26 @@ def _draw_person(picture: npt.NDArray[np.uint8], keypoints: npt.NDArray[np.float
 
 def _draw_hand(picture: npt.NDArray[np.uint8], keypoints: npt.NDArray[np.float64], line_width_px: int) -> None:
     usable = _usable(picture, keypoints)
-    if not usable.any() or np.ptp(keypoints[usable, :2], axis=0).max() < SMALLEST_HAND * line_width_px:
+    if _span_px(keypoints[usable]) < SMALLEST_HAND * line_width_px:
         return
     for (start, end), colour in zip(HAND_LIMBS, HAND_COLOURS, strict=True):
         if usable[start] and usable[end]:
             _fill(picture, _bar(keypoints[start, :2], keypoints[end, :2], line_width_px * HAND_LINE_SHARE / 2), colour)
     for point in keypoints[usable, :2]:
         _fill(picture, _ellipse(point, point, line_width_px / 2), HAND_JOINT_COLOUR)
+
+
+def _draw_face(picture: npt.NDArray[np.uint8], keypoints: npt.NDArray[np.float64], line_width_px: int) -> None:
+    usable = _usable(picture, keypoints)
+    if _span_px(keypoints[usable]) < SMALLEST_FACE * line_width_px:
+        return
+    for point in keypoints[usable, :2]:
+        _fill(picture, _ellipse(point, point, line_width_px * FACE_DISC_SHARE / 2), FACE_COLOUR)
+
+
+def _span_px(keypoints: npt.NDArray[np.float64]) -> float:
+    """The longer side of the box around `keypoints`, (N, 3); 0 around none."""
+    return float(np.ptp(keypoints[:, :2], axis=0).max()) if len(keypoints) else 0.0
 
 
 def _usable(picture: npt.NDArray[np.uint8], keypoints: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:

@@ -69,10 +69,14 @@ class Saved(Struct, frozen=True, kw_only=True):
 
 
 class Spoilt(Struct, frozen=True, kw_only=True):
-    """The picture of a job was made but could not be brought here."""
+    """The picture of a job was made but could not be brought here.
+
+    kept: whether to follow the job again may bring it, because only the disk was in the way.
+    """
 
     job_id: str
     message: str
+    kept: bool = False
 
 
 Heard = tuple[Event | Lost | Saved | Spoilt, Frames]  # what happened, and its payload frames
@@ -203,9 +207,12 @@ class Client:
             self._forget(job_id)
 
     def _start(self, finished: Finished) -> list[Heard]:
+        path = self._targets.pop(finished.job_id)
         try:
-            transfer = Transfer(finished, self._targets.pop(finished.job_id))
-        except (OSError, ValueError) as error:
+            transfer = Transfer(finished, path)
+        except OSError as error:
+            return [(say_unwritable(finished.job_id, path, error), [])]
+        except ValueError as error:
             return [(Spoilt(job_id=finished.job_id, message=f"The picture cannot be written: {error}."), [])]
         self._transfers[finished.job_id] = transfer
         self.outgoing.extend(encode(message) for message in transfer.requests())
@@ -217,7 +224,10 @@ class Client:
             return []
         try:
             transfer.take(chunk, payload)
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            self._forget(chunk.job_id)
+            return [(say_unwritable(chunk.job_id, transfer.path, error), [])]
+        except ValueError as error:
             self._forget(chunk.job_id)
             return [(Spoilt(job_id=chunk.job_id, message=f"The picture could not be brought here: {error}."), [])]
         if not transfer.complete:
@@ -271,3 +281,11 @@ class Client:
             f"The backend at {self._endpoint} speaks protocol version {spoken}, but version {VERSION} is spoken here: "
             f"update {older}.{said}"
         )
+
+
+def say_unwritable(job_id: str, path: Path, error: OSError) -> Spoilt:
+    message = (
+        f"The picture cannot be written to {path.parent} ({error.strerror}): make room there or put the folder right, then "
+        "connect to the backend again; it still has the picture."
+    )
+    return Spoilt(job_id=job_id, message=message, kept=True)

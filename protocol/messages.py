@@ -104,6 +104,7 @@ class ModelSetInfo(Struct, frozen=True, kw_only=True):
     training_resolution_px: Side
     missing: tuple[Label, ...] = ()  # roles without files; a set with any cannot render
     steps: Count = 0  # of its own choice; 0 where the backend does not say
+    loras: tuple[Label, ...] = ()  # that a request may name with it
 
 
 class DeviceInfo(Struct, frozen=True, kw_only=True):

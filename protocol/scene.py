@@ -35,6 +35,24 @@ KEYPOINT_NAMES = (
 FINGERS = ("Thumb", "Index", "Middle", "Ring", "Little")
 HAND_NAMES = ("Wrist", *(f"{finger}{joint}" for finger in FINGERS for joint in (1, 2, 3, 4)))
 
+# A face in the order of OpenPose: the 68 points of iBUG's 300-W, then the pupils.
+FACE_NAMES = (
+    *(f"RJaw{number}" for number in range(1, 9)),  # from the ear
+    "Chin",
+    *(f"LJaw{number}" for number in range(8, 0, -1)),
+    *(f"RBrow{number}" for number in range(5, 0, -1)),  # 1 is next to the nose
+    *(f"LBrow{number}" for number in range(1, 6)),
+    *(f"Bridge{number}" for number in range(1, 5)),  # 4 is the tip of the nose
+    *("RNostril2", "RNostril1", "Septum", "LNostril1", "LNostril2"),
+    *("RLid4", "RLid3", "RLid2", "RLid1", "RLid6", "RLid5"),  # 1 the inner corner, 2 and 3 above, 4 the outer, 5 and 6 below
+    *(f"LLid{number}" for number in range(1, 7)),
+    *("RLipCorner", "RLipTop2", "RLipTop1", "LipTop", "LLipTop1", "LLipTop2"),
+    *("LLipCorner", "LLipBottom2", "LLipBottom1", "LipBottom", "RLipBottom1", "RLipBottom2"),
+    *("RMouthCorner", "RMouthTop", "MouthTop", "LMouthTop"),  # the inner edge of the lips
+    *("LMouthCorner", "LMouthBottom", "MouthBottom", "RMouthBottom"),
+    *("RPupil", "LPupil"),
+)
+
 # Bounds are what makes msgspec refuse NaN and infinity, so no float of a request goes without.
 Pixels = Annotated[float, Meta(ge=-1e6, le=1e6)]
 Metres = Annotated[float, Meta(ge=-1e6, le=1e6)]
@@ -47,6 +65,8 @@ Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Label = Annotated[str, Meta(min_length=1, max_length=128)]
 Prompt = Annotated[str, Meta(max_length=10_000)]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$", max_length=64)]
+
+LORA_NAME = r"^\w[\w .-]*$"
 
 KeypointState = Literal["visible", "occluded", "outside", "behind", "missing"]
 PartName = Literal["head", "hair", "face", "upper_body", "lower_body", "hands", "feet"]
@@ -79,6 +99,7 @@ class ArrayRef(Struct, frozen=True, kw_only=True):
 
 
 Hand = Annotated[tuple[Keypoint, ...], Meta(min_length=21, max_length=21)]  # in the order of HAND_NAMES
+Face = Annotated[tuple[Keypoint, ...], Meta(min_length=70, max_length=70)]  # in the order of FACE_NAMES
 
 
 class Lora(Struct, frozen=True, kw_only=True):
@@ -88,7 +109,7 @@ class Lora(Struct, frozen=True, kw_only=True):
     scale: 1 is what the file was trained for, 0 leaves the model as it is, below 0 turns it round.
     """
 
-    name: Annotated[str, Meta(pattern=r"^\w[\w .-]*$", max_length=128)]
+    name: Annotated[str, Meta(pattern=LORA_NAME, max_length=128)]
     scale: Annotated[float, Meta(ge=-10, le=10)] = 1.0
 
 
@@ -99,6 +120,7 @@ class Character(Struct, frozen=True, kw_only=True):
     """One person: who, described how, standing where.
 
     right_hand, left_hand: where the rig has fingers; drawn only for models that were trained with them.
+    face: where there are facial bones or a head's mesh; drawn as the hands are, but only what is not hidden.
 
     mask: uint8 (height, width) of the requested size, or both divided by 2, 4 or 8, row 0 at the top. 255 (SEEN) where this
     person's body is seen; 128 (FREE) where it is not, but nothing nearer stands in the way, so that hair and clothes beyond
@@ -114,6 +136,7 @@ class Character(Struct, frozen=True, kw_only=True):
     keypoints: Annotated[tuple[Keypoint, ...], Meta(min_length=18, max_length=18)]  # in the order of KEYPOINT_NAMES
     right_hand: Hand | None = None
     left_hand: Hand | None = None
+    face: Face | None = None
     part_prompts: dict[PartName, Prompt] = {}
     mask: ArrayRef | None = None
     loras: Loras = ()  # beside the scene's, where this person is drawn alone or is the only one in a view
@@ -217,6 +240,7 @@ def resized(request: RenderRequest, width: int, height: int) -> RenderRequest:
             keypoints=scaled(one.keypoints),
             right_hand=one.right_hand and scaled(one.right_hand),
             left_hand=one.left_hand and scaled(one.left_hand),
+            face=one.face and scaled(one.face),
         )
         for one in request.characters
     )

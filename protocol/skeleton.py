@@ -35,6 +35,13 @@ HAND_JOINT_COLOUR = (0, 0, 255)
 HAND_LINE_SHARE = 0.25  # of the width of a body's limb
 SMALLEST_HAND = 2.5  # of that width
 
+# Of a face: white discs of 6 px where a body's limb is 8 px wide (draw_facepose), and no face that is less than 20 px in size.
+# A detector finds no point that is hidden, least of all on the back of a head.
+FACE_DRAWN: tuple[KeypointState, ...] = ("visible", "outside")
+FACE_COLOUR = (255, 255, 255)
+FACE_DISC_SHARE = 0.75  # of the width of a body's limb
+SMALLEST_FACE = 2.5  # of that width
+
 
 def depth_metres(character: Character) -> float:
     """How far away `character` stands: the median depth of the drawn joints. Who is farther is drawn first.

@@ -1,6 +1,7 @@
 """A picture on its way from the backend to a file."""
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -65,8 +66,10 @@ class Transfer:
 
     def suspend(self) -> None:
         """Leave what has come to a later transfer."""
-        self._file.close()
+        with suppress(OSError):
+            self._file.close()
 
     def abandon(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # where the disk is full, what is still in memory cannot be written either
+            self._file.close()
         self._partial.unlink(missing_ok=True)

@@ -30,6 +30,7 @@ TIMES = (p.StageTime(stage="instances", seconds=3.5), p.StageTime(stage="enlarge
 JOINT = p.Keypoint(x=249.5, y=377.25, depth=6.25)
 HIDDEN = p.Keypoint(x=0.0, y=0.0, depth=0.0, state="missing")
 HAND = (JOINT,) * 20 + (HIDDEN,)
+FACE = (JOINT,) * 69 + (HIDDEN,)
 PERSON = p.Character(
     id="Ana", name="Ana", prompt="a person with a red shirt", negative_prompt="hat", keypoints=(JOINT,) * 17 + (HIDDEN,),
     part_prompts={"head": "freckles"}, mask=MASK,
@@ -42,6 +43,7 @@ SCENE = p.RenderRequest(
 )
 
 WITH_HANDS = msgspec.structs.replace(SCENE, characters=(msgspec.structs.replace(PERSON, right_hand=HAND, left_hand=HAND),))
+WITH_FACE = msgspec.structs.replace(SCENE, characters=(msgspec.structs.replace(PERSON, face=FACE),))
 WITH_LORAS = msgspec.structs.replace(
     SCENE,
     loras=(p.Lora(name="watercolour", scale=0.8),),
@@ -60,6 +62,7 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
         p.Estimate(key="1", request=SCENE, models="sdxl"),
         p.Submit(job_id=JOB, request=WITH_HANDS, models="sdxl", arrays=(MASK,)),
         p.Submit(job_id=JOB, request=WITH_LORAS, models="sdxl", arrays=(MASK,)),
+        p.Submit(job_id=JOB, request=WITH_FACE, models="sdxl", arrays=(MASK,)),
     ),
     "event": (
         p.Finished(

@@ -110,7 +110,7 @@ def make_batch(controls: Controls) -> Any:
     """The skeletons as triangles in px of the picture, far to near; what is not seen is dim, and a ring where it is a joint."""
     places, colours = [np.zeros((0, 2))], [np.zeros((0, 4))]
     for _, character in controls.far_to_near():
-        for stroke in gather_strokes(controls.request, character, hands=True):
+        for stroke in gather_strokes(controls.request, character, details=True):
             centre, along, across = ellipse_axes(stroke, line_width_px(controls.request))
             rim = centre + _CIRCLE @ np.stack([along, across])
             ring = stroke.is_joint and not stroke.seen

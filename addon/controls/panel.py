@@ -2,14 +2,13 @@
 
 # pyright: reportInvalidTypeForm=false
 
-from collections.abc import Callable
-
 import bpy
 import numpy as np
 from bpy.props import BoolProperty, EnumProperty, PointerProperty
 
 from ..exporters import ExportError, check_scene
-from ..images import open_areas
+from ..images import open_areas, show
+from ..obstacles import SaysWhyNot
 from ..panels import BEYONDSCENE_PT_main
 from ..panels.sidebar import Sidebar, draw_error
 from . import overlay
@@ -42,19 +41,16 @@ class BEYONDSCENE_PG_controls(bpy.types.PropertyGroup):
     )
 
 
-class ReadsScene:
+class ReadsScene(SaysWhyNot):
     """An operator that needs a camera and somebody to look at."""
 
-    poll_message_set: Callable[[str], None]  # the operator's
-
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
+    def obstacle(cls, context: bpy.types.Context) -> str:
         try:
             check_scene(context)
         except ExportError as error:
-            cls.poll_message_set(str(error))
-            return False
-        return True
+            return str(error)
+        return ""
 
 
 class BEYONDSCENE_OT_preview_controls(ReadsScene, bpy.types.Operator):
@@ -129,14 +125,14 @@ def show_picture(picture: np.ndarray) -> bpy.types.Image:
     """`picture`, (height, width, 3) with row 0 at the top, as an Image datablock, shown in every Image Editor that is open."""
     height, width = picture.shape[:2]
     image = bpy.data.images.get(IMAGE) or bpy.data.images.new(IMAGE, width, height)
-    if tuple(image.size) != (width, height):
+    resized = tuple(image.size) != (width, height)
+    if resized:
         image.scale(width, height)
     pixels = np.ones((height, width, 4), np.float32)
     pixels[..., :3] = picture[::-1]
     image.pixels.foreach_set(pixels.ravel())
     image.update()
-    for area in open_areas("IMAGE_EDITOR"):
-        area.spaces.active.image = image
+    show(image, resized=resized)
     return image
 
 

@@ -8,6 +8,9 @@ import numpy as np
 
 from ...protocol import (
     DRAWN,
+    FACE_COLOUR,
+    FACE_DISC_SHARE,
+    FACE_DRAWN,
     HAND_COLOURS,
     HAND_LIMBS,
     HAND_LINE_SHARE,
@@ -15,6 +18,7 @@ from ...protocol import (
     LIMB_BRIGHTNESS,
     LIMB_COLOURS,
     LIMBS,
+    SMALLEST_FACE,
     Character,
     Keypoint,
     RenderRequest,
@@ -46,9 +50,10 @@ class Stroke:
         return self.start == self.end and self.width == 1
 
 
-def gather_strokes(request: RenderRequest, character: Character, hands: bool = False) -> Iterator[Stroke]:
-    """Limbs, then joints, then the bones of the hands. What is missing or behind the camera has no stroke, nor has a limb that
-    lacks an end.
+def gather_strokes(request: RenderRequest, character: Character, details: bool = False) -> Iterator[Stroke]:
+    """Limbs, then joints; with `details` the bones of the hands and the points of the face.
+
+    What is missing or behind the camera has no stroke, nor has a limb that lacks an end.
     """
     joints = character.keypoints
     usable = find_usable(request, joints)
@@ -57,9 +62,19 @@ def gather_strokes(request: RenderRequest, character: Character, hands: bool = F
         if on:
             yield Stroke((joint.x, joint.y), (joint.x, joint.y), to_unit(colour), joint.state == "visible")
     for hand in (character.right_hand, character.left_hand):
-        if hands and hand:
+        if details and hand:
             colours = [to_unit(colour) for colour in HAND_COLOURS]
             yield from join(hand, find_usable(request, hand), HAND_LIMBS, colours, HAND_LINE_SHARE)
+
+    if details and character.face:
+        yield from mark_face(request, character.face)
+
+
+def mark_face(request: RenderRequest, face: Sequence[Keypoint]) -> Iterator[Stroke]:
+    """A disc for each point that is not hidden; none where the face is too small for them."""
+    points = [(p.x, p.y) for p, on in zip(face, find_usable(request, face), strict=True) if on and p.state in FACE_DRAWN]
+    if points and np.ptp(points, axis=0).max() >= SMALLEST_FACE * line_width_px(request):
+        yield from (Stroke(point, point, to_unit(FACE_COLOUR), True, FACE_DISC_SHARE) for point in points)
 
 
 def find_usable(request: RenderRequest, joints: Sequence[Keypoint]) -> list[bool]:

@@ -6,7 +6,7 @@ from ..images import NAME
 from .errors import DestinationError
 from .nodes import LONGEST_FRAMES
 
-LABEL, ICON, WHAT = "Camera Background", "VIEW_CAMERA", "Show it behind the scene, in the viewport seen through the camera"
+LABEL, ICON, WHAT = "Background", "VIEW_CAMERA", "Show it behind the scene, in the viewport seen through the camera"
 
 
 def place(context: bpy.types.Context, image: bpy.types.Image) -> str:

@@ -2,21 +2,17 @@
 
 import bpy
 
-from ..images import open_areas
+from ..images import open_areas, show
 from .errors import DestinationError
 
 LABEL, ICON, WHAT = "Image Editor", "IMAGE_DATA", "Show it in every Image Editor, or in a new window where none is open"
 
 
 def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
-    areas = open_areas("IMAGE_EDITOR")
-    if not areas:
+    if not open_areas("IMAGE_EDITOR"):
         if bpy.app.background:
             raise DestinationError("Blender runs without windows: open the picture in one that has them.")
         bpy.ops.wm.window_new()
-        area = context.window_manager.windows[-1].screen.areas[0]
-        area.type = "IMAGE_EDITOR"
-        areas = [area]
-    for area in areas:
-        area.spaces.active.image = image
-    return f"Shown in {len(areas)} Image Editor{'s' * (len(areas) > 1)}"
+        context.window_manager.windows[-1].screen.areas[0].type = "IMAGE_EDITOR"
+    shown = show(image)
+    return f"Shown in {shown} Image Editor{'s' * (shown > 1)}"

@@ -4,6 +4,7 @@ import bpy
 import numpy as np
 
 from ...protocol import RenderRequest, check_request
+from ..loras import gather_loras
 from ..quality import chosen_settings, limited_size
 from .camera import check_camera, gather_camera
 from .characters import gather_characters
@@ -67,6 +68,7 @@ def gather_request(
         camera=camera,
         characters=gather_characters(people, scene, depsgraph, camera, width, height),
         settings=chosen_settings(scene.beyondscene),
+        loras=gather_loras(scene.beyondscene.loras, "the scene"),
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from ...protocol import Camera, Character, Keypoint
 from .camera import near_metres, project
+from .face import gather_facial_bones
 from .joints import gather_hand, gather_joints
 from .people import Person
 from .rigs import detect
@@ -36,12 +37,15 @@ def gather_character(
         return tuple(project(camera, None if place is None else place * metres, width, height, near) for place in places)
 
     right, left = (gather_hand(armature, world, match, side) for side in "RL")
+    face = gather_facial_bones(armature, world, match)
     return Character(
         id=person.id[:128],
         name=person.name[:128],
         prompt=person.prompt,
         negative_prompt=person.negative_prompt,
+        loras=person.loras,
         keypoints=see(gather_joints(armature, world, match)),
         right_hand=None if right is None else see(right),
         left_hand=None if left is None else see(left),
+        face=None if face is None else see(face),
     )

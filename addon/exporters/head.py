@@ -1,6 +1,7 @@
 """Nose, eyes and ears of a person whose rig has no bones for them, from the proportions of a human head."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,11 +21,31 @@ CROWN_RANGE = (0.19, 0.42)  # of the same share; a child's head is larger. Outsi
 def estimate_face(rest: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Places of the face in the rest pose, by keypoint name; empty where the rig lacks shoulders or legs.
 
+    rest: see find_head.
+    """
+    head = find_head(rest)
+    return {} if head is None else {name: head.place(place) for name, place in FACE.items()}
+
+
+class Head(NamedTuple):
+    """The frame of FACE in that of the armature: origin (3,), and frame (3, 3), whose columns are left, up and forward."""
+
+    origin: np.ndarray
+    frame: np.ndarray
+
+    def place(self, point: Sequence[float] | np.ndarray) -> np.ndarray:
+        """(..., 3) of FACE's frame to the armature's."""
+        return self.origin + np.asarray(point) @ self.frame.T
+
+
+def find_head(rest: Mapping[str, np.ndarray]) -> Head | None:
+    """How the head lies in the rest pose; None where the rig lacks shoulders or legs.
+
     rest: "RShoulder", "LShoulder", "RAnkle", "LAnkle" (or the hips) and "Crown", each (3,), in any one frame and unit; where
-    it has "REye" and "LEye", the face is moved to lie around them.
+    it has "REye" and "LEye", the head is moved so that its own lie there.
     """
     if not {"RShoulder", "LShoulder"} <= rest.keys():
-        return {}
+        return None
     shoulders = (rest["RShoulder"] + rest["LShoulder"]) / 2
     left = rest["LShoulder"] - rest["RShoulder"]
     for joint, reach in (("Ankle", 1.0), ("Knee", 1.45), ("Hip", 2.75)):  # reach: shoulders to ankles over this joint's
@@ -32,9 +53,9 @@ def estimate_face(rest: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             trunk = (shoulders - (rest[f"R{joint}"] + rest[f"L{joint}"]) / 2) * reach
             break
     else:
-        return {}
+        return None
     if min(np.linalg.norm(left), np.linalg.norm(np.cross(left, trunk))) == 0:
-        return {}
+        return None
     left = left / np.linalg.norm(left)
     up = trunk - left * (trunk @ left)
     stature = np.linalg.norm(up)
@@ -42,9 +63,8 @@ def estimate_face(rest: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     unit = (rest["Crown"] - shoulders) @ up if "Crown" in rest else 0.0
     if not CROWN_RANGE[0] <= unit / stature <= CROWN_RANGE[1]:
         unit = CROWN_TO_ANKLES * stature
-    frame = np.stack([left, up, np.cross(left, up)], axis=1) * unit
-    face = {name: shoulders + frame @ place for name, place in FACE.items()}
+    head = Head(shoulders, np.stack([left, up, np.cross(left, up)], axis=1) * unit)
     if {"REye", "LEye"} <= rest.keys():
-        shift = (rest["REye"] + rest["LEye"] - face["REye"] - face["LEye"]) / 2
-        face = {name: place + shift for name, place in face.items()}
-    return face
+        shift = (rest["REye"] + rest["LEye"] - head.place(FACE["REye"]) - head.place(FACE["LEye"])) / 2
+        head = head._replace(origin=shoulders + shift)
+    return head

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import bpy
 import numpy as np
 
+from ...protocol import Lora
+from ..loras import gather_loras
 from .errors import ExportError
 
 
@@ -49,6 +51,12 @@ class Person:
     @property
     def negative_prompt(self) -> str:
         return self.described.beyondscene.negative_prompt or self.armature.beyondscene.negative_prompt
+
+    @property
+    def loras(self) -> tuple[Lora, ...]:
+        """The instancer's own, or else those of the rig. Raises ExportError for a name that no LoRA can have."""
+        described = self.described.beyondscene.loras
+        return gather_loras(described if len(described) else self.armature.beyondscene.loras, f"'{self.name}'")
 
     def frame(self, depsgraph: bpy.types.Depsgraph) -> np.ndarray:
         """(4, 4): where the world of the collection that holds the rig stands in the world of the scene."""

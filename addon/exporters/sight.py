@@ -21,7 +21,8 @@ from ...protocol import (
     RenderRequest,
     describe_array,
 )
-from .camera import gather_camera, near_metres, unproject
+from .camera import gather_camera, near_metres, project, unproject
+from .face import make_moulds, turned_away
 from .people import Person
 from .raster import ZBuffer
 from .surfaces import PROP, gather_surfaces
@@ -33,6 +34,7 @@ SHORT_SIDE_PX = 1024  # that a mask keeps: people are placed in a base image tha
 FLESH = {"Nose": 0.1, "REye": 0.1, "LEye": 0.1, "REar": 0.1, "LEar": 0.1, "RHip": 0.4, "LHip": 0.4}
 FLESH_OF_LIMBS = 0.3
 FLESH_OF_HANDS = 0.1  # a palm is some 3 cm thick
+FLESH_OF_FACE = 0.04  # its points lie on the skin
 TORSO_SHARE = 0.3  # of the greatest distance between two joints, where a rig has no neck or hips in sight
 CELL_PX = 16  # of a mask: how finely depth spreads from a body to what is beside it
 
@@ -46,12 +48,14 @@ class Sight:
     depth: float32 (height, width), metres along the view axis; infinite where nothing is seen.
     owner: int32 (height, width), index of the character that is seen; -1 where it is a prop or nothing.
     bodies: depth of each character that has a mesh, as if it were alone, by its index.
+    faces: the points of the face of each whose mesh has one, by its index, in the order of FACE_NAMES; in px of the picture.
     """
 
     divisor: int
     depth: np.ndarray
     owner: np.ndarray
     bodies: dict[int, np.ndarray]
+    faces: dict[int, tuple[Keypoint, ...]]
 
 
 def look(
@@ -69,18 +73,28 @@ def look(
     """
     if divisor is None:
         divisor = max((one for one in MASK_DIVISORS if min(width, height) // one >= SHORT_SIDE_PX), default=1)
-    width, height = width // divisor, height // divisor
     metres = scene.unit_settings.scale_length  # per Blender unit
-    camera, near = gather_camera(scene, depsgraph, width, height), near_metres(scene, depsgraph)
+    near, moulds = near_metres(scene, depsgraph), make_moulds(people, depsgraph)
+    whole, whole_width, whole_height = gather_camera(scene, depsgraph, width, height), width, height
+    width, height = width // divisor, height // divisor
+    camera = gather_camera(scene, depsgraph, width, height)
     buffers: dict[int, ZBuffer] = defaultdict(partial(ZBuffer, camera, width, height, near))
     for surface in gather_surfaces(view_layer, depsgraph, people):
         buffers[surface.owner].draw(surface.triangles * metres)
+        if surface.owner in moulds:
+            moulds[surface.owner].add(surface.triangles)
     depth, owner_seen = buffers[PROP].depth, np.full((height, width), PROP, np.int32)
     bodies = {owner: buffer.depth for owner, buffer in sorted(buffers.items()) if owner != PROP}
     for owner, body in bodies.items():
         owner_seen[body < depth] = owner
         depth = np.minimum(depth, body)
-    return Sight(divisor, depth, owner_seen, bodies)
+    laid = {owner: mould.lay_on() for owner, mould in moulds.items()}
+    faces = {
+        owner: tuple(project(whole, point * metres, whole_width, whole_height, near) for point in face)
+        for owner, face in laid.items()
+        if face is not None
+    }
+    return Sight(divisor, depth, owner_seen, bodies, faces)
 
 
 def add_sight(request: RenderRequest, sight: Sight) -> tuple[RenderRequest, dict[str, np.ndarray]]:
@@ -98,6 +112,7 @@ def add_sight(request: RenderRequest, sight: Sight) -> tuple[RenderRequest, dict
             keypoints=judge(character.keypoints, flesh, index, sight),
             right_hand=character.right_hand and judge(character.right_hand, [torso_m * FLESH_OF_HANDS] * 21, index, sight),
             left_hand=character.left_hand and judge(character.left_hand, [torso_m * FLESH_OF_HANDS] * 21, index, sight),
+            face=judge_face(character.face, torso_m, index, sight),
         )
         if index in sight.bodies:
             mask = draw_mask(index, torso_m, sight)
@@ -143,6 +158,21 @@ def judge(joints: Sequence[Keypoint], flesh_m: Sequence[float], index: int, sigh
         replace(joint, state="occluded") if joint.state == "visible" and is_hidden(joint, own, index, sight) else joint
         for joint, own in zip(joints, flesh_m, strict=True)
     )
+
+
+def judge_face(bones: Sequence[Keypoint] | None, torso_m: float, index: int, sight: Sight) -> tuple[Keypoint, ...] | None:
+    """The points of a face: those of its bones, the others from the mesh; None where there is neither.
+
+    Where there is no mesh that could hide them, all are `occluded` when the back of the head is seen.
+    """
+    skin = sight.faces.get(index)
+    if bones is None or skin is None:
+        face = tuple(bones or skin or ())
+    else:
+        face = tuple(laid if bone.state == "missing" else bone for bone, laid in zip(bones, skin, strict=True))
+    if index not in sight.bodies and face and turned_away(face):
+        return tuple(replace(point, state="occluded") if point.state == "visible" else point for point in face)
+    return judge(face, [torso_m * FLESH_OF_FACE] * len(face), index, sight) or None
 
 
 def is_hidden(joint: Keypoint, flesh_m: float, index: int, sight: Sight) -> bool:

@@ -26,10 +26,10 @@ class BEYONDSCENE_PT_backend(Section, bpy.types.Panel):
         layout, session, own = self.layout, current(), stored(context)
         place = layout.column()
         if own is not None:
-            place.enabled = not session.alive
+            place.enabled = not session.link.alive
             draw_backend_place(place, own)
-        if session.alive:
-            layout.label(text=f"{'Stop it' if session.local else 'Disconnect'} to choose another", icon="INFO")
+        if session.link.alive:
+            layout.label(text=f"{'Stop it' if session.link.local else 'Disconnect'} to choose another", icon="INFO")
         layout.operator(BEYONDSCENE_OT_test_backend.bl_idname, icon="FILE_REFRESH")
         if session.notice:
             draw_sentence(layout.column(align=True), context, session.notice, "CHECKMARK")
@@ -40,15 +40,15 @@ class BEYONDSCENE_PT_backend(Section, bpy.types.Panel):
 def draw_state(layout: bpy.types.UILayout) -> None:
     """One row: a dot, the state in words, and the button that changes it."""
     session = current()
-    text, icon = STATES[session.backend]
-    if session.backend == "off" and session.error:
+    text, icon = STATES[session.link.state]
+    if session.link.state == "off" and session.error:
         icon = RED
     row = layout.split(factor=0.7)
     row.label(text=text, icon=icon)
-    if not session.alive:
+    if not session.link.alive:
         row.operator(BEYONDSCENE_OT_start_backend.bl_idname, text="Start")
     else:
-        row.operator(BEYONDSCENE_OT_stop_backend.bl_idname, text="Stop" if session.local else "Disconnect")
+        row.operator(BEYONDSCENE_OT_stop_backend.bl_idname, text="Stop" if session.link.local else "Disconnect")
 
 
 def draw_facts(layout: bpy.types.UILayout, session: Session) -> None:

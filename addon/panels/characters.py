@@ -1,9 +1,12 @@
 """The list of characters: one row per visible armature, with its rig and its prompts."""
 
+from collections.abc import Sequence
+
 import bpy
 
 from ..exporters import Person, best_match, find_people
 from ..exporters.rigs import MIN_COVERAGE, Match
+from ..loras import draw_loras, known_loras
 from .sidebar import Section
 
 
@@ -11,15 +14,15 @@ class BEYONDSCENE_PT_characters(Section, bpy.types.Panel):
     bl_label = "Characters"
 
     def draw(self, context: bpy.types.Context) -> None:
-        people = find_people(context.view_layer)
+        people, known = find_people(context.view_layer), known_loras(context.scene)
         column = self.layout.column()
         for person in people:
-            draw_character(column.box(), person)
+            draw_character(column.box(), person, known)
         if not people:
             column.label(text="Each visible armature is one person", icon="INFO")
 
 
-def draw_character(layout: bpy.types.UILayout, person: Person) -> None:
+def draw_character(layout: bpy.types.UILayout, person: Person, loras: Sequence[str]) -> None:
     own, match = person.described.beyondscene, best_match(person.armature)
     row = layout.row()
     row.prop(own, "enabled", text=person.name)
@@ -34,6 +37,7 @@ def draw_character(layout: bpy.types.UILayout, person: Person) -> None:
         column = layout.column(align=True)
         column.prop(own, "prompt", text="", placeholder=person.prompt or "describe this person")
         column.prop(own, "negative_prompt", text="", placeholder="not wanted (optional)")
+        draw_loras(layout, person.described, loras)
 
 
 def describe_match(match: Match) -> str:

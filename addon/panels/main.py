@@ -19,7 +19,7 @@ class BEYONDSCENE_PT_main(Sidebar, bpy.types.Panel):
     def draw(self, context: bpy.types.Context) -> None:
         layout, settings, session = self.layout, context.scene.beyondscene, current()
         draw_state(layout)
-        if session.left_over and not session.alive:
+        if session.left_over and not session.link.alive:
             pictures = "A picture is" if session.left_over == 1 else f"{session.left_over} pictures are"
             column = layout.box().column(align=True)
             draw_sentence(column, context, f"{pictures} still under way from before: Start brings what is done here", "INFO")

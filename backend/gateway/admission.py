@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from ...protocol import ModelSetInfo, RenderRequest, RequestError, Submit, arrays_from_frames, check_request
+from ..models.loras import find_loras, known_loras, lora_folders
 from .allow_list import Listed
 from .estimate import check_memory
 from .files import Quota
@@ -41,6 +42,7 @@ class Admission:
                 training_resolution_px=one.training_resolution_px,
                 missing=one.missing_roles,
                 steps=one.manifest.steps,
+                loras=known_loras(lora_folders(one.folder)),
             )
             for one in self._models.values()
         )
@@ -60,6 +62,10 @@ class Admission:
         except ValueError as error:
             raise RequestError(str(error)) from error
         check_request(request)
+        try:
+            find_loras(request, lora_folders(chosen.folder))
+        except ValueError as error:
+            raise RequestError(str(error)) from error
         check_memory(request)
         return chosen
 

@@ -1,11 +1,12 @@
 """LoRAs by name: which file of which folder. Never imports torch."""
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from platformdirs import user_data_path
 
-from ...protocol import Lora, RenderRequest
+from ...protocol import LORA_NAME, Lora, RenderRequest
 from .fingerprint import fingerprint
 from .sets import ModelSetError
 
@@ -15,6 +16,12 @@ Worn = tuple[tuple[str, float], ...]  # names and scales, in the order of the na
 def lora_folders(model_set_folder: Path) -> tuple[Path, ...]:
     """Where LoRAs are looked for: beside the model set, then in the user's own folder."""
     return model_set_folder / "loras", user_data_path("beyondscene") / "loras"
+
+
+def known_loras(folders: Sequence[Path]) -> tuple[str, ...]:
+    """Names that a request may give: of all files in `folders` that can be named."""
+    names = {path.stem for folder in folders for path in folder.glob("*.safetensors")}
+    return tuple(sorted(name for name in names if re.fullmatch(LORA_NAME, name) and len(name) <= 128))
 
 
 def find_loras(request: RenderRequest, folders: Sequence[Path]) -> dict[str, Path]:
@@ -29,7 +36,7 @@ def find_lora(name: str, folders: Sequence[Path]) -> Path:
         path = folder / f"{name}.safetensors"
         if path.is_file():
             return path
-    known = ", ".join(sorted({path.stem for folder in folders for path in folder.glob("*.safetensors")}))
+    known = ", ".join(known_loras(folders))
     raise ModelSetError(
         f"There is no LoRA '{name}': {f'known are {known}' if known else 'none is known'}; "
         f"put {name}.safetensors into {' or '.join(str(folder) for folder in folders)}."

@@ -47,7 +47,8 @@ def render(
     plan = plan_sizes(request, models.training_resolution_px, models.latent_downsampling)
     rim = models.training_resolution_px / PAPER_RESOLUTION_PX
     # who stands wholly behind others or the set would be drawn for nothing, and their skeleton would call them forth
-    people = [person for person in gather_people(request, models.manifest.pose_hands) if is_seen(person.character, arrays)]
+    everybody = gather_people(request, models.manifest.pose_hands, models.manifest.pose_face)
+    people = [person for person in everybody if is_seen(person.character, arrays)]
     encoder = PromptEncoder(models)
     encoder.check(request)
     work = expect_work(request, plan, people, models.training_resolution_px, models.latent_downsampling)

@@ -4,9 +4,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...protocol import DRAWN, HAND_NAMES, KEYPOINT_NAMES, SEEN, Character, Keypoint, RenderRequest, depth_metres
+from ...protocol import (
+    DRAWN,
+    FACE_DRAWN,
+    FACE_NAMES,
+    HAND_NAMES,
+    KEYPOINT_NAMES,
+    SEEN,
+    Character,
+    Keypoint,
+    RenderRequest,
+    depth_metres,
+)
 
-NO_HAND = (Keypoint(x=0, y=0, depth=0, state="missing"),) * len(HAND_NAMES)
+MISSING = Keypoint(x=0, y=0, depth=0, state="missing")
+NO_HAND, NO_FACE = (MISSING,) * len(HAND_NAMES), (MISSING,) * len(FACE_NAMES)
 NOSE, NECK = KEYPOINT_NAMES.index("Nose"), KEYPOINT_NAMES.index("Neck")
 
 
@@ -15,7 +27,7 @@ class Person:
     """A character with its joints as an array.
 
     keypoints: float64 (18, 3), x_px and y_px at the requested size, and 1 where the joint is drawn; (60, 3) where the right
-        and the left hand follow.
+        and the left hand follow; (130, 3) where the face follows these.
     depth_m: median depth of the drawn joints.
     """
 
@@ -33,17 +45,20 @@ class Figure:
     parts: dict[str, np.ndarray]
 
 
-def gather_people(request: RenderRequest, hands: bool = False) -> list[Person]:
+def gather_people(request: RenderRequest, hands: bool = False, face: bool = False) -> list[Person]:
     """The people of `request`, far to near, so that who is drawn later covers who was drawn before.
 
-    hands: with the joints of their hands.
+    hands, face: with the joints of their hands, and the points of their faces.
     """
     people = []
     for character in request.characters:
-        joints = list(character.keypoints)
-        if hands:
-            joints += (*(character.right_hand or NO_HAND), *(character.left_hand or NO_HAND))
-        keypoints = np.array([(joint.x, joint.y, joint.state in DRAWN) for joint in joints], np.float64)
+        joints = [(joint, DRAWN) for joint in character.keypoints]
+        if hands or face:
+            of_hands = (*(character.right_hand or NO_HAND), *(character.left_hand or NO_HAND))
+            joints += ((joint if hands else MISSING, DRAWN) for joint in of_hands)
+        if face:
+            joints += ((point, FACE_DRAWN) for point in character.face or NO_FACE)
+        keypoints = np.array([(joint.x, joint.y, joint.state in drawn) for joint, drawn in joints], np.float64)
         people.append(Person(character, keypoints, depth_metres(character)))
     return sorted(people, key=lambda person: -person.depth_m)
 

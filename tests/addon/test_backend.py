@@ -24,7 +24,7 @@ def test_a_test_of_the_connection_says_who_answers(blender: Any, gateway: Any, u
     assert blender.ops.beyondscene.test_backend() == {"FINISHED"}
     assert not blender.ops.beyondscene.test_backend.poll()
     until(lambda: state.notice)
-    assert state.endpoint in state.notice and "answered after" in state.notice
+    assert state.link.endpoint in state.notice and "answered after" in state.notice
     assert "Backend is ready" in drawn(panels.BEYONDSCENE_PT_main)
     state.notice = ""
     assert blender.ops.beyondscene.test_backend() == {"FINISHED"}  # of a connection that stands
@@ -47,10 +47,10 @@ def test_another_machine_needs_online_access_and_this_one_does_not(
     use_backend(far)
     with pytest.raises(RuntimeError, match=r"192\.0\.2\.7:5555 is on another machine.*Preferences > System > Network"):
         blender.ops.beyondscene.start_backend()
-    assert session.current().backend == "off"
+    assert session.current().link.state == "off"
     use_backend(gateway.connection())
     assert blender.ops.beyondscene.start_backend() == {"FINISHED"}
-    until(lambda: session.current().backend == "ready")
+    until(lambda: session.current().link.state == "ready")
 
 
 def test_the_key_file_counts_only_where_it_is_chosen(blender: Any) -> None:

@@ -156,6 +156,7 @@ def test_a_folder_that_is_gone_is_said(client: Client, tmp_path: Path) -> None:
     submit(client, tmp_path / "gone" / "picture.png")
     events = [event for event, _ in hear(client, finished(b"picture"))]
     assert [type(event) for event in events] == [Finished, Spoilt]
+    assert isinstance(events[1], Spoilt) and events[1].kept and "it still has the picture" in events[1].message
 
 
 def test_silence_is_broken_by_pings_and_then_believed(client: Client) -> None:

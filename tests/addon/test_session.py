@@ -60,6 +60,29 @@ def test_damage_on_the_way_is_noticed_and_leaves_no_file(
     assert not blender.data.images
 
 
+def test_a_full_disk_is_said_and_the_picture_comes_once_there_is_room(
+    blender: Any, example: Example, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
+) -> None:
+    resource = pytest.importorskip("resource")
+    example("duo")
+    use_backend(start_peer(picture=picture).connection)
+    blender.context.scene.beyondscene.output_folder = str(tmp_path / "renders")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, limits[1]))  # no file may be larger: the third of its pieces fails
+    try:
+        with pytest.raises(RuntimeError, match=r"cannot be written to .*renders \(.*\): make room there"):
+            blender.ops.beyondscene.render(wait=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list((tmp_path / "renders").iterdir()) and not blender.data.images
+    state = session.current()
+    state.stop()
+    assert state.left_over == 1
+    state.start(preferences.get(blender.context))
+    until(lambda: state.link.state == "ready" and not state.jobs)
+    assert (tmp_path / "renders" / "duo 0001.png").read_bytes() == picture
+
+
 def test_cancel_ends_the_job_and_the_next_one_can_start(
     blender: Any, example: Example, start_peer: Any, use_backend: Any
 ) -> None:
@@ -120,7 +143,7 @@ def test_another_protocol_version_says_which_side_to_update(
     use_backend(start_peer(versions=versions).connection)
     with pytest.raises(RuntimeError, match=f"but version 1 is spoken here: update {older}"):
         blender.ops.beyondscene.render(wait=True)
-    assert session.current().backend == "off"
+    assert session.current().link.state == "off"
 
 
 def test_no_connection_file_and_nobody_listening_are_said(
@@ -176,7 +199,7 @@ def test_nothing_is_sent_for_a_scene_that_cannot_become_a_picture(
     with pytest.raises(RuntimeError, match="prompt of 'Eve' is empty"):
         blender.ops.beyondscene.render(wait=True)
     assert "prompt of 'Eve' is empty" in session.current().error
-    assert session.current().backend == "off"
+    assert session.current().link.state == "off"
     assert not peer.heard
     blender.context.scene.camera = None
     with pytest.raises(RuntimeError, match="has no camera"):

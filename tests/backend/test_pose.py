@@ -89,6 +89,30 @@ def test_a_hand_too_small_to_be_found_in_training_pictures_is_left_out() -> None
     assert draw_pose([with_hands(22)], 120, 80, 8).any()
 
 
+def with_face(size_px: float) -> np.ndarray:
+    """A person with nothing but a face of 70 points, in seven rows of ten, from (20.5, 20.5) on."""
+    person = np.zeros((130, 3))
+    for point in range(70):
+        person[60 + point] = 20.5 + size_px * (point % 10) / 9, 20.5 + size_px * (point // 10) / 9, 1
+    return person
+
+
+def test_a_face_is_white_discs_over_everything_else() -> None:
+    person = with_face(90)
+    person[0] = 20.5, 20.5, 1  # the nose
+    picture = draw_pose([person], 120, 120, 8)
+    assert tuple(picture[20, 20]) == tuple(picture[20, 110]) == (255, 255, 255)
+    assert np.count_nonzero(picture[20, 105:116].any(axis=1)) in range(6, 10)  # three quarters of a limb, and antialiased
+    assert not picture[25, 40:].any()  # between two rows
+    person[60:, 2] = 0
+    assert not draw_pose([person], 120, 120, 8)[:, 40:].any()
+
+
+def test_a_face_too_small_for_dots_is_left_out() -> None:
+    assert not draw_pose([with_face(18)], 120, 80, 8).any()
+    assert draw_pose([with_face(22)], 120, 80, 8).any()
+
+
 def test_other_numbers_of_joints_are_refused() -> None:
     with pytest.raises(ValueError, match="with hands"):
         draw_pose([np.zeros((39, 3))], 40, 40, 4)

@@ -114,6 +114,14 @@ def test_hands_are_kept_and_a_request_of_before_has_none() -> None:
     assert (len(hand), hand[0].x, hand[20].state) == (21, 249.5, "missing")
 
 
+def test_a_face_is_kept_and_a_request_of_before_has_none() -> None:
+    before, _ = Decoder(Request)([b"BSZ\x01", (GOLDEN / "v1-request-9-submit.msgpack").read_bytes()])
+    assert before.request.characters[0].face is None
+    message, _ = Decoder(Request)([b"BSZ\x01", (GOLDEN / "v1-request-10-submit.msgpack").read_bytes()])
+    face = message.request.characters[0].face
+    assert (len(face), face[0].x, face[69].state) == (70, 249.5, "missing")
+
+
 def test_loras_are_kept_and_a_request_of_before_has_none() -> None:
     before, _ = Decoder(Request)([b"BSZ\x01", (GOLDEN / "v1-request-1-submit.msgpack").read_bytes()])
     assert before.request.loras == before.request.characters[0].loras == ()

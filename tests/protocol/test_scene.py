@@ -132,6 +132,16 @@ def test_hands_survive_their_file_and_a_resizing(two_people: RenderRequest) -> N
         request_from_json(broken(request, characters__0__right_hand=[{"x": 1, "y": 1, "depth": 1}] * 20))
 
 
+def test_a_face_survives_its_file_and_a_resizing(two_people: RenderRequest) -> None:
+    face = tuple(Keypoint(x=number, y=2 * number, depth=3) for number in range(70))
+    request = replace(two_people, characters=(replace(two_people.characters[0], face=face),))
+    assert request_from_json(request_to_json(request)) == request
+    larger = resized(request, 384, 256).characters[0]
+    assert larger.face and (larger.face[69].x, larger.face[69].y) == (138, 276)
+    with pytest.raises(WireError, match="70"):
+        request_from_json(broken(request, characters__0__face=[{"x": 1, "y": 1, "depth": 1}] * 68))
+
+
 def test_masks_travel_beside_the_file(tmp_path: Path, two_people: RenderRequest) -> None:
     mask = np.zeros((128, 192), np.uint8)
     mask[10:20] = 255

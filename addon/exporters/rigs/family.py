@@ -64,6 +64,7 @@ class Family(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prefix: regular expression of what stands before every bone name.
     marks: further bones of such a rig, which tell it from another family with the same names for the joints.
     fingers: what the bones of the hands may be called, best first; none where nobody wrote it down.
+    face: point of a face (see FACE_NAMES; without its side where the bone has one) to the end of the bone that lies there.
     """
 
     label: str
@@ -73,6 +74,7 @@ class Family(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prefix: str = ""
     marks: tuple[str, ...] = ()
     fingers: tuple[Fingers, ...] = ()
+    face: dict[str, Anchor] = {}
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class Match:
     guessed: found by shape, not by name.
     corrected: roles whose bone the artist chose.
     fingers: joint of a hand with its side ("RThumb1") to the end of a bone.
+    face: point of the face, one of FACE_NAMES, to the end of a bone.
     """
 
     label: str
@@ -91,6 +94,7 @@ class Match:
     guessed: bool = False
     corrected: tuple[str, ...] = ()
     fingers: Mapping[str, Anchor] = field(default_factory=dict)
+    face: Mapping[str, Anchor] = field(default_factory=dict)
 
     @property
     def coverage(self) -> float:
@@ -132,7 +136,7 @@ def match_family(family: Family, bone_names: Iterable[str]) -> tuple[Match, floa
                 anchors[role] = Anchor(bone)
     marks = [name for mark in family.marks for names in spell("", (mark,), family.sides).values() for name in names]
     found = sum(mark.casefold() in present for mark in marks) / max(len(marks), 1)
-    return Match(family.label, anchors, fingers=match_fingers(family, present)), found
+    return Match(family.label, anchors, fingers=match_fingers(family, present), face=match_face(family, present)), found
 
 
 def match_fingers(family: Family, present: Mapping[str, str]) -> dict[str, Anchor]:
@@ -150,6 +154,17 @@ def match_fingers(family: Family, present: Mapping[str, str]) -> dict[str, Ancho
                 joints = (Anchor(first), Anchor(second), Anchor(third), tip)
                 found |= {f"{letter}{finger}{number}": anchor for number, anchor in enumerate(joints, 1)}
     return found
+
+
+def match_face(family: Family, present: Mapping[str, str]) -> dict[str, Anchor]:
+    """The points of the face that have a bone. present: as of match_fingers."""
+    return {
+        point: Anchor(bone, at.end)
+        for part, at in family.face.items()
+        for point, names in spell(part, (at.bone,), family.sides).items()
+        for name in names
+        if (bone := present.get(name.casefold()))
+    }
 
 
 def spell(part: str, names: tuple[str, ...], sides: tuple[str, str]) -> dict[str, list[str]]:

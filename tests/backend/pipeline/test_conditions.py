@@ -5,7 +5,7 @@ import pytest
 from beyondscene.backend.pipeline.conditions import describe_views, to_grid
 from beyondscene.backend.planning.people import Figure, gather_people
 from beyondscene.backend.planning.plan import Size
-from beyondscene.protocol import KEYPOINT_NAMES, RenderRequest
+from beyondscene.protocol import KEYPOINT_NAMES, Keypoint, RenderRequest
 from msgspec.structs import replace
 
 LEFT, RIGHT = (0, 0), (0, 16)
@@ -104,6 +104,22 @@ def test_hands_are_in_the_skeletons_of_models_that_know_them(two_people: RenderR
 
     np.testing.assert_array_equal(drawn(False), describe_without_hands(request))
     assert (drawn(True) != drawn(False)).any()
+
+
+def test_faces_are_in_the_skeletons_of_models_that_know_them_as_far_as_they_are_seen(two_people: RenderRequest) -> None:
+    ana = two_people.characters[0]
+    nose = ana.keypoints[KEYPOINT_NAMES.index("Nose")]
+    face = tuple(replace(nose, x=nose.x + number % 10, y=nose.y + number // 10 * 2) for number in range(70))
+    hidden = tuple(replace(point, state="occluded") for point in face)
+
+    def drawn(points: tuple[Keypoint, ...], face: bool) -> np.ndarray:
+        request = replace(two_people, characters=(replace(ana, face=points),))
+        figures = [Figure(person, np.ones((128, 192), bool), {}) for person in gather_people(request, face=face)]
+        return describe_views(request, figures, Size(384, 256), [LEFT], 256, 8, 4)[0].pose
+
+    white = (drawn(face, True) == 255).all(-1)
+    assert white.any() and not (drawn(face, False) == 255).all(-1).any()
+    np.testing.assert_array_equal(drawn(hidden, True), drawn(face, False))
 
 
 def describe_without_hands(request: RenderRequest) -> np.ndarray:

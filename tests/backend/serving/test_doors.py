@@ -15,6 +15,7 @@ from beyondscene.protocol import (
     Fetch,
     Finished,
     Hello,
+    Lora,
     Ping,
     Pong,
     Refused,
@@ -37,6 +38,22 @@ def test_welcome(start: Start, connect: Connect) -> None:
     assert [(models.name, models.missing) for models in one.models] == [("embedded", ()), ("half", ("controlnet",))]
     assert one.boot_id == two.boot_id
     assert gateway.ready_file.stat().st_mode & 0o777 == 0o600
+
+
+def test_loras_are_told_and_one_that_is_not_there_is_refused(
+    start: Start, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user"))
+    folder = tmp_path / "user" / "beyondscene" / "loras"
+    folder.mkdir(parents=True)
+    for name in ("claymation", "-rf"):  # the second is no name that a request could give
+        (folder / f"{name}.safetensors").touch()
+    gateway = start()
+    assert connect(gateway, greet=False).greet().models[0].loras == ("claymation",)
+    talk = connect(gateway)
+    request = replace(picture(side_px=128), loras=(Lora(name="ink"),))
+    talk.say(Submit(job_id=str(uuid.uuid4()), request=request))
+    assert "There is no LoRA 'ink': known are claymation" in talk.hear_until(Refused).message
 
 
 @pytest.mark.parametrize(("versions", "to_update"), [((2, 3), "the backend"), ((0, 0), "'old'")])

@@ -1,0 +1,133 @@
+"""The seventy points of a face: from facial bones, else the proportions of a face laid onto the skin of the head."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+import bpy
+import numpy as np
+
+from ...protocol import FACE_NAMES, Keypoint
+from .head import find_head
+from .joints import gather_rest, rest_matrix, transform
+from .people import Person
+from .rigs import Match, best_match
+
+# In the frame of head.FACE, of the same body: the left half and the middle. The right half is its mirror image.
+LEFT_HALF = {
+    "LJaw1": (0.201, 0.647, 0.128), "LJaw2": (0.196, 0.584, 0.128), "LJaw3": (0.182, 0.534, 0.134),
+    "LJaw4": (0.161, 0.479, 0.139), "LJaw5": (0.139, 0.435, 0.143), "LJaw6": (0.111, 0.400, 0.171),
+    "LJaw7": (0.086, 0.384, 0.217), "LJaw8": (0.057, 0.371, 0.270), "Chin": (0.0, 0.368, 0.331),
+    "LBrow1": (0.038, 0.737, 0.365), "LBrow2": (0.061, 0.747, 0.362), "LBrow3": (0.089, 0.749, 0.353),
+    "LBrow4": (0.119, 0.738, 0.339), "LBrow5": (0.142, 0.714, 0.318),
+    "Bridge1": (0.0, 0.671, 0.360), "Bridge2": (0.0, 0.641, 0.373), "Bridge3": (0.0, 0.615, 0.391),
+    "Bridge4": (0.0, 0.586, 0.410), "Septum": (0.0, 0.555, 0.400), "LNostril1": (0.023, 0.562, 0.376),
+    "LNostril2": (0.043, 0.562, 0.371),
+    "LLid1": (0.054, 0.672, 0.328), "LLid2": (0.074, 0.689, 0.341), "LLid3": (0.099, 0.689, 0.338),
+    "LLid4": (0.122, 0.679, 0.319), "LLid5": (0.101, 0.664, 0.334), "LLid6": (0.076, 0.667, 0.328),
+    "LPupil": (0.088, 0.677, 0.335),
+    "LLipCorner": (0.068, 0.483, 0.351), "LLipTop2": (0.046, 0.504, 0.375), "LLipTop1": (0.021, 0.514, 0.389),
+    "LipTop": (0.0, 0.512, 0.394), "LLipBottom2": (0.049, 0.463, 0.363), "LLipBottom1": (0.026, 0.461, 0.377),
+    "LipBottom": (0.0, 0.459, 0.382),
+    "LMouthCorner": (0.060, 0.485, 0.352), "LMouthTop": (0.030, 0.489, 0.371), "MouthTop": (0.0, 0.488, 0.376),
+    "LMouthBottom": (0.028, 0.482, 0.370), "MouthBottom": (0.0, 0.482, 0.378),
+}  # fmt: skip
+MODEL = np.array(
+    [LEFT_HALF[n] if n in LEFT_HALF else np.array(LEFT_HALF[f"L{n[1:]}"]) * (-1, 1, 1) for n in FACE_NAMES]
+)  # (70, 3)
+MIDDLE = (0.0, 0.6, 0.02)  # of the head, between the ears, in the same frame: from there the skin is looked for
+REACH = 0.045  # how far the skin may lie from MODEL, in the same unit: 15 mm of an adult
+FEWEST = 0.5  # share of the points that must find skin
+EDGES = 1e-6  # a ray may pass so far outside a triangle, as a share of its sides
+CORNERS = tuple(FACE_NAMES.index(name) for name in ("RBrow3", "LBrow3", "LipTop"))  # bones have them, too
+
+
+def gather_facial_bones(armature: bpy.types.Object, world: np.ndarray, match: Match) -> list[np.ndarray | None] | None:
+    """Where the points of the face are that have a bone, in the order of FACE_NAMES; None for a face without any.
+
+    armature, world, the places: as of gather_joints.
+    """
+    if not match.face:
+        return None
+    bones, anchors = armature.pose.bones, [match.face.get(name) for name in FACE_NAMES]
+    return [at and transform(world, np.array(getattr(bones[at.bone], at.end))) for at in anchors]
+
+
+class Mould:
+    """A face of human proportions on the head of a posed rig, which waits for the skin.
+
+    armature, world: as of gather_joints.
+    """
+
+    def __init__(self, armature: bpy.types.Object, world: np.ndarray, match: Match) -> None:
+        """Raises LookupError where the rig has no head, shoulders or legs to say where a face would be."""
+        head = find_head(gather_rest(armature, match)) if "Head" in match.anchors else None
+        if head is None:
+            raise LookupError(f"'{armature.name}' does not say where its face is")
+        skull = armature.pose.bones[match.anchors["Head"].bone]
+        posed_from_rest = world @ np.array(skull.matrix @ rest_matrix(skull).inverted())
+        self.points = transform_all(posed_from_rest, head.place(MODEL))
+        self.middle = transform_all(posed_from_rest, head.place(MIDDLE))
+        self._reach = REACH * float(np.linalg.norm(posed_from_rest[:3, :3] @ head.frame[:, 1]))
+        self._skin: list[np.ndarray] = []
+
+    def add(self, triangles: np.ndarray) -> None:
+        """Take from `triangles`, (N, 3, 3) in the units of the world, those near the face."""
+        radius = np.linalg.norm(self.points - self.middle, axis=1).max() + self._reach
+        near = (np.linalg.norm(triangles - self.middle, axis=-1) < radius).any(1)
+        self._skin.append(triangles[near])
+
+    def lay_on(self) -> np.ndarray | None:
+        """(70, 3): each point where the ray to it from the middle of the head meets the skin nearest to it.
+
+        A point that finds no skin within REACH, as in an open mouth, stays where the proportions have it. None where most
+        find none: what is there is no head, or a helmet.
+        """
+        skin = np.concatenate([np.zeros((0, 3, 3)), *self._skin])
+        rays = self.points - self.middle
+        lengths = np.linalg.norm(rays, axis=1)
+        along = np.array([nearest_hit(self.middle, ray, skin) for ray in rays])
+        found = np.abs(along - 1) * lengths < self._reach
+        if found.mean() < FEWEST:
+            return None
+        return self.middle + rays * np.where(found, along, 1)[:, None]
+
+
+def nearest_hit(start: np.ndarray, ray: np.ndarray, triangles: np.ndarray) -> float:
+    """How far along `ray`, 1 at its end, it meets one of `triangles`, (N, 3, 3): nearest to 1; infinite where it meets none.
+
+    Möller and Trumbore, Fast, Minimum Storage Ray/Triangle Intersection (1997).
+    """
+    corner, first, second = triangles[:, 0], triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
+    across = np.cross(ray, second)
+    volume = (first * across).sum(1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        out = start - corner
+        u = (out * across).sum(1) / volume
+        normal = np.cross(out, first)
+        v = normal @ ray / volume
+        along = (second * normal).sum(1) / volume
+    hits = along[(u >= -EDGES) & (v >= -EDGES) & (u + v <= 1 + EDGES) & (along > 0)]
+    return float(hits[np.abs(hits - 1).argmin()]) if len(hits) else np.inf
+
+
+def make_moulds(people: Sequence[Person], depsgraph: bpy.types.Depsgraph) -> dict[int, Mould]:
+    """By the places of those in `people` whose rig says where a face would be."""
+    moulds = {}
+    for index, person in enumerate(people):
+        with suppress(LookupError):
+            armature = person.armature.evaluated_get(depsgraph)
+            moulds[index] = Mould(armature, person.world(depsgraph), best_match(person.armature))
+    return moulds
+
+
+def turned_away(face: Sequence[Keypoint]) -> bool:
+    """Whether the back of the head is seen: from the front right brow, left brow and lip run clockwise."""
+    right, left, lip = (face[place] for place in CORNERS)
+    if "missing" in (right.state, left.state, lip.state):
+        return False
+    return (left.x - right.x) * (lip.y - right.y) - (left.y - right.y) * (lip.x - right.x) <= 0
+
+
+def transform_all(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(..., 3) through a (4, 4) matrix."""
+    return points @ matrix[:3, :3].T + matrix[:3, 3]

@@ -1,0 +1,103 @@
+"""The way to the backend: the process of our own, if it is one, and the connection to it. Main thread only."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import bpy
+
+from ..protocol import ConnectionFile, read_connection
+from ..protocol.client import Client, Heard
+from .backend_process import BackendError, BackendProcess, check_online
+from .connection import Connection
+from .preferences import Preferences
+
+State = Literal["off", "starting", "connecting", "ready"]
+
+
+class Link:
+    """state: `ready` once the backend has said Welcome, which whoever hears it notes here.
+
+    endpoint: empty before it is known. log: of a backend of our own, also after its end.
+    """
+
+    def __init__(self) -> None:
+        self.state: State = "off"
+        self.endpoint = ""
+        self.log = ""
+        self._process: BackendProcess | None = None
+        self._connection: Connection | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is anything to wait for."""
+        return self.state != "off"
+
+    @property
+    def local(self) -> bool:
+        """Whether the backend is a process of our own."""
+        return self._process is not None
+
+    def start(self, preferences: Preferences) -> None:
+        """Connect to the backend of the key file, or start one; `watch` does the rest. Raises BackendError."""
+        if preferences.connection_file:
+            self._connect(Path(preferences.connection_file))
+        elif preferences.python:
+            self._process = BackendProcess(preferences.python, preferences.models_folder)
+            self.state, self.log = "starting", str(self._process.log)
+        else:
+            raise BackendError(
+                "No Python for the backend is chosen, and Blender's own has no PyTorch: name the one in which "
+                "`pip install beyondscene` was run under Backend, or in Preferences > Add-ons."
+            )
+
+    def stop(self) -> None:
+        """Part from the backend; a process of our own has ended when this returns."""
+        if self._connection:
+            self._connection.close()
+        if self._process:
+            self._process.stop()
+        self._connection = self._process = None
+        self.state, self.endpoint = "off", ""
+
+    def watch(self) -> bool:
+        """Connect to a process of our own once it listens; True if anything changed. Raises BackendError where it ended."""
+        if self._process is None:
+            return False
+        if self._connection is None:
+            connection = self._process.poll()
+            if connection is None:
+                return False
+            self._open(connection)
+            return True
+        if self._process.ended:
+            raise BackendError(
+                f"The backend ended unexpectedly, saying '{self._process.last_words()}': see its log, "
+                f"{self._process.log}, then render again."
+            )
+        return False
+
+    def ask(self, wish: Callable[[Client], None]) -> None:
+        """Have `wish` done by the thread that owns the socket. Only where there is a connection."""
+        assert self._connection, "nobody is there to ask"
+        self._connection.ask(wish)
+
+    def hear(self) -> Heard | None:
+        """The oldest word that was not heard yet."""
+        heard = self._connection.heard(limit=1) if self._connection else []
+        return heard[0] if heard else None
+
+    def _connect(self, path: Path) -> None:
+        try:
+            backend = read_connection(path)
+        except (OSError, ValueError) as error:
+            raise BackendError(
+                f"No backend can be found through the key file '{path}' ({error}): start the backend that writes it, "
+                "or choose This Machine under Backend."
+            ) from error
+        check_online(backend.endpoint)
+        self._open(backend)
+
+    def _open(self, backend: ConnectionFile) -> None:
+        self._connection = Connection(backend, f"blender {bpy.app.version_string}")
+        self.state, self.endpoint = "connecting", backend.endpoint

@@ -1,0 +1,132 @@
+"""LoRAs that the artist lists, for the picture or for one person: kept in the .blend, offered from what the backend has."""
+
+# Blender reads properties from annotations that are calls.
+# pyright: reportInvalidTypeForm=false
+
+from collections.abc import Iterable
+from typing import Any
+
+import bpy
+import msgspec
+from bpy.props import FloatProperty, IntProperty, StringProperty
+
+from ..protocol import Lora
+from . import session
+from .exporters.errors import ExportError
+from .obstacles import SaysWhyNot
+
+Result = set[str]
+
+LIMIT = 8  # of one list, as in the protocol
+
+
+class BEYONDSCENE_PG_lora(bpy.types.PropertyGroup):
+    """One row; an empty name is none."""
+
+    name: StringProperty(
+        name="LoRA",
+        description="Name of a file in one of the backend's folders of LoRAs, without its suffix",
+        search=lambda self, context, text: known_loras(context.scene),
+        search_options={"SUGGESTION"},
+        override={"LIBRARY_OVERRIDABLE"},
+    )
+    scale: FloatProperty(
+        name="Scale",
+        description="1: as strong as it was trained for; 0: not at all",
+        default=1.0,
+        min=-10,
+        max=10,
+        soft_min=0,
+        soft_max=2,
+        step=5,
+        override={"LIBRARY_OVERRIDABLE"},
+    )
+
+
+class Listed(SaysWhyNot):
+    """An operator on the LoRAs of `context.beyondscene_owner`, or of the scene where a button set none."""
+
+    bl_options = {"UNDO", "INTERNAL"}
+
+    @staticmethod
+    def owner(context: bpy.types.Context) -> Any:
+        return getattr(context, "beyondscene_owner", None) or context.scene
+
+    @classmethod
+    def obstacle(cls, context: bpy.types.Context) -> str:
+        owner = cls.owner(context)
+        return "" if owner.is_editable else f"'{owner.name}' is linked from another file: make a library override of it first"
+
+
+class BEYONDSCENE_OT_add_lora(Listed, bpy.types.Operator):
+    """Add a row for a LoRA: a style for the whole picture, or a likeness for one person"""
+
+    bl_idname = "beyondscene.add_lora"
+    bl_label = "Add LoRA"
+
+    @classmethod
+    def obstacle(cls, context: bpy.types.Context) -> str:
+        full = len(cls.owner(context).beyondscene.loras) >= LIMIT
+        return super().obstacle(context) or (f"There are {LIMIT}, which is the limit: remove one first" if full else "")
+
+    def execute(self, context: bpy.types.Context) -> Result:
+        self.owner(context).beyondscene.loras.add()
+        return {"FINISHED"}
+
+
+class BEYONDSCENE_OT_remove_lora(Listed, bpy.types.Operator):
+    """Remove this LoRA from the list"""
+
+    bl_idname = "beyondscene.remove_lora"
+    bl_label = "Remove LoRA"
+
+    index: IntProperty()
+
+    def execute(self, context: bpy.types.Context) -> Result:
+        self.owner(context).beyondscene.loras.remove(self.index)
+        return {"FINISHED"}
+
+
+def known_loras(scene: bpy.types.Scene) -> list[str]:
+    """What the connected backend has for the scene's models."""
+    welcome = session.current().welcome
+    return [name for one in welcome.models if one.name == scene.beyondscene.models for name in one.loras] if welcome else []
+
+
+def gather_loras(rows: Any, whose: str) -> tuple[Lora, ...]:
+    """What a request says of `rows`. Raises ExportError for a name that no file can have."""
+    loras = []
+    for row in rows:
+        if row.name.strip():
+            try:
+                loras.append(msgspec.convert({"name": row.name.strip(), "scale": float(f"{row.scale:.6g}")}, Lora))
+            except msgspec.ValidationError as error:
+                raise ExportError(
+                    f"The LoRA '{row.name}' of {whose} cannot be the name of a file of LoRAs: choose one of those offered, or "
+                    "use letters, digits, spaces, dots, dashes and underscores, without the suffix."
+                ) from error
+    return tuple(loras)
+
+
+def write_loras(rows: Any, loras: Iterable[Lora]) -> None:
+    rows.clear()
+    for lora in loras:
+        row = rows.add()
+        row.name, row.scale = lora.name, lora.scale
+
+
+def draw_loras(layout: bpy.types.UILayout, owner: bpy.types.ID, known: Iterable[str]) -> None:
+    """A row for each, red where the backend lacks it, and a button for another. owner: scene or object."""
+    column = layout.column(align=True)
+    column.context_pointer_set("beyondscene_owner", owner)
+    for index, own in enumerate(owner.beyondscene.loras):
+        row = column.row(align=True)
+        name = row.row(align=True)
+        name.alert = bool(own.name and known) and own.name not in known
+        name.prop(own, "name", text="", placeholder="LoRA")
+        row.prop(own, "scale", text="")
+        row.operator(BEYONDSCENE_OT_remove_lora.bl_idname, text="", icon="X").index = index
+    column.operator(BEYONDSCENE_OT_add_lora.bl_idname, icon="ADD")
+
+
+register, unregister = bpy.utils.register_classes_factory((BEYONDSCENE_OT_add_lora, BEYONDSCENE_OT_remove_lora))

@@ -1,0 +1,151 @@
+"""Faces: seventy points from bones or from the mesh of a head, and their states."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("bpy")
+
+from beyondscene.addon.controls.strokes import mark_face
+from beyondscene.addon.exporters import best_match, export_request, load_families
+from beyondscene.addon.exporters.camera import project
+from beyondscene.addon.exporters.face import LEFT_HALF, nearest_hit
+from beyondscene.addon.exporters.rigs import Anchor, match_names
+from beyondscene.protocol import FACE_NAMES, Character, Keypoint
+from msgspec.structs import replace
+
+from .skeletons import SKELETONS, build_rig
+from .test_sight import add_box
+
+Example = Callable[[str], dict[str, Any]]
+
+# Vertices of MakeHuman's body by the point of the face that they lie at: the tip of the nose is MPFB's own, the others were
+# looked up in its wire frame.
+VERTICES = {
+    "Bridge4": 5134, "Bridge1": 133, "LipTop": 455, "LipBottom": 496, "LLipTop1": 7215, "LLipTop2": 7170, "LipCorner": 7182,
+    "LBrow2": 7006, "LBrow4": 6998, "LLid4": 6812, "LNostril2": 7088, "Septum": 307, "Chin": 5225,
+}  # fmt: skip
+TOLERANCE_M = 0.009  # half of it is the distance of the vertex from the point
+
+
+def face_of(character: Character) -> dict[str, Keypoint]:
+    assert character.face
+    return dict(zip(FACE_NAMES, character.face, strict=True))
+
+
+@pytest.mark.parametrize("name", ["plaza", "duo"])
+def test_points_lie_where_the_mesh_has_its_features(blender: Any, example: Example, name: str) -> None:
+    example(name)
+    request, _ = export_request(blender.context)
+    assert request.camera
+    depsgraph = blender.context.evaluated_depsgraph_get()
+    for character in request.characters:
+        face, body = face_of(character), blender.data.objects[f"{character.name}.body"].evaluated_get(depsgraph)
+        assert {"visible", "occluded"} >= {point.state for point in face.values()}
+        mesh = body.to_mesh()
+        errors_m = {}
+        for point, vertex in VERTICES.items():
+            found = face[point if point in face else f"L{point}"]
+            place = np.array(body.matrix_world @ mesh.vertices[vertex].co)
+            true = project(request.camera, place, request.width, request.height, 0.01)
+            errors_m[point] = np.hypot(found.x - true.x, found.y - true.y) * true.depth / request.camera.fx
+        by_bone = {point for point in errors_m if point in best_match(blender.data.objects[character.name]).face}
+        assert max(errors_m[point] for point in errors_m.keys() - by_bone) < TOLERANCE_M, errors_m
+        assert max((errors_m[point] for point in by_bone), default=0) < 2 * TOLERANCE_M, errors_m
+
+
+def test_from_behind_nothing_of_a_face_is_seen_or_drawn(blender: Any, example: Example) -> None:
+    example("duo")
+    eve = blender.data.objects["Eve"]
+    eve.rotation_euler.z += np.pi
+    blender.context.view_layer.update()
+    request, _ = export_request(blender.context)
+    states = [point.state for point in face_of(request.characters[0]).values()]
+    assert states.count("occluded") > 60
+    assert not list(mark_face(request, request.characters[0].face or ()))
+    assert not list(mark_face(request, request.characters[1].face or ()))  # too small for a picture of this size
+    close = replace(request, width=256, height=256)
+    assert len(list(mark_face(close, request.characters[1].face or ()))) > 50
+    assert len(list(mark_face(close, request.characters[0].face or ()))) < 10
+
+
+def test_a_head_of_another_shape_is_followed(blender: Any, example: Example) -> None:
+    example("duo")
+    request, _ = export_request(blender.context)
+    before = face_of(request.characters[0])
+    body = blender.data.objects["Eve.body"]
+    jaw = body.shape_key_add(name="narrow")
+    for vertex in jaw.data:
+        vertex.co.x *= 0.93
+    jaw.value = 1
+    blender.context.view_layer.update()
+    request, _ = export_request(blender.context)
+    after = face_of(request.characters[0])
+    width = [face["LJaw2"].x - face["RJaw2"].x for face in (before, after)]
+    assert width[1] < 0.97 * width[0]
+
+
+def test_who_has_neither_bones_nor_a_head_has_no_face(blender: Any, example: Example) -> None:
+    example("duo")
+    blender.data.objects["Eve.body"].hide_render = True
+    request, _ = export_request(blender.context)
+    assert request.characters[0].face is None
+    blender.data.objects["Flo.body"].hide_render = True
+    face = face_of(export_request(blender.context)[0].characters[1])  # a generated Rigify has bones for some
+    assert face["Chin"].state == "visible" and face["LLid1"].state == "missing"
+    blender.data.objects["Flo"].rotation_euler.z += np.pi
+    blender.context.view_layer.update()
+    face = face_of(export_request(blender.context)[0].characters[1])
+    assert {point.state for point in face.values()} == {"missing", "occluded"}
+
+
+def test_something_before_a_face_hides_it(blender: Any, example: Example) -> None:
+    example("duo")
+    before = face_of(export_request(blender.context)[0].characters[0])
+    rig = blender.data.objects["Eve"]
+    nose = rig.matrix_world @ rig.pose.bones["head"].tail
+    camera = blender.context.scene.camera.matrix_world.translation
+    add_box(blender, "Board", (0.6, 0.02, 0.6), nose.lerp(camera, 0.2))
+    after = face_of(export_request(blender.context)[0].characters[0])
+    assert before["Bridge4"].state == "visible" and {point.state for point in after.values()} == {"occluded"}
+
+
+def test_every_family_names_points_that_there_are() -> None:
+    parts = {name[1:] if name[0] in "RL" and name not in ("LipTop", "LipBottom") else name for name in FACE_NAMES}
+    for family in load_families():
+        assert set(family.face) <= parts | {"LipTop1", "LipTop2", "LipBottom1", "LipBottom2", "LipCorner"}, family.label
+    daz = {part.format(side=side) for part in SKELETONS["daz genesis 8"].names.values() for side in "rl"}
+    match = match_names((*daz, "rLipCorner", "lLipCorner", "LipUpperMiddle", "lBrowMid"))
+    assert match.face == {
+        "RLipCorner": Anchor("rLipCorner"),
+        "LLipCorner": Anchor("lLipCorner"),
+        "LipTop": Anchor("LipUpperMiddle"),
+        "LBrow3": Anchor("lBrowMid"),
+    }
+
+
+def test_the_points_are_seventy_and_symmetric() -> None:
+    assert len(FACE_NAMES) == len(set(FACE_NAMES)) == 70
+    assert {name for name in FACE_NAMES if name in LEFT_HALF} == LEFT_HALF.keys()
+    assert {f"L{name[1:]}" for name in FACE_NAMES if name not in LEFT_HALF} <= LEFT_HALF.keys()
+
+
+def test_a_ray_meets_the_surface_nearest_to_its_end() -> None:
+    wall = np.array([[0.0, -1, -1], [0, 2, -1], [0, -1, 2]])
+    walls = np.stack([wall + np.array([distance, 0, 0]) for distance in (0.5, 1.9, 3.0)])
+    assert nearest_hit(np.zeros(3), np.array([2.0, 0, 0]), walls) == pytest.approx(0.95)
+    assert nearest_hit(np.zeros(3), np.array([-2.0, 0, 0]), walls) == np.inf
+    assert nearest_hit(np.zeros(3), np.array([0.0, 0, 1]), walls) == np.inf
+
+
+def test_a_rig_without_a_body_has_no_face(blender: Any) -> None:
+    rig = build_rig(blender, SKELETONS["unreal"])
+    rig.beyondscene.prompt, blender.context.scene.beyondscene.prompt = "a person", "a field"
+    camera = blender.data.objects.new("Camera", blender.data.cameras.new("Camera"))
+    blender.context.scene.collection.objects.link(camera)
+    camera.location, camera.rotation_euler = (0, -6, 1), (np.pi / 2, 0, 0)
+    blender.context.scene.camera = camera
+    blender.context.view_layer.update()
+    assert export_request(blender.context)[0].characters[0].face is None
