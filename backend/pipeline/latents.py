@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..models.host_memory import give_back_freed_memory
 from ..models.load import Models
 from .vae_steps import decoder_steps, encoder_steps
 from .vae_tiles import Tile, allowed_bytes, choose_window, run_tiled
@@ -26,6 +27,7 @@ def encode_image(models: Models, image: np.ndarray) -> Tensor:
     for tile, moments in run_tiled(steps, read, height, width, window=window * factor, held_bytes=held_bytes):
         (top, bottom), (left, right) = tile.rows, tile.columns
         latents[:, top // factor : bottom // factor, left // factor : right // factor] = moments[:channels]
+    give_back_freed_memory()
     shift = models.vae.config.get("shift_factor") or 0.0
     return ((latents - shift) * models.vae.config["scaling_factor"]).to(models.device)
 
@@ -48,6 +50,7 @@ def decode_latents(models: Models, latents: Tensor) -> np.ndarray:
         (top, bottom), (left, right) = tile.rows, tile.columns
         part = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
         image[top * factor : bottom * factor, left * factor : right * factor] = part.numpy()
+    give_back_freed_memory()
     return image
 
 
