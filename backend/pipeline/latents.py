@@ -26,7 +26,7 @@ def encode_image(models: Models, image: np.ndarray) -> Tensor:
     window, held_bytes = tile_limits(models)
     for tile, moments in run_tiled(steps, read, height, width, window=window * factor, held_bytes=held_bytes):
         (top, bottom), (left, right) = tile.rows, tile.columns
-        latents[:, top // factor : bottom // factor, left // factor : right // factor] = moments[:channels]
+        latents[:, top // factor : bottom // factor, left // factor : right // factor] = moments[:channels].cpu()
     give_back_freed_memory()
     shift = models.vae.config.get("shift_factor") or 0.0
     return ((latents - shift) * models.vae.config["scaling_factor"]).to(models.device)
@@ -48,7 +48,7 @@ def decode_latents(models: Models, latents: Tensor) -> np.ndarray:
     window, held_bytes = tile_limits(models)
     for tile, pixels in run_tiled(steps, read, height, width, window=window, held_bytes=held_bytes):
         (top, bottom), (left, right) = tile.rows, tile.columns
-        part = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
+        part = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu()  # bytes, not floats, are copied
         image[top * factor : bottom * factor, left * factor : right * factor] = part.numpy()
     give_back_freed_memory()
     return image
