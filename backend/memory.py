@@ -11,6 +11,7 @@ import torch
 
 from ..protocol import RenderRequest
 from .models.fingerprint import weight_files
+from .models.host_memory import give_back_freed_memory
 from .models.load import Models
 from .models.sets import ModelSet
 from .models.thrift import LADDER, Thrift
@@ -60,6 +61,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def free_cached() -> None:
     """Give back what allocators keep for later."""
     gc.collect()
+    give_back_freed_memory()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     elif torch.backends.mps.is_available():

@@ -11,6 +11,7 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from ..models.adapters import Adapters
+from ..models.host_memory import reuse_freed_memory
 from ..models.load import Models, silence_libraries
 from ..models.offload import Turns
 from ..models.sets import PRESETS
@@ -35,6 +36,7 @@ class Silhouette:
 def make_random_models(layout: Layout, device: torch.device, dtype: torch.dtype, seed: int = 0) -> Models:
     """The networks of `layout` on `device`, made there; the VAE in float32, as everywhere. The embedded set's tokenizer."""
     silence_libraries()
+    reuse_freed_memory(device)
     torch.manual_seed(seed)
     tokenizer = CLIPTokenizer.from_pretrained(PRESETS / "embedded" / "tokenizer", local_files_only=True)
     with made_on(device, dtype):

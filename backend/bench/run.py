@@ -1,7 +1,7 @@
 """Run methods A B A B at one size after another, and tell what each costs after every picture."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from ..evaluation.methods import load_method
 from ..models.load import Models
+from ..models.tune import tuned
 from ..planning.settle import settle
 from .count import Counter
 from .meter import Meter, StageCost
@@ -72,9 +73,12 @@ def total_seconds(stages: list[StageCost]) -> float:
 
 def bench(
     models: Models, methods: list[str], sizes: list[Size], *, people: int, steps: int | None, rounds: int, minutes: float,
-    tell: Tell,
+    tell: Tell, tunings: Sequence[str] = (),
 ) -> Iterator[list[Runs]]:  # fmt: skip
-    """All runs so far, after each picture. No picture is begun that would, going by the last one, end after `minutes`."""
+    """All runs so far, after each picture. No picture is begun that would, going by the last one, end after `minutes`.
+
+    tunings: of our networks; what is compared with us runs them as they are.
+    """
     counter, deadline_s = Counter(models), time.monotonic() + 60 * minutes
     runs: list[Runs] = []
     for size in sizes:
@@ -87,7 +91,8 @@ def bench(
                     tell(f"left out for want of time: {one.method}, {name_of(size)}, round {number + 1}")
                     continue
                 tell(f"{one.method}, {name_of(size)}, round {number + 1} of {rounds}")
-                draw(models, counter, one, people, steps)
+                with tuned(models, tunings if one.method == OURS else ()):
+                    draw(models, counter, one, people, steps)
                 yield [each for each in runs if each.rounds]
 
 

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=2, help="each runs all methods once; default: 2")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing that would end later")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    parser.add_argument("--tune", action="append", default=[], choices=TUNINGS, help="may be repeated; default: none")
+    parser.add_argument("--tune", action="append", default=[], choices=TUNINGS, help="our networks alone; may be repeated")
     parser.add_argument("--out", type=Path, help="folder for bench.md, bench.jsonl and bench.png, written after every picture")
     parser.add_argument("--json", action="store_true", help="print one line per method and size, ours at the largest size last")
 
@@ -55,19 +55,17 @@ def run(asked: argparse.Namespace) -> int:
     from ..bench.run import bench, summarise
     from ..bench.scene import bench_scene
     from ..models.load import choose_device
-    from ..models.tune import tune
 
     bench_scene(asked.people)
     console = Console(stderr=True)
     models = load(asked.models, *choose_device(asked.device))
-    tune(models, asked.tune)
     memory = HostPeak()
     memory.restart()
     ceiling_flops = measure_ceiling(models.device, models.dtype)
     machine = describe_machine(models, ceiling_flops, memory.peak / MIB)
     steps = asked.steps or models.manifest.steps
     report = Report(models, machine, asked.people, steps, tuple(asked.tune))
-    options = {"people": asked.people, "steps": steps, "rounds": asked.rounds, "minutes": asked.minutes}
+    options = {"people": asked.people, "steps": steps, "rounds": asked.rounds, "minutes": asked.minutes, "tunings": asked.tune}
     rows, markdown = [], ""
     for runs in bench(models, methods, sizes, **options, tell=console.print):
         rows = summarise(runs, ceiling_flops)

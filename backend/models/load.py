@@ -14,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from .adapters import Adapters
 from .fingerprint import fingerprint_weights
+from .host_memory import reuse_freed_memory
 from .loras import lora_folders
 from .offload import Offload, Turns
 from .segmenters import Segmenter, load_segmenter
@@ -78,6 +79,7 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, o
     """Raises ModelSetError if a role is incomplete or of the wrong kind, before anything is read."""
     model_set.check()
     silence_libraries()
+    reuse_freed_memory(device)
     base = model_set.role_folder("base")
     unet = load_network(UNet2DConditionModel, model_set, "base", "unet", dtype)
     controlnet = load_network(ControlNetModel, model_set, "controlnet", ".", dtype)

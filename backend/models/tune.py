@@ -4,13 +4,22 @@ What they compute is the same but for rounding. None is on by default: `beyondsc
 """
 
 import os
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
 
 import torch
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0, FusedAttnProcessor2_0
 from platformdirs import user_cache_path
 
 from .load import Models
+
+
+class Tuning(NamedTuple):
+    """begin, end: change the networks, and make them what they were."""
+
+    begin: Callable[[Models], None]
+    end: Callable[[Models], None]
 
 
 def unets_of(models: Models) -> list[Any]:
@@ -18,16 +27,37 @@ def unets_of(models: Models) -> list[Any]:
     return list(dict.fromkeys((models.unet, models.inpainting)))
 
 
+def lay_out(models: Models, memory_format: torch.memory_format) -> None:
+    for network in (*unets_of(models), models.controlnet, models.vae):
+        network.to(memory_format=memory_format)  # type: ignore[call-overload]
+
+
 def lay_channels_last(models: Models) -> None:
     """Pixels of all channels side by side: what convolutions on tensor cores want."""
-    for network in (*unets_of(models), models.controlnet, models.vae):
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    lay_out(models, torch.channels_last)
+
+
+def lay_channels_first(models: Models) -> None:
+    lay_out(models, torch.contiguous_format)
+
+
+def self_attention(models: Models) -> Iterator[Attention]:
+    for unet in unets_of(models):
+        yield from (one for one in unet.modules() if isinstance(one, Attention) and not one.is_cross_attention)
 
 
 def fuse_projections(models: Models) -> None:
-    """Query, key and value of the UNets' attention in one product."""
-    for unet in unets_of(models):
-        unet.fuse_qkv_projections()
+    """Query, key and value of the UNets' self-attention in one product. Cross-attention looks its keys and values up."""
+    for attention in self_attention(models):
+        attention.fuse_projections()
+        attention.set_processor(FusedAttnProcessor2_0())  # type: ignore[arg-type]  # diffusers leaves it out of its union
+
+
+def part_projections(models: Models) -> None:
+    for attention in self_attention(models):
+        attention.set_processor(AttnProcessor2_0())  # pyright: ignore[reportArgumentType]
+        attention.fused_projections = False
+        del attention.to_qkv
 
 
 def compile_blocks(models: Models) -> None:
@@ -36,25 +66,36 @@ def compile_blocks(models: Models) -> None:
     It takes minutes, so it is nothing for a single small picture.
     """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(user_cache_path("beyondscene") / "compiled"))
+    torch.compiler.set_stance("default")
     for unet in unets_of(models):
-        unet.compile_repeated_blocks(dynamic=False)
+        if not is_compiled(unet):
+            unet.compile_repeated_blocks(dynamic=False)
 
 
-TUNINGS: dict[str, Callable[[Models], None]] = {
-    "channels_last": lay_channels_last,
-    "fused": fuse_projections,
-    "compiled": compile_blocks,
+def run_uncompiled(models: Models) -> None:
+    """What was compiled stays, for the next time."""
+    torch.compiler.set_stance("force_eager")
+
+
+TUNINGS = {
+    "channels_last": Tuning(lay_channels_last, lay_channels_first),
+    "fused": Tuning(fuse_projections, part_projections),
+    "compiled": Tuning(compile_blocks, run_uncompiled),
 }
 
 
-def tune(models: Models, names: Iterable[str]) -> None:
-    """Change the networks of `models` in place. Raises ValueError for a name that is no tuning, before any is done."""
-    chosen = list(names)
+@contextmanager
+def tuned(models: Models, names: Iterable[str]) -> Iterator[None]:
+    """Within, the networks of `models` are changed. Raises ValueError for a name that is no tuning, before any is done."""
+    chosen = list(dict.fromkeys(names))
     for name in chosen:
         if name not in TUNINGS:
             raise ValueError(f"There is no tuning '{name}': known are {', '.join(TUNINGS)}.")
-    for name in chosen:
-        TUNINGS[name](models)
+    with ExitStack() as stack:
+        for name in chosen:
+            stack.callback(TUNINGS[name].end, models)
+            TUNINGS[name].begin(models)
+        yield
 
 
 def is_compiled(network: torch.nn.Module) -> bool:

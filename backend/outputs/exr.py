@@ -13,7 +13,7 @@ import Imath
 import numpy as np
 import OpenEXR
 
-from .picture import Layer, Picture
+from .picture import Layer, Picture, thread_count
 from .xmp import XMP
 
 MEDIA_TYPE = "image/x-exr"
@@ -34,6 +34,7 @@ def write(path: Path, picture: Picture, record: str) -> None:
     order = depth_order(picture.layers)
     header["channels"] = dict.fromkeys([*"RGB", *names, *([] if order is None else [DEPTH_ORDER])], half)
     header[ATTRIBUTE], header["xmp"] = record.encode(), XMP
+    OpenEXR.set_global_thread_count(thread_count())
     file = OpenEXR.OutputFile(str(path), header)
     for first in range(0, height, BAND_ROWS):
         end = min(first + BAND_ROWS, height)

@@ -1,8 +1,16 @@
 """What is written to a file: the picture, and who stands where in it."""
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
+
+MOST_THREADS = 8  # each holds what a band of rows or a few tiles take
+
+
+def thread_count() -> int:
+    """Threads that pack a picture; the file is the same for any number."""
+    return min(MOST_THREADS, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)

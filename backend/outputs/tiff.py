@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from .picture import Picture
+from .picture import Picture, thread_count
 from .xmp import XMP
 
 MEDIA_TYPE = "image/tiff"
@@ -30,7 +30,7 @@ def write(path: Path, picture: Picture, record: str) -> None:
             metadata=None,  # tifffile's own, which would take the place of the description
             software="beyondscene",
             extratags=[(XMP_TAG, BYTE, len(XMP), XMP, True)],
-            maxworkers=1,
+            maxworkers=thread_count(),
         )
 
 

@@ -53,13 +53,15 @@ def describe_views(
     joints = [scaled(f.person.keypoints, canvas.width / request.width, canvas.height / request.height) for f in figures]
     # how much larger the canvas is than the base image, whose short side is a view's
     growth = min(canvas.width, canvas.height) / window_px if request.settings.pose_at_levels == "upscaled" else 1.0
-    conditions = []
+    conditions, nobody = [], np.zeros((window_px, window_px, 3), np.uint8)  # which most views of a large canvas share
     for top, left in views:
         offset = np.array((left * latent_downsampling, top * latent_downsampling, 0))
         near = [points - offset for points in joints]
         pose = enlarge_pose(near, window_px, line_width_px, growth)
         present = who_is_present(request, speakers, (top, left), window_px // latent_downsampling)
-        conditions.append(Condition(*view_texts(request, present), pose, view_loras(request, present)))
+        conditions.append(
+            Condition(*view_texts(request, present), pose if pose.any() else nobody, view_loras(request, present))
+        )
     return conditions
 
 

@@ -6,27 +6,55 @@ resolution of the rest.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers import ControlNetModel
 from torch import nn
 
-Hint = torch.Tensor  # (channels, h, w), in host memory
+KEPT_BYTES = 2 * 2**30  # 200 hints of SDXL, which are more than three times as large as their pictures
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A pose that is read at every step, since the hints of so many views would take too much host memory."""
+
+    controlnet: ControlNetModel
+    pose: np.ndarray
+    device: torch.device
+
+    def to(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """As of a tensor."""
+        return _read(self.controlnet, self.pose, self.device).to(*args, **kwargs)
+
+
+Hint = torch.Tensor | Unread  # (channels, h, w), in host memory
 
 
 @torch.inference_mode()
-def read_poses(controlnet: ControlNetModel, poses: list[np.ndarray], device: torch.device) -> list[Hint]:
-    """One hint per pose picture, uint8 (H, W, 3). Empty pictures of a size share theirs: most of a large canvas is empty."""
+def read_poses(
+    controlnet: ControlNetModel, poses: list[np.ndarray], device: torch.device, kept_bytes: int = KEPT_BYTES
+) -> list[Hint]:
+    """One hint per pose picture, uint8 (H, W, 3). Empty pictures of a size share theirs: most of a large canvas is empty.
+
+    kept_bytes: beyond these, poses are left to be read when they are wanted; what comes of them is the same.
+    """
     empty: dict[tuple[int, ...], Hint] = {}
-    hints = []
+    hints, kept = [], 0
     for pose in poses:
-        if pose.any():
-            hints.append(_read(controlnet, pose, device))
-            continue
-        if pose.shape not in empty:
-            empty[pose.shape] = _read(controlnet, pose, device)
-        hints.append(empty[pose.shape])
+        shared = not pose.any()
+        if shared and pose.shape in empty:
+            hints.append(empty[pose.shape])
+        elif kept >= kept_bytes:
+            hints.append(Unread(controlnet, pose, device))
+        else:
+            hint = _keep(_read(controlnet, pose, device))
+            kept += hint.nbytes
+            hints.append(hint)
+        if shared:
+            empty[pose.shape] = hints[-1]
     return hints
 
 
@@ -41,10 +69,14 @@ def taking_hints(controlnet: ControlNetModel) -> Iterator[None]:
         controlnet.controlnet_cond_embedding = reader
 
 
-def _read(controlnet: ControlNetModel, pose: np.ndarray, device: torch.device) -> Hint:
+def _read(controlnet: ControlNetModel, pose: np.ndarray, device: torch.device) -> torch.Tensor:
     picture = torch.from_numpy(pose).permute(2, 0, 1)[None].to(device, controlnet.dtype) / 255
     turned = controlnet.config["controlnet_conditioning_channel_order"] == "bgr"
     hint = controlnet.controlnet_cond_embedding(picture.flip(1) if turned else picture)
     # the ControlNet turns what it is given once more, hints too
-    hint = (hint.flip(1) if turned else hint)[0].cpu()
-    return hint.pin_memory() if controlnet.device.type == "cuda" else hint  # so that a step does not wait for the copy
+    return (hint.flip(1) if turned else hint)[0]
+
+
+def _keep(hint: torch.Tensor) -> torch.Tensor:
+    """In host memory, pinned, so that a step does not wait for the copy."""
+    return hint.cpu().pin_memory() if hint.is_cuda else hint

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..models.host_memory import give_back_freed_memory
 from ..models.load import Models
 from .vae_steps import decoder_steps, encoder_steps
 from .vae_tiles import Tile, allowed_bytes, choose_window, run_tiled
@@ -26,7 +27,8 @@ def encode_image(models: Models, image: np.ndarray) -> Tensor:
     limits = {"window": window * factor, "held_bytes": held_bytes}
     for tile, moments in run_tiled(steps, read, height, width, **limits, check=models.check):
         (top, bottom), (left, right) = tile.rows, tile.columns
-        latents[:, top // factor : bottom // factor, left // factor : right // factor] = moments[:channels]
+        latents[:, top // factor : bottom // factor, left // factor : right // factor] = moments[:channels].cpu()
+    give_back_freed_memory()
     shift = models.vae.config.get("shift_factor") or 0.0
     return ((latents - shift) * models.vae.config["scaling_factor"]).to(models.device)
 
@@ -47,8 +49,9 @@ def decode_latents(models: Models, latents: Tensor) -> np.ndarray:
     window, held_bytes = tile_limits(models)
     for tile, pixels in run_tiled(steps, read, height, width, window=window, held_bytes=held_bytes, check=models.check):
         (top, bottom), (left, right) = tile.rows, tile.columns
-        part = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
+        part = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu()  # bytes, not floats, are copied
         image[top * factor : bottom * factor, left * factor : right * factor] = part.numpy()
+    give_back_freed_memory()
     return image
 
 

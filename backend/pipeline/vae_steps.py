@@ -74,7 +74,8 @@ class Local:
     layer: nn.Module
 
     def apply(self, tile: Activations, pool: None) -> Activations:
-        hidden = self.layer(tile.hidden)
+        in_place = isinstance(self.layer, nn.SiLU)  # it follows a norm, whose output nobody else holds
+        hidden = functional.silu(tile.hidden, inplace=True) if in_place else self.layer(tile.hidden)
         size, before = hidden.shape[-1], tile.hidden.shape[-1]
         return replace(tile, hidden=hidden, margins=tuple(margin * size // before for margin in tile.margins))
 
@@ -97,7 +98,8 @@ class Add:
 
     def apply(self, tile: Activations, pool: None) -> Activations:
         assert tile.skip is not None
-        return replace(tile, hidden=(tile.hidden + tile.skip) / self.divisor, skip=None)
+        added = tile.hidden.add_(tile.skip)  # a convolution's output, or attention's: nobody else holds it
+        return replace(tile, hidden=added if self.divisor == 1 else added.div_(self.divisor), skip=None)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-import psutil
 import torch
 from torch import Tensor
 
@@ -19,7 +18,8 @@ from .vae_steps import Activations, Attend, Norm, Reach, Step, reaches
 WINDOW_CELLS = 160  # side of a tile with its margins, in latents; SDXL's decoder then holds 1.5 GiB of one
 LARGE_WINDOW_CELLS = 320  # on a GPU with room for 6 GiB of one: margins are a smaller share of it
 LARGE_GPU_BYTES = 40 * 2**30
-HELD_BYTES = 2 * 2**30  # by all tiles that wait for each other, beside the one that is walked; more where there is more
+HELD_BYTES = 2 * 2**30  # by all tiles that wait for each other, beside the one that is walked; more on GPUs that have it
+HOST_HELD_BYTES = 3 * 2**29  # so that a picture of 4096x4096 takes 3 GB beside the weights, pixels and all
 
 Span = tuple[int, int]
 
@@ -64,9 +64,9 @@ def choose_window(device: torch.device) -> int:
 
 
 def allowed_bytes(device: torch.device) -> int:
-    """What waiting tiles may hold: HELD_BYTES at least, half of what is free on a GPU, a quarter of the free host memory."""
+    """What waiting tiles may hold: HOST_HELD_BYTES in host memory; on a GPU HELD_BYTES at least, and half of what is free."""
     if device.type != "cuda":
-        return max(HELD_BYTES, psutil.virtual_memory().available // 4)
+        return HOST_HELD_BYTES
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch's, but free for the next use
     return max(HELD_BYTES, (torch.cuda.mem_get_info(device)[0] + cached) // 2)
 
@@ -86,7 +86,7 @@ def run_tiled(
     held_bytes: int,
     check: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[Tile, Tensor]]:
-    """Each tile and what the network makes of it, (C, h, w) without the margins, on the host.
+    """Each tile and what the network makes of it, (C, h, w) without the margins, on the network's device.
 
     read: the input under a tile with its margins, float32 (C, h, w), on the network's device.
     height, width, window: pixels of the input. held_bytes: what tiles may hold that wait; the output does not depend on it.
@@ -121,5 +121,5 @@ def run_tiled(
         pools[stop] = step.pool(gathered)
         start = stop if fits else start
     for index, tile in enumerate(tiles):
-        yield tile, walk(index, len(steps)).own[0].cpu()
+        yield tile, walk(index, len(steps)).own[0]
         held[index] = None

@@ -78,6 +78,18 @@ def test_record_comes_back_and_the_source_type_is_said(
     assert DIGITAL_SOURCE in path.read_bytes()
 
 
+def test_the_file_is_the_same_for_any_number_of_threads(
+    record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = np.random.default_rng(0).integers(0, 9, (130, 300, 3), np.uint8)  # five bands, the last one short
+    files = []
+    for cores in (1, 3):
+        monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
+        write_picture(tmp_path / "out.png", Picture(image), record)
+        files.append((tmp_path / "out.png").read_bytes())
+    assert files[0] == files[1] and (read_pixels(tmp_path / "out.png") == image).all()
+
+
 def test_the_record_stands_where_other_programs_look(picture: Picture, record: Record, tmp_path: Path) -> None:
     for suffix in SUFFIXES:
         write_picture(tmp_path / f"out.{suffix}", picture, record)

@@ -7,7 +7,7 @@ import torch
 from beyondscene.backend.bench.layouts import TOY
 from beyondscene.backend.bench.random_models import make_random_models
 from beyondscene.backend.models.load import Models
-from beyondscene.backend.models.tune import TUNINGS, is_compiled, tune
+from beyondscene.backend.models.tune import TUNINGS, is_compiled, tuned
 from beyondscene.backend.pipeline.texts import plain_cross_attention
 
 
@@ -25,14 +25,20 @@ def test_the_same_output(name: str) -> None:
         pytest.skip("no C++ compiler")
     models = make_random_models(TOY, torch.device("cpu"), torch.float32)
     expected = output(models)
-    tune(models, [name])
-    assert torch.allclose(output(models), expected, atol=1e-4)
-    assert is_compiled(models.unet) == (name == "compiled") and not is_compiled(models.vae)
-    assert bool(plain_cross_attention(models.unet)) == (name == "channels_last")  # the others have processors of their own
+    before = dict(models.unet.named_parameters())
+    for _ in range(2):  # it can be had again
+        with tuned(models, [name]):
+            assert torch.allclose(output(models), expected, atol=1e-4)
+            assert is_compiled(models.unet) == (name == "compiled") and not is_compiled(models.vae)
+            assert bool(plain_cross_attention(models.unet)) == (name != "compiled")  # which still look texts up
+        after = dict(models.unet.named_parameters())
+        assert after.keys() == before.keys() and all(after[key].stride() == before[key].stride() for key in before)
+        assert torch.equal(output(models), expected)
 
 
 def test_unknown_names_are_refused() -> None:
     models = make_random_models(TOY, torch.device("cpu"), torch.float32)
-    with pytest.raises(ValueError, match=r"no tuning 'magic': known are channels_last, fused, compiled"):
-        tune(models, [*TUNINGS, "magic"])
+    refused = pytest.raises(ValueError, match=r"no tuning 'magic': known are channels_last, fused, compiled")
+    with refused, tuned(models, [*TUNINGS, "magic"]):
+        pass
     assert not is_compiled(models.unet)

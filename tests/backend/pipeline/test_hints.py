@@ -5,7 +5,7 @@ import pytest
 import torch
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet
-from beyondscene.backend.pipeline.hints import read_poses, taking_hints
+from beyondscene.backend.pipeline.hints import Unread, read_poses, taking_hints
 from diffusers import ControlNetModel
 from torch import nn
 
@@ -40,7 +40,7 @@ def test_hints_replace_pictures_exactly(models: Models, order: str) -> None:
     blank = residuals(models, torch.zeros(1, 3, 64, 64))
     (hint,) = read_poses(controlnet, [pose], models.device)
     with taking_hints(controlnet):
-        hinted = residuals(models, hint[None])
+        hinted = residuals(models, hint.to(models.dtype)[None])
     assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(plain, hinted, strict=True))
     assert not torch.allclose(plain[0], blank[0], atol=1e-3)
 
@@ -58,3 +58,13 @@ def test_empty_poses_share_one_hint(models: Models) -> None:
     lit[3, 3] = 255
     first, second, third = read_poses(controlnet, [np.zeros_like(lit), lit, np.zeros_like(lit)], models.device)
     assert first is third and first is not second
+
+
+def test_what_is_not_kept_is_read_when_it_is_wanted(models: Models) -> None:
+    random = np.random.default_rng(0)
+    poses = [random.integers(0, 256, (64, 64, 3), np.uint8) for _ in range(3)]
+    kept = read_poses(models.controlnet, poses, models.device)
+    some = read_poses(models.controlnet, poses, models.device, kept_bytes=1)
+    assert [isinstance(hint, Unread) for hint in some] == [False, True, True]
+    with torch.inference_mode():
+        assert all(torch.equal(one.to(models.dtype), other.to(models.dtype)) for one, other in zip(kept, some, strict=True))
