@@ -248,7 +248,7 @@ class Client:
                 self._unanswered.pop("jobs", None)
             case Estimated():
                 self._unanswered.pop("estimate", None)
-            case Finished() | Failed() | Cancelled() | Refused(job_id=str()):
+            case Finished() | Failed() | Cancelled() | Refused() if event.job_id:
                 self._unanswered.pop(event.job_id, None)
                 self._unanswered.pop(f"cancel {event.job_id}", None)
             case Stopping():

@@ -66,13 +66,11 @@ def arrays_from_frames(references: Sequence[ArrayRef], frames: Sequence[bytes | 
         raise WireError(f"{len(references)} arrays are announced, {len(frames)} came")
     arrays = {}
     for reference, frame in zip(references, frames, strict=True):
-        dtype = np.dtype(reference.dtype)
-        expected = dtype.itemsize * int(np.prod(reference.shape, dtype=np.int64))
-        if len(frame) != expected:
-            raise WireError(f"an array of {expected} bytes is announced, {len(frame)} came")
+        if len(frame) != reference.size_bytes:
+            raise WireError(f"an array of {reference.size_bytes} bytes is announced, {len(frame)} came")
         if digest_of(frame) != reference.digest:
             raise WireError("an array was damaged on the way: its digest differs from the announced one")
-        arrays[reference.digest] = np.frombuffer(frame, dtype).reshape(reference.shape)
+        arrays[reference.digest] = np.frombuffer(frame, reference.dtype).reshape(reference.shape)
     return arrays
 
 

@@ -83,9 +83,8 @@ def restore_request(record: Record) -> tuple[RenderRequest, dict[str, np.ndarray
     arrays = {}
     for character in request.characters:
         if character.mask is not None:
-            size_bytes = int(np.prod(character.mask.shape, dtype=np.int64)) * np.dtype(character.mask.dtype).itemsize
             try:
-                data = zlib.decompressobj().decompress(record.arrays[character.mask.digest], size_bytes)
+                data = zlib.decompressobj().decompress(record.arrays[character.mask.digest], character.mask.size_bytes)
             except (KeyError, zlib.error) as error:
                 raise WireError(f"the picture does not hold the mask of '{character.name}' that its request names") from error
             arrays |= arrays_from_frames([character.mask], [data])

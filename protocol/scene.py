@@ -1,5 +1,6 @@
 """What is to be rendered: the request that Blender exports, the wire carries and a JSON file stores."""
 
+from math import prod
 from typing import Annotated, Literal
 
 import msgspec
@@ -87,6 +88,9 @@ class Keypoint(Struct, frozen=True, kw_only=True):
     state: KeypointState = "visible"
 
 
+ITEM_BYTES = {"uint8": 1, "float16": 2, "float32": 4}
+
+
 class ArrayRef(Struct, frozen=True, kw_only=True):
     """An array that travels beside the request: extra frames on the wire, files named by digest on disk.
 
@@ -96,6 +100,10 @@ class ArrayRef(Struct, frozen=True, kw_only=True):
     digest: Digest
     dtype: Literal["uint8", "float16", "float32"]
     shape: Annotated[tuple[Side, ...], Meta(min_length=1, max_length=4)]
+
+    @property
+    def size_bytes(self) -> int:
+        return ITEM_BYTES[self.dtype] * prod(self.shape)  # in Python's numbers: four sides of 65536 overflow numpy's
 
 
 Hand = Annotated[tuple[Keypoint, ...], Meta(min_length=21, max_length=21)]  # in the order of HAND_NAMES

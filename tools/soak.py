@@ -3,7 +3,7 @@
     python tools/soak.py [--seconds 7200] [--jobs 500] [--fault-every 20] [--workers 2] [--seed 0]
 
 The jobs are spread over the time and painted by the tests' stand-in, 40 steps of 10 ms each with a checkpoint every 5. The
-gateway is killed in the first half only: the second shows what one gateway holds in memory and open files over time.
+gateway is killed in the first third only: the rest shows what one gateway holds in memory and open files over time.
 The exit code tells whether every rule was kept.
 """
 
@@ -13,6 +13,7 @@ import os
 import random
 import socket
 import statistics
+import subprocess
 import tempfile
 import time
 import uuid
@@ -91,7 +92,7 @@ class Soak:
                 self.submit()
             if now_s >= fault_s + fault_every_s and now_s < start_s + seconds:
                 fault_s = now_s
-                self.strike(early=now_s < start_s + seconds / 2)
+                self.strike(early=now_s < start_s + seconds / 3)
             if now_s >= sample_s:
                 sample_s = now_s + SAMPLE_S
                 self.samples.append(Sample(psutil.Process(self.gateway.process.pid), now_s - start_s))
@@ -133,7 +134,8 @@ class Soak:
                 self.broken.append(f"{event.job_id}: event {event.seq} is not the one to come")
 
     def start(self) -> Running:
-        return Running(self.folder, devices=["cpu"] * self.workers, worker_silence_s=SILENCE_S, stuck_s=SILENCE_S)
+        settings = {"devices": ["cpu"] * self.workers, "worker_silence_s": SILENCE_S, "stuck_s": SILENCE_S}
+        return Running(self.folder, errors=subprocess.DEVNULL, **settings)
 
     def open(self) -> Talk:
         talk = Talk(self.gateway.connection())

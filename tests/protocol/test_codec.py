@@ -23,6 +23,7 @@ from beyondscene.protocol import (
     digest_of_file,
     encode,
 )
+from msgspec.structs import replace
 
 JOB = "01890a5d-ac96-774b-bcce-b302099a8057"
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -43,6 +44,9 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
     for frames in ([], [b"short"], [bytes([1]) * 24]):
         with pytest.raises(WireError):
             arrays_from_frames([reference], frames)
+    huge = replace(reference, shape=(65536,) * 4, digest=digest_of(b""))  # 2^64 bytes, none where numbers have 64 bits
+    with pytest.raises(WireError, match="an array of 18446744073709551616 bytes is announced, 0 came"):
+        arrays_from_frames([huge], [b""])
     with pytest.raises(WireError, match="float64"):
         describe_array(np.zeros(3))
 

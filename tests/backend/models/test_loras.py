@@ -1,5 +1,7 @@
 """LoRAs: found by name, worn where they should be, and taken off without a trace."""
 
+import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -134,18 +136,39 @@ def test_a_lora_in_another_trainers_format_is_read(models: Models, small: Render
     assert (picture(models, replace(request, loras=(Lora(name="kohya", scale=4),)), tmp_path) != plain).any()
 
 
+class Canary:
+    """Writes a file when somebody unpickles it."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return open, (self.path, "w")
+
+
 def test_what_is_no_lora_for_these_models_is_refused_and_leaves_nothing(
     models: Models, small: RenderRequest, tmp_path: Path
 ) -> None:
     save_file({"somewhere.weight": torch.zeros(2)}, tmp_path / "other.safetensors")
     (tmp_path / "torn.safetensors").write_bytes(b"no tensors")
+    canary = tmp_path / "canary"
+    (tmp_path / "pickled.safetensors").write_bytes(pickle.dumps(Canary(str(canary)), 2))
+    header = 100 * 2**20  # bytes that it claims to have
+    (tmp_path / "bomb.safetensors").write_bytes(header.to_bytes(8, "little") + b"{}")
+    twice = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}  # two tensors in one place, one of them too large for it
+    lie = json.dumps({"a": twice | {"shape": [2]}, "b": twice})
+    (tmp_path / "lie.safetensors").write_bytes(len(lie).to_bytes(8, "little") + lie.encode() + bytes(4))
     wrong = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.lora"
     save_file({f"{wrong}_A.weight": torch.zeros(2, 7), f"{wrong}_B.weight": torch.zeros(7, 2)}, tmp_path / "wide.safetensors")
     layers = list(models.unet.named_modules())
-    for name, sentence in (("other", "holds nothing for"), ("torn", "does not fit"), ("wide", "does not fit")):
+    for name, sentence in (
+        ("other", "holds nothing for"), ("torn", "does not fit"), ("wide", "does not fit"), ("pickled", "does not fit"),
+        ("bomb", "does not fit"), ("lie", "does not fit"),
+    ):  # fmt: skip
         with pytest.raises(ModelSetError, match=f"The LoRA '{name}' {sentence}"):
             picture(models, replace(small, loras=(Lora(name=name),)), tmp_path)
         assert list(models.unet.named_modules()) == layers
+    assert not canary.exists()
 
 
 def test_names_are_labels_and_absent_ones_are_refused(small: RenderRequest, folder: Path) -> None:

@@ -28,6 +28,8 @@ def render(
     job_id, _, attempt = path.parent.name.partition(".attempt-")
     if "boom" in words:
         raise KeyError("a slip")
+    if "greedy" in words:
+        np.ones(2**50)
     if "careless" in words:
         raise ValueError("The scene is careless: take care.")
     if "exit" in words:

@@ -44,8 +44,10 @@ decode_event = Decoder(Event)
 class Running:
     """A gateway process and the file by which clients find it."""
 
-    def __init__(self, folder: Path, disk_mib: int | None = None, **settings: Any) -> None:
-        """disk_mib: the data folder is a disk of this size, which only the gateway and its worker see."""
+    def __init__(self, folder: Path, disk_mib: int | None = None, errors: int = subprocess.PIPE, **settings: Any) -> None:
+        """disk_mib: the data folder is a disk of this size, which only the gateway and its worker see. errors: where what it says
+        goes to; a pipe that nobody reads stops the gateway after 64 KiB.
+        """
         self.folder = folder
         self.ready_file = folder / "ready.json"
         self.data_folder = folder / "data"
@@ -56,7 +58,7 @@ class Running:
             self.data_folder.mkdir(exist_ok=True)
             mount = f"mount -t tmpfs -o size={disk_mib}m disk '{self.data_folder}' && exec \"$@\""
             command = ["unshare", "-rm", "sh", "-c", mount, "sh", *command]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
 
     def connection(self) -> ConnectionFile:
         wait_until(lambda: self.ready_file.exists() or self.process.poll() is not None)

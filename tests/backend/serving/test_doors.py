@@ -5,11 +5,13 @@ import random
 import uuid
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import psutil
 import pytest
 import zmq
 from beyondscene.backend.gateway import ServeError, ServeSettings, serve
+from beyondscene.backend.gateway.sockets import Door, KeyPair, endpoint_of
 from beyondscene.protocol import (
     Cancel,
     Fetch,
@@ -26,10 +28,11 @@ from beyondscene.protocol import (
     digest_of,
     encode,
 )
+from beyondscene.protocol.codec import MAGIC
 from msgspec.structs import replace
 
 from .conftest import Connect, Start
-from .talk import masked_person, picture
+from .talk import Talk, masked_person, picture
 
 
 def test_welcome(start: Start, connect: Connect) -> None:
@@ -74,6 +77,69 @@ def test_only_the_listed_key_gets_in(start: Start, connect: Connect) -> None:
         assert stranger.hear(0.7) is None
     connect(gateway)
     assert "stranger" not in gateway.log()
+
+
+def test_a_client_with_the_key_of_another_backend_gets_no_answer(start: Start, connect: Connect) -> None:
+    """Somebody has taken the place of the backend, or the file is an old one: nothing is said to whoever listens there."""
+    one, other = start(), start()
+    mixed = replace(other.connection(), endpoint=one.connection().endpoint)
+    talk = Talk(mixed)
+    with contextlib.suppress(zmq.Again):
+        talk.socket.send_multipart(encode(Hello(versions=(1, 1), client="lost")), zmq.DONTWAIT)
+    assert talk.hear(0.7) is None
+    talk.close()
+    assert "lost" not in one.log() and "lost" not in other.log()
+
+
+def test_where_nobody_answers_the_door_it_stays_shut() -> None:
+    """Should the handler ever be gone, even a listed key is kept out: ZAP_ENFORCE_DOMAIN."""
+    server, own = KeyPair.new(), KeyPair.new()
+    with zmq.Context() as context:
+        door = Door(context)
+        socket = door.bind("tcp://127.0.0.1:0", "clients", server, {own.public}, 1000)
+        door.close()
+        with zmq.Context() as elsewhere, elsewhere.socket(zmq.DEALER) as client:
+            client.linger = 0
+            client.curve_serverkey, client.curve_publickey, client.curve_secretkey = server.public, own.public, own.secret
+            client.connect(endpoint_of(socket))
+            client.send(b"anything")
+            assert not socket.poll(700)
+        socket.close()
+
+
+def test_claims_beyond_measure_cost_nothing(start: Start, connect: Connect) -> None:
+    """What is announced is refused before anything is reserved for it."""
+    gateway = start()
+    talk = connect(gateway)
+    process = psutil.Process(gateway.process.pid)
+    plain = msgspec.to_builtins(Submit(job_id=str(uuid.uuid4()), request=picture()))
+    mask = {"digest": digest_of(b""), "dtype": "float32", "shape": [65536] * 4}
+    person = msgspec.to_builtins(masked_person(describe_array(np.zeros((8, 8), np.uint8))))
+
+    def claim(**changes: object) -> None:
+        talk.socket.send_multipart([MAGIC, msgspec.msgpack.encode({**plain, "request": {**plain["request"], **changes}})])
+
+    def announce(**changes: object) -> None:
+        talk.socket.send_multipart([MAGIC, msgspec.msgpack.encode({**plain, **changes}), b""])
+
+    connect(gateway).hear(0.3)
+    before_bytes = process.memory_info().rss
+    for _ in range(5):
+        claim(width=2**31)
+        claim(width=65536, height=65536)
+        claim(characters=[{**person, "id": f"{n}"} for n in range(300)])
+        claim(prompt="a" * 2**20)
+        claim(settings={"steps": 2**40})
+        announce(arrays=[mask])
+        announce(arrays=[mask] * 10_000)
+        talk.socket.send_multipart([MAGIC, b"\xdd\xff\xff\xff\xff"])
+    for _ in range(40):
+        talk.hear_until(Refused)
+    assert process.memory_info().rss - before_bytes < 16 * 2**20
+    talk.socket.send_multipart([MAGIC, b"\x80", bytes(64 * 2**20 + 1)])  # a frame that is too long ends the connection alone
+    other = connect(gateway)
+    other.hear_until(Finished, other.submit(picture(steps=1)))
+    assert process.memory_info().rss - before_bytes < 80 * 2**20
 
 
 def test_bytes_that_are_no_message(start: Start, connect: Connect) -> None:

@@ -134,13 +134,14 @@ def test_a_broken_job_does_not_break_the_worker(start: Start, connect: Connect) 
     gateway = start()
     talk = connect(gateway)
     pid = gateway.worker().pid
-    jobs = {word: talk.submit(picture(word)) for word in ("boom", "careless", "exit")}
+    jobs = {word: talk.submit(picture(word)) for word in ("boom", "careless", "exit", "greedy")}
     job_id = talk.submit(picture())
     talk.hear_until(Finished, job_id)
     messages = {event.job_id: event.message for event in talk.heard if isinstance(event, Failed)}
     assert "KeyError: 'a slip'" in messages[jobs["boom"]]
     assert messages[jobs["careless"]] == "The scene is careless: take care."
     assert "SystemExit" in messages[jobs["exit"]]
+    assert "The memory was not enough for this picture: choose a smaller size" in messages[jobs["greedy"]]
     assert all(len(endings(talk.of(one))) == 1 for one in jobs.values())
     assert gateway.worker().pid == pid
     assert "Traceback" in (gateway.data_folder / "log" / "worker-0.log").read_text()

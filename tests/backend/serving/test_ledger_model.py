@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from .talk import picture
 
+WORKERS = 2
 DEVICE = DeviceInfo(kind="cpu", name="none")
 FACTS = {"width": 64, "height": 64, "media_type": "image/png", "size_bytes": 9, "digest": "0" * 64}
 
@@ -84,7 +85,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def start_next(self) -> None:
-        if self.jobs.waiting() and not self.jobs.running():
+        if self.jobs.waiting() and len(self.jobs.running()) < WORKERS:
             job = self.jobs.start(self.jobs.waiting()[0], DEVICE)
             model = self.models[job.id]
             model.state, model.attempt = "running", model.attempt + 1
