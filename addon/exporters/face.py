@@ -85,7 +85,9 @@ class Mould:
         skin = np.concatenate([np.zeros((0, 3, 3)), *self._skin])
         rays = self.points - self.middle
         lengths = np.linalg.norm(rays, axis=1)
-        along = np.array([nearest_hit(self.middle, ray, skin) for ray in rays])
+        low, high = skin.min(1) - self._reach, skin.max(1) + self._reach
+        within = (((low <= point) & (point <= high)).all(1) for point in self.points)
+        along = np.array([nearest_hit(self.middle, ray, skin[near]) for ray, near in zip(rays, within, strict=True)])
         found = np.abs(along - 1) * lengths < self._reach
         if found.mean() < FEWEST:
             return None
