@@ -35,14 +35,27 @@ def register() -> None:
 
     for part in parts():
         part.register()
-    # Blender does not unregister add-ons when it quits, but the backend must stop; and with classes of an add-on still
-    # registered the bpy wheel does not leave Python at all.
-    atexit.register(unregister)
+    atexit.register(leave)
+
+
+def leave() -> None:
+    """At Python's end, before which Blender need not have unregistered its add-ons: the backend must stop.
+
+    With classes of an add-on still registered the bpy wheel does not leave. In Blender itself their types are gone then.
+    """
+    import bpy
+
+    from . import session
+
+    if bpy.app.binary_path:
+        session.part()
+    else:  # the wheel
+        unregister()
 
 
 def unregister() -> None:
     import atexit
 
-    atexit.unregister(unregister)
+    atexit.unregister(leave)
     for part in reversed(parts()):
         part.unregister()

@@ -1,11 +1,12 @@
 """Finished pictures: the Image datablocks of the add-on, what they say about their own making, and the way back to it."""
 
 from pathlib import Path
+from typing import get_args
 
 import bpy
 from bpy.props import EnumProperty
 
-from ..protocol import RenderRequest
+from ..protocol import PartName, RenderRequest
 from ..protocol.record import Record
 from . import images, thumbnails
 from .exporters import find_people
@@ -68,6 +69,8 @@ def restore(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, record: Rec
         described.enabled = character is not None
         if character is not None:
             described.prompt, described.negative_prompt = character.prompt, character.negative_prompt
+            for part in get_args(PartName):
+                setattr(described.parts, part, character.part_prompts.get(part, ""))
             write_loras(described.loras, character.loras)
     return [one.name for one in characters.values()]
 

@@ -91,8 +91,9 @@ class Link:
         try:
             backend = read_connection(path)
         except (OSError, ValueError) as error:
+            reason = (error.strerror or error) if isinstance(error, OSError) else error
             raise BackendError(
-                f"No backend can be found through the key file '{path}' ({error}): start the backend that writes it, "
+                f"No backend can be found through the key file '{path}' ({reason}): start the backend that writes it, "
                 "or choose This Machine under Backend."
             ) from error
         check_online(backend.endpoint)

@@ -116,7 +116,7 @@ def write_loras(rows: Any, loras: Iterable[Lora]) -> None:
 
 
 def draw_loras(layout: bpy.types.UILayout, owner: bpy.types.ID, known: Iterable[str]) -> None:
-    """A row for each, red where the backend lacks it, and a button for another. owner: scene or object."""
+    """A row for each, red where the backend lacks it. owner: scene or object."""
     column = layout.column(align=True)
     column.context_pointer_set("beyondscene_owner", owner)
     for index, own in enumerate(owner.beyondscene.loras):
@@ -126,7 +126,13 @@ def draw_loras(layout: bpy.types.UILayout, owner: bpy.types.ID, known: Iterable[
         name.prop(own, "name", text="", placeholder="LoRA")
         row.prop(own, "scale", text="")
         row.operator(BEYONDSCENE_OT_remove_lora.bl_idname, text="", icon="X").index = index
-    column.operator(BEYONDSCENE_OT_add_lora.bl_idname, icon="ADD")
+
+
+def draw_add_lora(layout: bpy.types.UILayout, owner: bpy.types.ID) -> None:
+    """The button for another row."""
+    row = layout.row()
+    row.context_pointer_set("beyondscene_owner", owner)
+    row.operator(BEYONDSCENE_OT_add_lora.bl_idname, icon="ADD")
 
 
 register, unregister = bpy.utils.register_classes_factory((BEYONDSCENE_OT_add_lora, BEYONDSCENE_OT_remove_lora))

@@ -3,10 +3,22 @@
 # Blender reads properties from annotations that are calls.
 # pyright: reportInvalidTypeForm=false
 
-import bpy
-from bpy.props import BoolProperty, CollectionProperty, EnumProperty, IntProperty, PointerProperty, StringProperty
+from typing import get_args
 
+import bpy
+from bpy.props import (
+    BoolProperty,
+    CollectionProperty,
+    EnumProperty,
+    FloatVectorProperty,
+    IntProperty,
+    PointerProperty,
+    StringProperty,
+)
+
+from ..protocol import PartName
 from . import session
+from .colours import get_colour, set_colour
 from .exporters.rigs import CORRECTABLE
 from .loras import BEYONDSCENE_PG_lora
 from .quality import CUSTOM, PRESETS, BEYONDSCENE_PG_knobs
@@ -83,12 +95,38 @@ class BEYONDSCENE_PG_joints(bpy.types.PropertyGroup):
     __annotations__ = {role: PointerProperty(type=BEYONDSCENE_PG_joint, override=OVERRIDABLE) for role in CORRECTABLE}
 
 
+class BEYONDSCENE_PG_parts(bpy.types.PropertyGroup):
+    """What is said of one person part by part; empty: nothing."""
+
+    __annotations__ = {
+        part: StringProperty(
+            name=part.replace("_", " ").capitalize(),
+            description=f"Of this person's {part.replace('_', ' ')} alone, where it is seen large enough",
+            override=OVERRIDABLE,
+        )
+        for part in get_args(PartName)
+    }
+
+
 class BEYONDSCENE_PG_character(bpy.types.PropertyGroup):
     """One person; on the armature object."""
 
     enabled: BoolProperty(name="Enabled", description="Draw this person", default=True, override=OVERRIDABLE)
     prompt: StringProperty(name="Prompt", description="This person alone, e.g. 'a woman in a red coat'", override=OVERRIDABLE)
     negative_prompt: StringProperty(name="Negative", description="What this person should not be", override=OVERRIDABLE)
+    parts: PointerProperty(type=BEYONDSCENE_PG_parts, override=OVERRIDABLE)
+    show_parts: BoolProperty(name="Parts", description="Describe head, hair, clothes and so on, each by itself")
+    chosen_colour: FloatVectorProperty(size=3, min=0, max=1, override=OVERRIDABLE)  # black: none was chosen
+    colour: FloatVectorProperty(
+        name="Colour",
+        description="In which this person is marked in the preview and the overlay of the controls",
+        subtype="COLOR_GAMMA",
+        size=3,
+        min=0,
+        max=1,
+        get=get_colour,
+        set=set_colour,
+    )
     joints: PointerProperty(type=BEYONDSCENE_PG_joints, override=OVERRIDABLE)
     loras: CollectionProperty(type=BEYONDSCENE_PG_lora, override={*OVERRIDABLE, "USE_INSERTION"})
 
@@ -99,6 +137,7 @@ CLASSES = (
     BEYONDSCENE_PG_scene,
     BEYONDSCENE_PG_joint,
     BEYONDSCENE_PG_joints,
+    BEYONDSCENE_PG_parts,
     BEYONDSCENE_PG_character,
 )
 

@@ -277,6 +277,12 @@ def redraw() -> None:
         area.tag_redraw()
 
 
+def part() -> None:
+    """Part from the backend, and touch no data of Blender's."""
+    if _session is not None:
+        _session.link.stop()
+
+
 def register() -> None:
     global _session
     _session = Session()

@@ -22,7 +22,7 @@ from ..exporters.camera import unproject
 from ..images import open_areas
 from .picture import DIM, HOLE, tint_masks
 from .snapshot import Controls, gather_controls
-from .strokes import ellipse_axes, gather_strokes, line_width_px, person_colour
+from .strokes import ellipse_axes, gather_strokes, line_width_px
 
 FOLLOW_S = 0.1  # between two looks at a scene that changes
 REST_S = 0.4  # without a change before the surfaces are looked at
@@ -143,7 +143,7 @@ def draw_names(controls: Controls, region_from_picture: Matrix) -> None:
         above = top.y - 2 * line_width_px(controls.request)
         place = region_from_picture @ Matrix.Translation((top.x, above, 0))
         blf.position(0, place.translation.x, place.translation.y, 0)
-        blf.color(0, *person_colour(index), 1)
+        blf.color(0, *controls.colours[index], 1)
         blf.draw(0, f"{number}  {character.name}")
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 
 from .snapshot import Controls
-from .strokes import Stroke, ellipse_axes, gather_strokes, line_width_px, person_colour
+from .strokes import Stroke, ellipse_axes, gather_strokes, line_width_px
 
 Kind = Literal["ALL", "POSE", "MASKS", "DEPTH"]
 LONG_SIDE_PX = 2048  # of the drawing; what is sent is as large as the picture that is asked for
@@ -58,7 +58,7 @@ def tint_masks(canvas: np.ndarray, controls: Controls, strength: float) -> None:
     owner = resample(controls.sight.owner, *canvas.shape[:2])
     people = controls.far_to_near()
     for rank, (index, _) in enumerate(people, 1):
-        colour = np.array(person_colour(index), np.float32) * (0.4 + 0.6 * rank / len(people))
+        colour = np.array(controls.colours[index], np.float32) * (0.4 + 0.6 * rank / len(people))
         where = owner == index
         canvas[where] = canvas[where] * (1 - strength) + colour * strength
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import bpy
 
 from ...protocol import DRAWN, Character, RenderRequest, RequestError, check_request, depth_metres
+from ..colours import Colour, get_colour
 from ..exporters import Sight, add_sight, gather_request, look_at
+from ..exporters.people import chosen_people
 
 QUICK_SHORT_SIDE_PX = 256  # of a quick look at the surfaces
 
@@ -18,12 +20,14 @@ class Controls:
     sight: the surfaces; None where nobody looked yet.
     scene: name of the scene.
     refusal: why nothing would be sent, or nothing.
+    colours: of the people, in the order of the request.
     """
 
     request: RenderRequest
     sight: Sight | None
     scene: str
     refusal: str
+    colours: tuple[Colour, ...]
 
     def far_to_near(self) -> list[tuple[int, Character]]:
         """The people who are drawn, in the order in which that happens, with their places in the request."""
@@ -51,7 +55,8 @@ def gather_controls(context: bpy.types.Context, *, surfaces: bool = True, quick:
         divisor = max(1, min(request.width, request.height) // QUICK_SHORT_SIDE_PX) if quick else None
         sight = look_at(context, request, divisor)
         request, _ = add_sight(request, sight)
-    return Controls(request, sight, context.scene.name, refusal)
+    colours = tuple(get_colour(one.described.beyondscene) for one in chosen_people(context.scene, context.view_layer))
+    return Controls(request, sight, context.scene.name, refusal, colours)
 
 
 def describe(character: Character) -> str:

@@ -1,6 +1,5 @@
 """The limbs and joints of a person as OpenPose draws them, in the order in which they are drawn."""
 
-import colorsys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -23,12 +22,12 @@ from ...protocol import (
     Keypoint,
     RenderRequest,
 )
+from ..colours import Colour
 
 LINE_SHARE = 24 / 1024  # width of a limb over the short side of the picture, as `sdxl` was trained
 REACH = 16  # a joint farther out than that many times the picture's side is not drawn; the backend has the same rule
 
 Point = tuple[float, float]
-Colour = tuple[float, float, float]  # red, green, blue; 0 to 1, as they are on the screen
 
 
 @dataclass(frozen=True)
@@ -104,11 +103,6 @@ def line_width_px(request: RenderRequest) -> float:
 def to_unit(colour: tuple[int, ...], brightness: float = 1.0) -> Colour:
     red, green, blue = (int(channel * brightness) / 255 for channel in colour)
     return red, green, blue
-
-
-def person_colour(index: int) -> Colour:
-    """Of the mask of the person at that place of a request; neighbours differ."""
-    return colorsys.hsv_to_rgb((index * 0.618034 + 0.55) % 1, 0.75, 1.0)
 
 
 def ellipse_axes(stroke: Stroke, width_px: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -43,6 +43,7 @@ def gather_character(
         name=person.name[:128],
         prompt=person.prompt,
         negative_prompt=person.negative_prompt,
+        part_prompts=person.part_prompts,
         loras=person.loras,
         keypoints=see(gather_joints(armature, world, match)),
         right_hand=None if right is None else see(right),

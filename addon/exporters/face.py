@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 import bpy
 import numpy as np
 
 from ...protocol import FACE_NAMES, Keypoint
-from .head import find_head
+from .head import FACE, find_head
 from .joints import gather_rest, rest_matrix, transform
 from .people import Person
 from .rigs import Match, best_match
@@ -38,6 +39,14 @@ MIDDLE = (0.0, 0.6, 0.02)  # of the head, between the ears, in the same frame: f
 REACH = 0.045  # how far the skin may lie from MODEL, in the same unit: 15 mm of an adult
 FEWEST = 0.5  # share of the points that must find skin
 EDGES = 1e-6  # a ray may pass so far outside a triangle, as a share of its sides
+LIDS = tuple(f"Lid{number}" for number in range(1, 7))
+FOLLOWED = {  # points of the face that nose, eyes and ears move with, where they have no bone
+    "Nose": ("Bridge4",),
+    "REye": tuple(f"R{lid}" for lid in LIDS),
+    "LEye": tuple(f"L{lid}" for lid in LIDS),
+    "REar": ("RJaw1",),
+    "LEar": ("LJaw1",),
+}
 CORNERS = tuple(FACE_NAMES.index(name) for name in ("RBrow3", "LBrow3", "LipTop"))  # bones have them, too
 
 
@@ -50,6 +59,16 @@ def gather_facial_bones(armature: bpy.types.Object, world: np.ndarray, match: Ma
         return None
     bones, anchors = armature.pose.bones, [match.face.get(name) for name in FACE_NAMES]
     return [at and transform(world, np.array(getattr(bones[at.bone], at.end))) for at in anchors]
+
+
+class Laid(NamedTuple):
+    """A face on the skin, in Blender units of the world.
+
+    points: (70, 3), in the order of FACE_NAMES. joints: of nose, eyes and ears, those that have no bone; (3,) each.
+    """
+
+    points: np.ndarray
+    joints: dict[str, np.ndarray]
 
 
 class Mould:
@@ -66,6 +85,7 @@ class Mould:
         skull = armature.pose.bones[match.anchors["Head"].bone]
         posed_from_rest = world @ np.array(skull.matrix @ rest_matrix(skull).inverted())
         self.points = transform_all(posed_from_rest, head.place(MODEL))
+        self.joints = {n: transform(posed_from_rest, head.place(at)) for n, at in FACE.items() if n not in match.anchors}
         self.middle = transform_all(posed_from_rest, head.place(MIDDLE))
         self._reach = REACH * float(np.linalg.norm(posed_from_rest[:3, :3] @ head.frame[:, 1]))
         self._skin: list[np.ndarray] = []
@@ -76,8 +96,8 @@ class Mould:
         near = (np.linalg.norm(triangles - self.middle, axis=-1) < radius).any(1)
         self._skin.append(triangles[near])
 
-    def lay_on(self) -> np.ndarray | None:
-        """(70, 3): each point where the ray to it from the middle of the head meets the skin nearest to it.
+    def lay_on(self) -> Laid | None:
+        """Each point where the ray to it from the middle of the head meets the skin nearest to it.
 
         A point that finds no skin within REACH, as in an open mouth, stays where the proportions have it. None where most
         find none: what is there is no head, or a helmet.
@@ -85,11 +105,16 @@ class Mould:
         skin = np.concatenate([np.zeros((0, 3, 3)), *self._skin])
         rays = self.points - self.middle
         lengths = np.linalg.norm(rays, axis=1)
-        along = np.array([nearest_hit(self.middle, ray, skin) for ray in rays])
+        low, high = skin.min(1) - self._reach, skin.max(1) + self._reach
+        within = (((low <= point) & (point <= high)).all(1) for point in self.points)
+        along = np.array([nearest_hit(self.middle, ray, skin[near]) for ray, near in zip(rays, within, strict=True)])
         found = np.abs(along - 1) * lengths < self._reach
         if found.mean() < FEWEST:
             return None
-        return self.middle + rays * np.where(found, along, 1)[:, None]
+        points = self.middle + rays * np.where(found, along, 1)[:, None]
+        moved = dict(zip(FACE_NAMES, points - self.points, strict=True))
+        joints = {name: at + np.mean([moved[point] for point in FOLLOWED[name]], 0) for name, at in self.joints.items()}
+        return Laid(points, joints)
 
 
 def nearest_hit(start: np.ndarray, ray: np.ndarray, triangles: np.ndarray) -> float:

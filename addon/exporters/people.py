@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import get_args
 
 import bpy
 import numpy as np
 
-from ...protocol import Lora
+from ...protocol import Lora, PartName
 from ..loras import gather_loras
 from .errors import ExportError
 
@@ -51,6 +52,13 @@ class Person:
     @property
     def negative_prompt(self) -> str:
         return self.described.beyondscene.negative_prompt or self.armature.beyondscene.negative_prompt
+
+    @property
+    def part_prompts(self) -> dict[PartName, str]:
+        """Of each part, the instancer's own, or else that of the rig; parts of which nothing is said are not there."""
+        own, rig = self.described.beyondscene.parts, self.armature.beyondscene.parts
+        said = {part: getattr(own, part).strip() or getattr(rig, part).strip() for part in get_args(PartName)}
+        return {part: text for part, text in said.items() if text}
 
     @property
     def loras(self) -> tuple[Lora, ...]:

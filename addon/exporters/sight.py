@@ -49,6 +49,7 @@ class Sight:
     owner: int32 (height, width), index of the character that is seen; -1 where it is a prop or nothing.
     bodies: depth of each character that has a mesh, as if it were alone, by its index.
     faces: the points of the face of each whose mesh has one, by its index, in the order of FACE_NAMES; in px of the picture.
+    heads: nose, eyes and ears of the same as the mesh has them, by name; those that have no bone.
     """
 
     divisor: int
@@ -56,6 +57,7 @@ class Sight:
     owner: np.ndarray
     bodies: dict[int, np.ndarray]
     faces: dict[int, tuple[Keypoint, ...]]
+    heads: dict[int, dict[str, Keypoint]]
 
 
 def look(
@@ -88,13 +90,14 @@ def look(
     for owner, body in bodies.items():
         owner_seen[body < depth] = owner
         depth = np.minimum(depth, body)
-    laid = {owner: mould.lay_on() for owner, mould in moulds.items()}
-    faces = {
-        owner: tuple(project(whole, point * metres, whole_width, whole_height, near) for point in face)
-        for owner, face in laid.items()
-        if face is not None
-    }
-    return Sight(divisor, depth, owner_seen, bodies, faces)
+
+    def see(point: np.ndarray) -> Keypoint:
+        return project(whole, point * metres, whole_width, whole_height, near)
+
+    laid = {owner: face for owner, mould in moulds.items() if (face := mould.lay_on())}
+    faces = {owner: tuple(map(see, face.points)) for owner, face in laid.items()}
+    heads = {owner: {name: see(place) for name, place in face.joints.items()} for owner, face in laid.items()}
+    return Sight(divisor, depth, owner_seen, bodies, faces, heads)
 
 
 def add_sight(request: RenderRequest, sight: Sight) -> tuple[RenderRequest, dict[str, np.ndarray]]:
@@ -106,10 +109,11 @@ def add_sight(request: RenderRequest, sight: Sight) -> tuple[RenderRequest, dict
     characters, arrays = [], {}
     for index, character in enumerate(request.characters):
         torso_m = torso_metres(character, request.camera)
-        flesh = [torso_m * FLESH.get(name, FLESH_OF_LIMBS) for name in KEYPOINT_NAMES]
+        flesh, head = [torso_m * FLESH.get(name, FLESH_OF_LIMBS) for name in KEYPOINT_NAMES], sight.heads.get(index, {})
+        joints = [head.get(name, joint) for name, joint in zip(KEYPOINT_NAMES, character.keypoints, strict=True)]
         character = replace(
             character,
-            keypoints=judge(character.keypoints, flesh, index, sight),
+            keypoints=judge(joints, flesh, index, sight),
             right_hand=character.right_hand and judge(character.right_hand, [torso_m * FLESH_OF_HANDS] * 21, index, sight),
             left_hand=character.left_hand and judge(character.left_hand, [torso_m * FLESH_OF_HANDS] * 21, index, sight),
             face=judge_face(character.face, torso_m, index, sight),

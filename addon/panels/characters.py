@@ -1,12 +1,14 @@
 """The list of characters: one row per visible armature, with its rig and its prompts."""
 
 from collections.abc import Sequence
+from typing import get_args
 
 import bpy
 
+from ...protocol import PartName
 from ..exporters import Person, best_match, find_people
 from ..exporters.rigs import MIN_COVERAGE, Match
-from ..loras import draw_loras, known_loras
+from ..loras import draw_add_lora, draw_loras, known_loras
 from .sidebar import Section
 
 
@@ -26,6 +28,9 @@ def draw_character(layout: bpy.types.UILayout, person: Person, loras: Sequence[s
     own, match = person.described.beyondscene, best_match(person.armature)
     row = layout.row()
     row.prop(own, "enabled", text=person.name)
+    swatch = row.row()
+    swatch.ui_units_x = 1
+    swatch.prop(own, "colour", text="")
     rig = row.row()
     rig.alignment = "RIGHT"
     if match.coverage < MIN_COVERAGE:
@@ -37,7 +42,14 @@ def draw_character(layout: bpy.types.UILayout, person: Person, loras: Sequence[s
         column = layout.column(align=True)
         column.prop(own, "prompt", text="", placeholder=person.prompt or "describe this person")
         column.prop(own, "negative_prompt", text="", placeholder="not wanted (optional)")
+        if own.show_parts:
+            column = layout.column(align=True)
+            for part in get_args(PartName):
+                column.prop(own.parts, part, text="", placeholder=part.replace("_", " "))
         draw_loras(layout, person.described, loras)
+        row = layout.row()
+        row.prop(own, "show_parts", icon="DISCLOSURE_TRI_DOWN" if own.show_parts else "DISCLOSURE_TRI_RIGHT", emboss=False)
+        draw_add_lora(row, person.described)
 
 
 def describe_match(match: Match) -> str:

@@ -4,7 +4,7 @@ import bpy
 
 from ..exporters import picture_size
 from ..job import describe_bytes, describe_seconds
-from ..loras import draw_loras, known_loras
+from ..loras import draw_add_lora, draw_loras, known_loras
 from ..operators import BEYONDSCENE_OT_snap_size
 from ..quality import CUSTOM, FIELDS, chosen_settings, describe_settings, snapped
 from ..session import current
@@ -37,6 +37,7 @@ class BEYONDSCENE_PT_picture(Section, bpy.types.Panel):
         layout.prop(own, "variations")
         layout.prop(own, "models")
         draw_loras(layout, context.scene, known_loras(context.scene))
+        draw_add_lora(layout, context.scene)
         layout.prop(own, "output_folder")
         draw_plan(layout, context)
 

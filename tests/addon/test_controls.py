@@ -11,7 +11,7 @@ pytest.importorskip("bpy")
 from beyondscene.addon.controls import overlay
 from beyondscene.addon.controls.picture import draw_controls
 from beyondscene.addon.controls.snapshot import Controls, describe, gather_controls
-from beyondscene.addon.controls.strokes import gather_strokes, line_width_px, person_colour
+from beyondscene.addon.controls.strokes import gather_strokes, line_width_px
 from beyondscene.protocol import DRAWN, KEYPOINT_COLOURS, KEYPOINT_NAMES
 
 from .test_exporters import snapshot
@@ -90,7 +90,7 @@ def test_hidden_joints_are_rings_and_the_nearer_mask_is_the_brighter(blender: An
     np.testing.assert_allclose(masks.max(-1)[controls.sight.owner == 1].min(), 1, atol=1e-6)
     assert masks.max(-1)[controls.sight.owner == 0].max() < 0.9
     assert np.count_nonzero(masks.any(-1)) == np.count_nonzero(controls.sight.owner >= 0)
-    assert person_colour(0) != person_colour(1)
+    assert controls.colours[0] != controls.colours[1]
     assert "hidden" in describe(eve) and "seen" in describe(eve)
 
 

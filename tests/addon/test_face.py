@@ -13,7 +13,7 @@ from beyondscene.addon.exporters import best_match, export_request, load_familie
 from beyondscene.addon.exporters.camera import project
 from beyondscene.addon.exporters.face import LEFT_HALF, nearest_hit
 from beyondscene.addon.exporters.rigs import Anchor, match_names
-from beyondscene.protocol import FACE_NAMES, Character, Keypoint
+from beyondscene.protocol import FACE_NAMES, KEYPOINT_NAMES, Character, Keypoint
 from msgspec.structs import replace
 
 from .skeletons import SKELETONS, build_rig
@@ -76,7 +76,7 @@ def test_a_head_of_another_shape_is_followed(blender: Any, example: Example) -> 
     request, _ = export_request(blender.context)
     before = face_of(request.characters[0])
     body = blender.data.objects["Eve.body"]
-    jaw = body.shape_key_add(name="narrow")
+    jaw = body.shape_key_add(name="narrow", from_mix=False)
     for vertex in jaw.data:
         vertex.co.x *= 0.93
     jaw.value = 1
@@ -85,6 +85,21 @@ def test_a_head_of_another_shape_is_followed(blender: Any, example: Example) -> 
     after = face_of(request.characters[0])
     width = [face["LJaw2"].x - face["RJaw2"].x for face in (before, after)]
     assert width[1] < 0.97 * width[0]
+
+
+def test_nose_and_ears_move_with_the_mesh_of_the_head(blender: Any, example: Example) -> None:
+    example("duo")
+    names = [KEYPOINT_NAMES.index(name) for name in ("Nose", "REar", "LEar")]
+    before = [export_request(blender.context)[0].characters[0].keypoints[name] for name in names]
+    body = blender.data.objects["Eve.body"]
+    wide = body.shape_key_add(name="wide", from_mix=False)
+    for vertex in wide.data:
+        vertex.co.x *= 1.06
+    wide.value = 1
+    blender.context.view_layer.update()
+    after = [export_request(blender.context)[0].characters[0].keypoints[name] for name in names]
+    moved = [np.hypot(a.x - b.x, a.y - b.y) for a, b in zip(after, before, strict=True)]
+    assert max(moved[1:]) > 0.7 and moved[0] < 0.5  # px: ears outwards, the nose stays
 
 
 def test_who_has_neither_bones_nor_a_head_has_no_face(blender: Any, example: Example) -> None:

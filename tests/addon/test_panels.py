@@ -26,7 +26,7 @@ def test_it_draws_with_and_without_people(blender: Any, example: Example, panel:
     full = drawn(panel)
     expected = {
         "BEYONDSCENE_PT_main": ("The scene 'Scene' has no camera: add one", "Render Picture"),
-        "BEYONDSCENE_PT_characters": ("Each visible armature is one person", "Cy\nRigify 12/12"),
+        "BEYONDSCENE_PT_characters": ("Each visible armature is one person", "Cy\nColour\nRigify 12/12"),
         "BEYONDSCENE_PT_picture": ("The models' own steps, ddim", "1536 x 1024 px, from Output Properties"),
         "BEYONDSCENE_PT_knobs": ("Guidance Scale", "Stride Background"),
         "BEYONDSCENE_PT_animation": ("Frames 1 to 250, 250 pictures", "Render Animation"),

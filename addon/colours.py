@@ -1,0 +1,22 @@
+"""The colour in which a person is marked: in the list, in the preview of the controls and in the overlay."""
+
+import colorsys
+import zlib
+from typing import Any
+
+Colour = tuple[float, float, float]  # red, green, blue; 0 to 1, as they are on the screen
+
+
+def automatic_colour(name: str) -> Colour:
+    """Of a name, the same whoever else is there."""
+    return colorsys.hsv_to_rgb(zlib.crc32(name.encode()) * 0.618034 % 1, 0.75, 1.0)
+
+
+def get_colour(own: Any) -> Colour:
+    """What the artist chose, or else that of the object's name. own: the `beyondscene` of an object."""
+    red, green, blue = own.chosen_colour
+    return (red, green, blue) if red or green or blue else automatic_colour(own.id_data.name)
+
+
+def set_colour(own: Any, colour: Colour) -> None:
+    own.chosen_colour = colour

@@ -1,0 +1,65 @@
+"""Files that are not as one expects: never saved, linked from another, with a rig that is half there."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("bpy")
+
+from beyondscene.addon import images, session
+from beyondscene.addon.exporters import ExportError, export_request
+
+from .conftest import EXAMPLES, until
+from .skeletons import SKELETONS, build_rig
+
+Example = Callable[[str], dict[str, Any]]
+
+
+def test_a_scene_that_was_never_saved_has_its_pictures_in_our_own_folder(
+    blender: Any, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
+) -> None:
+    use_backend(start_peer(picture=picture).connection)
+    scene = blender.context.scene
+    scene.camera = blender.data.objects.new("Camera", blender.data.cameras.new("Camera"))
+    scene.collection.objects.link(scene.camera)
+    scene.camera.location, scene.camera.rotation_euler = (0, -6, 1), (1.5708, 0, 0)
+    rig = build_rig(blender, SKELETONS["unreal"])
+    rig.beyondscene.prompt, scene.beyondscene.prompt = "a sailor", "a quay"
+    blender.context.view_layer.update()
+    assert not blender.data.filepath and scene.beyondscene.output_folder == "//renders/"
+    assert blender.ops.beyondscene.render(wait=True) == {"FINISHED"}
+    until(lambda: not session.current().jobs)
+    assert (images.own_folder() / "renders" / "untitled 0001.png").read_bytes() == picture
+
+
+def test_a_scene_of_another_file_is_rendered_as_it_is_there(blender: Any) -> None:
+    with blender.data.libraries.load(str(EXAMPLES / "duo.blend"), link=True) as (there, here):
+        here.scenes = there.scenes
+    scene = blender.data.scenes["duo"]
+    assert scene.library and not scene.is_editable
+    blender.context.window.scene = scene
+    request, arrays = export_request(blender.context)
+    assert [one.name for one in request.characters] == ["Eve", "Flo"] and len(arrays) == 2
+    assert blender.ops.beyondscene.render.poll()
+    with blender.context.temp_override(beyondscene_owner=blender.data.objects["Eve"]):
+        assert not blender.ops.beyondscene.add_lora.poll()  # what is linked cannot be changed here
+
+
+def test_half_a_rig_says_how_much_was_found_and_what_to_do(blender: Any, example: Example) -> None:
+    example("duo")
+    for rig in ("Eve", "Flo"):
+        blender.data.objects[rig].beyondscene.enabled = False
+    whole = SKELETONS["mixamo"]
+    right_side_only = {part: name.replace("{side}", "Right") for part, name in whole.names.items() if part not in ("hips",)}
+    rig = build_rig(blender, whole._replace(names=right_side_only))
+    rig.beyondscene.prompt = "a sailor"
+    blender.context.view_layer.update()
+    request, _ = export_request(blender.context)  # seven of thirteen: enough, and the rest is said to be missing
+    states = {keypoint.state for keypoint in request.characters[0].keypoints}
+    assert "missing" in states and len(states) > 1
+    for name in ("RightArm", "RightUpLeg"):
+        rig.data.bones[f"mixamorig:{name}"].name = name[::-1]
+    with pytest.raises(ExportError, match=r"covers 38%.*name its joints in the panel under Joints, or switch it off"):
+        export_request(blender.context)
