@@ -11,7 +11,7 @@ from importlib import import_module
 import torch
 
 from ..pipeline.conditions import Condition
-from ..pipeline.joint import Job, chunks_of, size_conditioning
+from ..pipeline.joint import Job, chunks_of, size_conditioning, tell, with_zeros
 from ..pipeline.progress import Progress
 from ..planning.views import View, weigh_views
 from .count import replaced
@@ -60,27 +60,24 @@ def predict_view(
     if job.guidance_scale > 1:
         texts.insert(0, job.encoder.encode_negative(condition.negative_prompt, chunks))
     timestep = timestep.to(seen.device)
-    sizes = torch.tensor([size_conditioning(job, view)] * len(texts), device=seen.device, dtype=dtype)
-    told = {
-        "encoder_hidden_states": torch.stack([text.hidden for text in texts]).to(dtype),
-        "added_cond_kwargs": {"text_embeds": torch.stack([text.pooled for text in texts]).to(dtype), "time_ids": sizes},
-        "return_dict": False,
-    }
+    time_ids = torch.tensor([size_conditioning(job, view)] * len(texts), device=seen.device, dtype=torch.float32)
     latents = seen.to(dtype).expand(len(texts), *seen.shape)
     down, mid = None, None
     if job.controlnet_scale > 0:
+        posed = 1 if job.guide_pose else len(texts)
         pose = torch.from_numpy(condition.pose).permute(2, 0, 1).to(seen.device, dtype) / 255
-        pose = pose.expand(len(texts), *pose.shape)
-        down, mid = models.controlnet(latents, timestep, controlnet_cond=pose, conditioning_scale=job.controlnet_scale, **told)
-        if job.guide_pose and len(texts) == 2:
-            down, mid = [only_second(residual) for residual in down], only_second(mid)
+        down, mid = models.controlnet(
+            latents[-posed:],
+            timestep,
+            controlnet_cond=pose.expand(posed, *pose.shape),
+            conditioning_scale=job.controlnet_scale,
+            **tell(models.controlnet, texts[-posed:], time_ids),
+        )
+        if posed < len(texts):
+            down, mid = [with_zeros(residual, 1) for residual in down], with_zeros(mid, 1)
     if extra is not None:
         latents = torch.cat([latents, extra.to(dtype).expand(len(texts), *extra.shape)], 1)
+    told = tell(job.unet, texts, time_ids)
     (output,) = job.unet(latents, timestep, down_block_additional_residuals=down, mid_block_additional_residual=mid, **told)
     output = output.float()
     return output[0] if len(texts) == 1 else output[0] + job.guidance_scale * (output[1] - output[0])
-
-
-def only_second(residual: torch.Tensor) -> torch.Tensor:
-    """`residual` (2, ...) with zeros in place of its first row."""
-    return torch.stack([torch.zeros_like(residual[0]), residual[1]])
