@@ -18,6 +18,7 @@ import tempfile
 import time
 import uuid
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -190,8 +191,12 @@ class Soak:
         self.submit("stumbles")
 
     def kill_gateway(self) -> None:
+        workers = self.gateway.workers()
         self.gateway.kill()
         self.gateway = self.start()
+        for worker in workers:  # one that was frozen wakes up under another gateway
+            with suppress(psutil.NoSuchProcess):
+                worker.resume()
         self.reconnect()
 
     def kill_both(self) -> None:

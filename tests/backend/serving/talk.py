@@ -45,8 +45,9 @@ class Running:
     """A gateway process and the file by which clients find it."""
 
     def __init__(self, folder: Path, disk_mib: int | None = None, errors: int = subprocess.PIPE, **settings: Any) -> None:
-        """disk_mib: the data folder is a disk of this size, which only the gateway and its worker see. errors: where what it says
-        goes to; a pipe that nobody reads stops the gateway after 64 KiB.
+        """disk_mib: the data folder is a disk of this size, which only the gateway and its worker see.
+
+        errors: where its log lines go to; a pipe that nobody reads stops it after 64 KiB.
         """
         self.folder = folder
         self.ready_file = folder / "ready.json"
