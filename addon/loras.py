@@ -117,6 +117,8 @@ def write_loras(rows: Any, loras: Iterable[Lora]) -> None:
 
 def draw_loras(layout: bpy.types.UILayout, owner: bpy.types.ID, known: Iterable[str]) -> None:
     """A row for each, red where the backend lacks it. owner: scene or object."""
+    if not len(owner.beyondscene.loras):
+        return  # an empty column would take room
     column = layout.column(align=True)
     column.context_pointer_set("beyondscene_owner", owner)
     for index, own in enumerate(owner.beyondscene.loras):

@@ -47,7 +47,9 @@ class BEYONDSCENE_AP_preferences(bpy.types.AddonPreferences):
     )
 
     def draw(self, context: bpy.types.Context) -> None:
-        draw_backend_place(self.layout, self)
+        from .panels.backend import draw_backend  # which needs this file
+
+        draw_backend(self.layout, context, self)
 
 
 def draw_backend_place(layout: bpy.types.UILayout, own: BEYONDSCENE_AP_preferences) -> None:

@@ -70,6 +70,7 @@ Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$", max_length=64)]
 LORA_NAME = r"^\w[\w .-]*$"
 
 KeypointState = Literal["visible", "occluded", "outside", "behind", "missing"]
+Hider = Literal["own_body", "character", "prop"]
 PartName = Literal["head", "hair", "face", "upper_body", "lower_body", "hands", "feet"]
 
 
@@ -80,12 +81,14 @@ class Keypoint(Struct, frozen=True, kw_only=True):
     depth: metres along the view axis, positive in front of the camera.
     state: `visible`, `occluded` by a surface, `outside` the frame, `behind` the camera, or `missing` from the
     rig; x, y and depth of a missing keypoint are 0.
+    hidden_by: whose the surface is that hides an occluded keypoint; None where nobody looked.
     """
 
     x: Pixels
     y: Pixels
     depth: Metres
     state: KeypointState = "visible"
+    hidden_by: Hider | None = None
 
 
 ITEM_BYTES = {"uint8": 1, "float16": 2, "float32": 4}

@@ -1,5 +1,6 @@
 """The request of a scene at one moment, with what its camera saw."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import bpy
@@ -10,6 +11,16 @@ from ..exporters import Sight, add_sight, gather_request, look_at
 from ..exporters.people import chosen_people
 
 QUICK_SHORT_SIDE_PX = 256  # of a quick look at the surfaces
+STATES = {
+    ("visible", None): "seen",
+    ("occluded", None): "hidden",
+    ("occluded", "own_body"): "hidden by the own body",
+    ("occluded", "character"): "hidden by others",
+    ("occluded", "prop"): "hidden by the set",
+    ("outside", None): "outside",
+    ("behind", None): "behind the camera",
+    ("missing", None): "missing",
+}
 
 
 @dataclass(frozen=True)
@@ -60,7 +71,6 @@ def gather_controls(context: bpy.types.Context, *, surfaces: bool = True, quick:
 
 
 def describe(character: Character) -> str:
-    """How many of somebody's joints are in which state: "15 seen, 2 hidden, 1 outside"."""
-    words = {"visible": "seen", "occluded": "hidden", "outside": "outside", "behind": "behind the camera", "missing": "missing"}
-    counts = {state: sum(joint.state == state for joint in character.keypoints) for state in words}
-    return ", ".join(f"{count} {words[state]}" for state, count in counts.items() if count)
+    """How many of somebody's joints are in which state: "15 seen, 2 hidden by the own body, 1 outside"."""
+    counts = Counter((joint.state, joint.hidden_by) for joint in character.keypoints)
+    return ", ".join(f"{counts[pair]} {words}" for pair, words in STATES.items() if counts[pair])

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import bpy
 import numpy as np
+from msgspec.structs import replace
 
-from ...protocol import FACE_NAMES, Keypoint
+from ...protocol import DRAWN, FACE_NAMES, Keypoint
 from .head import FACE, find_head
 from .joints import gather_rest, rest_matrix, transform
 from .people import Person
@@ -47,6 +48,7 @@ FOLLOWED = {  # points of the face that nose, eyes and ears move with, where the
     "REar": ("RJaw1",),
     "LEar": ("LJaw1",),
 }
+PART = np.repeat(range(8), (17, 5, 5, 9, 6, 6, 20, 2))  # of each point: jaw, brows, nose, lids, mouth, pupils
 CORNERS = tuple(FACE_NAMES.index(name) for name in ("RBrow3", "LBrow3", "LipTop"))  # bones have them, too
 
 
@@ -143,6 +145,26 @@ def make_moulds(people: Sequence[Person], depsgraph: bpy.types.Depsgraph) -> dic
             armature = person.armature.evaluated_get(depsgraph)
             moulds[index] = Mould(armature, person.world(depsgraph), best_match(person.armature))
     return moulds
+
+
+def follow(bones: Sequence[Keypoint], skin: Sequence[Keypoint]) -> tuple[Keypoint, ...]:
+    """A face of `bones` where there are some; elsewhere of `skin`, moved as far as the bones of the same part lie from it.
+
+    So a brow is one line, and a mouth that bones open opens as a whole. The nearest bone counts most.
+    """
+    there = np.array([one.state in DRAWN and other.state in DRAWN for one, other in zip(bones, skin, strict=True)])
+    moves = np.array([(b.x - s.x, b.y - s.y, b.depth - s.depth) for b, s in zip(bones, skin, strict=True)])
+    face = []
+    for index, (bone, own) in enumerate(zip(bones, skin, strict=True)):
+        near = there & (PART[index] == PART)
+        if bone.state != "missing":
+            face.append(bone)
+        elif own.state in DRAWN and near.any():
+            x, y, depth = np.average(moves[near], 0, 1 / np.linalg.norm(MODEL[near] - MODEL[index], axis=1) ** 2)
+            face.append(replace(own, x=own.x + x, y=own.y + y, depth=own.depth + depth))
+        else:
+            face.append(own)
+    return tuple(face)
 
 
 def turned_away(face: Sequence[Keypoint]) -> bool:

@@ -17,12 +17,13 @@ from ...protocol import (
     SEEN,
     Camera,
     Character,
+    Hider,
     Keypoint,
     RenderRequest,
     describe_array,
 )
 from .camera import gather_camera, near_metres, project, unproject
-from .face import make_moulds, turned_away
+from .face import follow, make_moulds, turned_away
 from .people import Person
 from .raster import ZBuffer
 from .surfaces import PROP, gather_surfaces
@@ -159,35 +160,43 @@ def spread(body: np.ndarray) -> np.ndarray:
 def judge(joints: Sequence[Keypoint], flesh_m: Sequence[float], index: int, sight: Sight) -> tuple[Keypoint, ...]:
     """`joints` with those that a surface hides as `occluded`; flesh_m: how far each may lie under its own skin."""
     return tuple(
-        replace(joint, state="occluded") if joint.state == "visible" and is_hidden(joint, own, index, sight) else joint
+        replace(joint, state="occluded", hidden_by=hider)
+        if joint.state == "visible" and (hider := find_hider(joint, own, index, sight))
+        else joint
         for joint, own in zip(joints, flesh_m, strict=True)
     )
 
 
 def judge_face(bones: Sequence[Keypoint] | None, torso_m: float, index: int, sight: Sight) -> tuple[Keypoint, ...] | None:
-    """The points of a face: those of its bones, the others from the mesh; None where there is neither.
+    """The points of a face: those of its bones, the others from the mesh beside them; None where there is neither.
 
     Where there is no mesh that could hide them, all are `occluded` when the back of the head is seen.
     """
     skin = sight.faces.get(index)
-    if bones is None or skin is None:
-        face = tuple(bones or skin or ())
-    else:
-        face = tuple(laid if bone.state == "missing" else bone for bone, laid in zip(bones, skin, strict=True))
+    face = follow(bones, skin) if bones and skin else tuple(bones or skin or ())
     if index not in sight.bodies and face and turned_away(face):
-        return tuple(replace(point, state="occluded") if point.state == "visible" else point for point in face)
+        return tuple(
+            replace(point, state="occluded", hidden_by="own_body") if point.state == "visible" else point for point in face
+        )
     return judge(face, [torso_m * FLESH_OF_FACE] * len(face), index, sight) or None
 
 
-def is_hidden(joint: Keypoint, flesh_m: float, index: int, sight: Sight) -> bool:
-    """Whether most of the 3x3 px around `joint` show a surface in front of it; its own only beyond `flesh_m`.
+def find_hider(joint: Keypoint, flesh_m: float, index: int, sight: Sight) -> Hider | None:
+    """Whose surface is in front of `joint` in most of the 3x3 px around it; None where it is seen. Its own body's hides it only
+    beyond `flesh_m`.
 
     Where a character has no mesh of its own, whatever is as near to a joint as flesh would be may well be its body.
     """
     row, column = int(joint.y / sight.divisor), int(joint.x / sight.divisor)
     around = (slice(max(0, row - 1), row + 2), slice(max(0, column - 1), column + 2))
-    others = (sight.owner[around] != index) & (index in sight.bodies)
-    return bool((sight.depth[around] < joint.depth - np.where(others, 0, flesh_m)).mean() > 0.5)
+    owner = sight.owner[around]
+    others = (owner != index) & (index in sight.bodies)
+    before = sight.depth[around] < joint.depth - np.where(others, 0, flesh_m)
+    if before.mean() <= 0.5:
+        return None
+    owners, counts = np.unique(owner[before], return_counts=True)
+    hider = owners[counts.argmax()]
+    return "own_body" if hider == index else "prop" if hider == PROP else "character"
 
 
 def torso_metres(character: Character, camera: Camera) -> float:

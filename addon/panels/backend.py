@@ -4,9 +4,9 @@ import bpy
 
 from ..backend_operators import BEYONDSCENE_OT_start_backend, BEYONDSCENE_OT_stop_backend, BEYONDSCENE_OT_test_backend
 from ..job import describe_bytes
-from ..preferences import draw_backend_place, stored
+from ..preferences import BEYONDSCENE_AP_preferences, draw_backend_place, stored
 from ..session import Session, current
-from .sidebar import Section, draw_sentence
+from .sidebar import Section, draw_error, draw_sentence
 
 GREY, YELLOW, GREEN, RED = "RADIOBUT_OFF", "COLLECTION_COLOR_03", "COLLECTION_COLOR_04", "COLLECTION_COLOR_01"
 
@@ -23,18 +23,31 @@ class BEYONDSCENE_PT_backend(Section, bpy.types.Panel):
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
-        layout, session, own = self.layout, current(), stored(context)
-        place = layout.column()
-        if own is not None:
-            place.enabled = not session.link.alive
-            draw_backend_place(place, own)
-        if session.link.alive:
-            layout.label(text=f"{'Stop it' if session.link.local else 'Disconnect'} to choose another", icon="INFO")
-        layout.operator(BEYONDSCENE_OT_test_backend.bl_idname, icon="FILE_REFRESH")
-        if session.notice:
-            draw_sentence(layout.column(align=True), context, session.notice, "CHECKMARK")
-        if session.welcome:
-            draw_facts(layout.box().column(align=True), session)
+        draw_place(self.layout, context, stored(context))
+
+
+def draw_backend(layout: bpy.types.UILayout, context: bpy.types.Context, own: BEYONDSCENE_AP_preferences) -> None:
+    """All of it, for the preferences: the state with its button, why there is none, and what the panel shows."""
+    draw_state(layout)
+    if current().error:
+        draw_error(layout, context, current().error)
+    draw_place(layout, context, own)
+
+
+def draw_place(layout: bpy.types.UILayout, context: bpy.types.Context, own: BEYONDSCENE_AP_preferences | None) -> None:
+    """Where the backend is, the test of it, and what it says of itself."""
+    session = current()
+    place = layout.column()
+    if own is not None:
+        place.enabled = not session.link.alive
+        draw_backend_place(place, own)
+    if session.link.alive:
+        layout.label(text=f"{'Stop it' if session.link.local else 'Disconnect'} to choose another", icon="INFO")
+    layout.operator(BEYONDSCENE_OT_test_backend.bl_idname, icon="FILE_REFRESH")
+    if session.notice:
+        draw_sentence(layout.column(align=True), context, session.notice, "CHECKMARK")
+    if session.welcome:
+        draw_facts(layout.box().column(align=True), session)
 
 
 def draw_state(layout: bpy.types.UILayout) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 pytest.importorskip("bpy")
 
 from beyondscene.addon import diagnostics, panels, preferences, session
+from beyondscene.addon.panels.backend import draw_backend
 
 from .conftest import until
 from .drawing import drawn
@@ -65,6 +67,9 @@ def test_the_key_file_counts_only_where_it_is_chosen(blender: Any) -> None:
         own.place = "OTHER"
         assert preferences.get(blender.context).connection_file == "/studio/ana.key"
         assert "Key File" in drawn(panels.BEYONDSCENE_PT_backend)
+        in_preferences = SimpleNamespace(draw=lambda self, context: draw_backend(self.layout, context, own))
+        words = drawn(in_preferences)  # type: ignore[arg-type]
+        assert "Backend is off" in words and "Start" in words and "Key File" in words and "Test Connection" in words
     finally:
         blender.context.preferences.addons.remove(addon)
 

@@ -79,7 +79,7 @@ def test_hidden_joints_are_rings_and_the_nearer_mask_is_the_brighter(blender: An
     controls = gather_controls(blender.context)
     eve = controls.request.characters[0]
     elbow = KEYPOINT_NAMES.index("LElbow")
-    assert eve.keypoints[elbow].state == "occluded"
+    assert eve.keypoints[elbow].state == "occluded" and eve.keypoints[elbow].hidden_by == "character"
     assert [one.name for _, one in controls.far_to_near()] == ["Eve", "Flo"]
     together = draw_controls(controls, "ALL")
     neck = KEYPOINT_COLOURS[KEYPOINT_NAMES.index("Neck")]
@@ -91,7 +91,7 @@ def test_hidden_joints_are_rings_and_the_nearer_mask_is_the_brighter(blender: An
     assert masks.max(-1)[controls.sight.owner == 0].max() < 0.9
     assert np.count_nonzero(masks.any(-1)) == np.count_nonzero(controls.sight.owner >= 0)
     assert controls.colours[0] != controls.colours[1]
-    assert "hidden" in describe(eve) and "seen" in describe(eve)
+    assert "hidden by others" in describe(eve) and "seen" in describe(eve)
 
 
 def test_depth_is_brightest_where_it_is_nearest(blender: Any, example: Example) -> None:

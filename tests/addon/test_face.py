@@ -11,7 +11,7 @@ pytest.importorskip("bpy")
 from beyondscene.addon.controls.strokes import mark_face
 from beyondscene.addon.exporters import best_match, export_request, load_families
 from beyondscene.addon.exporters.camera import project
-from beyondscene.addon.exporters.face import LEFT_HALF, nearest_hit
+from beyondscene.addon.exporters.face import LEFT_HALF, PART, nearest_hit
 from beyondscene.addon.exporters.rigs import Anchor, match_names
 from beyondscene.protocol import FACE_NAMES, KEYPOINT_NAMES, Character, Keypoint
 from msgspec.structs import replace
@@ -51,7 +51,8 @@ def test_points_lie_where_the_mesh_has_its_features(blender: Any, example: Examp
             place = np.array(body.matrix_world @ mesh.vertices[vertex].co)
             true = project(request.camera, place, request.width, request.height, 0.01)
             errors_m[point] = np.hypot(found.x - true.x, found.y - true.y) * true.depth / request.camera.fx
-        by_bone = {point for point in errors_m if point in best_match(blender.data.objects[character.name]).face}
+        parts = {PART[FACE_NAMES.index(name)] for name in best_match(blender.data.objects[character.name]).face}
+        by_bone = {point for point in errors_m if PART[FACE_NAMES.index(point if point in face else f"L{point}")] in parts}
         assert max(errors_m[point] for point in errors_m.keys() - by_bone) < TOLERANCE_M, errors_m
         assert max((errors_m[point] for point in by_bone), default=0) < 2 * TOLERANCE_M, errors_m
 
@@ -62,8 +63,8 @@ def test_from_behind_nothing_of_a_face_is_seen_or_drawn(blender: Any, example: E
     eve.rotation_euler.z += np.pi
     blender.context.view_layer.update()
     request, _ = export_request(blender.context)
-    states = [point.state for point in face_of(request.characters[0]).values()]
-    assert states.count("occluded") > 60
+    hiders = [point.hidden_by for point in face_of(request.characters[0]).values()]
+    assert hiders.count("own_body") > 60
     assert not list(mark_face(request, request.characters[0].face or ()))
     assert not list(mark_face(request, request.characters[1].face or ()))  # too small for a picture of this size
     close = replace(request, width=256, height=256)
@@ -124,7 +125,7 @@ def test_something_before_a_face_hides_it(blender: Any, example: Example) -> Non
     camera = blender.context.scene.camera.matrix_world.translation
     add_box(blender, "Board", (0.6, 0.02, 0.6), nose.lerp(camera, 0.2))
     after = face_of(export_request(blender.context)[0].characters[0])
-    assert before["Bridge4"].state == "visible" and {point.state for point in after.values()} == {"occluded"}
+    assert before["Bridge4"].state == "visible" and {point.hidden_by for point in after.values()} == {"prop"}
 
 
 def test_every_family_names_points_that_there_are() -> None:
@@ -164,3 +165,16 @@ def test_a_rig_without_a_body_has_no_face(blender: Any) -> None:
     blender.context.scene.camera = camera
     blender.context.view_layer.update()
     assert export_request(blender.context)[0].characters[0].face is None
+
+
+def test_a_mouth_that_bones_open_opens_as_a_whole(blender: Any, example: Example) -> None:
+    example("duo")
+    rig = blender.data.objects["Flo"]
+    before = face_of(export_request(blender.context)[0].characters[1])
+    rig.pose.bones["jaw_master"].rotation_mode = "XYZ"
+    rig.pose.bones["jaw_master"].rotation_euler.x = 0.3
+    blender.context.view_layer.update()
+    after = face_of(export_request(blender.context)[0].characters[1])
+    down = {name: after[name].y - before[name].y for name in ("LipBottom", "MouthBottom", "LLipBottom1", "LipTop", "LBrow2")}
+    assert min(down[name] for name in ("LipBottom", "MouthBottom", "LLipBottom1")) > 1  # px
+    assert abs(down["LBrow2"]) < 0.5 and down["LipTop"] < down["LipBottom"]
