@@ -4,6 +4,7 @@ import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import diffusers
@@ -73,6 +74,11 @@ class Report:
     steps: int
     tunings: tuple[str, ...] = ()
 
+    @cached_property
+    def costs(self) -> UnitCosts:
+        """Reckoned once: for SDXL it takes as long as a small picture."""
+        return unit_costs(self.models)
+
     def markdown(self, runs: Sequence[Runs], rows: Sequence[Row]) -> str:
         """Every method at every size, then the stages of each method at its largest size."""
         machine = self.machine
@@ -86,11 +92,10 @@ class Report:
             "",
             *table(COLUMNS, [cells_of(row) for row in rows]),
         ]
-        costs = unit_costs(self.models)
         largest = {one.method: one for one in sorted(runs, key=lambda one: area(one.size))}
         for method in sorted(largest, key=lambda method: (method != OURS, method != PLAIN)):
             one = largest[method]
-            stages = [stage_cells(one, index, costs, machine.ceiling_tflops) for index in range(len(one.stages))]
+            stages = [stage_cells(one, index, self.costs, machine.ceiling_tflops) for index in range(len(one.stages))]
             rounds = ", ".join(f"{sum(stage.seconds for stage in stages):.2f}" for stages in one.rounds)
             lines += ["", f"## {method}, {name_of(one.size)}", "", f"Seconds of each round: {rounds}.", ""]
             lines += table(STAGE_COLUMNS, stages)

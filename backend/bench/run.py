@@ -10,6 +10,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..evaluation.methods import load_method
+from ..evaluation.variants import read_variant
+from ..memory import free_cached
 from ..models.load import Models
 from ..models.tune import tuned
 from ..planning.settle import settle
@@ -52,7 +54,7 @@ class Row(Struct, frozen=True, kw_only=True):
 class Runs:
     """All rounds of one method at one size."""
 
-    method: str
+    method: str  # with its variant
     size: Size
     rounds: list[list[StageCost]] = field(default_factory=list)
     picture: np.ndarray | None = None
@@ -73,44 +75,58 @@ def total_seconds(stages: list[StageCost]) -> float:
 
 def bench(
     models: Models, methods: list[str], sizes: list[Size], *, people: int, steps: int | None, rounds: int, minutes: float,
-    tell: Tell, tunings: Sequence[str] = (),
+    tell: Tell, tunings: Sequence[str] = (), faults: list[str] | None = None,
 ) -> Iterator[list[Runs]]:  # fmt: skip
     """All runs so far, after each picture. No picture is begun that would, going by the last one, end after `minutes`.
 
-    tunings: of our networks; what is compared with us runs them as they are.
+    methods: of the evaluation, or variants of them, and PLAIN. tunings: of our networks; what is compared with us runs them as
+    they are. What breaks off is told, and left out from then on: the others are measured all the same.
     """
     counter, deadline_s = Counter(models), time.monotonic() + 60 * minutes
     runs: list[Runs] = []
+    broken: list[str] = [] if faults is None else faults
     for size in sizes:
-        here = [Runs(method, size) for method in methods]
+        here = [Runs(method, size) for method in methods if method not in broken]
         runs += here
         for number in range(rounds):
-            for one in here:
+            for one in [one for one in here if one.method not in broken]:
                 expected_s = expect_seconds(one, runs)
                 if time.monotonic() + expected_s > deadline_s:
                     tell(f"left out for want of time: {one.method}, {name_of(size)}, round {number + 1}")
                     continue
                 tell(f"{one.method}, {name_of(size)}, round {number + 1} of {rounds}")
-                with tuned(models, tunings if one.method == OURS else ()):
-                    draw(models, counter, one, people, steps)
+                try:
+                    with tuned(models, tunings if is_ours(one.method) else ()):
+                        draw(models, counter, one, people, steps)
+                except Exception as error:  # out of memory, or what a library lacks on this device
+                    tell(f"{one.method}, {name_of(size)}: broke off with {type(error).__name__}: {error}")
+                    broken.append(one.method)
+                if one.method in broken:
+                    free_cached()  # out here, where no traceback holds the tensors any more
                 yield [each for each in runs if each.rounds]
 
 
+def is_ours(method: str) -> bool:
+    return method.partition("+")[0] == OURS
+
+
 def expect_seconds(one: Runs, runs: list[Runs]) -> float:
-    """As long as it took last time, or as at the size before, for so many more pixels."""
+    """As long as it took last time; or eight times as long as at the size before for four times the pixels, since every method
+    that draws a large picture has more views or levels, or longer attention."""
     if one.rounds:
         return one.seconds
     smaller = [other for other in runs if other.method == one.method and other.rounds]
-    return smaller[-1].seconds * area(one.size) / area(smaller[-1].size) if smaller else 0.0
+    return smaller[-1].seconds * (area(one.size) / area(smaller[-1].size)) ** 1.5 if smaller else 0.0
 
 
 def draw(models: Models, counter: Counter, one: Runs, people: int, steps: int | None) -> None:
     """One picture; what it cost is added to `one`."""
     request = bench_request(people, *one.size)
     settings = replace(request.settings, steps=steps)
+    name, settings = read_variant(OURS if one.method == PLAIN else one.method, settings)
     request = replace(request, settings=settle(settings, models.manifest))
     meter = Meter(counter, models.device)
-    method = load_method(OURS if one.method == PLAIN else one.method)
+    method = load_method(name)
     with drawing_plainly() if one.method == PLAIN else nullcontext(), meter.measuring():
         picture = method(models, request, meter)
     one.rounds.append(meter.costs)

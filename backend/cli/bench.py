@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import msgspec
 from rich.console import Console
 
-from ..evaluation.methods import METHODS, check_methods
+from ..evaluation.methods import METHODS
+from ..evaluation.variants import check_variants
 from ..models.sets import choose_model_set
-from . import DONE
+from . import DONE, FAULT
 from .source import size
 
 if TYPE_CHECKING:  # torch, only once the input is known to be good
@@ -26,8 +27,9 @@ TUNINGS = ("channels_last", "fused", "compiled")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     known = ", ".join((PLAIN, *METHODS))
     parser.add_argument(
-        "--method", action="append", metavar="NAME", help=f"may be repeated, of {known}; default: {', '.join(DEFAULT_METHODS)}"
-    )
+        "--method", action="append", metavar="NAME",
+        help=f"may be repeated, of {known}, or with other settings, NAME+SETTING=VALUE; default: {', '.join(DEFAULT_METHODS)}",
+    )  # fmt: skip
     parser.add_argument("--size", action="append", type=size, metavar="WxH", help="may be repeated; default: 1024x1024")
     parser.add_argument(
         "--models",
@@ -58,6 +60,8 @@ def run(asked: argparse.Namespace) -> int:
 
     bench_scene(asked.people)
     console = Console(stderr=True)
+    if asked.out and not has_matplotlib():
+        console.print("bench.png is left out, since matplotlib is not installed: `pip install matplotlib` draws it.")
     models = load(asked.models, *choose_device(asked.device))
     memory = HostPeak()
     memory.restart()
@@ -67,25 +71,26 @@ def run(asked: argparse.Namespace) -> int:
     report = Report(models, machine, asked.people, steps, tuple(asked.tune))
     options = {"people": asked.people, "steps": steps, "rounds": asked.rounds, "minutes": asked.minutes, "tunings": asked.tune}
     rows, markdown = [], ""
-    for runs in bench(models, methods, sizes, **options, tell=console.print):
+    faults: list[str] = []
+    for runs in bench(models, methods, sizes, **options, tell=console.print, faults=faults):
         rows = summarise(runs, ceiling_flops)
         markdown = report.markdown(runs, rows)
         if asked.out:
             asked.out.mkdir(parents=True, exist_ok=True)
             (asked.out / "bench.md").write_text(markdown)
             (asked.out / "bench.jsonl").write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
-    if asked.out and rows:
+    if asked.out and rows and has_matplotlib():
         plot(asked.out / "bench.png", rows, f"{models.manifest.name}, {asked.people} people, {steps} steps")
     if not asked.json:
         print(markdown, end="")
     for row in rows if asked.json else ():
         print(msgspec.json.encode(row).decode())
-    return DONE
+    return FAULT if faults else DONE
 
 
 def check(asked: argparse.Namespace, methods: list[str], sizes: list[tuple[int, int]]) -> None:
     """Raise ValueError for what cannot be measured, before anything is loaded."""
-    check_methods([method for method in methods if method != PLAIN])
+    check_variants([method for method in methods if method != PLAIN])
     for name in ("steps", "rounds"):
         value = getattr(asked, name)
         if value is not None and value < 1:
@@ -93,15 +98,12 @@ def check(asked: argparse.Namespace, methods: list[str], sizes: list[tuple[int, 
     for width, height in sizes:
         if width % 8 or height % 8 or not (width and height):
             raise ValueError(f"--size is {width}x{height}, but both sides must be multiples of 8.")
-    if asked.out:
-        check_plot()
 
 
-def check_plot() -> None:
+def has_matplotlib() -> bool:
     from importlib.util import find_spec
 
-    if find_spec("matplotlib") is None:
-        raise ValueError("--out draws a plot with matplotlib, which is not installed: run `pip install matplotlib`.")
+    return find_spec("matplotlib") is not None
 
 
 def load(name: str, device: "torch.device", dtype: "torch.dtype") -> "Models":

@@ -13,6 +13,7 @@ from math import ceil
 import torch
 from torch import Tensor
 
+from ..models.host_memory import give_back_freed_memory
 from .vae_steps import Activations, Attend, Norm, Reach, Step, reaches
 
 WINDOW_CELLS = 160  # side of a tile with its margins, in latents; SDXL's decoder then holds 1.5 GiB of one
@@ -102,6 +103,7 @@ def run_tiled(
         """The tile before the step `end`."""
         check()
         tile, state = tiles[index], held[index]
+        give_back_freed_memory()  # of the tile before, in pieces that would hardly fit together again
         if state is None:
             state = Activations(read(tile)[None], margins=tile.margins)
         for step, pool, look in zip(steps[start:end], pools[start:end], looks[start + 1 :], strict=False):

@@ -6,14 +6,14 @@
 # What PYTHON lacks comes from wheels in .whl/ (ignored by git), where that folder is there: on a machine without a network.
 # Fetch them where there is one, for that machine's Python version:
 #   pip download --no-deps --only-binary=:all: --dest .whl diffusers transformers tokenizers safetensors msgspec \
-#       huggingface_hub accelerate regex "opencv-python-headless<4.12" "numpy<2" pillow platformdirs psutil rich scipy
+#       huggingface_hub accelerate peft regex "opencv-python-headless<4.12" "numpy<2" pillow platformdirs psutil rich scipy
 # Without that folder, a virtual environment is made with pip, on top of what PYTHON has.
 python="${PYTHON:-python3}"
 out="${OUT:-out/gpu}"
 here="$PWD/build/gpu"
 mkdir -p "$here/package" "$out"
 ln -sfn "$PWD" "$here/package/beyondscene"
-needed="import cv2, diffusers, msgspec, platformdirs, psutil, rich, scipy, torch, transformers"
+needed="import accelerate, cv2, diffusers, msgspec, peft, platformdirs, psutil, rich, scipy, torch, transformers"
 
 if [[ -d .whl ]]; then
   if [[ ! -d "$here/site" ]]; then

@@ -108,6 +108,31 @@ def test_nothing_is_begun_that_would_end_too_late(models: Models) -> None:
     assert len(states) <= 1 and "left out for want of time: beyondscene, 128x128, round 3" in told
 
 
+def test_what_breaks_off_is_told_and_the_others_are_measured(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_off(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("beyondscene.backend.evaluation.methods.direct.draw", break_off)
+    told, faults = [], []
+    options = {"people": 1, "steps": 1, "rounds": 2, "minutes": 60, "tell": told.append, "faults": faults}
+    methods = ["direct", "beyondscene", "beyondscene+guidance_scale=1"]
+    *_, runs = bench(models, methods, [(64, 64), (72, 64)], **options)
+    assert faults == ["direct"] and "direct, 64x64: broke off with OutOfMemoryError: CUDA out of memory" in told
+    assert [(one.method, len(one.rounds)) for one in runs] == [(method, 2) for _ in range(2) for method in methods[1:]]
+    evaluations = [sum(stage.evaluations for stage in one.stages) for one in runs[:2]]
+    assert evaluations[0] == 2 * evaluations[1]  # the variant goes without guidance
+
+
+def test_without_matplotlib_the_tables_are_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("beyondscene.backend.cli.bench.has_matplotlib", lambda: False)
+    command = ["bench", "--models", "toy-random", "--method", "beyondscene", "--size", "64x64", "--people", "1", "--steps", "1"]
+    assert main([*command, "--rounds", "1", "--device", "cpu", "--out", str(tmp_path)]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bench.jsonl", "bench.md"]
+    assert "bench.png is left out" in capsys.readouterr().err
+
+
 def test_a_guided_pair_counts_twice_and_without_guidance_once(models: Models) -> None:
     unguided = exchange(models, manifest=replace(TOY.manifest, guidance_scale=1.0))
     (guided,), (alone,) = (all_runs(one, ["beyondscene"])[1] for one in (models, unguided))

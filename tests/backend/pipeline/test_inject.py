@@ -1,7 +1,9 @@
 """High-frequency injection replaces as many pixels as it should, with pixels from near by."""
 
+import cv2
 import numpy as np
 import pytest
+from beyondscene.backend.pipeline import inject
 from beyondscene.backend.pipeline.inject import detail_probability, inject_detail
 from beyondscene.backend.planning.plan import Size
 from beyondscene.protocol import RenderSettings
@@ -49,3 +51,22 @@ def test_replaced_pixels_come_from_the_smaller_picture(picture: np.ndarray) -> N
 def test_flat_picture_stays_as_it_is() -> None:
     flat = np.full((64, 64, 3), 128, np.uint8)
     assert (inject_detail(flat, Size(128, 128), RenderSettings(), np.random.default_rng(0)) == 128).all()
+
+
+@pytest.mark.parametrize("size", [Size(192, 128), Size(200, 136)])
+def test_the_picture_does_not_depend_on_the_bands(picture: np.ndarray, size: Size, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = inject_detail(picture, size, RenderSettings(), np.random.default_rng(0))
+    monkeypatch.setattr(inject, "BAND_ROWS", 16)
+    monkeypatch.setattr(inject, "DRAWN_AT_ONCE", 7)
+    field = detail_probability(picture, RenderSettings())
+    assert len(list(inject.enlarge_in_bands(field, size))) > 4
+    assert (inject_detail(picture, size, RenderSettings(), np.random.default_rng(0)) == whole).all()
+
+
+def test_a_wide_blur_on_a_coarser_grid_is_the_same_blur() -> None:
+    edges = np.zeros((512, 768), np.uint8)
+    edges[200:260, 300:310] = edges[400, ::7] = 255
+    coarse = inject.blur(edges, 70)
+    assert coarse.shape == (256, 384)
+    exact = cv2.GaussianBlur(edges.astype(np.float32), (0, 0), 70)
+    assert np.abs(cv2.resize(coarse, (768, 512), interpolation=cv2.INTER_LANCZOS4) - exact).max() < 0.01 * exact.max()
