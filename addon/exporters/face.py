@@ -160,7 +160,8 @@ def follow(bones: Sequence[Keypoint], skin: Sequence[Keypoint]) -> tuple[Keypoin
         if bone.state != "missing":
             face.append(bone)
         elif own.state in DRAWN and near.any():
-            x, y, depth = np.average(moves[near], 0, 1 / np.linalg.norm(MODEL[near] - MODEL[index], axis=1) ** 2)
+            shares = 1 / np.linalg.norm(MODEL[near] - MODEL[index], axis=1) ** 2
+            x, y, depth = np.average(moves[near], 0, shares).tolist()
             face.append(replace(own, x=own.x + x, y=own.y + y, depth=own.depth + depth))
         else:
             face.append(own)

@@ -13,7 +13,7 @@ from beyondscene.addon.exporters import best_match, export_request, load_familie
 from beyondscene.addon.exporters.camera import project
 from beyondscene.addon.exporters.face import LEFT_HALF, PART, nearest_hit
 from beyondscene.addon.exporters.rigs import Anchor, match_names
-from beyondscene.protocol import FACE_NAMES, KEYPOINT_NAMES, Character, Keypoint
+from beyondscene.protocol import FACE_NAMES, KEYPOINT_NAMES, Character, Keypoint, request_from_json, request_to_json
 from msgspec.structs import replace
 
 from .skeletons import SKELETONS, build_rig
@@ -39,7 +39,7 @@ def face_of(character: Character) -> dict[str, Keypoint]:
 def test_points_lie_where_the_mesh_has_its_features(blender: Any, example: Example, name: str) -> None:
     example(name)
     request, _ = export_request(blender.context)
-    assert request.camera
+    assert request.camera and request_from_json(request_to_json(request)) == request
     depsgraph = blender.context.evaluated_depsgraph_get()
     for character in request.characters:
         face, body = face_of(character), blender.data.objects[f"{character.name}.body"].evaluated_get(depsgraph)
