@@ -12,7 +12,7 @@ import OpenEXR
 import pytest
 import tifffile
 from beyondscene.backend import outputs
-from beyondscene.backend.outputs import Layer, Picture, Record, make_record, read_record, restore_request, write_picture
+from beyondscene.backend.outputs import Layer, Picture, Record, make_record, png, read_record, restore_request, write_picture
 from beyondscene.protocol import RenderRequest, WireError, describe_array
 from msgspec.structs import replace
 from PIL import Image
@@ -81,7 +81,8 @@ def test_record_comes_back_and_the_source_type_is_said(
 def test_the_file_is_the_same_for_any_number_of_threads(
     record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    image = np.random.default_rng(0).integers(0, 9, (130, 300, 3), np.uint8)  # five bands, the last one short
+    image = np.random.default_rng(0).integers(0, 9, (130, 300, 3), np.uint8)
+    monkeypatch.setattr(png, "BAND_BYTES", 32 * 900)  # five bands, the last one short
     files = []
     for cores in (1, 3):
         monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
