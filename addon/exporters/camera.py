@@ -3,7 +3,7 @@
 import bpy
 import numpy as np
 
-from ...protocol import Camera, Keypoint
+from ...protocol import Camera, Keypoint, KeypointState
 from .errors import ExportError
 
 LIMIT = 1e6  # the protocol's bound on pixels and metres
@@ -71,8 +71,12 @@ def project(camera: Camera, point: np.ndarray | None, width: int, height: int, n
     divisor = depth if camera.projection == "perspective" else 1.0
     x_px = float(np.clip(camera.fx * x / divisor + camera.cx, -LIMIT, LIMIT))
     y_px = float(np.clip(camera.fy * y / divisor + camera.cy, -LIMIT, LIMIT))
-    inside = 0 <= x_px < width and 0 <= y_px < height
-    return Keypoint(x=x_px, y=y_px, depth=min(float(depth), LIMIT), state="visible" if inside else "outside")
+    return Keypoint(x=x_px, y=y_px, depth=min(float(depth), LIMIT), state=state_at(x_px, y_px, width, height))
+
+
+def state_at(x_px: float, y_px: float, width: int, height: int) -> KeypointState:
+    """Of a point before the camera, as long as nobody has looked what hides it."""
+    return "visible" if 0 <= x_px < width and 0 <= y_px < height else "outside"
 
 
 def unproject(camera: Camera, joint: Keypoint) -> np.ndarray:

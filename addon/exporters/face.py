@@ -9,6 +9,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from ...protocol import DRAWN, FACE_NAMES, Keypoint
+from .camera import state_at
 from .head import FACE, find_head
 from .joints import gather_rest, rest_matrix, transform
 from .people import Person
@@ -147,8 +148,10 @@ def make_moulds(people: Sequence[Person], depsgraph: bpy.types.Depsgraph) -> dic
     return moulds
 
 
-def follow(bones: Sequence[Keypoint], skin: Sequence[Keypoint]) -> tuple[Keypoint, ...]:
+def follow(bones: Sequence[Keypoint], skin: Sequence[Keypoint], width: int, height: int) -> tuple[Keypoint, ...]:
     """A face of `bones` where there are some; elsewhere of `skin`, moved as far as the bones of the same part lie from it.
+
+    width, height: of the picture, in pixels.
 
     So a brow is one line, and a mouth that bones open opens as a whole. The nearest bone counts most.
     """
@@ -162,7 +165,8 @@ def follow(bones: Sequence[Keypoint], skin: Sequence[Keypoint]) -> tuple[Keypoin
         elif own.state in DRAWN and near.any():
             shares = 1 / np.linalg.norm(MODEL[near] - MODEL[index], axis=1) ** 2
             x, y, depth = np.average(moves[near], 0, shares).tolist()
-            face.append(replace(own, x=own.x + x, y=own.y + y, depth=own.depth + depth))
+            x, y = own.x + x, own.y + y
+            face.append(replace(own, x=x, y=y, depth=own.depth + depth, state=state_at(x, y, width, height)))
         else:
             face.append(own)
     return tuple(face)

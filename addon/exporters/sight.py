@@ -173,7 +173,8 @@ def judge_face(bones: Sequence[Keypoint] | None, torso_m: float, index: int, sig
     Where there is no mesh that could hide them, all are `occluded` when the back of the head is seen.
     """
     skin = sight.faces.get(index)
-    face = follow(bones, skin) if bones and skin else tuple(bones or skin or ())
+    height, width = (side * sight.divisor for side in sight.depth.shape)
+    face = follow(bones, skin, width, height) if bones and skin else tuple(bones or skin or ())
     if index not in sight.bodies and face and turned_away(face):
         return tuple(
             replace(point, state="occluded", hidden_by="own_body") if point.state == "visible" else point for point in face
