@@ -5,6 +5,7 @@ import os
 import signal
 import sqlite3
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -23,6 +24,7 @@ from .logs import start_log, stop_log
 from .self_test import check_door
 from .settings import FindModelSets, ServeError, ServeSettings, check_bind, check_devices, own_worker_command
 from .sockets import Door, KeyPair, endpoint_of
+from .supervisor import Supervisor
 from .workers import Workers
 
 log = logging.getLogger(__name__)
@@ -80,7 +82,8 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets | None = None)
 
             stack.callback(serve_metrics(settings.metrics_port, counts))
         command = settings.worker_command or own_worker_command()
-        workers = Workers(settings, command, worker_socket, server.public, worker_keys, log_folder)
+        hire = partial(Supervisor, settings, command, worker_socket, server.public, worker_keys, log_folder)
+        workers = Workers(settings.devices, worker_socket, hire)
         gateway = Gateway(
             settings, app_version(), find_model_sets, ledger, door, allow_list, socket, worker_socket, workers, counts
         )

@@ -39,7 +39,6 @@ class Supervisor:
         server_public_key: bytes,
         allowed: set[bytes],
         log_folder: Path,
-        *,
         number: int,
         device_name: str,
     ) -> None:

@@ -1,13 +1,11 @@
 """All worker processes, one for each device, behind one socket."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 
 import zmq
 
 from ...protocol import DeviceInfo, Ready
-from .settings import ServeSettings
 from .sockets import receive
 from .supervisor import Heard, Supervisor
 
@@ -20,24 +18,13 @@ class Workers:
     Times are seconds of a monotonic clock.
     """
 
-    def __init__(
-        self,
-        settings: ServeSettings,
-        command: tuple[str, ...],
-        socket: zmq.Socket[bytes],
-        server_public_key: bytes,
-        allowed: set[bytes],
-        log_folder: Path,
-    ) -> None:
-        """allowed: the public keys that `socket` lets in; each supervisor lists that of its process."""
-        self._settings = settings
-        self._command = command
+    def __init__(self, devices: Sequence[str], socket: zmq.Socket[bytes], hire: Callable[[int, str], Supervisor]) -> None:
+        """hire: makes the supervisor of a worker from its number and its device; its process speaks through `socket`."""
         self._socket = socket
-        self._server_public_key = server_public_key
-        self._allowed = allowed
-        self._log_folder = log_folder
+        self._hire = hire
+        self._auto = tuple(devices) == ("auto",)
         self._all: list[Supervisor] = []
-        self._add(settings.devices)
+        self._add(devices)
 
     def __iter__(self) -> Iterator[Supervisor]:
         return iter(self._all)
@@ -65,7 +52,7 @@ class Workers:
             heard = worker.hear(message, now_s)
             if heard is None:
                 continue
-            if isinstance(heard[0], Ready) and self._settings.devices == ("auto",) and len(self._all) == 1:
+            if isinstance(heard[0], Ready) and self._auto and len(self._all) == 1:
                 self._add(heard[0].devices[1:])
             reports.append(heard)
         return reports
@@ -78,6 +65,5 @@ class Workers:
             worker.stop()
 
     def _add(self, devices: Sequence[str]) -> None:
-        given = self._settings, self._command, self._socket, self._server_public_key, self._allowed, self._log_folder
         for device in devices:
-            self._all.append(Supervisor(*given, number=len(self._all), device_name=device))
+            self._all.append(self._hire(len(self._all), device))
