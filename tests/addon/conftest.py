@@ -1,10 +1,12 @@
 """Blender with the add-on registered, the example scenes, and a scripted backend on a real socket."""
 
+import importlib.util
 import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -39,8 +41,19 @@ from beyondscene.protocol.messages import Message
 
 from ..backend.serving.talk import Running
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 DEVICE = DeviceInfo(kind="cpu", name="test device")
+
+
+@pytest.fixture(scope="session")
+def build() -> ModuleType:
+    """The tool that makes the extension."""
+    spec = importlib.util.spec_from_file_location("build_extension", ROOT / "tools" / "build_extension.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

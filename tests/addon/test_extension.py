@@ -1,6 +1,5 @@
 """The zip that Blender installs."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -11,15 +10,6 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def build() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("build_extension", ROOT / "tools" / "build_extension.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ BLENDER names the program, e.g. `BLENDER=/opt/blender/blender make test-all`; it
 settings and extensions. `tools/fetch_wheels.py` must have been run.
 """
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -53,20 +52,12 @@ class Blender:
         return done.stdout
 
 
-def load_build() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("build_extension", ROOT / "tools" / "build_extension.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Blender:
+def installed(build: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Blender:
     """A Blender that has installed and enabled the extension from the index of a static repository."""
     folder, home = tmp_path_factory.mktemp("repository"), tmp_path_factory.mktemp("home")
     blender = Blender(home)
-    load_build().build_each(folder, WHEELS, "0.1.0")
+    build.build_each(folder, WHEELS, "0.1.0")
     blender.run("--command", "extension", "server-generate", "--repo-dir", str(folder))
     index = (folder / "index.json").as_uri()
     blender.run("--command", "extension", "repo-add", "--clear-all", "--url", index, REPOSITORY)
@@ -74,11 +65,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Blender:
     return blender
 
 
-def test_the_zip_of_this_platform_comes_from_the_repository(installed: Blender) -> None:
+def test_the_zip_of_this_platform_comes_from_the_repository(build: ModuleType, installed: Blender) -> None:
     assert "beyondscene" in installed.run("--command", "extension", "list")
     folder = installed.home / "extensions" / REPOSITORY / "beyondscene"
     names = {path.name for path in (folder / "wheels").glob("*.whl")}
-    build = load_build()
     (own,) = [one for one in build.PLATFORMS if names == {wheel.name for wheel in WHEELS if build.runs_on(wheel.name, one)}]
     assert own.startswith({"linux": "linux", "darwin": "macos", "win32": "windows"}[sys.platform])
     script = (
