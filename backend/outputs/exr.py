@@ -31,8 +31,7 @@ def write(path: Path, picture: Picture, record: str) -> None:
     names = [channel_name(rank, layer) for rank, layer in enumerate(picture.layers, 1)]
     half = Imath.Channel(Imath.PixelType(Imath.PixelType.HALF))
     header = OpenEXR.Header(width, height)
-    order = depth_order(picture.layers)
-    header["channels"] = dict.fromkeys([*"RGB", *names, *([] if order is None else [DEPTH_ORDER])], half)
+    header["channels"] = dict.fromkeys([*"RGB", *names, *([DEPTH_ORDER] if names else [])], half)
     header[ATTRIBUTE], header["xmp"] = record.encode(), XMP
     OpenEXR.set_global_thread_count(thread_count())
     file = OpenEXR.OutputFile(str(path), header)
@@ -42,19 +41,17 @@ def write(path: Path, picture: Picture, record: str) -> None:
         rows = {name: light[..., index].tobytes() for index, name in enumerate("RGB")}
         for name, layer in zip(names, picture.layers, strict=True):
             rows[name] = stretch_rows(layer.mask, height, width, first, end).astype(np.float16).tobytes()
-        if order is not None:
-            rows[DEPTH_ORDER] = repeat_rows(order, height, width, first, end).tobytes()
+        if names:
+            rows[DEPTH_ORDER] = depth_order(picture.layers, height, width, first, end).tobytes()
         file.writePixels(rows, end - first)
     file.close()
 
 
-def depth_order(layers: Sequence[Layer]) -> np.ndarray | None:
-    """float16 (h, w): 1 where the nearest person is seen, 2 the next, ..., 0 where nobody is; None without people."""
-    if not layers:
-        return None
-    order = np.zeros(layers[0].mask.shape, np.float16)
+def depth_order(layers: Sequence[Layer], height: int, width: int, first: int, end: int) -> np.ndarray:
+    """float16 (end - first, width): 1 where the nearest person is seen, 2 the next, ..., 0 where nobody is."""
+    order = np.zeros((end - first, width), np.float16)
     for rank, layer in enumerate(layers, 1):
-        order[layer.mask] = rank  # they are disjoint
+        order[repeat_rows(layer.mask, height, width, first, end)] = rank  # masks are disjoint
     return order
 
 
