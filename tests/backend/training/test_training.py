@@ -11,6 +11,7 @@ from beyondscene.backend.training.checkpoints import set_rate
 from beyondscene.backend.training.denoiser import Denoiser, DenoiserSizes
 from beyondscene.backend.training.diffusion import DenoiserSettings, group_parameters, train_denoiser
 from beyondscene.backend.training.embedded import tiny_settings, train_embedded
+from beyondscene.backend.training.highway import lay_highway
 from beyondscene.backend.training.latents import LatentSet, encode_renders
 from beyondscene.backend.training.renderer.looks import GARMENT_COLOURS
 from beyondscene.backend.training.renders import Renders, draw_views, read_shards, render_shards, stack_views
@@ -21,7 +22,6 @@ from beyondscene.backend.training.vae import (
     build_vae,
     decode,
     encode,
-    lay_highway,
     standardise_latents,
     to_tensor,
     train_vae,
