@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO, get_args
 
 import msgspec
 import torch
@@ -20,6 +20,8 @@ from .tokenizer import build_tokenizers, read_tokenizers
 from .vae import VaeSettings, load_vae, train_vae
 
 Report = Callable[[dict], None]
+Part = Literal["vae", "segmenter", "denoiser"]
+PARTS: tuple[Part, ...] = get_args(Part)
 
 
 class TrainingSettings(msgspec.Struct, frozen=True):
@@ -32,8 +34,8 @@ class TrainingSettings(msgspec.Struct, frozen=True):
     views: int = 18000  # renders to train on
     size_px: int = 256
     processes: int = 2  # that render
-    start: Path | None = None  # a model set to go on from: its denoiser is trained further, all else kept
-    vae_too: bool = False  # train the autoencoder of `start` further, too
+    start: Path | None = None  # a model set to go on from
+    further: frozenset[Part] = frozenset({"denoiser"})  # what of `start` is trained further; the rest of it is kept
     minutes: float | None = None  # stop with a checkpoint after this long; the next call goes on from there
     vae: VaeSettings = VaeSettings()
     segmenter: SegmenterSettings = SegmenterSettings()
@@ -77,6 +79,7 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
     work, seed, device = settings.work, settings.seed, settings.device
     work.mkdir(parents=True, exist_ok=True)
     line_width_px = int(MODEL_SET["pose_line_width_px"])
+    kept = frozenset(PARTS) - settings.further if settings.start else frozenset()
 
     def out_of_time() -> bool:
         return settings.minutes is not None and time.monotonic() - started > 60 * settings.minutes
@@ -87,7 +90,7 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
         renders = read_shards(work / "renders", settings.views)
         vae = (
             load_vae(settings.start, device)
-            if settings.start and not settings.vae_too
+            if settings.start and "vae" in kept
             else train_vae(renders, settings.vae, work, settings.start, seed, device, out_of_time, report)
         )
         if vae is None:
@@ -95,8 +98,8 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
         latents = encode_renders(vae, renders, work / "latents.safetensors", device)
         segmenter = (
             load_segmenter(settings.start, device)
-            if settings.start
-            else train_segmenter(latents, vae, settings.segmenter, work, seed, device, out_of_time, report)
+            if settings.start and "segmenter" in kept
+            else train_segmenter(latents, vae, settings.segmenter, work, settings.start, seed, device, out_of_time, report)
         )
         if segmenter is None:
             return False
@@ -114,6 +117,11 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
             export_model_set(vae, denoiser, tokenizers, segmenter, settings.out)
             report({"stage": "export", "folder": str(settings.out)})
 
+        if settings.start and "denoiser" in kept:
+            denoiser = Denoiser(settings.denoiser.sizes, text)
+            denoiser.load(settings.start)
+            export(denoiser)
+            return True
         denoiser = train_denoiser(
             latents,
             tokenizers,

@@ -22,8 +22,11 @@ from .vae import decode, to_tensor
 _STAGE = 2
 # The usual normalisation of such networks: what any program that runs one expects.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# Pictures are enlarged first: the finest features are a quarter as large as what the network sees, an arm is six pixels wide.
+_ENLARGED = 2
 PREPROCESSOR = {
-    "image_processor_type": "SegformerImageProcessor", "do_resize": False, "do_rescale": True, "rescale_factor": 1 / 255,
+    "image_processor_type": "SegformerImageProcessor", "do_rescale": True, "rescale_factor": 1 / 255,
+    "do_resize": True, "size": dict.fromkeys(("height", "width"), _ENLARGED * 256), "resample": 2,  # bilinear
     "do_normalize": True, "image_mean": list(_MEAN), "image_std": list(_STD),
 }  # fmt: skip
 
@@ -36,7 +39,7 @@ class SegmenterSettings(msgspec.Struct, frozen=True):
     learning_rate: float = 2e-3
     batch: int = 8
     crop_px: int = 192
-    restored_share: float = 0.35  # share of batches that come from latents through the decoder
+    restored_share: float = 0.5  # share of batches that come from latents through the decoder
 
 
 def build_segmenter(widths: tuple[int, int, int, int]) -> UperNetForSemanticSegmentation:
@@ -64,26 +67,30 @@ def load_segmenter(folder: Path, device: torch.device) -> UperNetForSemanticSegm
     return segmenter.to(device)  # pyright: ignore[reportArgumentType]
 
 
-def normalise(pictures: Tensor) -> Tensor:
-    """Turn pictures (B, 3, H, W), -1..1, into the segmenter's input."""
+def classify(segmenter: UperNetForSemanticSegmentation, pictures: Tensor) -> Tensor:
+    """Return the logits (B, regions, H, W), float32, of pictures (B, 3, H, W), -1..1."""
     mean, std = (torch.tensor(v, device=pictures.device)[:, None, None] for v in (_MEAN, _STD))
-    return ((pictures + 1) / 2 - mean) / std
+    enlarged = F.interpolate(((pictures + 1) / 2 - mean) / std, scale_factor=_ENLARGED, mode="bilinear")
+    return F.interpolate(segmenter(enlarged).logits.float(), pictures.shape[-2:], mode="bilinear")
 
 
 @torch.no_grad()
 def segment(segmenter: UperNetForSemanticSegmentation, pictures: Tensor) -> npt.NDArray[np.uint8]:
     """Return the region (B, H, W) of every pixel of pictures (B, 3, H, W), -1..1."""
-    logits: Tensor = segmenter(normalise(pictures)).logits
-    return logits.argmax(dim=1).cpu().numpy().astype(np.uint8)
+    return classify(segmenter, pictures).argmax(dim=1).cpu().numpy().astype(np.uint8)
 
 
 def train_segmenter(
-    data: LatentSet, vae: AutoencoderKL, settings: SegmenterSettings, folder: Path, seed: int, device: torch.device,
-    out_of_time: Callable[[], bool], report: Callable[[dict], None],
+    data: LatentSet, vae: AutoencoderKL, settings: SegmenterSettings, folder: Path, start: Path | None, seed: int,
+    device: torch.device, out_of_time: Callable[[], bool], report: Callable[[dict], None],
 ) -> UperNetForSemanticSegmentation | None:  # fmt: skip
-    """Train with checkpoints under `folder`; return the averaged model, None if out of time."""
+    """Train with checkpoints under `folder`; return the averaged model, None if out of time.
+
+    start: a model set whose segmenter is trained further; None to begin with random values.
+    """
     torch.manual_seed(seed)
-    segmenter = build_segmenter(settings.widths).to(device).train()  # pyright: ignore[reportArgumentType]
+    segmenter = load_segmenter(start, device) if start else build_segmenter(settings.widths)
+    segmenter.to(device).train()  # pyright: ignore[reportArgumentType]
     segmenter.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.AdamW(segmenter.parameters(), weight_decay=0.01, fused=True)
     ema = Ema(segmenter, 0.99)
@@ -94,7 +101,7 @@ def train_segmenter(
         with torch.autocast(device.type, torch.bfloat16):
             with torch.no_grad():
                 pictures, regions = _draw_crops(data, vae, settings, numbers, noise, device)
-            logits = segmenter(normalise(pictures)).logits.float()
+            logits = classify(segmenter, pictures)
         loss = F.cross_entropy(logits, regions) + 0.5 * _dice_loss(logits, regions)
         learn(loss, segmenter, optimizer, ema, step)
         if (step + 1) % 20 == 0:

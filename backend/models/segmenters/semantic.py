@@ -23,7 +23,7 @@ class SemanticSegmenter:
     @torch.inference_mode()
     def segment(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """As Segmenter.segment: "person" is all but the background, "head" includes the hair."""
-        pixels = self.processor(image, do_resize=False, return_tensors="pt")["pixel_values"].to(self.device)
+        pixels = self.processor(image, return_tensors="pt")["pixel_values"].to(self.device)
         logits = self.network(pixels).logits
         classes = F.interpolate(logits, image.shape[:2], mode="bilinear")[0].argmax(0).cpu().numpy()
         labels = {label: index for index, label in dict(self.network.config.id2label or {}).items() if int(index) > 0}

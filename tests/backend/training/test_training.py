@@ -180,9 +180,11 @@ def test_whole_run_ends_in_a_model_set(tmp_path: Path) -> None:
     assert train_embedded(further, ignore)
     assert not [path for path in further.out.rglob("*.json") if str(tmp_path) in path.read_text()]
     assert _changed_parts(settings.out, further.out) == {"unet", "controlnet"}
-    both = msgspec.structs.replace(further, vae_too=True, work=tmp_path / "both", out=tmp_path / "best")
-    assert train_embedded(both, ignore)
-    assert _changed_parts(settings.out, both.out) == {"vae", "unet", "controlnet"}
+    others = msgspec.structs.replace(
+        further, further=frozenset({"vae", "segmenter"}), work=tmp_path / "others", out=tmp_path / "best"
+    )
+    assert train_embedded(others, ignore)
+    assert _changed_parts(settings.out, others.out) == {"vae", "segmenter"}
 
 
 def _changed_parts(one: Path, other: Path) -> set[str]:
