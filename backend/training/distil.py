@@ -19,6 +19,7 @@ from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
+from ..models.sets import Manifest
 from ..pipeline.hints import taking_hints
 from .checkpoints import Ema, Steps, learn, set_rate, step_random
 from .denoiser import Denoiser, build_scheduler
@@ -32,14 +33,13 @@ LAYERS = (
 )  # fmt: skip
 
 
-class FewStepsSettings(msgspec.Struct, frozen=True):
+class DistilSettings(msgspec.Struct, frozen=True):
     """What is distilled and how."""
 
     jumps: int = 4  # steps of the student
-    teacher_steps: int = 5  # in one jump
-    guidance_scale: float = 2.5
-    rank: int = 8
-    steps: int = 1200
+    teacher_steps: int = 4  # in one jump
+    rank: int = 6
+    steps: int = 500
     learning_rate: float = 1e-3
     flat: float = 0.5  # share of the steps before the learning rate starts to fall
     batch: int = 8
@@ -85,12 +85,13 @@ class Ladder:
 
 
 def distil(
-    data: LatentSet, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer], teacher: Denoiser, settings: FewStepsSettings,
-    line_width_px: int, folder: Path, seed: int, device: torch.device,
+    data: LatentSet, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer], teacher: Denoiser, settings: DistilSettings,
+    manifest: Manifest, folder: Path, seed: int, device: torch.device,
     out_of_time: Callable[[], bool], milestone: Callable[[dict[str, Tensor]], None], report: Callable[[dict], None],
 ) -> bool:  # fmt: skip
     """Train with checkpoints under `folder`; False if out of time.
 
+    manifest: of the teacher, which says how it is guided.
     milestone: called with the averaged LoRA, as peft names its tensors, with each checkpoint and at the end.
     """
     torch.manual_seed(seed)
@@ -109,12 +110,12 @@ def distil(
     left = Steps(folder / "few_steps.safetensors", layers, ema, optimizer, settings.steps, 100, out_of_time, pass_on)
     for step in left:
         numbers, noise = step_random(seed, _STAGE, step, device)
-        batch = _draw(data, tokenizers, settings, line_width_px, numbers).to(device)
+        batch = _draw(data, tokenizers, settings, manifest.pose_line_width_px, numbers).to(device)
         set_rate(optimizer, settings.learning_rate, step, settings.steps, warm_up=20, flat=settings.flat)
         with torch.autocast(device.type, torch.bfloat16):
             told = tell(teacher, batch)
             start, rung = _start(teacher.controlnet, student, batch, told, ladder, settings, numbers, noise)
-            target = _follow(teacher, start, rung, told, ladder, settings.guidance_scale)
+            target = _follow(teacher, start, rung, told, ladder, manifest)
             predicted = predict(teacher.controlnet, student, start, ladder.timesteps[rung], told)
         error = (predicted.float() - ladder.velocity(start, target, rung, settings.teacher_steps)).square()
         loss = (batch.weights * error).mean()
@@ -161,7 +162,6 @@ def predict(
     noisy: Tensor,
     timesteps: Tensor,
     told: Told,
-    *,
     guided: bool = False,
 ) -> Tensor:
     """The velocity, (B, 4, h, w); where guided, after as many rows without text and pose."""
@@ -181,7 +181,7 @@ def predict(
 
 
 def _draw(
-    data: LatentSet, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer], settings: FewStepsSettings, line_width_px: int,
+    data: LatentSet, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer], settings: DistilSettings, line_width_px: int,
     numbers: np.random.Generator,
 ) -> Batch:  # fmt: skip
     halved = numbers.random() < settings.halved_share
@@ -192,7 +192,7 @@ def _draw(
 @torch.no_grad()
 def _start(
     controlnet: ControlNetModel, student: UNet2DConditionModel, batch: Batch, told: Told, ladder: Ladder,
-    settings: FewStepsSettings, numbers: np.random.Generator, noise: torch.Generator,
+    settings: DistilSettings, numbers: np.random.Generator, noise: torch.Generator,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Noisy latents and the rung that each view stands on."""
     jumps = (np.arange(settings.batch) + numbers.random()) / settings.batch * settings.jumps  # each as often as any other
@@ -209,12 +209,12 @@ def _start(
 
 
 @torch.no_grad()
-def _follow(teacher: Denoiser, noisy: Tensor, rung: Tensor, told: Told, ladder: Ladder, guidance_scale: float) -> Tensor:
-    """Where the teacher's guided steps lead within one jump."""
+def _follow(teacher: Denoiser, noisy: Tensor, rung: Tensor, told: Told, ladder: Ladder, manifest: Manifest) -> Tensor:
+    """Where the teacher's guided steps lead within one jump; guidance points to pose and prompt, as with `guide_pose`."""
     for _ in range(ladder.teacher_steps):
         rows = predict(teacher.controlnet, teacher.unet, noisy, ladder.timesteps[rung], told, guided=True)
         negative, positive = rows.float().chunk(2)
-        noisy = ladder.step(noisy, negative + guidance_scale * (positive - negative), rung, 1)
+        noisy = ladder.step(noisy, negative + manifest.guidance_scale * (positive - negative), rung, 1)
         rung = rung + 1
     return noisy
 

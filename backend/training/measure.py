@@ -1,5 +1,6 @@
 """Measure a model set on held-out views: colours, poses, the autoencoder and the segmenter."""
 
+import argparse
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -20,6 +21,8 @@ from ..evaluation.detect import NetJudge
 from ..evaluation.judge import JUDGE_FOLDER, Judge
 from ..evaluation.judge_data import label_people
 from ..evaluation.keypoints import joints_right, likeness, match_people
+from ..models.sets import ModelSet, own_few_steps, read_model_set
+from ..pipeline.schedule import SCHEDULERS
 from ..pose import draw_pose
 from .renderer.looks import describe_person, describe_scene
 from .renderer.raster import REGIONS
@@ -41,7 +44,19 @@ class MeasureSettings(msgspec.Struct, frozen=True):
     steps: int = 20
     guidance_scale: float = 2.5
     guide_pose: bool = True  # as in RenderSettings
+    few_steps: bool = False  # with the set's LoRA for few steps, and the steps and the guidance that it wants
     batch: int = 8
+
+
+def with_few_steps(
+    pipeline: StableDiffusionXLControlNetPipeline, model_set: ModelSet, settings: MeasureSettings
+) -> MeasureSettings:
+    """Load the LoRA into `pipeline`; return the settings that go with it. Raises ModelSetError where there is none."""
+    path, few_steps = model_set.few_steps_file(), own_few_steps(model_set.manifest)
+    pipeline.load_lora_weights(str(path.parent), weight_name=path.name, local_files_only=True)
+    scheduler = SCHEDULERS[few_steps.scheduler].from_config(dict(pipeline.scheduler.config), timestep_spacing="trailing")
+    pipeline.scheduler = scheduler  # pyright: ignore[reportAttributeAccessIssue]
+    return msgspec.structs.replace(settings, steps=few_steps.steps, guidance_scale=few_steps.guidance_scale, guide_pose=False)
 
 
 def load_model_set(
@@ -177,6 +192,8 @@ def measure_model_set(folder: Path, out: Path, settings: MeasureSettings, judge_
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     judge = NetJudge(judge_folder, device)
     pipeline, segmenter = load_model_set(folder, device)
+    if settings.few_steps:
+        settings = with_few_steps(pipeline, read_model_set(folder), settings)
     kinds: dict[str, tuple[int, tuple[Framing, ...]]] = {
         "one person": (settings.singles, ("portrait", "figure", "portrait", "zoom")),
         "two or three": (settings.groups, ("several",)),
@@ -245,10 +262,13 @@ def _psnr(pictures: Pictures, views: list[View]) -> float:
 
 
 def main() -> None:
-    """Run from the command line: python -m beyondscene.backend.training.measure FOLDER OUT."""
-    import sys
-
-    print(json.dumps(measure_model_set(Path(sys.argv[1]), Path(sys.argv[2]), MeasureSettings()), indent=2))
+    """Run from the command line: python -m beyondscene.backend.training.measure FOLDER OUT [--few-steps]."""
+    parser = argparse.ArgumentParser(prog="python -m beyondscene.backend.training.measure", description=__doc__)
+    parser.add_argument("folder", type=Path, help="of a model set")
+    parser.add_argument("out", type=Path, help="where metrics.json and samples.png go")
+    parser.add_argument("--few-steps", action="store_true", help="with the set's LoRA for few steps")
+    asked = parser.parse_args()
+    print(json.dumps(measure_model_set(asked.folder, asked.out, MeasureSettings(few_steps=asked.few_steps)), indent=2))
 
 
 if __name__ == "__main__":
