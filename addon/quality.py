@@ -6,18 +6,23 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProperty, IntProperty
 from msgspec import inspect
 
-from ..protocol import RenderSettings
+from ..protocol import ModelSetInfo, RenderSettings
+from .session import current
 
 SIDE_MULTIPLE = 8  # of a picture's sides, in pixels
 
 
 class Preset(NamedTuple):
-    """longest_side_px: beyond which the picture is made smaller; 0: never."""
+    """longest_side_px: beyond which the picture is made smaller; 0: never.
+
+    few_steps: in place of `settings` where the backend's models have a LoRA for few steps.
+    """
 
     label: str
     description: str
     settings: RenderSettings
     longest_side_px: int = 0
+    few_steps: RenderSettings | None = None
 
 
 PRESETS = {
@@ -26,6 +31,7 @@ PRESETS = {
         "Small and quick, to see whether people and places are right",
         RenderSettings(steps=12, scheduler="dpmsolver++", stride_background=96, stride_instance=64),
         longest_side_px=1024,
+        few_steps=RenderSettings(few_steps=True, stride_background=96, stride_instance=64),
     ),
     "STANDARD": Preset("Standard", "The method's own settings, with the steps that the models were made for", RenderSettings()),
     "FINAL": Preset(
@@ -114,9 +120,18 @@ def write_knobs(knobs: Any, settings: RenderSettings) -> None:
         setattr(knobs, name, own if value is None else str(value).lower() if own == OWN else value)
 
 
+def chosen_models(own: Any) -> ModelSetInfo | None:
+    """What the connected backend says of the models of a scene's `beyondscene`; None where there is neither."""
+    welcome = current().welcome
+    return next((one for one in welcome.models if one.name == own.models), None) if welcome else None
+
+
 def chosen_settings(own: Any) -> RenderSettings:
     """The settings of a scene's `beyondscene`."""
-    return read_knobs(own.knobs) if own.quality == CUSTOM else PRESETS[own.quality].settings
+    if own.quality == CUSTOM:
+        return read_knobs(own.knobs)
+    preset, models = PRESETS[own.quality], chosen_models(own)
+    return preset.few_steps if preset.few_steps and models and models.few_steps else preset.settings
 
 
 def limited_size(own: Any, width: int, height: int) -> tuple[int, int]:
@@ -133,11 +148,12 @@ def snapped(length: float) -> int:
     return max(64, round(length / SIDE_MULTIPLE) * SIDE_MULTIPLE)
 
 
-def describe_settings(settings: RenderSettings, own_steps: int = 0) -> list[str]:
-    """What a quality sets, a line each. own_steps: of the model set, where that is known."""
-    steps = f"{settings.steps} steps" if settings.steps else f"{own_steps} steps" if own_steps else "The models' own steps"
+def describe_settings(settings: RenderSettings, models: ModelSetInfo | None = None) -> list[str]:
+    """What a quality sets, a line each. models: what is known of them."""
+    own_steps = (models.few_steps if settings.few_steps else models.steps) if models else 0
+    steps = f"{settings.steps or own_steps} steps" if settings.steps or own_steps else "The models' own steps"
     lines = [
-        f"{steps}, {settings.scheduler}",
+        f"{steps}, {'the solver made for them' if settings.few_steps else settings.scheduler}",
         f"Views {settings.stride_background} apart, {settings.stride_instance} over people (of 128)",
     ]
     shown = ("steps", "scheduler", "stride_background", "stride_instance")

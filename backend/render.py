@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from ..protocol import RenderRequest, StageTime, check_request, digest_of_file
 from .memory import OutOfMemory, climb, free_cached, is_out_of_memory, what_would_fit, what_would_load
 from .models.load import Models, Precision, choose_device, load_models
-from .models.loras import find_loras, fingerprint_loras, lora_folders
+from .models.loras import fingerprint_loras, gather_loras
 from .models.offload import Offload
 from .models.sets import choose_model_set, find_model_sets
 from .models.thrift import Thrift
@@ -51,7 +51,7 @@ class Renderer:
         """As RenderToFile. Raises RequestError or ModelSetError before any work, for what the user can put right."""
         check_request(request)
         choose_format(path)
-        loras = find_loras(request, lora_folders(choose_model_set(models, self.extra).folder))
+        loras = gather_loras(request, choose_model_set(models, self.extra))
         watcher.progress("load")
         start = time.perf_counter()
         loaded = self.models(models)
@@ -101,5 +101,5 @@ def record_making(models: Models, request: RenderRequest, arrays: dict[str, np.n
     """What the file of a picture is to say. request: with its settings settled."""
     precision = str(models.dtype).removeprefix("torch.")
     made_with = f"beyondscene {app_version()}, torch {torch.__version__}, {models.device}, {precision}"
-    weights = models.weights | fingerprint_loras(request, models.lora_folders)
+    weights = models.weights | fingerprint_loras(gather_loras(request, models.model_set))
     return make_record(request, arrays, models.manifest.name, weights, made_with, models.thrift.name)

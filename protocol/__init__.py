@@ -1,6 +1,6 @@
 """What Blender and the backend say to each other: structs, their bytes and their rules. Needs msgspec and numpy only."""
 
-from .check import MASK_DIVISORS, RequestError, check_request
+from .check import MASK_DIVISORS, RequestError, check_request, check_settings
 from .codec import (
     Decoder,
     WireError,
@@ -200,6 +200,7 @@ __all__ = [
     "Work",
     "arrays_from_frames",
     "check_request",
+    "check_settings",
     "depth_metres",
     "describe_array",
     "digest_of",

@@ -1,6 +1,6 @@
 """Refuse a request that cannot become a picture, in one sentence, before any work starts."""
 
-from .scene import Character, Lora, RenderRequest
+from .scene import Character, Lora, RenderRequest, RenderSettings
 from .skeleton import DRAWN
 
 MASK_DIVISORS = (1, 2, 4, 8)  # of the picture's sides; all are whole, since a picture's sides are multiples of 8
@@ -31,18 +31,7 @@ def check_request(request: RenderRequest) -> None:
         raise RequestError(
             "The scene prompt is empty, but it describes the background: write a few words, e.g. 'a city plaza'."
         )
-    if request.settings.p_max < request.settings.p_base:
-        raise RequestError(
-            f"p_max is {request.settings.p_max}, below p_base {request.settings.p_base}: raise p_max or lower p_base."
-        )
-    if request.settings.stride_instance > request.settings.stride_background:
-        raise RequestError(
-            f"stride_instance is {request.settings.stride_instance}, above stride_background "
-            f"{request.settings.stride_background}: views over people are denser, so make it the smaller one."
-        )
-    low, high = request.settings.guidance_interval
-    if low > high:
-        raise RequestError(f"guidance_interval goes from {low} to {high}, but the first share must be the smaller: swap them.")
+    check_settings(request.settings)
     check_loras("The scene", request.loras)
     seen: set[str] = set()
     for character in request.characters:
@@ -51,6 +40,20 @@ def check_request(request: RenderRequest) -> None:
         seen.add(character.id)
         check_loras(f"'{character.name}'", character.loras)
         check_character(character, request.width, request.height)
+
+
+def check_settings(settings: RenderSettings) -> None:
+    """Raise RequestError for the first rule that holds between settings and that `settings` break."""
+    if settings.p_max < settings.p_base:
+        raise RequestError(f"p_max is {settings.p_max}, below p_base {settings.p_base}: raise p_max or lower p_base.")
+    if settings.stride_instance > settings.stride_background:
+        raise RequestError(
+            f"stride_instance is {settings.stride_instance}, above stride_background {settings.stride_background}: "
+            "views over people are denser, so make it the smaller one."
+        )
+    low, high = settings.guidance_interval
+    if low > high:
+        raise RequestError(f"guidance_interval goes from {low} to {high}, but the first share must be the smaller: swap them.")
 
 
 def check_loras(whose: str, loras: tuple[Lora, ...]) -> None:

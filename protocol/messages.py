@@ -105,6 +105,7 @@ class ModelSetInfo(Struct, frozen=True, kw_only=True):
     missing: tuple[Label, ...] = ()  # roles without files; a set with any cannot render
     steps: Count = 0  # of its own choice; 0 where the backend does not say
     loras: tuple[Label, ...] = ()  # that a request may name with it
+    few_steps: Count = 0  # how many that are, where a request asks for them; 0 where it may not
 
 
 class DeviceInfo(Struct, frozen=True, kw_only=True):

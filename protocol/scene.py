@@ -217,6 +217,9 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
     guidance_interval: tuple[Fraction, Fraction] = (0.0, 1.0)  # shares of the training steps, 1 pure noise; guided in between
     background_every: Annotated[int, Meta(ge=1, le=8)] = 1  # steps from one run of the views without people to the next
 
+    # the model set's own LoRA for few steps, with its solver and its inpaint_strength
+    few_steps: bool = False
+
 
 class RenderRequest(Struct, frozen=True, kw_only=True):
     """Everything about a picture. Same request, same models, same device: same picture."""

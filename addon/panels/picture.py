@@ -6,7 +6,7 @@ from ..exporters import picture_size
 from ..job import describe_bytes, describe_seconds
 from ..loras import draw_add_lora, draw_loras, known_loras
 from ..operators import BEYONDSCENE_OT_snap_size
-from ..quality import CUSTOM, FIELDS, chosen_settings, describe_settings, snapped
+from ..quality import CUSTOM, FIELDS, chosen_models, chosen_settings, describe_settings, snapped
 from ..session import current
 from .sidebar import Section, draw_sentence
 
@@ -60,10 +60,8 @@ class BEYONDSCENE_PT_knobs(Section, bpy.types.Panel):
 def draw_quality(layout: bpy.types.UILayout, own: bpy.types.PropertyGroup) -> None:
     """What the quality sets."""
     column = layout.column(align=True)
-    welcome = current().welcome
-    steps = next((one.steps for one in welcome.models if one.name == own.models), 0) if welcome else 0
     column.active = False
-    for line in describe_settings(chosen_settings(own), steps):
+    for line in describe_settings(chosen_settings(own), chosen_models(own)):
         column.label(text=line)
 
 

@@ -1,7 +1,8 @@
 """Floating-point operations and network evaluations, counted while a picture is made.
 
-A network's call with arguments of one shape always costs the same, so only the first of a shape is run under torch's counter,
-which slows it down; later ones are looked up. The VAE runs layer by layer over tiles of many shapes, and is counted throughout.
+A network's call with arguments of one shape and the same LoRAs always costs the same, so only the first of these is run under
+torch's counter, which slows it down; later ones are looked up. The VAE runs layer by layer over tiles of many shapes, and is
+counted throughout.
 1 multiply-add = 2 operations; only matrix products, convolutions and attention count, as in torch's counter.
 """
 
@@ -56,7 +57,7 @@ class Counter:
         forward = network.forward
 
         def count(*args: Any, **kwargs: Any) -> Any:
-            signature = (name, shapes_of((args, kwargs)))
+            signature = (name, self.models.adapters.now, shapes_of((args, kwargs)))
             if is_unet:
                 self.evaluations += len(args[0])
             if signature in self._known:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -14,7 +15,7 @@ from ..models.adapters import Adapters
 from ..models.host_memory import reuse_freed_memory
 from ..models.load import Models, silence_libraries
 from ..models.offload import Turns
-from ..models.sets import PRESETS
+from ..models.sets import PRESETS, ModelSet
 from .layouts import Layout
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}  # SDXL's
@@ -48,7 +49,7 @@ def make_random_models(layout: Layout, device: torch.device, dtype: torch.dtype,
         network.eval()
     turns = Turns(device, networks, (unet, controlnet, inpainting), "none")
     return Models(
-        manifest=layout.manifest,
+        model_set=ModelSet(folder=Path(layout.manifest.name), manifest=layout.manifest),
         weights={},
         unet=unet,
         controlnet=controlnet,
@@ -62,7 +63,6 @@ def make_random_models(layout: Layout, device: torch.device, dtype: torch.dtype,
         device=device,
         turns=turns,
         adapters=Adapters((unet, inpainting), texts, turns),
-        lora_folders=(),
     )
 
 

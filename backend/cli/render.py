@@ -11,7 +11,7 @@ import msgspec
 from rich.console import Console
 
 from ..models.fingerprint import fingerprint_weights
-from ..models.loras import fingerprint_loras, lora_folders
+from ..models.loras import fingerprint_loras, gather_loras
 from ..models.sets import choose_model_set
 from ..outputs import choose_format, read_record, weights_that_differ
 from . import DONE
@@ -39,7 +39,7 @@ def run(asked: argparse.Namespace) -> int:
     models = asked.models or (record.models if record else "embedded")
     model_set = choose_model_set(models)
     request, arrays = read_source(asked, record)
-    weights = fingerprint_weights(model_set) | fingerprint_loras(request, lora_folders(model_set.folder)) if record else {}
+    weights = fingerprint_weights(model_set) | fingerprint_loras(gather_loras(request, model_set)) if record else {}
     if record and (differing := weights_that_differ(record, weights)):
         names = ", ".join(differing)
         print(

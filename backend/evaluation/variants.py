@@ -1,8 +1,13 @@
-"""Variants of a method: the same method with other settings, written as `beyondscene+t_b=0.35+perturb=off`."""
+"""Variants of a method: the same method with other settings, written as `beyondscene+t_b=0.35+perturb=off`.
+
+Two numbers are written as `guidance_interval=0.1..0.8`, or with a comma between them.
+"""
+
+from typing import Any
 
 import msgspec
 
-from ...protocol import RenderSettings
+from ...protocol import RenderSettings, check_settings
 from .methods import check_methods
 
 # What the paper's parts are worth, measured by leaving each out or taking its other reading; against plain `beyondscene`.
@@ -26,7 +31,7 @@ ABLATIONS = {
 def read_variant(text: str, settings: RenderSettings) -> tuple[str, RenderSettings]:
     """The method's name, and `settings` with what follows its `+` signs.
 
-    Raises ValueError for a method, a setting or a value that there is not.
+    Raises ValueError for a method, a setting or a value that there is not, and for settings that do not go together.
     """
     method, *changes = text.split("+")
     check_methods([method])
@@ -37,12 +42,17 @@ def read_variant(text: str, settings: RenderSettings) -> tuple[str, RenderSettin
             raise ValueError(
                 f"'{text}' sets '{name}', which is no setting: write {method}+NAME=VALUE with NAME one of {', '.join(told)}."
             )
+        several = isinstance(told[name], list | tuple)
+        read: Any = value.replace("..", ",").split(",") if several else value
         try:
-            msgspec.convert({name: value}, RenderSettings, strict=False)
+            msgspec.convert({name: read}, RenderSettings, strict=False)
         except msgspec.ValidationError as error:
-            raise ValueError(f"'{text}' gives {name} the value '{value}': {error}.") from error
-        told[name] = value
-    return method, msgspec.convert(told, RenderSettings, strict=False)
+            form = f"; write it as {name}={'..'.join(map(str, told[name]))}" if several else ""
+            raise ValueError(f"'{text}' gives {name} the value '{value}': {error}{form}.") from error
+        told[name] = read
+    changed = msgspec.convert(told, RenderSettings, strict=False)
+    check_settings(changed)
+    return method, changed
 
 
 def check_variants(variants: list[str]) -> None:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from ...protocol import ModelSetInfo, RenderRequest, RequestError, Submit, arrays_from_frames, check_request
-from ..models.loras import find_loras, known_loras, lora_folders
+from ..models.loras import gather_loras, known_loras, lora_folders
 from .allow_list import Listed
 from .estimate import check_memory
 from .files import Quota
@@ -43,6 +43,7 @@ class Admission:
                 missing=one.missing_roles,
                 steps=one.manifest.steps,
                 loras=known_loras(lora_folders(one.folder)),
+                few_steps=one.manifest.few_steps.steps if one.has_few_steps else 0,
             )
             for one in self._models.values()
         )
@@ -63,7 +64,7 @@ class Admission:
             raise RequestError(str(error)) from error
         check_request(request)
         try:
-            find_loras(request, lora_folders(chosen.folder))
+            gather_loras(request, chosen)
         except ValueError as error:
             raise RequestError(str(error)) from error
         check_memory(request)

@@ -4,6 +4,7 @@ import psutil
 from msgspec.structs import replace
 
 from ...protocol import Canvas, DeviceInfo, Estimated, Finished, RenderRequest, RequestError, StageTime, Started
+from ..models.sets import ModelSetError
 from ..planning.expect import Work, expect_work, largest_size, least_memory_bytes
 from ..planning.people import gather_people
 from ..planning.plan import plan_sizes
@@ -36,17 +37,20 @@ class Estimator:
         )
 
     def _seconds(self, work: Work, models: FoundModelSet, device: DeviceInfo | None) -> float | None:
-        evaluations = pixels = evaluating_s = painting_s = 0.0
+        rows = pixels = evaluating_s = painting_s = 0.0
         for job in self._ledger.finished(models.name, PICTURES):
             times = self._times(job, device)
             if times and job.submit:
-                done = foresee(job.submit.request, models)
-                evaluations, pixels = evaluations + done.evaluations, pixels + done.canvas_pixels
+                try:
+                    done = foresee(job.submit.request, models)
+                except ModelSetError:  # the set has lost what that picture was made with
+                    continue
+                rows, pixels = rows + done.rows, pixels + done.canvas_pixels
                 evaluating_s += sum(time.seconds for time in times if time.stage in BY_EVALUATIONS)
                 painting_s += sum(time.seconds for time in times if time.stage in BY_PIXELS)
-        if not evaluations:
+        if not rows:
             return None
-        return work.evaluations * evaluating_s / evaluations + work.canvas_pixels * painting_s / pixels
+        return work.rows * evaluating_s / rows + work.canvas_pixels * painting_s / pixels
 
     def _times(self, job: Job, device: DeviceInfo | None) -> tuple[StageTime, ...]:
         """The times of a finished job; none where it went on from a checkpoint, or was made on another device."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from diffusers.loaders import StableDiffusionLoraLoaderMixin, StableDiffusionXLLoraLoaderMixin
 from diffusers.utils import convert_state_dict_to_diffusers, convert_state_dict_to_peft
@@ -14,9 +14,10 @@ from diffusers.utils.peft_utils import (
     set_weights_and_activate_adapters,
 )
 from peft import inject_adapter_in_model, set_peft_model_state_dict
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from .loras import Worn
+from .loras import FEW_STEPS, Worn
 from .offload import Turns
 from .sets import ModelSetError
 
@@ -34,27 +35,34 @@ class Adapters:
         self.turns = turns
         self.now: Worn = ()
         self._keys: dict[str, str] = {}  # of a LoRA in peft, which takes no dots, by its name
+        self._before: list[tuple[nn.Parameter, Tensor]] = []  # what weights were before a LoRA became part of them
 
     @contextmanager
     def loaded(self, paths: Mapping[str, Path]) -> Iterator[None]:
         """Within, the LoRAs in `paths`, by their names, can be worn; after it the networks are what they were.
 
-        Raises ModelSetError for a file that is no LoRA of this family.
+        That for few steps is worn all the time: it is merged into the weights, so that an evaluation costs no more than without
+        it; what they were is kept in host memory. Raises ModelSetError for a file that is no LoRA of this family.
         """
         if not paths:
             yield
             return
         self.turns.rest()
         try:
+            if FEW_STEPS.name in paths:
+                self._merge(FEW_STEPS.name, paths[FEW_STEPS.name])
             for name, path in paths.items():
-                self._load(name, path)
+                if name != FEW_STEPS.name:
+                    self._load(name, path)
             self._wear(())
             yield
         finally:
             self.turns.rest()
             for network in (*self.unets, *self.text_encoders):
                 take_off(network)
-            self._keys, self.now = {}, ()
+            for weight, before in self._before:
+                weight.data.copy_(before)
+            self._keys, self._before, self.now = {}, [], ()
 
     def wear(self, chosen: Worn) -> None:
         """From now on these LoRAs count, and no others. They must be loaded."""
@@ -62,13 +70,24 @@ class Adapters:
             self._wear(chosen)
 
     def _wear(self, chosen: Worn) -> None:
-        scales = {self._keys[name]: scale for name, scale in chosen}
+        scales = {self._keys[name]: scale for name, scale in chosen if name != FEW_STEPS.name}
         for network in (*self.unets, *self.text_encoders):
             here = {key: scale for key, scale in scales.items() if key in getattr(network, "peft_config", {})}
             set_adapter_layers(network, enabled=bool(here))
             if here:
                 set_weights_and_activate_adapters(network, list(here), list(here.values()))
         self.now = chosen
+
+    def _merge(self, name: str, path: Path) -> None:
+        self._load(name, path)
+        for network in (*self.unets, *self.text_encoders):
+            for layer in network.modules():
+                if isinstance(layer, BaseTunerLayer):
+                    weight = cast(nn.Parameter, layer.get_base_layer().weight)
+                    self._before.append((weight, weight.detach().to("cpu", copy=True)))
+                    layer.merge()
+            take_off(network)
+        del self._keys[name]
 
     def _load(self, name: str, path: Path) -> None:
         key = self._keys[name] = f"lora_{len(self._keys)}"

@@ -30,6 +30,12 @@ def hub_snapshot(hub_id: str) -> Path | None:
         return None
 
 
+def locate(place: str, folder: Path) -> Path:
+    """The folder `place` below `folder`, also where it does not exist; a hub id resolves to its snapshot in the hub's cache."""
+    local = folder / place
+    return local if local.exists() or not is_hub_id(place) else hub_snapshot(place) or local
+
+
 def download_command(hub_id: str, download: Download | None) -> str:
     """The line for a shell that brings the files of `hub_id` into the hub's cache."""
     patterns = "".join(f' --include "{pattern}"' for pattern in (download.files if download else ()))

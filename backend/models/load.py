@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -15,7 +14,6 @@ from transformers.utils import logging as transformers_logging
 from .adapters import Adapters
 from .fingerprint import fingerprint_weights
 from .host_memory import reuse_freed_memory
-from .loras import lora_folders
 from .offload import Offload, Turns
 from .segmenters import Segmenter, load_segmenter
 from .sets import Manifest, ModelSet, Role, read_json
@@ -33,12 +31,12 @@ class Models:
         inpaints by keeping the known latents at every step. It may be the base UNet itself.
     weights: fingerprint of each file that was read.
     text_encoders: two as SDXL has, or one as Stable Diffusion 1 and 2.
-    adapters: carries the LoRAs of a picture, which lie in `lora_folders`.
+    adapters: carries the LoRAs of a picture.
     zeros_for_empty_prompt: an empty negative prompt is all zeros, as SDXL was trained, rather than an encoded "".
     check: called before each run of a large network; raises where the picture is no longer wanted.
     """
 
-    manifest: Manifest
+    model_set: ModelSet
     weights: dict[str, str]
     unet: UNet2DConditionModel
     controlnet: ControlNetModel
@@ -52,9 +50,12 @@ class Models:
     device: torch.device
     turns: Turns
     adapters: Adapters
-    lora_folders: tuple[Path, ...]
     thrift: Thrift = AMPLE
     check: Callable[[], None] = lambda: None
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.model_set.manifest
 
     @property
     def view_batch(self) -> int:
@@ -95,7 +96,7 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, o
     networks = (unet, controlnet, inpainting, vae, *text_encoders, *segmenter.networks)
     turns = Turns(device, networks, (unet, controlnet, inpainting), offload)
     return Models(
-        manifest=model_set.manifest,
+        model_set=model_set,
         weights=fingerprint_weights(model_set),
         unet=unet,
         controlnet=controlnet,
@@ -110,7 +111,6 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, o
         device=device,
         turns=turns,
         adapters=Adapters((unet, inpainting), text_encoders, turns),
-        lora_folders=lora_folders(model_set.folder),
     )
 
 

@@ -1,8 +1,9 @@
 """LoRAs by name: which file of which folder. Never imports torch."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from platformdirs import user_data_path
 
@@ -11,6 +12,18 @@ from .fingerprint import fingerprint
 from .sets import ModelSetError
 
 Worn = tuple[tuple[str, float], ...]  # names and scales, in the order of the names
+FEW_STEPS = Lora(name="(few steps)")  # a model set's own; no request can give it that name
+
+
+class LoraSource(Protocol):
+    """What of a model set is needed here."""
+
+    @property
+    def folder(self) -> Path: ...
+
+    def few_steps_file(self) -> Path:
+        """Raises ValueError with one sentence where there is none."""
+        ...
 
 
 def lora_folders(model_set_folder: Path) -> tuple[Path, ...]:
@@ -22,6 +35,15 @@ def known_loras(folders: Sequence[Path]) -> tuple[str, ...]:
     """Names that a request may give: of all files in `folders` that can be named."""
     names = {path.stem for folder in folders for path in folder.glob("*.safetensors")}
     return tuple(sorted(name for name in names if re.fullmatch(LORA_NAME, name) and len(name) <= 128))
+
+
+def gather_loras(request: RenderRequest, models: LoraSource) -> dict[str, Path]:
+    """The file of each LoRA of `request` by its name; that of the model set is one where the request is for few steps.
+
+    Raises ModelSetError for one that is not there.
+    """
+    found = find_loras(request, lora_folders(models.folder))
+    return found | {FEW_STEPS.name: models.few_steps_file()} if request.settings.few_steps else found
 
 
 def find_loras(request: RenderRequest, folders: Sequence[Path]) -> dict[str, Path]:
@@ -43,9 +65,11 @@ def find_lora(name: str, folders: Sequence[Path]) -> Path:
     )
 
 
-def fingerprint_loras(request: RenderRequest, folders: Sequence[Path]) -> dict[str, str]:
-    """Fingerprint by "loras/NAME.safetensors"."""
-    return {f"loras/{path.name}": fingerprint(path) for path in find_loras(request, folders).values()}
+def fingerprint_loras(files: Mapping[str, Path]) -> dict[str, str]:
+    """Fingerprint by "loras/NAME.safetensors"; by "few_steps/..." of the model set's own. files: by name."""
+    return {
+        f"{'few_steps' if name == FEW_STEPS.name else 'loras'}/{path.name}": fingerprint(path) for name, path in files.items()
+    }
 
 
 def worn(scene: Iterable[Lora], own: Iterable[Lora] = ()) -> Worn:

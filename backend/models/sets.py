@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, NoReturn
 import msgspec
 from msgspec import Meta, Struct
 
-from .hub import Download, download_command, hub_snapshot, is_hub_id
+from .few_steps import FewSteps
+from .hub import Download, download_command, is_hub_id, locate
 from .weights import Weights, find_weights
 
 Role = Literal["base", "controlnet", "inpainting", "segmenter", "sam"]
@@ -41,6 +42,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     framing_prompt: words added to a person's prompt when that person is drawn alone.
     steps, guidance_scale, guide_pose, t_b: used where a request leaves them open; the defaults are the paper's, for SDXL.
     downloads: which files of a hub id are needed, to tell whoever has yet to fetch them.
+    few_steps: a LoRA for pictures in a few steps, where there is one for these models; they are complete without its file.
     """
 
     format: Literal[1] = 1
@@ -56,6 +58,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     t_b: Annotated[float, Meta(gt=0, le=1)] = 0.7
     roles: dict[Role, str]
     downloads: dict[Role, Download] = {}
+    few_steps: FewSteps | None = None
 
 
 class VaeConfig(Struct, frozen=True):
@@ -90,10 +93,8 @@ class ModelSet(Struct, frozen=True, kw_only=True):
             ) from error
 
     def role_folder(self, role: Role) -> Path:
-        """The folder of `role`, also where it does not exist; a hub id resolves to its snapshot in the hub's cache."""
-        place = self.manifest.roles.get(role, role)
-        local = self.folder / place
-        return local if local.exists() or not is_hub_id(place) else hub_snapshot(place) or local
+        """The folder of `role`, as `hub.locate` finds it."""
+        return locate(self.manifest.roles.get(role, role), self.folder)
 
     def networks(self, role: Role) -> dict[str, Weights | None]:
         """The weights that `role` loads, by the folder below the role's own ("." for that one); None where they are not."""
@@ -108,6 +109,21 @@ class ModelSet(Struct, frozen=True, kw_only=True):
         files += [(Path(name) / "config.json").as_posix() for name in networks]
         weights = [(Path(name) / "*.safetensors").as_posix() for name, found in networks.items() if found is None]
         return (*(file for file in files if not (folder / file).exists()), *weights)
+
+    @property
+    def has_few_steps(self) -> bool:
+        """Whether `few_steps` can be asked of it: it names a LoRA for that, whose file is there."""
+        few_steps = self.manifest.few_steps
+        return few_steps is not None and few_steps.path(self.folder).is_file()
+
+    def few_steps_file(self) -> Path:
+        """The file of its LoRA for few steps. Raises ModelSetError where it names none or has it not."""
+        few_steps = own_few_steps(self.manifest)
+        if not self.has_few_steps:
+            raise ModelSetError(
+                f"The model set '{self.name}' lacks its LoRA for few steps. {few_steps.say_how_to_get(self.folder)}"
+            )
+        return few_steps.path(self.folder)
 
     @property
     def roles(self) -> tuple[Role, ...]:
@@ -177,6 +193,16 @@ class ModelSet(Struct, frozen=True, kw_only=True):
             f'or name local folders for them under "roles" in a {MANIFEST} of your own, and pass its folder as --models: '
             "docs/models.md shows one."
         )
+
+
+def own_few_steps(manifest: Manifest) -> FewSteps:
+    """Raises ModelSetError where `manifest` names no LoRA for few steps."""
+    if manifest.few_steps is None:
+        raise ModelSetError(
+            f"The model set '{manifest.name}' names no LoRA for few steps: switch few_steps off, or name one under "
+            f'"few_steps" in its {MANIFEST}: docs/models.md shows it.'
+        )
+    return manifest.few_steps
 
 
 def has_second_text(base: Path) -> bool:

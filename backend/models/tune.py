@@ -1,6 +1,7 @@
 """Ways to run the same networks faster on some devices: another layout, fewer and larger products, compiled blocks.
 
-What they compute is the same but for rounding. None is on by default: `beyondscene bench --tune` says what each is worth.
+What they compute is the same but for rounding, which is coarse with 8-bit floats. None is on by default:
+`beyondscene bench --tune` says what each is worth.
 """
 
 import os
@@ -12,6 +13,7 @@ import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0, FusedAttnProcessor2_0
 from platformdirs import user_cache_path
 
+from .float8 import check_device, from_float8, to_float8
 from .load import Models
 
 
@@ -60,6 +62,18 @@ def part_projections(models: Models) -> None:
         del attention.to_qkv
 
 
+def take_float8(models: Models) -> None:
+    """Raises ValueError where the device cannot."""
+    check_device(models.device)
+    for unet in unets_of(models):
+        to_float8(unet)
+
+
+def leave_float8(models: Models) -> None:
+    for unet in unets_of(models):
+        from_float8(unet)
+
+
 def compile_blocks(models: Models) -> None:
     """The UNets' transformer blocks, once for all blocks alike, at their first call; later processes find them in a cache.
 
@@ -80,19 +94,23 @@ def run_uncompiled(models: Models) -> None:
 TUNINGS = {
     "channels_last": Tuning(lay_channels_last, lay_channels_first),
     "fused": Tuning(fuse_projections, part_projections),
+    "float8": Tuning(take_float8, leave_float8),
     "compiled": Tuning(compile_blocks, run_uncompiled),
 }
 
 
 @contextmanager
 def tuned(models: Models, names: Iterable[str]) -> Iterator[None]:
-    """Within, the networks of `models` are changed. Raises ValueError for a name that is no tuning, before any is done."""
-    chosen = list(dict.fromkeys(names))
-    for name in chosen:
+    """Within, the networks of `models` are changed, in the order of TUNINGS: layers are fused before they are exchanged.
+
+    Raises ValueError for a name that is no tuning, before any is done, and for what the device cannot do.
+    """
+    chosen = set(names)
+    for name in sorted(chosen):
         if name not in TUNINGS:
             raise ValueError(f"There is no tuning '{name}': known are {', '.join(TUNINGS)}.")
     with ExitStack() as stack:
-        for name in chosen:
+        for name in [one for one in TUNINGS if one in chosen]:
             stack.callback(TUNINGS[name].end, models)
             TUNINGS[name].begin(models)
         yield

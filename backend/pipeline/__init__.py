@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from ...protocol import RenderRequest
 from ..models.load import Models
+from ..models.loras import FEW_STEPS
 from ..planning.expect import expect_work
 from ..planning.people import Figure, gather_people, is_seen
 from ..planning.plan import plan_sizes
@@ -37,10 +38,14 @@ def render(
     """The picture, uint8 (height, width, 3); who is where in it, far to near; and what it took.
 
     arrays: the masks that the request names, by digest. checkpoints: of an earlier attempt at this picture, and for a later
-    one; the pixels are the same. Raises Stopped where the watcher says so.
+    one; the pixels are the same. The LoRAs that the request names, and those of `few_steps`, are loaded. Raises Stopped where
+    the watcher says so.
     """
     settings = settle(request.settings, models.manifest)
     request = replace(request, settings=settings)
+    if settings.few_steps:
+        request = replace(request, loras=(*request.loras, FEW_STEPS))
+        models = dataclasses.replace(models, scheduler_config=models.scheduler_config | {"timestep_spacing": "trailing"})
     steps, guidance = settings.steps, settings.guidance_scale
     assert steps is not None and guidance is not None  # settled
     models = dataclasses.replace(models, check=watcher.check)

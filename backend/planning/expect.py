@@ -22,18 +22,25 @@ class Work:
     """What a picture asks for.
 
     people: drawn alone. views: of the base image, then of each level. steps: of each person, the base and each level.
+    guided: whether evaluations are pairs, with the negative prompt.
     """
 
     plan: Plan
     people: int
     views: tuple[int, ...]
     steps: tuple[int, int, int]
+    guided: bool
 
     @cached_property
     def evaluations(self) -> int:
         """Network evaluations; guided pairs count once."""
         alone, base, level = self.steps
         return self.people * alone + self.views[0] * base + sum(self.views[1:]) * level
+
+    @property
+    def rows(self) -> int:
+        """Network evaluations; guided pairs count twice."""
+        return self.evaluations * (2 if self.guided else 1)
 
     @property
     def canvas_pixels(self) -> int:
@@ -47,7 +54,7 @@ def expect_work(request: RenderRequest, plan: Plan, people: list[Person], window
     window_px: side of a view, the training resolution.
     """
     settings, window = request.settings, window_px // latent_downsampling
-    assert settings.steps is not None and settings.t_b is not None  # settled
+    assert settings.steps is not None and settings.guidance_scale is not None and settings.t_b is not None  # settled
     stride = scaled_stride(settings.stride_instance, window)
     base = grid(plan.base.height // latent_downsampling, plan.base.width // latent_downsampling, window, stride)
     levels = [choose_views(request, fill_boxes(request, people, size, latent_downsampling), window) for size in plan.levels]
@@ -56,6 +63,7 @@ def expect_work(request: RenderRequest, plan: Plan, people: list[Person], window
         len(people),
         (len(base), *map(len, levels)),
         (settings.steps, share(settings.steps, settings.inpaint_strength), share(settings.steps, settings.t_b)),
+        settings.guidance_scale > 1,
     )
 
 

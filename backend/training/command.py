@@ -1,4 +1,4 @@
-"""The arguments of `beyondscene train embedded`, which `python -m beyondscene.backend.training` takes as well.
+"""The arguments of `beyondscene train`; those of `train embedded` `python -m beyondscene.backend.training` takes as well.
 
 Needs torch and the model libraries only: machines that are lent for training lack the command line's other needs.
 """
@@ -13,18 +13,29 @@ DONE, OUT_OF_TIME = 0, 3
 
 def add_arguments(parser: argparse.ArgumentParser, work: Path | None = None) -> None:
     """work: where renders and checkpoints go unless the command says so; None makes the command say it."""
-    parser.add_argument("--work", type=Path, default=work, required=work is None, help="renders and checkpoints, about 5 GB")
+    add_common(parser, work, "of the denoiser")
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished model set")
     parser.add_argument("--start", type=Path, help="model set to go on from")
     parser.add_argument(
         "--further", choices=("vae", "segmenter", "denoiser"), action="append",
         help="with --start: what of it is trained further, the rest is kept; may be repeated; default: denoiser",
     )  # fmt: skip
+    parser.add_argument("--tiny", action="store_true", help="run through all stages in a minute; the weights are of no use")
+
+
+def add_few_steps_arguments(parser: argparse.ArgumentParser, work: Path) -> None:
+    add_common(parser, work, "of the training")
+    parser.add_argument(
+        "--models", type=Path, required=True, help="folder of an embedded model, where the LoRA is written, too"
+    )
+
+
+def add_common(parser: argparse.ArgumentParser, work: Path | None, steps: str) -> None:
+    parser.add_argument("--work", type=Path, default=work, required=work is None, help="renders and checkpoints, about 5 GB")
     parser.add_argument("--minutes", type=float, help=f"stop after so long with exit code {OUT_OF_TIME}; call again to go on")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
-    parser.add_argument("--steps", type=int, help="of the denoiser")
+    parser.add_argument("--steps", type=int, help=steps)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tiny", action="store_true", help="run through all stages in a minute; the weights are of no use")
 
 
 def run(asked: argparse.Namespace) -> int:
@@ -37,5 +48,21 @@ def run(asked: argparse.Namespace) -> int:
     settings = msgspec.structs.replace(settings, start=asked.start, minutes=asked.minutes, seed=asked.seed, denoiser=denoiser)
     if asked.further:
         settings = msgspec.structs.replace(settings, further=frozenset(asked.further))
-    done = train_embedded(settings, lambda event: print(msgspec.json.encode(event).decode(), flush=True))
-    return DONE if done else OUT_OF_TIME
+    return DONE if train_embedded(settings, print_event) else OUT_OF_TIME
+
+
+def run_few_steps(asked: argparse.Namespace) -> int:
+    """As `run`. Raises ModelSetError for a folder that is no model set with an entry for few steps."""
+    from .embedded import choose_device
+    from .few_steps import FewStepsSettings, train_few_steps
+
+    settings = FewStepsSettings(
+        work=asked.work, models=asked.models, device=choose_device(asked.device), seed=asked.seed, minutes=asked.minutes
+    )
+    if asked.steps is not None:
+        settings = msgspec.structs.replace(settings, distil=msgspec.structs.replace(settings.distil, steps=asked.steps))
+    return DONE if train_few_steps(settings, print_event) else OUT_OF_TIME
+
+
+def print_event(event: dict) -> None:
+    print(msgspec.json.encode(event).decode(), flush=True)

@@ -9,6 +9,7 @@ from typing import Literal, TextIO, get_args
 import msgspec
 import torch
 
+from ..models.host_memory import reuse_freed_memory
 from .denoiser import Denoiser, DenoiserSizes
 from .diffusion import DenoiserSettings, train_denoiser
 from .export import MODEL_SET, export_model_set
@@ -78,6 +79,7 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
     started = time.monotonic()
     work, seed, device = settings.work, settings.seed, settings.device
     work.mkdir(parents=True, exist_ok=True)
+    reuse_freed_memory(device)
     line_width_px = int(MODEL_SET["pose_line_width_px"])
     kept = frozenset(PARTS) - settings.further if settings.start else frozenset()
 

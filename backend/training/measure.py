@@ -1,8 +1,7 @@
 """Measure a model set on held-out views: colours, poses, the autoencoder and the segmenter."""
 
+import argparse
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import cv2
@@ -10,9 +9,6 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
-from diffusers import ControlNetModel, StableDiffusionXLControlNetPipeline
-from PIL import Image
-from torch import nn
 from transformers import UperNetForSemanticSegmentation
 
 from ..evaluation.colours import GARMENTS, PARTS, colour_word, to_lab
@@ -20,17 +16,16 @@ from ..evaluation.detect import NetJudge
 from ..evaluation.judge import JUDGE_FOLDER, Judge
 from ..evaluation.judge_data import label_people
 from ..evaluation.keypoints import joints_right, likeness, match_people
+from ..models.sets import read_model_set
 from ..pose import draw_pose
-from .renderer.looks import describe_person, describe_scene
-from .renderer.raster import REGIONS
-from .renderer.scenes import Framing, View, draw_view, people_from_left
-from .segmenter import load_segmenter, segment
-from .vae import decode, encode, to_tensor
+from .renderer.raster import HAIR, HEAD, REGIONS
+from .renderer.scenes import Framing, View
+from .samples import Pictures, SampleSettings, draw_held_out, generate, load_model_set, redraw, restore, with_few_steps
+from .segmenter import segment
+from .vae import to_tensor
 
-Pictures = npt.NDArray[np.uint8]  # (N, H, W, 3), RGB
-
-_HELD_OUT_SEED = 900_001  # training uses small seeds
-_FEWEST_PX = 40  # smaller regions have no colour worth judging
+FEWEST_PX = 40  # smaller regions have no colour worth judging
+REDRAWN = 0.5  # of the noise: what people wear is the model's then, and where they stand is still the view's
 
 
 class MeasureSettings(msgspec.Struct, frozen=True):
@@ -38,80 +33,8 @@ class MeasureSettings(msgspec.Struct, frozen=True):
 
     singles: int = 64
     groups: int = 24
-    steps: int = 20
-    guidance_scale: float = 2.5
-    guide_pose: bool = True  # as in RenderSettings
-    batch: int = 8
-
-
-def load_model_set(
-    folder: Path, device: torch.device
-) -> tuple[StableDiffusionXLControlNetPipeline, UperNetForSemanticSegmentation]:
-    """Load the pipeline and segmenter in single precision."""
-    pipeline = StableDiffusionXLControlNetPipeline.from_pretrained(folder, torch_dtype=torch.float32, add_watermarker=False)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(device), load_segmenter(folder, device)
-
-
-def draw_held_out(count: int, framings: Sequence[Framing], first: int = 0) -> list[View]:
-    """Return views that training never saw, cycling through `framings`."""
-    numbers = range(first, first + count)
-    return [draw_view(np.random.default_rng([_HELD_OUT_SEED, n]), 256, framings[n % len(framings)]) for n in numbers]
-
-
-def write_prompt(view: View) -> str:
-    """Return the plainest prompt of a view: its background, then its people from left to right."""
-    people = [describe_person(view.looks[i]) for i in people_from_left(view.instance)]
-    return ", ".join([describe_scene(view.scene), *people])
-
-
-def generate(
-    pipeline: StableDiffusionXLControlNetPipeline, views: list[View], settings: MeasureSettings, line_width_px: int = 4
-) -> Pictures:
-    """Return one sample per view, from its prompt and pose picture; sample i has noise seed i."""
-    samples = []
-    for first in range(0, len(views), settings.batch):
-        part = views[first : first + settings.batch]
-        poses = [Image.fromarray(draw_pose(list(view.keypoints[:, :, :3]), 256, 256, line_width_px)) for view in part]
-        with nullcontext() if not settings.guide_pose else posing_prompts_only(pipeline.controlnet):
-            output = pipeline(
-                prompt=[write_prompt(view) for view in part],
-                image=poses,
-                height=256, width=256,
-                num_inference_steps=settings.steps,
-                guidance_scale=settings.guidance_scale,
-                generator=[torch.Generator().manual_seed(first + i) for i in range(len(part))],
-                output_type="np",
-            )  # fmt: skip
-        samples.append((np.asarray(output[0]) * 255 + 0.5).astype(np.uint8))
-    return np.concatenate(samples)
-
-
-@contextmanager
-def posing_prompts_only(controlnet: ControlNetModel) -> Iterator[None]:
-    """Within, `controlnet` adds nothing to the first half of a batch, where the pipeline has the negative prompts."""
-
-    def silence(_: nn.Module, __: object, output: tuple[list[torch.Tensor], torch.Tensor]) -> object:
-        for residual in (*output[0], output[1]):
-            residual[: len(residual) // 2] = 0
-        return output
-
-    hook = controlnet.register_forward_hook(silence)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-@torch.no_grad()
-def restore(pipeline: StableDiffusionXLControlNetPipeline, views: list[View]) -> Pictures:
-    """Return the views after encoding and decoding: what a perfect denoiser would give."""
-    restored = []
-    for view in views:
-        latents = encode(pipeline.vae, to_tensor(view.picture[None], pipeline.device)).mean
-        picture = decode(pipeline.vae, latents).clamp(-1, 1)
-        restored.append(((picture[0].permute(1, 2, 0) + 1) * 127.5 + 0.5).byte().cpu().numpy())
-    return np.stack(restored)
+    samples: SampleSettings = SampleSettings()
+    few_steps: bool = False  # with the set's LoRA for few steps, and the steps and the guidance that it wants
 
 
 def measure_colours(pictures: Pictures, views: list[View], truths: list[View] | None = None) -> dict[str, float]:
@@ -126,7 +49,7 @@ def measure_colours(pictures: Pictures, views: list[View], truths: list[View] | 
             look = truth.looks[person % len(truth.looks)]
             for part, region in PARTS.items():
                 inside = (view.instance == person + 1) & (view.region == region)
-                if np.count_nonzero(inside) >= _FEWEST_PX:
+                if np.count_nonzero(inside) >= FEWEST_PX:
                     right[part].append(colour_word(lab[inside], part) == getattr(look, part))
     return {part: round(float(np.mean(hits)), 3) for part, hits in right.items() if hits}
 
@@ -139,7 +62,7 @@ def measure_garments(pictures: Pictures, views: list[View]) -> float:
         for person in range(len(view.looks)):
             for part in GARMENTS:
                 inside = (view.instance == person + 1) & (view.region == PARTS[part])
-                if np.count_nonzero(inside) >= _FEWEST_PX:
+                if np.count_nonzero(inside) >= FEWEST_PX:
                     errors.append(np.linalg.norm(found[inside].mean(axis=0) - true[inside].mean(axis=0)))
     return round(float(np.mean(errors)), 2)
 
@@ -169,6 +92,19 @@ def measure_poses(pictures: Pictures, views: list[View], judge: Judge) -> float:
     return round(right / max(1, planned), 3)
 
 
+def measure_regions(pictures: Pictures, views: list[View], segmenter: UperNetForSemanticSegmentation) -> dict[str, float]:
+    """Return the IoU of everything that the segmenter finds, over all views together: people, heads with hair, each region."""
+    device = next(segmenter.parameters()).device
+    found = np.concatenate([segment(segmenter, to_tensor(picture[None], device)) for picture in pictures])
+    true = np.stack([view.region for view in views])
+    wholes = {"person": np.arange(1, len(REGIONS)), "head with hair": np.array((HEAD, HAIR))}
+    scores = {}
+    for name, regions in (wholes | {name: np.array((number,)) for number, name in enumerate(REGIONS)}).items():
+        one, other = np.isin(found, regions), np.isin(true, regions)
+        scores[name] = round(float(np.sum(one & other) / max(1, np.sum(one | other))), 3)
+    return scores
+
+
 def measure_model_set(folder: Path, out: Path, settings: MeasureSettings, judge_folder: Path = JUDGE_FOLDER) -> dict:
     """Measure the model set in `folder`; write metrics.json and samples.png to `out` and return the metrics.
 
@@ -177,15 +113,18 @@ def measure_model_set(folder: Path, out: Path, settings: MeasureSettings, judge_
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     judge = NetJudge(judge_folder, device)
     pipeline, segmenter = load_model_set(folder, device)
+    drawing = settings.samples
+    if settings.few_steps:
+        drawing = with_few_steps(pipeline, read_model_set(folder), drawing)
     kinds: dict[str, tuple[int, tuple[Framing, ...]]] = {
         "one person": (settings.singles, ("portrait", "figure", "portrait", "zoom")),
         "two or three": (settings.groups, ("several",)),
     }
-    metrics: dict = {"steps": settings.steps, "guidance_scale": settings.guidance_scale, "guide_pose": settings.guide_pose}
+    metrics: dict = {"steps": drawing.steps, "guidance_scale": drawing.guidance_scale, "guide_pose": drawing.guide_pose}
     sheets, held_out, all_restored = [], [], []
     for name, (count, framings) in kinds.items():
         views = draw_held_out(count, framings, first=len(held_out))
-        samples, restored = generate(pipeline, views, settings), restore(pipeline, views)
+        samples, restored = generate(pipeline, views, drawing), restore(pipeline, views)
         true, rolled = np.stack([view.picture for view in views]), views[1:] + views[:1]
         metrics[name] = {
             "views": count,
@@ -210,7 +149,10 @@ def measure_model_set(folder: Path, out: Path, settings: MeasureSettings, judge_
         all_restored.append(restored)
     restored = np.concatenate(all_restored)
     metrics["autoencoder"] = {"psnr_db": _psnr(restored, held_out), "garments_lab": measure_garments(restored, held_out)}
-    metrics["segmenter"] = _measure_segmenter(segmenter, held_out, device)
+    metrics["segmenter"] = {
+        "true pictures": measure_regions(np.stack([view.picture for view in held_out]), held_out, segmenter),
+        "drawn anew by the model": measure_regions(redraw(pipeline, held_out, drawing, REDRAWN), held_out, segmenter),
+    }
     out.mkdir(parents=True, exist_ok=True)
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     cv2.imwrite(str(out / "samples.png"), cv2.cvtColor(np.vstack(sheets), cv2.COLOR_RGB2BGR))
@@ -231,24 +173,19 @@ def draw_sheet(
     return np.vstack(lines)
 
 
-def _measure_segmenter(segmenter: UperNetForSemanticSegmentation, views: list[View], device: torch.device) -> dict[str, float]:
-    found = np.concatenate([segment(segmenter, to_tensor(view.picture[None], device)) for view in views])
-    true = np.stack([view.region for view in views])
-    scores = {"person": np.sum((found > 0) & (true > 0)) / np.sum((found > 0) | (true > 0))}
-    scores |= {name: np.sum((found == i) & (true == i)) / np.sum((found == i) | (true == i)) for i, name in enumerate(REGIONS)}
-    return {name: round(float(score), 3) for name, score in scores.items()}
-
-
 def _psnr(pictures: Pictures, views: list[View]) -> float:
     errors = [np.mean((p.astype(float) - v.picture) ** 2) for p, v in zip(pictures, views, strict=True)]
     return round(float(np.mean(10 * np.log10(255**2 / np.array(errors)))), 2)
 
 
 def main() -> None:
-    """Run from the command line: python -m beyondscene.backend.training.measure FOLDER OUT."""
-    import sys
-
-    print(json.dumps(measure_model_set(Path(sys.argv[1]), Path(sys.argv[2]), MeasureSettings()), indent=2))
+    """Run from the command line: python -m beyondscene.backend.training.measure FOLDER OUT [--few-steps]."""
+    parser = argparse.ArgumentParser(prog="python -m beyondscene.backend.training.measure", description=__doc__)
+    parser.add_argument("folder", type=Path, help="of a model set")
+    parser.add_argument("out", type=Path, help="where metrics.json and samples.png go")
+    parser.add_argument("--few-steps", action="store_true", help="with the set's LoRA for few steps")
+    asked = parser.parse_args()
+    print(json.dumps(measure_model_set(asked.folder, asked.out, MeasureSettings(few_steps=asked.few_steps)), indent=2))
 
 
 if __name__ == "__main__":

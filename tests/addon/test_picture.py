@@ -10,7 +10,8 @@ pytest.importorskip("bpy")
 
 from beyondscene.addon import panels, planner, preferences, quality, session
 from beyondscene.addon.exporters import gather_request, picture_size
-from beyondscene.protocol import RenderSettings, Submit
+from beyondscene.protocol import ModelSetInfo, RenderSettings, Submit, Welcome
+from msgspec.structs import replace
 
 from .conftest import until
 from .drawing import drawn
@@ -50,8 +51,24 @@ def test_a_preview_is_small_and_keeps_the_proportions(blender: Any) -> None:
     assert blender.ops.beyondscene.snap_size() == {"FINISHED"}
     assert picture_size(scene) == (1368, 64)
     assert "Use " not in drawn(panels.BEYONDSCENE_PT_picture)
+    models = ModelSetInfo(name="embedded", training_resolution_px=256, steps=20)
     for preset in quality.PRESETS.values():
-        assert quality.describe_settings(preset.settings, 20)[0].startswith(("12 steps", "20 steps"))
+        assert quality.describe_settings(preset.settings, models)[0].startswith(("12 steps", "20 steps"))
+
+
+def test_a_preview_takes_few_steps_where_the_backends_models_can(blender: Any, example: Example) -> None:
+    example("duo")
+    own = blender.context.scene.beyondscene
+    own.quality = "PREVIEW"
+    models = ModelSetInfo(name="embedded", training_resolution_px=256, steps=20)
+    can = replace(models, few_steps=4)
+    for told, few_steps, line in ((models, False, "12 steps, dpmsolver++"), (can, True, "4 steps, the solver made for them")):
+        others = replace(can, name="other")
+        session.current().welcome = Welcome(version=1, app_version="0", boot_id="b", models=(others, told))
+        assert gather_request(blender.context).settings.few_steps is few_steps
+        assert line in drawn(panels.BEYONDSCENE_PT_picture)
+    own.quality = "STANDARD"
+    assert gather_request(blender.context).settings == RenderSettings()
 
 
 def test_a_scene_is_exported_with_its_quality_whoever_exports_it(blender: Any, example: Example) -> None:

@@ -4,10 +4,12 @@ import numpy as np
 
 from ....protocol import RenderRequest
 from ...models.load import Models
+from ...models.loras import gather_loras
 from ...pipeline import render
 from ...watch import Watcher
 
 
 def draw(models: Models, request: RenderRequest, watcher: Watcher) -> np.ndarray:
-    image, *_ = render(models, request, {}, watcher)
+    with models.adapters.loaded(gather_loras(request, models.model_set)):
+        image, *_ = render(models, request, {}, watcher)
     return image

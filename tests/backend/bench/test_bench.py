@@ -134,7 +134,8 @@ def test_without_matplotlib_the_tables_are_written_all_the_same(
 
 
 def test_a_guided_pair_counts_twice_and_without_guidance_once(models: Models) -> None:
-    unguided = exchange(models, manifest=replace(TOY.manifest, guidance_scale=1.0))
+    manifest = replace(TOY.manifest, guidance_scale=1.0)
+    unguided = exchange(models, model_set=replace(models.model_set, manifest=manifest))
     (guided,), (alone,) = (all_runs(one, ["beyondscene"])[1] for one in (models, unguided))
     evaluations = [sum(stage.evaluations for stage in one.stages) for one in (guided, alone)]
     assert evaluations[0] == 2 * evaluations[1]

@@ -105,6 +105,31 @@ def test_every_ablation_changes_a_setting() -> None:
     assert len({str(told) for _, told in changed}) == len(ABLATIONS)
 
 
+@pytest.mark.parametrize("value", ["0.1..0.8", "0.1,0.8"])
+def test_two_numbers_are_written_with_dots_or_a_comma(value: str) -> None:
+    _, settings = read_variant(f"beyondscene+guidance_interval={value}+steps=3", RenderSettings())
+    assert (settings.guidance_interval, settings.steps) == ((0.1, 0.8), 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            "guidance_interval=0.1",
+            r"the value '0\.1': Expected `array` of length 2.*; write it as guidance_interval=0\.0\.\.1\.0\.$",
+        ),
+        ("guidance_interval=0.1..2", r"Expected `float` <= 1.*; write it as guidance_interval="),
+        ("guidance_interval=low..high", r"Expected `float`.*; write it as guidance_interval="),
+        ("guidance_interval=0.8..0.1", r"goes from 0\.8 to 0\.1, but the first share must be the smaller"),
+        ("stride_instance=96", r"stride_instance is 96, above stride_background 64"),
+        ("few_steps=perhaps", r"the value 'perhaps': Expected `bool`"),
+    ],
+)
+def test_variants_that_cannot_be_drawn_are_refused_in_a_sentence(change: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        read_variant(f"beyondscene+{change}", RenderSettings())
+
+
 def test_results_of_another_kind_or_cut_off_are_refused(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from beyondscene.backend.bench.layouts import TOY
 from beyondscene.backend.bench.random_models import make_random_models
+from beyondscene.backend.models.float8 import Float8Linear, check_device
 from beyondscene.backend.models.load import Models
 from beyondscene.backend.models.tune import TUNINGS, is_compiled, tuned
 from beyondscene.backend.pipeline.texts import plain_cross_attention
@@ -38,7 +39,34 @@ def test_the_same_output(name: str) -> None:
 
 def test_unknown_names_are_refused() -> None:
     models = make_random_models(TOY, torch.device("cpu"), torch.float32)
-    refused = pytest.raises(ValueError, match=r"no tuning 'magic': known are channels_last, fused, compiled")
+    refused = pytest.raises(ValueError, match=r"no tuning 'magic': known are channels_last, fused, float8, compiled")
     with refused, tuned(models, [*TUNINGS, "magic"]):
         pass
     assert not is_compiled(models.unet)
+
+
+def test_8_bit_floats_are_coarse_but_true_and_leave_nothing() -> None:
+    models = make_random_models(TOY, torch.device("cpu"), torch.float32)
+    expected, layers = output(models), list(models.unet.named_modules())
+    with tuned(models, ["float8", "fused"]):
+        changed = [module for module in models.unet.modules() if isinstance(module, Float8Linear)]
+        assert len(changed) > 5 and plain_cross_attention(models.unet)
+        found = output(models)
+        assert 0 < (found - expected).norm() < 0.05 * expected.norm()
+    assert [module for _, module in models.unet.named_modules()] == [module for _, module in layers]
+    assert torch.equal(output(models), expected)
+
+
+def test_a_product_in_8_bit_floats_is_off_by_a_few_percent_and_by_no_more_for_large_rows() -> None:
+    generator = torch.Generator().manual_seed(0)
+    layer = torch.nn.Linear(64, 48)
+    states = torch.randn(3, 7, 64, generator=generator) * torch.logspace(-3, 3, 7)[:, None]
+    with torch.no_grad():
+        expected = layer(states) - layer.bias
+        errors = (Float8Linear(layer)(states) - layer.bias - expected).norm(dim=-1) / expected.norm(dim=-1)
+    assert float(errors.max()) < 0.08 and float(errors.mean()) < 0.05
+
+
+def test_devices_that_do_not_multiply_8_bit_floats_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"'mps' does not multiply 8-bit floats, .* Hopper\): leave out float8"):
+        check_device(torch.device("mps"))

@@ -103,7 +103,8 @@ def test_the_model_set_says_from_which_noise_a_level_starts(models: Models, two_
     def evaluations(t_b: float | None, of_the_set: float) -> int:
         request = replace(two_people, characters=(), settings=replace(two_people.settings, t_b=t_b))
         spy = Spy()
-        render(dataclasses.replace(models, manifest=replace(models.manifest, t_b=of_the_set)), request, {}, spy)
+        other = replace(models.model_set, manifest=replace(models.manifest, t_b=of_the_set))
+        render(dataclasses.replace(models, model_set=other), request, {}, spy)
         return sum(stage == "enlarge" and step > 0 for stage, _, step, _ in spy.told)
 
     assert (evaluations(None, 0.5), evaluations(None, 1.0), evaluations(0.5, 1.0)) == (2, 4, 2)

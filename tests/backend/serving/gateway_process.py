@@ -28,6 +28,7 @@ class PaintedSet:
     folder = Path("nowhere")
     training_resolution_px = 128
     latent_downsampling = 8
+    has_few_steps = False
 
     def __init__(self, name: str, *missing_roles: str) -> None:
         self.name = name
@@ -37,6 +38,9 @@ class PaintedSet:
     def check(self) -> None:
         if self.missing_roles:
             raise ValueError(f"The model set '{self.name}' lacks its {self.missing_roles[0]} model.")
+
+    def few_steps_file(self) -> Path:
+        raise ValueError(f"The model set '{self.name}' names no LoRA for few steps.")
 
 
 def find_model_sets(extra: Sequence[Path]) -> list[PaintedSet]:

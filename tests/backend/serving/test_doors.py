@@ -1,6 +1,7 @@
 """Who gets in, what is understood, and what is refused."""
 
 import contextlib
+import json
 import random
 import uuid
 from pathlib import Path
@@ -22,6 +23,7 @@ from beyondscene.protocol import (
     Pong,
     Refused,
     Rejected,
+    RenderSettings,
     Submit,
     Subscribe,
     describe_array,
@@ -57,6 +59,22 @@ def test_loras_are_told_and_one_that_is_not_there_is_refused(
     request = replace(picture(side_px=128), loras=(Lora(name="ink"),))
     talk.say(Submit(job_id=str(uuid.uuid4()), request=request))
     assert "There is no LoRA 'ink': known are claymation" in talk.hear_until(Refused).message
+
+
+def test_few_steps_are_told_and_refused_where_a_set_has_none(start: Start, connect: Connect, tmp_path: Path) -> None:
+    for name in ("few", "lost"):
+        manifest = {"name": name, "training_resolution_px": 64, "pose_line_width_px": 2, "roles": {}}
+        (tmp_path / name / "modelset.json").parent.mkdir()
+        few_steps = {"place": ".", "file": "four.safetensors", "steps": 4}
+        (tmp_path / name / "modelset.json").write_text(json.dumps(manifest | {"few_steps": few_steps}))
+    (tmp_path / "few" / "four.safetensors").touch()
+    folders = [str(tmp_path / name) for name in ("few", "lost")]
+    told = {one.name: one.few_steps for one in connect(start(model_folders=folders), greet=False).greet().models}
+    assert (told["few"], told["lost"]) == (4, 0)
+    talk = connect(start())
+    request = replace(picture(side_px=128), settings=RenderSettings(few_steps=True))
+    talk.say(Submit(job_id=str(uuid.uuid4()), request=request))
+    assert "'embedded' names no LoRA for few steps" in talk.hear_until(Refused).message
 
 
 @pytest.mark.parametrize(("versions", "to_update"), [((2, 3), "the backend"), ((0, 0), "'old'")])

@@ -76,6 +76,10 @@ def test_time_is_unknown_first_and_then_that_of_pictures_made_here(tmp_path: Pat
     assert estimator.estimate("1", request, models, CPU).seconds == pytest.approx(15)  # loading is not counted
     more_steps = replace(request, settings=replace(request.settings, steps=40))
     assert estimator.estimate("1", more_steps, models, CPU).seconds == pytest.approx(25, rel=0.05)
+    unguided = replace(request, settings=replace(request.settings, guidance_scale=1))
+    assert estimator.estimate("1", unguided, models, CPU).seconds == pytest.approx(10)
+    render(jobs, replace(request, settings=replace(request.settings, few_steps=True)), 900)  # with a LoRA that the set has lost
+    assert estimator.estimate("1", request, models, CPU).seconds == pytest.approx(15)
     assert estimator.estimate("1", request, PaintedSet("other"), CPU).seconds is None
     larger = estimator.estimate("1", picture(side_px=512), models, CPU)
     assert larger.seconds and larger.seconds > 50

@@ -5,13 +5,13 @@ import json
 import pytest
 import torch
 from beyondscene.backend.training.export import EMBEDDED_FOLDER, MODEL_SET
-from beyondscene.backend.training.measure import (
-    MeasureSettings,
+from beyondscene.backend.training.measure import measure_colours, measure_regions, measure_silhouettes
+from beyondscene.backend.training.samples import (
+    SampleSettings,
     draw_held_out,
     generate,
     load_model_set,
-    measure_colours,
-    measure_silhouettes,
+    redraw,
     restore,
 )
 from beyondscene.backend.training.tokenizer import build_tokenizers
@@ -51,7 +51,7 @@ def test_tokenizers_are_those_that_training_builds(model: Model) -> None:
 def test_people_have_their_shirts_and_poses(model: Model) -> None:
     pipeline, segmenter = model
     views = draw_held_out(4, ("portrait",), first=500)
-    samples = generate(pipeline, views, MeasureSettings(steps=8, batch=4))
+    samples = generate(pipeline, views, SampleSettings(steps=8, batch=4))
     colours = measure_colours(samples, views)
     assert colours["shirt"] >= 0.75
     assert colours["trousers"] >= 0.75
@@ -68,3 +68,13 @@ def test_segmenter_finds_people(model: Model) -> None:
     pipeline, segmenter = model
     views = draw_held_out(4, ("portrait",), first=600)
     assert measure_silhouettes(restore(pipeline, views), views, segmenter) > 0.75
+
+
+def test_segmenter_knows_heads_in_pictures_of_the_model(model: Model) -> None:
+    pipeline, segmenter = model
+    views = draw_held_out(4, ("portrait",), first=600)
+    drawn = redraw(pipeline, views, SampleSettings(steps=6, batch=4), strength=0.5)
+    assert all((picture != view.picture).mean() > 0.5 for picture, view in zip(drawn, views, strict=True))
+    found = measure_regions(drawn, views, segmenter)
+    assert found["person"] > 0.7
+    assert found["head with hair"] > 0.5
