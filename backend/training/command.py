@@ -1,4 +1,4 @@
-"""The arguments of `beyondscene train`; those of `train embedded` `python -m beyondscene.backend.training` takes as well.
+"""The arguments of `beyondscene train`, which `python -m beyondscene.backend.training` takes as well.
 
 Needs torch and the model libraries only: machines that are lent for training lack the command line's other needs.
 """
@@ -7,31 +7,37 @@ import argparse
 from pathlib import Path
 
 import msgspec
+from platformdirs import user_cache_path
 
 DONE, OUT_OF_TIME = 0, 3
 
 
-def add_arguments(parser: argparse.ArgumentParser, work: Path | None = None) -> None:
-    """work: where renders and checkpoints go unless the command says so; None makes the command say it."""
-    add_common(parser, work, "of the denoiser")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the finished model set")
-    parser.add_argument("--start", type=Path, help="model set to go on from")
-    parser.add_argument(
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    models = parser.add_subparsers(dest="model", required=True, metavar="{embedded,few-steps}")
+
+    embedded = models.add_parser("embedded", help="the tiny model that ships with the package, from nothing")
+    add_common(embedded, "of the denoiser")
+    embedded.add_argument("--out", type=Path, required=True, help="folder for the finished model set")
+    embedded.add_argument("--start", type=Path, help="model set to go on from")
+    embedded.add_argument(
         "--further", choices=("vae", "segmenter", "denoiser"), action="append",
         help="with --start: what of it is trained further, the rest is kept; may be repeated; default: denoiser",
     )  # fmt: skip
-    parser.add_argument("--tiny", action="store_true", help="run through all stages in a minute; the weights are of no use")
+    embedded.add_argument("--tiny", action="store_true", help="run through all stages in a minute; the weights are of no use")
+    embedded.set_defaults(train=run_embedded)
 
-
-def add_few_steps_arguments(parser: argparse.ArgumentParser, work: Path) -> None:
-    add_common(parser, work, "of the training")
-    parser.add_argument(
+    few_steps = models.add_parser("few-steps", help="its LoRA, with which it draws in a few steps")
+    add_common(few_steps, "of the training")
+    few_steps.add_argument(
         "--models", type=Path, required=True, help="folder of an embedded model, where the LoRA is written, too"
     )
+    few_steps.set_defaults(train=run_few_steps)
 
 
-def add_common(parser: argparse.ArgumentParser, work: Path | None, steps: str) -> None:
-    parser.add_argument("--work", type=Path, default=work, required=work is None, help="renders and checkpoints, about 5 GB")
+def add_common(parser: argparse.ArgumentParser, steps: str) -> None:
+    """steps: of what `--steps` are."""
+    work = user_cache_path("beyondscene") / "train-embedded"
+    parser.add_argument("--work", type=Path, default=work, help="renders and checkpoints, about 5 GB; default: %(default)s")
     parser.add_argument("--minutes", type=float, help=f"stop after so long with exit code {OUT_OF_TIME}; call again to go on")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     parser.add_argument("--steps", type=int, help=steps)
@@ -40,6 +46,10 @@ def add_common(parser: argparse.ArgumentParser, work: Path | None, steps: str) -
 
 def run(asked: argparse.Namespace) -> int:
     """Train as `asked`, a line of JSON on standard output per event; return an exit code."""
+    return DONE if asked.train(asked) else OUT_OF_TIME
+
+
+def run_embedded(asked: argparse.Namespace) -> bool:
     from .embedded import choose_device, tiny_settings, train_embedded, usual_settings
 
     make = tiny_settings if asked.tiny else usual_settings
@@ -48,11 +58,11 @@ def run(asked: argparse.Namespace) -> int:
     settings = msgspec.structs.replace(settings, start=asked.start, minutes=asked.minutes, seed=asked.seed, denoiser=denoiser)
     if asked.further:
         settings = msgspec.structs.replace(settings, further=frozenset(asked.further))
-    return DONE if train_embedded(settings, print_event) else OUT_OF_TIME
+    return train_embedded(settings, print_event)
 
 
-def run_few_steps(asked: argparse.Namespace) -> int:
-    """As `run`. Raises ModelSetError for a folder that is no model set with an entry for few steps."""
+def run_few_steps(asked: argparse.Namespace) -> bool:
+    """Raises ModelSetError for a folder that is no model set with an entry for few steps."""
     from .embedded import choose_device
     from .few_steps import FewStepsSettings, train_few_steps
 
@@ -61,7 +71,7 @@ def run_few_steps(asked: argparse.Namespace) -> int:
     )
     if asked.steps is not None:
         settings = msgspec.structs.replace(settings, distil=msgspec.structs.replace(settings.distil, steps=asked.steps))
-    return DONE if train_few_steps(settings, print_event) else OUT_OF_TIME
+    return train_few_steps(settings, print_event)
 
 
 def print_event(event: dict) -> None:
