@@ -23,7 +23,12 @@ def run(asked: argparse.Namespace) -> int:
     versions = {"python": platform.python_version(), "protocol": str(VERSION)} | {p: version_of(p) for p in PACKAGES}
     devices = find_devices()
     sets = [
-        {"name": one.name, "training_resolution_px": one.training_resolution_px, "missing": list(one.missing_roles)}
+        {
+            "name": one.name,
+            "training_resolution_px": one.training_resolution_px,
+            "missing": list(one.missing_roles),
+            "few_steps": one.has_few_steps,
+        }
         for one in find_model_sets()
     ]
     if asked.json:
@@ -36,6 +41,7 @@ def run(asked: argparse.Namespace) -> int:
         table.add_row("device", name)
     for one in sets:
         state = "ready" if not one["missing"] else f"lacks {', '.join(one['missing'])}"
+        state += ", also in few steps" if one["few_steps"] else ""
         table.add_row("models", f"{one['name']}, {one['training_resolution_px']} px: {state}")
     Console().print(table)
     return DONE

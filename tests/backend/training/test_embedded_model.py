@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from beyondscene.backend.models.sets import read_model_set
 from beyondscene.backend.training.export import EMBEDDED_FOLDER, MODEL_SET
 from beyondscene.backend.training.measure import measure_colours, measure_regions, measure_silhouettes
 from beyondscene.backend.training.samples import (
@@ -13,6 +14,7 @@ from beyondscene.backend.training.samples import (
     load_model_set,
     redraw,
     restore,
+    with_few_steps,
 )
 from beyondscene.backend.training.tokenizer import build_tokenizers
 from diffusers import StableDiffusionXLControlNetPipeline
@@ -46,6 +48,17 @@ def test_tokenizers_are_those_that_training_builds(model: Model) -> None:
         padded = {"padding": "max_length", "max_length": 77}
         assert stored(prompt, **padded).input_ids == built(prompt, **padded).input_ids
         assert len(stored(prompt).input_ids) == 2 + 16  # a token for every word and comma
+
+
+def test_four_unguided_steps_are_enough_with_the_lora_for_them() -> None:
+    pipeline, segmenter = load_model_set(EMBEDDED_FOLDER, torch.device("cpu"))
+    settings = with_few_steps(pipeline, read_model_set(EMBEDDED_FOLDER), MeasureSettings(batch=4))
+    assert (settings.steps, settings.guidance_scale) == (4, 1)
+    views = draw_held_out(4, ("portrait",), first=500)
+    samples = generate(pipeline, views, settings)
+    colours = measure_colours(samples, views)
+    assert colours["shirt"] >= 0.75 and colours["trousers"] >= 0.75
+    assert measure_silhouettes(samples, views, segmenter) > 0.5
 
 
 def test_people_have_their_shirts_and_poses(model: Model) -> None:
