@@ -25,7 +25,7 @@ from .segmenter import segment
 from .vae import to_tensor
 
 FEWEST_PX = 40  # smaller regions have no colour worth judging
-REDRAWN = 0.5  # of the noise: what people wear is the model's then, and where they stand is still the view's
+REDRAWN = 0.25  # of the noise, as levels are: so the truth of a view is still the picture's
 
 
 class MeasureSettings(msgspec.Struct, frozen=True):
