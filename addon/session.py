@@ -13,6 +13,7 @@ from ..protocol import (
     Estimated,
     Failed,
     Finished,
+    ModelSetInfo,
     Paused,
     Pong,
     Previewed,
@@ -99,6 +100,10 @@ class Session:
                 self.link.ask(lambda client, job_id=job.id: client.cancel(job_id))
             else:
                 del self.jobs[job.id]
+
+    def model_info(self, name: str) -> ModelSetInfo | None:
+        """What the backend says about a model set; None while there is no backend, or where it has no such set."""
+        return next((one for one in self.welcome.models if one.name == name), None) if self.welcome else None
 
     def estimate(self, request: RenderRequest, models: str) -> None:
         """Ask what a picture would take; `plan` is the answer."""

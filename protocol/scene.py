@@ -54,6 +54,9 @@ FACE_NAMES = (
     *("RPupil", "LPupil"),
 )
 
+# The points of the feet that OpenPose's BODY_25 has beside the ankles, in its order (19 to 24).
+FEET_NAMES = ("LBigToe", "LSmallToe", "LHeel", "RBigToe", "RSmallToe", "RHeel")
+
 # Bounds are what makes msgspec refuse NaN and infinity, so no float of a request goes without.
 Pixels = Annotated[float, Meta(ge=-1e6, le=1e6)]
 Metres = Annotated[float, Meta(ge=-1e6, le=1e6)]
@@ -71,6 +74,7 @@ LORA_NAME = r"^\w[\w .-]*$"
 
 KeypointState = Literal["visible", "occluded", "outside", "behind", "missing"]
 Hider = Literal["own_body", "character", "prop"]
+HiddenJoints = Literal["keep", "dim", "drop"]
 PartName = Literal["head", "hair", "face", "upper_body", "lower_body", "hands", "feet"]
 
 
@@ -111,6 +115,7 @@ class ArrayRef(Struct, frozen=True, kw_only=True):
 
 Hand = Annotated[tuple[Keypoint, ...], Meta(min_length=21, max_length=21)]  # in the order of HAND_NAMES
 Face = Annotated[tuple[Keypoint, ...], Meta(min_length=70, max_length=70)]  # in the order of FACE_NAMES
+Feet = Annotated[tuple[Keypoint, ...], Meta(min_length=6, max_length=6)]  # in the order of FEET_NAMES
 
 
 class Lora(Struct, frozen=True, kw_only=True):
@@ -132,6 +137,7 @@ class Character(Struct, frozen=True, kw_only=True):
 
     right_hand, left_hand: where the rig has fingers; drawn only for models that were trained with them.
     face: where there are facial bones or a head's mesh; drawn as the hands are, but only what is not hidden.
+    feet: toes and heels, where the rig has toes; drawn as the hands are.
 
     mask: uint8 (height, width) of the requested size, or both divided by 2, 4 or 8, row 0 at the top. 255 (SEEN) where this
     person's body is seen; 128 (FREE) where it is not, but nothing nearer stands in the way, so that hair and clothes beyond
@@ -148,6 +154,7 @@ class Character(Struct, frozen=True, kw_only=True):
     right_hand: Hand | None = None
     left_hand: Hand | None = None
     face: Face | None = None
+    feet: Feet | None = None
     part_prompts: dict[PartName, Prompt] = {}
     mask: ArrayRef | None = None
     loras: Loras = ()  # beside the scene's, where this person is drawn alone or is the only one in a view
@@ -209,6 +216,7 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
     prepend_global: bool = True  # scene prompt before the people's, as in the text; False as in Algorithm 3
     min_overlap: Fraction = 0.0  # share of a view that a mask must exceed to lend its prompt
     pose_at_levels: Literal["redrawn", "upscaled"] = "redrawn"  # lines as wide in each view, or as wide as the base's grown
+    hidden_joints: HiddenJoints = "keep"  # behind somebody else or the set: drawn as any, darker, or left out with their limbs
     view_weighting: Literal["feathered", "uniform"] = "feathered"  # where views overlap; Algorithm 2 averages uniformly
     size_conditioning: Literal["view", "canvas"] = "view"  # each view told to be a whole picture, or a crop of the canvas
 
@@ -252,6 +260,7 @@ def resized(request: RenderRequest, width: int, height: int) -> RenderRequest:
             right_hand=one.right_hand and scaled(one.right_hand),
             left_hand=one.left_hand and scaled(one.left_hand),
             face=one.face and scaled(one.face),
+            feet=one.feet and scaled(one.feet),
         )
         for one in request.characters
     )

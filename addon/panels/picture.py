@@ -60,10 +60,9 @@ class BEYONDSCENE_PT_knobs(Section, bpy.types.Panel):
 def draw_quality(layout: bpy.types.UILayout, own: bpy.types.PropertyGroup) -> None:
     """What the quality sets."""
     column = layout.column(align=True)
-    welcome = current().welcome
-    steps = next((one.steps for one in welcome.models if one.name == own.models), 0) if welcome else 0
+    info = current().model_info(own.models)
     column.active = False
-    for line in describe_settings(chosen_settings(own), steps):
+    for line in describe_settings(chosen_settings(own), info.steps if info else 0):
         column.label(text=line)
 
 

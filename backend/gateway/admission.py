@@ -43,6 +43,10 @@ class Admission:
                 missing=one.missing_roles,
                 steps=one.manifest.steps,
                 loras=known_loras(lora_folders(one.folder)),
+                pose_line_width_px=one.manifest.pose_line_width_px,
+                pose_hands=one.manifest.pose_hands,
+                pose_face=one.manifest.pose_face,
+                pose_feet=one.manifest.pose_feet,
             )
             for one in self._models.values()
         )
