@@ -67,6 +67,7 @@ from .messages import (
     Welcome,
     Work,
 )
+from .openpose import BodyModel, openpose_json
 from .scene import (
     FACE_NAMES,
     FEET_NAMES,
@@ -114,6 +115,7 @@ from .skeleton import (
     SMALLEST_HAND,
     darken,
     depth_metres,
+    find_brightness,
     is_hidden,
 )
 
@@ -152,6 +154,7 @@ __all__ = [
     "Accepted",
     "Advanced",
     "ArrayRef",
+    "BodyModel",
     "Broke",
     "Camera",
     "Cancel",
@@ -222,8 +225,10 @@ __all__ = [
     "digest_of",
     "digest_of_file",
     "encode",
+    "find_brightness",
     "is_hidden",
     "load_request",
+    "openpose_json",
     "read_connection",
     "request_from_json",
     "request_to_json",

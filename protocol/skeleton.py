@@ -58,6 +58,13 @@ def is_hidden(joint: Keypoint) -> bool:
     return joint.state == "occluded" and joint.hidden_by != "own_body"
 
 
+def find_brightness(joint: Keypoint, hidden_joints: HiddenJoints) -> float:
+    """Of `joint` in a skeleton, 0 to 1; 0 where it has no place in the picture plane, or is left out."""
+    if joint.state not in DRAWN:
+        return 0.0
+    return HIDDEN_BRIGHTNESS[hidden_joints] if is_hidden(joint) else 1.0
+
+
 def darken(colour: tuple[int, ...], brightness: float) -> tuple[int, ...]:
     """RGB, 0 to 255, of which a share is left."""
     return tuple(int(channel * brightness) for channel in colour)

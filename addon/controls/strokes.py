@@ -7,7 +7,6 @@ import numpy as np
 
 from ...protocol import (
     ANKLES,
-    DRAWN,
     FACE_COLOUR,
     FACE_DISC_SHARE,
     FACE_DRAWN,
@@ -17,7 +16,6 @@ from ...protocol import (
     HAND_JOINT_COLOUR,
     HAND_LIMBS,
     HAND_LINE_SHARE,
-    HIDDEN_BRIGHTNESS,
     KEYPOINT_COLOURS,
     LIMB_BRIGHTNESS,
     LIMB_COLOURS,
@@ -28,7 +26,7 @@ from ...protocol import (
     Keypoint,
     RenderRequest,
     darken,
-    is_hidden,
+    find_brightness,
 )
 from ..colours import Colour
 
@@ -99,7 +97,7 @@ def gather_strokes(request: RenderRequest, character: Character, style: Style, d
 def mark(request: RenderRequest, joints: Sequence[Keypoint], colours: Sequence[RGB], width: float = 1.0) -> Iterator[Stroke]:
     """A disc for each of `joints` that is drawn."""
     for joint, colour in zip(joints, colours, strict=True):
-        if brightness := find_brightness(request, joint):
+        if brightness := brightness_of(joint, request):
             place = joint.x, joint.y
             yield Stroke(place, place, to_unit(darken(colour, brightness)), joint.state == "visible", width)
 
@@ -114,21 +112,20 @@ def join(
     """A stroke for each of `limbs` that has both of its ends."""
     for (first, second), colour in zip(limbs, colours, strict=True):
         one, other = joints[first], joints[second]
-        if brightness := min(find_brightness(request, one), find_brightness(request, other)):
+        if brightness := min(brightness_of(one, request), brightness_of(other, request)):
             seen = one.state == other.state == "visible"
             yield Stroke((one.x, one.y), (other.x, other.y), to_unit(darken(colour, brightness)), seen, width)
 
 
-def find_brightness(request: RenderRequest, joint: Keypoint) -> float:
-    """Of `joint` in the skeleton; 0 where it has no place in the picture, or is left out."""
-    if joint.state not in DRAWN or max(abs(joint.x), abs(joint.y)) >= REACH * max(request.width, request.height):
-        return 0.0
-    return HIDDEN_BRIGHTNESS[request.settings.hidden_joints] if is_hidden(joint) else 1.0
+def brightness_of(joint: Keypoint, request: RenderRequest) -> float:
+    """0 for what is not drawn."""
+    far = max(abs(joint.x), abs(joint.y)) >= REACH * max(request.width, request.height)
+    return 0.0 if far else find_brightness(joint, request.settings.hidden_joints)
 
 
 def span(request: RenderRequest, joints: Sequence[Keypoint]) -> float:
     """The longer side of the box around those of `joints` that are drawn, in px; 0 around none."""
-    points = [(joint.x, joint.y) for joint in joints if find_brightness(request, joint)]
+    points = [(joint.x, joint.y) for joint in joints if brightness_of(joint, request)]
     return float(np.ptp(points, axis=0).max()) if points else 0.0
 
 

@@ -1,7 +1,9 @@
 """What the artist is shown before a render: as a picture, and what the overlay knows and forgets."""
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -164,6 +166,24 @@ def test_hidden_joints_are_rings_and_the_nearer_mask_is_the_brighter(blender: An
     assert np.count_nonzero(masks.any(-1)) == np.count_nonzero(controls.sight.owner >= 0)
     assert controls.colours[0] != controls.colours[1]
     assert "hidden by others" in describe(eve) and "seen" in describe(eve)
+
+
+def test_poses_are_saved_for_other_programs(blender: Any, example: Example, tmp_path: Path) -> None:
+    example("duo")
+    images = len(blender.data.images)
+    assert blender.ops.beyondscene.save_openpose(filepath=str(tmp_path / "poses.json"), model="BODY_25") == {"FINISHED"}
+    told = json.loads((tmp_path / "poses.json").read_bytes())
+    assert [len(one["pose_keypoints_2d"]) for one in told["people"]] == [75, 75]
+    assert (told["canvas_width"], told["canvas_height"]) == (1024, 1024)
+    saved = blender.data.images.load(str(tmp_path / "poses.png"))
+    pixels = np.empty(1024 * 1024 * 4, np.float32)
+    saved.pixels.foreach_get(pixels)
+    expected = draw_controls(gather_controls(blender.context), "POSE")
+    np.testing.assert_allclose(pixels.reshape(1024, 1024, 4)[::-1, :, :3], expected, atol=1 / 255)
+    blender.data.images.remove(saved)
+    assert len(blender.data.images) == images
+    with pytest.raises(RuntimeError, match="Choose another folder"):
+        blender.ops.beyondscene.save_openpose(filepath=str(tmp_path / "nowhere" / "poses.json"))
 
 
 def test_depth_is_brightest_where_it_is_nearest(blender: Any, example: Example) -> None:
