@@ -84,16 +84,15 @@ from .scene import (
     Face,
     Feet,
     Hand,
-    HiddenJoints,
     Hider,
     Keypoint,
     KeypointState,
     Lora,
     PartName,
     RenderRequest,
-    RenderSettings,
     resized,
 )
+from .settings import HiddenJoints, RenderSettings
 from .skeleton import (
     ANKLES,
     DRAWN,

@@ -5,7 +5,8 @@ from typing import Literal
 
 import msgspec
 
-from .scene import HiddenJoints, Keypoint, RenderRequest
+from .scene import Keypoint, RenderRequest
+from .settings import HiddenJoints
 from .skeleton import DRAWN, FACE_DRAWN, find_brightness
 
 BodyModel = Literal["COCO_18", "BODY_25"]

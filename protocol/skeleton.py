@@ -3,7 +3,8 @@
 import colorsys
 import statistics
 
-from .scene import Character, HiddenJoints, Keypoint, KeypointState
+from .scene import Character, Keypoint, KeypointState
+from .settings import HiddenJoints
 
 DRAWN: tuple[KeypointState, ...] = ("visible", "occluded", "outside")  # the others have no place in the picture plane
 
