@@ -26,7 +26,7 @@ from .strokes import ellipse_axes, gather_strokes, line_width_px
 
 FOLLOW_S = 0.1  # between two looks at a scene that changes
 REST_S = 0.4  # without a change before the surfaces are looked at
-LIMIT_S = 0.25  # that such a look may take; a slower scene is looked at only when asked for
+LIMIT_S = 0.5  # that such a look may take; a slower scene is looked at only when asked for
 MASK_OPACITY = 0.35
 CORNERS = 32  # of an ellipse
 

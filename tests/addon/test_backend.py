@@ -96,3 +96,12 @@ def test_diagnostics_hold_what_happened_and_no_keys(
         assert fact in text
     for key in (connection.client_secret_key, connection.client_public_key, connection.server_public_key):
         assert key not in text
+
+
+def test_what_a_backend_lacks_can_be_set_from_the_error(blender: Any, example: Example) -> None:
+    example("duo")
+    session.current().error = "No Python for the backend is chosen"
+    try:
+        assert drawn(panels.BEYONDSCENE_PT_main).endswith("No Python for the backend is chosen\nCopy Diagnostics\nPreferences")
+    finally:
+        session.current().error = ""
