@@ -44,6 +44,7 @@ class Session:
         self.queued = 0  # jobs that wait at the backend, of all its clients
         self.jobs: dict[str, Job] = {}
         self.error = ""  # of the last job or start; one sentence with its next step
+        self.failure = ""  # the last one that was the backend's
         self.notice = ""  # the outcome of a test of the connection
         self.picture = ""  # name of the last Image datablock
         self.plan: Estimated | None = None  # of the picture as the scene now stands
@@ -235,7 +236,7 @@ class Session:
 
     def _fail(self, message: str) -> None:
         self.stop()
-        self.error = message
+        self.error = self.failure = message
 
 
 def leave_no_preview() -> None:

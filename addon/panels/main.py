@@ -52,10 +52,10 @@ def draw_outcome(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
     """What went wrong, or is in the way, with the next step; else the name of the last picture."""
     session = current()
     if session.error:
-        row = draw_error(layout, context, session.error).row(align=True)
-        row.operator(BEYONDSCENE_OT_copy_diagnostics.bl_idname, icon="COPYDOWN")
-        if not session.link.alive:  # what helps is most often a setting
-            row.operator("preferences.addon_show", text="Preferences", icon="PREFERENCES").module = base_package
+        column = draw_error(layout, context, session.error).column(align=True)
+        column.operator(BEYONDSCENE_OT_copy_diagnostics.bl_idname, icon="COPYDOWN")
+        if session.error == session.failure:  # what helps is most often a setting
+            column.operator("preferences.addon_show", text="Open Preferences", icon="PREFERENCES").module = base_package
     elif not session.jobs and (obstacle := why_not(context)):
         draw_error(layout, context, obstacle)
     elif not session.jobs and session.picture:

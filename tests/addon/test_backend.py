@@ -98,10 +98,16 @@ def test_diagnostics_hold_what_happened_and_no_keys(
         assert key not in text
 
 
-def test_what_a_backend_lacks_can_be_set_from_the_error(blender: Any, example: Example) -> None:
+def test_what_a_backend_lacks_can_be_set_from_the_error(
+    blender: Any, example: Example, monkeypatch: Any, tmp_path: Path
+) -> None:
     example("duo")
-    session.current().error = "No Python for the backend is chosen"
+    monkeypatch.setattr(preferences, "get", lambda context: preferences.Preferences(str(tmp_path / "python"), "", ""))
     try:
-        assert drawn(panels.BEYONDSCENE_PT_main).endswith("No Python for the backend is chosen\nCopy Diagnostics\nPreferences")
+        with pytest.raises(RuntimeError):
+            blender.ops.beyondscene.start_backend()
+        assert drawn(panels.BEYONDSCENE_PT_main).endswith("Copy Diagnostics\nOpen Preferences")
+        session.current().error = "The folder cannot be written to"
+        assert drawn(panels.BEYONDSCENE_PT_main).endswith("Copy Diagnostics")
     finally:
         session.current().error = ""
