@@ -5,8 +5,8 @@ import bpy
 from ..exporters import picture_size
 from ..job import describe_bytes, describe_seconds
 from ..loras import draw_add_lora, draw_loras, known_loras
-from ..operators import BEYONDSCENE_OT_snap_size
-from ..quality import CUSTOM, FIELDS, chosen_settings, describe_settings, snapped
+from ..operators import BEYONDSCENE_OT_snap_size, BEYONDSCENE_OT_take_quality
+from ..quality import CUSTOM, FIELDS, PRESETS, chosen_settings, describe_settings, snapped
 from ..session import current
 from .sidebar import Section, draw_sentence
 
@@ -52,6 +52,10 @@ class BEYONDSCENE_PT_knobs(Section, bpy.types.Panel):
         return context.scene.beyondscene.quality == CUSTOM
 
     def draw(self, context: bpy.types.Context) -> None:
+        row = self.layout.row(align=True)
+        row.label(text="Start from")
+        for name, preset in PRESETS.items():
+            row.operator(BEYONDSCENE_OT_take_quality.bl_idname, text=preset.label).quality = name
         self.layout.use_property_split, self.layout.use_property_decorate = True, False
         for name in FIELDS:
             self.layout.prop(context.scene.beyondscene.knobs, name)

@@ -22,6 +22,15 @@ def submitted(peer: Any) -> list[Submit]:
     return [one for one in peer.heard if isinstance(one, Submit)]
 
 
+def test_custom_starts_from_the_quality_that_is_taken(blender: Any) -> None:
+    own = blender.context.scene.beyondscene
+    own.quality = "CUSTOM"
+    for name, preset in quality.PRESETS.items():
+        own.knobs.hidden_joints = "drop"
+        assert blender.ops.beyondscene.take_quality(quality=name) == {"FINISHED"}
+        assert quality.chosen_settings(own) == preset.settings
+
+
 def test_every_knob_says_what_it_does(blender: Any) -> None:
     knobs = blender.context.scene.beyondscene.knobs.bl_rna.properties
     for name in quality.FIELDS:

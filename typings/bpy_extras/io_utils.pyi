@@ -2,3 +2,6 @@ from typing import Any
 
 class ExportHelper:
     filepath: Any
+
+class ImportHelper:
+    filepath: Any
