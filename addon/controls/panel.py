@@ -11,6 +11,8 @@ from . import overlay
 from .operators import BEYONDSCENE_OT_preview_controls, BEYONDSCENE_OT_refresh_controls, BEYONDSCENE_OT_save_openpose
 from .snapshot import Controls, describe
 
+BECOMING = {"dim": "drawn darker", "drop": "left out"}  # of joints, by `hidden_joints` of the settings
+
 
 class BEYONDSCENE_PG_controls(bpy.types.PropertyGroup):
     """What is shown; of this Blender, not of the file."""
@@ -65,6 +67,9 @@ def draw_people(layout: bpy.types.UILayout, controls: Controls) -> None:
     for number, index in enumerate(near_to_far, 1):
         character = controls.request.characters[index]
         column.label(text=f"{number}  {character.name}: {describe(character)}")
+    becoming = BECOMING.get(controls.request.settings.hidden_joints)
+    if becoming:
+        column.label(text=f"What others or the set hide is {becoming}", icon="INFO")
     for index, character in enumerate(controls.request.characters):
         if index not in near_to_far:
             column.label(text=f"{character.name}: not in the picture", icon="HIDE_ON")
