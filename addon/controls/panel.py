@@ -37,6 +37,7 @@ class BEYONDSCENE_PG_controls(bpy.types.PropertyGroup):
 
 class BEYONDSCENE_PT_controls(Sidebar, bpy.types.Panel):
     bl_label = "Controls"
+    bl_order = 2
     bl_parent_id = BEYONDSCENE_PT_main.__name__
     bl_options = {"DEFAULT_CLOSED"}
 

@@ -20,6 +20,7 @@ STATES = {
 
 class BEYONDSCENE_PT_backend(Section, bpy.types.Panel):
     bl_label = "Backend"
+    bl_order = 6
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:

@@ -15,6 +15,7 @@ from .sidebar import Section
 
 class BEYONDSCENE_PT_characters(Section, bpy.types.Panel):
     bl_label = "Characters"
+    bl_order = 0
 
     def draw(self, context: bpy.types.Context) -> None:
         people, known = find_people(context.view_layer), known_loras(context.scene)

@@ -13,6 +13,7 @@ from .sidebar import Section, draw_sentence
 
 class BEYONDSCENE_PT_picture(Section, bpy.types.Panel):
     bl_label = "Picture"
+    bl_order = 3
 
     def draw(self, context: bpy.types.Context) -> None:
         layout, own = self.layout, context.scene.beyondscene

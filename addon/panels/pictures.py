@@ -16,6 +16,7 @@ from .sidebar import Section
 
 class BEYONDSCENE_PT_pictures(Section, bpy.types.Panel):
     bl_label = "Finished Pictures"
+    bl_order = 5
 
     def draw(self, context: bpy.types.Context) -> None:
         layout, image = self.layout, history.chosen()
