@@ -86,11 +86,12 @@ class BEYONDSCENE_OT_save_openpose(ReadsScene, ExportHelper, bpy.types.Operator)
 
     def execute(self, context: bpy.types.Context) -> Result:
         path = Path(bpy.path.abspath(self.filepath))
+        picture = path.with_suffix(".openpose.png")  # no name that a render may have: the file browser asks about the JSON only
         try:
             controls = gather_controls(context)
             people = [one.id for _, one in reversed(controls.far_to_near())]
             path.write_bytes(openpose_json(controls.request, people, self.model))
-            save_picture(draw_controls(controls, "POSE"), path.with_suffix(".png"))
+            save_picture(draw_controls(controls, "POSE"), picture)
         except ExportError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
@@ -99,7 +100,7 @@ class BEYONDSCENE_OT_save_openpose(ReadsScene, ExportHelper, bpy.types.Operator)
                 {"ERROR"}, f"The poses cannot be saved at {path}: {error}. Choose another folder, or make room on the disk."
             )
             return {"CANCELLED"}
-        self.report({"INFO"}, f"{path.name} and {path.with_suffix('.png').name}: {len(people)} people")
+        self.report({"INFO"}, f"{path.name} and {picture.name}: {len(people)} people")
         return {"FINISHED"}
 
 

@@ -175,7 +175,7 @@ def test_poses_are_saved_for_other_programs(blender: Any, example: Example, tmp_
     told = json.loads((tmp_path / "poses.json").read_bytes())
     assert [len(one["pose_keypoints_2d"]) for one in told["people"]] == [75, 75]
     assert (told["canvas_width"], told["canvas_height"]) == (1024, 1024)
-    saved = blender.data.images.load(str(tmp_path / "poses.png"))
+    saved = blender.data.images.load(str(tmp_path / "poses.openpose.png"))
     pixels = np.empty(1024 * 1024 * 4, np.float32)
     saved.pixels.foreach_get(pixels)
     expected = draw_controls(gather_controls(blender.context), "POSE")
