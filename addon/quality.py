@@ -92,7 +92,9 @@ def make_knob(field: inspect.Field) -> Any:
 
 
 def spoken(name: str) -> str:
-    """A setting's name as a label."""
+    """A setting's name as a label; the paper's symbols stay as they are."""
+    if any(len(part) == 1 for part in name.split("_")):
+        return name
     return name.replace("_px", "_(px)").replace("_", " ").title().replace("(Px)", "(px)").replace("Clahe", "CLAHE")
 
 

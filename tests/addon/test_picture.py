@@ -36,6 +36,7 @@ def test_every_knob_says_what_it_does(blender: Any) -> None:
     for name in quality.FIELDS:
         assert len(knobs[name].description) > 20 and not knobs[name].description.endswith(".")
     assert knobs["hidden_joints"].name == "Hidden Joints" and knobs["mask_feather_px"].name == "Mask Feather (px)"
+    assert knobs["t_b"].name == "t_b"
     assert knobs["steps"].description.endswith("0: the model set's own choice")
 
 
