@@ -9,6 +9,7 @@ def parts() -> tuple[ModuleType, ...]:
         animation,
         animation_operators,
         backend_operators,
+        character_operators,
         controls,
         diagnostics,
         history,
@@ -26,7 +27,7 @@ def parts() -> tuple[ModuleType, ...]:
     )
 
     state = (properties, preferences, images, thumbnails, session, planner, animation, history)
-    doing = (operators, backend_operators, animation_operators, history_operators, diagnostics, loras)
+    doing = (operators, backend_operators, animation_operators, character_operators, history_operators, diagnostics, loras)
     return *state, *doing, panels, joints, controls
 
 

@@ -27,7 +27,8 @@ class BEYONDSCENE_OT_start_backend(SaysWhyNot, bpy.types.Operator):
 
 
 class BEYONDSCENE_OT_stop_backend(SaysWhyNot, bpy.types.Operator):
-    """Stop the backend that was started from here, or part from another one. What is under way there is found again"""
+    """Stop the backend that was started from here, which frees its memory, or part from another one. The next picture starts it
+    again, and what is under way is found again"""
 
     bl_idname = "beyondscene.stop_backend"
     bl_label = "Stop Backend"

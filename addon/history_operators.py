@@ -2,8 +2,11 @@
 
 # pyright: reportInvalidTypeForm=false
 
+from pathlib import Path
+
 import bpy
-from bpy.props import EnumProperty
+from bpy.props import EnumProperty, StringProperty
+from bpy_extras.io_utils import ImportHelper
 
 from ..protocol import RenderRequest, WireError
 from ..protocol.client import new_job_id
@@ -99,6 +102,26 @@ class BEYONDSCENE_OT_render_again(OnPicture, bpy.types.Operator):
         return {"FINISHED"}
 
 
+class BEYONDSCENE_OT_open_picture(ImportHelper, bpy.types.Operator):
+    """Take a picture that was made elsewhere into the list, to restore its settings or render it again"""
+
+    bl_idname = "beyondscene.open_picture"
+    bl_label = "Open Picture"
+    bl_options = {"REGISTER", "UNDO"}
+
+    filter_glob: StringProperty(default="*.png", options={"HIDDEN"})
+
+    def execute(self, context: bpy.types.Context) -> Result:
+        path = Path(bpy.path.abspath(self.filepath))
+        try:
+            read_png_record(path)
+        except (RecordError, OSError) as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        current().picture = images.load_picture(path).name
+        return {"FINISHED"}
+
+
 def read() -> tuple[Record, RenderRequest, dict]:
     """The record of the chosen picture, and its request with its masks. Raises RecordError, WireError or OSError."""
     image = history.chosen()
@@ -107,5 +130,10 @@ def read() -> tuple[Record, RenderRequest, dict]:
     return record, *restore_request(record)
 
 
-CLASSES = (BEYONDSCENE_OT_place_picture, BEYONDSCENE_OT_restore_settings, BEYONDSCENE_OT_render_again)
+CLASSES = (
+    BEYONDSCENE_OT_place_picture,
+    BEYONDSCENE_OT_restore_settings,
+    BEYONDSCENE_OT_render_again,
+    BEYONDSCENE_OT_open_picture,
+)
 register, unregister = bpy.utils.register_classes_factory(CLASSES)

@@ -111,6 +111,7 @@ class BEYONDSCENE_OT_load_joints(OnRig, bpy.types.Operator):
 
 class BEYONDSCENE_PT_joints(Section, bpy.types.Panel):
     bl_label = "Joints"
+    bl_order = 1
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:

@@ -89,8 +89,8 @@ class BEYONDSCENE_OT_remove_lora(Listed, bpy.types.Operator):
 
 def known_loras(scene: bpy.types.Scene) -> list[str]:
     """What the connected backend has for the scene's models."""
-    welcome = session.current().welcome
-    return [name for one in welcome.models if one.name == scene.beyondscene.models for name in one.loras] if welcome else []
+    info = session.current().model_info(scene.beyondscene.models)
+    return list(info.loras) if info else []
 
 
 def gather_loras(rows: Any, whose: str) -> tuple[Lora, ...]:

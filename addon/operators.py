@@ -6,7 +6,7 @@ import secrets
 import time
 
 import bpy
-from bpy.props import BoolProperty
+from bpy.props import BoolProperty, EnumProperty
 from msgspec.structs import replace
 
 from ..protocol import RequestError
@@ -15,7 +15,7 @@ from . import animation, images, planner, preferences
 from .exporters import ExportError, check_scene, export_request, picture_size
 from .job import Job, describe_remaining
 from .obstacles import SaysWhyNot
-from .quality import snapped
+from .quality import PRESETS, snapped, write_knobs
 from .session import TICK_S, current, wake
 
 Result = set[str]
@@ -86,6 +86,20 @@ class BEYONDSCENE_OT_snap_size(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class BEYONDSCENE_OT_take_quality(bpy.types.Operator):
+    """Set every setting below as this quality has it"""
+
+    bl_idname = "beyondscene.take_quality"
+    bl_label = "Start From"
+    bl_options = {"REGISTER", "UNDO"}
+
+    quality: EnumProperty(name="Quality", items=[(name, one.label, one.description) for name, one in PRESETS.items()])
+
+    def execute(self, context: bpy.types.Context) -> Result:
+        write_knobs(context.scene.beyondscene.knobs, PRESETS[self.quality].settings)
+        return {"FINISHED"}
+
+
 def outcome(operator: bpy.types.Operator) -> Result:
     """The end of an operator that talks to the backend: with the session's error, if there is one."""
     error = current().error
@@ -137,5 +151,5 @@ def wait_for_picture() -> None:
         raise
 
 
-CLASSES = (BEYONDSCENE_OT_render, BEYONDSCENE_OT_cancel, BEYONDSCENE_OT_snap_size)
+CLASSES = (BEYONDSCENE_OT_render, BEYONDSCENE_OT_cancel, BEYONDSCENE_OT_snap_size, BEYONDSCENE_OT_take_quality)
 register, unregister = bpy.utils.register_classes_factory(CLASSES)

@@ -58,35 +58,50 @@ def left_open(kind: inspect.Type) -> int | str | None:
 
 
 def number_of(kind: inspect.Type) -> Any:
-    """The type within "a number or None"."""
-    return (
-        next(one for one in kind.types if not isinstance(one, inspect.NoneType))
-        if isinstance(kind, inspect.UnionType)
-        else kind
-    )
+    """The type within "a number or None", without its description."""
+    told = described(kind)
+    return told.type if isinstance(told, inspect.Metadata) else told
+
+
+def described(kind: inspect.Type) -> inspect.Type:
+    """The same with its description, where it has one."""
+    if not isinstance(kind, inspect.UnionType):
+        return kind
+    return next(one for one in kind.types if not isinstance(one, inspect.NoneType))
+
+
+def describe(kind: inspect.Type) -> str:
+    """What a setting does, as the protocol says it; a tooltip ends without a full stop."""
+    told = described(kind)
+    return (told.extra_json_schema or {}).get("description", "") if isinstance(told, inspect.Metadata) else ""
 
 
 def make_knob(field: inspect.Field) -> Any:
-    """A Blender property with the name, the bounds and the default of a setting."""
-    name, kind, own = field.name.replace("_", " ").title(), number_of(field.type), left_open(field.type)
+    """A Blender property with the name, the description, the bounds and the default of a setting."""
+    kind, own = number_of(field.type), left_open(field.type)
+    told = {"name": spoken(field.name), "description": describe(field.type)}
     if own == OWN:
-        return EnumProperty(name=name, items=YES_OR_NO, default=OWN)
+        return EnumProperty(items=YES_OR_NO, default=OWN, **told)
     if isinstance(kind, inspect.BoolType):
-        return BoolProperty(name=name, default=field.default)
+        return BoolProperty(default=field.default, **told)
     if isinstance(kind, inspect.LiteralType):
-        return EnumProperty(name=name, items=[(value, value, "") for value in kind.values], default=field.default)
+        return EnumProperty(items=[(value, value, "") for value in kind.values], default=field.default, **told)
     if isinstance(kind, inspect.TupleType):
         each: Any = kind.item_types[0]
-        return FloatVectorProperty(name=name, size=len(kind.item_types), default=field.default, min=each.ge, max=each.le)
+        return FloatVectorProperty(size=len(kind.item_types), default=field.default, min=each.ge, max=each.le, **told)
     make = IntProperty if isinstance(kind, inspect.IntType) else FloatProperty
     lowest = kind.gt if kind.ge is None else kind.ge
-    return make(
-        name=name,
-        description="" if own is None else f"{own}: the model set's own choice",
-        default=field.default if own is None else own,
-        min=lowest if own is None else own,
-        max=kind.le,
-    )
+    if own is not None:
+        told["description"] += f". {own}: the model set's own choice"
+    default, lowest = (field.default, lowest) if own is None else (own, own)
+    return make(default=default, min=lowest, max=kind.le, **told)
+
+
+def spoken(name: str) -> str:
+    """A setting's name as a label; the paper's symbols stay as they are."""
+    if any(len(part) == 1 for part in name.split("_")):
+        return name
+    return name.replace("_px", "_(px)").replace("_", " ").title().replace("(Px)", "(px)").replace("Clahe", "CLAHE")
 
 
 FIELDS = {field.name: field for field in inspect.type_info(RenderSettings).fields}  # pyright: ignore[reportAttributeAccessIssue]
@@ -103,7 +118,7 @@ def read_knobs(knobs: Any) -> RenderSettings:
     values: dict[str, Any] = {}
     for name, field in FIELDS.items():
         value, own = getattr(knobs, name), left_open(field.type)
-        exact = tuple(map(as_written, value)) if isinstance(field.type, inspect.TupleType) else as_written(value)
+        exact = tuple(map(as_written, value)) if isinstance(field.default, tuple) else as_written(value)
         values[name] = None if exact == own else exact == "true" if own == OWN else exact
     return RenderSettings(**values)
 
@@ -120,17 +135,11 @@ def write_knobs(knobs: Any, settings: RenderSettings) -> None:
         setattr(knobs, name, own if value is None else str(value).lower() if own == OWN else value)
 
 
-def chosen_models(own: Any) -> ModelSetInfo | None:
-    """What the connected backend says of the models of a scene's `beyondscene`; None where there is neither."""
-    welcome = current().welcome
-    return next((one for one in welcome.models if one.name == own.models), None) if welcome else None
-
-
 def chosen_settings(own: Any) -> RenderSettings:
     """The settings of a scene's `beyondscene`."""
     if own.quality == CUSTOM:
         return read_knobs(own.knobs)
-    preset, models = PRESETS[own.quality], chosen_models(own)
+    preset, models = PRESETS[own.quality], current().model_info(own.models)
     return preset.few_steps if preset.few_steps and models and models.few_steps else preset.settings
 
 

@@ -13,6 +13,7 @@ from ..protocol import (
     Estimated,
     Failed,
     Finished,
+    ModelSetInfo,
     Paused,
     Pong,
     Previewed,
@@ -43,6 +44,7 @@ class Session:
         self.queued = 0  # jobs that wait at the backend, of all its clients
         self.jobs: dict[str, Job] = {}
         self.error = ""  # of the last job or start; one sentence with its next step
+        self.failure = ""  # the last one that was the backend's
         self.notice = ""  # the outcome of a test of the connection
         self.picture = ""  # name of the last Image datablock
         self.plan: Estimated | None = None  # of the picture as the scene now stands
@@ -99,6 +101,10 @@ class Session:
                 self.link.ask(lambda client, job_id=job.id: client.cancel(job_id))
             else:
                 del self.jobs[job.id]
+
+    def model_info(self, name: str) -> ModelSetInfo | None:
+        """What the backend says about a model set; None while there is no backend, or where it has no such set."""
+        return next((one for one in self.welcome.models if one.name == name), None) if self.welcome else None
 
     def estimate(self, request: RenderRequest, models: str) -> None:
         """Ask what a picture would take; `plan` is the answer."""
@@ -230,7 +236,7 @@ class Session:
 
     def _fail(self, message: str) -> None:
         self.stop()
-        self.error = message
+        self.error = self.failure = message
 
 
 def leave_no_preview() -> None:

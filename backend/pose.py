@@ -7,8 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..protocol import (
+    ANKLES,
     FACE_COLOUR,
     FACE_DISC_SHARE,
+    FEET_COLOURS,
+    FEET_LIMBS,
     HAND_COLOURS,
     HAND_JOINT_COLOUR,
     HAND_LIMBS,
@@ -19,6 +22,7 @@ from ..protocol import (
     LIMBS,
     SMALLEST_FACE,
     SMALLEST_HAND,
+    darken,
 )
 
 KEYPOINT_NAMES = (
@@ -32,6 +36,7 @@ KEYPOINT_NAMES = (
 
 _SUBPIXEL_BITS = 4  # cv2 draws at 1/16 px
 
+Colour = tuple[int, ...]  # RGB, 0 to 255
 
 _ANGLES = np.linspace(0, 2 * np.pi, 48, endpoint=False)
 _CIRCLE = np.column_stack([np.cos(_ANGLES), np.sin(_ANGLES)])
@@ -46,35 +51,57 @@ def draw_pose(
     """Return the pose-control picture of `people`, drawn in the order given (sort far to near).
 
     people: float (18, 3) each: x_px, y_px (origin at the top left corner, y down; may lie outside
-        the picture), drawn (1) or left out (0). A limb needs both of its ends. Or (60, 3): then the
-        right and the left hand follow, 21 joints each. Or (130, 3): then the face follows, too.
+        the picture), brightness (1, or 0 for what is left out). A limb needs both of its ends, and is as
+        bright as the darker one. Or (60, 3): then the right and the left hand follow, 21 joints each.
+        Or (130, 3): then the face follows, too. Or (136, 3): and then the feet.
     line_width_px: the width of a limb and of a joint disc, the same whatever the distance.
     returns: uint8 (height_px, width_px, 3), RGB, black where there is no limb.
     """
     picture = np.zeros((height_px, width_px, 3), np.uint8)
     for keypoints in people:
-        if keypoints.shape not in ((18, 3), (60, 3), (130, 3)):
+        if keypoints.shape not in ((18, 3), (60, 3), (130, 3), (136, 3)):
             raise ValueError(
-                "a person's keypoints must have shape (18, 3), (60, 3) with hands or (130, 3) with a face as well, "
-                f"got {keypoints.shape}"
+                "a person's keypoints must have shape (18, 3), (60, 3) with hands, (130, 3) with a face or (136, 3) with feet "
+                f"as well, got {keypoints.shape}"
             )
         keypoints = np.asarray(keypoints, np.float64)
+        if len(keypoints) == 136:
+            _draw_feet(picture, keypoints[[*ANKLES, *range(130, 136)]], line_width_px)
         _draw_person(picture, keypoints[:18], line_width_px)
         for first in range(18, min(len(keypoints), 60), 21):
             _draw_hand(picture, keypoints[first : first + 21], line_width_px)
-        _draw_face(picture, keypoints[60:], line_width_px)
+        _draw_face(picture, keypoints[60:130], line_width_px)
     return picture
 
 
 def _draw_person(picture: npt.NDArray[np.uint8], keypoints: npt.NDArray[np.float64], line_width_px: int) -> None:
-    usable = _usable(picture, keypoints)
-    radius_px = line_width_px / 2
-    for (start, end), colour in zip(LIMBS, LIMB_COLOURS, strict=True):
+    _draw_body(picture, keypoints, LIMBS, LIMB_COLOURS, range(18), KEYPOINT_COLOURS, line_width_px)
+
+
+def _draw_feet(picture: npt.NDArray[np.uint8], keypoints: npt.NDArray[np.float64], line_width_px: int) -> None:
+    """keypoints: (8, 3), the left and the right ankle, then the feet."""
+    _draw_body(picture, keypoints, FEET_LIMBS, FEET_COLOURS, range(2, 8), FEET_COLOURS, line_width_px)
+
+
+def _draw_body(
+    picture: npt.NDArray[np.uint8],
+    keypoints: npt.NDArray[np.float64],
+    limbs: Sequence[tuple[int, int]],
+    limb_colours: Sequence[Colour],
+    discs: Sequence[int],
+    disc_colours: Sequence[Colour],
+    line_width_px: int,
+) -> None:
+    """Ellipses for `limbs`, then discs at the places `discs` of `keypoints`."""
+    usable, brightness, radius_px = _usable(picture, keypoints), keypoints[:, 2], line_width_px / 2
+    for (start, end), colour in zip(limbs, limb_colours, strict=True):
         if usable[start] and usable[end]:
             outline = _ellipse(keypoints[start, :2], keypoints[end, :2], radius_px)
-            _fill(picture, outline, tuple(int(channel * LIMB_BRIGHTNESS) for channel in colour))
-    for point, colour in zip(keypoints[usable, :2], np.array(KEYPOINT_COLOURS)[usable].tolist(), strict=True):
-        _fill(picture, _ellipse(point, point, radius_px), tuple(colour))
+            _fill(picture, outline, darken(colour, LIMB_BRIGHTNESS * min(brightness[start], brightness[end])))
+    for place, colour in zip(discs, disc_colours, strict=True):
+        if usable[place]:
+            point = keypoints[place, :2]
+            _fill(picture, _ellipse(point, point, radius_px), darken(colour, brightness[place]))
 
 
 def _draw_hand(picture: npt.NDArray[np.uint8], keypoints: npt.NDArray[np.float64], line_width_px: int) -> None:
@@ -83,9 +110,10 @@ def _draw_hand(picture: npt.NDArray[np.uint8], keypoints: npt.NDArray[np.float64
         return
     for (start, end), colour in zip(HAND_LIMBS, HAND_COLOURS, strict=True):
         if usable[start] and usable[end]:
-            _fill(picture, _bar(keypoints[start, :2], keypoints[end, :2], line_width_px * HAND_LINE_SHARE / 2), colour)
-    for point in keypoints[usable, :2]:
-        _fill(picture, _ellipse(point, point, line_width_px / 2), HAND_JOINT_COLOUR)
+            bar = _bar(keypoints[start, :2], keypoints[end, :2], line_width_px * HAND_LINE_SHARE / 2)
+            _fill(picture, bar, darken(colour, min(keypoints[start, 2], keypoints[end, 2])))
+    for point, brightness in zip(keypoints[usable, :2], keypoints[usable, 2], strict=True):
+        _fill(picture, _ellipse(point, point, line_width_px / 2), darken(HAND_JOINT_COLOUR, brightness))
 
 
 def _draw_face(picture: npt.NDArray[np.uint8], keypoints: npt.NDArray[np.float64], line_width_px: int) -> None:
@@ -124,7 +152,7 @@ def _bar(start: npt.NDArray[np.float64], end: npt.NDArray[np.float64], radius_px
     return np.array([start + across, end + across, end - across, start - across])
 
 
-def _fill(picture: npt.NDArray[np.uint8], outline: npt.NDArray[np.float64], colour: tuple[int, ...]) -> None:
+def _fill(picture: npt.NDArray[np.uint8], outline: npt.NDArray[np.float64], colour: Colour) -> None:
     height_px, width_px = picture.shape[:2]
     low, high = outline.min(axis=0), outline.max(axis=0)
     if high[0] < 0 or high[1] < 0 or low[0] > width_px or low[1] > height_px:

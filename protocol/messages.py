@@ -98,7 +98,11 @@ Request = Hello | Submit | Cancel | Subscribe | Fetch | Ping | ListJobs | Estima
 
 
 class ModelSetInfo(Struct, frozen=True, kw_only=True):
-    """One model set that the backend can use."""
+    """One model set that the backend can use.
+
+    pose_line_width_px: of a skeleton's limbs in a picture whose short side is the training resolution; 0 where the backend does
+    not say. pose_hands, pose_face, pose_feet: whether skeletons have them.
+    """
 
     name: Label
     training_resolution_px: Side
@@ -106,6 +110,10 @@ class ModelSetInfo(Struct, frozen=True, kw_only=True):
     steps: Count = 0  # of its own choice; 0 where the backend does not say
     loras: tuple[Label, ...] = ()  # that a request may name with it
     few_steps: Count = 0  # how many that are, where a request asks for them; 0 where it may not
+    pose_line_width_px: Count = 0
+    pose_hands: bool = False
+    pose_face: bool = False
+    pose_feet: bool = False
 
 
 class DeviceInfo(Struct, frozen=True, kw_only=True):

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from .settings import RenderSettings
+
 REQUEST_FORMAT = 1
 
 SEEN, FREE, HIDDEN = 255, 128, 0  # values of a mask, see Character
@@ -54,13 +56,14 @@ FACE_NAMES = (
     *("RPupil", "LPupil"),
 )
 
+# The points of the feet that OpenPose's BODY_25 has beside the ankles, in its order (19 to 24).
+FEET_NAMES = ("LBigToe", "LSmallToe", "LHeel", "RBigToe", "RSmallToe", "RHeel")
+
 # Bounds are what makes msgspec refuse NaN and infinity, so no float of a request goes without.
 Pixels = Annotated[float, Meta(ge=-1e6, le=1e6)]
 Metres = Annotated[float, Meta(ge=-1e6, le=1e6)]
 PixelsPerUnit = Annotated[float, Meta(gt=0, le=1e7)]
 MatrixEntry = Annotated[float, Meta(ge=-1e9, le=1e9)]
-Fraction = Annotated[float, Meta(ge=0, le=1)]
-Scale = Annotated[float, Meta(ge=0, le=100)]
 Side = Annotated[int, Meta(ge=1, le=65536)]
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Label = Annotated[str, Meta(min_length=1, max_length=128)]
@@ -111,6 +114,7 @@ class ArrayRef(Struct, frozen=True, kw_only=True):
 
 Hand = Annotated[tuple[Keypoint, ...], Meta(min_length=21, max_length=21)]  # in the order of HAND_NAMES
 Face = Annotated[tuple[Keypoint, ...], Meta(min_length=70, max_length=70)]  # in the order of FACE_NAMES
+Feet = Annotated[tuple[Keypoint, ...], Meta(min_length=6, max_length=6)]  # in the order of FEET_NAMES
 
 
 class Lora(Struct, frozen=True, kw_only=True):
@@ -132,6 +136,7 @@ class Character(Struct, frozen=True, kw_only=True):
 
     right_hand, left_hand: where the rig has fingers; drawn only for models that were trained with them.
     face: where there are facial bones or a head's mesh; drawn as the hands are, but only what is not hidden.
+    feet: toes and heels, where the rig has toes; drawn as the hands are.
 
     mask: uint8 (height, width) of the requested size, or both divided by 2, 4 or 8, row 0 at the top. 255 (SEEN) where this
     person's body is seen; 128 (FREE) where it is not, but nothing nearer stands in the way, so that hair and clothes beyond
@@ -148,6 +153,7 @@ class Character(Struct, frozen=True, kw_only=True):
     right_hand: Hand | None = None
     left_hand: Hand | None = None
     face: Face | None = None
+    feet: Feet | None = None
     part_prompts: dict[PartName, Prompt] = {}
     mask: ArrayRef | None = None
     loras: Loras = ()  # beside the scene's, where this person is drawn alone or is the only one in a view
@@ -166,59 +172,6 @@ class Camera(Struct, frozen=True, kw_only=True):
     cx: Pixels
     cy: Pixels
     camera_from_world: Annotated[tuple[MatrixEntry, ...], Meta(min_length=16, max_length=16)]  # 4x4, row-major
-
-
-class RenderSettings(Struct, frozen=True, kw_only=True):
-    """Every knob of the method. Defaults are BeyondScene's own (arXiv 2404.04544, supplement S2.2) where the paper
-    gives one; `None` leaves the choice to the model set, which knows how it was trained (`sdxl`: the paper's 50, 5.0 and 0.7).
-    """
-
-    # diffusion
-    steps: Annotated[int, Meta(ge=1, le=1000)] | None = None  # of the full schedule; levels run the last t_b of them
-    guidance_scale: Scale | None = None
-    scheduler: Literal["ddim", "euler", "dpmsolver++"] = "ddim"
-    controlnet_conditioning_scale: Scale = 1.0
-    guide_pose: bool | None = (
-        None  # the negative prompt goes without the pose: guidance_scale strengthens poses as it does prompts
-    )
-
-    # stage 1: people, one at a time, and the base image
-    person_cover: Annotated[float, Meta(ge=0.1, le=1)] = 0.8  # of the canvas, by the taller side of the pose's box
-    mask_feather_px: Annotated[float, Meta(ge=0, le=64)] = 2.0  # at a 1024 px training resolution
-    seam_erosion_px: Annotated[float, Meta(ge=0, le=64)] = 6.0  # rim of each person that inpainting repaints, as above
-    inpaint_strength: Fraction = 0.99
-    clahe_clip_limit: Annotated[float, Meta(ge=0, le=100)] = 2.0  # 0 leaves the tone as it is
-    clahe_tiles: Annotated[int, Meta(ge=1, le=64)] = 8
-
-    # stage 2a: high-frequency-injected forward diffusion (Algorithm 1)
-    t_b: Annotated[float, Meta(gt=0, le=1)] | None = None  # of the training steps
-    canny_low: Annotated[float, Meta(ge=0, le=1000)] = 100.0
-    canny_high: Annotated[float, Meta(ge=0, le=1000)] = 200.0
-    canny_blur_px: Annotated[float, Meta(ge=0, le=1000)] = 50.0  # at a short side of 1024 px; scaled with the image
-    normalise_edges: bool = True  # stretch the blurred edge map to 0..1, so that p_max is reached; False takes it as it is
-    p_base: Fraction = 0.005
-    p_max: Fraction = 0.1
-    displacement_px: Annotated[int, Meta(ge=0, le=64)] = 4  # d_r, pixels of the smaller image
-    perturb: Literal["probability", "paper-literal", "off"] = "probability"  # replace where eps < C, or as printed
-
-    # stage 2b: adaptive joint diffusion (Algorithms 2-4)
-    stride_background: Annotated[int, Meta(ge=1, le=128)] = 64  # latents, for a 128x128 view; scaled to the model's
-    stride_instance: Annotated[int, Meta(ge=1, le=128)] = 32
-    beta_over: Fraction = 0.2  # share of a view covered by people above which it is refined
-    view_prompts: Literal["present", "everybody"] = "present"  # whom a view is told of; "everybody" undoes Algorithm 3's text
-    prepend_global: bool = True  # scene prompt before the people's, as in the text; False as in Algorithm 3
-    min_overlap: Fraction = 0.0  # share of a view that a mask must exceed to lend its prompt
-    pose_at_levels: Literal["redrawn", "upscaled"] = "redrawn"  # lines as wide in each view, or as wide as the base's grown
-    view_weighting: Literal["feathered", "uniform"] = "feathered"  # where views overlap; Algorithm 2 averages uniformly
-    size_conditioning: Literal["view", "canvas"] = "view"  # each view told to be a whole picture, or a crop of the canvas
-
-    # stage 2b sooner, for another picture: what the levels leave out
-    controlnet_views: Literal["all", "with_people"] = "all"
-    guidance_interval: tuple[Fraction, Fraction] = (0.0, 1.0)  # shares of the training steps, 1 pure noise; guided in between
-    background_every: Annotated[int, Meta(ge=1, le=8)] = 1  # steps from one run of the views without people to the next
-
-    # the model set's own LoRA for few steps, with its solver and its inpaint_strength
-    few_steps: bool = False
 
 
 class RenderRequest(Struct, frozen=True, kw_only=True):
@@ -255,6 +208,7 @@ def resized(request: RenderRequest, width: int, height: int) -> RenderRequest:
             right_hand=one.right_hand and scaled(one.right_hand),
             left_hand=one.left_hand and scaled(one.left_hand),
             face=one.face and scaled(one.face),
+            feet=one.feet and scaled(one.feet),
         )
         for one in request.characters
     )

@@ -3,7 +3,8 @@
 import colorsys
 import statistics
 
-from .scene import Character, KeypointState
+from .scene import Character, Keypoint, KeypointState
+from .settings import HiddenJoints
 
 DRAWN: tuple[KeypointState, ...] = ("visible", "occluded", "outside")  # the others have no place in the picture plane
 
@@ -41,6 +42,33 @@ FACE_DRAWN: tuple[KeypointState, ...] = ("visible", "outside")
 FACE_COLOUR = (255, 255, 255)
 FACE_DISC_SHARE = 0.75  # of the width of a body's limb
 SMALLEST_FACE = 2.5  # of that width
+
+# Of the feet, as OpenPose draws BODY_25 (poseParametersRender.hpp), with limbs and discs as wide as the body's: pairs of places
+# in the left ankle, the right ankle and FEET_NAMES.
+ANKLES = (13, 10)  # in KEYPOINT_NAMES
+FEET_LIMBS = ((0, 2), (2, 3), (0, 4), (1, 5), (5, 6), (1, 7))
+FEET_COLOURS = ((0, 0, 255),) * 3 + ((0, 255, 255),) * 3  # of the limbs, and of the points in the order of FEET_NAMES
+
+# How bright a joint is drawn that is_hidden, by `hidden_joints` of the settings; a limb is as bright as the darker of its ends.
+# MimicMotion (arXiv 2406.19680) darkens by a detector's confidence in the same way.
+HIDDEN_BRIGHTNESS: dict[HiddenJoints, float] = {"keep": 1.0, "dim": 0.5, "drop": 0.0}
+
+
+def is_hidden(joint: Keypoint) -> bool:
+    """Whether something else than the own body is before `joint`: a model knows that an arm may be behind a back."""
+    return joint.state == "occluded" and joint.hidden_by != "own_body"
+
+
+def find_brightness(joint: Keypoint, hidden_joints: HiddenJoints) -> float:
+    """Of `joint` in a skeleton, 0 to 1; 0 where it has no place in the picture plane, or is left out."""
+    if joint.state not in DRAWN:
+        return 0.0
+    return HIDDEN_BRIGHTNESS[hidden_joints] if is_hidden(joint) else 1.0
+
+
+def darken(colour: tuple[int, ...], brightness: float) -> tuple[int, ...]:
+    """RGB, 0 to 255, of which a share is left."""
+    return tuple(int(channel * brightness) for channel in colour)
 
 
 def depth_metres(character: Character) -> float:

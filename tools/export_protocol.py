@@ -31,6 +31,7 @@ JOINT = p.Keypoint(x=249.5, y=377.25, depth=6.25)
 HIDDEN = p.Keypoint(x=0.0, y=0.0, depth=0.0, state="missing")
 HAND = (JOINT,) * 20 + (HIDDEN,)
 FACE = (JOINT,) * 69 + (HIDDEN,)
+FEET = (JOINT,) * 5 + (HIDDEN,)
 PERSON = p.Character(
     id="Ana", name="Ana", prompt="a person with a red shirt", negative_prompt="hat", keypoints=(JOINT,) * 17 + (HIDDEN,),
     part_prompts={"head": "freckles"}, mask=MASK,
@@ -44,10 +45,17 @@ SCENE = p.RenderRequest(
 
 WITH_HANDS = msgspec.structs.replace(SCENE, characters=(msgspec.structs.replace(PERSON, right_hand=HAND, left_hand=HAND),))
 WITH_FACE = msgspec.structs.replace(SCENE, characters=(msgspec.structs.replace(PERSON, face=FACE),))
+WITH_FEET = msgspec.structs.replace(
+    SCENE, characters=(msgspec.structs.replace(PERSON, feet=FEET),), settings=p.RenderSettings(hidden_joints="drop")
+)
 WITH_LORAS = msgspec.structs.replace(
     SCENE,
     loras=(p.Lora(name="watercolour", scale=0.8),),
     characters=(msgspec.structs.replace(PERSON, loras=(p.Lora(name="Ana v2"),)),),
+)
+
+SKELETONS = p.ModelSetInfo(
+    name="sdxl", training_resolution_px=1024, pose_line_width_px=24, pose_hands=True, pose_face=True, pose_feet=True
 )
 
 EXAMPLES: dict[str, tuple[p.Message, ...]] = {
@@ -63,6 +71,7 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
         p.Submit(job_id=JOB, request=WITH_HANDS, models="sdxl", arrays=(MASK,)),
         p.Submit(job_id=JOB, request=WITH_LORAS, models="sdxl", arrays=(MASK,)),
         p.Submit(job_id=JOB, request=WITH_FACE, models="sdxl", arrays=(MASK,)),
+        p.Submit(job_id=JOB, request=WITH_FEET, models="sdxl", arrays=(MASK,)),
     ),
     "event": (
         p.Finished(
@@ -96,6 +105,7 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
         p.Welcome(version=1, app_version="0.1.0", boot_id="a1", models=(), device=DEVICE, devices=(DEVICE, DEVICE)),
         p.Pong(queued=1, running=2, device=DEVICE, devices=(DEVICE, DEVICE)),
         p.Refused(message="This connection is new to the backend: say Hello first.", greet=True),
+        p.Welcome(version=1, app_version="0.1.0", boot_id="a1", models=(SKELETONS,), device=DEVICE),
     ),
     "order": (
         p.Work(job_id=JOB, attempt=1, request=SCENE, models="sdxl", arrays=(MASK,), result_path="results/1.png"),

@@ -26,7 +26,7 @@ from .strokes import ellipse_axes, gather_strokes, line_width_px
 
 FOLLOW_S = 0.1  # between two looks at a scene that changes
 REST_S = 0.4  # without a change before the surfaces are looked at
-LIMIT_S = 0.25  # that such a look may take; a slower scene is looked at only when asked for
+LIMIT_S = 0.5  # that such a look may take; a slower scene is looked at only when asked for
 MASK_OPACITY = 0.35
 CORNERS = 32  # of an ellipse
 
@@ -110,8 +110,8 @@ def make_batch(controls: Controls) -> Any:
     """The skeletons as triangles in px of the picture, far to near; what is not seen is dim, and a ring where it is a joint."""
     places, colours = [np.zeros((0, 2))], [np.zeros((0, 4))]
     for _, character in controls.far_to_near():
-        for stroke in gather_strokes(controls.request, character, details=True):
-            centre, along, across = ellipse_axes(stroke, line_width_px(controls.request))
+        for stroke in gather_strokes(controls.request, character, controls.style, details=True):
+            centre, along, across = ellipse_axes(stroke, line_width_px(controls.request, controls.style))
             rim = centre + _CIRCLE @ np.stack([along, across])
             ring = stroke.is_joint and not stroke.seen
             inner = centre + (rim - centre) * (HOLE if ring else 0)
@@ -140,7 +140,7 @@ def draw_names(controls: Controls, region_from_picture: Matrix) -> None:
     blf.size(0, 13 * bpy.context.preferences.system.ui_scale)
     for number, (index, character) in enumerate(reversed(controls.far_to_near()), 1):
         top = min((joint for joint in character.keypoints if joint.state in DRAWN), key=lambda joint: joint.y)
-        above = top.y - 2 * line_width_px(controls.request)
+        above = top.y - 2 * line_width_px(controls.request, controls.style)
         place = region_from_picture @ Matrix.Translation((top.x, above, 0))
         blf.position(0, place.translation.x, place.translation.y, 0)
         blf.color(0, *controls.colours[index], 1)

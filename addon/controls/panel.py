@@ -3,21 +3,15 @@
 # pyright: reportInvalidTypeForm=false
 
 import bpy
-import numpy as np
 from bpy.props import BoolProperty, EnumProperty, PointerProperty
 
-from ..exporters import ExportError, check_scene
-from ..images import open_areas, show
-from ..obstacles import SaysWhyNot
 from ..panels import BEYONDSCENE_PT_main
 from ..panels.sidebar import Sidebar, draw_error
 from . import overlay
-from .picture import draw_controls
-from .snapshot import Controls, describe, gather_controls
+from .operators import BEYONDSCENE_OT_preview_controls, BEYONDSCENE_OT_refresh_controls, BEYONDSCENE_OT_save_openpose
+from .snapshot import Controls, describe
 
-IMAGE = "BeyondScene: Controls"
-
-Result = set[str]
+BECOMING = {"dim": "drawn darker", "drop": "left out"}  # of joints, by `hidden_joints` of the settings
 
 
 class BEYONDSCENE_PG_controls(bpy.types.PropertyGroup):
@@ -41,52 +35,9 @@ class BEYONDSCENE_PG_controls(bpy.types.PropertyGroup):
     )
 
 
-class ReadsScene(SaysWhyNot):
-    """An operator that needs a camera and somebody to look at."""
-
-    @classmethod
-    def obstacle(cls, context: bpy.types.Context) -> str:
-        try:
-            check_scene(context)
-        except ExportError as error:
-            return str(error)
-        return ""
-
-
-class BEYONDSCENE_OT_preview_controls(ReadsScene, bpy.types.Operator):
-    """Draw the skeletons, masks and depth that a render would send, as an image"""
-
-    bl_idname = "beyondscene.preview_controls"
-    bl_label = "Preview Controls"
-
-    def execute(self, context: bpy.types.Context) -> Result:
-        try:
-            controls = gather_controls(context)
-        except ExportError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        image = show_picture(draw_controls(controls, context.window_manager.beyondscene_controls.kind))
-        if controls.refusal:
-            self.report({"WARNING"}, controls.refusal)
-        elif not open_areas("IMAGE_EDITOR"):
-            self.report({"INFO"}, f"Open an Image Editor and choose '{image.name}'")
-        return {"FINISHED"}
-
-
-class BEYONDSCENE_OT_refresh_controls(ReadsScene, bpy.types.Operator):
-    """Look at the surfaces again, also where that takes a while"""
-
-    bl_idname = "beyondscene.refresh_controls"
-    bl_label = "Refresh Overlay"
-
-    def execute(self, context: bpy.types.Context) -> Result:
-        overlay.current().take(context, surfaces=True)
-        overlay.redraw()
-        return {"FINISHED"}
-
-
 class BEYONDSCENE_PT_controls(Sidebar, bpy.types.Panel):
     bl_label = "Controls"
+    bl_order = 2
     bl_parent_id = BEYONDSCENE_PT_main.__name__
     bl_options = {"DEFAULT_CLOSED"}
 
@@ -98,6 +49,7 @@ class BEYONDSCENE_PT_controls(Sidebar, bpy.types.Panel):
         row = layout.row(align=True)
         row.prop(own, "overlay", icon="OVERLAY", toggle=True)
         row.operator(BEYONDSCENE_OT_refresh_controls.bl_idname, text="", icon="FILE_REFRESH")
+        layout.operator(BEYONDSCENE_OT_save_openpose.bl_idname, icon="EXPORT")
         if not own.overlay:
             return
         if state.slow_s:
@@ -116,30 +68,19 @@ def draw_people(layout: bpy.types.UILayout, controls: Controls) -> None:
     for number, index in enumerate(near_to_far, 1):
         character = controls.request.characters[index]
         column.label(text=f"{number}  {character.name}: {describe(character)}")
+    becoming = BECOMING.get(controls.request.settings.hidden_joints)
+    if becoming:
+        column.label(text=f"What others or the set hide is {becoming}", icon="INFO")
     for index, character in enumerate(controls.request.characters):
         if index not in near_to_far:
             column.label(text=f"{character.name}: not in the picture", icon="HIDE_ON")
-
-
-def show_picture(picture: np.ndarray) -> bpy.types.Image:
-    """`picture`, (height, width, 3) with row 0 at the top, as an Image datablock, shown in every Image Editor that is open."""
-    height, width = picture.shape[:2]
-    image = bpy.data.images.get(IMAGE) or bpy.data.images.new(IMAGE, width, height)
-    resized = tuple(image.size) != (width, height)
-    if resized:
-        image.scale(width, height)
-    pixels = np.ones((height, width, 4), np.float32)
-    pixels[..., :3] = picture[::-1]
-    image.pixels.foreach_set(pixels.ravel())
-    image.update()
-    show(image, resized=resized)
-    return image
 
 
 CLASSES = (
     BEYONDSCENE_PG_controls,
     BEYONDSCENE_OT_preview_controls,
     BEYONDSCENE_OT_refresh_controls,
+    BEYONDSCENE_OT_save_openpose,
     BEYONDSCENE_PT_controls,
 )
 

@@ -19,10 +19,10 @@ HOLE = 0.6  # of the radius of a joint that is not seen
 def draw_controls(controls: Controls, kind: Kind) -> np.ndarray:
     """float32 (height, width, 3), 0 to 1 as on the screen, row 0 at the top: `controls` at their size or LONG_SIDE_PX.
 
-    POSE: the skeletons on black as the ControlNet sees them, far to near, without hands and faces, which few models know.
+    POSE: the skeletons on black as the ControlNet sees them, far to near; hands, faces and feet for models that know them.
     MASKS: who is seen where, the nearer the brighter.
     DEPTH: of all surfaces, the nearer the brighter.
-    ALL: these over each other with hands and faces, and with rings for joints that are not seen.
+    ALL: these over each other with hands, faces and feet, and with rings for joints that are not seen.
     """
     request = controls.request
     scale = min(1.0, LONG_SIDE_PX / max(request.width, request.height))
@@ -34,8 +34,8 @@ def draw_controls(controls: Controls, kind: Kind) -> np.ndarray:
         tint_masks(canvas, controls, TINT if kind == "ALL" else 1)
     if kind in ("ALL", "POSE"):
         for _, character in controls.far_to_near():
-            for stroke in gather_strokes(request, character, details=kind == "ALL"):
-                paint(canvas, stroke, line_width_px(request), scale, as_sent=kind == "POSE")
+            for stroke in gather_strokes(request, character, controls.style, details=kind == "ALL"):
+                paint(canvas, stroke, line_width_px(request, controls.style), scale, as_sent=kind == "POSE")
     return canvas
 
 

@@ -9,6 +9,8 @@ from ...protocol import DRAWN, Character, RenderRequest, RequestError, check_req
 from ..colours import Colour, get_colour
 from ..exporters import Sight, add_sight, gather_request, look_at
 from ..exporters.people import chosen_people
+from ..session import current
+from .strokes import Style
 
 QUICK_SHORT_SIDE_PX = 256  # of a quick look at the surfaces
 STATES = {
@@ -32,6 +34,7 @@ class Controls:
     scene: name of the scene.
     refusal: why nothing would be sent, or nothing.
     colours: of the people, in the order of the request.
+    style: of the skeletons, as far as a backend has told what the chosen models want.
     """
 
     request: RenderRequest
@@ -39,6 +42,7 @@ class Controls:
     scene: str
     refusal: str
     colours: tuple[Colour, ...]
+    style: Style
 
     def far_to_near(self) -> list[tuple[int, Character]]:
         """The people who are drawn, in the order in which that happens, with their places in the request."""
@@ -67,7 +71,16 @@ def gather_controls(context: bpy.types.Context, *, surfaces: bool = True, quick:
         sight = look_at(context, request, divisor)
         request, _ = add_sight(request, sight)
     colours = tuple(get_colour(one.described.beyondscene) for one in chosen_people(context.scene, context.view_layer))
-    return Controls(request, sight, context.scene.name, refusal, colours)
+    return Controls(request, sight, context.scene.name, refusal, colours, find_style(context.scene.beyondscene.models))
+
+
+def find_style(models: str) -> Style:
+    """How the model set of that name wants its skeletons."""
+    info = current().model_info(models)
+    if info is None or not info.pose_line_width_px:
+        return Style()
+    share = info.pose_line_width_px / info.training_resolution_px
+    return Style(share, info.pose_hands, info.pose_face, info.pose_feet)
 
 
 def describe(character: Character) -> str:

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...protocol import (
-    DRAWN,
+    ANKLES,
     FACE_COLOUR,
     FACE_DISC_SHARE,
     FACE_DRAWN,
+    FEET_COLOURS,
+    FEET_LIMBS,
     HAND_COLOURS,
+    HAND_JOINT_COLOUR,
     HAND_LIMBS,
     HAND_LINE_SHARE,
     KEYPOINT_COLOURS,
@@ -18,16 +21,33 @@ from ...protocol import (
     LIMB_COLOURS,
     LIMBS,
     SMALLEST_FACE,
+    SMALLEST_HAND,
     Character,
     Keypoint,
     RenderRequest,
+    darken,
+    find_brightness,
 )
 from ..colours import Colour
 
-LINE_SHARE = 24 / 1024  # width of a limb over the short side of the picture, as `sdxl` was trained
 REACH = 16  # a joint farther out than that many times the picture's side is not drawn; the backend has the same rule
 
 Point = tuple[float, float]
+RGB = tuple[int, ...]  # 0 to 255
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a model set wants its skeletons.
+
+    line_share: width of a limb over the short side of the picture; as `sdxl` was trained, where no backend says another.
+    hands, face, feet: whether they are drawn.
+    """
+
+    line_share: float = 24 / 1024
+    hands: bool = False
+    face: bool = False
+    feet: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,59 +69,72 @@ class Stroke:
         return self.start == self.end and self.width == 1
 
 
-def gather_strokes(request: RenderRequest, character: Character, details: bool = False) -> Iterator[Stroke]:
-    """Limbs, then joints; with `details` the bones of the hands and the points of the face.
+def gather_strokes(request: RenderRequest, character: Character, style: Style, details: bool = False) -> Iterator[Stroke]:
+    """Limbs, then joints, as the models are shown them; with `details` the lines of hands and feet of any size, and faces.
 
-    What is missing or behind the camera has no stroke, nor has a limb that lacks an end.
+    What is missing or behind the camera has no stroke, nor has a limb that lacks an end; `hidden_joints` of the settings says
+    what becomes of joints that others hide.
     """
-    joints = character.keypoints
-    usable = find_usable(request, joints)
-    yield from join(joints, usable, LIMBS, [to_unit(colour, LIMB_BRIGHTNESS) for colour in LIMB_COLOURS])
-    for joint, colour, on in zip(joints, KEYPOINT_COLOURS, usable, strict=True):
-        if on:
-            yield Stroke((joint.x, joint.y), (joint.x, joint.y), to_unit(colour), joint.state == "visible")
+    joints, unit_px = character.keypoints, line_width_px(request, style)
+    if character.feet and (details or style.feet):
+        ends = (*(joints[ankle] for ankle in ANKLES), *character.feet)
+        colours = [darken(colour, LIMB_BRIGHTNESS) for colour in FEET_COLOURS]
+        yield from join(request, ends, FEET_LIMBS, colours, HAND_LINE_SHARE if details else 1.0)
+        if not details:
+            yield from mark(request, character.feet, FEET_COLOURS)
+    yield from join(request, joints, LIMBS, [darken(colour, LIMB_BRIGHTNESS) for colour in LIMB_COLOURS])
+    yield from mark(request, joints, KEYPOINT_COLOURS)
     for hand in (character.right_hand, character.left_hand):
-        if details and hand:
-            colours = [to_unit(colour) for colour in HAND_COLOURS]
-            yield from join(hand, find_usable(request, hand), HAND_LIMBS, colours, HAND_LINE_SHARE)
-
-    if details and character.face:
-        yield from mark_face(request, character.face)
-
-
-def mark_face(request: RenderRequest, face: Sequence[Keypoint]) -> Iterator[Stroke]:
-    """A disc for each point that is not hidden; none where the face is too small for them."""
-    points = [(p.x, p.y) for p, on in zip(face, find_usable(request, face), strict=True) if on and p.state in FACE_DRAWN]
-    if points and np.ptp(points, axis=0).max() >= SMALLEST_FACE * line_width_px(request):
-        yield from (Stroke(point, point, to_unit(FACE_COLOUR), True, FACE_DISC_SHARE) for point in points)
+        if hand and (details or (style.hands and span(request, hand) >= SMALLEST_HAND * unit_px)):
+            yield from join(request, hand, HAND_LIMBS, HAND_COLOURS, HAND_LINE_SHARE)
+            if not details:
+                yield from mark(request, hand, [HAND_JOINT_COLOUR] * len(hand))
+    face = [point for point in character.face or () if point.state in FACE_DRAWN]
+    if (details or style.face) and span(request, face) >= SMALLEST_FACE * unit_px:
+        yield from mark(request, face, [FACE_COLOUR] * len(face), FACE_DISC_SHARE)
 
 
-def find_usable(request: RenderRequest, joints: Sequence[Keypoint]) -> list[bool]:
-    """Which of `joints` have a place in the picture."""
-    reach_px = REACH * max(request.width, request.height)
-    return [joint.state in DRAWN and max(abs(joint.x), abs(joint.y)) < reach_px for joint in joints]
+def mark(request: RenderRequest, joints: Sequence[Keypoint], colours: Sequence[RGB], width: float = 1.0) -> Iterator[Stroke]:
+    """A disc for each of `joints` that is drawn."""
+    for joint, colour in zip(joints, colours, strict=True):
+        if brightness := brightness_of(joint, request):
+            place = joint.x, joint.y
+            yield Stroke(place, place, to_unit(darken(colour, brightness)), joint.state == "visible", width)
 
 
 def join(
+    request: RenderRequest,
     joints: Sequence[Keypoint],
-    usable: Sequence[bool],
     limbs: Sequence[tuple[int, int]],
-    colours: Sequence[Colour],
+    colours: Sequence[RGB],
     width: float = 1.0,
 ) -> Iterator[Stroke]:
     """A stroke for each of `limbs` that has both of its ends."""
     for (first, second), colour in zip(limbs, colours, strict=True):
-        if usable[first] and usable[second]:
-            one, other = joints[first], joints[second]
-            yield Stroke((one.x, one.y), (other.x, other.y), colour, one.state == other.state == "visible", width)
+        one, other = joints[first], joints[second]
+        if brightness := min(brightness_of(one, request), brightness_of(other, request)):
+            seen = one.state == other.state == "visible"
+            yield Stroke((one.x, one.y), (other.x, other.y), to_unit(darken(colour, brightness)), seen, width)
 
 
-def line_width_px(request: RenderRequest) -> float:
-    return LINE_SHARE * min(request.width, request.height)
+def brightness_of(joint: Keypoint, request: RenderRequest) -> float:
+    """0 for what is not drawn."""
+    far = max(abs(joint.x), abs(joint.y)) >= REACH * max(request.width, request.height)
+    return 0.0 if far else find_brightness(joint, request.settings.hidden_joints)
 
 
-def to_unit(colour: tuple[int, ...], brightness: float = 1.0) -> Colour:
-    red, green, blue = (int(channel * brightness) / 255 for channel in colour)
+def span(request: RenderRequest, joints: Sequence[Keypoint]) -> float:
+    """The longer side of the box around those of `joints` that are drawn, in px; 0 around none."""
+    points = [(joint.x, joint.y) for joint in joints if brightness_of(joint, request)]
+    return float(np.ptp(points, axis=0).max()) if points else 0.0
+
+
+def line_width_px(request: RenderRequest, style: Style) -> float:
+    return style.line_share * min(request.width, request.height)
+
+
+def to_unit(colour: RGB) -> Colour:
+    red, green, blue = (channel / 255 for channel in colour)
     return red, green, blue
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from ...protocol import Camera, Character, Keypoint
 from .camera import near_metres, project
 from .face import gather_facial_bones
+from .feet import gather_feet
 from .joints import gather_hand, gather_joints
 from .people import Person
 from .rigs import detect
@@ -37,7 +38,7 @@ def gather_character(
         return tuple(project(camera, None if place is None else place * metres, width, height, near) for place in places)
 
     right, left = (gather_hand(armature, world, match, side) for side in "RL")
-    face = gather_facial_bones(armature, world, match)
+    face, feet = gather_facial_bones(armature, world, match), gather_feet(armature, world, match)
     return Character(
         id=person.id[:128],
         name=person.name[:128],
@@ -49,4 +50,5 @@ def gather_character(
         right_hand=None if right is None else see(right),
         left_hand=None if left is None else see(left),
         face=None if face is None else see(face),
+        feet=None if feet is None else see(feet),
     )

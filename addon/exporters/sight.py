@@ -35,6 +35,7 @@ SHORT_SIDE_PX = 1024  # that a mask keeps: people are placed in a base image tha
 FLESH = {"Nose": 0.1, "REye": 0.1, "LEye": 0.1, "REar": 0.1, "LEar": 0.1, "RHip": 0.4, "LHip": 0.4}
 FLESH_OF_LIMBS = 0.3
 FLESH_OF_HANDS = 0.1  # a palm is some 3 cm thick
+FLESH_OF_FEET = 0.1
 FLESH_OF_FACE = 0.04  # its points lie on the skin
 TORSO_SHARE = 0.3  # of the greatest distance between two joints, where a rig has no neck or hips in sight
 CELL_PX = 16  # of a mask: how finely depth spreads from a body to what is beside it
@@ -118,6 +119,7 @@ def add_sight(request: RenderRequest, sight: Sight) -> tuple[RenderRequest, dict
             right_hand=character.right_hand and judge(character.right_hand, [torso_m * FLESH_OF_HANDS] * 21, index, sight),
             left_hand=character.left_hand and judge(character.left_hand, [torso_m * FLESH_OF_HANDS] * 21, index, sight),
             face=judge_face(character.face, torso_m, index, sight),
+            feet=character.feet and judge(character.feet, [torso_m * FLESH_OF_FEET] * 6, index, sight),
         )
         if index in sight.bodies:
             mask = draw_mask(index, torso_m, sight)

@@ -9,7 +9,7 @@ from .main import BEYONDSCENE_PT_main
 from .picture import BEYONDSCENE_PT_knobs, BEYONDSCENE_PT_picture
 from .pictures import BEYONDSCENE_PT_pictures
 
-# In the order in which they stand below each other; the parent comes first.
+# The parent comes first.
 CLASSES = (
     BEYONDSCENE_PT_main,
     BEYONDSCENE_PT_characters,

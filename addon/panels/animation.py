@@ -9,6 +9,7 @@ from .sidebar import Section
 
 class BEYONDSCENE_PT_animation(Section, bpy.types.Panel):
     bl_label = "Animation"
+    bl_order = 4
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:

@@ -20,6 +20,7 @@ STATES = {
 
 class BEYONDSCENE_PT_backend(Section, bpy.types.Panel):
     bl_label = "Backend"
+    bl_order = 6
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
@@ -73,6 +74,8 @@ def draw_facts(layout: bpy.types.UILayout, session: Session) -> None:
         layout.label(text=f"Device: {device.name}")
         if device.total_bytes:
             layout.label(text=f"Memory: {describe_bytes(device.free_bytes)} of {describe_bytes(device.total_bytes)} free")
+    if session.link.local and session.devices:
+        layout.operator(BEYONDSCENE_OT_stop_backend.bl_idname, text="Stop and Free Memory", icon="X")
     layout.label(text=f"Pictures that wait: {session.queued}")
     for one in session.welcome.models:
         row = layout.row()

@@ -6,6 +6,7 @@ from typing import get_args
 import bpy
 
 from ...protocol import PartName
+from ..character_operators import BEYONDSCENE_OT_select_person
 from ..exporters import Person, best_match, find_people
 from ..exporters.rigs import MIN_COVERAGE, Match
 from ..loras import draw_add_lora, draw_loras, known_loras
@@ -14,6 +15,7 @@ from .sidebar import Section
 
 class BEYONDSCENE_PT_characters(Section, bpy.types.Panel):
     bl_label = "Characters"
+    bl_order = 0
 
     def draw(self, context: bpy.types.Context) -> None:
         people, known = find_people(context.view_layer), known_loras(context.scene)
@@ -27,6 +29,7 @@ class BEYONDSCENE_PT_characters(Section, bpy.types.Panel):
 def draw_character(layout: bpy.types.UILayout, person: Person, loras: Sequence[str]) -> None:
     own, match = person.described.beyondscene, best_match(person.armature)
     row = layout.row()
+    row.operator(BEYONDSCENE_OT_select_person.bl_idname, text="", icon="RESTRICT_SELECT_OFF", emboss=False).id = person.id
     row.prop(own, "enabled", text=person.name)
     swatch = row.row()
     swatch.ui_units_x = 1

@@ -2,6 +2,7 @@
 
 import bpy
 
+from ... import __package__ as base_package
 from ..diagnostics import BEYONDSCENE_OT_copy_diagnostics
 from ..job import Job, describe_remaining
 from ..operators import BEYONDSCENE_OT_cancel, BEYONDSCENE_OT_render, why_not
@@ -51,7 +52,10 @@ def draw_outcome(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
     """What went wrong, or is in the way, with the next step; else the name of the last picture."""
     session = current()
     if session.error:
-        draw_error(layout, context, session.error).operator(BEYONDSCENE_OT_copy_diagnostics.bl_idname, icon="COPYDOWN")
+        column = draw_error(layout, context, session.error).column(align=True)
+        column.operator(BEYONDSCENE_OT_copy_diagnostics.bl_idname, icon="COPYDOWN")
+        if session.error == session.failure:  # what helps is most often a setting
+            column.operator("preferences.addon_show", text="Open Preferences", icon="PREFERENCES").module = base_package
     elif not session.jobs and (obstacle := why_not(context)):
         draw_error(layout, context, obstacle)
     elif not session.jobs and session.picture:

@@ -5,14 +5,15 @@ import bpy
 from ..exporters import picture_size
 from ..job import describe_bytes, describe_seconds
 from ..loras import draw_add_lora, draw_loras, known_loras
-from ..operators import BEYONDSCENE_OT_snap_size
-from ..quality import CUSTOM, FIELDS, chosen_models, chosen_settings, describe_settings, snapped
+from ..operators import BEYONDSCENE_OT_snap_size, BEYONDSCENE_OT_take_quality
+from ..quality import CUSTOM, FIELDS, PRESETS, chosen_settings, describe_settings, snapped
 from ..session import current
 from .sidebar import Section, draw_sentence
 
 
 class BEYONDSCENE_PT_picture(Section, bpy.types.Panel):
     bl_label = "Picture"
+    bl_order = 3
 
     def draw(self, context: bpy.types.Context) -> None:
         layout, own = self.layout, context.scene.beyondscene
@@ -52,6 +53,10 @@ class BEYONDSCENE_PT_knobs(Section, bpy.types.Panel):
         return context.scene.beyondscene.quality == CUSTOM
 
     def draw(self, context: bpy.types.Context) -> None:
+        row = self.layout.row(align=True)
+        row.label(text="Start from")
+        for name, preset in PRESETS.items():
+            row.operator(BEYONDSCENE_OT_take_quality.bl_idname, text=preset.label).quality = name
         self.layout.use_property_split, self.layout.use_property_decorate = True, False
         for name in FIELDS:
             self.layout.prop(context.scene.beyondscene.knobs, name)
@@ -61,7 +66,7 @@ def draw_quality(layout: bpy.types.UILayout, own: bpy.types.PropertyGroup) -> No
     """What the quality sets."""
     column = layout.column(align=True)
     column.active = False
-    for line in describe_settings(chosen_settings(own), chosen_models(own)):
+    for line in describe_settings(chosen_settings(own), current().model_info(own.models)):
         column.label(text=line)
 
 

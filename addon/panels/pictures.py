@@ -4,21 +4,30 @@ import bpy
 
 from .. import history
 from ..destinations import DESTINATIONS
-from ..history_operators import BEYONDSCENE_OT_place_picture, BEYONDSCENE_OT_render_again, BEYONDSCENE_OT_restore_settings
+from ..history_operators import (
+    BEYONDSCENE_OT_open_picture,
+    BEYONDSCENE_OT_place_picture,
+    BEYONDSCENE_OT_render_again,
+    BEYONDSCENE_OT_restore_settings,
+)
 from ..images import NAME
 from .sidebar import Section
 
 
 class BEYONDSCENE_PT_pictures(Section, bpy.types.Panel):
     bl_label = "Finished Pictures"
+    bl_order = 5
 
     def draw(self, context: bpy.types.Context) -> None:
         layout, image = self.layout, history.chosen()
         if image is None:
             layout.label(text="None yet: they will be listed here", icon="INFO")
+            layout.operator(BEYONDSCENE_OT_open_picture.bl_idname, icon="FILE_FOLDER")
             return
         layout.template_icon_view(context.window_manager, "beyondscene_picture", show_labels=True, scale=6.0, scale_popup=5.0)
-        layout.label(text=f"{image.name.removeprefix(NAME)}, of {len(history.pictures())}", icon="IMAGE_DATA")
+        row = layout.row(align=True)
+        row.label(text=f"{image.name.removeprefix(NAME)}, of {len(history.pictures())}", icon="IMAGE_DATA")
+        row.operator(BEYONDSCENE_OT_open_picture.bl_idname, text="", icon="FILE_FOLDER")
         grid = layout.grid_flow(columns=2, even_columns=True, align=True)
         for name, destination in DESTINATIONS.items():
             button = grid.operator(BEYONDSCENE_OT_place_picture.bl_idname, text=destination.LABEL, icon=destination.ICON)

@@ -12,7 +12,7 @@ class Sidebar:
 
 
 class Section(Sidebar):
-    """A foldable part of the tab."""
+    """A foldable part of the tab. `bl_order` says which: who, how they stand, what is made of them, what came of it."""
 
     bl_parent_id = "BEYONDSCENE_PT_main"
 

@@ -2,8 +2,10 @@
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
-from ...protocol import save_request
+from ...protocol import BodyModel, openpose_json, save_request
+from ..planning.people import gather_people, is_seen
 from . import DONE
 from .source import add_source, read_source
 
@@ -14,6 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--passes", action="store_true", help="also depth.npy (metres) and normals.npy (camera frame), in request.json.arrays/"
     )
+    parser.add_argument("--openpose", type=Path, metavar="POSES.json", help="also the joints as OpenPose writes them")
+    parser.add_argument(
+        "--openpose-model", choices=get_args(BodyModel), default="COCO_18", help="BODY_25 has feet; default: COCO_18"
+    )
 
 
 def run(asked: argparse.Namespace) -> int:
@@ -21,5 +27,9 @@ def run(asked: argparse.Namespace) -> int:
     request, arrays = read_source(asked, passes=folder)
     asked.output.parent.mkdir(parents=True, exist_ok=True)
     save_request(asked.output, request, arrays)
+    if asked.openpose:
+        near_to_far = [one.character for one in reversed(gather_people(request)) if is_seen(one.character, arrays)]
+        asked.openpose.parent.mkdir(parents=True, exist_ok=True)
+        asked.openpose.write_bytes(openpose_json(request, [one.id for one in near_to_far], asked.openpose_model))
     print(f"{asked.output}: {request.width}x{request.height}, {len(request.characters)} characters")
     return DONE

@@ -97,7 +97,9 @@ def export_keypoint(point: np.ndarray, instance: np.ndarray, person: int) -> Key
     if not (0 <= x < width and 0 <= y < height):
         return Keypoint(x=x, y=y, depth=depth, state="outside")
     covered = instance[int(y), int(x)] not in (0, person)
-    return Keypoint(x=x, y=y, depth=depth, state="occluded" if covered else "visible")
+    if covered:
+        return Keypoint(x=x, y=y, depth=depth, state="occluded", hidden_by="character")
+    return Keypoint(x=x, y=y, depth=depth)
 
 
 def write_scene(scene: EvaluationScene, folder: Path) -> None:

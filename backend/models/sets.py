@@ -37,8 +37,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
     roles: folder of each role, relative to the manifest, or a hub id such as "stabilityai/...".
     pose_line_width_px: width of the skeleton's limbs in a view of the training resolution.
-    pose_hands, pose_face: whether the skeletons that it was trained on had hands with fingers, and white dots for a face; those
-        of a request are drawn only then.
+    pose_hands, pose_face, pose_feet: whether the skeletons that it was trained on had hands with fingers, white dots for a
+        face, and toes and heels; those of a request are drawn only then.
     framing_prompt: words added to a person's prompt when that person is drawn alone.
     steps, guidance_scale, guide_pose, t_b: used where a request leaves them open; the defaults are the paper's, for SDXL.
     downloads: which files of a hub id are needed, to tell whoever has yet to fetch them.
@@ -51,6 +51,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     pose_line_width_px: Annotated[int, Meta(ge=1, le=256)]
     pose_hands: bool = False
     pose_face: bool = False
+    pose_feet: bool = False
     framing_prompt: str = ""
     steps: Annotated[int, Meta(ge=1, le=1000)] = 50
     guidance_scale: Annotated[float, Meta(ge=0, le=100)] = 5.0

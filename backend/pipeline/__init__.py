@@ -52,7 +52,7 @@ def render(
     plan = plan_sizes(request, models.training_resolution_px, models.latent_downsampling)
     rim = models.training_resolution_px / PAPER_RESOLUTION_PX
     # who stands wholly behind others or the set would be drawn for nothing, and their skeleton would call them forth
-    everybody = gather_people(request, models.manifest.pose_hands, models.manifest.pose_face)
+    everybody = gather_people(request, models.manifest.pose_hands, models.manifest.pose_face, models.manifest.pose_feet)
     people = [person for person in everybody if is_seen(person.character, arrays)]
     encoder = PromptEncoder(models)
     encoder.check(request)

@@ -47,10 +47,12 @@ def describe_views(
     """One condition per view.
 
     figures: far to near. The skeletons are redrawn at each size, with lines as wide in every view as in training; or, with
-    `pose_at_levels` "upscaled", drawn so at the size of the base and enlarged as a picture.
+    `pose_at_levels` "upscaled", drawn so at the size of the base and enlarged as a picture. `hidden_joints` counts here only:
+    alone, nobody hides anybody, and a whole body is cut off where it is hidden.
     """
     speakers = gather_speakers(figures, canvas.height // latent_downsampling, canvas.width // latent_downsampling)
-    joints = [scaled(f.person.keypoints, canvas.width / request.width, canvas.height / request.height) for f in figures]
+    told = [figure.person.among_others(request.settings.hidden_joints) for figure in figures]
+    joints = [scaled(points, canvas.width / request.width, canvas.height / request.height) for points in told]
     # how much larger the canvas is than the base image, whose short side is a view's
     growth = min(canvas.width, canvas.height) / window_px if request.settings.pose_at_levels == "upscaled" else 1.0
     conditions, nobody = [], np.zeros((window_px, window_px, 3), np.uint8)  # which most views of a large canvas share

@@ -8,17 +8,21 @@ from ...protocol import (
     DRAWN,
     FACE_DRAWN,
     FACE_NAMES,
+    FEET_NAMES,
     HAND_NAMES,
+    HIDDEN_BRIGHTNESS,
     KEYPOINT_NAMES,
     SEEN,
     Character,
+    HiddenJoints,
     Keypoint,
     RenderRequest,
     depth_metres,
+    is_hidden,
 )
 
 MISSING = Keypoint(x=0, y=0, depth=0, state="missing")
-NO_HAND, NO_FACE = (MISSING,) * len(HAND_NAMES), (MISSING,) * len(FACE_NAMES)
+NO_HAND, NO_FACE, NO_FEET = ((MISSING,) * len(names) for names in (HAND_NAMES, FACE_NAMES, FEET_NAMES))
 NOSE, NECK = KEYPOINT_NAMES.index("Nose"), KEYPOINT_NAMES.index("Neck")
 
 
@@ -27,13 +31,21 @@ class Person:
     """A character with its joints as an array.
 
     keypoints: float64 (18, 3), x_px and y_px at the requested size, and 1 where the joint is drawn; (60, 3) where the right
-        and the left hand follow; (130, 3) where the face follows these.
+        and the left hand follow; (130, 3) where the face follows these, and (136, 3) where the feet do.
+    hidden: bool, as many: which of them are behind somebody else or the set.
     depth_m: median depth of the drawn joints.
     """
 
     character: Character
     keypoints: np.ndarray
+    hidden: np.ndarray
     depth_m: float
+
+    def among_others(self, hidden_joints: HiddenJoints) -> np.ndarray:
+        """The keypoints as the whole picture has them: the third column is how bright, see HIDDEN_BRIGHTNESS."""
+        keypoints = self.keypoints.copy()
+        keypoints[self.hidden, 2] *= HIDDEN_BRIGHTNESS[hidden_joints]
+        return keypoints
 
 
 @dataclass(frozen=True)
@@ -45,21 +57,24 @@ class Figure:
     parts: dict[str, np.ndarray]
 
 
-def gather_people(request: RenderRequest, hands: bool = False, face: bool = False) -> list[Person]:
+def gather_people(request: RenderRequest, hands: bool = False, face: bool = False, feet: bool = False) -> list[Person]:
     """The people of `request`, far to near, so that who is drawn later covers who was drawn before.
 
-    hands, face: with the joints of their hands, and the points of their faces.
+    hands, face, feet: with the joints of their hands, and the points of their faces and feet.
     """
     people = []
     for character in request.characters:
         joints = [(joint, DRAWN) for joint in character.keypoints]
-        if hands or face:
+        if hands or face or feet:
             of_hands = (*(character.right_hand or NO_HAND), *(character.left_hand or NO_HAND))
             joints += ((joint if hands else MISSING, DRAWN) for joint in of_hands)
-        if face:
-            joints += ((point, FACE_DRAWN) for point in character.face or NO_FACE)
+        if face or feet:
+            joints += ((point if face else MISSING, FACE_DRAWN) for point in character.face or NO_FACE)
+        if feet:
+            joints += ((point, DRAWN) for point in character.feet or NO_FEET)
         keypoints = np.array([(joint.x, joint.y, joint.state in drawn) for joint, drawn in joints], np.float64)
-        people.append(Person(character, keypoints, depth_metres(character)))
+        hidden = np.array([is_hidden(joint) for joint, _ in joints])
+        people.append(Person(character, keypoints, hidden, depth_metres(character)))
     return sorted(people, key=lambda person: -person.depth_m)
 
 

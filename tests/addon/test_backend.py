@@ -96,3 +96,18 @@ def test_diagnostics_hold_what_happened_and_no_keys(
         assert fact in text
     for key in (connection.client_secret_key, connection.client_public_key, connection.server_public_key):
         assert key not in text
+
+
+def test_what_a_backend_lacks_can_be_set_from_the_error(
+    blender: Any, example: Example, monkeypatch: Any, tmp_path: Path
+) -> None:
+    example("duo")
+    monkeypatch.setattr(preferences, "get", lambda context: preferences.Preferences(str(tmp_path / "python"), "", ""))
+    try:
+        with pytest.raises(RuntimeError):
+            blender.ops.beyondscene.start_backend()
+        assert drawn(panels.BEYONDSCENE_PT_main).endswith("Copy Diagnostics\nOpen Preferences")
+        session.current().error = "The folder cannot be written to"
+        assert drawn(panels.BEYONDSCENE_PT_main).endswith("Copy Diagnostics")
+    finally:
+        session.current().error = ""

@@ -44,6 +44,19 @@ def test_parts_are_shown_where_they_are_asked_for(blender: Any, example: Example
     assert drawn(panels.BEYONDSCENE_PT_characters).count("Upper body") == 1
 
 
+def test_a_click_selects_the_rig_from_any_mode_and_the_joints_are_its(blender: Any, example: Example) -> None:
+    example("duo")
+    layer, eve = blender.context.view_layer, blender.data.objects["Eve"]
+    assert blender.ops.beyondscene.select_person(id=eve.name_full) == {"FINISHED"}
+    assert layer.objects.active == eve and [one.name for one in layer.objects if one.select_get()] == ["Eve"]
+    blender.ops.object.mode_set(mode="POSE")
+    assert blender.ops.beyondscene.select_person(id="Flo") == {"FINISHED"}
+    assert blender.context.mode == "OBJECT" and layer.objects.active.name == "Flo" and not eve.select_get()
+    eve.hide_set(True)
+    with pytest.raises(RuntimeError, match="no longer in the scene, or hidden"):
+        blender.ops.beyondscene.select_person(id="Eve")
+
+
 def test_a_person_is_marked_in_the_colour_that_was_chosen(blender: Any, example: Example) -> None:
     example("duo")
     eve = blender.data.objects["Eve"].beyondscene

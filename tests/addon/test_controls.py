@@ -1,6 +1,9 @@
 """What the artist is shown before a render: as a picture, and what the overlay knows and forgets."""
 
+import dataclasses
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,11 +11,13 @@ import pytest
 
 pytest.importorskip("bpy")
 
+from beyondscene.addon import session
 from beyondscene.addon.controls import overlay
 from beyondscene.addon.controls.picture import draw_controls
 from beyondscene.addon.controls.snapshot import Controls, describe, gather_controls
-from beyondscene.addon.controls.strokes import gather_strokes, line_width_px
-from beyondscene.protocol import DRAWN, KEYPOINT_COLOURS, KEYPOINT_NAMES
+from beyondscene.addon.controls.strokes import Style, gather_strokes, line_width_px
+from beyondscene.protocol import DRAWN, KEYPOINT_COLOURS, KEYPOINT_NAMES, LIMB_BRIGHTNESS, ModelSetInfo, Welcome
+from msgspec.structs import replace
 
 from .test_exporters import snapshot
 from .test_sight import add_box, in_front_of, overlap
@@ -38,19 +43,88 @@ def at(picture: np.ndarray, controls: Controls, person: str, joint: str) -> np.n
     return picture[int(keypoint.y), int(keypoint.x)] * 255
 
 
-def test_the_skeletons_are_those_that_the_backend_draws(blender: Any, example: Example) -> None:
+def backends_drawing(controls: Controls) -> np.ndarray:
+    """uint8 (height, width, 3): the skeletons as the ControlNet is shown them at the size of the picture."""
     pytest.importorskip("cv2")
+    from beyondscene.backend.planning.people import gather_people
     from beyondscene.backend.pose import draw_pose
 
+    request, style = controls.request, controls.style
+    seen = replace(request, characters=tuple(one for _, one in controls.far_to_near()))
+    people = [
+        one.among_others(request.settings.hidden_joints) for one in gather_people(seen, style.hands, style.face, style.feet)
+    ]
+    return draw_pose(people, request.width, request.height, round(line_width_px(request, style)))
+
+
+def difference(one: np.ndarray, other: np.ndarray) -> float:
+    """Of two drawings, 0 to 255, the mean in the worst block of 8x8 px: a rim may be a quarter of a pixel wider."""
+    height, width = one.shape[:2]
+    return float(np.abs(one - other).reshape(height // 8, 8, width // 8, 8, 3).mean((1, 3)).max())
+
+
+def test_the_skeletons_are_those_that_the_backend_draws(blender: Any, example: Example) -> None:
     example("plaza")
     controls = gather_controls(blender.context, quick=True)
-    request = controls.request
-    people = [[(joint.x, joint.y, 1) for joint in character.keypoints] for _, character in controls.far_to_near()]
-    theirs = draw_pose([np.array(one) for one in people], request.width, request.height, round(line_width_px(request)))
-    ours = draw_controls(controls, "POSE") * 255
-    assert theirs.any() and ours.shape == theirs.shape
-    blocks = np.abs(ours - theirs).reshape(128, 8, 192, 8, 3).mean((1, 3))  # a rim may be a quarter of a pixel wider
-    assert blocks.max() < 16
+    theirs = backends_drawing(controls)
+    assert theirs.any() and controls.style == Style()
+    assert difference(draw_controls(controls, "POSE") * 255, theirs) < 16
+
+
+@pytest.mark.parametrize("hidden_joints", ["keep", "dim", "drop"])
+def test_joints_that_others_hide_are_drawn_as_asked_and_as_the_backend_draws_them(
+    blender: Any, example: Example, hidden_joints: str
+) -> None:
+    example("duo")
+    overlap(blender)  # Flo hides Eve's elbow
+    own = blender.context.scene.beyondscene
+    own.quality, own.knobs.hidden_joints = "CUSTOM", hidden_joints
+    controls = gather_controls(blender.context)
+    eve = controls.request.characters[0]
+    hidden = [joint for joint in eve.keypoints if joint.hidden_by == "character"]
+    strokes = list(gather_strokes(controls.request, eve, controls.style))
+    dark = [stroke for stroke in strokes if stroke.is_joint and max(stroke.colour) < 0.9]
+    joints = sum(stroke.is_joint for stroke in strokes)
+    expected = {"keep": (18, 0), "dim": (18, len(hidden)), "drop": (18 - len(hidden), 0)}
+    assert hidden and (joints, len(dark)) == expected[hidden_joints]
+    assert difference(draw_controls(controls, "POSE") * 255, backends_drawing(controls)) < 16
+
+
+def test_lines_hands_faces_and_feet_are_those_of_the_chosen_models(blender: Any, example: Example) -> None:
+    example("duo")
+    info = ModelSetInfo(
+        name="own", training_resolution_px=512, pose_line_width_px=8, pose_hands=True, pose_face=True, pose_feet=True
+    )
+    session.current().welcome = Welcome(version=1, app_version="0.1.0", boot_id="a", models=(info,))
+    try:
+        blender.context.scene.beyondscene.models = "own"
+        controls = gather_controls(blender.context)
+    finally:
+        session.current().welcome = None
+    assert controls.style == Style(8 / 512, True, True, True)
+    assert difference(draw_controls(controls, "POSE") * 255, backends_drawing(controls)) < 16
+    plain = dataclasses.replace(controls, style=Style(8 / 512))
+    assert difference(draw_controls(controls, "POSE") * 255, draw_controls(plain, "POSE") * 255) > 60
+
+
+def test_the_nearer_person_is_drawn_over_the_farther_one(blender: Any, example: Example) -> None:
+    example("duo")
+    for near, far in (("Flo", "Eve"), ("Eve", "Flo")):
+        blender.data.objects[near].location = (0, -1.0, 0)
+        blender.data.objects[far].location = (0, 0.5, 0)
+        blender.context.view_layer.update()
+        controls = gather_controls(blender.context, surfaces=False)
+        assert [one.name for _, one in controls.far_to_near()] == [far, near]
+        picture = draw_controls(controls, "POSE")
+        assert difference(picture * 255, backends_drawing(controls)) < 16
+        blender.data.objects[near].beyondscene.enabled = False
+        behind = draw_controls(gather_controls(blender.context, surfaces=False), "POSE")
+        blender.data.objects[near].beyondscene.enabled, blender.data.objects[far].beyondscene.enabled = True, False
+        before = draw_controls(gather_controls(blender.context, surfaces=False), "POSE")
+        blender.data.objects[far].beyondscene.enabled = True
+        inside = before.max(-1) > LIMB_BRIGHTNESS - 0.02
+        assert (behind.max(-1) > 0.5)[inside].sum() > 1000
+        assert np.isclose(picture[inside], before[inside], atol=0.02).mean() > 0.995  # the rims of discs let something through
 
 
 def test_one_click_makes_an_image_of_them_and_changes_nothing_else(blender: Any, example: Example) -> None:
@@ -94,6 +168,24 @@ def test_hidden_joints_are_rings_and_the_nearer_mask_is_the_brighter(blender: An
     assert "hidden by others" in describe(eve) and "seen" in describe(eve)
 
 
+def test_poses_are_saved_for_other_programs(blender: Any, example: Example, tmp_path: Path) -> None:
+    example("duo")
+    images = len(blender.data.images)
+    assert blender.ops.beyondscene.save_openpose(filepath=str(tmp_path / "poses.json"), model="BODY_25") == {"FINISHED"}
+    told = json.loads((tmp_path / "poses.json").read_bytes())
+    assert [len(one["pose_keypoints_2d"]) for one in told["people"]] == [75, 75]
+    assert (told["canvas_width"], told["canvas_height"]) == (1024, 1024)
+    saved = blender.data.images.load(str(tmp_path / "poses.openpose.png"))
+    pixels = np.empty(1024 * 1024 * 4, np.float32)
+    saved.pixels.foreach_get(pixels)
+    expected = draw_controls(gather_controls(blender.context), "POSE")
+    np.testing.assert_allclose(pixels.reshape(1024, 1024, 4)[::-1, :, :3], expected, atol=1 / 255)
+    blender.data.images.remove(saved)
+    assert len(blender.data.images) == images
+    with pytest.raises(RuntimeError, match="Choose another folder"):
+        blender.ops.beyondscene.save_openpose(filepath=str(tmp_path / "nowhere" / "poses.json"))
+
+
 def test_depth_is_brightest_where_it_is_nearest(blender: Any, example: Example) -> None:
     example("plaza")
     controls = gather_controls(blender.context, quick=True)
@@ -112,7 +204,7 @@ def test_what_is_behind_the_camera_is_never_drawn(blender: Any, example: Example
     controls = gather_controls(blender.context, surfaces=False)
     flo = controls.request.characters[1]
     assert "behind" in {joint.state for joint in flo.keypoints}
-    strokes = list(gather_strokes(controls.request, flo))
+    strokes = list(gather_strokes(controls.request, flo, controls.style))
     assert sum(stroke.is_joint for stroke in strokes) == sum(joint.state in DRAWN for joint in flo.keypoints)
     flo_rig.location = (0, -50, -0.4)
     blender.context.view_layer.update()

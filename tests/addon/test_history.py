@@ -85,6 +85,26 @@ def test_a_picture_without_a_record_says_so_and_changes_nothing(made: Any, pictu
     assert not made.ops.beyondscene.restore_settings.poll()
 
 
+def test_a_picture_from_elsewhere_is_opened_with_its_settings(
+    blender: Any, made: Any, example: Example, tmp_path: Path
+) -> None:
+    example("duo")  # a file without pictures
+    assert history.chosen() is None and "Open Picture" in drawn(panels.BEYONDSCENE_PT_pictures)
+    assert blender.ops.beyondscene.open_picture(filepath=str(tmp_path / "duo 0001.png")) == {"FINISHED"}
+    assert chosen().name == "BeyondScene duo 0001"
+    assert blender.ops.beyondscene.restore_settings() == {"FINISHED"}
+    assert blender.context.scene.beyondscene.prompt == "a quay"
+    blank = tmp_path / "blank.png"
+    image = blender.data.images.new("blank", 8, 8)
+    image.filepath_raw, image.file_format = str(blank), "PNG"
+    image.save()
+    for path, words in ((blank, "does not say how it was made"), (tmp_path / "gone.png", "gone.png")):
+        with pytest.raises(RuntimeError, match=words):
+            blender.ops.beyondscene.open_picture(filepath=str(path))
+    assert chosen().name == "BeyondScene duo 0001"
+    session.current().picture = ""
+
+
 @pytest.mark.parametrize("destination", sorted(DESTINATIONS.keys() - {"IMAGE_EDITOR"}))
 def test_one_click_puts_the_picture_there_in_its_colours(made: Any, destination: str) -> None:
     scene = made.context.scene

@@ -23,6 +23,24 @@ def submitted(peer: Any) -> list[Submit]:
     return [one for one in peer.heard if isinstance(one, Submit)]
 
 
+def test_custom_starts_from_the_quality_that_is_taken(blender: Any) -> None:
+    own = blender.context.scene.beyondscene
+    own.quality = "CUSTOM"
+    for name, preset in quality.PRESETS.items():
+        own.knobs.hidden_joints = "drop"
+        assert blender.ops.beyondscene.take_quality(quality=name) == {"FINISHED"}
+        assert quality.chosen_settings(own) == preset.settings
+
+
+def test_every_knob_says_what_it_does(blender: Any) -> None:
+    knobs = blender.context.scene.beyondscene.knobs.bl_rna.properties
+    for name in quality.FIELDS:
+        assert len(knobs[name].description) > 20 and not knobs[name].description.endswith(".")
+    assert knobs["hidden_joints"].name == "Hidden Joints" and knobs["mask_feather_px"].name == "Mask Feather (px)"
+    assert knobs["t_b"].name == "t_b"
+    assert knobs["steps"].description.endswith("0: the model set's own choice")
+
+
 def test_every_setting_of_the_method_is_a_knob_and_comes_back_exactly(blender: Any) -> None:
     own = blender.context.scene.beyondscene
     assert quality.chosen_settings(own) == RenderSettings()

@@ -113,6 +113,26 @@ def test_a_face_too_small_for_dots_is_left_out() -> None:
     assert draw_pose([with_face(22)], 120, 80, 8).any()
 
 
+def test_feet_are_drawn_as_openpose_draws_them_and_belong_to_their_ankles() -> None:
+    person = np.zeros((136, 3))
+    person[KEYPOINT_NAMES.index("left_ankle")] = 20.5, 20.5, 1
+    person[130] = 60.5, 20.5, 1  # the left big toe
+    person[135] = 60.5, 60.5, 1  # the right heel, whose ankle is nowhere
+    picture = draw_pose([person], 80, 80, 8)
+    assert tuple(picture[20, 20]) == KEYPOINT_COLOURS[13] and tuple(picture[20, 60]) == (0, 0, 255)
+    assert tuple(picture[20, 40]) == (0, 0, int(255 * LIMB_BRIGHTNESS))
+    assert tuple(picture[60, 60]) == (0, 255, 255) and not picture[30:50].any()
+
+
+def test_darker_joints_darken_their_limbs_and_keep_their_hue() -> None:
+    person = place({"right_shoulder": (20.5, 30.5), "right_elbow": (60.5, 30.5), "right_wrist": (60.5, 70.5)})
+    person[KEYPOINT_NAMES.index("right_elbow"), 2] = 0.5
+    picture = draw_pose([person], 80, 80, 6)
+    assert tuple(picture[30, 20]) == KEYPOINT_COLOURS[2]
+    assert tuple(picture[30, 60]) == tuple(channel // 2 for channel in KEYPOINT_COLOURS[3])
+    assert tuple(picture[30, 40]) == tuple(int(channel * LIMB_BRIGHTNESS / 2) for channel in LIMB_COLOURS[LIMBS.index((2, 3))])
+
+
 def test_other_numbers_of_joints_are_refused() -> None:
     with pytest.raises(ValueError, match="with hands"):
         draw_pose([np.zeros((39, 3))], 40, 40, 4)

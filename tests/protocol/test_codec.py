@@ -126,6 +126,21 @@ def test_a_face_is_kept_and_a_request_of_before_has_none() -> None:
     assert (len(face), face[0].x, face[69].state) == (70, 249.5, "missing")
 
 
+def test_feet_and_what_becomes_of_hidden_joints_are_kept_and_a_request_of_before_has_neither() -> None:
+    before, _ = Decoder(Request)([b"BSZ\x01", (GOLDEN / "v1-request-10-submit.msgpack").read_bytes()])
+    assert before.request.characters[0].feet is None and before.request.settings.hidden_joints == "keep"
+    message, _ = Decoder(Request)([b"BSZ\x01", (GOLDEN / "v1-request-11-submit.msgpack").read_bytes()])
+    feet = message.request.characters[0].feet
+    assert (len(feet), feet[0].x, feet[5].state, message.request.settings.hidden_joints) == (6, 249.5, "missing", "drop")
+
+
+def test_a_backend_of_before_says_nothing_about_skeletons() -> None:
+    before, _ = Decoder(Event)([b"BSZ\x01", (GOLDEN / "v1-event-1-welcome.msgpack").read_bytes()])
+    assert (before.models[0].pose_line_width_px, before.models[0].pose_hands) == (0, False)
+    now, _ = Decoder(Event)([b"BSZ\x01", (GOLDEN / "v1-event-19-welcome.msgpack").read_bytes()])
+    assert (now.models[0].pose_line_width_px, now.models[0].pose_feet) == (24, True)
+
+
 def test_loras_are_kept_and_a_request_of_before_has_none() -> None:
     before, _ = Decoder(Request)([b"BSZ\x01", (GOLDEN / "v1-request-1-submit.msgpack").read_bytes()])
     assert before.request.loras == before.request.characters[0].loras == ()

@@ -9,6 +9,7 @@ import bpy
 
 from ..errors import ExportError
 from .family import CORRECTABLE, FACE, Anchor, Family, Match, load_families, match_family
+from .humanoid import match_humanoid
 from .shape import RestBone, guess_by_shape
 
 MIN_COVERAGE = 0.5  # below this a rig is something else, e.g. a car that happens to have a bone `head`
@@ -31,9 +32,13 @@ __all__ = [
 
 
 def best_match(armature: bpy.types.Object) -> Match:
-    """What is found of `armature`, however little: the best family, its shape where none fits, then the corrections."""
+    """What is found of `armature`, however little: what a VRM model says itself, the best family, its shape where none fits,
+    then the corrections.
+    """
     bones = armature.data.bones
-    match = match_names(tuple(bones.keys()))
+    match = match_humanoid(armature.data)
+    if match is None or match.coverage < MIN_COVERAGE:
+        match = match_names(tuple(bones.keys()))
     if match.coverage < MIN_COVERAGE:
         match = guess_by_shape(gather_rest_bones(armature)) or match
     corrections = gather_corrections(armature)

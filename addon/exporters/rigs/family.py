@@ -19,7 +19,7 @@ LIMBS = tuple(name for name in KEYPOINT_NAMES if name not in ("Neck", *FACE))
 REQUIRED = (*LIMBS, "Head")
 CORRECTABLE = (*KEYPOINT_NAMES, "Head")  # what an artist may give a bone; "Head" is the bone that carries the face
 
-Part = Literal["Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Head", "Eye", "Ear", "Nose", "Crown"]
+Part = Literal["Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Toe", "Head", "Eye", "Ear", "Nose", "Crown"]
 End = Literal["head", "tail"]
 
 
@@ -60,11 +60,13 @@ class Family(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     source: where the names were read.
     sides: what "{side}" stands for, the right one first.
     bones: part of the body to the bone names it may have, best first. Optional: "Eye", "Ear" and "Nose" where a bone begins
-        there (else they are estimated), and "Crown" for one at the top of the skull (else the tail of the head bone is taken).
+        there (else they are estimated), "Crown" for one at the top of the skull (else the tail of the head bone is taken), and
+        "Toe" for the one that begins at the ball of the foot, without which there are no feet.
     prefix: regular expression of what stands before every bone name.
     marks: further bones of such a rig, which tell it from another family with the same names for the joints.
     fingers: what the bones of the hands may be called, best first; none where nobody wrote it down.
     face: point of a face (see FACE_NAMES; without its side where the bone has one) to the end of the bone that lies there.
+    feet: point of a foot (see FEET_NAMES, without its side) likewise; the others are estimated.
     """
 
     label: str
@@ -75,6 +77,7 @@ class Family(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     marks: tuple[str, ...] = ()
     fingers: tuple[Fingers, ...] = ()
     face: dict[str, Anchor] = {}
+    feet: dict[str, Anchor] = {}
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class Match:
     guessed: found by shape, not by name.
     corrected: roles whose bone the artist chose.
     fingers: joint of a hand with its side ("RThumb1") to the end of a bone.
-    face: point of the face, one of FACE_NAMES, to the end of a bone.
+    face, feet: point of the face or of the feet, one of FACE_NAMES or FEET_NAMES, to the end of a bone.
     """
 
     label: str
@@ -95,6 +98,7 @@ class Match:
     corrected: tuple[str, ...] = ()
     fingers: Mapping[str, Anchor] = field(default_factory=dict)
     face: Mapping[str, Anchor] = field(default_factory=dict)
+    feet: Mapping[str, Anchor] = field(default_factory=dict)
 
     @property
     def coverage(self) -> float:
@@ -136,7 +140,8 @@ def match_family(family: Family, bone_names: Iterable[str]) -> tuple[Match, floa
                 anchors[role] = Anchor(bone)
     marks = [name for mark in family.marks for names in spell("", (mark,), family.sides).values() for name in names]
     found = sum(mark.casefold() in present for mark in marks) / max(len(marks), 1)
-    return Match(family.label, anchors, fingers=match_fingers(family, present), face=match_face(family, present)), found
+    face, feet = (match_points(points, family.sides, present) for points in (family.face, family.feet))
+    return Match(family.label, anchors, fingers=match_fingers(family, present), face=face, feet=feet), found
 
 
 def match_fingers(family: Family, present: Mapping[str, str]) -> dict[str, Anchor]:
@@ -156,12 +161,12 @@ def match_fingers(family: Family, present: Mapping[str, str]) -> dict[str, Ancho
     return found
 
 
-def match_face(family: Family, present: Mapping[str, str]) -> dict[str, Anchor]:
-    """The points of the face that have a bone. present: as of match_fingers."""
+def match_points(table: Mapping[str, Anchor], sides: tuple[str, str], present: Mapping[str, str]) -> dict[str, Anchor]:
+    """The points of `table`, of a face or the feet, that have a bone. sides: of the family. present: as of match_fingers."""
     return {
         point: Anchor(bone, at.end)
-        for part, at in family.face.items()
-        for point, names in spell(part, (at.bone,), family.sides).items()
+        for part, at in table.items()
+        for point, names in spell(part, (at.bone,), sides).items()
         for name in names
         if (bone := present.get(name.casefold()))
     }

@@ -41,7 +41,8 @@ class Sheet:
 def lay_sheet(models: Models, request: RenderRequest, size: Size) -> Sheet:
     """The scene at `size`: its own prompt, then everybody's from left to right; limbs as wide as in training."""
     people = gather_people(request)
-    joints = [scaled(one.keypoints, size.width / request.width, size.height / request.height) for one in people]
+    told = [one.among_others(request.settings.hidden_joints) for one in people]
+    joints = [scaled(points, size.width / request.width, size.height / request.height) for points in told]
     pose = draw_pose(joints, size.width, size.height, models.manifest.pose_line_width_px)
     from_left = sorted(people, key=lambda one: float(one.keypoints[one.keypoints[:, 2] > 0, 0].mean()))
     prompt = ", ".join([request.prompt, *(one.character.prompt for one in from_left)])

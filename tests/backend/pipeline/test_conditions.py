@@ -5,7 +5,7 @@ import pytest
 from beyondscene.backend.pipeline.conditions import describe_views, to_grid
 from beyondscene.backend.planning.people import Figure, gather_people
 from beyondscene.backend.planning.plan import Size
-from beyondscene.protocol import KEYPOINT_NAMES, Keypoint, RenderRequest
+from beyondscene.protocol import KEYPOINT_NAMES, Character, HiddenJoints, Keypoint, RenderRequest
 from msgspec.structs import replace
 
 LEFT, RIGHT = (0, 0), (0, 16)
@@ -120,6 +120,52 @@ def test_faces_are_in_the_skeletons_of_models_that_know_them_as_far_as_they_are_
     white = (drawn(face, True) == 255).all(-1)
     assert white.any() and not (drawn(face, False) == 255).all(-1).any()
     np.testing.assert_array_equal(drawn(hidden, True), drawn(face, False))
+
+
+def test_joints_that_others_hide_are_kept_darkened_or_left_out(two_people: RenderRequest) -> None:
+    ana = two_people.characters[0]
+    knee, wrist = KEYPOINT_NAMES.index("RKnee"), KEYPOINT_NAMES.index("LWrist")
+    joints = list(ana.keypoints)
+    joints[knee] = replace(joints[knee], state="occluded", hidden_by="prop")
+    joints[wrist] = replace(joints[wrist], state="occluded", hidden_by="own_body")  # which is drawn in any case
+    ana = replace(ana, keypoints=tuple(joints))
+    nowhere = replace(ana, keypoints=(*joints[:knee], replace(joints[knee], state="missing"), *joints[knee + 1 :]))
+
+    def drawn(ana: Character, hidden_joints: HiddenJoints) -> np.ndarray:
+        settings = replace(two_people.settings, hidden_joints=hidden_joints)
+        request = replace(two_people, characters=(ana,), settings=settings)
+        figures = [Figure(person, np.ones((128, 192), bool), {}) for person in gather_people(request)]
+        return describe_views(request, figures, Size(384, 256), [LEFT], 256, 8, 4)[0].pose
+
+    kept, dim, dropped = (drawn(ana, policy) for policy in ("keep", "dim", "drop"))
+    np.testing.assert_array_equal(kept, drawn(two_people.characters[0], "drop"))  # nothing is hidden there
+    np.testing.assert_array_equal(dropped, drawn(nowhere, "keep"))
+    changed = (dim != kept).any(-1)
+    assert changed.any() and (dim[changed] <= kept[changed]).all() and dim[changed].any()
+    assert ((dropped != kept).any(-1) == changed).mean() > 0.995
+
+
+def test_a_person_drawn_alone_is_whole_whoever_stands_before_them(two_people: RenderRequest) -> None:
+    hidden = tuple(replace(joint, state="occluded", hidden_by="character") for joint in two_people.characters[0].keypoints)
+    ana = replace(two_people.characters[0], keypoints=hidden)
+    (person,) = gather_people(replace(two_people, characters=(ana,)))
+    assert (person.keypoints[:, 2] == 1).all() and not person.among_others("drop")[:, 2].any()
+    assert (person.among_others("keep") == person.keypoints).all()
+
+
+def test_the_nearer_skeleton_covers_the_farther_one_whatever_their_order(two_people: RenderRequest) -> None:
+    ana, bo = two_people.characters
+    near = replace(ana, keypoints=tuple(replace(joint, depth=2.0) for joint in ana.keypoints))
+    far = replace(bo, keypoints=tuple(replace(joint, depth=9.0) for joint in ana.keypoints[::-1]))  # across her
+
+    def drawn(*characters: Character) -> np.ndarray:
+        request = replace(two_people, characters=characters)
+        figures = [Figure(person, np.ones((128, 192), bool), {}) for person in gather_people(request)]
+        return describe_views(request, figures, Size(384, 256), [LEFT], 256, 8, 4)[0].pose
+
+    alone, inside = drawn(near), np.isin(drawn(near).max(-1), (153, 255))  # limbs and discs, without their rims
+    np.testing.assert_array_equal(drawn(near, far), drawn(far, near))
+    assert drawn(far)[inside].any() and np.isclose(drawn(far, near)[inside], alone[inside], atol=2).mean() > 0.99
 
 
 def describe_without_hands(request: RenderRequest) -> np.ndarray:

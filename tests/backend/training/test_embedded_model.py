@@ -52,7 +52,7 @@ def test_tokenizers_are_those_that_training_builds(model: Model) -> None:
 
 def test_four_unguided_steps_are_enough_with_the_lora_for_them() -> None:
     pipeline, segmenter = load_model_set(EMBEDDED_FOLDER, torch.device("cpu"))
-    settings = with_few_steps(pipeline, read_model_set(EMBEDDED_FOLDER), MeasureSettings(batch=4))
+    settings = with_few_steps(pipeline, read_model_set(EMBEDDED_FOLDER), SampleSettings(batch=4))
     assert (settings.steps, settings.guidance_scale) == (4, 1)
     views = draw_held_out(4, ("portrait",), first=500)
     samples = generate(pipeline, views, settings)

@@ -1,0 +1,37 @@
+"""What an artist does with somebody in the list of characters beside describing them."""
+
+# pyright: reportInvalidTypeForm=false
+
+import bpy
+from bpy.props import StringProperty
+
+from .exporters import find_people
+
+Result = set[str]
+
+
+class BEYONDSCENE_OT_select_person(bpy.types.Operator):
+    """Select this rig in the viewport; Joints then shows which of its bones is which"""
+
+    bl_idname = "beyondscene.select_person"
+    bl_label = "Select"
+    bl_options = {"REGISTER", "UNDO"}
+
+    id: StringProperty(options={"HIDDEN"})
+
+    def execute(self, context: bpy.types.Context) -> Result:
+        person = next((one for one in find_people(context.view_layer) if one.id == self.id), None)
+        if person is None:
+            self.report({"ERROR"}, "This person is no longer in the scene, or hidden: show the rig in the Outliner")
+            return {"CANCELLED"}
+        if context.mode != "OBJECT":
+            bpy.ops.object.mode_set(mode="OBJECT")
+        # of an instance the rig itself is nowhere to be clicked
+        thing = person.instancers[0] if person.instancers else person.armature
+        for other in context.view_layer.objects:
+            other.select_set(other == thing)
+        context.view_layer.objects.active = thing
+        return {"FINISHED"}
+
+
+register, unregister = bpy.utils.register_classes_factory((BEYONDSCENE_OT_select_person,))

@@ -1,0 +1,78 @@
+"""The JSON that other programs read poses from."""
+
+import json
+from pathlib import Path
+
+import pytest
+from beyondscene.backend.cli import main
+from beyondscene.protocol import KEYPOINT_NAMES, BodyModel, Character, Keypoint, RenderRequest, openpose_json, save_request
+from msgspec.structs import replace
+
+
+def first(request: RenderRequest, model: BodyModel = "COCO_18") -> dict[str, list[list[float]]]:
+    """The arrays of the first person, in triples."""
+    (person,) = json.loads(openpose_json(request, [request.characters[0].id], model))["people"]
+    return {name: [values[at : at + 3] for at in range(0, len(values), 3)] for name, values in person.items()}
+
+
+@pytest.fixture
+def ana(two_people: RenderRequest) -> Character:
+    """With hands, a face and feet; her right knee is behind a wall, her left wrist behind the camera."""
+    joints = dict(zip(KEYPOINT_NAMES, two_people.characters[0].keypoints, strict=True))
+    joints["RKnee"] = replace(joints["RKnee"], state="occluded", hidden_by="prop")
+    joints["LWrist"] = Keypoint(x=0, y=0, depth=-1, state="behind")
+    points = tuple(Keypoint(x=number, y=2 * number, depth=3) for number in range(70))
+    hidden = replace(points[1], state="occluded", hidden_by="own_body")
+    face = (points[0], hidden, *points[2:])
+    bare = two_people.characters[0]
+    return replace(bare, keypoints=tuple(joints.values()), right_hand=points[:21], face=face, feet=points[:6])
+
+
+def test_the_arrays_are_those_of_openpose_with_px_of_the_canvas(two_people: RenderRequest, ana: Character) -> None:
+    request = replace(two_people, characters=(ana, two_people.characters[1]))
+    told = json.loads(openpose_json(request, [one.id for one in request.characters]))
+    assert (told["version"], told["canvas_width"], told["canvas_height"]) == (1.3, request.width, request.height)
+    assert len(told["people"]) == 2
+    person = first(request)
+    assert [len(person[f"{part}_keypoints_2d"]) for part in ("pose", "face", "hand_left", "hand_right")] == [18, 70, 0, 21]
+    nose = ana.keypoints[0]
+    assert person["pose_keypoints_2d"][0] == pytest.approx([nose.x, nose.y, 1], abs=1e-3)
+    assert person["pose_keypoints_2d"][KEYPOINT_NAMES.index("LWrist")] == [0, 0, 0]
+    assert person["hand_right_keypoints_2d"][20] == [20, 40, 1]
+    assert person["face_keypoints_2d"][:3] == [[0, 0, 1], [0, 0, 0], [2, 4, 1]]  # no detector finds a hidden point
+
+
+def test_body_25_has_the_middle_of_the_hips_and_the_feet(two_people: RenderRequest, ana: Character) -> None:
+    request = replace(two_people, characters=(ana,))
+    coco, body = first(request)["pose_keypoints_2d"], first(request, "BODY_25")["pose_keypoints_2d"]
+    assert len(body) == 25 and body[:8] == coco[:8] and body[9:19] == coco[8:]
+    assert body[8] == pytest.approx([(coco[8][0] + coco[11][0]) / 2, (coco[8][1] + coco[11][1]) / 2, 1], abs=1e-3)
+    assert body[19:] == [[number, 2 * number, 1] for number in range(6)]
+    without = first(replace(request, characters=(replace(ana, feet=None),)), "BODY_25")["pose_keypoints_2d"]
+    assert without[19:] == [[0, 0, 0]] * 6
+
+
+@pytest.mark.parametrize(("policy", "confidence"), [("keep", 1), ("dim", 0.5), ("drop", 0)])
+def test_hidden_joints_are_as_sure_as_they_are_bright(
+    two_people: RenderRequest, ana: Character, policy: str, confidence: float
+) -> None:
+    request = replace(two_people, characters=(ana,), settings=replace(two_people.settings, hidden_joints=policy))
+    assert first(request)["pose_keypoints_2d"][KEYPOINT_NAMES.index("RKnee")][2] == confidence
+
+
+def test_the_command_line_writes_the_nearest_person_first(two_people: RenderRequest, tmp_path: Path) -> None:
+    ana, bo = two_people.characters
+    near = replace(bo, keypoints=tuple(replace(joint, depth=1.0) for joint in bo.keypoints))
+    save_request(tmp_path / "request.json", replace(two_people, characters=(ana, near)), {})
+    command = [
+        "export",
+        str(tmp_path / "request.json"),
+        "-o",
+        str(tmp_path / "again.json"),
+        "--openpose",
+        str(tmp_path / "p.json"),
+    ]
+    assert main([*command, "--openpose-model", "BODY_25"]) == 0
+    people = json.loads((tmp_path / "p.json").read_bytes())["people"]
+    assert [len(one["pose_keypoints_2d"]) for one in people] == [75, 75]
+    assert people[0]["pose_keypoints_2d"][0] == pytest.approx(near.keypoints[0].x, abs=1e-3)

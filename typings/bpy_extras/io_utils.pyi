@@ -1,0 +1,7 @@
+from typing import Any
+
+class ExportHelper:
+    filepath: Any
+
+class ImportHelper:
+    filepath: Any
