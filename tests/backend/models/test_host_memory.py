@@ -34,5 +34,5 @@ def test_freed_memory_is_taken_again_and_given_back() -> None:
     for how in ("as it is", "reused"):
         ran = subprocess.run([sys.executable, "-c", SCRIPT, how], check=True, capture_output=True, text=True)
         told[how] = [int(line) for line in ran.stdout.splitlines()]
-    assert told["reused"][0] < told["as it is"][0] / 10  # pages that the system had to clear
+    assert told["reused"][0] < told["as it is"][0] / 4  # pages that the system had to clear; the heap may grow by a block
     assert told["reused"][1] > 50 * 2**20 > told["as it is"][1]
