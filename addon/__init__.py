@@ -12,6 +12,7 @@ def parts() -> tuple[ModuleType, ...]:
         character_operators,
         controls,
         diagnostics,
+        face_points,
         history,
         history_operators,
         images,
@@ -27,7 +28,16 @@ def parts() -> tuple[ModuleType, ...]:
     )
 
     state = (properties, preferences, images, thumbnails, session, planner, animation, history)
-    doing = (operators, backend_operators, animation_operators, character_operators, history_operators, diagnostics, loras)
+    doing = (
+        operators,
+        backend_operators,
+        animation_operators,
+        character_operators,
+        history_operators,
+        diagnostics,
+        loras,
+        face_points,
+    )
     return *state, *doing, panels, joints, controls
 
 

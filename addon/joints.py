@@ -6,6 +6,7 @@ import bpy
 from bpy.props import EnumProperty, StringProperty
 
 from .exporters.rigs import CORRECTABLE, FACE, Match, best_match, gather_corrections, spoken
+from .face_points import BEYONDSCENE_OT_choose_face_point
 from .joint_presets import PresetError, load_preset, preset_names, save_preset
 from .obstacles import SaysWhyNot
 from .panels.sidebar import Section
@@ -116,6 +117,9 @@ class BEYONDSCENE_PT_joints(Section, bpy.types.Panel):
 
     def draw(self, context: bpy.types.Context) -> None:
         layout, rig = self.layout, context.object
+        if context.mode == "EDIT_MESH":
+            layout.operator(BEYONDSCENE_OT_choose_face_point.bl_idname, icon="VERTEXSEL")
+            return
         if rig is None or rig.type != "ARMATURE":
             layout.label(text="Select the rig of a person", icon="INFO")
             return

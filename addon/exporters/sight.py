@@ -10,6 +10,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from ...protocol import (
+    FACE_NAMES,
     FREE,
     HIDDEN,
     KEYPOINT_NAMES,
@@ -22,7 +23,7 @@ from ...protocol import (
     RenderRequest,
     describe_array,
 )
-from .camera import gather_camera, near_metres, project, unproject
+from .camera import MISSING, gather_camera, near_metres, project, unproject
 from .face import follow, make_moulds, turned_away
 from .people import Person
 from .raster import ZBuffer
@@ -52,6 +53,7 @@ class Sight:
     bodies: depth of each character that has a mesh, as if it were alone, by its index.
     faces: the points of the face of each whose mesh has one, by its index, in the order of FACE_NAMES; in px of the picture.
     heads: nose, eyes and ears of the same as the mesh has them, by name; those that have no bone.
+    chosen: points of a face that were chosen on a mesh, by its owner and their names.
     """
 
     divisor: int
@@ -60,6 +62,7 @@ class Sight:
     bodies: dict[int, np.ndarray]
     faces: dict[int, tuple[Keypoint, ...]]
     heads: dict[int, dict[str, Keypoint]]
+    chosen: dict[int, dict[str, Keypoint]]
 
 
 def look(
@@ -82,24 +85,27 @@ def look(
     whole, whole_width, whole_height = gather_camera(scene, depsgraph, width, height), width, height
     width, height = width // divisor, height // divisor
     camera = gather_camera(scene, depsgraph, width, height)
+
+    def see(point: np.ndarray) -> Keypoint:
+        return project(whole, point * metres, whole_width, whole_height, near)
+
+    chosen: dict[int, dict[str, Keypoint]] = defaultdict(dict)
     buffers: dict[int, ZBuffer] = defaultdict(partial(ZBuffer, camera, width, height, near))
     for surface in gather_surfaces(view_layer, depsgraph, people):
         buffers[surface.owner].draw(surface.triangles * metres)
         if surface.owner in moulds:
             moulds[surface.owner].add(surface.triangles)
+        chosen[surface.owner] |= {name: see(place) for name, place in surface.chosen.items()}
     depth, owner_seen = buffers[PROP].depth, np.full((height, width), PROP, np.int32)
     bodies = {owner: buffer.depth for owner, buffer in sorted(buffers.items()) if owner != PROP}
     for owner, body in bodies.items():
         owner_seen[body < depth] = owner
         depth = np.minimum(depth, body)
 
-    def see(point: np.ndarray) -> Keypoint:
-        return project(whole, point * metres, whole_width, whole_height, near)
-
     laid = {owner: face for owner, mould in moulds.items() if (face := mould.lay_on())}
     faces = {owner: tuple(map(see, face.points)) for owner, face in laid.items()}
     heads = {owner: {name: see(place) for name, place in face.joints.items()} for owner, face in laid.items()}
-    return Sight(divisor, depth, owner_seen, bodies, faces, heads)
+    return Sight(divisor, depth, owner_seen, bodies, faces, heads, chosen)
 
 
 def add_sight(request: RenderRequest, sight: Sight) -> tuple[RenderRequest, dict[str, np.ndarray]]:
@@ -170,12 +176,14 @@ def judge(joints: Sequence[Keypoint], flesh_m: Sequence[float], index: int, sigh
 
 
 def judge_face(bones: Sequence[Keypoint] | None, torso_m: float, index: int, sight: Sight) -> tuple[Keypoint, ...] | None:
-    """The points of a face: those of its bones, the others from the mesh beside them; None where there is neither.
+    """The points of a face: those chosen, else those of its bones, the others from the mesh beside them; None without any.
 
     Where there is no mesh that could hide them, all are `occluded` when the back of the head is seen.
     """
-    skin = sight.faces.get(index)
+    skin, chosen = sight.faces.get(index), sight.chosen.get(index)
     height, width = (side * sight.divisor for side in sight.depth.shape)
+    if chosen:
+        bones = [chosen.get(name, bone) for name, bone in zip(FACE_NAMES, bones or [MISSING] * len(FACE_NAMES), strict=True)]
     face = follow(bones, skin, width, height) if bones and skin else tuple(bones or skin or ())
     if index not in sight.bodies and face and turned_away(face):
         return tuple(

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import bpy
 import numpy as np
 
+from .chosen import gather_chosen
+from .joints import transform
 from .people import Person
 
 PROP = -1  # owner of what is nobody's: it hides people and has no mask
@@ -20,11 +22,21 @@ class Surface(NamedTuple):
     triangles: float64 (N, 3, 3), Blender units. owner: index into the people, or PROP.
     normals: (N, 3, 3), of each corner as it is shaded, of any length, on the side from which the corners run anticlockwise;
         None unless they were asked for.
+    chosen: points of a face, see gather_chosen; (3,) each.
     """
 
     triangles: np.ndarray
     owner: int
-    normals: np.ndarray | None = None
+    normals: np.ndarray | None
+    chosen: dict[str, np.ndarray]
+
+
+class Shape(NamedTuple):
+    """The same in the object's own frame, float32, before it is known where it stands and whose it is."""
+
+    triangles: np.ndarray
+    normals: np.ndarray | None
+    chosen: dict[str, np.ndarray]
 
 
 def gather_surfaces(
@@ -35,7 +47,7 @@ def gather_surfaces(
     """
     owners = Owners(people, depsgraph)
     rendered, shapes = rendered_objects(view_layer.layer_collection), bone_shapes(view_layer)
-    known: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}  # by mesh: leaves and stones come again and again
+    known: dict[int, Shape] = {}  # by mesh: leaves and stones come again and again
     for instance in depsgraph.object_instances:
         evaluated, source = instance.object, instance.object.original
         root = instance.parent.original if instance.is_instance else source
@@ -45,18 +57,18 @@ def gather_surfaces(
             continue
         mesh = evaluated.data.as_pointer()
         if mesh not in known:
-            known[mesh] = gather_triangles(evaluated, with_normals)
-        triangles, normals = known[mesh]
+            known[mesh] = gather_shape(evaluated, with_normals)
+        triangles, normals, chosen = known[mesh]
         world = np.array(instance.matrix_world)
         owner = owners.find_inside(root, source, world) if instance.is_instance else owners.find(source)
         if normals is not None:
             # a mirror turns the corners of a triangle the other way round, and with them its front
             normals = normals @ np.linalg.pinv(world[:3, :3]) * (-1 if np.linalg.det(world[:3, :3]) < 0 else 1)
-        yield Surface(triangles @ world[:3, :3].T + world[:3, 3], owner, normals)
+        chosen = {name: transform(world, place) for name, place in chosen.items()}
+        yield Surface(triangles @ world[:3, :3].T + world[:3, 3], owner, normals, chosen)
 
 
-def gather_triangles(evaluated: bpy.types.Object, with_normals: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """float32 (N, 3, 3), in the object's own frame, and the normals of the corners."""
+def gather_shape(evaluated: bpy.types.Object, with_normals: bool) -> Shape:
     mesh = evaluated.to_mesh()  # and not .data, which lacks a subdivision that Blender left to the GPU
     mesh.calc_loop_triangles()
     places = np.empty(len(mesh.vertices) * 3, np.float32)
@@ -70,8 +82,9 @@ def gather_triangles(evaluated: bpy.types.Object, with_normals: bool) -> tuple[n
         shaded = np.empty(len(mesh.loops) * 3, np.float32)
         mesh.corner_normals.foreach_get("vector", shaded)
         normals = shaded.reshape(-1, 3)[loops].reshape(-1, 3, 3)
+    shape = Shape(places.reshape(-1, 3)[corners].reshape(-1, 3, 3), normals, gather_chosen(evaluated, mesh))
     evaluated.to_mesh_clear()
-    return places.reshape(-1, 3)[corners].reshape(-1, 3, 3), normals
+    return shape
 
 
 class Owners:

@@ -190,3 +190,40 @@ def test_a_mouth_that_bones_open_opens_as_a_whole(blender: Any, example: Example
     down = {name: after[name].y - before[name].y for name in ("LipBottom", "MouthBottom", "LLipBottom1", "LipTop", "LBrow2")}
     assert min(down[name] for name in ("LipBottom", "MouthBottom", "LLipBottom1")) > 1  # px
     assert abs(down["LBrow2"]) < 0.5 and down["LipTop"] < down["LipBottom"]
+
+
+def test_a_point_lies_at_the_vertices_that_were_chosen_for_it_and_follows_shape_keys(blender: Any, example: Example) -> None:
+    example("duo")
+    body = blender.data.objects["Eve.body"]
+    before = face_of(export_request(blender.context)[0].characters[0])
+    blender.context.view_layer.objects.active = body
+    body.select_set(True)
+    choose_point(blender, body, "Chin", [VERTICES["Septum"]])
+    chosen = face_of(export_request(blender.context)[0].characters[0])
+    moved = {name for name in FACE_NAMES if np.hypot(chosen[name].x - before[name].x, chosen[name].y - before[name].y) > 0.5}
+    assert "Chin" in moved and "Bridge4" not in moved  # the jaw goes with its chin
+    assert chosen["Chin"].y < before["Chin"].y
+
+    if body.data.shape_keys is None:
+        body.shape_key_add(name="Basis")
+    key = body.shape_key_add(name="Frown", from_mix=False)
+    key.data[VERTICES["Septum"]].co.z -= 0.2
+    key.value = 1.0
+    blender.context.view_layer.update()
+    assert face_of(export_request(blender.context)[0].characters[0])["Chin"].y > chosen["Chin"].y + 5
+
+    choose_point(blender, body, "Chin", [])
+    key.value = 0.0
+    blender.context.view_layer.update()
+    assert face_of(export_request(blender.context)[0].characters[0]) == before
+
+
+def choose_point(blender: Any, body: Any, name: str, vertices: list[int]) -> None:
+    for vertex in body.data.vertices:
+        vertex.select = vertex.index in vertices
+    for edge in (*body.data.edges, *body.data.polygons):
+        edge.select = False
+    assert not blender.ops.beyondscene.choose_face_point.poll()
+    blender.ops.object.mode_set(mode="EDIT")
+    assert blender.ops.beyondscene.choose_face_point(point=name) == {"FINISHED"}
+    blender.ops.object.mode_set(mode="OBJECT")

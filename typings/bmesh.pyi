@@ -1,0 +1,6 @@
+from typing import Any
+
+from bpy.types import Mesh
+
+def from_edit_mesh(mesh: Mesh, /) -> Any: ...
+def update_edit_mesh(mesh: Mesh, /) -> None: ...
