@@ -43,7 +43,7 @@ class Admission:
                 missing=one.missing_roles,
                 steps=one.manifest.steps,
                 loras=known_loras(lora_folders(one.folder)),
-                few_steps=one.manifest.few_steps.steps if one.has_few_steps else 0,
+                few_steps=one.manifest.few_steps.steps if one.manifest.few_steps and one.has_few_steps else 0,
             )
             for one in self._models.values()
         )
