@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # torch, only once the input is known to be good
 PLAIN = "plain"
 DEFAULT_METHODS = ("beyondscene", PLAIN, "demofusion", "direct")
 RANDOM = ("sdxl-random", "toy-random")
-TUNINGS = ("channels_last", "fused", "compiled")
+TUNINGS = ("channels_last", "fused", "float8", "compiled")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,23 +56,27 @@ def run(asked: argparse.Namespace) -> int:
     from ..bench.report import Report, describe_machine, plot
     from ..bench.run import bench, summarise
     from ..bench.scene import bench_scene
+    from ..models.float8 import check_device
     from ..models.load import choose_device
 
     bench_scene(asked.people)
     console = Console(stderr=True)
     if asked.out and not has_matplotlib():
         console.print("bench.png is left out, since matplotlib is not installed: `pip install matplotlib` draws it.")
-    models = load(asked.models, *choose_device(asked.device))
+    device, dtype = choose_device(asked.device)
+    if "float8" in asked.tune:
+        check_device(device)
+    models = load(asked.models, device, dtype)
     memory = HostPeak()
     memory.restart()
     ceiling_flops = measure_ceiling(models.device, models.dtype)
     machine = describe_machine(models, ceiling_flops, memory.peak / MIB)
     steps = asked.steps or models.manifest.steps
     report = Report(models, machine, asked.people, steps, tuple(asked.tune))
-    options = {"people": asked.people, "steps": steps, "rounds": asked.rounds, "minutes": asked.minutes, "tunings": asked.tune}
+    options = {"people": asked.people, "rounds": asked.rounds, "minutes": asked.minutes, "tunings": asked.tune}
     rows, markdown = [], ""
     faults: list[str] = []
-    for runs in bench(models, methods, sizes, **options, tell=console.print, faults=faults):
+    for runs in bench(models, methods, sizes, steps=asked.steps, **options, tell=console.print, faults=faults):
         rows = summarise(runs, ceiling_flops)
         markdown = report.markdown(runs, rows)
         if asked.out:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from ...protocol import ModelSetInfo, RenderRequest, RequestError, Submit, arrays_from_frames, check_request
 from ..models.loras import gather_loras, known_loras, lora_folders
-from ..models.sets import own_few_steps
 from .allow_list import Listed
 from .estimate import check_memory
 from .files import Quota
@@ -44,7 +43,7 @@ class Admission:
                 missing=one.missing_roles,
                 steps=one.manifest.steps,
                 loras=known_loras(lora_folders(one.folder)),
-                few_steps=own_few_steps(one.manifest).steps if one.has_few_steps else 0,
+                few_steps=one.manifest.few_steps.steps if one.manifest.few_steps and one.has_few_steps else 0,
                 pose_line_width_px=one.manifest.pose_line_width_px,
                 pose_hands=one.manifest.pose_hands,
                 pose_face=one.manifest.pose_face,

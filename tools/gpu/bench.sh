@@ -3,11 +3,12 @@
 #
 #   tools/gpu/bench.sh [--part NAME]... [--minutes 8.5] [--tiny] [--device cuda] [further arguments of `beyondscene bench`]
 #
-# Run it from the repository root. The parts, in this order unless some are named:
+# Run it from the repository root. The parts, the first three in this order unless some are named:
 #   compared  this method, the plain loop, DemoFusion, `direct`, and this method with its shortcuts, with 10 steps, which the
 #             ratios and speeds do not depend on
 #   tuned     this method with its networks in another layout and with fused projections
 #   full      this method with all its steps
+#   float8    this method with linear layers in 8-bit floats, which is another picture, on GPUs that multiply them
 # Each leaves its table in $OUT/PART.md, and bench.jsonl and bench.png in $OUT/PART, written after every picture. A method that breaks
 # off is left out, a part that breaks off or runs out of time leaves its table as it is, and the others follow. Where the time is
 # short, run the parts in calls of their own. --tiny tries the script itself, on a CPU if that is the device. PYTHON and OUT: see
@@ -24,6 +25,7 @@ compared=(--models sdxl-random --people 3 --steps 10 --rounds 1 --size 1024x1024
 tuned=(--models sdxl-random --people 3 --steps 10 --rounds 2 --size 2048x2048 --method plain --method beyondscene
   --tune channels_last --tune fused)
 full=(--models sdxl-random --people 3 --rounds 1 --method beyondscene --size 4096x4096)
+float8=(--models sdxl-random --people 3 --steps 10 --rounds 2 --size 2048x2048 --method plain --method beyondscene --tune float8)
 least_s=30  # that a part takes to load
 given=()
 while (($#)); do
@@ -36,6 +38,7 @@ while (($#)); do
       tuned=(--models toy-random --people 2 --steps 2 --rounds 1 --method beyondscene --size 128x128
         --tune channels_last --tune fused)
       full=(--models toy-random --people 2 --rounds 1 --method beyondscene --size 128x128)
+      float8=(--models toy-random --people 2 --steps 2 --rounds 1 --method beyondscene --size 128x128 --tune float8)
       shift ;;
     *) given+=("$1"); shift ;;
   esac

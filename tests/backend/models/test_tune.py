@@ -6,6 +6,7 @@ import pytest
 import torch
 from beyondscene.backend.bench.layouts import TOY
 from beyondscene.backend.bench.random_models import make_random_models
+from beyondscene.backend.cli.bench import TUNINGS as OFFERED
 from beyondscene.backend.models.float8 import Float8Linear, check_device
 from beyondscene.backend.models.load import Models
 from beyondscene.backend.models.tune import TUNINGS, is_compiled, tuned
@@ -65,6 +66,10 @@ def test_a_product_in_8_bit_floats_is_off_by_a_few_percent_and_by_no_more_for_la
         expected = layer(states) - layer.bias
         errors = (Float8Linear(layer)(states) - layer.bias - expected).norm(dim=-1) / expected.norm(dim=-1)
     assert float(errors.max()) < 0.08 and float(errors.mean()) < 0.05
+
+
+def test_the_command_offers_all() -> None:
+    assert tuple(TUNINGS) == OFFERED
 
 
 def test_devices_that_do_not_multiply_8_bit_floats_are_refused() -> None:
