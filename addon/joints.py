@@ -117,7 +117,7 @@ class BEYONDSCENE_PT_joints(Section, bpy.types.Panel):
 
     def draw(self, context: bpy.types.Context) -> None:
         layout, rig = self.layout, context.object
-        if context.mode == "EDIT_MESH":
+        if rig is not None and rig.type == "MESH" and rig.mode == "EDIT":
             layout.operator(BEYONDSCENE_OT_choose_face_point.bl_idname, icon="VERTEXSEL")
             return
         if rig is None or rig.type != "ARMATURE":

@@ -37,5 +37,14 @@ def test_it_draws_with_and_without_people(blender: Any, example: Example, panel:
     assert expected[0] in empty and expected[1] in full
 
 
+def test_points_of_a_face_are_chosen_where_vertices_are(blender: Any, example: Example) -> None:
+    example("plaza")
+    blender.context.view_layer.objects.active = blender.data.objects["Ana.body"]
+    assert "Select the rig of a person" in drawn(joints.BEYONDSCENE_PT_joints)
+    blender.ops.object.mode_set(mode="EDIT")
+    assert "Choose Point of Face" in drawn(joints.BEYONDSCENE_PT_joints)
+    blender.ops.object.mode_set(mode="OBJECT")
+
+
 def test_every_state_of_the_backend_has_a_dot_that_this_blender_knows() -> None:
     assert {icon for _, icon in backend.STATES.values()} | {backend.RED} <= ICONS
