@@ -2,25 +2,16 @@
 
 # pyright: reportInvalidTypeForm=false
 
-import re
-
 import bmesh
 import bpy
 from bpy.props import EnumProperty
 
 from ..protocol import FACE_NAMES
 from .exporters.chosen import PREFIX
+from .exporters.rigs import spoken
 from .obstacles import SaysWhyNot
 
 Result = set[str]
-
-
-def spoken(point: str) -> str:
-    """The point called "LLipTop1", as people say it: "Left lip top 1"."""
-    sides = {"L": "left ", "R": "right "}
-    sided = re.match(r"[LR](?=[A-Z])", point)
-    words = re.sub(r"(?<=[a-z])(?=[A-Z0-9])", " ", point[1:] if sided else point).lower()
-    return ((sides[point[0]] if sided else "") + words).capitalize()
 
 
 class BEYONDSCENE_OT_choose_face_point(SaysWhyNot, bpy.types.Operator):
@@ -31,7 +22,7 @@ class BEYONDSCENE_OT_choose_face_point(SaysWhyNot, bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
     bl_property = "point"
 
-    point: EnumProperty(name="Point", items=[(name, spoken(name), "") for name in FACE_NAMES])
+    point: EnumProperty(name="Point", items=[(name, spoken(name).capitalize(), "") for name in FACE_NAMES])
 
     @classmethod
     def obstacle(cls, context: bpy.types.Context) -> str:
@@ -56,7 +47,7 @@ class BEYONDSCENE_OT_choose_face_point(SaysWhyNot, bpy.types.Operator):
             vertex[weights][group.index] = 1.0
         bmesh.update_edit_mesh(head.data)
         where = f"in the middle of {len(chosen)} vertices" if chosen else "where it is found"
-        self.report({"INFO"}, f"{spoken(self.point)}: {where}")
+        self.report({"INFO"}, f"{spoken(self.point).capitalize()}: {where}")
         return {"FINISHED"}
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +71,7 @@ class Renderer:
         made_with = dataclasses.replace(loaded, thrift=thrift)
         with progress.stage("write"):
             layers = tuple(Layer(figure.person.character.id, figure.mask) for figure in reversed(figures))
-            write_picture(path, Picture(image, layers), record_making(made_with, request, arrays))
+            write_picture(path, Picture(image, layers), record_making(made_with, request, arrays, loras))
         return RenderResult(
             width=request.width,
             height=request.height,
@@ -97,9 +97,9 @@ class Renderer:
         return self._loaded[1]
 
 
-def record_making(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray]) -> Record:
-    """What the file of a picture is to say. request: with its settings settled."""
+def record_making(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], loras: Mapping[str, Path]) -> Record:
+    """What the file of a picture is to say. request: with its settings settled. loras: see gather_loras."""
     precision = str(models.dtype).removeprefix("torch.")
     made_with = f"beyondscene {app_version()}, torch {torch.__version__}, {models.device}, {precision}"
-    weights = models.weights | fingerprint_loras(gather_loras(request, models.model_set))
+    weights = models.weights | fingerprint_loras(loras)
     return make_record(request, arrays, models.manifest.name, weights, made_with, models.thrift.name)

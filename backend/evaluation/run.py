@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from PIL import Image
 
 from ..models.load import Models
+from ..models.loras import gather_loras
 from ..outputs import Picture, write_picture
 from ..planning.settle import settle
 from ..render import record_making
@@ -104,7 +105,7 @@ def draw_picture(
     start = time.perf_counter()
     picture = load_method(method)(models, request, watcher)
     seconds = time.perf_counter() - start
-    write_picture(path, Picture(picture), record_making(models, request, {}))
+    write_picture(path, Picture(picture), record_making(models, request, {}, gather_loras(request, models.model_set)))
     return Drawing(method=variant, scene=scene.name, seconds=seconds)
 
 

@@ -44,6 +44,15 @@ def face_of(character: Character) -> dict[str, Keypoint]:
     return dict(zip(FACE_NAMES, character.face, strict=True))
 
 
+def widen(blender: Any, name: str, factor: float) -> None:
+    """Give the mesh called `name` a shape key that makes it as many times as wide."""
+    key = blender.data.objects[name].shape_key_add(name="width", from_mix=False)
+    for vertex in key.data:
+        vertex.co.x *= factor
+    key.value = 1
+    blender.context.view_layer.update()
+
+
 def count_dots(request: RenderRequest, person: int) -> int:
     strokes = gather_strokes(request, request.characters[person], Style(face=True))
     return sum(stroke.width == FACE_DISC_SHARE for stroke in strokes)
@@ -88,12 +97,7 @@ def test_a_head_of_another_shape_is_followed(blender: Any, example: Example) -> 
     example("duo")
     request, _ = export_request(blender.context)
     before = face_of(request.characters[0])
-    body = blender.data.objects["Eve.body"]
-    jaw = body.shape_key_add(name="narrow", from_mix=False)
-    for vertex in jaw.data:
-        vertex.co.x *= 0.93
-    jaw.value = 1
-    blender.context.view_layer.update()
+    widen(blender, "Eve.body", 0.93)
     request, _ = export_request(blender.context)
     after = face_of(request.characters[0])
     width = [face["LJaw2"].x - face["RJaw2"].x for face in (before, after)]
@@ -104,12 +108,7 @@ def test_nose_and_ears_move_with_the_mesh_of_the_head(blender: Any, example: Exa
     example("duo")
     names = [KEYPOINT_NAMES.index(name) for name in ("Nose", "REar", "LEar")]
     before = [export_request(blender.context)[0].characters[0].keypoints[name] for name in names]
-    body = blender.data.objects["Eve.body"]
-    wide = body.shape_key_add(name="wide", from_mix=False)
-    for vertex in wide.data:
-        vertex.co.x *= 1.06
-    wide.value = 1
-    blender.context.view_layer.update()
+    widen(blender, "Eve.body", 1.06)
     after = [export_request(blender.context)[0].characters[0].keypoints[name] for name in names]
     moved = [np.hypot(a.x - b.x, a.y - b.y) for a, b in zip(after, before, strict=True)]
     assert max(moved[1:]) > 0.7 and moved[0] < 0.5  # px: ears outwards, the nose stays

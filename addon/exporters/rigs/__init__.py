@@ -3,6 +3,7 @@
 To add a family, write a table like `families/mixamo.toml`.
 """
 
+import re
 from functools import lru_cache
 
 import bpy
@@ -92,5 +93,7 @@ def gather_corrections(armature: bpy.types.Object) -> dict[str, Anchor]:
 
 
 def spoken(role: str) -> str:
-    """A role as one says it: "RShoulder" is "right shoulder"."""
-    return {"R": "right ", "L": "left "}[role[0]] + role[1:].lower() if role[1].isupper() else role.lower()
+    """A role, or a point of a face, as one says it: "RShoulder" is "right shoulder", "LLipTop1" is "left lip top 1"."""
+    sided = role[1].isupper()
+    words = re.sub(r"(?<=[a-z])(?=[A-Z0-9])", " ", role[1:] if sided else role).lower()
+    return {"R": "right ", "L": "left "}[role[0]] + words if sided else words
