@@ -21,7 +21,9 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
     scheduler: Annotated[
         Literal["ddim", "euler", "dpmsolver++"], Meta(description="The solver; dpmsolver++ needs the fewest steps")
     ] = "ddim"
-    controlnet_conditioning_scale: Annotated[float, Meta(ge=0, le=100, description="How strongly the poses are followed")] = 1.0
+    controlnet_conditioning_scale: (
+        Annotated[float, Meta(ge=0, le=100, description="How strongly the poses are followed")] | None
+    ) = None
     guide_pose: (
         Annotated[
             bool,

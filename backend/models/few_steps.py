@@ -13,7 +13,8 @@ class FewSteps(Struct, frozen=True, kw_only=True):
 
     place: a folder, relative to the manifest, or a hub id. file: of the LoRA in there. size_gb: of it, to tell who has yet to
         fetch it.
-    steps, guidance_scale, t_b: used where a request leaves them open; t_b None is the set's own.
+    steps, guidance_scale, controlnet_conditioning_scale, t_b: used where a request leaves them open; the last two, None, are
+        the set's own. Without guidance nothing else strengthens poses.
     scheduler: the solver that the LoRA was made for. The LCM scheduler, which adds noise at every step, is not among them.
     inpaint_strength: one of few steps skipped would be much of the noise.
     """
@@ -23,6 +24,7 @@ class FewSteps(Struct, frozen=True, kw_only=True):
     size_gb: float = 0.0
     steps: Annotated[int, Meta(ge=1, le=1000)]
     guidance_scale: Annotated[float, Meta(ge=0, le=100)] = 1.0
+    controlnet_conditioning_scale: Annotated[float, Meta(ge=0, le=100)] | None = None
     t_b: Annotated[float, Meta(gt=0, le=1)] | None = None
     scheduler: Literal["ddim", "euler", "dpmsolver++"] = "ddim"
     inpaint_strength: Annotated[float, Meta(ge=0, le=1)] = 1.0

@@ -46,7 +46,7 @@ def enlarge(
             timesteps=timesteps,
             guidance_scale=guidance,
             view_weighting=settings.view_weighting,
-            controlnet_scale=settings.controlnet_conditioning_scale,
+            controlnet_scale=settings.controlnet_conditioning_scale or 0.0,
             guide_pose=bool(settings.guide_pose),
             controlnet_views=settings.controlnet_views,
             guidance_interval=settings.guidance_interval,

@@ -51,7 +51,7 @@ def inpaint_background(
         timesteps=timesteps,
         guidance_scale=guidance,
         view_weighting=request.settings.view_weighting,
-        controlnet_scale=request.settings.controlnet_conditioning_scale,
+        controlnet_scale=request.settings.controlnet_conditioning_scale or 0.0,
         guide_pose=bool(request.settings.guide_pose),
         extra=masked_latents(models, collage.image, known, free),
         keep=lambda latents, index: latents * free + noised(scheduler, timesteps, clean, noise, index) * (1 - free),

@@ -64,7 +64,7 @@ def draw_people_alone(
         scheduler=scheduler,
         timesteps=timesteps,
         guidance_scale=guidance,
-        controlnet_scale=request.settings.controlnet_conditioning_scale,
+        controlnet_scale=request.settings.controlnet_conditioning_scale or 0.0,
         guide_pose=bool(request.settings.guide_pose),
     )
     latents = torch.cat(noise, 1).to(models.device) * scheduler.init_noise_sigma

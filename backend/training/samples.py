@@ -32,6 +32,7 @@ class SampleSettings(msgspec.Struct, frozen=True):
 
     steps: int = 20
     guidance_scale: float = 2.5
+    controlnet_conditioning_scale: float = 1.0
     guide_pose: bool = True  # as in RenderSettings
     batch: int = 8
 
@@ -44,7 +45,14 @@ def with_few_steps(
     pipeline.load_lora_weights(str(path.parent), weight_name=path.name, local_files_only=True)
     scheduler = SCHEDULERS[few_steps.scheduler].from_config(dict(pipeline.scheduler.config), timestep_spacing="trailing")
     pipeline.scheduler = scheduler  # pyright: ignore[reportAttributeAccessIssue]
-    return msgspec.structs.replace(settings, steps=few_steps.steps, guidance_scale=few_steps.guidance_scale, guide_pose=False)
+    scale = few_steps.controlnet_conditioning_scale
+    return msgspec.structs.replace(
+        settings,
+        steps=few_steps.steps,
+        guidance_scale=few_steps.guidance_scale,
+        controlnet_conditioning_scale=settings.controlnet_conditioning_scale if scale is None else scale,
+        guide_pose=False,
+    )
 
 
 def load_model_set(
@@ -135,6 +143,7 @@ def _ask(views: list[View], first_seed: int, settings: SampleSettings) -> dict[s
         "height": 256, "width": 256,
         "num_inference_steps": settings.steps,
         "guidance_scale": settings.guidance_scale,
+        "controlnet_conditioning_scale": settings.controlnet_conditioning_scale,
         "generator": [torch.Generator().manual_seed(first_seed + i) for i in range(len(views))],
         "output_type": "np",
     }  # fmt: skip

@@ -62,7 +62,7 @@ def make_job(models: Models, request: RenderRequest, size: Size) -> Job:
         scheduler=scheduler,
         timesteps=timesteps,
         guidance_scale=settings.guidance_scale,
-        controlnet_scale=settings.controlnet_conditioning_scale,
+        controlnet_scale=settings.controlnet_conditioning_scale or 0.0,
         guide_pose=bool(settings.guide_pose),
         canvas_px=(size.height, size.width) if settings.size_conditioning == "canvas" else None,
     )

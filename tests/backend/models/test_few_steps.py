@@ -99,8 +99,11 @@ def test_what_a_request_says_itself_counts(own_set: ModelSet) -> None:
     assert settle(settled, own_set.manifest) == settled
     few_steps = own_set.manifest.few_steps
     assert few_steps is not None
-    lower = replace(own_set.manifest, few_steps=replace(few_steps, t_b=0.25))
-    assert settle(FEW, lower).t_b == 0.25
+    assert settled.controlnet_conditioning_scale == 1
+    other = replace(own_set.manifest, few_steps=replace(few_steps, t_b=0.25, controlnet_conditioning_scale=1.5))
+    assert (settle(FEW, other).t_b, settle(FEW, other).controlnet_conditioning_scale) == (0.25, 1.5)
+    assert settle(replace(FEW, controlnet_conditioning_scale=0), other).controlnet_conditioning_scale == 0
+    assert settle(RenderSettings(), other).controlnet_conditioning_scale == 1
 
 
 def test_the_record_fingerprints_it(own_set: ModelSet, two_people: RenderRequest, tmp_path: Path) -> None:
