@@ -7,31 +7,25 @@ from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProp
 from msgspec import inspect
 
 from ..protocol import ModelSetInfo, RenderSettings
-from .session import current
 
 SIDE_MULTIPLE = 8  # of a picture's sides, in pixels
 
 
 class Preset(NamedTuple):
-    """longest_side_px: beyond which the picture is made smaller; 0: never.
-
-    few_steps: in place of `settings` where the backend's models have a LoRA for few steps.
-    """
+    """longest_side_px: beyond which the picture is made smaller; 0: never."""
 
     label: str
     description: str
     settings: RenderSettings
     longest_side_px: int = 0
-    few_steps: RenderSettings | None = None
 
 
 PRESETS = {
     "PREVIEW": Preset(
         "Preview",
         "Small and quick, to see whether people and places are right",
-        RenderSettings(steps=12, scheduler="dpmsolver++", stride_background=96, stride_instance=64),
+        RenderSettings(steps=12, scheduler="dpmsolver++", few_steps=None, stride_background=96, stride_instance=64),
         longest_side_px=1024,
-        few_steps=RenderSettings(few_steps=True, stride_background=96, stride_instance=64),
     ),
     "STANDARD": Preset("Standard", "The method's own settings, with the steps that the models were made for", RenderSettings()),
     "FINAL": Preset(
@@ -81,7 +75,7 @@ def make_knob(field: inspect.Field) -> Any:
     kind, own = number_of(field.type), left_open(field.type)
     told = {"name": spoken(field.name), "description": describe(field.type)}
     if own == OWN:
-        return EnumProperty(items=YES_OR_NO, default=OWN, **told)
+        return EnumProperty(items=YES_OR_NO, default=OWN if field.default is None else str(field.default).lower(), **told)
     if isinstance(kind, inspect.BoolType):
         return BoolProperty(default=field.default, **told)
     if isinstance(kind, inspect.LiteralType):
@@ -139,8 +133,7 @@ def chosen_settings(own: Any) -> RenderSettings:
     """The settings of a scene's `beyondscene`."""
     if own.quality == CUSTOM:
         return read_knobs(own.knobs)
-    preset, models = PRESETS[own.quality], current().model_info(own.models)
-    return preset.few_steps if preset.few_steps and models and models.few_steps else preset.settings
+    return PRESETS[own.quality].settings
 
 
 def limited_size(own: Any, width: int, height: int) -> tuple[int, int]:
@@ -159,12 +152,14 @@ def snapped(length: float) -> int:
 
 def describe_settings(settings: RenderSettings, models: ModelSetInfo | None = None) -> list[str]:
     """What a quality sets, a line each. models: what is known of them."""
-    own_steps = (models.few_steps if settings.few_steps else models.steps) if models else 0
-    steps = f"{settings.steps or own_steps} steps" if settings.steps or own_steps else "The models' own steps"
+    few = settings.few_steps or (settings.few_steps is None and models is not None and models.few_steps > 0)
+    asked = None if few and settings.few_steps is None else settings.steps
+    number = asked or ((models.few_steps if few else models.steps) if models else 0)
+    steps = f"{number} steps" if number else "The models' own steps"
     lines = [
-        f"{steps}, {'the solver made for them' if settings.few_steps else settings.scheduler}",
+        f"{steps}, {'the solver made for them' if few else settings.scheduler}",
         f"Views {settings.stride_background} apart, {settings.stride_instance} over people (of 128)",
     ]
-    shown = ("steps", "scheduler", "stride_background", "stride_instance")
+    shown = ("steps", "scheduler", "few_steps", "stride_background", "stride_instance")
     others = [name for name in FIELDS if name not in shown and getattr(settings, name) != FIELDS[name].default]
     return lines + [f"{name.replace('_', ' ')} {getattr(settings, name)}" for name in others]

@@ -51,11 +51,12 @@ class Renderer:
         """As RenderToFile. Raises RequestError or ModelSetError before any work, for what the user can put right."""
         check_request(request)
         choose_format(path)
-        loras = gather_loras(request, choose_model_set(models, self.extra))
+        model_set = choose_model_set(models, self.extra)
+        request = replace(request, settings=settle(request.settings, model_set))
+        loras = gather_loras(request, model_set)
         watcher.progress("load")
         start = time.perf_counter()
         loaded = self.models(models)
-        request = replace(request, settings=settle(request.settings, loaded.manifest))
         loading = StageTime(stage="load", seconds=time.perf_counter() - start)
         torch.manual_seed(request.seed)  # nothing should draw from it; if something does, it repeats
 

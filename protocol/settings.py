@@ -141,6 +141,13 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
     ] = 1
 
     # stage 1 and 2 sooner, for another picture
-    few_steps: Annotated[
-        bool, Meta(description="The model set's own LoRA for few steps, with its solver and its inpaint strength")
-    ] = False
+    few_steps: (
+        Annotated[
+            bool,
+            Meta(
+                description="The model set's own LoRA for few steps, with its solver and its inpaint strength. "
+                "Left to the models: where they have one, and then with its own steps and guidance"
+            ),
+        ]
+        | None
+    ) = False

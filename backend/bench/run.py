@@ -124,7 +124,7 @@ def draw(models: Models, counter: Counter, one: Runs, people: int, steps: int | 
     request = bench_request(people, *one.size)
     settings = replace(request.settings, steps=steps)
     name, settings = read_variant(OURS if one.method == PLAIN else one.method, settings)
-    request = replace(request, settings=settle(settings, models.manifest))
+    request = replace(request, settings=settle(settings, models.model_set))
     meter = Meter(counter, models.device)
     method = load_method(name)
     with drawing_plainly() if one.method == PLAIN else nullcontext(), meter.measuring():

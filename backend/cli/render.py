@@ -67,7 +67,7 @@ def run(asked: argparse.Namespace) -> int:
             "seed": request.seed,
             "models": model_set.name,
             "device": str(renderer.device),
-            "settings": settle(request.settings, model_set.manifest),
+            "settings": settle(request.settings, model_set),
             "seconds": round(seconds, 3),
             "times": result.times,
             "digest": result.digest,

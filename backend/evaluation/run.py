@@ -100,7 +100,7 @@ def draw_picture(
         Image.fromarray(scene.truth.picture).save(path)
         return Drawing(method=variant, scene=scene.name, seconds=0.0)
     method, settings = read_variant(variant, replace(scene.request.settings, steps=steps))
-    request = replace(scene.request, settings=settle(settings, models.manifest))
+    request = replace(scene.request, settings=settle(settings, models.model_set))
     torch.manual_seed(request.seed)  # nothing should draw from it; if something does, it repeats
     start = time.perf_counter()
     picture = load_method(method)(models, request, watcher)

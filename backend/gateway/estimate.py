@@ -62,7 +62,7 @@ class Estimator:
 
 
 def foresee(request: RenderRequest, models: FoundModelSet) -> Work:
-    request = replace(request, settings=settle(request.settings, models.manifest))
+    request = replace(request, settings=settle(request.settings, models))
     plan = plan_sizes(request, models.training_resolution_px, models.latent_downsampling)
     return expect_work(request, plan, gather_people(request), models.training_resolution_px, models.latent_downsampling)
 

@@ -41,7 +41,7 @@ def render(
     one; the pixels are the same. The LoRAs that the request names, and those of `few_steps`, are loaded. Raises Stopped where
     the watcher says so.
     """
-    settings = settle(request.settings, models.manifest)
+    settings = settle(request.settings, models.model_set)
     request = replace(request, settings=settings)
     if settings.few_steps:
         request = replace(request, loras=(*request.loras, FEW_STEPS))

@@ -122,7 +122,7 @@ def test_two_numbers_are_written_with_dots_or_a_comma(value: str) -> None:
         ("guidance_interval=low..high", r"Expected `float`.*; write it as guidance_interval="),
         ("guidance_interval=0.8..0.1", r"goes from 0\.8 to 0\.1, but the first share must be the smaller"),
         ("stride_instance=96", r"stride_instance is 96, above stride_background 64"),
-        ("few_steps=perhaps", r"the value 'perhaps': Expected `bool`"),
+        ("few_steps=perhaps", r"the value 'perhaps': Expected `bool"),
     ],
 )
 def test_variants_that_cannot_be_drawn_are_refused_in_a_sentence(change: str, sentence: str) -> None:

@@ -18,7 +18,7 @@ from ..pipeline.test_render import Spy
 @pytest.fixture
 def request_settled(models: Models, two_people: RenderRequest) -> RenderRequest:
     settings = replace(two_people.settings, steps=2)
-    return replace(resized(two_people, 128, 128), settings=settle(settings, models.manifest))
+    return replace(resized(two_people, 128, 128), settings=settle(settings, models.model_set))
 
 
 def draw(name: str, models: Models, request: RenderRequest, spy: Spy | None = None) -> np.ndarray:

@@ -20,6 +20,7 @@ from beyondscene.backend.planning.settle import settle
 from beyondscene.backend.render import Renderer
 from beyondscene.protocol import Lora, RenderRequest, RenderSettings, resized
 from msgspec.structs import replace
+from PIL import Image
 
 from ...tiny_hub import REPOSITORIES, make_repository, save_tiny_hub, write_manifest
 from ..pipeline.test_render import Spy
@@ -93,17 +94,34 @@ def test_others_are_worn_on_top(models: Models, two_people: RenderRequest, tmp_p
 
 
 def test_what_a_request_says_itself_counts(own_set: ModelSet) -> None:
-    settled = settle(replace(FEW, steps=3, guidance_scale=1.5), own_set.manifest)
+    settled = settle(replace(FEW, steps=3, guidance_scale=1.5), own_set)
     assert (settled.steps, settled.guidance_scale, settled.scheduler, settled.inpaint_strength) == (3, 1.5, "euler", 1)
     assert settled.t_b == own_set.manifest.t_b
-    assert settle(settled, own_set.manifest) == settled
+    assert settle(settled, own_set) == settled
     few_steps = own_set.manifest.few_steps
     assert few_steps is not None
     assert settled.controlnet_conditioning_scale == 1
-    other = replace(own_set.manifest, few_steps=replace(few_steps, t_b=0.25, controlnet_conditioning_scale=1.5))
+    few_steps = replace(few_steps, t_b=0.25, controlnet_conditioning_scale=1.5)
+    other = replace(own_set, manifest=replace(own_set.manifest, few_steps=few_steps))
     assert (settle(FEW, other).t_b, settle(FEW, other).controlnet_conditioning_scale) == (0.25, 1.5)
     assert settle(replace(FEW, controlnet_conditioning_scale=0), other).controlnet_conditioning_scale == 0
     assert settle(RenderSettings(), other).controlnet_conditioning_scale == 1
+
+
+def test_where_it_is_left_to_the_models_the_picture_is_the_best_that_they_can(
+    own_set: ModelSet, tiny_models: ModelSet, two_people: RenderRequest, tmp_path: Path
+) -> None:
+    left = RenderSettings(few_steps=None, steps=3, guidance_scale=2, scheduler="dpmsolver++")
+    settled = settle(left, own_set)
+    assert (settled.few_steps, settled.steps, settled.guidance_scale, settled.scheduler) == (True, 2, 1, "euler")
+    settled = settle(left, tiny_models)
+    assert (settled.few_steps, settled.steps, settled.guidance_scale, settled.scheduler) == (False, 3, 2, "dpmsolver++")
+    request = replace(resized(two_people, 96, 64), characters=())
+    for settings in (left, FEW):
+        renderer = Renderer("cpu", [own_set.folder])
+        path = tmp_path / f"{settings.few_steps}.png"
+        renderer(replace(request, settings=settings), {}, str(own_set.folder), path, Spy())
+    assert (np.asarray(Image.open(tmp_path / "None.png")) == np.asarray(Image.open(tmp_path / "True.png"))).all()
 
 
 def test_the_record_fingerprints_it(own_set: ModelSet, two_people: RenderRequest, tmp_path: Path) -> None:
@@ -127,7 +145,7 @@ def test_a_set_without_one_refuses_before_anything_is_loaded(tiny_models: ModelS
         renderer(request, {}, str(tiny_models.folder), Path("out.png"), Spy())
     assert not tiny_models.has_few_steps
     with pytest.raises(ModelSetError, match="names no LoRA for few steps"):
-        settle(FEW, tiny_models.manifest)
+        settle(FEW, tiny_models)
 
 
 def test_a_file_that_is_not_there_is_said_and_all_else_works_without_it(own_set: ModelSet, two_people: RenderRequest) -> None:

@@ -89,7 +89,7 @@ def test_batch_size_does_not_change_the_picture(models: Models, two_people: Rend
     mask[20:, 30:50] = True
     figures = [Figure(person, mask, {}) for person in gather_people(two_people)]
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
-    request = replace(two_people, settings=settle(two_people.settings, models.manifest))
+    request = replace(two_people, settings=settle(two_people.settings, models.model_set))
 
     def enlarged(view_batch: int) -> np.ndarray:
         sparing = dataclasses.replace(models, thrift=Thrift(view_batch=view_batch))

@@ -37,7 +37,7 @@ def level(
     models: Models, request: RenderRequest, kept: Checkpoints | None = None, stop_after: int | None = None, **settings: Any
 ) -> np.ndarray:
     """One level, of four steps; nobody is in its views on the right."""
-    request = replace(request, settings=settle(replace(request.settings, t_b=T_B, **settings), models.manifest))
+    request = replace(request, settings=settle(replace(request.settings, t_b=T_B, **settings), models.model_set))
     mask = np.zeros((64, 96), bool)
     mask[20:, 30:50] = True
     figures = [Figure(person, mask, {}) for person in gather_people(request)]
