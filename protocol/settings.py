@@ -53,7 +53,7 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
     ] = 2.0
     clahe_tiles: Annotated[int, Meta(ge=1, le=64, description="Tiles of the tone normalisation along each side")] = 8
 
-    # stage 2a: high-frequency-injected forward diffusion (Algorithm 1)
+    # stage 2: high-frequency-injected forward diffusion (Algorithm 1)
     t_b: (
         Annotated[
             float,
@@ -91,7 +91,7 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
         Meta(description="Replace with that chance, or as the paper's Algorithm 1 is printed, or not at all"),
     ] = "probability"
 
-    # stage 2b: adaptive joint diffusion (Algorithms 2-4)
+    # stage 2: adaptive joint diffusion (Algorithms 2-4)
     stride_background: Annotated[
         int, Meta(ge=1, le=128, description="Latents from one view to the next, for views of 128; scaled to the model's")
     ] = 64
@@ -128,7 +128,7 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
         Meta(description="Each view is told to be a whole picture, or a crop of the canvas; for SDXL"),
     ] = "view"
 
-    # stage 2b sooner, for another picture: what the levels leave out
+    # stage 2 sooner, for another picture: what the levels leave out
     controlnet_views: Annotated[
         Literal["all", "with_people"], Meta(description="Leave the pose network out of views without people, which is quicker")
     ] = "all"

@@ -1,4 +1,4 @@
-"""Stage 2b: set the people into the scene, where they stand and in the order of their depth."""
+"""Stage 1: set the people into the scene, where they stand and in the order of their depth."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Stage 4: instance-aware hierarchical enlargement, one level at a time."""
+"""Stage 2: instance-aware hierarchical enlargement, one level at a time."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Stage 4a: enlarge a picture and inject high frequencies where it has detail (Algorithm 1).
+"""Stage 2: enlarge a picture and inject high frequencies where it has detail (Algorithm 1).
 
 The enlarged picture is all that is as large as the canvas: everything else is made for some rows at a time.
 """

@@ -1,4 +1,4 @@
-"""Stage 2c: draw the background around the people, as joint diffusion where the base is larger than one view."""
+"""Stage 1: draw the background around the people, as joint diffusion where the base is larger than one view."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Stage 2a: cut each person out of their portrait."""
+"""Stage 1: cut each person out of their portrait."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Stage 3: one light and tone over people that were drawn apart."""
+"""Stage 1: one light and tone over people that were drawn apart."""
 
 import cv2
 import numpy as np

@@ -1,6 +1,10 @@
-"""The segmentation role: which pixels of a picture of one person are that person, and which are head, hair, ..."""
+"""The segmentation role: which pixels of a picture of one person are that person, and which are head, hair, ...
+
+Each file has `load(model_set, device)`. To add a segmenter, add its file and, here, the model types that it takes.
+"""
 
 import json
+from importlib import import_module
 from typing import Protocol
 
 import numpy as np
@@ -8,6 +12,9 @@ import torch
 from torch import nn
 
 from ..sets import ModelSet, ModelSetError
+
+# model type, as config.json has it, and the file that loads it
+MODEL_TYPES = {"segformer": "semantic", "upernet": "semantic", "grounding-dino": "grounded"}
 
 
 class Segmenter(Protocol):
@@ -25,18 +32,11 @@ class Segmenter(Protocol):
 
 
 def load_segmenter(model_set: ModelSet, device: torch.device) -> Segmenter:
-    """The segmenter that the role's config.json names by its model type."""
-    folder = model_set.role_folder("segmenter")
-    kind = json.loads((folder / "config.json").read_text()).get("model_type")
-    if kind in ("segformer", "upernet"):
-        from .semantic import SemanticSegmenter
-
-        return SemanticSegmenter(folder, device)
-    if kind == "grounding-dino":
-        from .grounded import GroundedSegmenter
-
-        return GroundedSegmenter(folder, model_set.role_folder("sam"), device)
-    raise ModelSetError(
-        f"The segmenter of the model set '{model_set.name}' has the model type '{kind}': "
-        f"use a 'segformer', an 'upernet', or a 'grounding-dino' with a 'sam' beside it."
-    )
+    """The segmenter that the role's config.json names by its model type. Raises ModelSetError for a type that is not known."""
+    kind = json.loads((model_set.role_folder("segmenter") / "config.json").read_text()).get("model_type")
+    if kind not in MODEL_TYPES:
+        raise ModelSetError(
+            f"The segmenter of the model set '{model_set.name}' has the model type '{kind}': "
+            f"use one of {', '.join(MODEL_TYPES)} (the last with a 'sam' beside it)."
+        )
+    return import_module(f".{MODEL_TYPES[kind]}", __name__).load(model_set, device)

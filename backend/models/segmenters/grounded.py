@@ -10,7 +10,13 @@ import numpy as np
 import torch
 from transformers import AutoProcessor, GroundingDinoForObjectDetection, SamModel, SamProcessor
 
+from ..sets import ModelSet
+
 BOX_THRESHOLD, TEXT_THRESHOLD = 0.3, 0.25  # lang-segment-anything's defaults
+
+
+def load(model_set: ModelSet, device: torch.device) -> "GroundedSegmenter":
+    return GroundedSegmenter(model_set.role_folder("segmenter"), model_set.role_folder("sam"), device)
 
 
 class GroundedSegmenter:

@@ -7,7 +7,13 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoModelForSemanticSegmentation, SegformerImageProcessorPil
 
+from ..sets import ModelSet
+
 HEAD = ("head", "hair")
+
+
+def load(model_set: ModelSet, device: torch.device) -> "SemanticSegmenter":
+    return SemanticSegmenter(model_set.role_folder("segmenter"), device)
 
 
 class SemanticSegmenter:
