@@ -47,8 +47,8 @@ class Link:
             self.state, self.log = "starting", str(self._process.log)
         else:
             raise BackendError(
-                "No Python for the backend is chosen, and Blender's own has no PyTorch: name the one in which "
-                "`pip install beyondscene` was run under Backend, or in Preferences > Add-ons."
+                "No Python for the backend is chosen, and Blender's own has no PyTorch: name the one that the backend was "
+                "installed in (.venv/bin/python of its folder; docs/addon.md) under Backend, or in Preferences > Add-ons."
             )
 
     def stop(self) -> None:

@@ -32,7 +32,8 @@ class BEYONDSCENE_AP_preferences(bpy.types.AddonPreferences):
     )
     python: StringProperty(
         name="Backend's Python",
-        description="Python in which `pip install beyondscene` was run; empty: the environment variable BEYONDSCENE_PYTHON",
+        description="Python of the environment that the backend was installed in, such as .venv/bin/python of its folder. "
+        "Empty: the environment variable BEYONDSCENE_PYTHON",
         subtype="FILE_PATH",
     )
     connection_file: StringProperty(

@@ -42,7 +42,7 @@ def export_blend(
     if importlib.util.find_spec("bpy") is None:
         raise BlendError(
             "Reading a .blend needs Blender as a Python module, which is not installed: "
-            "run `pip install 'beyondscene[blender]'`, or save a request.json from the add-on and render that."
+            "run `pip install bpy` in a Python 3.11, or save a request.json from the add-on and render that."
         )
     with tempfile.TemporaryDirectory(prefix="beyondscene-") as folder:
         output = Path(folder) / "request.json"
