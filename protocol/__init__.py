@@ -1,6 +1,6 @@
 """What Blender and the backend say to each other: structs, their bytes and their rules. Needs msgspec and numpy only."""
 
-from .check import MASK_DIVISORS, RequestError, check_request, check_settings
+from .check import RequestError, check_request, check_settings
 from .codec import (
     Decoder,
     WireError,
@@ -116,6 +116,7 @@ from .skeleton import (
     depth_metres,
     find_brightness,
     is_hidden,
+    span_px,
 )
 
 __all__ = [
@@ -145,7 +146,6 @@ __all__ = [
     "LIMB_BRIGHTNESS",
     "LIMB_COLOURS",
     "LORA_NAME",
-    "MASK_DIVISORS",
     "SEEN",
     "SMALLEST_FACE",
     "SMALLEST_HAND",
@@ -234,5 +234,6 @@ __all__ = [
     "request_to_json",
     "resized",
     "save_request",
+    "span_px",
     "write_connection",
 ]

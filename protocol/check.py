@@ -1,9 +1,9 @@
 """Refuse a request that cannot become a picture, in one sentence, before any work starts."""
 
-from .scene import Character, Lora, RenderRequest, RenderSettings
-from .skeleton import DRAWN
+from .scene import ArrayRef, Character, Lora, RenderRequest, RenderSettings
+from .skeleton import DRAWN, span_px
 
-MASK_DIVISORS = (1, 2, 4, 8)  # of the picture's sides; all are whole, since a picture's sides are multiples of 8
+SAME_PROPORTIONS = 0.02  # by which a mask's may differ from the picture's, whose sides are rounded to multiples of 8
 LONGEST = 16  # of the shorter side: beyond it the base image, whose short side is fixed, would be the larger picture
 SMALLEST_PX = 8  # a person's taller side: one latent
 
@@ -79,15 +79,21 @@ def check_character(character: Character, width: int, height: int) -> None:
             f"'{character.name}' stands wholly outside the {width}x{height} frame: "
             "move the rig or the camera, or switch the character off."
         )
-    span_px = max(max(k.x for k in drawn) - min(k.x for k in drawn), max(k.y for k in drawn) - min(k.y for k in drawn))
-    if span_px < SMALLEST_PX:
+    if (span := span_px(character)) < SMALLEST_PX:
         raise RequestError(
-            f"The joints of '{character.name}' span {span_px:.0f} px, but a person can be drawn from {SMALLEST_PX} px on: "
+            f"The joints of '{character.name}' span {span:.0f} px, but a person can be drawn from {SMALLEST_PX} px on: "
             "move the camera closer, choose a larger picture, or switch the character off."
         )
-    shapes = [(height // divisor, width // divisor) for divisor in MASK_DIVISORS]
-    if character.mask is not None and (character.mask.shape not in shapes or character.mask.dtype != "uint8"):
+    if character.mask is not None and not fits(character.mask, width, height):
         raise RequestError(
             f"The mask of '{character.name}' has shape {character.mask.shape} of {character.mask.dtype}, but the picture needs "
-            f"({height}, {width}) of uint8, or both sides divided by 2, 4 or 8: export it at the requested size."
+            f"({height}, {width}) of uint8, or another size of these proportions: export it for this picture."
         )
+
+
+def fits(mask: ArrayRef, width: int, height: int) -> bool:
+    """Whether `mask` can be laid over a picture of width x height px: uint8, two sides, and its proportions."""
+    if mask.dtype != "uint8" or len(mask.shape) != 2 or 0 in mask.shape:
+        return False
+    rows, columns = mask.shape
+    return abs(columns * height / (rows * width) - 1) <= SAME_PROPORTIONS

@@ -138,11 +138,11 @@ class Character(Struct, frozen=True, kw_only=True):
     face: where there are facial bones or a head's mesh; drawn as the hands are, but only what is not hidden.
     feet: toes and heels, where the rig has toes; drawn as the hands are.
 
-    mask: uint8 (height, width) of the requested size, or both divided by 2, 4 or 8, row 0 at the top. 255 (SEEN) where this
-    person's body is seen; 128 (FREE) where it is not, but nothing nearer stands in the way, so that hair and clothes beyond
-    the body may show; 0 (HIDDEN) where something nearer hides whatever of them would be there. They may show above 64 and
-    nowhere else; without any 255 they are left out of the picture; a mask of 0 and 255 alone cuts them at its edge. A
-    coarser mask holds samples, not means, since the mean of 255 and 0 would say 128.
+    mask: uint8 (h, w) over the whole picture, of its size or proportions, row 0 at the top. 255 (SEEN) where this person's
+    body is seen; 128 (FREE) where it is not, but nothing nearer stands in the way, so that hair and clothes beyond the body
+    may show; 0 (HIDDEN) where something nearer hides whatever of them would be there. They may show above 64 and nowhere
+    else; without any 255 they are left out of the picture; a mask of 0 and 255 alone cuts them at its edge. A coarser mask
+    holds samples, not means, since the mean of 255 and 0 would say 128.
     """
 
     id: Label  # unique in the request; a label, never a path
@@ -190,7 +190,10 @@ class RenderRequest(Struct, frozen=True, kw_only=True):
 
 
 def resized(request: RenderRequest, width: int, height: int) -> RenderRequest:
-    """The same picture at another size: keypoints and camera scaled, masks dropped (they fit one size only)."""
+    """The same picture at another size: keypoints and camera scaled, masks as they are.
+
+    Other proportions stretch what is in it, and no mask fits them any more: check_request says so.
+    """
     sx, sy = width / request.width, height / request.height
     replace = msgspec.structs.replace
 
@@ -203,7 +206,6 @@ def resized(request: RenderRequest, width: int, height: int) -> RenderRequest:
     characters = tuple(
         replace(
             one,
-            mask=None,
             keypoints=scaled(one.keypoints),
             right_hand=one.right_hand and scaled(one.right_hand),
             left_hand=one.left_hand and scaled(one.left_hand),

@@ -130,7 +130,8 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
 
     # stage 2 sooner, for another picture: what the levels leave out
     controlnet_views: Annotated[
-        Literal["all", "with_people"], Meta(description="Leave the pose network out of views without people, which is quicker")
+        Literal["all", "with_people", "none"],
+        Meta(description="Leave the pose network out of the enlarged views without people, which is quicker, or out of all"),
     ] = "all"
     guidance_interval: Annotated[
         tuple[Share, Share],

@@ -77,3 +77,9 @@ def depth_metres(character: Character) -> float:
     Raises statistics.StatisticsError where none is drawn, which check_request refuses.
     """
     return statistics.median(joint.depth for joint in character.keypoints if joint.state in DRAWN)
+
+
+def span_px(character: Character) -> float:
+    """The taller side of the box around a character's joints, in pixels of the picture; it has at least one that is drawn."""
+    drawn = [joint for joint in character.keypoints if joint.state in DRAWN]
+    return max(max(side) - min(side) for side in ([joint.x for joint in drawn], [joint.y for joint in drawn]))

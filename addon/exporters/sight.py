@@ -14,7 +14,6 @@ from ...protocol import (
     FREE,
     HIDDEN,
     KEYPOINT_NAMES,
-    MASK_DIVISORS,
     SEEN,
     Camera,
     Character,
@@ -29,6 +28,7 @@ from .people import Person
 from .raster import ZBuffer
 from .surfaces import PROP, gather_surfaces
 
+DIVISORS = (1, 2, 4, 8)  # of the picture's sides, which are multiples of 8
 SHORT_SIDE_PX = 1024  # that a mask keeps: people are placed in a base image that has no more
 # How far under its own skin a joint may lie and still be seen, in lengths of the torso (neck to hips). On six posed
 # MakeHuman bodies, each from 72 directions, depths thin out there: hips lie up to 0.4 deep, the joints of a limb 0.05 to
@@ -79,7 +79,7 @@ def look(
     divisor: of both sides; the protocol's own for this size, unless one is given for a quick look.
     """
     if divisor is None:
-        divisor = max((one for one in MASK_DIVISORS if min(width, height) // one >= SHORT_SIDE_PX), default=1)
+        divisor = max((one for one in DIVISORS if min(width, height) // one >= SHORT_SIDE_PX), default=1)
     metres = scene.unit_settings.scale_length  # per Blender unit
     near, moulds = near_metres(scene, depsgraph), make_moulds(people, depsgraph)
     whole, whole_width, whole_height = gather_camera(scene, depsgraph, width, height), width, height

@@ -169,6 +169,9 @@ class ModelSet(Struct, frozen=True, kw_only=True):
                 )
         if inpainting.get("in_channels") not in (4, 9):
             self.refuse("inpainting", f"has {inpainting.get('in_channels')} input channels", "one with 4 or 9")
+        segmenter = read_json(self.role_folder("segmenter") / "config.json")
+        if segmenter.get("model_type") == "grounding-dino" and self.missing("sam"):
+            self.refuse("segmenter", "finds boxes alone", 'a SAM that draws outlines in them, as "sam",')
 
     def refuse(self, role: str, what: str, instead: str) -> NoReturn:
         place = self.manifest.roles.get(role, role)  # type: ignore[call-overload]

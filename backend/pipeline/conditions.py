@@ -17,12 +17,17 @@ from ..pose import draw_pose
 
 @dataclass(frozen=True)
 class Condition:
-    """The prompts of one view, its skeletons, uint8 (side, side, 3) at the training resolution, and the LoRAs that it wears."""
+    """What one view is told.
+
+    pose: its skeletons, uint8 (side, side, 3) at the training resolution. loras: that it wears. empty: nobody is in it, neither
+    a pixel of anybody's mask nor of a skeleton.
+    """
 
     prompt: str
     negative_prompt: str
     pose: np.ndarray
     loras: Worn = ()
+    empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,9 +66,9 @@ def describe_views(
         near = [points - offset for points in joints]
         pose = enlarge_pose(near, window_px, line_width_px, growth)
         present = who_is_present(request, speakers, (top, left), window_px // latent_downsampling)
-        conditions.append(
-            Condition(*view_texts(request, present), pose if pose.any() else nobody, view_loras(request, present))
-        )
+        posed = bool(pose.any())
+        texts, worn_here = view_texts(request, present), view_loras(request, present)
+        conditions.append(Condition(*texts, pose if posed else nobody, worn_here, empty=not (posed or present)))
     return conditions
 
 

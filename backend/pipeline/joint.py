@@ -213,9 +213,9 @@ def make_batches(job: Job, views: list[View], conditions: list[Condition]) -> It
     """
     job.models.turns.begin(job.models.controlnet)
     apart = job.controlnet_views == "with_people" or job.background_every > 1
-    kinds = [(told.loras, chunks_of(job.encoder, told), apart and not told.pose.any()) for told in conditions]
-    posed = [job.controlnet_scale > 0 and not (kind[-1] and job.controlnet_views == "with_people") for kind in kinds]
-    to_read = [index for index, is_posed in enumerate(posed) if is_posed]
+    kinds = [(told.loras, chunks_of(job.encoder, told), apart and told.empty) for told in conditions]
+    posed = [is_posed(job, told.empty) for told in conditions]
+    to_read = [index for index, has_pose in enumerate(posed) if has_pose]
     read = read_poses(job.models.controlnet, [conditions[index].pose for index in to_read], job.models.device)
     hints = dict(zip(to_read, read, strict=True))
     order = sorted(range(len(views)), key=kinds.__getitem__)
@@ -236,6 +236,12 @@ def make_batches(job: Job, views: list[View], conditions: list[Condition]) -> It
                 time_ids=torch.tensor(sizes, device=job.models.device, dtype=torch.float32),
                 empty=empty,
             )
+
+
+def is_posed(job: Job, empty: bool) -> bool:
+    """Whether the ControlNet sees a view. empty: as in Condition."""
+    wanted = {"all": True, "with_people": not empty, "none": False}[job.controlnet_views]
+    return wanted and job.controlnet_scale > 0
 
 
 def chunks_of(encoder: PromptEncoder, condition: Condition) -> int:

@@ -58,10 +58,12 @@ def keep_body(mask: np.ndarray, joints: np.ndarray) -> np.ndarray:
 
 
 def draw_bones(joints: np.ndarray, height: int, width: int) -> np.ndarray:
-    """bool (height, width): the torso and the limbs, no thicker than any body's are."""
+    """bool (height, width): the torso, the limbs and the joints, no thicker than any body's are."""
     mask = np.zeros((height, width), np.uint8)
     points, drawn = joints[:, :2].round().astype(np.int32), joints[:, 2] > 0
     thickness = max(1, round(BONE_WIDTH * float(np.ptp(joints[drawn, 1]))))
+    for joint in points[drawn]:  # also those whose limbs end in nothing
+        cv2.circle(mask, joint.tolist(), thickness // 2, (1,), cv2.FILLED)
     for start, end in LIMBS:
         if drawn[start] and drawn[end]:
             cv2.line(mask, points[start].tolist(), points[end].tolist(), (1,), thickness)

@@ -3,7 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from ...protocol import RenderRequest
+from ...protocol import RenderRequest, RequestError, span_px
+
+LEAST_PX = 4  # a person's taller side in the base image: whoever is smaller is lost there
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,22 @@ class Plan:
 def plan_sizes(request: RenderRequest, training_resolution_px: int, latent_downsampling: int) -> Plan:
     """The base has the training resolution as its short side; each level doubles, the last one lands on the target.
 
-    A target smaller than the base has no level: the base is then scaled down.
+    A target smaller than the base has no level: the base is then scaled down. Raises RequestError for somebody who would be
+    too small in the base image.
     """
+    plan = _plan(request, training_resolution_px, latent_downsampling)
+    for one in request.characters:
+        base_px = span_px(one) * plan.base.height / request.height
+        if base_px < LEAST_PX:
+            raise RequestError(
+                f"The joints of '{one.name}' span {span_px(one):.0f} px, which are {base_px:.1f} in the base image of "
+                f"{plan.base.width}x{plan.base.height} px, but whoever has under {LEAST_PX} there is lost: move the camera "
+                "closer, or switch the character off."
+            )
+    return plan
+
+
+def _plan(request: RenderRequest, training_resolution_px: int, latent_downsampling: int) -> Plan:
     target = Size(request.width, request.height)
     growth = min(target.width, target.height) / training_resolution_px
 

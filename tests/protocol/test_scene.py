@@ -154,6 +154,8 @@ def test_masks_travel_beside_the_file(tmp_path: Path, two_people: RenderRequest)
     with pytest.raises(RequestError, match="mask of 'Ana' has shape"):
         check_request(replace(request, width=384))
     check_request(replace(request, width=8 * 192, height=8 * 128))  # a coarser mask of the same picture
+    check_request(resized(request, 400, 264))  # and at a size that was rounded to whole latents
+    assert resized(request, 400, 264).characters[0].mask == reference
     floats = replace(reference, dtype="float32")
     with pytest.raises(RequestError, match=r"of float32, but the picture needs \(128, 192\) of uint8"):
         check_request(replace(request, characters=(replace(ana, mask=floats), bo)))

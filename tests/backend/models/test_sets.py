@@ -78,3 +78,10 @@ def test_an_odd_segmenter_is_refused(copy: Path) -> None:
     (copy / "segmenter" / "config.json").write_text(json.dumps(config | {"model_type": "yolos"}))
     with pytest.raises(ModelSetError, match="model type 'yolos'"):
         load_segmenter(read_model_set(copy), torch.device("cpu"))
+
+
+def test_a_segmenter_that_finds_boxes_alone_wants_a_sam(copy: Path) -> None:
+    config = json.loads((copy / "segmenter" / "config.json").read_text())
+    (copy / "segmenter" / "config.json").write_text(json.dumps(config | {"model_type": "grounding-dino"}))
+    with pytest.raises(ModelSetError, match='finds boxes alone: name a SAM .* as "sam", under "roles"'):
+        choose_model_set(str(copy))

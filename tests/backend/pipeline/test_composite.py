@@ -10,7 +10,7 @@ from beyondscene.backend.pipeline.instances import Portrait, centre
 from beyondscene.backend.pipeline.segment import Cutout, keep_body
 from beyondscene.backend.planning.people import gather_people, is_seen
 from beyondscene.backend.planning.plan import Size
-from beyondscene.protocol import FREE, HIDDEN, SEEN, RenderRequest, describe_array
+from beyondscene.protocol import FREE, HIDDEN, KEYPOINT_NAMES, SEEN, RenderRequest, describe_array
 from msgspec.structs import replace
 
 SIDE = 64
@@ -137,6 +137,15 @@ def test_a_person_whom_the_segmenter_missed_is_not_lost(two_people: RenderReques
     joints = gather_people(two_people)[0].keypoints
     kept = keep_body(np.zeros((128, 192), bool), joints)
     assert all(kept[int(y), int(x)] for x, y, _ in joints)
+
+
+def test_a_person_of_whom_no_limb_is_drawn_is_not_lost(two_people: RenderRequest) -> None:
+    joints = gather_people(two_people)[0].keypoints.copy()
+    wrist, knee = KEYPOINT_NAMES.index("RWrist"), KEYPOINT_NAMES.index("LKnee")
+    joints[:, 2] = 0
+    joints[[wrist, knee], 2] = 1
+    kept = keep_body(np.zeros((128, 192), bool), joints)
+    assert all(kept[int(y), int(x)] for x, y, drawn in joints if drawn)
 
 
 def test_pairs_of_masks_are_disjoint(two_people: RenderRequest, cutouts: list[Cutout]) -> None:

@@ -1,5 +1,7 @@
 """Each view is told about the people in it, and about nobody else."""
 
+from dataclasses import replace as exchange
+
 import numpy as np
 import pytest
 from beyondscene.backend.pipeline.conditions import describe_views, to_grid
@@ -28,6 +30,22 @@ def prompts(request: RenderRequest, figures: list[Figure]) -> list[str]:
     conditions = describe_views(request, figures, Size(192, 128), views, 64, 8, 2)
     assert all(condition.pose.shape == (64, 64, 3) for condition in conditions)
     return [condition.prompt for condition in conditions]
+
+
+def test_a_view_within_a_body_is_not_empty(two_people: RenderRequest, figures: list[Figure]) -> None:
+    """A mask may fill a view that no limb crosses: the inside of a coat, seen close."""
+    left, right = describe_views(replace(two_people, characters=()), [], Size(192, 128), [LEFT, RIGHT], 64, 8, 2)
+    assert left.empty and right.empty
+    person = replace_joints(figures[0])
+    within, elsewhere = describe_views(two_people, [person], Size(192, 128), [LEFT, RIGHT], 64, 8, 2)
+    assert not within.pose.any() and not within.empty
+    assert elsewhere.empty
+
+
+def replace_joints(figure: Figure) -> Figure:
+    """The same mask with all joints below the frame."""
+    below = figure.person.keypoints + np.array((0, 4000, 0))
+    return exchange(figure, person=exchange(figure.person, keypoints=below))
 
 
 def test_prompts_are_those_of_the_people_in_view(two_people: RenderRequest, figures: list[Figure]) -> None:

@@ -66,6 +66,8 @@ def test_each_setting_saves_work_and_makes_another_picture(models: Models, two_p
     unet, controlnet, unposed = rows_and_picture(models, two_people, controlnet_views="with_people")
     empty = 1 - controlnet / posed  # share of the views in which nobody is
     assert unet == everything and 0.05 < empty < 0.9
+    _, nowhere, unposed_all = rows_and_picture(models, two_people, controlnet_views="none")
+    assert nowhere == 0 and (unposed_all != unposed).any()
     half_guided = rows_and_picture(models, two_people, guidance_interval=(0.0, 0.25))  # two of the four steps
     assert half_guided[:2] == (everything * 3 // 4, everything * 3 // 4)
     seldom = rows_and_picture(models, two_people, background_every=2)

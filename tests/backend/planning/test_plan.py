@@ -2,9 +2,10 @@
 
 from itertools import pairwise
 
+import msgspec
 import pytest
 from beyondscene.backend.planning.plan import Plan, Size, plan_sizes
-from beyondscene.protocol import RenderRequest
+from beyondscene.protocol import RenderRequest, RequestError, resized
 
 
 def plan(width: int, height: int, resolution: int) -> Plan:
@@ -37,3 +38,15 @@ def test_no_level_grows_by_more_than_two(width: int) -> None:
     sizes = [made.base, *made.levels]
     for small, large in pairwise(sizes):
         assert large.width <= 2 * small.width + 8 and large.height <= 2 * small.height + 8
+
+
+def test_whoever_would_be_lost_in_the_base_image_is_refused(two_people: RenderRequest) -> None:
+    small = resized(two_people, 24, 16)  # people of 9 px
+    plan_sizes(replace_size(small, 192, 128), 64, 8)
+    with pytest.raises(RequestError, match=r"'Ana' span .* px, which are 2\.\d in the base image of 96x64 px.* closer"):
+        plan_sizes(replace_size(small, 384, 256), 64, 8)
+
+
+def replace_size(request: RenderRequest, width: int, height: int) -> RenderRequest:
+    """The same joints in a larger frame."""
+    return msgspec.structs.replace(request, width=width, height=height)
