@@ -83,5 +83,5 @@ def test_an_odd_segmenter_is_refused(copy: Path) -> None:
 def test_a_segmenter_that_finds_boxes_alone_wants_a_sam(copy: Path) -> None:
     config = json.loads((copy / "segmenter" / "config.json").read_text())
     (copy / "segmenter" / "config.json").write_text(json.dumps(config | {"model_type": "grounding-dino"}))
-    with pytest.raises(ModelSetError, match='finds boxes alone: name a SAM .* as "sam", under "roles"'):
+    with pytest.raises(ModelSetError, match=r'finds boxes alone: name a SAM .* as "sam", under "roles"'):
         choose_model_set(str(copy))
