@@ -26,7 +26,7 @@ def annotations(view: View) -> list[np.ndarray]:
     palette[0] = 0
     near = np.clip(510 / view.depth, 0, 255)[..., None].repeat(3, -1)
     return [
-        draw_pose(list(view.keypoints[:, :, :3]), 256, 256, 4),
+        draw_pose(list(view.far_to_near[:, :, :3]), 256, 256, 4),
         palette[view.instance],
         palette[view.region],
         near.astype(np.uint8),

@@ -1,5 +1,6 @@
 """Run the judge's network on pictures of any size: a pyramid of scales, and one list of people for all of them."""
 
+import zlib
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,9 @@ SMALLEST_PX, LARGEST_PX = 34.0, 240.0  # people as large as in training; on the 
 THRESHOLD = 0.45
 SAME_PERSON = 0.35  # likeness
 SURE_JOINT = 0.15  # heat above which a joint is moved to where it burns
+REACH = 0.2  # of the body's size: how far away that may be
+# What the numbers above make of the same weights is another judge.
+_CHOICES = (SHORT_SIDES_PX, REGION_SHORT_SIDE_PX, SMALLEST_PX, LARGEST_PX, THRESHOLD, SAME_PERSON, SURE_JOINT, REACH)
 
 
 class NetJudge:
@@ -25,7 +29,7 @@ class NetJudge:
         """Raises JudgeError where `folder` holds no weights."""
         self.net, digest = load_net(folder, device)
         self.device = device
-        self.name = f"judge {digest}"
+        self.name = f"judge {digest[:8]}-{zlib.crc32(repr(_CHOICES).encode()):08x}"
         self.notes: tuple[str, ...] = ()
 
     @torch.inference_mode()
@@ -86,7 +90,7 @@ def decode_people(maps: Maps) -> tuple[np.ndarray, np.ndarray]:
     points = middles[:, None] + offsets * OFFSET_PX
     burning = heat[1:].cpu().numpy()
     for person in points:
-        reach = max(2.0, 0.06 * body_size(person) / STRIDE)
+        reach = max(2.0, REACH * body_size(person) / STRIDE)
         for joint in range(JOINTS):
             person[joint] = settle_joint(burning[joint], person[joint], reach)
     return points, heat[0].cpu().numpy()[rows, columns]

@@ -57,6 +57,9 @@ def joints_right(planned: np.ndarray, counts: np.ndarray, found: np.ndarray) -> 
 
 
 def match_people(similarity: np.ndarray) -> dict[int, int]:
-    """Planned person to found person, so that their likeness (P, F) is greatest in sum; pairs below MATCH are none."""
-    rows, columns = linear_sum_assignment(similarity, maximize=True)
+    """Planned person to found person, so that their likeness (P, F) is greatest in sum; pairs below MATCH are none.
+
+    They count for nothing in the sum, or they would take somebody from a pair that holds.
+    """
+    rows, columns = linear_sum_assignment(np.where(similarity >= MATCH, similarity, 0), maximize=True)
     return {int(r): int(c) for r, c in zip(rows, columns, strict=True) if similarity[r, c] >= MATCH}

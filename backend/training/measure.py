@@ -166,7 +166,7 @@ def draw_sheet(
     lines = []
     for first in range(0, min(columns * rows, len(views) // columns * columns), columns):
         part = range(first, first + columns)
-        poses = [draw_pose(list(views[i].keypoints[:, :, :3]), 256, 256, 4) for i in part]
+        poses = [draw_pose(list(views[i].far_to_near[:, :, :3]), 256, 256, 4) for i in part]
         for pictures in (poses, [samples[i] for i in part], [views[i].picture for i in part]):
             small = [cv2.resize(picture, (side_px, side_px), interpolation=cv2.INTER_AREA) for picture in pictures]
             lines.append(np.hstack(small))

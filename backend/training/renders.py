@@ -51,7 +51,7 @@ def stack_views(views: list[View]) -> Renders:
     """Return views as one struct of arrays."""
     keypoints = np.zeros((len(views), MOST_PEOPLE, 18, 4), np.float32)
     for row, view in zip(keypoints, views, strict=True):
-        row[: len(view.keypoints)] = view.keypoints
+        row[: len(view.keypoints)] = view.far_to_near
     return Renders(
         pictures=np.stack([view.picture for view in views]),
         masks=np.stack([view.instance * _PERSON + view.region for view in views]).astype(np.uint8),

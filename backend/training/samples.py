@@ -150,7 +150,7 @@ def _ask(views: list[View], first_seed: int, settings: SampleSettings) -> dict[s
 
 
 def _draw_poses(views: list[View], line_width_px: int) -> list[Image.Image]:
-    return [Image.fromarray(draw_pose(list(view.keypoints[:, :, :3]), 256, 256, line_width_px)) for view in views]
+    return [Image.fromarray(draw_pose(list(view.far_to_near[:, :, :3]), 256, 256, line_width_px)) for view in views]
 
 
 def _guiding(controlnet: ControlNetModel, settings: SampleSettings) -> AbstractContextManager[None]:

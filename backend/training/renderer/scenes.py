@@ -22,6 +22,7 @@ FRAMINGS: dict[Framing, float] = {
 }  # fmt: skip
 
 _FACE = {"nose": 0.15, "right_eye": 0.05, "left_eye": 0.05, "right_ear": -0.45, "left_ear": -0.45}
+_HIPS = [KEYPOINT_NAMES.index("right_hip"), KEYPOINT_NAMES.index("left_hip")]
 MOST_PEOPLE = 8
 _VISIBLE_PX = 0.0012  # of the view: fewer pixels do not make a person worth a caption
 
@@ -34,11 +35,16 @@ class View(msgspec.Struct, frozen=True):
     region: npt.NDArray[np.uint8]  # (H, W), index into raster.REGIONS
     depth: npt.NDArray[np.float32]  # (H, W), metres along the view axis, of people and the ground; inf above the horizon
     normal: npt.NDArray[np.float32]  # (H, W, 3), unit; X right, Y up, Z towards the camera
-    keypoints: npt.NDArray[np.float32]  # (people, 18, 4): x_px, y_px, drawn, depth_m; far to near
+    keypoints: npt.NDArray[np.float32]  # (people, 18, 4): x_px, y_px, drawn, depth_m; in the order of looks
     caption: str  # people from left to right
     looks: tuple[Look, ...]
     scene: str
     light: str  # key of raster.LIGHTS: where it comes from
+
+    @property
+    def far_to_near(self) -> npt.NDArray[np.float32]:
+        """The keypoints in the order in which skeletons are drawn."""
+        return self.keypoints[np.argsort(-self.keypoints[:, _HIPS, 3].mean(1), kind="stable")]
 
 
 def draw_view(random: np.random.Generator, size_px: int = 256, framing: Framing | None = None) -> View:
@@ -75,7 +81,7 @@ def compose_view(camera: Camera, bodies: list[Body], looks: list[Look], scene: s
     pixels = np.bincount(canvas.instance.ravel(), minlength=len(bodies) + 1)[1:]
     seen = [i for i in range(len(bodies)) if pixels[i] > _VISIBLE_PX * height * width]
     left_to_right = sorted(seen, key=lambda i: camera.project(bodies[i].points["neck"])[0])
-    points = [project_keypoints(camera, bodies[i], random) for i in far_to_near]
+    points = {i: project_keypoints(camera, bodies[i], random) for i in far_to_near}
     nobody = canvas.instance == 0
     ground = camera.ground_depth()
     canvas.normal[nobody] = np.where(np.isfinite(ground[nobody])[:, None], (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
@@ -85,7 +91,7 @@ def compose_view(camera: Camera, bodies: list[Body], looks: list[Look], scene: s
         region=canvas.region,
         depth=np.where(nobody, ground, canvas.depth),
         normal=canvas.normal,
-        keypoints=np.stack(points) if points else np.zeros((0, 18, 4), np.float32),
+        keypoints=np.stack([points[i] for i in range(len(bodies))]) if bodies else np.zeros((0, 18, 4), np.float32),
         caption=write_caption(scene, [looks[i] for i in left_to_right], random),
         looks=tuple(looks),
         scene=scene,

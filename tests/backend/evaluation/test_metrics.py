@@ -148,6 +148,7 @@ def test_people_are_matched_for_the_best_sum_and_never_to_a_stranger() -> None:
     assert match_people(greedy_would_err) == {0: 1, 1: 0}
     assert match_people(np.array([[0.9, 0.2], [0.1, 0.29]])) == {0: 0}
     assert match_people(np.zeros((3, 0))) == {}
+    assert match_people(np.array([[0.55, 0.28], [0.29, 0.0]])) == {0: 0}  # two strangers sum to more than one who is right
 
 
 def test_intervals_hold_the_value_and_narrow_with_scenes() -> None:

@@ -49,9 +49,20 @@ def test_joints_lie_on_the_person() -> None:
     assert np.mean(hits) > 0.95
 
 
+def test_keypoints_are_those_of_the_person_with_that_number() -> None:
+    necks = []
+    for seed in range(12):
+        several = view(seed, framing="several")
+        for person, (x, y) in enumerate(several.keypoints[:, KEYPOINT_NAMES.index("neck"), :2]):
+            if 0 <= x < 128 and 0 <= y < 128:
+                necks.append(several.instance[int(y), int(x)] == person + 1)
+    assert len(necks) > 20
+    assert np.mean(necks) > 0.8  # the others are covered
+
+
 def test_people_are_drawn_far_to_near() -> None:
     for seed in range(10):
-        depth = view(seed, framing="several").keypoints[:, KEYPOINT_NAMES.index("right_hip"), 3]
+        depth = view(seed, framing="several").far_to_near[:, KEYPOINT_NAMES.index("right_hip"), 3]
         assert np.all(np.diff(depth) < 0.5)
 
 
