@@ -16,6 +16,7 @@ ABLATIONS = {
     "beyondscene+perturb=paper-literal": "replace where eps > C, as Algorithm 1 is printed",
     "beyondscene+view_prompts=everybody": "every view is told of everybody",
     "beyondscene+controlnet_conditioning_scale=0": "no poses",
+    "beyondscene+controlnet_views=none": "no poses at the enlarged levels",
     "beyondscene+guide_pose=false": "guidance points to the prompt alone",
     "beyondscene+stride_background=32": "the dense grid of views everywhere",
     "beyondscene+stride_instance=64": "the coarse grid of views everywhere",
