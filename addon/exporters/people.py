@@ -1,6 +1,6 @@
-"""Who is in a scene: every visible armature, and every one inside a collection that a visible object instances."""
+"""Who is in a scene: every armature that is visible or moves a visible mesh, by itself or where an object instances it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import get_args
 
@@ -10,6 +10,7 @@ import numpy as np
 from ...protocol import Lora, PartName
 from ..loras import gather_loras
 from .errors import ExportError
+from .leaders import find_armature, is_solid
 
 
 @dataclass(frozen=True)
@@ -81,15 +82,33 @@ class Person:
 
 
 def find_people(view_layer: bpy.types.ViewLayer) -> list[Person]:
-    """Everybody whom the view layer shows, switched on or not, by name."""
-    people = []
+    """Everybody whom the view layer shows, switched on or not, by name; a rig may be hidden where its mesh is not."""
+
+    def shown(thing: bpy.types.Object) -> bool:
+        return thing.visible_get(view_layer=view_layer)
+
+    people = [Person(armature) for armature in find_rigs(view_layer.objects, bpy.data.objects, shown)]
     for thing in view_layer.objects:
-        if (thing.type == "ARMATURE" or instances(thing)) and thing.visible_get(view_layer=view_layer):
-            if thing.type == "ARMATURE":
-                people.append(Person(thing))
+        if instances(thing) and shown(thing):
             inside = list(find_inside((thing,)))
             people += [Person(armature, path, alone=len(inside) == 1) for armature, path in inside]
     return sorted(people, key=lambda person: person.id)
+
+
+def find_rigs(
+    things: Iterable[bpy.types.Object], known: Iterable[bpy.types.Object], shown: Callable[[bpy.types.Object], bool]
+) -> set[bpy.types.Object]:
+    """The armatures of which one sees something: those among `things` that are `shown`, and those of `known` that move a mesh
+    among them that is.
+    """
+    armatures = {thing for thing in known if thing.type == "ARMATURE"}
+    rigs = {thing for thing in things if thing.type == "ARMATURE" and shown(thing)}
+    if rigs != armatures:
+        for mesh in (thing for thing in things if thing.type == "MESH"):
+            leader = find_armature(mesh, armatures)
+            if leader is not None and leader not in rigs and is_solid(mesh) and shown(mesh):
+                rigs.add(leader)
+    return rigs
 
 
 def chosen_people(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> list[Person]:
@@ -113,12 +132,14 @@ def instances(thing: bpy.types.Object) -> bool:
 
 
 def find_inside(path: tuple[bpy.types.Object, ...]) -> Iterator[tuple[bpy.types.Object, tuple[bpy.types.Object, ...]]]:
-    """Each armature that the last of `path` instances, at any depth, and the instancers on the way to it."""
+    """Each rig that the last of `path` instances, at any depth, and the instancers on the way to it."""
     if not instances(path[-1]):
         return
-    for thing in shown_objects(path[-1].instance_collection):
-        if thing.type == "ARMATURE":
-            yield thing, path
+    collection = path[-1].instance_collection
+    shown = list(shown_objects(collection))
+    for armature in find_rigs(shown, collection.all_objects, lambda thing: True):
+        yield armature, path
+    for thing in shown:
         yield from find_inside((*path, thing))
 
 

@@ -1,4 +1,4 @@
-"""The list of characters: one row per visible armature, with its rig and its prompts."""
+"""The list of characters: one row per rig, with its rig and its prompts."""
 
 from collections.abc import Sequence
 from typing import get_args
