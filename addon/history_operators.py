@@ -93,7 +93,7 @@ class BEYONDSCENE_OT_render_again(OnPicture, bpy.types.Operator):
         session = current()
         try:
             record, request, arrays = read()
-            (path,) = images.next_paths(context.scene.beyondscene.output_folder)
+            (path,) = images.next_paths(context.scene.beyondscene.output_folder, promised=session.promised)
         except (RecordError, WireError, OSError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}

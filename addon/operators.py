@@ -128,7 +128,7 @@ def make_jobs(context: bpy.types.Context) -> list[Job]:
     """The scene as it is posed now, once for each variation. Raises ExportError, RequestError or OSError."""
     own = context.scene.beyondscene
     request, arrays = export_request(context)
-    paths = images.next_paths(own.output_folder, own.variations, [job.path for job in current().jobs.values()])
+    paths = images.next_paths(own.output_folder, own.variations, current().promised)
     return [
         Job(new_job_id(), path, replace(request, seed=request.seed + number), arrays, own.models)
         for number, path in enumerate(paths)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import bpy
 
@@ -56,6 +57,11 @@ class Session:
     def job(self) -> Job | None:
         """The picture that is being made, or else the next one."""
         return next((job for job in self.jobs.values() if job.running), next(iter(self.jobs.values()), None))
+
+    @property
+    def promised(self) -> list[Path]:
+        """The files of pictures that have not come yet, those of an earlier Blender included."""
+        return [*(job.path for job in self.jobs.values()), *pending().values()]
 
     def start(self, preferences: Preferences) -> None:
         """Connect to the backend of the key file, or start one; the rest happens in `tick`."""

@@ -9,10 +9,11 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import history, images, panels, preferences, quality, session, thumbnails
+from beyondscene.addon import history, images, panels, pending, preferences, quality, session, thumbnails
 from beyondscene.addon.destinations import DESTINATIONS
 from beyondscene.backend.outputs import Picture, make_record, write_picture
 from beyondscene.protocol import RenderSettings, Submit
+from beyondscene.protocol.client import new_job_id
 from msgspec.structs import replace
 
 from .conftest import until
@@ -67,13 +68,14 @@ def test_a_picture_is_rendered_again_as_it_was_whatever_the_scene_is_now(
     use_backend(peer.connection)
     made.context.scene.beyondscene.output_folder = str(tmp_path)
     made.data.objects["Eve"].location.x += 5
+    pending.remember(new_job_id(), tmp_path / "duo 0002.png")  # of a Blender that crashed
     assert made.ops.beyondscene.render_again() == {"FINISHED"}
     until(lambda: not session.current().jobs)
     (again,) = [one for one in peer.heard if isinstance(one, Submit)]
+    assert {"duo 0002.png", "duo 0003.png"} <= {path.name for path in tmp_path.iterdir()}
     assert (again.request.seed, again.request.width, again.models) == (11, 96, "tiny")
     assert len(again.arrays) == 2 and again.request.settings.steps == 9
-    assert (tmp_path / "duo 0002.png").exists()
-    assert chosen().name == "BeyondScene duo 0002"
+    assert "BeyondScene duo 0003" in made.data.images
 
 
 def test_a_picture_without_a_record_says_so_and_changes_nothing(made: Any, picture: bytes, tmp_path: Path) -> None:
