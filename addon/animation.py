@@ -57,7 +57,7 @@ def step(context: bpy.types.Context) -> bool:
     frame, own, shown = now.frames.pop(0), scene.beyondscene, (scene.frame_current, scene.frame_subframe)
     try:
         scene.frame_set(frame)
-        request, arrays = export_request(context)
+        request, arrays = export_request(context, deserted=True)
     except (ExportError, RequestError) as error:
         _recording, session.error = None, f"Frame {frame}: {error} The frames before it go on."
         return False

@@ -1,6 +1,6 @@
 """What Blender and the backend say to each other: structs, their bytes and their rules. Needs msgspec and numpy only."""
 
-from .check import MASK_DIVISORS, RequestError, check_request, check_settings
+from .check import MASK_DIVISORS, RequestError, check_request, check_settings, why_unseen
 from .codec import (
     Decoder,
     WireError,
@@ -234,5 +234,6 @@ __all__ = [
     "request_to_json",
     "resized",
     "save_request",
+    "why_unseen",
     "write_connection",
 ]

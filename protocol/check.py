@@ -1,6 +1,8 @@
 """Refuse a request that cannot become a picture, in one sentence, before any work starts."""
 
-from .scene import Character, Lora, RenderRequest, RenderSettings
+from collections.abc import Sequence
+
+from .scene import Character, Keypoint, Lora, RenderRequest, RenderSettings
 from .skeleton import DRAWN
 
 MASK_DIVISORS = (1, 2, 4, 8)  # of the picture's sides; all are whole, since a picture's sides are multiples of 8
@@ -65,25 +67,12 @@ def check_loras(whose: str, loras: tuple[Lora, ...]) -> None:
 
 
 def check_character(character: Character, width: int, height: int) -> None:
-    """Raise RequestError if `character` has no prompt, no visible joint, or a mask that does not fit."""
+    """Raise RequestError if `character` has no prompt, is not in the frame, or has a mask that does not fit."""
     if not character.prompt.strip():
         raise RequestError(f"The prompt of '{character.name}' is empty: describe this person, or switch the character off.")
-    drawn = [k for k in character.keypoints if k.state in DRAWN]
-    if not drawn:
+    if unseen := why_unseen(character.keypoints, width, height):
         raise RequestError(
-            f"'{character.name}' has no joint in front of the camera: "
-            "turn the camera, move the rig, or switch the character off."
-        )
-    if not any(0 <= k.x < width and 0 <= k.y < height for k in drawn):
-        raise RequestError(
-            f"'{character.name}' stands wholly outside the {width}x{height} frame: "
-            "move the rig or the camera, or switch the character off."
-        )
-    span_px = max(max(k.x for k in drawn) - min(k.x for k in drawn), max(k.y for k in drawn) - min(k.y for k in drawn))
-    if span_px < SMALLEST_PX:
-        raise RequestError(
-            f"The joints of '{character.name}' span {span_px:.0f} px, but a person can be drawn from {SMALLEST_PX} px on: "
-            "move the camera closer, choose a larger picture, or switch the character off."
+            f"'{character.name}' {unseen}: move the rig or the camera, choose a larger picture, or switch the character off."
         )
     shapes = [(height // divisor, width // divisor) for divisor in MASK_DIVISORS]
     if character.mask is not None and (character.mask.shape not in shapes or character.mask.dtype != "uint8"):
@@ -91,3 +80,16 @@ def check_character(character: Character, width: int, height: int) -> None:
             f"The mask of '{character.name}' has shape {character.mask.shape} of {character.mask.dtype}, but the picture needs "
             f"({height}, {width}) of uint8, or both sides divided by 2, 4 or 8: export it at the requested size."
         )
+
+
+def why_unseen(keypoints: Sequence[Keypoint], width: int, height: int) -> str:
+    """Why nobody with these joints can be drawn in a picture of width x height px, after a name; empty where they can be."""
+    drawn = [k for k in keypoints if k.state in DRAWN]
+    if not drawn:
+        return "has no joint in front of the camera"
+    if not any(0 <= k.x < width and 0 <= k.y < height for k in drawn):
+        return f"stands wholly outside the {width}x{height} frame"
+    span_px = max(max(k.x for k in drawn) - min(k.x for k in drawn), max(k.y for k in drawn) - min(k.y for k in drawn))
+    if span_px < SMALLEST_PX:
+        return f"spans {span_px:.0f} px, but a person can be drawn from {SMALLEST_PX} px on"
+    return ""

@@ -1,6 +1,6 @@
 """Who is in a scene: every armature that is visible or moves a visible mesh, by itself or where an object instances it."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -11,6 +11,7 @@ from ...protocol import Lora, PartName
 from ..loras import gather_loras
 from .errors import ExportError
 from .leaders import find_armature, is_solid
+from .rigs import MIN_COVERAGE, best_match
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,17 @@ class Person:
         return "/".join(one.name_full for one in (*self.instancers, self.armature))
 
     @property
+    def said(self) -> bool | None:
+        """What the artist said of whether to draw them: the instancer's own word, or else the rig's; None for none."""
+        owns = (self.described.beyondscene, self.armature.beyondscene)
+        return next((own.enabled for own in owns if own.is_property_set("enabled")), None)
+
+    @property
     def enabled(self) -> bool:
-        return self.armature.beyondscene.enabled and self.described.beyondscene.enabled
+        """Whether they are drawn; unasked, where the rig is plainly a person's or somebody has described it."""
+        if self.said is not None:
+            return self.said
+        return bool(self.prompt) or best_match(self.armature).coverage >= MIN_COVERAGE
 
     @property
     def prompt(self) -> str:
@@ -113,18 +123,37 @@ def find_rigs(
 
 def chosen_people(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> list[Person]:
     """Those that are switched on, by name. Raises ExportError where there is none."""
-    people = [person for person in find_people(view_layer) if person.enabled]
+    everybody = find_people(view_layer)
+    people = [person for person in everybody if person.enabled]
     if not people:
-        hidden = sorted(thing.name for thing in scene.objects if thing.type == "ARMATURE" and thing.beyondscene.enabled)
         raise ExportError(
             f"The scene '{scene.name}' shows no armature that is switched on, and each person comes from one: "
-            + (
-                f"'{hidden[0]}' is hidden, or its collection is hidden or excluded: show it in the Outliner."
-                if hidden
-                else "add a rig, unhide it, or tick it in the list of characters."
-            )
+            + say_how_to_begin(scene, [person for person in everybody if person.said is None])
         )
     return people
+
+
+def say_how_to_begin(scene: bpy.types.Scene, unknown: Sequence[Person]) -> str:
+    """The next step where nobody is switched on. unknown: those of whom nobody said that they are off."""
+    hidden = sorted(thing.name for thing in scene.objects if thing.type == "ARMATURE" and Person(thing).said is not False)
+    if unknown:
+        return f"'{unknown[0].name}' is off since its bones are not plainly a person's: tick it and name its joints."
+    if hidden:
+        return f"'{hidden[0]}' is hidden, or its collection is hidden or excluded: show it in the Outliner."
+    return "add a rig, unhide it, or tick it in the list of characters."
+
+
+def is_drawn(own: bpy.types.PropertyGroup) -> bool:
+    """Whether anybody is drawn whom the `beyondscene` of an object describes."""
+    thing = own.id_data
+    people = (
+        [Person(thing)] if thing.type == "ARMATURE" else [Person(armature, path) for armature, path in find_inside((thing,))]
+    )
+    return any(person.enabled for person in people)
+
+
+def switch(own: bpy.types.PropertyGroup, on: bool) -> None:
+    own.enabled = on
 
 
 def instances(thing: bpy.types.Object) -> bool:

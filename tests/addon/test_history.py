@@ -230,6 +230,24 @@ def test_each_frame_of_a_range_is_a_picture_named_by_its_number(
     assert not blender.ops.beyondscene.render_animation.poll()
 
 
+def test_people_may_leave_the_frame_while_an_animation_goes_on(
+    blender: Any, example: Example, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
+) -> None:
+    example("duo")
+    peer = start_peer(picture=picture)
+    use_backend(peer.connection)
+    scene, (eve, flo) = blender.context.scene, (blender.data.objects[name] for name in ("Eve", "Flo"))
+    scene.beyondscene.output_folder = str(tmp_path)
+    scene.frame_start, scene.frame_end = 1, 3
+    for rig, leaves in ((eve, 2), (flo, 3)):
+        rig.keyframe_insert("location", frame=leaves - 1)
+        rig.location.x = 50
+        rig.keyframe_insert("location", frame=leaves)
+    assert blender.ops.beyondscene.render_animation(wait=True) == {"FINISHED"}
+    names = [[who.name for who in one.request.characters] for one in peer.heard if isinstance(one, Submit)]
+    assert names == [["Eve", "Flo"], ["Flo"], []]
+
+
 def test_a_picture_of_an_earlier_blender_is_followed_and_can_be_cancelled(
     blender: Any, example: Example, gateway: Any, use_backend: Any, tmp_path: Path
 ) -> None:
