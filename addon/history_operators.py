@@ -11,7 +11,7 @@ from bpy_extras.io_utils import ImportHelper
 from ..protocol import RenderRequest, WireError
 from ..protocol.client import new_job_id
 from ..protocol.record import Record, RecordError, read_png_record, restore_request
-from . import history, images, preferences
+from . import editors, history, images, preferences
 from .destinations import DESTINATIONS, DestinationError, put
 from .job import Job
 from .obstacles import SaysWhyNot
@@ -118,7 +118,7 @@ class BEYONDSCENE_OT_open_picture(ImportHelper, bpy.types.Operator):
         except (RecordError, OSError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        current().picture = images.load_picture(path).name
+        current().picture = editors.load_picture(path).name
         return {"FINISHED"}
 
 

@@ -25,7 +25,7 @@ from ..protocol import (
     Welcome,
 )
 from ..protocol.client import Frames, Lost, Saved, Spoilt
-from . import images, thumbnails
+from . import editors, images, thumbnails
 from .backend_process import BackendError
 from .job import Job, describe
 from .link import Link
@@ -209,7 +209,7 @@ class Session:
             case Previewed() if payload:
                 job.preview = bytes(payload[0])
                 with suppress(OSError, RuntimeError):  # no room on the disk, or half a file there
-                    images.show_preview(job.preview)
+                    editors.show_preview(job.preview)
                     thumbnails.show_growing(job.preview)
         return True
 
@@ -220,7 +220,7 @@ class Session:
         if images.sequence_of(job.path) and any(one.path.parent == job.path.parent for one in self.jobs.values()):
             return ""  # a sequence becomes one datablock, when its last frame is here
         try:
-            self.picture = images.load_picture(job.path).name
+            self.picture = editors.load_picture(job.path).name
         except RuntimeError as error:
             return f"The picture is at {job.path}, but Blender cannot load it ({error}): open it by hand."
         return ""
@@ -246,7 +246,7 @@ class Session:
 
 
 def leave_no_preview() -> None:
-    images.remove_preview()
+    editors.remove_preview()
     thumbnails.forget()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import history, images, panels, pending, preferences, quality, session, thumbnails
+from beyondscene.addon import editors, history, panels, pending, preferences, quality, session, thumbnails
 from beyondscene.addon.destinations import DESTINATIONS
 from beyondscene.backend.outputs import Picture, make_record, write_picture
 from beyondscene.protocol import RenderSettings, Submit
@@ -37,7 +37,7 @@ def made(blender: Any, example: Example, tmp_path: Path) -> Any:
     image = np.zeros((64, 96, 3), np.uint8)
     image[:, 48:] = (255, 128, 0)
     write_picture(path, Picture(image), make_record(request, arrays, "tiny", {}, "a test"))
-    images.load_picture(path)
+    editors.load_picture(path)
     return blender
 
 
@@ -162,7 +162,7 @@ def test_the_gallery_lists_pictures_and_shows_their_thumbnails(made: Any, tmp_pa
 
     second = tmp_path / "duo 0002.png"
     second.write_bytes((tmp_path / "duo 0001.png").read_bytes())
-    images.load_picture(second)
+    editors.load_picture(second)
     jpeg = cv2.imencode(".jpg", np.full((30, 40, 3), (0, 128, 255), np.uint8))[1].tobytes()
     thumbnails.keep(second, jpeg)
     names = [item[1] for item in history.list_items(None, None)]
