@@ -25,9 +25,10 @@ def parts() -> tuple[ModuleType, ...]:
         properties,
         session,
         thumbnails,
+        ticker,
     )
 
-    state = (properties, preferences, images, thumbnails, session, planner, animation, history)
+    state = (properties, preferences, images, thumbnails, session, ticker, planner, animation, history)
     doing = (
         operators,
         backend_operators,

@@ -10,7 +10,8 @@ from ..protocol.client import new_job_id
 from . import images, preferences
 from .exporters import ExportError, export_request
 from .job import Job
-from .session import current, redraw, wake
+from .session import current
+from .ticker import redraw, wake
 
 TURN_S = 0.05  # between two exports
 FRAMES = 1000  # that a backend lets wait

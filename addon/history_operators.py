@@ -15,7 +15,8 @@ from . import editors, history, images, preferences
 from .destinations import DESTINATIONS, DestinationError, put
 from .job import Job
 from .obstacles import SaysWhyNot
-from .session import current, wake
+from .session import current
+from .ticker import wake
 
 Result = set[str]
 

@@ -16,7 +16,8 @@ from .exporters import ExportError, check_scene, export_request, picture_size
 from .job import Job, describe_remaining
 from .obstacles import SaysWhyNot
 from .quality import PRESETS, snapped, write_knobs
-from .session import TICK_S, current, wake
+from .session import TICK_S, current
+from .ticker import wake
 
 Result = set[str]
 

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import bpy
-
 from ..protocol import (
     Accepted,
     Cancelled,
@@ -269,26 +267,6 @@ def current() -> Session:
     return _session
 
 
-def wake() -> None:
-    """See that the queue is drained for as long as there is a backend to hear from."""
-    if not bpy.app.timers.is_registered(drain):
-        bpy.app.timers.register(drain, first_interval=TICK_S, persistent=True)
-
-
-def drain() -> float | None:
-    """The timer's body: take in what happened, redraw the panel, say when to come again."""
-    if _session is None:
-        return None
-    if _session.tick():
-        redraw()
-    return TICK_S if _session.link.alive else None
-
-
-def redraw() -> None:
-    for area in images.open_areas("VIEW_3D"):
-        area.tag_redraw()
-
-
 def part() -> None:
     """Part from the backend, and touch no data of Blender's."""
     if _session is not None:
@@ -302,8 +280,6 @@ def register() -> None:
 
 def unregister() -> None:
     global _session
-    if bpy.app.timers.is_registered(drain):
-        bpy.app.timers.unregister(drain)
     if _session:
         _session.stop()
     _session = None
