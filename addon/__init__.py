@@ -8,6 +8,7 @@ def parts() -> tuple[ModuleType, ...]:
     from . import (
         animation,
         animation_operators,
+        arrivals,
         backend_operators,
         character_operators,
         controls,
@@ -28,7 +29,7 @@ def parts() -> tuple[ModuleType, ...]:
         ticker,
     )
 
-    state = (properties, preferences, images, thumbnails, session, ticker, planner, animation, history)
+    state = (properties, preferences, images, thumbnails, session, ticker, arrivals, planner, animation, history)
     doing = (
         operators,
         backend_operators,

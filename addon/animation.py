@@ -65,7 +65,7 @@ def step(context: bpy.types.Context) -> bool:
     finally:
         scene.frame_set(shown[0], subframe=shown[1])
     path = now.folder / f"{frame:04d}.png"
-    job = Job(new_job_id(), path, request, arrays, own.models)
+    job = Job(new_job_id(), path, request, arrays, own.models, bpy.data.filepath)
     session.render([job], preferences.get(context))
     if not now.frames or not session.jobs:  # the last one, or no backend can be had
         _recording = None

@@ -98,7 +98,8 @@ class BEYONDSCENE_OT_render_again(OnPicture, bpy.types.Operator):
         except (RecordError, WireError, OSError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        session.render([Job(new_job_id(), path, request, arrays, record.models)], preferences.get(context))
+        job = Job(new_job_id(), path, request, arrays, record.models, bpy.data.filepath)
+        session.render([job], preferences.get(context))
         wake()
         return {"FINISHED"}
 

@@ -1,5 +1,6 @@
 """Finished pictures: where their files go, and how they become Image datablocks."""
 
+import os
 import re
 import tempfile
 from collections.abc import Iterable
@@ -98,10 +99,25 @@ def remember_pictures(*_: object) -> None:
 @persistent
 def restore_pictures(*_: object) -> None:
     """After it: a picture that took minutes is no edit of the scene, and going back does not take it away."""
+    add_missing(remembered)
+
+
+def add_missing(paths: Iterable[Path]) -> None:
+    """Those of `paths` that are files and no Image datablock yet become one. Raises RuntimeError where one is no picture."""
     here = {Path(bpy.path.abspath(image.filepath)) for image in bpy.data.images}
-    for path in remembered:
+    for path in paths:
         if path not in here and path.exists():
             add_image(path)
+
+
+def same_file(one: str, other: str) -> bool:
+    """Whether two paths, absolute as Blender has them, name the same file, also by way of a link."""
+    return os.path.normcase(os.path.realpath(one)) == os.path.normcase(os.path.realpath(other))
+
+
+def is_open(blend: str) -> bool:
+    """Whether pictures for `blend` belong in the file that is open; those of a file that was never saved belong in any."""
+    return not blend or (bool(bpy.data.filepath) and same_file(blend, bpy.data.filepath))
 
 
 def open_areas(kind: str) -> list[bpy.types.Area]:

@@ -131,7 +131,7 @@ def make_jobs(context: bpy.types.Context) -> list[Job]:
     request, arrays = export_request(context)
     paths = images.next_paths(own.output_folder, own.variations, current().promised)
     return [
-        Job(new_job_id(), path, replace(request, seed=request.seed + number), arrays, own.models)
+        Job(new_job_id(), path, replace(request, seed=request.seed + number), arrays, own.models, bpy.data.filepath)
         for number, path in enumerate(paths)
     ]
 

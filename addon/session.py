@@ -25,9 +25,10 @@ from ..protocol import (
 from ..protocol.client import Frames, Lost, Saved, Spoilt
 from . import editors, images, thumbnails
 from .backend_process import BackendError
+from .devices import devices_in, rounded
 from .job import Job, describe
 from .link import Link
-from .pending import forget, pending, remember
+from .pending import Promise, forget, pending, remember
 from .preferences import Preferences
 
 TICK_S = 0.1  # between two looks at the queue, and the longest that one look may take
@@ -46,6 +47,7 @@ class Session:
         self.failure = ""  # the last one that was the backend's
         self.notice = ""  # the outcome of a test of the connection
         self.picture = ""  # name of the last Image datablock
+        self.missed: Job | None = None  # the last one that came while its file was not open
         self.plan: Estimated | None = None  # of the picture as the scene now stands
         self.left_over = len(pending())  # pictures of an earlier Blender or backend that have not come yet
         self._asked = 0  # estimates, by which the newest answer is known
@@ -59,7 +61,7 @@ class Session:
     @property
     def promised(self) -> list[Path]:
         """The files of pictures that have not come yet, those of an earlier Blender included."""
-        return [*(job.path for job in self.jobs.values()), *pending().values()]
+        return [*(job.path for job in self.jobs.values()), *(one.path for one in pending().values())]
 
     def start(self, preferences: Preferences) -> None:
         """Connect to the backend of the key file, or start one; the rest happens in `tick`."""
@@ -93,6 +95,7 @@ class Session:
         """Have the requests of `jobs` made into pictures. Returns at once."""
         if not self.jobs:
             self.error = self.notice = ""
+        self.missed = None
         self.jobs |= {job.id: job for job in jobs}
         self.start(preferences)
         self._submit()
@@ -105,6 +108,13 @@ class Session:
                 self.link.ask(lambda client, job_id=job.id: client.cancel(job_id))
             else:
                 del self.jobs[job.id]
+
+    def rename_blend(self, old: str, new: str) -> None:
+        """The file that is open was `old` and is `new` from now on: its pictures go along."""
+        for job in [one for one in self.jobs.values() if one.blend == old]:
+            job.blend = new
+            if job.sent:
+                self._promise(job)
 
     def model_info(self, name: str) -> ModelSetInfo | None:
         """What the backend says about a model set; None while there is no backend, or where it has no such set."""
@@ -136,8 +146,7 @@ class Session:
             request = job.request
             if job.sent or request is None:
                 continue
-            with suppress(OSError):  # no room on the disk: it still comes to this Blender
-                remember(job.id, job.path)
+            self._promise(job)
             arrays, job.arrays = tuple(job.arrays.values()), {}  # once sent they are the backend's
             self.link.ask(
                 lambda client, job=job, request=request, arrays=arrays: client.submit(
@@ -148,11 +157,17 @@ class Session:
 
     def _follow_pending(self) -> None:
         """Find again the pictures that were under way when an earlier Blender or backend ended."""
-        for job_id, path in pending().items():
+        for job_id, promise in pending().items():
             if job_id not in self.jobs:
-                self.jobs[job_id] = Job(job_id, path, sent=True, status="Looking for an earlier picture")
-            self.link.ask(lambda client, job_id=job_id, path=path: client.follow(job_id, path))
+                job = Job(job_id, promise.path, blend=promise.blend, sent=True, status="Looking for an earlier picture")
+                self.jobs[job_id] = job
+            self.link.ask(lambda client, job_id=job_id, path=promise.path: client.follow(job_id, path))
         self.left_over = 0
+
+    def _promise(self, job: Job, *, here: bool = False) -> None:
+        """Remember where the picture belongs; here: its file is written."""
+        with suppress(OSError):  # no room on the disk: it still comes to this Blender
+            remember(job.id, Promise(picture=str(job.path), blend=job.blend, here=here))
 
     def _take(self, event: object, payload: Frames) -> bool:
         """True where the panel shows something else now."""
@@ -207,7 +222,8 @@ class Session:
             case Previewed() if payload:
                 job.preview = bytes(payload[0])
                 with suppress(OSError, RuntimeError):  # no room on the disk, or half a file there
-                    editors.show_preview(job.preview)
+                    if images.is_open(job.blend):
+                        editors.show_preview(job.preview)
                     thumbnails.show_growing(job.preview)
         return True
 
@@ -217,6 +233,10 @@ class Session:
             thumbnails.keep(job.path, job.preview)
         if images.sequence_of(job.path) and any(one.path.parent == job.path.parent for one in self.jobs.values()):
             return ""  # a sequence becomes one datablock, when its last frame is here
+        if not images.is_open(job.blend):
+            self._promise(job, here=True)
+            self.missed = job
+            return ""
         try:
             self.picture = editors.load_picture(job.path).name
         except RuntimeError as error:
@@ -246,16 +266,6 @@ class Session:
 def leave_no_preview() -> None:
     editors.remove_preview()
     thumbnails.forget()
-
-
-def devices_in(event: Welcome | Pong) -> tuple[DeviceInfo, ...]:
-    """One per worker that is ready; a backend of an earlier version tells of one device alone."""
-    return event.devices or ((event.device,) if event.device else ())
-
-
-def rounded(devices: Sequence[DeviceInfo]) -> list[tuple[str, int]]:
-    """Devices as the panel shows them: what is free to a tenth of a GB."""
-    return [(device.name, device.free_bytes // 10**8) for device in devices]
 
 
 _session: Session | None = None

@@ -1,5 +1,7 @@
 """The head of the tab: the backend's state, the scene's prompt, the one button, and what comes of it."""
 
+from pathlib import Path
+
 import bpy
 
 from ... import __package__ as base_package
@@ -60,3 +62,7 @@ def draw_outcome(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
         draw_error(layout, context, obstacle)
     elif not session.jobs and session.picture:
         layout.label(text=session.picture, icon="IMAGE_DATA")
+    if session.missed:
+        blend, path = Path(session.missed.blend).name, session.missed.path
+        sentence = f"A picture of {blend} has come: {path}. When {blend} is opened again, it is among its images"
+        draw_sentence(layout.column(align=True), context, sentence, "INFO")

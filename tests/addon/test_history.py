@@ -68,7 +68,7 @@ def test_a_picture_is_rendered_again_as_it_was_whatever_the_scene_is_now(
     use_backend(peer.connection)
     made.context.scene.beyondscene.output_folder = str(tmp_path)
     made.data.objects["Eve"].location.x += 5
-    pending.remember(new_job_id(), tmp_path / "duo 0002.png")  # of a Blender that crashed
+    pending.remember(new_job_id(), pending.Promise(picture=str(tmp_path / "duo 0002.png")))  # of a Blender that crashed
     assert made.ops.beyondscene.render_again() == {"FINISHED"}
     until(lambda: not session.current().jobs)
     (again,) = [one for one in peer.heard if isinstance(one, Submit)]

@@ -115,7 +115,8 @@ def test_a_picture_under_way_when_blender_closes_comes_to_the_next_one(
     assert job
     until(lambda: job.fraction == 0.5)
     session.current().stop()
-    assert pending.pending() == {job.id: tmp_path / "renders" / "duo 0001.png"}
+    (promise,) = pending.pending().values()
+    assert promise.path == tmp_path / "renders" / "duo 0001.png" and images.is_open(promise.blend)
 
     use_backend(start_peer(picture=picture).connection)
     assert blender.ops.beyondscene.render() == {"FINISHED"}  # asked for before the backend tells of the other one
