@@ -86,12 +86,9 @@ class BEYONDSCENE_OT_render_again(OnPicture, bpy.types.Operator):
     bl_idname = "beyondscene.render_again"
     bl_label = "Render Again"
 
-    @classmethod
-    def obstacle(cls, context: bpy.types.Context) -> str:
-        return "A picture is being rendered: wait for it or cancel it" if current().jobs else super().obstacle(context)
-
     def execute(self, context: bpy.types.Context) -> Result:
         session = current()
+        session.error = ""
         try:
             record, request, arrays = read()
             (path,) = images.next_paths(context.scene.beyondscene.output_folder, promised=session.promised)

@@ -6,7 +6,7 @@ import secrets
 import time
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty
+from bpy.props import BoolProperty, EnumProperty, StringProperty
 from msgspec.structs import replace
 
 from ..protocol import RequestError
@@ -23,7 +23,7 @@ Result = set[str]
 
 
 class BEYONDSCENE_OT_render(SaysWhyNot, bpy.types.Operator):
-    """Send the posed scene to the backend and bring the picture back"""
+    """Send the posed scene to the backend and bring the picture back. While another is made, this one waits behind it"""
 
     bl_idname = "beyondscene.render"
     bl_label = "Render Picture"
@@ -38,6 +38,7 @@ class BEYONDSCENE_OT_render(SaysWhyNot, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> Result:
         session, settings = current(), context.scene.beyondscene
+        session.error = ""
         if not settings.lock_seed:
             settings.seed = secrets.randbelow(2**31 - settings.variations)
         try:
@@ -55,10 +56,16 @@ class BEYONDSCENE_OT_render(SaysWhyNot, bpy.types.Operator):
 
 
 class BEYONDSCENE_OT_cancel(SaysWhyNot, bpy.types.Operator):
-    """Stop the picture that is being rendered, and those that wait behind it"""
+    """Stop this picture"""
 
     bl_idname = "beyondscene.cancel"
     bl_label = "Cancel"
+
+    job_id: StringProperty(name="Job", description="Of the picture; empty: all of them", options={"HIDDEN", "SKIP_SAVE"})
+
+    @classmethod
+    def description(cls, context: bpy.types.Context, properties: "BEYONDSCENE_OT_cancel") -> str:
+        return "Stop this picture" if properties.job_id else "Stop the pictures that are being rendered, and those that wait"
 
     @classmethod
     def obstacle(cls, context: bpy.types.Context) -> str:
@@ -68,8 +75,9 @@ class BEYONDSCENE_OT_cancel(SaysWhyNot, bpy.types.Operator):
         return "" if jobs else "No picture is being rendered"
 
     def execute(self, context: bpy.types.Context) -> Result:
-        animation.cancel()
-        current().cancel()
+        if not self.job_id:
+            animation.cancel()
+        current().cancel(self.job_id)
         return {"FINISHED"}
 
 
@@ -115,9 +123,6 @@ def say_unwritable(folder: str, error: OSError) -> str:
 
 def why_not(context: bpy.types.Context) -> str:
     """Why nothing can be rendered now, with the next step; empty where it can. Cheap enough for every redraw."""
-    session = current()
-    if session.jobs or animation.recording():
-        return "A picture is being rendered: wait for it or cancel it"
     try:
         check_scene(context)
     except ExportError as error:

@@ -35,9 +35,9 @@ def obstacle(context: bpy.types.Context) -> str:
 
 
 def watch() -> float:
-    """The timer's body: look while a backend is there and nothing is being rendered; say when to come again."""
+    """The timer's body: look while a backend is there; say when to come again."""
     session, windows = current(), bpy.context.window_manager.windows
-    if session.link.state != "ready" or session.jobs or not windows or any(one.screen.is_animation_playing for one in windows):
+    if session.link.state != "ready" or not windows or any(one.screen.is_animation_playing for one in windows):
         return LOOK_S
     began_s = time.monotonic()
     with bpy.context.temp_override(window=windows[0]):

@@ -100,9 +100,9 @@ class Session:
         self.start(preferences)
         self._submit()
 
-    def cancel(self) -> None:
-        """Ask for the end of all pictures that are on their way; it is over once there are no `jobs`."""
-        for job in list(self.jobs.values()):
+    def cancel(self, job_id: str = "") -> None:
+        """Ask for the end of one picture, or of all that are on their way; it is over once it is none of the `jobs`."""
+        for job in [one for one in self.jobs.values() if job_id in ("", one.id)]:
             if job.sent:
                 job.cancelling, job.status = True, "Cancelling"
                 self.link.ask(lambda client, job_id=job.id: client.cancel(job_id))
@@ -254,8 +254,9 @@ class Session:
     def _end(self, job: Job, error: str = "") -> None:
         self.jobs.pop(job.id, None)
         self.error = error or self.error
-        if not self.jobs:
+        if not any(one.running for one in self.jobs.values()):
             leave_no_preview()
+        if not self.jobs:
             self.plan = None  # how long it took is known better now
 
     def _fail(self, message: str) -> None:
