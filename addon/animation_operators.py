@@ -41,7 +41,7 @@ class BEYONDSCENE_OT_render_animation(SaysWhyNot, bpy.types.Operator):
             session.error = say_unwritable(folder, error)
         else:
             if self.wait:
-                while animation.step(context) and not session.error:
+                while animation.step() and not session.error:
                     pass
                 wait_for_picture()
             else:

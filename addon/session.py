@@ -48,9 +48,9 @@ class Session:
         self.notice = ""  # the outcome of a test of the connection
         self.picture = ""  # name of the last Image datablock
         self.missed: Job | None = None  # the last one that came while its file was not open
-        self.plan: Estimated | None = None  # of the picture as the scene now stands
+        self.plans: dict[int, Estimated] = {}  # of the picture of a scene as that now stands, by the scene's session_uid
         self.left_over = len(pending())  # pictures of an earlier Blender or backend that have not come yet
-        self._asked = 0  # estimates, by which the newest answer is known
+        self._asked: dict[int, int] = {}  # estimates of each scene, by which the newest answer is known
         self._tested_s: float | None = None
 
     @property
@@ -76,7 +76,8 @@ class Session:
     def stop(self) -> None:
         """Part from the backend; a process of our own has ended when this returns."""
         self.link.stop()
-        self.welcome = self.plan = self._tested_s = None
+        self.welcome = self._tested_s = None
+        self.plans.clear()
         self.notice, self.queued, self.devices = "", 0, ()
         if self.jobs:
             self.jobs.clear()
@@ -120,11 +121,11 @@ class Session:
         """What the backend says about a model set; None while there is no backend, or where it has no such set."""
         return next((one for one in self.welcome.models if one.name == name), None) if self.welcome else None
 
-    def estimate(self, request: RenderRequest, models: str) -> None:
-        """Ask what a picture would take; `plan` is the answer."""
+    def estimate(self, scene: int, request: RenderRequest, models: str) -> None:
+        """Ask what a picture of `scene`, a session_uid, would take; `plans` gets the answer."""
         if self.link.state == "ready":
-            self._asked += 1
-            key = str(self._asked)
+            self._asked[scene] = self._asked.get(scene, 0) + 1
+            key = f"{scene}/{self._asked[scene]}"
             self.link.ask(lambda client: client.estimate(key, request, models))
 
     def tick(self, budget_s: float = TICK_S) -> bool:
@@ -189,9 +190,10 @@ class Session:
                 self._tested()
                 return was != (self.notice, self.queued, rounded(self.devices))
             case Estimated():
-                if event.key != str(self._asked):
+                scene, number = map(int, event.key.split("/"))
+                if number != self._asked.get(scene):
                     return False
-                self.plan = event
+                self.plans[scene] = event
             case Lost():
                 self._fail(event.message)
             case Refused(job_id=None):
@@ -257,7 +259,7 @@ class Session:
         if not any(one.running for one in self.jobs.values()):
             leave_no_preview()
         if not self.jobs:
-            self.plan = None  # how long it took is known better now
+            self.plans.clear()  # how long it took is known better now
 
     def _fail(self, message: str) -> None:
         self.stop()

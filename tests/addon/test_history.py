@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import editors, history, panels, pending, preferences, quality, session, thumbnails
+from beyondscene.addon import animation, editors, history, panels, pending, preferences, quality, session, thumbnails
 from beyondscene.addon.destinations import DESTINATIONS
 from beyondscene.backend.outputs import Picture, make_record, write_picture
 from beyondscene.protocol import RenderSettings, Submit
@@ -246,6 +246,34 @@ def test_people_may_leave_the_frame_while_an_animation_goes_on(
     assert blender.ops.beyondscene.render_animation(wait=True) == {"FINISHED"}
     names = [[who.name for who in one.request.characters] for one in peer.heard if isinstance(one, Submit)]
     assert names == [["Eve", "Flo"], ["Flo"], []]
+
+
+def test_an_animation_goes_on_while_the_windows_show_another_scene(
+    blender: Any, example: Example, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
+) -> None:
+    example("duo")
+    peer = start_peer(picture=picture)
+    use_backend(peer.connection)
+    scene = blender.context.scene
+    scene.beyondscene.output_folder = str(tmp_path)
+    scene.frame_start, scene.frame_end = 1, 3
+    rig = blender.data.objects["Eve"]
+    for frame in (1, 3):
+        rig.location.x += 0.1 * frame
+        rig.keyframe_insert("location", frame=frame)
+    other = blender.data.scenes.new("Other")
+    assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
+    blender.context.window.scene = other
+    while animation.turn() is not None:
+        assert blender.context.scene == other
+    until(lambda: not session.current().jobs)
+    eves = [one.request.characters[0].keypoints[0].x for one in peer.heard if isinstance(one, Submit)]
+    assert len(set(eves)) == 3 and not session.current().error
+    blender.context.window.scene = scene
+    assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
+    example("duo")
+    animation.turn()
+    assert "The scene was closed" in session.current().error
 
 
 def test_a_picture_of_an_earlier_blender_is_followed_and_can_be_cancelled(
