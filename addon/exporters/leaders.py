@@ -1,6 +1,7 @@
 """What moves a thing, by way of whatever it hangs on, and whether anything of it is to be seen."""
 
 from collections.abc import Collection, Iterator
+from itertools import chain
 
 import bpy
 
@@ -8,18 +9,17 @@ DEFORMERS = {"ARMATURE": "object", "MESH_DEFORM": "object", "SURFACE_DEFORM": "t
 HOLDERS = ("CHILD_OF", "COPY_TRANSFORMS")  # constraints by which a hand holds a thing
 
 
-def find_armature(
-    thing: bpy.types.Object, armatures: Collection[bpy.types.Object], seen: frozenset[bpy.types.Object] = frozenset()
-) -> bpy.types.Object | None:
+def find_armature(thing: bpy.types.Object, armatures: Collection[bpy.types.Object]) -> bpy.types.Object | None:
     """Which of `armatures` is or moves `thing`, be it by way of a body or a hat."""
-    if thing in armatures:
-        return thing
+    return next((one for one in chain((thing,), find_movers(thing)) if one in armatures), None)
+
+
+def find_movers(thing: bpy.types.Object, seen: frozenset[bpy.types.Object] = frozenset()) -> Iterator[bpy.types.Object]:
+    """All that moves `thing`, each followed by what moves it in turn."""
     for leader in find_leaders(thing):
         if leader is not None and leader not in seen:
-            found = find_armature(leader, armatures, seen | {thing})
-            if found is not None:
-                return found
-    return None
+            yield leader
+            yield from find_movers(leader, seen | {thing})
 
 
 def find_leaders(thing: bpy.types.Object) -> Iterator[bpy.types.Object | None]:

@@ -10,7 +10,7 @@ import numpy as np
 from ...protocol import Lora, PartName
 from ..loras import gather_loras
 from .errors import ExportError
-from .leaders import find_armature, is_solid
+from .leaders import find_armature, find_movers, is_solid
 from .rigs import MIN_COVERAGE, best_match
 
 
@@ -50,10 +50,16 @@ class Person:
 
     @property
     def enabled(self) -> bool:
-        """Whether they are drawn; unasked, where the rig is plainly a person's or somebody has described it."""
-        if self.said is not None:
-            return self.said
-        return bool(self.prompt) or best_match(self.armature).coverage >= MIN_COVERAGE
+        """Whether they are drawn; unasked, where somebody has described them or nothing speaks against it."""
+        return self.said if self.said is not None else bool(self.prompt) or not self.doubt
+
+    @property
+    def doubt(self) -> str:
+        """What speaks against a person, after "is off since"; empty where nothing does."""
+        if best_match(self.armature).coverage < MIN_COVERAGE:
+            return "its bones are not plainly a person's"
+        wearer = find_wearer(self.armature)
+        return f"it moves with '{wearer.name}', as the rig of clothes does" if wearer else ""
 
     @property
     def prompt(self) -> str:
@@ -137,10 +143,16 @@ def say_how_to_begin(scene: bpy.types.Scene, unknown: Sequence[Person]) -> str:
     """The next step where nobody is switched on. unknown: those of whom nobody said that they are off."""
     hidden = sorted(thing.name for thing in scene.objects if thing.type == "ARMATURE" and Person(thing).said is not False)
     if unknown:
-        return f"'{unknown[0].name}' is off since its bones are not plainly a person's: tick it and name its joints."
+        return f"'{unknown[0].name}' is off since {unknown[0].doubt}: tick it in the list if it is a person of its own."
     if hidden:
         return f"'{hidden[0]}' is hidden, or its collection is hidden or excluded: show it in the Outliner."
     return "add a rig, unhide it, or tick it in the list of characters."
+
+
+def find_wearer(armature: bpy.types.Object) -> bpy.types.Object | None:
+    """The rig of a person that moves `armature` as a whole, where there is one."""
+    rigs = (thing for thing in find_movers(armature) if thing.type == "ARMATURE" and thing != armature)
+    return next((rig for rig in rigs if best_match(rig).coverage >= MIN_COVERAGE), None)
 
 
 def is_drawn(own: bpy.types.PropertyGroup) -> bool:

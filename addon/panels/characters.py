@@ -55,7 +55,7 @@ def draw_character(layout: bpy.types.UILayout, context: bpy.types.Context, perso
     else:
         rig.label(text=describe_match(match), icon="QUESTION" if match.guessed else "NONE")
     if not enabled and person.said is None:
-        sentence = "Off, since its bones are not plainly a person's: if it is one, tick it and name its joints"
+        sentence = f"Off, since {person.doubt}: tick it if it is a person of its own"
         draw_sentence(layout.column(align=True), context, sentence, "INFO")
     if enabled:
         column = layout.column(align=True)

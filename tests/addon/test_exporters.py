@@ -216,7 +216,7 @@ def test_an_armature_that_is_no_person_is_off_until_it_is_switched_on(blender: A
     with pytest.raises(ExportError, match=r"shows no armature that is switched on.*'Eve' is hidden"):
         export_request(blender.context)
     crane.beyondscene.property_unset("enabled")
-    with pytest.raises(ExportError, match=r"'Crane' is off since its bones are not plainly a person's: tick it"):
+    with pytest.raises(ExportError, match=r"'Crane' is off since its bones are not plainly a person's: tick it in"):
         export_request(blender.context)
 
 

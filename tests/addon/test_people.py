@@ -194,6 +194,30 @@ def test_a_rig_that_is_hidden_so_that_its_mesh_can_be_seen_is_still_a_person(ble
         assert "Eve, Unreal" in drawn(joints.BEYONDSCENE_PT_joints)
 
 
+def test_a_rig_of_clothes_belongs_to_the_person_on_whom_it_hangs_until_it_is_switched_on(
+    blender: Any, example: Example
+) -> None:
+    example("duo")
+    expected = export_request(blender.context)[0]
+    rig, body = eve(blender)
+    dress, cloth = (thing.copy() for thing in (rig, body))
+    dress.name, dress.parent, dress.matrix_parent_inverse = "Dress", rig, rig.matrix_world.inverted()
+    dress.beyondscene.property_unset("prompt")
+    cloth.parent, cloth.modifiers["Armature"].object = dress, dress
+    for thing in (dress, cloth):
+        blender.context.scene.collection.objects.link(thing)
+    for hidden in (False, True):
+        dress.hide_set(hidden)
+        blender.context.view_layer.update()
+        assert [one.name for one in find_people(blender.context.view_layer)] == ["Dress", "Eve", "Flo"]
+        request, arrays = export_request(blender.context)
+        assert [one.name for one in request.characters] == ["Eve", "Flo"] and len(arrays) == 2
+        assert request.characters[0].mask == expected.characters[0].mask
+        assert "Off, since it moves with 'Eve', as the rig of clothes does" in drawn(panels.BEYONDSCENE_PT_characters)
+    dress.beyondscene.drawn, dress.beyondscene.prompt = True, "a twin"
+    assert [one.name for one in export_request(blender.context)[0].characters] == ["Dress", "Eve", "Flo"]
+
+
 @pytest.mark.parametrize("how", ["excluded", "hidden", "disabled"])
 def test_people_in_collections_that_are_not_shown_are_left_out_and_the_last_one_is_asked_for(
     blender: Any, example: Example, how: str
