@@ -159,9 +159,8 @@ class Session:
     def _follow_pending(self) -> None:
         """Find again the pictures that were under way when an earlier Blender or backend ended."""
         for job_id, promise in pending().items():
-            if job_id not in self.jobs:
-                job = Job(job_id, promise.path, blend=promise.blend, sent=True, status="Looking for an earlier picture")
-                self.jobs[job_id] = job
+            job = Job(job_id, promise.path, blend=promise.blend, sent=True, status="Looking for an earlier picture")
+            self.jobs.setdefault(job_id, job)
             self.link.ask(lambda client, job_id=job_id, path=promise.path: client.follow(job_id, path))
         self.left_over = 0
 
@@ -219,8 +218,9 @@ class Session:
             case Finished():
                 job.status, job.fraction, job.remaining_s = "Bringing the picture here", 1.0, None
             case Saved():
-                del self.jobs[job.id]
-                self._end(job, self._load(job))
+                with suppress(OSError):  # no room on the disk: the picture is what counts
+                    thumbnails.keep(job.path, job.preview)
+                self._end(job, saved=True)
             case Previewed() if payload:
                 job.preview = bytes(payload[0])
                 with suppress(OSError, RuntimeError):  # no room on the disk, or half a file there
@@ -230,11 +230,12 @@ class Session:
         return True
 
     def _load(self, job: Job) -> str:
-        """Make the file an Image datablock; return what the artist must be told, if anything."""
-        with suppress(OSError):  # no room on the disk: the picture is what counts
-            thumbnails.keep(job.path, job.preview)
-        if images.sequence_of(job.path) and any(one.path.parent == job.path.parent for one in self.jobs.values()):
-            return ""  # a sequence becomes one datablock, when its last frame is here
+        """Make the file an Image datablock, of frames one when none is to come; return what the artist must be told."""
+        if images.sequence_of(job.path):
+            frames = sorted(job.path.parent.glob(f"*{job.path.suffix}"))
+            if not frames or any(one.path.parent == job.path.parent for one in self.jobs.values()):
+                return ""
+            job.path = frames[0]
         if not images.is_open(job.blend):
             self._promise(job, here=True)
             self.missed = job
@@ -253,9 +254,10 @@ class Session:
             )
             self._tested_s = None
 
-    def _end(self, job: Job, error: str = "") -> None:
+    def _end(self, job: Job, error: str = "", *, saved: bool = False) -> None:
         self.jobs.pop(job.id, None)
-        self.error = error or self.error
+        told = self._load(job) if saved or images.sequence_of(job.path) else ""
+        self.error = error or told or self.error
         if not any(one.running for one in self.jobs.values()):
             leave_no_preview()
         if not self.jobs:

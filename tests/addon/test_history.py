@@ -248,6 +248,28 @@ def test_people_may_leave_the_frame_while_an_animation_goes_on(
     assert names == [["Eve", "Flo"], ["Flo"], []]
 
 
+def test_what_was_finished_of_an_animation_that_is_cancelled_is_listed(
+    blender: Any, example: Example, gateway: Any, use_backend: Any, tmp_path: Path
+) -> None:
+    example("duo")
+    use_backend(gateway.connection())
+    scene, state = blender.context.scene, session.current()
+    own = scene.beyondscene
+    own.output_folder, own.quality, own.knobs.steps = str(tmp_path), "CUSTOM", 1
+    own.use_own_size, own.width, own.height = True, 64, 64
+    scene.frame_start, scene.frame_end = 1, 3
+    assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
+    animation.turn()
+    own.knobs.steps = 1000
+    while animation.turn() is not None:
+        pass
+    until(lambda: len(state.jobs) == 2)
+    assert not blender.data.images
+    assert blender.ops.beyondscene.cancel() == {"FINISHED"}
+    until(lambda: not state.jobs)
+    assert blender.data.images.keys() == ["BeyondScene duo animation 0001"] and not state.error
+
+
 def test_an_animation_goes_on_while_the_windows_show_another_scene(
     blender: Any, example: Example, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
 ) -> None:
