@@ -72,7 +72,7 @@ class BEYONDSCENE_OT_cancel(SaysWhyNot, bpy.types.Operator):
         jobs = current().jobs.values()
         if jobs and all(job.cancelling for job in jobs):
             return "The picture is being cancelled already"
-        return "" if jobs else "No picture is being rendered"
+        return "" if jobs or animation.recording() else "No picture is being rendered"
 
     def execute(self, context: bpy.types.Context) -> Result:
         if not self.job_id:

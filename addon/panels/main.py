@@ -5,6 +5,7 @@ from pathlib import Path
 import bpy
 
 from ... import __package__ as base_package
+from .. import animation
 from ..diagnostics import BEYONDSCENE_OT_copy_diagnostics
 from ..images import sequence_of
 from ..job import Job, describe_remaining
@@ -56,6 +57,7 @@ def draw_jobs(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
             draw_name(column, job)
         if len(waiting) > WAITING_SHOWN:
             column.label(text=f"and {len(waiting) - WAITING_SHOWN} more", icon="BLANK1")
+    if len(jobs) > 1 or animation.recording():
         layout.operator(BEYONDSCENE_OT_cancel.bl_idname, text="Cancel All", icon="CANCEL")
 
 

@@ -286,6 +286,7 @@ def test_an_animation_goes_on_while_the_windows_show_another_scene(
     other = blender.data.scenes.new("Other")
     assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
     blender.context.window.scene = other
+    assert "Cancel All" in drawn(panels.BEYONDSCENE_PT_main)  # before the first frame is sent
     while animation.turn() is not None:
         assert blender.context.scene == other
     until(lambda: not session.current().jobs)
