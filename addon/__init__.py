@@ -8,6 +8,7 @@ def parts() -> tuple[ModuleType, ...]:
     from . import (
         animation,
         animation_operators,
+        arrivals,
         backend_operators,
         character_operators,
         controls,
@@ -25,9 +26,10 @@ def parts() -> tuple[ModuleType, ...]:
         properties,
         session,
         thumbnails,
+        ticker,
     )
 
-    state = (properties, preferences, images, thumbnails, session, planner, animation, history)
+    state = (properties, preferences, images, thumbnails, session, ticker, arrivals, planner, animation, history)
     doing = (
         operators,
         backend_operators,

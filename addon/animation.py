@@ -10,7 +10,8 @@ from ..protocol.client import new_job_id
 from . import images, preferences
 from .exporters import ExportError, export_request
 from .job import Job
-from .session import current, redraw, wake
+from .session import current
+from .ticker import redraw, wake
 
 TURN_S = 0.05  # between two exports
 FRAMES = 1000  # that a backend lets wait
@@ -18,9 +19,13 @@ FRAMES = 1000  # that a backend lets wait
 
 @dataclass
 class Recording:
-    """What is still to be exported. scene: session_uid of the scene, by which it is known after an undo."""
+    """What is still to be exported.
+
+    scene: session_uid of the scene, by which it is known after an undo and whatever the windows show. view_layer: its name.
+    """
 
     scene: int
+    view_layer: str
     folder: Path
     frames: list[int]
     total: int
@@ -42,30 +47,34 @@ def start(context: bpy.types.Context) -> None:
     global _recording
     scene = context.scene
     frames = list(frames_of(scene))
-    _recording = Recording(scene.session_uid, images.next_sequence(scene.beyondscene.output_folder), frames, len(frames))
+    folder = images.next_sequence(scene.beyondscene.output_folder)
+    _recording = Recording(scene.session_uid, context.view_layer.name, folder, frames, len(frames))
 
 
-def step(context: bpy.types.Context) -> bool:
+def step() -> bool:
     """Export the next frame and send it; False where there is none. The scene is at its own frame again when this returns."""
     global _recording
-    now, session, scene = _recording, current(), context.scene
+    now, session = _recording, current()
     if now is None:
         return False
-    if scene.session_uid != now.scene:
-        _recording, session.error = None, "Another scene was opened: the frames that were not exported yet are left out."
+    scene = next((one for one in bpy.data.scenes if one.session_uid == now.scene), None)
+    if scene is None:
+        _recording, session.error = None, "The scene was closed: the frames that were not exported yet are left out."
         return False
-    frame, own, shown = now.frames.pop(0), scene.beyondscene, (scene.frame_current, scene.frame_subframe)
+    frame, shown = now.frames.pop(0), (scene.frame_current, scene.frame_subframe)
+    view_layer = scene.view_layers.get(now.view_layer) or scene.view_layers[0]
     try:
-        scene.frame_set(frame)
-        request, arrays = export_request(context)
+        with bpy.context.temp_override(scene=scene, view_layer=view_layer):
+            scene.frame_set(frame)
+            request, arrays = export_request(bpy.context, deserted=True)
     except (ExportError, RequestError) as error:
         _recording, session.error = None, f"Frame {frame}: {error} The frames before it go on."
         return False
     finally:
         scene.frame_set(shown[0], subframe=shown[1])
     path = now.folder / f"{frame:04d}.png"
-    job = Job(new_job_id(), path, request, arrays, own.models)
-    session.render([job], preferences.get(context))
+    job = Job(new_job_id(), path, request, arrays, scene.beyondscene.models, bpy.data.filepath)
+    session.render([job], preferences.get(bpy.context))
     if not now.frames or not session.jobs:  # the last one, or no backend can be had
         _recording = None
     return _recording is not None
@@ -79,9 +88,7 @@ def cancel() -> None:
 
 def turn() -> float | None:
     """The timer's body."""
-    windows = bpy.context.window_manager.windows
-    with bpy.context.temp_override(window=windows[0] if windows else None):
-        more = step(bpy.context)
+    more = step()
     wake()
     redraw()
     return TURN_S if more else None

@@ -28,6 +28,8 @@ class BEYONDSCENE_OT_render_animation(SaysWhyNot, bpy.types.Operator):
         frames = len(animation.frames_of(context.scene))
         if frames > animation.FRAMES:
             return f"{frames} frames are more than the {animation.FRAMES} that a backend takes at once: shorten the range"
+        if animation.recording():
+            return "Frames of an animation are still being exported: wait until they are, or cancel it"
         return why_not(context)
 
     def execute(self, context: bpy.types.Context) -> Result:
@@ -39,7 +41,7 @@ class BEYONDSCENE_OT_render_animation(SaysWhyNot, bpy.types.Operator):
             session.error = say_unwritable(folder, error)
         else:
             if self.wait:
-                while animation.step(context) and not session.error:
+                while animation.step() and not session.error:
                     pass
                 wait_for_picture()
             else:

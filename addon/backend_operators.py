@@ -5,7 +5,8 @@ import bpy
 from . import preferences
 from .obstacles import SaysWhyNot
 from .operators import outcome
-from .session import current, wake
+from .session import current
+from .ticker import wake
 
 Result = set[str]
 

@@ -24,10 +24,13 @@ class BEYONDSCENE_OT_select_person(bpy.types.Operator):
         if person is None:
             self.report({"ERROR"}, "This person is no longer in the scene, or hidden: show the rig in the Outliner")
             return {"CANCELLED"}
-        if context.mode != "OBJECT":
-            bpy.ops.object.mode_set(mode="OBJECT")
         # of an instance the rig itself is nowhere to be clicked
         thing = person.instancers[0] if person.instancers else person.armature
+        if thing not in context.view_layer.objects.values():
+            self.report({"ERROR"}, f"'{thing.name}' is in a collection that is excluded: switch it on in the Outliner")
+            return {"CANCELLED"}
+        if context.mode != "OBJECT":
+            bpy.ops.object.mode_set(mode="OBJECT")
         for other in context.view_layer.objects:
             other.select_set(other == thing)
         context.view_layer.objects.active = thing

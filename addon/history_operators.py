@@ -11,11 +11,12 @@ from bpy_extras.io_utils import ImportHelper
 from ..protocol import RenderRequest, WireError
 from ..protocol.client import new_job_id
 from ..protocol.record import Record, RecordError, read_png_record, restore_request
-from . import history, images, preferences
+from . import editors, history, images, preferences
 from .destinations import DESTINATIONS, DestinationError, put
 from .job import Job
 from .obstacles import SaysWhyNot
-from .session import current, wake
+from .session import current
+from .ticker import wake
 
 Result = set[str]
 
@@ -85,19 +86,17 @@ class BEYONDSCENE_OT_render_again(OnPicture, bpy.types.Operator):
     bl_idname = "beyondscene.render_again"
     bl_label = "Render Again"
 
-    @classmethod
-    def obstacle(cls, context: bpy.types.Context) -> str:
-        return "A picture is being rendered: wait for it or cancel it" if current().jobs else super().obstacle(context)
-
     def execute(self, context: bpy.types.Context) -> Result:
         session = current()
+        session.error = ""
         try:
             record, request, arrays = read()
-            (path,) = images.next_paths(context.scene.beyondscene.output_folder)
+            (path,) = images.next_paths(context.scene.beyondscene.output_folder, promised=session.promised)
         except (RecordError, WireError, OSError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        session.render([Job(new_job_id(), path, request, arrays, record.models)], preferences.get(context))
+        job = Job(new_job_id(), path, request, arrays, record.models, bpy.data.filepath)
+        session.render([job], preferences.get(context))
         wake()
         return {"FINISHED"}
 
@@ -118,7 +117,7 @@ class BEYONDSCENE_OT_open_picture(ImportHelper, bpy.types.Operator):
         except (RecordError, OSError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        current().picture = images.load_picture(path).name
+        current().picture = editors.load_picture(path).name
         return {"FINISHED"}
 
 

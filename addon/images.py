@@ -1,5 +1,6 @@
 """Finished pictures: where their files go, and how they become Image datablocks."""
 
+import os
 import re
 import tempfile
 from collections.abc import Iterable
@@ -67,36 +68,11 @@ def own_folder() -> Path:
         return Path(tempfile.gettempdir()) / "beyondscene"
 
 
-def load_picture(path: Path) -> bpy.types.Image:
-    """The file as an Image datablock that survives saving, shown in every Image Editor that is open.
-
-    Of a frame: the whole animation, as far as it is there.
-    """
-    image = add_image(path)
-    show(image)
-    remove_preview()
-    return image
-
-
-def show(image: bpy.types.Image, *, resized: bool = False) -> int:
-    """Show `image` in every Image Editor that is open, and how many these are.
-
-    Where another one was shown before, or this one is `resized`, the whole of it comes into view.
-    """
-    windows = bpy.context.window_manager.windows if bpy.context.window_manager else ()
-    editors = [(window, area) for window in windows for area in window.screen.areas if area.type == "IMAGE_EDITOR"]
-    for window, area in editors:
-        if resized or area.spaces.active.image != image:
-            area.spaces.active.image = image
-            region = next(one for one in area.regions if one.type == "WINDOW")
-            with bpy.context.temp_override(window=window, area=area, region=region):
-                if bpy.ops.image.view_all.poll():
-                    bpy.ops.image.view_all(fit_view=True)
-        area.tag_redraw()
-    return len(editors)
-
-
 def add_image(path: Path) -> bpy.types.Image:
+    """The file as an Image datablock that survives saving; of a frame: the whole animation, as far as it is there.
+
+    Raises RuntimeError where Blender cannot read it.
+    """
     sequence = sequence_of(path)
     name = NAME + (sequence or path.stem)
     if sequence and name in bpy.data.images:
@@ -123,31 +99,25 @@ def remember_pictures(*_: object) -> None:
 @persistent
 def restore_pictures(*_: object) -> None:
     """After it: a picture that took minutes is no edit of the scene, and going back does not take it away."""
+    add_missing(remembered)
+
+
+def add_missing(paths: Iterable[Path]) -> None:
+    """Those of `paths` that are files and no Image datablock yet become one. Raises RuntimeError where one is no picture."""
     here = {Path(bpy.path.abspath(image.filepath)) for image in bpy.data.images}
-    for path in remembered:
+    for path in paths:
         if path not in here and path.exists():
             add_image(path)
 
 
-def show_preview(jpeg: bytes) -> None:
-    """Show the picture so far in every Image Editor that is open; does nothing where none is."""
-    if not open_areas("IMAGE_EDITOR"):
-        return
-    path = Path(bpy.app.tempdir) / "beyondscene preview.jpg"
-    path.write_bytes(jpeg)
-    image = bpy.data.images.get(PREVIEW)
-    if image is None:
-        image = bpy.data.images.load(str(path))
-        image.name = PREVIEW
-    before = tuple(image.size)
-    image.reload()
-    show(image, resized=before != tuple(image.size))
+def same_file(one: str, other: str) -> bool:
+    """Whether two paths, absolute as Blender has them, name the same file, also by way of a link."""
+    return os.path.normcase(os.path.realpath(one)) == os.path.normcase(os.path.realpath(other))
 
 
-def remove_preview() -> None:
-    image = bpy.data.images.get(PREVIEW)
-    if image is not None:
-        bpy.data.images.remove(image)
+def is_open(blend: str) -> bool:
+    """Whether pictures for `blend` belong in the file that is open; those of a file that was never saved belong in any."""
+    return not blend or (bool(bpy.data.filepath) and same_file(blend, bpy.data.filepath))
 
 
 def open_areas(kind: str) -> list[bpy.types.Area]:

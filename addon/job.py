@@ -25,6 +25,7 @@ class Job:
 
     request: None for a job of an earlier Blender, of which only the place of its picture is known.
     arrays: the masks that the request names, by digest.
+    blend: path of the file that it was asked for from; empty where that was never saved.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Job:
     request: RenderRequest | None = None
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     models: str = ""
+    blend: str = ""
     sent: bool = False
     cancelling: bool = False
     running: bool = False

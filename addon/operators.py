@@ -6,7 +6,7 @@ import secrets
 import time
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty
+from bpy.props import BoolProperty, EnumProperty, StringProperty
 from msgspec.structs import replace
 
 from ..protocol import RequestError
@@ -16,13 +16,14 @@ from .exporters import ExportError, check_scene, export_request, picture_size
 from .job import Job, describe_remaining
 from .obstacles import SaysWhyNot
 from .quality import PRESETS, snapped, write_knobs
-from .session import TICK_S, current, wake
+from .session import TICK_S, current
+from .ticker import wake
 
 Result = set[str]
 
 
 class BEYONDSCENE_OT_render(SaysWhyNot, bpy.types.Operator):
-    """Send the posed scene to the backend and bring the picture back"""
+    """Send the posed scene to the backend and bring the picture back. While another is made, this one waits behind it"""
 
     bl_idname = "beyondscene.render"
     bl_label = "Render Picture"
@@ -37,6 +38,7 @@ class BEYONDSCENE_OT_render(SaysWhyNot, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> Result:
         session, settings = current(), context.scene.beyondscene
+        session.error = ""
         if not settings.lock_seed:
             settings.seed = secrets.randbelow(2**31 - settings.variations)
         try:
@@ -54,21 +56,28 @@ class BEYONDSCENE_OT_render(SaysWhyNot, bpy.types.Operator):
 
 
 class BEYONDSCENE_OT_cancel(SaysWhyNot, bpy.types.Operator):
-    """Stop the picture that is being rendered, and those that wait behind it"""
+    """Stop this picture"""
 
     bl_idname = "beyondscene.cancel"
     bl_label = "Cancel"
+
+    job_id: StringProperty(name="Job", description="Of the picture; empty: all of them", options={"HIDDEN", "SKIP_SAVE"})
+
+    @classmethod
+    def description(cls, context: bpy.types.Context, properties: "BEYONDSCENE_OT_cancel") -> str:
+        return "Stop this picture" if properties.job_id else "Stop the pictures that are being rendered, and those that wait"
 
     @classmethod
     def obstacle(cls, context: bpy.types.Context) -> str:
         jobs = current().jobs.values()
         if jobs and all(job.cancelling for job in jobs):
             return "The picture is being cancelled already"
-        return "" if jobs else "No picture is being rendered"
+        return "" if jobs or animation.recording() else "No picture is being rendered"
 
     def execute(self, context: bpy.types.Context) -> Result:
-        animation.cancel()
-        current().cancel()
+        if not self.job_id:
+            animation.cancel()
+        current().cancel(self.job_id)
         return {"FINISHED"}
 
 
@@ -114,9 +123,6 @@ def say_unwritable(folder: str, error: OSError) -> str:
 
 def why_not(context: bpy.types.Context) -> str:
     """Why nothing can be rendered now, with the next step; empty where it can. Cheap enough for every redraw."""
-    session = current()
-    if session.jobs or animation.recording():
-        return "A picture is being rendered: wait for it or cancel it"
     try:
         check_scene(context)
     except ExportError as error:
@@ -128,9 +134,9 @@ def make_jobs(context: bpy.types.Context) -> list[Job]:
     """The scene as it is posed now, once for each variation. Raises ExportError, RequestError or OSError."""
     own = context.scene.beyondscene
     request, arrays = export_request(context)
-    paths = images.next_paths(own.output_folder, own.variations, [job.path for job in current().jobs.values()])
+    paths = images.next_paths(own.output_folder, own.variations, current().promised)
     return [
-        Job(new_job_id(), path, replace(request, seed=request.seed + number), arrays, own.models)
+        Job(new_job_id(), path, replace(request, seed=request.seed + number), arrays, own.models, bpy.data.filepath)
         for number, path in enumerate(paths)
     ]
 

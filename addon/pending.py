@@ -1,25 +1,72 @@
-"""Jobs whose pictures have not come yet, remembered beyond Blender's end: one small file each."""
+"""Pictures that are not where they belong yet, remembered beyond Blender's end: one small file each, named by its job."""
 
 from pathlib import Path
+from typing import Literal
 
+import msgspec
+from msgspec import Struct
+
+from ..protocol.messages import JobId
 from . import images
 
 
-def remember(job_id: str, picture: Path) -> None:
-    """From now on `picture` is where the picture of this job belongs."""
+class Promise(Struct, frozen=True, kw_only=True):
+    """What was promised of the picture of a job.
+
+    picture: path of the file that it is written to.
+    blend: path of the .blend in which it becomes an Image datablock; empty where that was never saved.
+    here: the file is written, and waits for its .blend to be opened.
+    """
+
+    format: Literal[1] = 1
+    picture: str
+    blend: str = ""
+    here: bool = False
+
+    @property
+    def path(self) -> Path:
+        return Path(self.picture)
+
+
+def remember(job_id: str, promise: Promise) -> None:
+    """From now on `promise` is what holds of this job. Raises OSError where it cannot be written."""
     folder().mkdir(parents=True, exist_ok=True)
-    (folder() / job_id).write_text(str(picture), encoding="utf-8")
+    (folder() / job_id).write_bytes(msgspec.json.encode(promise))
 
 
 def forget(job_id: str) -> None:
-    """The job has ended, and its picture is here if it has one."""
+    """The job has ended, and its picture is where it belongs if it has one."""
     (folder() / job_id).unlink(missing_ok=True)
 
 
-def pending() -> dict[str, Path]:
-    """Where the picture of each job belongs, oldest job first."""
+def pending() -> dict[str, Promise]:
+    """The jobs that are still at a backend, oldest first."""
+    return {job_id: promise for job_id, promise in promises().items() if not promise.here}
+
+
+def missed(blend: str) -> dict[str, Promise]:
+    """The jobs whose pictures came while `blend` was not open, oldest first."""
+    return {
+        job_id: promise for job_id, promise in promises().items() if promise.here and images.same_file(promise.blend, blend)
+    }
+
+
+def promises() -> dict[str, Promise]:
+    """Oldest first."""
     files = sorted(folder().iterdir()) if folder().is_dir() else []
-    return {file.name: Path(file.read_text(encoding="utf-8")) for file in files}
+    return {file.name: promise for file in files if (promise := read(file))}
+
+
+def read(file: Path) -> Promise | None:
+    """None where it is none of ours, or of a later version."""
+    try:
+        msgspec.convert(file.name, JobId)
+        data = file.read_bytes()
+        if data.startswith(b"{"):
+            return msgspec.json.decode(data, type=Promise)
+        return Promise(picture=data.decode())  # as versions before 1 wrote it: the path alone
+    except (msgspec.MsgspecError, UnicodeDecodeError, OSError):
+        return None
 
 
 def folder() -> Path:

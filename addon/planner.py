@@ -4,44 +4,50 @@ import time
 
 import bpy
 
-from ..protocol import RenderRequest
+from ..protocol import Estimated, RenderRequest
 from .exporters import ExportError, gather_request
 from .session import current
 
 LOOK_S = 1.0  # between two looks at the scene
 SHARE = 20  # a look that takes long makes the next one wait so many times as long
 
-_asked: tuple[RenderRequest, str] | None = None  # what the newest answer is about
+_asked: dict[int, tuple[RenderRequest, str]] = {}  # what the newest answer about a scene is about, by the scene's session_uid
 
 
 def look(context: bpy.types.Context) -> None:
     """Ask anew where the scene has changed since the last time."""
-    global _asked
-    session, models = current(), context.scene.beyondscene.models
+    session, scene, models = current(), context.scene.session_uid, context.scene.beyondscene.models
     try:
         now = gather_request(context), models  # without masks, which take long to draw
     except (ExportError, ValueError):  # the panel says so already
-        session.plan = _asked = None
+        session.plans.pop(scene, None)
+        _asked.pop(scene, None)
         return
-    if now != _asked or session.plan is None:
-        _asked = now
-        session.estimate(*now)
+    if now != _asked.get(scene) or scene not in session.plans:
+        _asked[scene] = now
+        session.estimate(scene, *now)
+
+
+def plan_of(scene: bpy.types.Scene) -> Estimated | None:
+    """What a picture of `scene` would take, where a backend has said so."""
+    return current().plans.get(scene.session_uid)
 
 
 def obstacle(context: bpy.types.Context) -> str:
     """Why the backend would refuse the picture, where it has said so."""
-    plan = current().plan
+    plan = plan_of(context.scene)
     return plan.obstacle if plan else ""
 
 
 def watch() -> float:
-    """The timer's body: look while a backend is there and nothing is being rendered; say when to come again."""
+    """The timer's body: look at each scene that a window shows while a backend is there; say when to come again."""
     session, windows = current(), bpy.context.window_manager.windows
-    if session.link.state != "ready" or session.jobs or not windows or any(one.screen.is_animation_playing for one in windows):
+    if session.link.state != "ready" or not windows or any(one.screen.is_animation_playing for one in windows):
         return LOOK_S
     began_s = time.monotonic()
-    with bpy.context.temp_override(window=windows[0]):
-        look(bpy.context)
+    for window in {one.scene.session_uid: one for one in windows}.values():
+        with bpy.context.temp_override(window=window):
+            look(bpy.context)
     return max(LOOK_S, SHARE * (time.monotonic() - began_s))
 
 
@@ -51,7 +57,6 @@ def register() -> None:
 
 
 def unregister() -> None:
-    global _asked
-    _asked = None
+    _asked.clear()
     if bpy.app.timers.is_registered(watch):
         bpy.app.timers.unregister(watch)

@@ -19,6 +19,7 @@ from bpy.props import (
 from ..protocol import PartName
 from . import session
 from .colours import get_colour, set_colour
+from .exporters.people import is_drawn, switch
 from .exporters.rigs import CORRECTABLE
 from .loras import BEYONDSCENE_PG_lora
 from .quality import CUSTOM, PRESETS, BEYONDSCENE_PG_knobs
@@ -111,7 +112,8 @@ class BEYONDSCENE_PG_parts(bpy.types.PropertyGroup):
 class BEYONDSCENE_PG_character(bpy.types.PropertyGroup):
     """One person; on the armature object."""
 
-    enabled: BoolProperty(name="Enabled", description="Draw this person", default=True, override=OVERRIDABLE)
+    enabled: BoolProperty(name="Enabled", default=True, override=OVERRIDABLE)  # once the artist has said so; see Person.said
+    drawn: BoolProperty(name="Drawn", description="Draw this person", get=is_drawn, set=switch)
     prompt: StringProperty(name="Prompt", description="This person alone, e.g. 'a woman in a red coat'", override=OVERRIDABLE)
     negative_prompt: StringProperty(name="Negative", description="What this person should not be", override=OVERRIDABLE)
     parts: PointerProperty(type=BEYONDSCENE_PG_parts, override=OVERRIDABLE)

@@ -3,8 +3,7 @@
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-
-import bpy
+from pathlib import Path
 
 from ..protocol import (
     Accepted,
@@ -24,11 +23,12 @@ from ..protocol import (
     Welcome,
 )
 from ..protocol.client import Frames, Lost, Saved, Spoilt
-from . import images, thumbnails
+from . import editors, images, thumbnails
 from .backend_process import BackendError
+from .devices import devices_in, rounded
 from .job import Job, describe
 from .link import Link
-from .pending import forget, pending, remember
+from .pending import Promise, forget, pending, remember
 from .preferences import Preferences
 
 TICK_S = 0.1  # between two looks at the queue, and the longest that one look may take
@@ -47,15 +47,21 @@ class Session:
         self.failure = ""  # the last one that was the backend's
         self.notice = ""  # the outcome of a test of the connection
         self.picture = ""  # name of the last Image datablock
-        self.plan: Estimated | None = None  # of the picture as the scene now stands
+        self.missed: Job | None = None  # the last one that came while its file was not open
+        self.plans: dict[int, Estimated] = {}  # of the picture of a scene as that now stands, by the scene's session_uid
         self.left_over = len(pending())  # pictures of an earlier Blender or backend that have not come yet
-        self._asked = 0  # estimates, by which the newest answer is known
+        self._asked: dict[int, int] = {}  # estimates of each scene, by which the newest answer is known
         self._tested_s: float | None = None
 
     @property
     def job(self) -> Job | None:
         """The picture that is being made, or else the next one."""
         return next((job for job in self.jobs.values() if job.running), next(iter(self.jobs.values()), None))
+
+    @property
+    def promised(self) -> list[Path]:
+        """The files of pictures that have not come yet, those of an earlier Blender included."""
+        return [*(job.path for job in self.jobs.values()), *(one.path for one in pending().values())]
 
     def start(self, preferences: Preferences) -> None:
         """Connect to the backend of the key file, or start one; the rest happens in `tick`."""
@@ -70,7 +76,8 @@ class Session:
     def stop(self) -> None:
         """Part from the backend; a process of our own has ended when this returns."""
         self.link.stop()
-        self.welcome = self.plan = self._tested_s = None
+        self.welcome = self._tested_s = None
+        self.plans.clear()
         self.notice, self.queued, self.devices = "", 0, ()
         if self.jobs:
             self.jobs.clear()
@@ -89,28 +96,36 @@ class Session:
         """Have the requests of `jobs` made into pictures. Returns at once."""
         if not self.jobs:
             self.error = self.notice = ""
+        self.missed = None
         self.jobs |= {job.id: job for job in jobs}
         self.start(preferences)
         self._submit()
 
-    def cancel(self) -> None:
-        """Ask for the end of all pictures that are on their way; it is over once there are no `jobs`."""
-        for job in list(self.jobs.values()):
+    def cancel(self, job_id: str = "") -> None:
+        """Ask for the end of one picture, or of all that are on their way; it is over once it is none of the `jobs`."""
+        for job in [one for one in self.jobs.values() if job_id in ("", one.id)]:
             if job.sent:
                 job.cancelling, job.status = True, "Cancelling"
                 self.link.ask(lambda client, job_id=job.id: client.cancel(job_id))
             else:
                 del self.jobs[job.id]
 
+    def rename_blend(self, old: str, new: str) -> None:
+        """The file that is open was `old` and is `new` from now on: its pictures go along."""
+        for job in [one for one in self.jobs.values() if one.blend == old]:
+            job.blend = new
+            if job.sent:
+                self._promise(job)
+
     def model_info(self, name: str) -> ModelSetInfo | None:
         """What the backend says about a model set; None while there is no backend, or where it has no such set."""
         return next((one for one in self.welcome.models if one.name == name), None) if self.welcome else None
 
-    def estimate(self, request: RenderRequest, models: str) -> None:
-        """Ask what a picture would take; `plan` is the answer."""
+    def estimate(self, scene: int, request: RenderRequest, models: str) -> None:
+        """Ask what a picture of `scene`, a session_uid, would take; `plans` gets the answer."""
         if self.link.state == "ready":
-            self._asked += 1
-            key = str(self._asked)
+            self._asked[scene] = self._asked.get(scene, 0) + 1
+            key = f"{scene}/{self._asked[scene]}"
             self.link.ask(lambda client: client.estimate(key, request, models))
 
     def tick(self, budget_s: float = TICK_S) -> bool:
@@ -132,8 +147,7 @@ class Session:
             request = job.request
             if job.sent or request is None:
                 continue
-            with suppress(OSError):  # no room on the disk: it still comes to this Blender
-                remember(job.id, job.path)
+            self._promise(job)
             arrays, job.arrays = tuple(job.arrays.values()), {}  # once sent they are the backend's
             self.link.ask(
                 lambda client, job=job, request=request, arrays=arrays: client.submit(
@@ -144,11 +158,16 @@ class Session:
 
     def _follow_pending(self) -> None:
         """Find again the pictures that were under way when an earlier Blender or backend ended."""
-        for job_id, path in pending().items():
-            if job_id not in self.jobs:
-                self.jobs[job_id] = Job(job_id, path, sent=True, status="Looking for an earlier picture")
-            self.link.ask(lambda client, job_id=job_id, path=path: client.follow(job_id, path))
+        for job_id, promise in pending().items():
+            job = Job(job_id, promise.path, blend=promise.blend, sent=True, status="Looking for an earlier picture")
+            self.jobs.setdefault(job_id, job)
+            self.link.ask(lambda client, job_id=job_id, path=promise.path: client.follow(job_id, path))
         self.left_over = 0
+
+    def _promise(self, job: Job, *, here: bool = False) -> None:
+        """Remember where the picture belongs; here: its file is written."""
+        with suppress(OSError):  # no room on the disk: it still comes to this Blender
+            remember(job.id, Promise(picture=str(job.path), blend=job.blend, here=here))
 
     def _take(self, event: object, payload: Frames) -> bool:
         """True where the panel shows something else now."""
@@ -170,9 +189,10 @@ class Session:
                 self._tested()
                 return was != (self.notice, self.queued, rounded(self.devices))
             case Estimated():
-                if event.key != str(self._asked):
+                scene, number = map(int, event.key.split("/"))
+                if number != self._asked.get(scene):
                     return False
-                self.plan = event
+                self.plans[scene] = event
             case Lost():
                 self._fail(event.message)
             case Refused(job_id=None):
@@ -198,23 +218,30 @@ class Session:
             case Finished():
                 job.status, job.fraction, job.remaining_s = "Bringing the picture here", 1.0, None
             case Saved():
-                del self.jobs[job.id]
-                self._end(job, self._load(job))
+                with suppress(OSError):  # no room on the disk: the picture is what counts
+                    thumbnails.keep(job.path, job.preview)
+                self._end(job, saved=True)
             case Previewed() if payload:
                 job.preview = bytes(payload[0])
                 with suppress(OSError, RuntimeError):  # no room on the disk, or half a file there
-                    images.show_preview(job.preview)
+                    if images.is_open(job.blend):
+                        editors.show_preview(job.preview)
                     thumbnails.show_growing(job.preview)
         return True
 
     def _load(self, job: Job) -> str:
-        """Make the file an Image datablock; return what the artist must be told, if anything."""
-        with suppress(OSError):  # no room on the disk: the picture is what counts
-            thumbnails.keep(job.path, job.preview)
-        if images.sequence_of(job.path) and any(one.path.parent == job.path.parent for one in self.jobs.values()):
-            return ""  # a sequence becomes one datablock, when its last frame is here
+        """Make the file an Image datablock, of frames one when none is to come; return what the artist must be told."""
+        if images.sequence_of(job.path):
+            frames = sorted(job.path.parent.glob(f"*{job.path.suffix}"))
+            if not frames or any(one.path.parent == job.path.parent for one in self.jobs.values()):
+                return ""
+            job.path = frames[0]
+        if not images.is_open(job.blend):
+            self._promise(job, here=True)
+            self.missed = job
+            return ""
         try:
-            self.picture = images.load_picture(job.path).name
+            self.picture = editors.load_picture(job.path).name
         except RuntimeError as error:
             return f"The picture is at {job.path}, but Blender cannot load it ({error}): open it by hand."
         return ""
@@ -227,12 +254,14 @@ class Session:
             )
             self._tested_s = None
 
-    def _end(self, job: Job, error: str = "") -> None:
+    def _end(self, job: Job, error: str = "", *, saved: bool = False) -> None:
         self.jobs.pop(job.id, None)
-        self.error = error or self.error
-        if not self.jobs:
+        told = self._load(job) if saved or images.sequence_of(job.path) else ""
+        self.error = error or told or self.error
+        if not any(one.running for one in self.jobs.values()):
             leave_no_preview()
-            self.plan = None  # how long it took is known better now
+        if not self.jobs:
+            self.plans.clear()  # how long it took is known better now
 
     def _fail(self, message: str) -> None:
         self.stop()
@@ -240,18 +269,8 @@ class Session:
 
 
 def leave_no_preview() -> None:
-    images.remove_preview()
+    editors.remove_preview()
     thumbnails.forget()
-
-
-def devices_in(event: Welcome | Pong) -> tuple[DeviceInfo, ...]:
-    """One per worker that is ready; a backend of an earlier version tells of one device alone."""
-    return event.devices or ((event.device,) if event.device else ())
-
-
-def rounded(devices: Sequence[DeviceInfo]) -> list[tuple[str, int]]:
-    """Devices as the panel shows them: what is free to a tenth of a GB."""
-    return [(device.name, device.free_bytes // 10**8) for device in devices]
 
 
 _session: Session | None = None
@@ -261,26 +280,6 @@ def current() -> Session:
     """The session of this Blender; there is one between register and unregister."""
     assert _session is not None, "the add-on is not registered"
     return _session
-
-
-def wake() -> None:
-    """See that the queue is drained for as long as there is a backend to hear from."""
-    if not bpy.app.timers.is_registered(drain):
-        bpy.app.timers.register(drain, first_interval=TICK_S, persistent=True)
-
-
-def drain() -> float | None:
-    """The timer's body: take in what happened, redraw the panel, say when to come again."""
-    if _session is None:
-        return None
-    if _session.tick():
-        redraw()
-    return TICK_S if _session.link.alive else None
-
-
-def redraw() -> None:
-    for area in images.open_areas("VIEW_3D"):
-        area.tag_redraw()
 
 
 def part() -> None:
@@ -296,8 +295,6 @@ def register() -> None:
 
 def unregister() -> None:
     global _session
-    if bpy.app.timers.is_registered(drain):
-        bpy.app.timers.unregister(drain)
     if _session:
         _session.stop()
     _session = None

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..protocol import RenderRequest, load_request, save_request
 
+LEFT_OUT = "Left out: "  # begins each line of the process about somebody who is not in the picture
 REFUSED = 3  # exit code of the process for what the user can put right; the sentence is on its standard error
 
 
@@ -33,6 +34,8 @@ def export_blend(
     passes: Path | None = None,
 ) -> tuple[RenderRequest, dict[str, np.ndarray]]:
     """The request of the scene in `blend`, and its arrays by digest. Raises BlendError.
+
+    Who is outside the frame, and so not in the request, is said on standard error.
 
     width, height: pixels; None takes the scene's own size. frame: None takes the frame the file was saved at.
     passes: folder for `depth.npy` and `normals.npy`; None makes none.
@@ -63,6 +66,9 @@ def export_blend(
             raise BlendError(
                 f"Blender ended with code {run.returncode} while reading {blend}: {words[-1] if words else 'no word'}."
             )
+        for line in run.stderr.splitlines():
+            if line.startswith(LEFT_OUT):
+                print(line, file=sys.stderr)
         return load_request(output)
 
 
@@ -80,13 +86,15 @@ def main() -> int:
     from .. import addon
 
     addon.register()
-    from ..addon.exporters import export_request, gather_passes, write_passes
+    from ..addon.exporters import export_request, find_left_out, gather_passes, write_passes
 
     try:
         bpy.ops.wm.open_mainfile(filepath=str(asked.blend), load_ui=False)
         if asked.frame is not None:
             bpy.context.scene.frame_set(asked.frame)
         request, arrays = export_request(bpy.context, width=asked.width, height=asked.height, seed=asked.seed)
+        for person, why in find_left_out(bpy.context, width=request.width, height=request.height):
+            print(f"{LEFT_OUT}'{person.name}' {why}.", file=sys.stderr)
         if asked.passes:
             write_passes(asked.passes, gather_passes(bpy.context, request.width, request.height))
     except (ValueError, RuntimeError, OSError) as error:  # RuntimeError: Blender's own word on a file that it cannot read

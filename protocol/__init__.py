@@ -1,6 +1,6 @@
 """What Blender and the backend say to each other: structs, their bytes and their rules. Needs msgspec and numpy only."""
 
-from .check import RequestError, check_request, check_settings
+from .check import RequestError, check_request, check_settings, why_unseen
 from .codec import (
     Decoder,
     WireError,
@@ -235,5 +235,6 @@ __all__ = [
     "resized",
     "save_request",
     "span_px",
+    "why_unseen",
     "write_connection",
 ]

@@ -1,6 +1,8 @@
 """Refuse a request that cannot become a picture, in one sentence, before any work starts."""
 
-from .scene import ArrayRef, Character, Lora, RenderRequest, RenderSettings
+from collections.abc import Sequence
+
+from .scene import ArrayRef, Character, Keypoint, Lora, RenderRequest, RenderSettings
 from .skeleton import DRAWN, span_px
 
 SAME_PROPORTIONS = 0.02  # by which a mask's may differ from the picture's, whose sides are rounded to multiples of 8
@@ -65,24 +67,12 @@ def check_loras(whose: str, loras: tuple[Lora, ...]) -> None:
 
 
 def check_character(character: Character, width: int, height: int) -> None:
-    """Raise RequestError if `character` has no prompt, no visible joint, or a mask that does not fit."""
+    """Raise RequestError if `character` has no prompt, is not in the frame, or has a mask that does not fit."""
     if not character.prompt.strip():
         raise RequestError(f"The prompt of '{character.name}' is empty: describe this person, or switch the character off.")
-    drawn = [k for k in character.keypoints if k.state in DRAWN]
-    if not drawn:
+    if unseen := why_unseen(character.keypoints, width, height):
         raise RequestError(
-            f"'{character.name}' has no joint in front of the camera: "
-            "turn the camera, move the rig, or switch the character off."
-        )
-    if not any(0 <= k.x < width and 0 <= k.y < height for k in drawn):
-        raise RequestError(
-            f"'{character.name}' stands wholly outside the {width}x{height} frame: "
-            "move the rig or the camera, or switch the character off."
-        )
-    if (span := span_px(character)) < SMALLEST_PX:
-        raise RequestError(
-            f"The joints of '{character.name}' span {span:.0f} px, but a person can be drawn from {SMALLEST_PX} px on: "
-            "move the camera closer, choose a larger picture, or switch the character off."
+            f"'{character.name}' {unseen}: move the rig or the camera, choose a larger picture, or switch the character off."
         )
     if character.mask is not None and not fits(character.mask, width, height):
         raise RequestError(
@@ -97,3 +87,15 @@ def fits(mask: ArrayRef, width: int, height: int) -> bool:
         return False
     rows, columns = mask.shape
     return abs(columns * height / (rows * width) - 1) <= SAME_PROPORTIONS
+
+
+def why_unseen(keypoints: Sequence[Keypoint], width: int, height: int) -> str:
+    """Why nobody with these joints can be drawn in a picture of width x height px, after a name; empty where they can be."""
+    drawn = [k for k in keypoints if k.state in DRAWN]
+    if not drawn:
+        return "has no joint in front of the camera"
+    if not any(0 <= k.x < width and 0 <= k.y < height for k in drawn):
+        return f"stands wholly outside the {width}x{height} frame"
+    if (span := span_px(keypoints)) < SMALLEST_PX:
+        return f"spans {span:.0f} px, but a person can be drawn from {SMALLEST_PX} px on"
+    return ""

@@ -2,6 +2,7 @@
 
 import colorsys
 import statistics
+from collections.abc import Sequence
 
 from .scene import Character, Keypoint, KeypointState
 from .settings import HiddenJoints
@@ -79,7 +80,7 @@ def depth_metres(character: Character) -> float:
     return statistics.median(joint.depth for joint in character.keypoints if joint.state in DRAWN)
 
 
-def span_px(character: Character) -> float:
-    """The taller side of the box around a character's joints, in pixels of the picture; it has at least one that is drawn."""
-    drawn = [joint for joint in character.keypoints if joint.state in DRAWN]
+def span_px(keypoints: Sequence[Keypoint]) -> float:
+    """The taller side of the box around the joints that are drawn, of which there is at least one; pixels of the picture."""
+    drawn = [joint for joint in keypoints if joint.state in DRAWN]
     return max(max(side) - min(side) for side in ([joint.x for joint in drawn], [joint.y for joint in drawn]))

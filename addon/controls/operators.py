@@ -10,8 +10,8 @@ from bpy.props import EnumProperty, StringProperty
 from bpy_extras.io_utils import ExportHelper
 
 from ...protocol import openpose_json
+from ..editors import free_editors, show
 from ..exporters import ExportError, check_scene
-from ..images import open_areas, show
 from ..obstacles import SaysWhyNot
 from . import overlay
 from .picture import draw_controls
@@ -50,8 +50,8 @@ class BEYONDSCENE_OT_preview_controls(ReadsScene, bpy.types.Operator):
         image = show_picture(draw_controls(controls, context.window_manager.beyondscene_controls.kind))
         if controls.refusal:
             self.report({"WARNING"}, controls.refusal)
-        elif not open_areas("IMAGE_EDITOR"):
-            self.report({"INFO"}, f"Open an Image Editor and choose '{image.name}'")
+        elif not free_editors():
+            self.report({"INFO"}, f"No Image Editor is free: open one and choose '{image.name}'")
         return {"FINISHED"}
 
 
@@ -105,7 +105,7 @@ class BEYONDSCENE_OT_save_openpose(ReadsScene, ExportHelper, bpy.types.Operator)
 
 
 def show_picture(picture: np.ndarray) -> bpy.types.Image:
-    """`picture`, (height, width, 3) with row 0 at the top, as an Image datablock, shown in every Image Editor that is open."""
+    """`picture`, (height, width, 3) with row 0 at the top, as an Image datablock, shown in the Image Editors that are free."""
     height, width = picture.shape[:2]
     image = bpy.data.images.get(IMAGE) or bpy.data.images.new(IMAGE, width, height)
     resized = tuple(image.size) != (width, height)

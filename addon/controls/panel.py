@@ -73,7 +73,9 @@ def draw_people(layout: bpy.types.UILayout, controls: Controls) -> None:
         column.label(text=f"What others or the set hide is {becoming}", icon="INFO")
     for index, character in enumerate(controls.request.characters):
         if index not in near_to_far:
-            column.label(text=f"{character.name}: not in the picture", icon="HIDE_ON")
+            column.label(text=f"{character.name} is wholly hidden", icon="HIDE_ON")
+    for sentence in controls.left_out:
+        column.label(text=sentence, icon="HIDE_ON")
 
 
 CLASSES = (

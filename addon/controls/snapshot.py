@@ -7,8 +7,7 @@ import bpy
 
 from ...protocol import DRAWN, Character, RenderRequest, RequestError, check_request, depth_metres
 from ..colours import Colour, get_colour
-from ..exporters import Sight, add_sight, gather_request, look_at
-from ..exporters.people import chosen_people
+from ..exporters import Sight, add_sight, find_left_out, gather_request, look_at, people_of
 from ..session import current
 from .strokes import Style
 
@@ -33,6 +32,7 @@ class Controls:
     sight: the surfaces; None where nobody looked yet.
     scene: name of the scene.
     refusal: why nothing would be sent, or nothing.
+    left_out: who is not in the request, and why.
     colours: of the people, in the order of the request.
     style: of the skeletons, as far as a backend has told what the chosen models want.
     """
@@ -41,6 +41,7 @@ class Controls:
     sight: Sight | None
     scene: str
     refusal: str
+    left_out: tuple[str, ...]
     colours: tuple[Colour, ...]
     style: Style
 
@@ -70,8 +71,10 @@ def gather_controls(context: bpy.types.Context, *, surfaces: bool = True, quick:
         divisor = max(1, min(request.width, request.height) // QUICK_SHORT_SIDE_PX) if quick else None
         sight = look_at(context, request, divisor)
         request, _ = add_sight(request, sight)
-    colours = tuple(get_colour(one.described.beyondscene) for one in chosen_people(context.scene, context.view_layer))
-    return Controls(request, sight, context.scene.name, refusal, colours, find_style(context.scene.beyondscene.models))
+    colours = tuple(get_colour(one.described.beyondscene) for one in people_of(context, request))
+    left_out = tuple(f"{person.name} {why}" for person, why in find_left_out(context))
+    style = find_style(context.scene.beyondscene.models)
+    return Controls(request, sight, context.scene.name, refusal, left_out, colours, style)
 
 
 def find_style(models: str) -> Style:

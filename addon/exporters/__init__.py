@@ -3,11 +3,11 @@
 import bpy
 import numpy as np
 
-from ...protocol import RenderRequest, check_request
+from ...protocol import RenderRequest, check_request, why_unseen
 from ..loras import gather_loras
 from ..quality import chosen_settings, limited_size
 from .camera import check_camera, gather_camera
-from .characters import gather_characters
+from .characters import gather_characters, gather_keypoints, seen_through
 from .errors import ExportError
 from .passes import Passes, gather_passes, write_passes
 from .people import Person, chosen_people, find_people
@@ -24,31 +24,44 @@ __all__ = [
     "check_scene",
     "detect",
     "export_request",
+    "find_left_out",
     "find_people",
     "gather_passes",
     "gather_request",
     "load_families",
     "look_at",
+    "people_of",
     "picture_size",
     "write_passes",
 ]
 
 
 def export_request(
-    context: bpy.types.Context, *, width: int | None = None, height: int | None = None, seed: int | None = None
+    context: bpy.types.Context,
+    *,
+    width: int | None = None,
+    height: int | None = None,
+    seed: int | None = None,
+    deserted: bool = False,
 ) -> tuple[RenderRequest, dict[str, np.ndarray]]:
     """The scene of `context` as it is posed now, with its prompts and quality, and the masks of its people by digest; a given
-    size or seed overrides the scene's own.
+    size or seed overrides the scene's own. find_left_out says who is not in it.
 
+    deserted: also without anybody, as in those frames of an animation before somebody comes in.
     Raises ExportError or RequestError, whose message names the thing, the rule and the next step.
     """
-    request = gather_request(context, width=width, height=height, seed=seed)
+    request = gather_request(context, width=width, height=height, seed=seed, deserted=deserted)
     check_request(request)  # before the surfaces, which take longest
     return add_sight(request, look_at(context, request))
 
 
 def gather_request(
-    context: bpy.types.Context, *, width: int | None = None, height: int | None = None, seed: int | None = None
+    context: bpy.types.Context,
+    *,
+    width: int | None = None,
+    height: int | None = None,
+    seed: int | None = None,
+    deserted: bool = False,
 ) -> RenderRequest:
     """The same before anybody looked at the meshes: without masks, no joint is occluded, and no rule was checked.
 
@@ -59,6 +72,15 @@ def gather_request(
     width, height = width or scene_width, height or scene_height
     people = chosen_people(scene, context.view_layer)
     camera = gather_camera(scene, depsgraph, width, height)
+    everybody = gather_characters(people, scene, depsgraph, camera, width, height)
+    characters = tuple(one for one in everybody if not why_unseen(one.keypoints, width, height))
+    if not characters and not deserted:
+        first = everybody[0]
+        others = f", and {len(everybody) - 1} more are not in it either" if len(everybody) > 1 else ""
+        raise ExportError(
+            f"Nobody would be in the picture: '{first.name}' {why_unseen(first.keypoints, width, height)}{others}. "
+            "Move the rigs or the camera, or choose a larger picture."
+        )
     return RenderRequest(
         width=width,
         height=height,
@@ -66,17 +88,39 @@ def gather_request(
         prompt=scene.beyondscene.prompt,
         negative_prompt=scene.beyondscene.negative_prompt,
         camera=camera,
-        characters=gather_characters(people, scene, depsgraph, camera, width, height),
+        characters=characters,
         settings=chosen_settings(scene.beyondscene),
         loras=gather_loras(scene.beyondscene.loras, "the scene"),
     )
 
 
+def find_left_out(
+    context: bpy.types.Context, *, width: int | None = None, height: int | None = None
+) -> list[tuple[Person, str]]:
+    """Who is switched on, and yet not in the picture as the scene is posed now, and why, to be read after a name.
+
+    Raises ExportError where there is no camera.
+    """
+    scene, depsgraph = context.scene, context.evaluated_depsgraph_get()
+    scene_width, scene_height = picture_size(scene)
+    width, height = width or scene_width, height or scene_height
+    see = seen_through(gather_camera(scene, depsgraph, width, height), scene, depsgraph, width, height)
+    people = [one for one in find_people(context.view_layer) if one.enabled]
+    reasons = [(one, why_unseen(gather_keypoints(one, depsgraph, see), width, height)) for one in people]
+    return [(one, why) for one, why in reasons if why]
+
+
+def people_of(context: bpy.types.Context, request: RenderRequest) -> list[Person]:
+    """Whom the characters of `request` are, which gather_request made of the same `context`, in their order."""
+    ids = {one.id for one in request.characters}
+    return [one for one in chosen_people(context.scene, context.view_layer) if one.id[:128] in ids]
+
+
 def look_at(context: bpy.types.Context, request: RenderRequest, divisor: int | None = None) -> Sight:
     """What the camera sees of the people of `request`, which gather_request made of the same `context`; see look."""
-    scene, view_layer = context.scene, context.view_layer
-    people = chosen_people(scene, view_layer)
-    return look(scene, view_layer, context.evaluated_depsgraph_get(), people, request.width, request.height, divisor)
+    scene, people = context.scene, people_of(context, request)
+    depsgraph = context.evaluated_depsgraph_get()
+    return look(scene, context.view_layer, depsgraph, people, request.width, request.height, divisor)
 
 
 def check_scene(context: bpy.types.Context) -> None:

@@ -1,6 +1,6 @@
 """The people of a scene as the request has them: joints through the camera, and the prompts that the artist wrote."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import bpy
 import numpy as np
@@ -11,7 +11,9 @@ from .face import gather_facial_bones
 from .feet import gather_feet
 from .joints import gather_hand, gather_joints
 from .people import Person
-from .rigs import detect
+from .rigs import best_match, detect
+
+See = Callable[[Sequence[np.ndarray | None]], tuple[Keypoint, ...]]  # (3,) Blender units of the world
 
 
 def gather_characters(
@@ -23,20 +25,13 @@ def gather_characters(
     height: int,
 ) -> tuple[Character, ...]:
     """One character for each of `people`. Raises ExportError where one is no rig that a family knows."""
-    return tuple(gather_character(one, scene, depsgraph, camera, width, height) for one in people)
+    see = seen_through(camera, scene, depsgraph, width, height)
+    return tuple(gather_character(one, depsgraph, see) for one in people)
 
 
-def gather_character(
-    person: Person, scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph, camera: Camera, width: int, height: int
-) -> Character:
+def gather_character(person: Person, depsgraph: bpy.types.Depsgraph, see: See) -> Character:
     match = detect(person.armature)
-    metres = scene.unit_settings.scale_length  # per Blender unit
-    near = near_metres(scene, depsgraph)
     armature, world = person.armature.evaluated_get(depsgraph), person.world(depsgraph)
-
-    def see(places: Sequence[np.ndarray | None]) -> tuple[Keypoint, ...]:
-        return tuple(project(camera, None if place is None else place * metres, width, height, near) for place in places)
-
     right, left = (gather_hand(armature, world, match, side) for side in "RL")
     face, feet = gather_facial_bones(armature, world, match), gather_feet(armature, world, match)
     return Character(
@@ -52,3 +47,19 @@ def gather_character(
         face=None if face is None else see(face),
         feet=None if feet is None else see(feet),
     )
+
+
+def gather_keypoints(person: Person, depsgraph: bpy.types.Depsgraph, see: See) -> tuple[Keypoint, ...]:
+    """Those of gather_character, of any rig: cheap enough for a redraw."""
+    armature = person.armature.evaluated_get(depsgraph)
+    return see(gather_joints(armature, person.world(depsgraph), best_match(person.armature)))
+
+
+def seen_through(camera: Camera, scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph, width: int, height: int) -> See:
+    """What turns places in the world into points of a picture of width x height px; a place that is None is missing."""
+    metres, near = scene.unit_settings.scale_length, near_metres(scene, depsgraph)
+
+    def see(places: Sequence[np.ndarray | None]) -> tuple[Keypoint, ...]:
+        return tuple(project(camera, None if place is None else place * metres, width, height, near) for place in places)
+
+    return see

@@ -1,6 +1,6 @@
-"""Who is in a scene: every visible armature, and every one inside a collection that a visible object instances."""
+"""Who is in a scene: every armature that is visible or moves a visible mesh, by itself or where an object instances it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -10,6 +10,8 @@ import numpy as np
 from ...protocol import Lora, PartName
 from ..loras import gather_loras
 from .errors import ExportError
+from .leaders import find_armature, find_movers, is_solid
+from .rigs import MIN_COVERAGE, best_match
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,23 @@ class Person:
         return "/".join(one.name_full for one in (*self.instancers, self.armature))
 
     @property
+    def said(self) -> bool | None:
+        """What the artist said of whether to draw them: the instancer's own word, or else the rig's; None for none."""
+        owns = (self.described.beyondscene, self.armature.beyondscene)
+        return next((own.enabled for own in owns if own.is_property_set("enabled")), None)
+
+    @property
     def enabled(self) -> bool:
-        return self.armature.beyondscene.enabled and self.described.beyondscene.enabled
+        """Whether they are drawn; unasked, where somebody has described them or nothing speaks against it."""
+        return self.said if self.said is not None else bool(self.prompt) or not self.doubt
+
+    @property
+    def doubt(self) -> str:
+        """What speaks against a person, after "is off since"; empty where nothing does."""
+        if best_match(self.armature).coverage < MIN_COVERAGE:
+            return "its bones are not plainly a person's"
+        wearer = find_wearer(self.armature)
+        return f"it moves with '{wearer.name}', as the rig of clothes does" if wearer else ""
 
     @property
     def prompt(self) -> str:
@@ -81,31 +98,74 @@ class Person:
 
 
 def find_people(view_layer: bpy.types.ViewLayer) -> list[Person]:
-    """Everybody whom the view layer shows, switched on or not, by name."""
-    people = []
+    """Everybody whom the view layer shows, switched on or not, by name; a rig may be hidden where its mesh is not."""
+
+    def shown(thing: bpy.types.Object) -> bool:
+        return thing.visible_get(view_layer=view_layer)
+
+    people = [Person(armature) for armature in find_rigs(view_layer.objects, bpy.data.objects, shown)]
     for thing in view_layer.objects:
-        if (thing.type == "ARMATURE" or instances(thing)) and thing.visible_get(view_layer=view_layer):
-            if thing.type == "ARMATURE":
-                people.append(Person(thing))
+        if instances(thing) and shown(thing):
             inside = list(find_inside((thing,)))
             people += [Person(armature, path, alone=len(inside) == 1) for armature, path in inside]
     return sorted(people, key=lambda person: person.id)
 
 
+def find_rigs(
+    things: Iterable[bpy.types.Object], known: Iterable[bpy.types.Object], shown: Callable[[bpy.types.Object], bool]
+) -> set[bpy.types.Object]:
+    """The armatures of which one sees something: those among `things` that are `shown`, and those of `known` that move a mesh
+    among them that is.
+    """
+    armatures = {thing for thing in known if thing.type == "ARMATURE"}
+    rigs = {thing for thing in things if thing.type == "ARMATURE" and shown(thing)}
+    if rigs != armatures:
+        for mesh in (thing for thing in things if thing.type == "MESH"):
+            leader = find_armature(mesh, armatures)
+            if leader is not None and leader not in rigs and is_solid(mesh) and shown(mesh):
+                rigs.add(leader)
+    return rigs
+
+
 def chosen_people(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> list[Person]:
     """Those that are switched on, by name. Raises ExportError where there is none."""
-    people = [person for person in find_people(view_layer) if person.enabled]
+    everybody = find_people(view_layer)
+    people = [person for person in everybody if person.enabled]
     if not people:
-        hidden = sorted(thing.name for thing in scene.objects if thing.type == "ARMATURE" and thing.beyondscene.enabled)
         raise ExportError(
             f"The scene '{scene.name}' shows no armature that is switched on, and each person comes from one: "
-            + (
-                f"'{hidden[0]}' is hidden, or its collection is hidden or excluded: show it in the Outliner."
-                if hidden
-                else "add a rig, unhide it, or tick it in the list of characters."
-            )
+            + say_how_to_begin(scene, [person for person in everybody if person.said is None])
         )
     return people
+
+
+def say_how_to_begin(scene: bpy.types.Scene, unknown: Sequence[Person]) -> str:
+    """The next step where nobody is switched on. unknown: those of whom nobody said that they are off."""
+    hidden = sorted(thing.name for thing in scene.objects if thing.type == "ARMATURE" and Person(thing).said is not False)
+    if unknown:
+        return f"'{unknown[0].name}' is off since {unknown[0].doubt}: tick it in the list if it is a person of its own."
+    if hidden:
+        return f"'{hidden[0]}' is hidden, or its collection is hidden or excluded: show it in the Outliner."
+    return "add a rig, unhide it, or tick it in the list of characters."
+
+
+def find_wearer(armature: bpy.types.Object) -> bpy.types.Object | None:
+    """The rig of a person that moves `armature` as a whole, where there is one."""
+    rigs = (thing for thing in find_movers(armature) if thing.type == "ARMATURE" and thing != armature)
+    return next((rig for rig in rigs if best_match(rig).coverage >= MIN_COVERAGE), None)
+
+
+def is_drawn(own: bpy.types.PropertyGroup) -> bool:
+    """Whether anybody is drawn whom the `beyondscene` of an object describes."""
+    thing = own.id_data
+    people = (
+        [Person(thing)] if thing.type == "ARMATURE" else [Person(armature, path) for armature, path in find_inside((thing,))]
+    )
+    return any(person.enabled for person in people)
+
+
+def switch(own: bpy.types.PropertyGroup, on: bool) -> None:
+    own.enabled = on
 
 
 def instances(thing: bpy.types.Object) -> bool:
@@ -113,12 +173,14 @@ def instances(thing: bpy.types.Object) -> bool:
 
 
 def find_inside(path: tuple[bpy.types.Object, ...]) -> Iterator[tuple[bpy.types.Object, tuple[bpy.types.Object, ...]]]:
-    """Each armature that the last of `path` instances, at any depth, and the instancers on the way to it."""
+    """Each rig that the last of `path` instances, at any depth, and the instancers on the way to it."""
     if not instances(path[-1]):
         return
-    for thing in shown_objects(path[-1].instance_collection):
-        if thing.type == "ARMATURE":
-            yield thing, path
+    collection = path[-1].instance_collection
+    shown = list(shown_objects(collection))
+    for armature in find_rigs(shown, collection.all_objects, lambda thing: True):
+        yield armature, path
+    for thing in shown:
         yield from find_inside((*path, thing))
 
 

@@ -1,7 +1,7 @@
 """The meshes of a scene as triangles of the world, and which of them are whose body, clothes and things."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import bpy
@@ -9,11 +9,10 @@ import numpy as np
 
 from .chosen import gather_chosen
 from .joints import transform
+from .leaders import find_armature, is_solid
 from .people import Person
 
 PROP = -1  # owner of what is nobody's: it hides people and has no mask
-DEFORMERS = {"ARMATURE": "object", "MESH_DEFORM": "object", "SURFACE_DEFORM": "target"}  # modifiers, and whom they name
-HOLDERS = ("CHILD_OF", "COPY_TRANSFORMS")  # constraints by which a hand holds a thing
 
 
 class Surface(NamedTuple):
@@ -115,35 +114,6 @@ class Owners:
         frame = world @ np.linalg.pinv(np.array(thing.evaluated_get(self._depsgraph).matrix_world))
         candidates = [(np.abs(own - frame).max(), index) for index, armature, own in self._inside[root] if armature == leader]
         return min(candidates)[1]
-
-
-def find_armature(
-    thing: bpy.types.Object, armatures: Collection[bpy.types.Object], seen: frozenset[bpy.types.Object] = frozenset()
-) -> bpy.types.Object | None:
-    """Which of `armatures` is or moves `thing`, be it by way of a body or a hat."""
-    if thing in armatures:
-        return thing
-    for leader in find_leaders(thing):
-        if leader is not None and leader not in seen:
-            found = find_armature(leader, armatures, seen | {thing})
-            if found is not None:
-                return found
-    return None
-
-
-def find_leaders(thing: bpy.types.Object) -> Iterator[bpy.types.Object | None]:
-    """What moves `thing`: what deforms it first, then what holds it, then its parent, be that by a bone or as a whole."""
-    for modifier in thing.modifiers:
-        if modifier.type in DEFORMERS and modifier.show_viewport:
-            yield getattr(modifier, DEFORMERS[modifier.type])
-    for constraint in thing.constraints:
-        if constraint.type in HOLDERS and constraint.enabled:
-            yield constraint.target
-    yield thing.parent
-
-
-def is_solid(thing: bpy.types.Object) -> bool:
-    return thing.display_type not in ("WIRE", "BOUNDS") and not thing.hide_render and thing.visible_camera
 
 
 def rendered_objects(layer: bpy.types.LayerCollection) -> set[bpy.types.Object]:

@@ -1,4 +1,4 @@
-"""The list of characters: one row per visible armature, with its rig and its prompts."""
+"""The list of characters: one row per rig, with its rig and its prompts."""
 
 from collections.abc import Sequence
 from typing import get_args
@@ -7,10 +7,10 @@ import bpy
 
 from ...protocol import PartName
 from ..character_operators import BEYONDSCENE_OT_select_person
-from ..exporters import Person, best_match, find_people
+from ..exporters import ExportError, Person, best_match, find_left_out, find_people
 from ..exporters.rigs import MIN_COVERAGE, Match
 from ..loras import draw_add_lora, draw_loras, known_loras
-from .sidebar import Section
+from .sidebar import Section, draw_sentence
 
 
 class BEYONDSCENE_PT_characters(Section, bpy.types.Panel):
@@ -18,30 +18,46 @@ class BEYONDSCENE_PT_characters(Section, bpy.types.Panel):
     bl_order = 0
 
     def draw(self, context: bpy.types.Context) -> None:
-        people, known = find_people(context.view_layer), known_loras(context.scene)
+        people, known, left_out = find_people(context.view_layer), known_loras(context.scene), why_left_out(context)
         column = self.layout.column()
         for person in people:
-            draw_character(column.box(), person, known)
+            box = column.box()
+            draw_character(box, context, person, known)
+            if person.id in left_out:
+                draw_sentence(box.column(align=True), context, f"Left out: {left_out[person.id]}", "HIDE_ON")
         if not people:
             column.label(text="Each visible armature is one person", icon="INFO")
 
 
-def draw_character(layout: bpy.types.UILayout, person: Person, loras: Sequence[str]) -> None:
-    own, match = person.described.beyondscene, best_match(person.armature)
+def why_left_out(context: bpy.types.Context) -> dict[str, str]:
+    """Why somebody would not be in the picture, by id; nothing while an animation plays, which that would slow down."""
+    if context.screen and context.screen.is_animation_playing:
+        return {}
+    try:
+        return {person.id: why for person, why in find_left_out(context)}
+    except ExportError:  # no camera, which the head of the tab says
+        return {}
+
+
+def draw_character(layout: bpy.types.UILayout, context: bpy.types.Context, person: Person, loras: Sequence[str]) -> None:
+    own, match, enabled = person.described.beyondscene, best_match(person.armature), person.enabled
     row = layout.row()
     row.operator(BEYONDSCENE_OT_select_person.bl_idname, text="", icon="RESTRICT_SELECT_OFF", emboss=False).id = person.id
-    row.prop(own, "enabled", text=person.name)
+    row.prop(own, "drawn", text=person.name)
     swatch = row.row()
     swatch.ui_units_x = 1
     swatch.prop(own, "colour", text="")
     rig = row.row()
     rig.alignment = "RIGHT"
     if match.coverage < MIN_COVERAGE:
-        rig.alert = own.enabled
+        rig.alert = enabled
         rig.label(text="unknown rig", icon="ERROR")
     else:
         rig.label(text=describe_match(match), icon="QUESTION" if match.guessed else "NONE")
-    if own.enabled:
+    if not enabled and person.said is None:
+        sentence = f"Off, since {person.doubt}: tick it if it is a person of its own"
+        draw_sentence(layout.column(align=True), context, sentence, "INFO")
+    if enabled:
         column = layout.column(align=True)
         column.prop(own, "prompt", text="", placeholder=person.prompt or "describe this person")
         column.prop(own, "negative_prompt", text="", placeholder="not wanted (optional)")

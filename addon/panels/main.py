@@ -1,9 +1,13 @@
 """The head of the tab: the backend's state, the scene's prompt, the one button, and what comes of it."""
 
+from pathlib import Path
+
 import bpy
 
 from ... import __package__ as base_package
+from .. import animation
 from ..diagnostics import BEYONDSCENE_OT_copy_diagnostics
+from ..images import sequence_of
 from ..job import Job, describe_remaining
 from ..operators import BEYONDSCENE_OT_cancel, BEYONDSCENE_OT_render, why_not
 from ..session import current
@@ -11,6 +15,7 @@ from ..thumbnails import growing_icon
 from .backend import draw_state
 from .sidebar import Sidebar, draw_error, draw_sentence
 
+WAITING_SHOWN = 4  # of the pictures that wait, by name
 PREVIEW_SCALE = 8.0  # of an icon, whose side is about 20 px
 
 
@@ -30,22 +35,45 @@ class BEYONDSCENE_PT_main(Sidebar, bpy.types.Panel):
         column.prop(settings, "negative_prompt", text="", placeholder="not wanted (optional)")
         button = layout.column()
         button.scale_y = 1.4
-        if session.job:
-            button.operator(BEYONDSCENE_OT_cancel.bl_idname, icon="CANCEL")
-            draw_job(layout, context, session.job, len(session.jobs))
-        else:
-            button.operator(BEYONDSCENE_OT_render.bl_idname, icon="RENDER_STILL")
+        button.operator(BEYONDSCENE_OT_render.bl_idname, icon="RENDER_STILL")
+        draw_jobs(layout, context)
         draw_outcome(layout, context)
 
 
-def draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job, jobs: int) -> None:
-    """The picture that is being made: how far, what is done now, and what it looks like."""
-    layout.progress(factor=job.fraction, text=f"{job.fraction:.0%}  {describe_remaining(job.remaining_s)}".rstrip())
-    draw_sentence(layout.column(align=True), context, job.status)
-    if jobs > 1:
-        layout.label(text=f"{job.path.stem}, and {jobs - 1} more")
+def draw_jobs(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """The pictures that are being made, and those that wait, each with a button that cancels it."""
+    session = current()
+    jobs = list(session.jobs.values())
+    made = [job for job in jobs if job.running] or jobs[:1]
+    waiting = [job for job in jobs if job not in made]
+    for job in made:
+        draw_job(layout.box(), context, job)
     if growing_icon():
         layout.template_icon(icon_value=growing_icon(), scale=PREVIEW_SCALE)
+    if waiting:
+        column = layout.box().column(align=True)
+        column.label(text=f"{len(waiting)} wait{'s' * (len(waiting) == 1)}", icon="TIME")
+        for job in waiting[:WAITING_SHOWN]:
+            draw_name(column, job)
+        if len(waiting) > WAITING_SHOWN:
+            column.label(text=f"and {len(waiting) - WAITING_SHOWN} more", icon="BLANK1")
+    if len(jobs) > 1 or animation.recording():
+        layout.operator(BEYONDSCENE_OT_cancel.bl_idname, text="Cancel All", icon="CANCEL")
+
+
+def draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job) -> None:
+    """One that is being made: how far, and what is done now."""
+    draw_name(layout, job)
+    layout.progress(factor=job.fraction, text=f"{job.fraction:.0%}  {describe_remaining(job.remaining_s)}".rstrip())
+    draw_sentence(layout.column(align=True), context, job.status)
+
+
+def draw_name(layout: bpy.types.UILayout, job: Job) -> None:
+    row, sequence = layout.row(), sequence_of(job.path)
+    row.label(text=f"{sequence}, {job.path.stem}" if sequence else job.path.stem)
+    button = row.row()
+    button.enabled = not job.cancelling
+    button.operator(BEYONDSCENE_OT_cancel.bl_idname, text="", icon="X", emboss=False).job_id = job.id
 
 
 def draw_outcome(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
@@ -60,3 +88,7 @@ def draw_outcome(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
         draw_error(layout, context, obstacle)
     elif not session.jobs and session.picture:
         layout.label(text=session.picture, icon="IMAGE_DATA")
+    if session.missed:
+        blend, path = Path(session.missed.blend).name, session.missed.path
+        sentence = f"A picture of {blend} has come: {path}. When {blend} is opened again, it is among its images"
+        draw_sentence(layout.column(align=True), context, sentence, "INFO")

@@ -6,6 +6,7 @@ from ..exporters import picture_size
 from ..job import describe_bytes, describe_seconds
 from ..loras import draw_add_lora, draw_loras, known_loras
 from ..operators import BEYONDSCENE_OT_snap_size, BEYONDSCENE_OT_take_quality
+from ..planner import plan_of
 from ..quality import CUSTOM, FIELDS, PRESETS, chosen_settings, describe_settings, snapped
 from ..session import current
 from .sidebar import Section, draw_sentence
@@ -72,8 +73,7 @@ def draw_quality(layout: bpy.types.UILayout, own: bpy.types.PropertyGroup) -> No
 
 def draw_plan(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """Levels, views, time and memory, as the backend tells them."""
-    session = current()
-    plan, column = session.plan, layout.box().column(align=True)
+    plan, column = plan_of(context.scene), layout.box().column(align=True)
     if plan is None:
         draw_sentence(column, context, "What it takes is known while a backend runs", "TIME")
     elif plan.obstacle:

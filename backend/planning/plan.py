@@ -32,10 +32,11 @@ def plan_sizes(request: RenderRequest, training_resolution_px: int, latent_downs
     """
     plan = _plan(request, training_resolution_px, latent_downsampling)
     for one in request.characters:
-        base_px = span_px(one) * plan.base.height / request.height
+        span = span_px(one.keypoints)
+        base_px = span * plan.base.height / request.height
         if base_px < LEAST_PX:
             raise RequestError(
-                f"The joints of '{one.name}' span {span_px(one):.0f} px, which are {base_px:.1f} in the base image of "
+                f"The joints of '{one.name}' span {span:.0f} px, which are {base_px:.1f} in the base image of "
                 f"{plan.base.width}x{plan.base.height} px, but whoever has under {LEAST_PX} there is lost: move the camera "
                 "closer, or switch the character off."
             )

@@ -214,12 +214,12 @@ def picture() -> bytes:
 
 def until(condition: Callable[[], Any], timeout_s: float = 60) -> None:
     """Do what the add-on's timer does until `condition` holds."""
-    from beyondscene.addon import session
+    from beyondscene.addon import ticker
 
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
-        session.drain()
+        ticker.drain()
         time.sleep(0.02)
 
 

@@ -44,7 +44,7 @@ def drawn(panel: type[bpy.types.Panel]) -> str:
     layout = Layout()
     region = SimpleNamespace(width=100_000)  # so wide that no sentence is broken
     context = SimpleNamespace(
-        **{name: getattr(bpy.context, name) for name in ("scene", "view_layer", "object", "window_manager")},
+        **{name: getattr(bpy.context, name) for name in ("scene", "screen", "view_layer", "object", "window_manager")},
         preferences=SimpleNamespace(system=SimpleNamespace(ui_scale=1), addons=bpy.context.preferences.addons),
         region=region,
         evaluated_depsgraph_get=bpy.context.evaluated_depsgraph_get,

@@ -52,7 +52,8 @@ def test_a_click_selects_the_rig_from_any_mode_and_the_joints_are_its(blender: A
     blender.ops.object.mode_set(mode="POSE")
     assert blender.ops.beyondscene.select_person(id="Flo") == {"FINISHED"}
     assert blender.context.mode == "OBJECT" and layer.objects.active.name == "Flo" and not eve.select_get()
-    eve.hide_set(True)
+    for thing in (eve, blender.data.objects["Eve.body"]):
+        thing.hide_set(True)
     with pytest.raises(RuntimeError, match="no longer in the scene, or hidden"):
         blender.ops.beyondscene.select_person(id="Eve")
 

@@ -1,6 +1,7 @@
 """Keypoints against joints that were measured on the mesh, and what an export refuses."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,13 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon.exporters import ExportError, export_request
+from beyondscene.addon import panels
+from beyondscene.addon.controls.snapshot import gather_controls
+from beyondscene.addon.exporters import ExportError, export_request, find_left_out
+from beyondscene.backend.cli import main
 from beyondscene.protocol import KEYPOINT_NAMES, RequestError, request_to_json, resized
+
+from .drawing import drawn
 
 Example = Callable[[str], dict[str, Any]]
 LIMBS = tuple(name for name in KEYPOINT_NAMES if name[1:] in ("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle"))
@@ -143,27 +149,81 @@ def test_each_refusal_names_the_thing_and_leaves_the_scene(blender: Any, example
     eve.beyondscene.prompt = ""
     assert "prompt of 'Eve' is empty" in refusal()
     eve.beyondscene.prompt = "a person"
-    eve.location.x = 50
+    eve.location.x = blender.data.objects["Flo"].location.x = 50
     blender.context.view_layer.update()
-    assert "'Eve' stands wholly outside" in refusal()
-    eve.location.x, eve.location.y = 0, -50
-    blender.context.view_layer.update()
-    assert "'Eve' has no joint in front of the camera" in refusal()
+    assert "Nobody would be in the picture: 'Eve' stands wholly outside the 1024x1024 frame, and 1 more" in refusal(ExportError)
     scene.camera.data.type = "PANO"
     assert "neither perspective nor orthographic" in refusal(ExportError)
     scene.camera = None
     assert "has no camera" in refusal(ExportError)
 
 
-def test_an_armature_that_is_no_person_is_named_with_what_was_tried(blender: Any, example: Example) -> None:
+@pytest.mark.parametrize(
+    ("attribute", "value", "why"),
+    [
+        ("location", (50, 0, 0), "stands wholly outside the 1024x1024 frame"),
+        ("location", (0, -50, 0), "has no joint in front of the camera"),
+        ("scale", (0.001, 0.001, 0.001), "spans 0 px, but a person can be drawn from 8 px on"),
+    ],
+)
+def test_who_is_not_in_the_frame_is_left_out_and_said(
+    blender: Any, example: Example, attribute: str, value: Any, why: str
+) -> None:
+    example("duo")
+    whole, _ = export_request(blender.context)
+    assert find_left_out(blender.context) == [] and "Left out" not in drawn(panels.BEYONDSCENE_PT_characters)
+    setattr(blender.data.objects["Eve"], attribute, value)
+    blender.context.view_layer.update()
+    request, arrays = export_request(blender.context)
+    (flo,) = request.characters
+    assert flo.name == "Flo" and len(arrays) == 1
+    assert [k.x for k in flo.keypoints] == [k.x for k in whole.characters[1].keypoints]
+    assert [(one.name, reason) for one, reason in find_left_out(blender.context)] == [("Eve", why)]
+    assert f"Left out: {why}" in drawn(panels.BEYONDSCENE_PT_characters)
+    controls = gather_controls(blender.context, surfaces=False)
+    assert controls.left_out == (f"Eve {why}",) and len(controls.colours) == 1
+    blender.data.objects["Eve"].beyondscene.enabled = False
+    assert find_left_out(blender.context) == []
+
+
+def test_the_command_line_says_who_is_left_out(
+    blender: Any, example: Example, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example("duo")
+    blender.data.objects["Eve"].location.x = 50
+    blender.ops.wm.save_as_mainfile(filepath=str(tmp_path / "scene.blend"))
+    assert main(["export", str(tmp_path / "scene.blend"), "-o", str(tmp_path / "request.json"), "--size", "256x256"]) == 0
+    told = capsys.readouterr()
+    assert told.err == "Left out: 'Eve' stands wholly outside the 256x256 frame.\n"
+    assert "256x256, 1 characters" in told.out
+
+
+def test_an_armature_that_is_no_person_is_off_until_it_is_switched_on(blender: Any, example: Example) -> None:
     example("duo")
     crane = blender.data.objects.new("Crane", blender.data.armatures.new("Crane"))
     blender.context.scene.collection.objects.link(crane)
-    with pytest.raises(ExportError, match=r"'Crane' match no rig family \(15 tried; the best, .* 0%\)"):
+    assert [one.name for one in export_request(blender.context)[0].characters] == ["Eve", "Flo"]
+    assert "Off, since its bones are not plainly a person's" in drawn(panels.BEYONDSCENE_PT_characters)
+    assert not crane.beyondscene.drawn and blender.data.objects["Eve"].beyondscene.drawn
+    crane.beyondscene.drawn = True
+    assert crane.beyondscene.enabled and "Off, since" not in drawn(panels.BEYONDSCENE_PT_characters)
+    with pytest.raises(ExportError, match=r"'Crane' match no rig family \(15 tried; the best, .* 0%\).*name its joints"):
         export_request(blender.context)
-    crane.beyondscene.enabled = False
+    crane.beyondscene.drawn = False
     assert len(export_request(blender.context)[0].characters) == 2
-    for armature in ("Eve", "Flo"):
-        blender.data.objects[armature].hide_set(True)
-    with pytest.raises(ExportError, match="shows no armature that is switched on"):
+    for name in ("Eve", "Eve.body", "Flo", "Flo.body"):
+        blender.data.objects[name].hide_set(True)
+    with pytest.raises(ExportError, match=r"shows no armature that is switched on.*'Eve' is hidden"):
+        export_request(blender.context)
+    crane.beyondscene.property_unset("enabled")
+    with pytest.raises(ExportError, match=r"'Crane' is off since its bones are not plainly a person's: tick it in"):
+        export_request(blender.context)
+
+
+def test_a_rig_that_is_described_is_not_switched_off_by_itself(blender: Any, example: Example) -> None:
+    example("duo")
+    crane = blender.data.objects.new("Crane", blender.data.armatures.new("Crane"))
+    blender.context.scene.collection.objects.link(crane)
+    crane.beyondscene.prompt = "a robot"
+    with pytest.raises(ExportError, match=r"'Crane' match no rig family"):
         export_request(blender.context)

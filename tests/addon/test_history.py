@@ -9,10 +9,11 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import history, images, panels, preferences, quality, session, thumbnails
+from beyondscene.addon import animation, editors, history, panels, pending, preferences, quality, session, thumbnails
 from beyondscene.addon.destinations import DESTINATIONS
 from beyondscene.backend.outputs import Picture, make_record, write_picture
 from beyondscene.protocol import RenderSettings, Submit
+from beyondscene.protocol.client import new_job_id
 from msgspec.structs import replace
 
 from .conftest import until
@@ -36,7 +37,7 @@ def made(blender: Any, example: Example, tmp_path: Path) -> Any:
     image = np.zeros((64, 96, 3), np.uint8)
     image[:, 48:] = (255, 128, 0)
     write_picture(path, Picture(image), make_record(request, arrays, "tiny", {}, "a test"))
-    images.load_picture(path)
+    editors.load_picture(path)
     return blender
 
 
@@ -67,13 +68,14 @@ def test_a_picture_is_rendered_again_as_it_was_whatever_the_scene_is_now(
     use_backend(peer.connection)
     made.context.scene.beyondscene.output_folder = str(tmp_path)
     made.data.objects["Eve"].location.x += 5
+    pending.remember(new_job_id(), pending.Promise(picture=str(tmp_path / "duo 0002.png")))  # of a Blender that crashed
     assert made.ops.beyondscene.render_again() == {"FINISHED"}
     until(lambda: not session.current().jobs)
     (again,) = [one for one in peer.heard if isinstance(one, Submit)]
+    assert {"duo 0002.png", "duo 0003.png"} <= {path.name for path in tmp_path.iterdir()}
     assert (again.request.seed, again.request.width, again.models) == (11, 96, "tiny")
     assert len(again.arrays) == 2 and again.request.settings.steps == 9
-    assert (tmp_path / "duo 0002.png").exists()
-    assert chosen().name == "BeyondScene duo 0002"
+    assert "BeyondScene duo 0003" in made.data.images
 
 
 def test_a_picture_without_a_record_says_so_and_changes_nothing(made: Any, picture: bytes, tmp_path: Path) -> None:
@@ -160,7 +162,7 @@ def test_the_gallery_lists_pictures_and_shows_their_thumbnails(made: Any, tmp_pa
 
     second = tmp_path / "duo 0002.png"
     second.write_bytes((tmp_path / "duo 0001.png").read_bytes())
-    images.load_picture(second)
+    editors.load_picture(second)
     jpeg = cv2.imencode(".jpg", np.full((30, 40, 3), (0, 128, 255), np.uint8))[1].tobytes()
     thumbnails.keep(second, jpeg)
     names = [item[1] for item in history.list_items(None, None)]
@@ -226,6 +228,75 @@ def test_each_frame_of_a_range_is_a_picture_named_by_its_number(
     assert [one.filename for one in strip.elements] == ["0008.png", "0010.png", "0012.png"]
     scene.frame_end = 5000
     assert not blender.ops.beyondscene.render_animation.poll()
+
+
+def test_people_may_leave_the_frame_while_an_animation_goes_on(
+    blender: Any, example: Example, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
+) -> None:
+    example("duo")
+    peer = start_peer(picture=picture)
+    use_backend(peer.connection)
+    scene, (eve, flo) = blender.context.scene, (blender.data.objects[name] for name in ("Eve", "Flo"))
+    scene.beyondscene.output_folder = str(tmp_path)
+    scene.frame_start, scene.frame_end = 1, 3
+    for rig, leaves in ((eve, 2), (flo, 3)):
+        rig.keyframe_insert("location", frame=leaves - 1)
+        rig.location.x = 50
+        rig.keyframe_insert("location", frame=leaves)
+    assert blender.ops.beyondscene.render_animation(wait=True) == {"FINISHED"}
+    names = [[who.name for who in one.request.characters] for one in peer.heard if isinstance(one, Submit)]
+    assert names == [["Eve", "Flo"], ["Flo"], []]
+
+
+def test_what_was_finished_of_an_animation_that_is_cancelled_is_listed(
+    blender: Any, example: Example, gateway: Any, use_backend: Any, tmp_path: Path
+) -> None:
+    example("duo")
+    use_backend(gateway.connection())
+    scene, state = blender.context.scene, session.current()
+    own = scene.beyondscene
+    own.output_folder, own.quality, own.knobs.steps = str(tmp_path), "CUSTOM", 1
+    own.use_own_size, own.width, own.height = True, 64, 64
+    scene.frame_start, scene.frame_end = 1, 3
+    assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
+    animation.turn()
+    own.knobs.steps = 1000
+    while animation.turn() is not None:
+        pass
+    until(lambda: len(state.jobs) == 2)
+    assert not blender.data.images
+    assert blender.ops.beyondscene.cancel() == {"FINISHED"}
+    until(lambda: not state.jobs)
+    assert blender.data.images.keys() == ["BeyondScene duo animation 0001"] and not state.error
+
+
+def test_an_animation_goes_on_while_the_windows_show_another_scene(
+    blender: Any, example: Example, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
+) -> None:
+    example("duo")
+    peer = start_peer(picture=picture)
+    use_backend(peer.connection)
+    scene = blender.context.scene
+    scene.beyondscene.output_folder = str(tmp_path)
+    scene.frame_start, scene.frame_end = 1, 3
+    rig = blender.data.objects["Eve"]
+    for frame in (1, 3):
+        rig.location.x += 0.1 * frame
+        rig.keyframe_insert("location", frame=frame)
+    other = blender.data.scenes.new("Other")
+    assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
+    blender.context.window.scene = other
+    assert "Cancel All" in drawn(panels.BEYONDSCENE_PT_main)  # before the first frame is sent
+    while animation.turn() is not None:
+        assert blender.context.scene == other
+    until(lambda: not session.current().jobs)
+    eves = [one.request.characters[0].keypoints[0].x for one in peer.heard if isinstance(one, Submit)]
+    assert len(set(eves)) == 3 and not session.current().error
+    blender.context.window.scene = scene
+    assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
+    example("duo")
+    animation.turn()
+    assert "The scene was closed" in session.current().error
 
 
 def test_a_picture_of_an_earlier_blender_is_followed_and_can_be_cancelled(

@@ -9,8 +9,11 @@ import pytest
 
 pytest.importorskip("bpy")
 
+from beyondscene.addon import joints, panels
 from beyondscene.addon.exporters import ExportError, export_request, find_people
 from beyondscene.protocol import SEEN, Character, RenderRequest
+
+from .drawing import drawn
 
 Example = Callable[[str], dict[str, Any]]
 
@@ -154,12 +157,65 @@ def test_what_an_instance_does_not_show_is_not_there(blender: Any, example: Exam
     example("duo")
     stored = store(blender, "Stored", *eve(blender))
     instance(blender, "Twin", stored)
-    blender.data.objects["Eve"].hide_viewport = True
+    rig, body = eve(blender)
+    rig.hide_viewport = True
+    blender.context.view_layer.update()
+    assert [one.name for one in find_people(blender.context.view_layer)] == ["Flo", "Twin"]  # the body is there
+    body.hide_viewport = True
     blender.context.view_layer.update()
     assert [one.name for one in find_people(blender.context.view_layer)] == ["Flo"]
-    blender.data.objects["Eve"].hide_viewport, stored.hide_viewport = False, True
+    rig.hide_viewport, body.hide_viewport, stored.hide_viewport = False, False, True
     blender.context.view_layer.update()
     assert [one.name for one in find_people(blender.context.view_layer)] == ["Flo"]
+
+
+@pytest.mark.parametrize("how", ["hidden", "disabled", "excluded"])
+def test_a_rig_that_is_hidden_so_that_its_mesh_can_be_seen_is_still_a_person(blender: Any, example: Example, how: str) -> None:
+    example("duo")
+    expected = export_request(blender.context)[0]
+    rig, _ = eve(blender)
+    match how:
+        case "hidden":
+            rig.hide_set(True)
+        case "disabled":
+            rig.hide_viewport = True
+        case _:
+            stored = store(blender, "Rigs", rig)
+            blender.context.scene.collection.children.link(stored)
+            blender.context.view_layer.layer_collection.children[stored.name].exclude = True
+    blender.context.view_layer.update()
+    assert export_request(blender.context)[0] == expected
+    assert "Eve" in drawn(panels.BEYONDSCENE_PT_characters)
+    if how == "excluded":
+        with pytest.raises(RuntimeError, match="'Eve' is in a collection that is excluded"):
+            blender.ops.beyondscene.select_person(id="Eve")
+    else:
+        assert blender.ops.beyondscene.select_person(id="Eve") == {"FINISHED"}
+        assert "Eve, Unreal" in drawn(joints.BEYONDSCENE_PT_joints)
+
+
+def test_a_rig_of_clothes_belongs_to_the_person_on_whom_it_hangs_until_it_is_switched_on(
+    blender: Any, example: Example
+) -> None:
+    example("duo")
+    expected = export_request(blender.context)[0]
+    rig, body = eve(blender)
+    dress, cloth = (thing.copy() for thing in (rig, body))
+    dress.name, dress.parent, dress.matrix_parent_inverse = "Dress", rig, rig.matrix_world.inverted()
+    dress.beyondscene.property_unset("prompt")
+    cloth.parent, cloth.modifiers["Armature"].object = dress, dress
+    for thing in (dress, cloth):
+        blender.context.scene.collection.objects.link(thing)
+    for hidden in (False, True):
+        dress.hide_set(hidden)
+        blender.context.view_layer.update()
+        assert [one.name for one in find_people(blender.context.view_layer)] == ["Dress", "Eve", "Flo"]
+        request, arrays = export_request(blender.context)
+        assert [one.name for one in request.characters] == ["Eve", "Flo"] and len(arrays) == 2
+        assert request.characters[0].mask == expected.characters[0].mask
+        assert "Off, since it moves with 'Eve', as the rig of clothes does" in drawn(panels.BEYONDSCENE_PT_characters)
+    dress.beyondscene.drawn, dress.beyondscene.prompt = True, "a twin"
+    assert [one.name for one in export_request(blender.context)[0].characters] == ["Dress", "Eve", "Flo"]
 
 
 @pytest.mark.parametrize("how", ["excluded", "hidden", "disabled"])

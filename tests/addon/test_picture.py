@@ -130,26 +130,33 @@ def test_what_a_picture_takes_is_asked_of_the_backend(blender: Any, example: Exa
     state.start(preferences.get(blender.context))
     until(lambda: state.link.state == "ready")
     own.use_own_size, own.width, own.height = True, 512, 512
+
+    def plan() -> Any:
+        return planner.plan_of(blender.context.scene)
+
     planner.look(blender.context)
-    until(lambda: state.plan)
-    assert state.plan and not state.plan.obstacle
-    assert [(one.width, one.views) for one in state.plan.canvases[:2]] == [(128, 1), (256, state.plan.canvases[1].views)]
-    assert state.plan.people == 2 and state.plan.seconds is None
+    until(plan)
+    assert plan() and not plan().obstacle
+    assert [(one.width, one.views) for one in plan().canvases[:2]] == [(128, 1), (256, plan().canvases[1].views)]
+    assert plan().people == 2 and plan().seconds is None
     assert blender.ops.beyondscene.render.poll()
-    first = state.plan
+    first = plan()
     planner.look(blender.context)  # nothing has changed, so nothing is asked
     own.width, own.height = 65536, 65536
     planner.look(blender.context)
-    until(lambda: state.plan is not first)
-    if state.plan and state.plan.obstacle:  # on a machine with less memory than that takes
-        assert "choose" in state.plan.obstacle
+    until(lambda: plan() is not first)
+    if plan() and plan().obstacle:  # on a machine with less memory than that takes
+        assert "choose" in plan().obstacle
         assert not blender.ops.beyondscene.render.poll()
     own.width, own.height = 512, 512
     planner.look(blender.context)
-    until(lambda: state.plan and len(state.plan.canvases) == 3)
+    until(lambda: plan() and len(plan().canvases) == 3)
     assert blender.ops.beyondscene.render(wait=True) == {"FINISHED"}
     planner.look(blender.context)
-    until(lambda: state.plan)
-    assert state.plan and state.plan.seconds is not None  # the gateway has seen one by now
+    until(plan)
+    assert plan() and plan().seconds is not None  # the gateway has seen one by now
+    blender.context.window.scene = blender.data.scenes.new("Another")
+    assert plan() is None and "known while a backend runs" in drawn(panels.BEYONDSCENE_PT_picture)
+    blender.context.window.scene = blender.data.scenes["duo"]
     shown = drawn(panels.BEYONDSCENE_PT_picture)
     assert "Time: about" in shown and "2 people alone; base 128 x 128" in shown and "Level 2: 512 x 512" in shown

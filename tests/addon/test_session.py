@@ -8,12 +8,13 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import images, pending, preferences, session
+from beyondscene.addon import images, panels, pending, preferences, session
 from beyondscene.addon.backend_process import BackendProcess
 from beyondscene.addon.preferences import Preferences
 from beyondscene.protocol import Cancel, Fetch, Submit, client
 
 from .conftest import until
+from .drawing import drawn
 
 Example = Callable[[str], dict[str, Any]]
 
@@ -90,7 +91,6 @@ def test_cancel_ends_the_job_and_the_next_one_can_start(
     peer = start_peer(hold=True)
     use_backend(peer.connection)
     assert blender.ops.beyondscene.render() == {"FINISHED"}
-    assert not blender.ops.beyondscene.render.poll()
     job = session.current().job
     assert job
     until(lambda: job.fraction == 0.5)
@@ -101,6 +101,33 @@ def test_cancel_ends_the_job_and_the_next_one_can_start(
     assert any(isinstance(one, Cancel) for one in peer.heard)
     assert not session.current().error
     assert blender.ops.beyondscene.render.poll()
+
+
+def test_pictures_wait_in_line_and_each_can_be_cancelled(
+    blender: Any, example: Example, gateway: Any, use_backend: Any, tmp_path: Path
+) -> None:
+    example("duo")
+    use_backend(gateway.connection())
+    own, state = blender.context.scene.beyondscene, session.current()
+    own.output_folder, own.quality, own.knobs.steps = str(tmp_path / "renders"), "CUSTOM", 1000
+    own.use_own_size, own.width, own.height = True, 64, 64
+    assert blender.ops.beyondscene.render() == {"FINISHED"}
+    until(lambda: state.job and state.job.fraction > 0)
+    own.seed, own.knobs.steps = 8, 1
+    for _ in range(2):
+        assert blender.ops.beyondscene.render() == {"FINISHED"}
+    first, second, third = state.jobs.values()
+    assert [job.path.stem for job in state.jobs.values()] == ["duo 0001", "duo 0002", "duo 0003"]
+    until(lambda: third.status.startswith("Waiting for 2"))
+    shown = drawn(panels.BEYONDSCENE_PT_main)
+    assert "Render Picture" in shown and "duo 0001" in shown and "Enlarging" in shown
+    assert "2 wait\nduo 0002\nCancel\nduo 0003\nCancel\nCancel All" in shown
+    assert blender.ops.beyondscene.cancel(job_id=second.id) == {"FINISHED"}
+    until(lambda: second.id not in state.jobs)
+    assert first.running and not first.cancelling and "1 waits" in drawn(panels.BEYONDSCENE_PT_main)
+    assert blender.ops.beyondscene.cancel(job_id=first.id) == {"FINISHED"}
+    until(lambda: not state.jobs)
+    assert [path.name for path in (tmp_path / "renders").iterdir()] == ["duo 0003.png"] and not state.error
 
 
 def test_a_picture_under_way_when_blender_closes_comes_to_the_next_one(
@@ -115,12 +142,15 @@ def test_a_picture_under_way_when_blender_closes_comes_to_the_next_one(
     assert job
     until(lambda: job.fraction == 0.5)
     session.current().stop()
-    assert pending.pending() == {job.id: tmp_path / "renders" / "duo 0001.png"}
+    (promise,) = pending.pending().values()
+    assert promise.path == tmp_path / "renders" / "duo 0001.png" and images.is_open(promise.blend)
 
     use_backend(start_peer(picture=picture).connection)
-    session.current().start(preferences.get(blender.context))
-    until(lambda: "BeyondScene duo 0001" in blender.data.images)
+    assert blender.ops.beyondscene.render() == {"FINISHED"}  # asked for before the backend tells of the other one
+    until(lambda: not session.current().jobs)
+    assert {"BeyondScene duo 0001", "BeyondScene duo 0002"} <= set(blender.data.images.keys())
     assert (tmp_path / "renders" / "duo 0001.png").read_bytes() == picture
+    assert (tmp_path / "renders" / "duo 0002.png").read_bytes() == picture
     assert not pending.pending() and not session.current().error
 
 

@@ -23,7 +23,7 @@ def see(bpy: Any, **size: int) -> tuple[dict[str, np.ndarray], dict[str, dict[st
 
 def export_masks(bpy: Any, **size: int) -> tuple[dict[str, np.ndarray], RenderRequest]:
     """Masks as they are sent, by character, and their request."""
-    request, arrays = export_request(bpy.context, **size)
+    request, arrays = export_request(bpy.context, width=size.get("width"), height=size.get("height"))
     return {one.name: arrays[one.mask.digest] for one in request.characters if one.mask}, request
 
 

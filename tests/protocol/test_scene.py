@@ -109,7 +109,7 @@ def test_empty_prompt_and_absent_people_are_named(two_people: RenderRequest) -> 
     with pytest.raises(RequestError, match="'Bo' has no joint in front of the camera"):
         check_request(replace(two_people, characters=(ana, replace(bo, keypoints=behind))))
     point = tuple(replace(k, x=90 + k.x / 100, y=60 + k.y / 100) for k in bo.keypoints)
-    with pytest.raises(RequestError, match="joints of 'Bo' span 1 px, but a person can be drawn from 8 px on"):
+    with pytest.raises(RequestError, match="'Bo' spans 1 px, but a person can be drawn from 8 px on"):
         check_request(replace(two_people, characters=(ana, replace(bo, keypoints=point))))
     with pytest.raises(RequestError, match="Two characters have the id 'ana'"):
         check_request(replace(two_people, characters=(ana, replace(bo, id="ana"))))

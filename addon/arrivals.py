@@ -1,0 +1,55 @@
+"""Each picture comes to the .blend that it was made for: when that is opened, and under whatever name it is saved by then."""
+
+from contextlib import suppress
+from typing import Any
+
+import bpy
+from bpy.app.handlers import persistent
+
+from . import images
+from .pending import forget, missed
+from .session import current
+
+_saved_before = ""  # path of the open .blend when Blender began to save it
+
+
+@persistent
+def add_missed(*_: object) -> None:
+    """After a file was opened: it gets the pictures that came while it was not."""
+    promises = missed(bpy.data.filepath) if bpy.data.filepath else {}
+    with suppress(RuntimeError):  # a file that Blender cannot read
+        images.add_missing([one.path for one in promises.values()])
+    for job_id in promises:
+        forget(job_id)
+    if promises:
+        current().missed = None
+
+
+@persistent
+def note_name(*_: object) -> None:
+    global _saved_before
+    _saved_before = bpy.data.filepath
+
+
+@persistent
+def follow_name(*_: object) -> None:
+    """After the file was saved, perhaps under another name: pictures that were asked for from it come to what is open now."""
+    if bpy.data.filepath != _saved_before:
+        current().rename_blend(_saved_before, bpy.data.filepath)
+
+
+def handlers() -> list[tuple[list[Any], Any]]:
+    """Blender's lists of callbacks and what belongs in each."""
+    lists = bpy.app.handlers
+    return [(lists.load_post, add_missed), (lists.save_pre, note_name), (lists.save_post, follow_name)]
+
+
+def register() -> None:
+    for callbacks, callback in handlers():
+        callbacks.append(callback)
+
+
+def unregister() -> None:
+    for callbacks, callback in handlers():
+        if callback in callbacks:
+            callbacks.remove(callback)

@@ -1,0 +1,90 @@
+"""Image Editors: in which of them a picture may be shown, the picture that grows, and what was there before it."""
+
+from pathlib import Path
+
+import bpy
+
+from .images import NAME, PREVIEW, add_image
+
+Editor = tuple[bpy.types.Window, bpy.types.Area]
+
+_before: dict[int, str] = {}  # name of the image that the preview took the place of, by the address of the area
+
+
+def load_picture(path: Path) -> bpy.types.Image:
+    """The file as an Image datablock, see add_image, shown in the editors that are free."""
+    image = add_image(path)
+    show(image)
+    remove_preview()
+    return image
+
+
+def show(image: bpy.types.Image, *, resized: bool = False) -> int:
+    """Show `image` in the Image Editors that are free, and how many these are.
+
+    Where another one was shown before, or this one is `resized`, the whole of it comes into view.
+    """
+    editors = free_editors()
+    for editor in editors:
+        put(editor, image, resized)
+    return len(editors)
+
+
+def free_editors() -> list[Editor]:
+    """Those that show nothing, the render result, or an image of ours. What is pinned, and where an artist edits UVs, paints or
+    masks, is left alone.
+    """
+    return [(window, area) for window, area in all_editors() if is_free(area.spaces.active)]
+
+
+def is_free(space: bpy.types.SpaceImageEditor) -> bool:
+    image = space.image
+    replaceable = image is None or image.type == "RENDER_RESULT" or image.name.startswith(NAME.strip())
+    return replaceable and space.mode == "VIEW" and not space.use_image_pin
+
+
+def all_editors() -> list[Editor]:
+    windows = bpy.context.window_manager.windows if bpy.context.window_manager else ()
+    return [(window, area) for window in windows for area in window.screen.areas if area.type == "IMAGE_EDITOR"]
+
+
+def put(editor: Editor, image: bpy.types.Image | None, resized: bool = False) -> None:
+    window, area = editor
+    if resized or area.spaces.active.image != image:
+        area.spaces.active.image = image
+        region = next(one for one in area.regions if one.type == "WINDOW")
+        with bpy.context.temp_override(window=window, area=area, region=region):
+            if image is not None and bpy.ops.image.view_all.poll():
+                bpy.ops.image.view_all(fit_view=True)
+    area.tag_redraw()
+
+
+def show_preview(jpeg: bytes) -> None:
+    """Show the picture so far in the editors that are free; does nothing where none is."""
+    editors = free_editors()
+    if not editors:
+        return
+    path = Path(bpy.app.tempdir) / "beyondscene preview.jpg"
+    path.write_bytes(jpeg)
+    image = bpy.data.images.get(PREVIEW)
+    if image is None:
+        image = bpy.data.images.load(str(path))
+        image.name = PREVIEW
+    before = tuple(image.size)
+    image.reload()
+    for _, area in editors:
+        shown = area.spaces.active.image
+        if shown != image:
+            _before[area.as_pointer()] = shown.name if shown else ""
+    show(image, resized=before != tuple(image.size))
+
+
+def remove_preview() -> None:
+    """Editors that still show it show again what they did before."""
+    image = bpy.data.images.get(PREVIEW)
+    if image is not None:
+        for window, area in all_editors():
+            if area.spaces.active.image == image:
+                put((window, area), bpy.data.images.get(_before.get(area.as_pointer(), "")))
+        bpy.data.images.remove(image)
+    _before.clear()

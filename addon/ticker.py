@@ -1,0 +1,33 @@
+"""The timer that lets the session hear its backend, and the panels show what it heard."""
+
+import bpy
+
+from . import images
+from .session import TICK_S, current
+
+
+def wake() -> None:
+    """See that the queue is drained for as long as there is a backend to hear from."""
+    if not bpy.app.timers.is_registered(drain):
+        bpy.app.timers.register(drain, first_interval=TICK_S, persistent=True)
+
+
+def drain() -> float | None:
+    """The timer's body: take in what happened, redraw the panel, say when to come again."""
+    if current().tick():
+        redraw()
+    return TICK_S if current().link.alive else None
+
+
+def redraw() -> None:
+    for area in images.open_areas("VIEW_3D"):
+        area.tag_redraw()
+
+
+def register() -> None:
+    pass
+
+
+def unregister() -> None:
+    if bpy.app.timers.is_registered(drain):
+        bpy.app.timers.unregister(drain)

@@ -1,0 +1,92 @@
+"""To which .blend a picture comes, whatever is open when it is finished."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("bpy")
+
+from beyondscene.addon import panels, pending, preferences, session
+from beyondscene.addon.pending import Promise
+from beyondscene.protocol.client import new_job_id
+
+from .conftest import until
+from .drawing import drawn
+
+Example = Callable[[str], dict[str, Any]]
+
+
+@pytest.fixture
+def shot(blender: Any, example: Example, tmp_path: Path) -> Callable[[str], Path]:
+    """Saves the scene duo as that shot, and leaves it open."""
+
+    def save(name: str) -> Path:
+        example("duo")
+        path = tmp_path / f"{name}.blend"
+        blender.ops.wm.save_as_mainfile(filepath=str(path))
+        return path
+
+    return save
+
+
+@pytest.fixture
+def finishing(blender: Any, start_peer: Any, use_backend: Any, picture: bytes) -> Callable[[], None]:
+    """Has the pictures that are under way finished by another backend."""
+
+    def finish() -> None:
+        session.current().stop()
+        use_backend(start_peer(picture=picture).connection)
+        session.current().start(preferences.get(blender.context))
+        until(lambda: session.current().link.state == "ready" and not session.current().jobs)
+
+    return finish
+
+
+def test_a_picture_comes_to_its_own_file_and_waits_until_that_is_opened(
+    blender: Any, shot: Any, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path, finishing: Any
+) -> None:
+    shot("shot_020")
+    first = shot("shot_010")
+    use_backend(start_peer(hold=True).connection)
+    assert blender.ops.beyondscene.render() == {"FINISHED"}
+    until(lambda: any(job.running for job in session.current().jobs.values()))
+    blender.ops.wm.open_mainfile(filepath=str(tmp_path / "shot_020.blend"))
+    finishing()
+    assert (tmp_path / "renders" / "shot_010 0001.png").read_bytes() == picture
+    assert not blender.data.images and not session.current().error
+    assert "A picture of shot_010.blend has come" in drawn(panels.BEYONDSCENE_PT_main)
+    assert not pending.pending()  # nothing to ask a backend for
+    blender.ops.wm.open_mainfile(filepath=str(first))
+    assert blender.data.images.keys() == ["BeyondScene shot_010 0001"]
+    assert "has come" not in drawn(panels.BEYONDSCENE_PT_main)
+    blender.ops.wm.open_mainfile(filepath=str(first))
+    assert not blender.data.images  # it was not saved with it, and is not brought twice
+
+
+def test_a_picture_follows_a_file_that_is_saved_under_another_name(
+    blender: Any, shot: Any, start_peer: Any, use_backend: Any, tmp_path: Path, finishing: Any
+) -> None:
+    shot("shot_v01")
+    use_backend(start_peer(hold=True).connection)
+    assert blender.ops.beyondscene.render() == {"FINISHED"}
+    until(lambda: any(job.running for job in session.current().jobs.values()))
+    blender.ops.wm.save_as_mainfile(filepath=str(tmp_path / "copy.blend"), copy=True)
+    blender.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot_v02.blend"))
+    (promise,) = pending.pending().values()
+    assert promise.blend == str(tmp_path / "shot_v02.blend")
+    finishing()
+    assert blender.data.images.keys() == ["BeyondScene shot_v01 0001"] and session.current().missed is None
+
+
+def test_promises_of_earlier_versions_are_kept_and_other_files_are_none(blender: Any, tmp_path: Path) -> None:
+    old, new, later = (new_job_id() for _ in range(3))
+    pending.remember(new, Promise(picture="/renders/b.png", blend="/shots/b.blend"))
+    (pending.folder() / old).write_text("/renders/a.png", encoding="utf-8")
+    (pending.folder() / later).write_text('{"format": 2, "picture": "/renders/c.png"}')
+    (pending.folder() / ".DS_Store").write_bytes(b"\x00\xff")
+    assert pending.pending() == {
+        old: Promise(picture="/renders/a.png"),
+        new: Promise(picture="/renders/b.png", blend="/shots/b.blend"),
+    }

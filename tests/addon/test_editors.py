@@ -1,0 +1,78 @@
+"""In which Image Editors a picture is shown, and what they show afterwards."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("bpy")
+
+from beyondscene.addon import editors, images
+from beyondscene.addon.images import PREVIEW
+
+JPEG = cv2.imencode(".jpg", np.full((48, 64, 3), 128, np.uint8))[1].tobytes()
+
+
+@pytest.fixture
+def spaces(blender: Any) -> Iterator[dict[str, Any]]:
+    """Four Image Editors side by side, each in use for something else."""
+    areas = list(blender.context.window_manager.windows[0].screen.areas)[:4]
+    kinds = [area.type for area in areas]
+    reference = blender.data.images.new("reference", 8, 8)
+    for area in areas:
+        area.ui_type = "IMAGE_EDITOR"
+        area.spaces.active.use_image_pin = False
+    empty, pinned, other, uv = (area.spaces.active for area in areas)
+    empty.image, pinned.image, other.image = None, None, reference
+    pinned.use_image_pin = True
+    areas[3].ui_type = "UV"
+    uv.image = None
+    yield {"empty": empty, "pinned": pinned, "other": other, "uv": uv}
+    areas[3].ui_type = "IMAGE_EDITOR"
+    for area, kind in zip(areas, kinds, strict=True):
+        area.spaces.active.use_image_pin = False
+        area.type = kind
+
+
+def shown(spaces: dict[str, Any]) -> dict[str, str]:
+    return {name: space.image.name if space.image else "" for name, space in spaces.items()}
+
+
+def test_the_growing_picture_takes_no_editor_that_is_in_use_and_leaves_it_as_it_was(
+    blender: Any, spaces: dict[str, Any]
+) -> None:
+    before = shown(spaces)
+    editors.show_preview(JPEG)
+    assert shown(spaces) == before | {"empty": PREVIEW}
+    editors.show_preview(JPEG)
+    editors.remove_preview()
+    assert shown(spaces) == before and PREVIEW not in blender.data.images
+
+
+def test_when_it_is_cancelled_an_editor_shows_again_what_it_did(blender: Any, spaces: dict[str, Any], tmp_path: Path) -> None:
+    scene = blender.context.scene
+    scene.camera = blender.data.objects.new("Camera", blender.data.cameras.new("Camera"))
+    scene.render.engine, scene.cycles.samples, scene.render.resolution_x, scene.render.resolution_y = "CYCLES", 1, 8, 8
+    blender.ops.render.render()
+    spaces["other"].image = blender.data.images["Render Result"]
+    path = tmp_path / "duo 0001.png"
+    cv2.imwrite(str(path), np.zeros((8, 8, 3), np.uint8))
+    spaces["empty"].image = images.add_image(path)
+    before = shown(spaces)
+    editors.show_preview(JPEG)
+    assert shown(spaces) == before | {"empty": PREVIEW, "other": PREVIEW}
+    editors.remove_preview()
+    assert shown(spaces) == before
+    assert before["empty"] == "BeyondScene duo 0001" and before["other"] == "Render Result"
+
+
+def test_a_finished_picture_comes_to_the_editors_that_are_free(blender: Any, spaces: dict[str, Any], tmp_path: Path) -> None:
+    before = shown(spaces)
+    path = tmp_path / "duo 0001.png"
+    cv2.imwrite(str(path), np.zeros((8, 8, 3), np.uint8))
+    editors.show_preview(JPEG)
+    name = editors.load_picture(path).name
+    assert shown(spaces) == before | {"empty": name} and PREVIEW not in blender.data.images
