@@ -84,7 +84,10 @@ def test_no_pixel_comes_from_farther_away_than_allowed(size: Size, reach: int) -
     settings = RenderSettings(p_base=1, p_max=1, displacement_px=reach)
     injected = inject_detail(addresses(64, 96), size, settings, np.random.default_rng(0)).astype(int)
     rows, columns = np.indices((size.height, size.width))
-    for source, here, length in ((injected[..., 0], rows * 64 // size.height, 64), (injected[..., 1], columns * 96 // size.width, 96)):
+    for source, here, length in (
+        (injected[..., 0], rows * 64 // size.height, 64),
+        (injected[..., 1], columns * 96 // size.width, 96),
+    ):
         away = source - here
         assert away.min() == -reach and away.max() == reach
         inside = away[(here >= reach) & (here < length - reach)]

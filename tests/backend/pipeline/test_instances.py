@@ -43,9 +43,7 @@ def test_a_portrait_is_the_picture_that_diffusers_makes_of_the_same_noise(
     """Noise as strong as the solver wants it, prompts, pose, guidance, sizes, steps and the VAE's factor."""
     settings = replace(two_people.settings, scheduler=solver, guide_pose=False, controlnet_conditioning_scale=0.8)
     request = replace(two_people, negative_prompt="blurry", settings=settings)
-    portraits = draw_people_alone(
-        sdxl, request, gather_people(request), PromptEncoder(sdxl), 3, 2.0, Progress(Spy(), 1, 1)
-    )
+    portraits = draw_people_alone(sdxl, request, gather_people(request), PromptEncoder(sdxl), 3, 2.0, Progress(Spy(), 1, 1))
     pipeline = of_diffusers(StableDiffusionXLControlNetPipeline, sdxl, solver, controlnet=sdxl.controlnet)
     for portrait in portraits:
         person = portrait.person

@@ -94,7 +94,9 @@ def test_an_empty_negative_prompt_is_encoded_where_the_base_model_says_so(sdxl: 
     index = json.loads((base / "model_index.json").read_text())
     (base / "model_index.json").write_text(json.dumps(index | {"force_zeros_for_empty_prompt": False}))
     roles = sdxl.manifest.roles
-    models = load_models(read_model_set(write_manifest(tmp_path / "set", roles | {"base": str(base)})), torch.device("cpu"), torch.float32)
+    models = load_models(
+        read_model_set(write_manifest(tmp_path / "set", roles | {"base": str(base)})), torch.device("cpu"), torch.float32
+    )
     _, hidden, _, pooled = of_diffusers(StableDiffusionXLPipeline, models).encode_prompt("a city plaza")
     empty = PromptEncoder(models).encode_negative("", 1)
     assert hidden.any()
