@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,11 +12,12 @@ from beyondscene.backend.pipeline.schedule import SCHEDULERS
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
-Pipeline = TypeVar("Pipeline", bound=DiffusionPipeline)
 
+def of_diffusers(kind: type[DiffusionPipeline], models: Models, solver: str = "ddim", **parts: Any) -> Any:
+    """A pipeline of this kind with the base model as diffusers reads it from its files, in single precision.
 
-def of_diffusers(kind: type[Pipeline], models: Models, solver: str = "ddim", **parts: Any) -> Pipeline:
-    """The base model as diffusers reads it from its files, in single precision. parts: what takes the place of its own."""
+    parts: what takes the place of its own. The types of what it returns depend on what it is asked, hence Any.
+    """
     base = models.model_set.role_folder("base")
     pipeline = kind.from_pretrained(
         base,

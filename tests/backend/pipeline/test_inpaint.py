@@ -86,17 +86,17 @@ def paint_with_diffusers(
 
 
 @pytest.fixture
-def alone(two_people: RenderRequest) -> RenderRequest:
-    """Without guidance of the pose, which diffusers does not have."""
+def unguided(two_people: RenderRequest) -> RenderRequest:
+    """Without guidance to the pose, which diffusers does not have."""
     return replace(two_people, settings=replace(two_people.settings, guide_pose=False))
 
 
 @pytest.mark.parametrize("solver", ["ddim", "euler"])
 def test_a_network_of_nine_channels_sees_what_diffusers_shows_it(
-    sdxl: Models, alone: RenderRequest, solver: str, monkeypatch: pytest.MonkeyPatch
+    sdxl: Models, unguided: RenderRequest, solver: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Noisy latents, then the mask, 1 where it is painted, then the picture with grey in place of what is painted."""
-    request = replace(alone, settings=replace(alone.settings, scheduler=solver))
+    request = replace(unguided, settings=replace(unguided.settings, scheduler=solver))
     collage = make_collage()
     with overhear(sdxl.inpainting) as calls:
         paint(sdxl, request, collage)
@@ -115,12 +115,12 @@ def test_a_network_of_nine_channels_sees_what_diffusers_shows_it(
 
 @pytest.mark.parametrize("strength", [0.5, 0.75])
 def test_a_network_of_four_channels_paints_what_diffusers_paints(
-    models: Models, alone: RenderRequest, strength: float, monkeypatch: pytest.MonkeyPatch
+    models: Models, unguided: RenderRequest, strength: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Known latents are put back at every step, as noisy as the rest."""
     collage = make_collage()
-    image = paint(models, alone, collage, strength=strength)
-    expected, _ = paint_with_diffusers(models, alone, collage, "ddim", strength, monkeypatch)
+    image = paint(models, unguided, collage, strength=strength)
+    expected, _ = paint_with_diffusers(models, unguided, collage, "ddim", strength, monkeypatch)
     background = far_from(collage.cover > 0, 4)
     assert image[background].std() > 5 and np.abs(image[background].astype(float) - BACKDROP).max() > 20
     assert np.abs(image[background] - expected[background]).max() <= 1
@@ -134,9 +134,9 @@ def far_from(mask: np.ndarray, reach: int) -> np.ndarray:
     return ~near
 
 
-def test_people_come_out_as_they_went_in(sdxl: Models, alone: RenderRequest) -> None:
+def test_people_come_out_as_they_went_in(sdxl: Models, unguided: RenderRequest) -> None:
     collage = make_collage()
-    image = paint(sdxl, alone, collage)
+    image = paint(sdxl, unguided, collage)
     inside = far_from(collage.cover == 0, 2)
     assert (image[inside] == collage.image[inside]).all()
     edge = (collage.cover > 0) & ~inside  # no more than softened
@@ -145,10 +145,10 @@ def test_people_come_out_as_they_went_in(sdxl: Models, alone: RenderRequest) -> 
     assert (np.abs(image[outside].astype(int) - BACKDROP).max(-1) > 3).mean() > 0.9  # no grey is left
 
 
-def test_the_background_reaches_into_the_rim_of_people_and_no_farther(sdxl: Models, alone: RenderRequest) -> None:
+def test_the_background_reaches_into_the_rim_of_people_and_no_farther(sdxl: Models, unguided: RenderRequest) -> None:
     collage, seam_px = make_collage(), 3
     depth = np.array([far_from(collage.cover == 0, reach) for reach in range(12)]).sum(0)  # pixels from the outline
-    away = np.abs(paint(sdxl, alone, collage, seam_px).astype(int) - collage.image).mean(-1)
+    away = np.abs(paint(sdxl, unguided, collage, seam_px).astype(int) - collage.image).mean(-1)
     outermost, half, beyond = (float(away[depth == at].mean()) for at in (1, seam_px, 2 * seam_px))
     assert outermost > 40 and 0.3 * outermost < half < 0.8 * outermost and beyond < 0.1 * outermost
     assert (away[depth > 3 * seam_px] == 0).all() and (depth > 3 * seam_px).any()
@@ -156,10 +156,10 @@ def test_the_background_reaches_into_the_rim_of_people_and_no_farther(sdxl: Mode
 
 @pytest.mark.parametrize(("seam_px", "rows", "columns"), [(0, (2, 7), (3, 6)), (2, (2, 7), (3, 6)), (5, (3, 6), (4, 5))])
 def test_latents_that_lie_mostly_in_the_rim_are_painted_anew(
-    sdxl: Models, alone: RenderRequest, seam_px: float, rows: tuple[int, int], columns: tuple[int, int]
+    sdxl: Models, unguided: RenderRequest, seam_px: float, rows: tuple[int, int], columns: tuple[int, int]
 ) -> None:
     with overhear(sdxl.inpainting) as calls:
-        paint(sdxl, alone, make_collage(), seam_px, strength=0.25)
+        paint(sdxl, unguided, make_collage(), seam_px, strength=0.25)
     mask = torch.ones(8, 8)
     mask[slice(*rows), slice(*columns)] = 0
     assert torch.equal(calls[0].latents[0, 4], mask)
@@ -172,42 +172,32 @@ def masked_picture(models: Models, request: RenderRequest, collage: Collage, sea
     return calls[0].latents[0, 5:]
 
 
-def test_the_network_sees_nothing_of_what_it_paints_anew(sdxl: Models, alone: RenderRequest) -> None:
+def test_the_network_sees_nothing_of_what_it_paints_anew(sdxl: Models, unguided: RenderRequest) -> None:
     collage, other = make_collage(), make_collage(seed=1)
     inside = far_from(collage.cover == 0, 4)[..., None]
     rim = Collage(np.where(inside, collage.image, other.image), collage.cover, [])
     core = Collage(np.where(inside, other.image, collage.image), collage.cover, [])
-    seen, of_rim, of_core = (masked_picture(sdxl, alone, one, 5) for one in (collage, rim, core))
+    seen, of_rim, of_core = (masked_picture(sdxl, unguided, one, 5) for one in (collage, rim, core))
     assert torch.equal(seen, of_rim) and not torch.allclose(seen, of_core, atol=0.01)
-    assert not torch.allclose(masked_picture(sdxl, alone, rim, 0), masked_picture(sdxl, alone, collage, 0), atol=0.01)
+    assert not torch.allclose(masked_picture(sdxl, unguided, rim, 0), masked_picture(sdxl, unguided, collage, 0), atol=0.01)
 
 
 @pytest.mark.parametrize(("strength", "steps"), [(0.25, 1), (0.5, 2), (0.99, 3), (1.0, 4)])
-def test_strength_is_the_share_of_steps_that_are_run(sdxl: Models, alone: RenderRequest, strength: float, steps: int) -> None:
+def test_strength_is_the_share_of_steps_that_are_run(
+    sdxl: Models, unguided: RenderRequest, strength: float, steps: int
+) -> None:
     with overhear(sdxl.inpainting) as calls:
-        paint(sdxl, alone, make_collage(), strength=strength)
+        paint(sdxl, unguided, make_collage(), strength=strength)
     whole = of_diffusers(StableDiffusionXLControlNetInpaintPipeline, sdxl, controlnet=sdxl.controlnet).scheduler
     whole.set_timesteps(STEPS)
     assert [call.timestep for call in calls] == whole.timesteps[-steps:].tolist()
 
 
-def test_less_strength_leaves_more_of_what_was_there(models: Models, alone: RenderRequest) -> None:
-    collage = make_collage()
-    outside = far_from(collage.cover > 0, 4)
-    noise = []
-    for strength in (0.25, 0.5, 1.0):
-        with overhear(models.inpainting) as calls:
-            image = paint(models, alone, collage, strength=strength)
-        noise.append(float(calls[0].latents.std()))
-        assert image[outside].std() > 0
-    assert noise == sorted(noise) and noise[0] < 0.8 * noise[-1]
-
-
-def test_each_view_of_a_wide_picture_has_its_part_of_the_mask(sdxl: Models, alone: RenderRequest) -> None:
+def test_each_view_of_a_wide_picture_has_its_part_of_the_mask(sdxl: Models, unguided: RenderRequest) -> None:
     collage = make_collage(128)
     collage.cover[16:40, 72:104] = 1
     with overhear(sdxl.inpainting) as calls:
-        paint(sdxl, alone, collage, strength=0.25)
+        paint(sdxl, unguided, collage, strength=0.25)
     views = torch.cat([call.latents.chunk(2)[1] for call in calls])  # with the positive prompts
     free = 1 - torch.from_numpy(collage.cover)[::8, ::8]
     expected = [free[:, left : left + 8] for left in range(0, 10, 2)]
