@@ -10,10 +10,12 @@ from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.pipeline import Progress, joint, settle
 from beyondscene.backend.pipeline.conditions import Condition
 from beyondscene.backend.pipeline.enlarge import enlarge
+from beyondscene.backend.pipeline.instances import draw_people_alone
 from beyondscene.backend.pipeline.joint import Batch, Job, crops, denoise
 from beyondscene.backend.pipeline.prompts import PromptEncoder
 from beyondscene.backend.pipeline.schedule import SCHEDULERS, make_scheduler
 from beyondscene.backend.pipeline.seeds import draw_noise
+from beyondscene.backend.planning.people import gather_people
 from beyondscene.backend.planning.plan import Size
 from beyondscene.backend.planning.views import View, adaptive_views, grid, weigh_views
 from beyondscene.protocol import RenderRequest
@@ -131,3 +133,21 @@ def test_networks_are_told_of_sizes_as_the_request_says(models: Models, two_peop
     for view, (top, left) in zip(seen, views, strict=True):
         canvas[:, top : top + 8, left : left + 8] = view
     assert torch.equal(crops(canvas, views, 8), seen)  # each crop is where its view is told to be
+
+
+def test_guidance_to_the_pose_leaves_it_out_of_the_negative_half(models: Models, two_people: RenderRequest) -> None:
+    def residuals(guide_pose: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the UNet is given of the pose in its first step: with the negative prompt, and with the positive one."""
+        settings = replace(two_people.settings, guide_pose=guide_pose, controlnet_conditioning_scale=1.0)
+        request = replace(two_people, settings=settings)
+        with overhear(models.unet) as calls:
+            people = gather_people(request)[:1]
+            draw_people_alone(models, request, people, PromptEncoder(models), 1, 2.0, Progress(Spy(), 1, 1))
+        named = calls[0].named
+        given = [*named["down_block_additional_residuals"], named["mid_block_additional_residual"]]
+        negative, positive = zip(*(part.chunk(2) for part in given), strict=True)
+        return torch.cat([part.flatten() for part in negative]), torch.cat([part.flatten() for part in positive])
+
+    (negative, positive), (without, same) = residuals(False), residuals(True)
+    assert negative.abs().mean() > 0.01 and not without.any()
+    torch.testing.assert_close(same, positive, atol=1e-5, rtol=1e-5)

@@ -1,5 +1,6 @@
 """Prompts reach the networks whole and as diffusers encodes them: any length, any script, each person's negatives and parts."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -65,6 +66,10 @@ def test_a_person_alone_is_told_of_their_parts_and_their_own_negatives(models: M
     alone = describe_alone(models, request, person, centre(person.keypoints, 64, 0.8))
     assert (alone.prompt, alone.negative_prompt) == ("a person with a red shirt, green hair, red boots", "blurry, hat")
     assert alone.pose.any() and alone.pose.dtype == np.uint8
+    manifest = replace(models.manifest, framing_prompt="the whole body")  # what the model set says of portraits
+    framed = dataclasses.replace(models, model_set=replace(models.model_set, manifest=manifest))
+    told = describe_alone(framed, request, person, centre(person.keypoints, 64, 0.8))
+    assert told.prompt == "a person with a red shirt, green hair, red boots, the whole body"
 
 
 def close(one: torch.Tensor, other: torch.Tensor) -> None:
