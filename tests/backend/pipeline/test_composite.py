@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from beyondscene.backend.pipeline.composite import Collage, compose, where_free
-from beyondscene.backend.pipeline.instances import Portrait, centre
+from beyondscene.backend.pipeline.composite import BACKDROP, Collage, compose, where_free
+from beyondscene.backend.pipeline.instances import Portrait, Similarity, centre
 from beyondscene.backend.pipeline.segment import Cutout, keep_body
 from beyondscene.backend.planning.people import gather_people, is_seen
 from beyondscene.backend.planning.plan import Size
@@ -151,3 +151,47 @@ def test_a_person_of_whom_no_limb_is_drawn_is_not_lost(two_people: RenderRequest
 def test_pairs_of_masks_are_disjoint(two_people: RenderRequest, cutouts: list[Cutout]) -> None:
     for first, second in pairwise(compose(two_people, {}, cutouts, Size(96, 64), 1.0).figures):
         assert not (first.mask & second.mask).any()
+
+
+def in_place(request: RenderRequest, mask: np.ndarray) -> list[Cutout]:
+    """The people of `request` as cut-outs that stand pixel for pixel where `mask`, a square of its height, has them."""
+    made = []
+    for person in gather_people(request):
+        colour = COLOURS[person.character.name == "Bo"]
+        image = np.where(mask[..., None], np.array(colour, np.uint8), np.uint8(255))
+        made.append(Cutout(Portrait(person, Similarity(1, 0, 0), image), mask, {}))
+    return made
+
+
+def test_without_feather_the_edge_is_hard(two_people: RenderRequest) -> None:
+    mask = np.zeros((128, 128), bool)
+    mask[20:100, 30:90] = True
+    collage = compose(two_people, {}, in_place(two_people, mask)[:1], Size(192, 128), 0)
+    assert (collage.cover[:, :128] == mask).all() and not collage.cover[:, 128:].any()
+    assert (collage.image[:, :128][mask] == COLOURS[0]).all() and (collage.image[:, :128][~mask] == BACKDROP).all()
+
+
+@pytest.mark.parametrize("feather_px", [2, 4, 8])
+def test_the_rim_is_soft_as_far_in_as_the_feather_is_wide(two_people: RenderRequest, feather_px: float) -> None:
+    mask = np.zeros((128, 128), bool)
+    mask[:, 40:120] = True
+    collage = compose(two_people, {}, in_place(two_people, mask)[:1], Size(192, 128), feather_px)
+    edge = collage.cover[64, 40:80]
+    assert (np.diff(edge) >= 0).all() and not collage.cover[:, :40].any()
+    assert 0.4 < edge[0] < 0.65 and edge[-1] == pytest.approx(1, abs=0.01)
+    assert feather_px - 1 <= (edge < 0.84).sum() <= feather_px + 1  # as a blur of that sigma
+    red = collage.image[64, 40:80, 0].astype(float)
+    assert np.abs(red - (BACKDROP + (COLOURS[0][0] - BACKDROP) * edge)).max() <= 1
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_nearer_ones_pixels_are_on_top_whoever_is_listed_first(two_people: RenderRequest, order: int) -> None:
+    request = replace(two_people, characters=two_people.characters[::order])
+    cutouts = in_place(request, np.ones((128, 128), bool))
+    wider = replaced(cutouts[0], portrait=replaced(cutouts[0].portrait, canvas_from_scene=Similarity(1, -64, 0)))
+    collage = compose(request, {}, [wider, cutouts[1]], Size(192, 128), 0)
+    assert (collage.image[:, :128] == COLOURS[1]).all()  # Bo, who is nearer
+    assert (collage.image[:, 129:] == COLOURS[0]).all()
+    far, near = collage.figures
+    assert (far.person.character.name, near.person.character.name) == ("Ana", "Bo")
+    assert near.mask[:, :128].all() and not far.mask[:, :128].any() and far.mask[:, 129:].all()

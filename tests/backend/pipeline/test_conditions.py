@@ -7,6 +7,7 @@ import pytest
 from beyondscene.backend.pipeline.conditions import describe_views, to_grid
 from beyondscene.backend.planning.people import Figure, gather_people
 from beyondscene.backend.planning.plan import Size
+from beyondscene.backend.planning.views import View
 from beyondscene.protocol import KEYPOINT_NAMES, Character, HiddenJoints, Keypoint, RenderRequest
 from msgspec.structs import replace
 
@@ -190,3 +191,79 @@ def describe_without_hands(request: RenderRequest) -> np.ndarray:
     bare = replace(request, characters=tuple(replace(one, right_hand=None) for one in request.characters))
     figures = [Figure(person, np.ones((128, 192), bool), {}) for person in gather_people(bare, hands=True)]
     return describe_views(bare, figures, Size(384, 256), [LEFT], 256, 8, 4)[0].pose
+
+
+ANA, BO = "a person with a red shirt", "a person with a blue shirt"
+
+
+def told(request: RenderRequest, figures: list[Figure], *views: View, **settings: object) -> list[tuple[str, str]]:
+    """Prompt and negative prompt of each view of 64 px, with Ana in columns 0 to 7 of 24 and Bo in 16 to 23."""
+    request = replace(request, settings=replace(request.settings, **settings))
+    return [
+        (one.prompt, one.negative_prompt) for one in describe_views(request, figures, Size(192, 128), list(views), 64, 8, 2)
+    ]
+
+
+def with_texts(figure: Figure, negative: str = "", **parts: str) -> Figure:
+    character = replace(figure.person.character, negative_prompt=negative, part_prompts=parts)
+    return Figure(replace_character(figure, character), figure.mask, figure.parts)
+
+
+@pytest.mark.parametrize(("prepend_global", "everybody"), [(True, f"a city plaza, {ANA}, {BO}"), (False, f"{ANA}, {BO}")])
+def test_every_view_is_told_of_everybody_where_the_request_says_so(
+    two_people: RenderRequest, figures: list[Figure], prepend_global: bool, everybody: str
+) -> None:
+    ana, bo = with_texts(figures[0], "hat"), with_texts(figures[1], "beard")
+    request = replace(two_people, negative_prompt="blurry")
+    views = [LEFT, (4, 8), RIGHT]
+    said = told(request, [ana, bo], *views, view_prompts="everybody", prepend_global=prepend_global)
+    assert said == [(everybody, "blurry, hat, beard")] * 3
+    settings = replace(request.settings, view_prompts="everybody")
+    here, nobody, there = describe_views(replace(request, settings=settings), [ana, bo], Size(192, 128), views, 64, 8, 2)
+    present = describe_views(request, [ana, bo], Size(192, 128), views, 64, 8, 2)
+    for one, other in zip((here, nobody, there), present, strict=True):
+        np.testing.assert_array_equal(one.pose, other.pose)  # the pose is that of the view all the same
+
+
+def test_people_are_named_from_left_to_right_whoever_is_nearer(two_people: RenderRequest, figures: list[Figure]) -> None:
+    (person, bo), mask = figures, np.zeros((128, 192), bool)
+    mask[:, 80:] = True  # Ana, who is farther, in the middle and on the right
+    ana = Figure(person.person, mask, {})
+    bo = Figure(bo.person, ~mask, {})
+    assert told(two_people, [ana, bo], (0, 6)) == [(f"a city plaza, {BO}, {ANA}", "")]
+    assert told(two_people, [ana, bo], (0, 6), prepend_global=False) == [(f"{BO}, {ANA}", "")]
+
+
+def test_whoever_has_no_more_than_the_least_share_of_a_view_is_not_in_it(
+    two_people: RenderRequest, figures: list[Figure]
+) -> None:
+    nobody, present = [("a city plaza", "")], [(f"a city plaza, {ANA}", "")]
+    quarter, sliver = (0, 6), (0, 7)  # two of Ana's columns in a view of eight, and one
+    assert told(two_people, figures, quarter, min_overlap=0.25) == nobody
+    assert told(two_people, figures, quarter, min_overlap=0.24) == present
+    assert told(two_people, figures, sliver, min_overlap=0.13) == nobody
+    assert told(two_people, figures, sliver) == present
+    assert told(two_people, figures, LEFT, min_overlap=1.0) == nobody
+
+
+def test_parts_speak_after_their_person_and_only_in_views_that_hold_them(
+    two_people: RenderRequest, figures: list[Figure]
+) -> None:
+    ana = with_texts(figures[0], "hat", head="red lips", hands=" ", feet="red boots")  # of feet there is no mask
+    top, bottom, right = told(two_people, [ana, figures[1]], LEFT, (8, 0), RIGHT)
+    assert top == (f"a city plaza, {ANA}, red lips", "hat")  # her negative prompt is said once
+    assert bottom == (f"a city plaza, {ANA}", "hat")
+    assert right == (f"a city plaza, {BO}", "")
+    assert told(two_people, [ana], (4, 0), min_overlap=0.2) == [(f"a city plaza, {ANA}", "hat")]  # an eighth is head
+
+
+def test_negative_prompts_are_the_scenes_and_those_of_who_is_there_each_once(
+    two_people: RenderRequest, figures: list[Figure]
+) -> None:
+    mine = [with_texts(figures[0], "hat"), with_texts(figures[1], "blurry")]
+    request = replace(two_people, negative_prompt="blurry")
+    views = (LEFT, (4, 8), RIGHT)
+    assert [negative for _, negative in told(request, mine, *views)] == ["blurry, hat", "blurry", "blurry"]
+    request = replace(two_people, negative_prompt=" ")
+    assert [negative for _, negative in told(request, mine, *views)] == ["hat", "", "blurry"]
+    assert [negative for _, negative in told(request, mine, *views, prepend_global=False)] == ["hat", "", "blurry"]

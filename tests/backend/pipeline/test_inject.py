@@ -70,3 +70,67 @@ def test_a_wide_blur_on_a_coarser_grid_is_the_same_blur() -> None:
     assert coarse.shape == (256, 384)
     exact = cv2.GaussianBlur(edges.astype(np.float32), (0, 0), 70)
     assert np.abs(cv2.resize(coarse, (768, 512), interpolation=cv2.INTER_LANCZOS4) - exact).max() < 0.01 * exact.max()
+
+
+def addresses(height: int, width: int) -> np.ndarray:
+    """Each pixel tells its row in red and its column in green."""
+    rows, columns = np.indices((height, width), np.uint8)
+    return np.stack([rows, columns, np.zeros_like(rows)], -1)
+
+
+@pytest.mark.parametrize("size", [Size(192, 128), Size(200, 136)])
+@pytest.mark.parametrize("reach", [0, 1, 4])
+def test_no_pixel_comes_from_farther_away_than_allowed(size: Size, reach: int) -> None:
+    settings = RenderSettings(p_base=1, p_max=1, displacement_px=reach)
+    injected = inject_detail(addresses(64, 96), size, settings, np.random.default_rng(0)).astype(int)
+    rows, columns = np.indices((size.height, size.width))
+    for source, here, length in (
+        (injected[..., 0], rows * 64 // size.height, 64),
+        (injected[..., 1], columns * 96 // size.width, 96),
+    ):
+        away = source - here
+        assert away.min() == -reach and away.max() == reach
+        inside = away[(here >= reach) & (here < length - reach)]
+        shares = np.bincount(inside + reach) / inside.size
+        assert np.abs(shares - 1 / (2 * reach + 1)).max() < 0.02  # each as often as any other
+    assert (injected[..., 2] == 0).all()
+
+
+def width_of_blur(height: int, width: int, **settings: float) -> float:
+    """Standard deviation, in pixels, of the chance of being replaced around one upright edge in the middle."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[:, width // 2 :] = 255
+    chance = detail_probability(image, RenderSettings(**settings))  # type: ignore[arg-type]
+    profile = chance[chance.shape[0] // 2] - chance.min()
+    at = np.arange(len(profile)) * width / len(profile)
+    middle = (profile * at).sum() / profile.sum()
+    return float(np.sqrt((profile * (at - middle) ** 2).sum() / profile.sum()))
+
+
+@pytest.mark.parametrize(("height", "width"), [(128, 256), (256, 384), (384, 256), (1024, 1024)])
+def test_the_blur_grows_with_the_picture(height: int, width: int) -> None:
+    short = min(height, width)
+    assert width_of_blur(height, width) == pytest.approx(50 * short / 1024, rel=0.05)
+    assert width_of_blur(height, width, canny_blur_px=20) == pytest.approx(20 * short / 1024, rel=0.1)
+
+
+def share_replaced(chequered: bool, p_base: float, p_max: float) -> np.ndarray:
+    """Of a picture whose pixels all differ, in each of 8x12 blocks; chequered on the right half."""
+    image = addresses(64, 96)
+    if chequered:
+        image[:, 48:, 2] = (np.indices((64, 48)).sum(0) // 4 % 2 * 255).astype(np.uint8)
+    settings = RenderSettings(p_base=p_base, p_max=p_max, canny_low=20, canny_high=60, displacement_px=4)
+    size = Size(384, 256)
+    plain = inject_detail(image, size, RenderSettings(perturb="off"), np.random.default_rng(0))
+    differs = (inject_detail(image, size, settings, np.random.default_rng(0)) != plain).any(-1)
+    return differs.reshape(8, 32, 12, 32).mean((1, 3)) / (1 - 1 / 81)  # one in 81 is replaced by itself
+
+
+@pytest.mark.parametrize(("p_base", "p_max"), [(0.2, 0.6), (0.6, 0.2), (0.05, 1.0)])
+def test_between_p_base_and_p_max_of_the_pixels_are_replaced(p_base: float, p_max: float) -> None:
+    flat, detailed = share_replaced(False, p_base, p_max), share_replaced(True, p_base, p_max)
+    assert flat.mean() == pytest.approx(p_base, abs=0.02)  # without an edge, whatever p_max is
+    assert detailed[:, :3].mean() == pytest.approx(p_base, abs=0.03)
+    assert detailed[2:6, 9:11].mean() == pytest.approx(p_max, abs=0.06)
+    low, high = sorted((p_base, p_max))
+    assert detailed.min() > low - 0.06 and detailed.max() < high + 0.06

@@ -1,10 +1,20 @@
-"""People are centred on their own canvas and go back exactly to where they stand."""
+"""People are centred on their own canvas, drawn as diffusers draws, and go back exactly to where they stand."""
 
 import numpy as np
 import pytest
-from beyondscene.backend.pipeline.instances import centre
+from beyondscene.backend.models.load import Models
+from beyondscene.backend.pipeline import Progress
+from beyondscene.backend.pipeline.instances import centre, describe_alone, draw_people_alone
+from beyondscene.backend.pipeline.prompts import PromptEncoder
+from beyondscene.backend.pipeline.schedule import SCHEDULERS
+from beyondscene.backend.pipeline.seeds import draw_noise
 from beyondscene.backend.planning.people import bounding_box, gather_people
 from beyondscene.protocol import RenderRequest
+from diffusers import StableDiffusionXLControlNetPipeline
+from msgspec.structs import replace
+
+from .reference import as_tensor, of_diffusers
+from .test_render import Spy
 
 
 def test_pose_fills_its_canvas(two_people: RenderRequest) -> None:
@@ -24,3 +34,30 @@ def test_transform_goes_back_exactly(two_people: RenderRequest) -> None:
 
 def test_far_people_come_first(two_people: RenderRequest) -> None:
     assert [person.character.name for person in gather_people(two_people)] == ["Ana", "Bo"]
+
+
+@pytest.mark.parametrize("solver", SCHEDULERS)
+def test_a_portrait_is_the_picture_that_diffusers_makes_of_the_same_noise(
+    sdxl: Models, two_people: RenderRequest, solver: str
+) -> None:
+    """Noise as strong as the solver wants it, prompts, pose, guidance, sizes, steps and the VAE's factor."""
+    settings = replace(two_people.settings, scheduler=solver, guide_pose=False, controlnet_conditioning_scale=0.8)
+    request = replace(two_people, negative_prompt="blurry", settings=settings)
+    portraits = draw_people_alone(sdxl, request, gather_people(request), PromptEncoder(sdxl), 3, 2.0, Progress(Spy(), 1, 1))
+    pipeline = of_diffusers(StableDiffusionXLControlNetPipeline, sdxl, solver, controlnet=sdxl.controlnet)
+    for portrait in portraits:
+        person = portrait.person
+        noise = draw_noise(request.seed, f"person {person.character.id}", (1, 4, 8, 8))
+        (expected,) = pipeline(
+            person.character.prompt,
+            negative_prompt="blurry",
+            image=as_tensor(describe_alone(sdxl, request, person, portrait.canvas_from_scene).pose),
+            num_inference_steps=3,
+            guidance_scale=2.0,
+            controlnet_conditioning_scale=0.8,
+            latents=noise,
+            output_type="np",
+        ).images
+        assert portrait.image.std() > 5
+        assert np.abs(portrait.image - 255 * expected).max() <= 1
+    assert np.abs(portraits[0].image.astype(int) - portraits[1].image).max() > 10

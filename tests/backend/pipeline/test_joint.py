@@ -7,15 +7,22 @@ import pytest
 import torch
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet
-from beyondscene.backend.pipeline import Progress, joint
+from beyondscene.backend.pipeline import Progress, joint, settle
 from beyondscene.backend.pipeline.conditions import Condition
+from beyondscene.backend.pipeline.enlarge import enlarge
+from beyondscene.backend.pipeline.instances import draw_people_alone
 from beyondscene.backend.pipeline.joint import Batch, Job, crops, denoise
 from beyondscene.backend.pipeline.prompts import PromptEncoder
 from beyondscene.backend.pipeline.schedule import SCHEDULERS, make_scheduler
 from beyondscene.backend.pipeline.seeds import draw_noise
+from beyondscene.backend.planning.people import gather_people
+from beyondscene.backend.planning.plan import Size
 from beyondscene.backend.planning.views import View, adaptive_views, grid, weigh_views
+from beyondscene.protocol import RenderRequest
 from diffusers import DDIMScheduler
+from msgspec.structs import replace
 
+from .reference import overhear
 from .test_render import Spy
 
 WINDOW, HEIGHT, WIDTH = 8, 16, 24
@@ -102,3 +109,45 @@ def test_noise_is_the_same_on_every_device_and_for_every_crowd() -> None:
     views: list[View] = [(0, 0), (0, 8)]
     left, right = crops(first, views, 8)  # views see parts of one canvas of noise
     assert torch.equal(torch.cat([left, right], 2), first[:, :8])
+
+
+@pytest.mark.parametrize("conditioning", ["view", "canvas"])
+def test_networks_are_told_of_sizes_as_the_request_says(models: Models, two_people: RenderRequest, conditioning: str) -> None:
+    """Height and width of the picture, top and left of the crop, height and width that are wanted, in pixels (SDXL, 2.2)."""
+    settings = replace(two_people.settings, size_conditioning=conditioning, t_b=0.25, guide_pose=False)
+    request = replace(two_people, characters=(), settings=settle(settings, models.model_set))
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    with overhear(models.unet) as told, overhear(models.controlnet) as posed:
+        enlarge(models, request, [], image, Size(192, 128), 1, PromptEncoder(models), 4, 2.0, Progress(Spy(), 1, 1))
+    assert len({call.timestep for call in told}) == 1
+    views = grid(16, 24, 8, 4)
+    expected = [(64, 64, 0, 0, 64, 64)] * len(views)
+    if conditioning == "canvas":
+        expected = [(128, 192, 8 * top, 8 * left, 128, 192) for top, left in views]
+    for calls in (told, posed):
+        halves = [call.time_ids[: len(call.latents) // 2] for call in calls]
+        assert [call.time_ids for call in calls] == [half * 2 for half in halves]  # of both prompts
+        assert [sizes for half in halves for sizes in half] == expected
+    seen = torch.cat([call.latents.chunk(2)[1] for call in told])
+    canvas = torch.full((4, 16, 24), torch.nan)
+    for view, (top, left) in zip(seen, views, strict=True):
+        canvas[:, top : top + 8, left : left + 8] = view
+    assert torch.equal(crops(canvas, views, 8), seen)  # each crop is where its view is told to be
+
+
+def test_guidance_to_the_pose_leaves_it_out_of_the_negative_half(models: Models, two_people: RenderRequest) -> None:
+    def residuals(guide_pose: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the UNet is given of the pose in its first step: with the negative prompt, and with the positive one."""
+        settings = replace(two_people.settings, guide_pose=guide_pose, controlnet_conditioning_scale=1.0)
+        request = replace(two_people, settings=settings)
+        with overhear(models.unet) as calls:
+            people = gather_people(request)[:1]
+            draw_people_alone(models, request, people, PromptEncoder(models), 1, 2.0, Progress(Spy(), 1, 1))
+        named = calls[0].named
+        given = [*named["down_block_additional_residuals"], named["mid_block_additional_residual"]]
+        negative, positive = zip(*(part.chunk(2) for part in given), strict=True)
+        return torch.cat([part.flatten() for part in negative]), torch.cat([part.flatten() for part in positive])
+
+    (negative, positive), (without, same) = residuals(False), residuals(True)
+    assert negative.abs().mean() > 0.01 and not without.any()
+    torch.testing.assert_close(same, positive, atol=1e-5, rtol=1e-5)

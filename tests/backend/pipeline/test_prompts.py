@@ -1,16 +1,25 @@
-"""Prompts reach the networks whole: any length, any script, each person's own negative prompt and parts."""
+"""Prompts reach the networks whole and as diffusers encodes them: any length, any script, each person's negatives and parts."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from beyondscene.backend.models.load import Models, load_models
-from beyondscene.backend.models.sets import ModelSet, choose_model_set
+from beyondscene.backend.models.sets import ModelSet, choose_model_set, read_model_set
 from beyondscene.backend.pipeline.instances import centre, describe_alone
 from beyondscene.backend.pipeline.prompts import PromptEncoder, cannot_read, split_tokens
 from beyondscene.backend.planning.people import gather_people
 from beyondscene.protocol import RenderRequest
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from msgspec.structs import replace
 from transformers import CLIPTokenizer
+
+from ...tiny_hub import write_manifest
+from .reference import of_diffusers
 
 LONG = " ".join(["a person with a red shirt and blue trousers walks over a city plaza at night"] * 13)
 SCRIPTS = ("広場に立つ人", "رجل في الساحة", "человек на площади", "a café, “quoted” 🙂", "<|endoftext|> is no end")
@@ -57,3 +66,55 @@ def test_a_person_alone_is_told_of_their_parts_and_their_own_negatives(models: M
     alone = describe_alone(models, request, person, centre(person.keypoints, 64, 0.8))
     assert (alone.prompt, alone.negative_prompt) == ("a person with a red shirt, green hair, red boots", "blurry, hat")
     assert alone.pose.any() and alone.pose.dtype == np.uint8
+    manifest = replace(models.manifest, framing_prompt="the whole body")  # what the model set says of portraits
+    framed = dataclasses.replace(models, model_set=replace(models.model_set, manifest=manifest))
+    told = describe_alone(framed, request, person, centre(person.keypoints, 64, 0.8))
+    assert told.prompt == "a person with a red shirt, green hair, red boots, the whole body"
+
+
+def close(one: torch.Tensor, other: torch.Tensor) -> None:
+    torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("text", ["a city plaza", "", "a café, “quoted”"])
+@pytest.mark.parametrize("negative", ["blurry", ""])
+def test_sdxl_is_told_what_diffusers_tells_it(sdxl: Models, text: str, negative: str) -> None:
+    """The last layer but one of both encoders side by side, and the second one's pooled text; "" is all zeros as a negative."""
+    pipeline = of_diffusers(StableDiffusionXLPipeline, sdxl)
+    assert pipeline.config["force_zeros_for_empty_prompt"]
+    hidden, no_hidden, pooled, no_pooled = pipeline.encode_prompt(text, negative_prompt=negative or None)
+    encoder = PromptEncoder(sdxl)
+    told, not_told = encoder.encode(text), encoder.encode_negative(negative, 1)
+    assert told.chunks == 1 and hidden.std() > 0.1 and pooled.std() > 0.01
+    close(told.hidden, hidden[0])
+    close(told.pooled, pooled[0])
+    close(not_told.hidden, no_hidden[0])
+    close(not_told.pooled, no_pooled[0])
+    assert bool(not_told.hidden.any()) == bool(negative)
+
+
+def test_an_empty_negative_prompt_is_encoded_where_the_base_model_says_so(sdxl: Models, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(sdxl.model_set.role_folder("base"), base)
+    index = json.loads((base / "model_index.json").read_text())
+    (base / "model_index.json").write_text(json.dumps(index | {"force_zeros_for_empty_prompt": False}))
+    roles = sdxl.manifest.roles
+    models = load_models(
+        read_model_set(write_manifest(tmp_path / "set", roles | {"base": str(base)})), torch.device("cpu"), torch.float32
+    )
+    _, hidden, _, pooled = of_diffusers(StableDiffusionXLPipeline, models).encode_prompt("a city plaza")
+    empty = PromptEncoder(models).encode_negative("", 1)
+    assert hidden.any()
+    close(empty.hidden, hidden[0])
+    close(empty.pooled, pooled[0])
+
+
+@pytest.mark.parametrize("negative", ["blurry", ""])
+def test_stable_diffusion_1_5_is_told_what_diffusers_tells_it(sd15: Models, negative: str) -> None:
+    """The last layer, normed; "" is a text as any other."""
+    pipeline = of_diffusers(StableDiffusionPipeline, sd15, "euler")
+    hidden, no_hidden = pipeline.encode_prompt("a city plaza", torch.device("cpu"), 1, True, negative)
+    encoder = PromptEncoder(sd15)
+    assert hidden.std() > 0.1 and no_hidden.any()
+    close(encoder.encode("a city plaza").hidden, hidden[0])
+    close(encoder.encode_negative(negative, 1).hidden, no_hidden[0])

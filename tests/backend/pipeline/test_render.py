@@ -1,10 +1,12 @@
 """The whole method with real networks of toy size."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from beyondscene.backend import pipeline
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet, read_model_set
 from beyondscene.backend.models.thrift import Thrift
@@ -82,6 +84,28 @@ def test_somebody_wholly_hidden_changes_nothing(models: Models, two_people: Rend
     alone, *_ = render(models, replace(two_people, characters=(ana,)), arrays, Spy())
     nobody, *_ = render(models, replace(two_people, characters=(bo,)), arrays, Spy())
     assert (together == alone).all() and (nobody != alone).any()
+
+
+def test_rims_are_as_wide_as_asked_for_at_1024_px(
+    models: Models, two_people: RenderRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both of the soft rim and of what is painted anew, in pixels of the base image, here of 64 px."""
+    given: dict[str, float] = {}
+
+    def note(name: str, position: int) -> None:
+        stage = getattr(pipeline, name)
+
+        def noted(*args: Any) -> Any:
+            given[name] = args[position]
+            return stage(*args)
+
+        monkeypatch.setattr(pipeline, name, noted)
+
+    note("compose", 4)
+    note("inpaint_background", 6)
+    settings = replace(two_people.settings, steps=1, mask_feather_px=16, seam_erosion_px=32)
+    render(models, replace(two_people, settings=settings), {}, Spy())
+    assert given == {"compose": 1.0, "inpaint_background": 2.0}
 
 
 def test_batch_size_does_not_change_the_picture(models: Models, two_people: RenderRequest) -> None:
