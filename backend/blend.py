@@ -15,12 +15,13 @@ from typing import NoReturn
 
 import numpy as np
 
-from ..protocol import RenderRequest, load_request, save_request
+from ..protocol import Refusal, RenderRequest, load_request, save_request
 
+FAULT = 1  # of Python, for an error that nobody has caught
 REFUSED = 3  # exit code of the process for what the user can put right; the sentence is on its standard error
 
 
-class BlendError(ValueError):
+class BlendError(Refusal):
     """A .blend file cannot be exported. The message names the thing, the rule and the next step."""
 
 
@@ -58,6 +59,8 @@ def export_blend(
         run = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
         if run.returncode == REFUSED:
             raise BlendError(run.stderr.strip().splitlines()[-1])
+        if run.returncode == FAULT:
+            raise RuntimeError(f"the export of {blend} broke off:\n{run.stderr.strip()}")
         if not output.exists():
             words = (run.stderr.strip() or run.stdout.strip()).splitlines()
             raise BlendError(
@@ -80,20 +83,30 @@ def main() -> int:
     from .. import addon
 
     addon.register()
-    from ..addon.exporters import export_request, gather_passes, write_passes
+    from ..addon.exporters import ExportError, export_request, gather_passes, write_passes
 
     try:
-        bpy.ops.wm.open_mainfile(filepath=str(asked.blend), load_ui=False)
+        open_blend(asked.blend)
         if asked.frame is not None:
             bpy.context.scene.frame_set(asked.frame)
         request, arrays = export_request(bpy.context, width=asked.width, height=asked.height, seed=asked.seed)
         if asked.passes:
             write_passes(asked.passes, gather_passes(bpy.context, request.width, request.height))
-    except (ValueError, RuntimeError, OSError) as error:  # RuntimeError: Blender's own word on a file that it cannot read
+    except (Refusal, ExportError, OSError) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return REFUSED
     save_request(asked.output, request, arrays)
     return 0
+
+
+def open_blend(path: Path) -> None:
+    """Raises BlendError in Blender's own words."""
+    import bpy
+
+    try:
+        bpy.ops.wm.open_mainfile(filepath=str(path), load_ui=False)
+    except RuntimeError as error:
+        raise BlendError(str(error)) from error
 
 
 def leave(code: int) -> NoReturn:

@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import torch
 
-from ..protocol import RenderRequest
+from ..protocol import Refusal, RenderRequest
 from .models.fingerprint import weight_files
 from .models.host_memory import give_back_freed_memory
 from .models.load import Models
@@ -28,7 +28,7 @@ WORDS = (  # as cuBLAS, cuDNN, the CPU's allocator, MPS, XPU and HIP put it in a
 )  # fmt: skip
 
 
-class OutOfMemory(ValueError):  # noqa: N818  (reads as what it is)
+class OutOfMemory(Refusal):
     """There was not enough on the last rung either. The message says what would fit."""
 
 

@@ -68,6 +68,7 @@ from .messages import (
     Work,
 )
 from .openpose import BodyModel, openpose_json
+from .refusal import Refusal
 from .scene import (
     FACE_NAMES,
     FEET_NAMES,
@@ -198,6 +199,7 @@ __all__ = [
     "Previewed",
     "Progressed",
     "Ready",
+    "Refusal",
     "Refused",
     "Rejected",
     "RenderRequest",

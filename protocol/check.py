@@ -1,5 +1,6 @@
 """Refuse a request that cannot become a picture, in one sentence, before any work starts."""
 
+from .refusal import Refusal
 from .scene import Character, Lora, RenderRequest, RenderSettings
 from .skeleton import DRAWN
 
@@ -8,7 +9,7 @@ LONGEST = 16  # of the shorter side: beyond it the base image, whose short side 
 SMALLEST_PX = 8  # a person's taller side: one latent
 
 
-class RequestError(ValueError):
+class RequestError(Refusal):
     """A request breaks a rule. The message names the thing, the rule and the next step."""
 
 

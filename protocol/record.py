@@ -11,6 +11,7 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from .codec import WireError, arrays_from_frames, request_from_json
+from .refusal import Refusal
 from .scene import RenderRequest
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -22,7 +23,7 @@ NO_RECORD = (
 )
 
 
-class RecordError(ValueError):
+class RecordError(Refusal):
     """A picture cannot be repeated. The message names the file, the reason and the next step."""
 
 

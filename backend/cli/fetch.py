@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ...protocol import JobsListed
+from ...protocol import JobsListed, Refusal
 from ...protocol.client import Client, Saved, Spoilt
 from . import DONE
 from .backend import add_backend, converse
@@ -25,9 +25,9 @@ def run(asked: argparse.Namespace) -> int:
     for event, _ in converse(asked, ask):
         match event:
             case JobsListed() if event.jobs[0].state != "finished":
-                raise ValueError(f"Job {asked.job_id} has no picture: it is {event.jobs[0].state}.")
+                raise Refusal(f"Job {asked.job_id} has no picture: it is {event.jobs[0].state}.")
             case Spoilt():
-                raise ValueError(event.message)
+                raise Refusal(event.message)
             case Saved():
                 break
     return DONE

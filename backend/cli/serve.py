@@ -9,6 +9,7 @@ from platformdirs import user_data_path
 from ..gateway import InUseError, ServeSettings, serve
 from ..gateway.settings import GIB
 from . import IN_USE
+from .arguments import amount, port
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ready-file", type=Path, help="written when clients may connect; default: connection.json in --data")
     parser.add_argument(
         "--keep",
-        type=float,
+        type=amount,
         default=20.0,
         metavar="GIB",
         help="of finished pictures; beyond, the oldest fetched ones go; default: 20",
@@ -36,12 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models-dir", type=Path, action="append", default=[], help="folder of a model set; may be repeated")
     parser.add_argument(
         "--stuck-after",
-        type=float,
+        type=amount,
         default=1800.0,
         metavar="SECONDS",
         help="in which a job did not get on, its worker is replaced; default: 1800",
     )
-    parser.add_argument("--metrics-port", type=int, help="for Prometheus, on loopback; default: none")
+    parser.add_argument("--metrics-port", type=port, help="for Prometheus, on loopback; default: none")
     parser.add_argument("--parent-pid", type=int, help="leave when this process is gone")
 
 

@@ -10,13 +10,14 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from ...protocol import Refusal
 from ..models.sets import Manifest
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 
 
-class ServeError(ValueError):
+class ServeError(Refusal):
     """The gateway cannot run as asked. The message names the thing, the rule and the next step."""
 
 
@@ -66,11 +67,11 @@ class FoundModelSet(Protocol):
     def has_few_steps(self) -> bool: ...
 
     def check(self) -> None:
-        """Raise ValueError with one sentence if the set is incomplete."""
+        """Raise Refusal with one sentence if the set is incomplete."""
         ...
 
     def few_steps_file(self) -> Path:
-        """Raise ValueError with one sentence where there is none."""
+        """Raise Refusal with one sentence where there is none."""
         ...
 
 

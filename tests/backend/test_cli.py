@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from beyondscene.backend.cli import main
+from beyondscene.backend.cli import info, main
 from beyondscene.backend.models.fingerprint import fingerprint_weights
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.outputs import Picture, make_record, write_picture
@@ -110,6 +110,38 @@ def test_missing_and_broken_requests_are_named(tmp_path: Path, capsys: pytest.Ca
     assert "There is no file" in capsys.readouterr().err
     assert main(["export", str(tmp_path / "broken.json"), "-o", str(tmp_path / "r.json"), "--passes"]) == 2
     assert "broken.json is none: name the .blend, or leave --passes out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("render r.json -o o.png --size 0x0", "'0x0' is not a size"),
+        ("render r.json -o o.png --size 65537x64", "is not a size: write width x height in pixels, 65536 at most"),
+        ("render r.json -o o.png --seed -1", "'-1' is no seed: write a whole number from 0 to 9223372036854775807"),
+        ("render r.json -o o.png --device foo", "'foo' is no device: write auto, cpu, mps, cuda"),
+        ("serve --metrics-port 99999999", "'99999999' is no port: write a whole number from 1 to 65535"),
+        ("serve --keep nan", "'nan' is no amount"),
+        ("wait ID --patience -1", "'-1' is no amount"),
+    ],
+)
+def test_numbers_and_names_that_are_none_are_refused_as_the_command_is_read(
+    capsys: pytest.CaptureFixture[str], command: str, words: str
+) -> None:
+    with pytest.raises(SystemExit) as exit_code:
+        main(command.split())
+    assert exit_code.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_frame_without_a_blend_is_refused(request_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(request_file), "-o", str(tmp_path / "out.json"), "--frame", "12"]) == 2
+    assert "request.json is none: name the .blend, or leave --frame out" in capsys.readouterr().err
+
+
+def test_a_fault_of_ours_is_not_taken_for_something_to_put_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(info, "find_model_sets", lambda: np.zeros(2) + np.zeros(3))
+    with pytest.raises(ValueError, match="operands could not be broadcast"):  # with its traceback, and Python's exit code 1
+        main(["info"])
 
 
 def test_serve_refuses_other_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from beyondscene.backend.watch import Arrays, Checkpoints, RenderResult, Watcher
 from beyondscene.backend.worker import run_worker
-from beyondscene.protocol import RenderRequest, StageTime, digest_of
+from beyondscene.protocol import Refusal, RenderRequest, StageTime, digest_of
 from PIL import Image
 
 STEP_S = 0.01
@@ -31,7 +31,7 @@ def render(
     if "greedy" in words:
         np.ones(2**50)
     if "careless" in words:
-        raise ValueError("The scene is careless: take care.")
+        raise Refusal("The scene is careless: take care.")
     if "exit" in words:
         sys.exit(3)
     if "fatal" in words:
