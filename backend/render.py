@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,15 +28,23 @@ class Renderer:
     """Renders requests on one device and keeps the last model set loaded between them."""
 
     def __init__(
-        self, device: str = "auto", extra: Sequence[Path] = (), *, precision: Precision = "auto", offload: Offload = "none"
+        self,
+        device: str = "auto",
+        extra: Sequence[Path] = (),
+        *,
+        precision: Precision = "auto",
+        offload: Offload = "none",
+        write: Callable[[Path, Picture, Record], None] = write_picture,
     ) -> None:
         """device: "auto", "cpu", "cuda", "cuda:1", "mps". extra: folders of model sets beside the presets.
 
         precision: of the UNet, the ControlNet and the text encoders; "auto" suits the device.
+        write: brings a picture to its place.
         """
         self.device, self.dtype = choose_device(device, precision)
         self.extra = tuple(extra)
         self.offload: Offload = offload
+        self._write = write
         self._loaded: tuple[str, Models] | None = None
 
     def __call__(
@@ -71,7 +79,7 @@ class Renderer:
         made_with = dataclasses.replace(loaded, thrift=thrift)
         with progress.stage("write"):
             layers = tuple(Layer(figure.person.character.id, figure.mask) for figure in reversed(figures))
-            write_picture(path, Picture(image, layers), record_making(made_with, request, arrays, loras))
+            self._write(path, Picture(image, layers), record_making(made_with, request, arrays, loras))
         return RenderResult(
             width=request.width,
             height=request.height,

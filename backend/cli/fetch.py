@@ -7,6 +7,7 @@ from ...protocol import JobsListed, Refusal
 from ...protocol.client import Client, Saved, Spoilt
 from . import DONE
 from .backend import add_backend, converse
+from .target import check_target
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(asked: argparse.Namespace) -> int:
-    asked.output.parent.mkdir(parents=True, exist_ok=True)
+    check_target(asked.output)
 
     def ask(client: Client) -> None:
         client.list_jobs(asked.job_id)

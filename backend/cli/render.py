@@ -13,11 +13,13 @@ from rich.console import Console
 from ..models.fingerprint import fingerprint_weights
 from ..models.loras import fingerprint_loras, gather_loras
 from ..models.sets import choose_model_set
-from ..outputs import choose_format, read_record, weights_that_differ
+from ..outputs import read_record, weights_that_differ
+from ..planning.expect import check_memory
 from . import DONE
 from .device import add_device
 from .progress import Bar
 from .source import add_source, read_source
+from .target import check_picture_target, check_room, write_somewhere
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(asked: argparse.Namespace) -> int:
-    choose_format(asked.output)
+    check_picture_target(asked.output)
     console = Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0")  # one of several processes speaks
     record = None if asked.from_image is None else read_record(asked.from_image)
     models = asked.models or (record.models if record else "embedded")
@@ -46,14 +48,15 @@ def run(asked: argparse.Namespace) -> int:
             f"beyondscene: warning: the picture will not be the same as {asked.from_image}, whose models were others: {names}.",
             file=sys.stderr,
         )
-    asked.output.parent.mkdir(parents=True, exist_ok=True)
+    check_memory(request)
+    check_room(asked.output, request)
     from ..planning.settle import settle
     from ..processes import joined_processes
     from ..render import Renderer  # torch, only once the input is known to be good
 
     start = time.perf_counter()
     with joined_processes() as number, TemporaryDirectory() as spare, Bar(console) as bar:
-        renderer = Renderer(asked.device, precision=asked.precision, offload=asked.offload)
+        renderer = Renderer(asked.device, precision=asked.precision, offload=asked.offload, write=write_somewhere)
         # each of several processes has the picture; one is enough to write it
         result = renderer(request, arrays, models, Path(spare) / asked.output.name if number else asked.output, bar)
     if number:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from ...protocol import ModelSetInfo, Refusal, RenderRequest, RequestError, Submit, arrays_from_frames, check_request
 from ..models.loras import gather_loras, known_loras, lora_folders
+from ..planning.expect import check_memory
 from .allow_list import Listed
-from .estimate import check_memory
 from .files import Quota
 from .ledger import Job
 from .settings import FindModelSets, FoundModelSet, ServeSettings

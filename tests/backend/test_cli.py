@@ -1,12 +1,15 @@
 """The command line: what it prints, what it writes, and how it refuses."""
 
 import json
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
+import psutil
 import pytest
-from beyondscene.backend.cli import info, main
+from beyondscene.backend.cli import info, main, render, source, target
 from beyondscene.backend.models.fingerprint import fingerprint_weights
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.outputs import Picture, make_record, write_picture
@@ -65,14 +68,66 @@ def test_bad_input_is_one_sentence_and_leaves_no_file(
     assert not output.exists()
 
 
+@pytest.mark.parametrize("command", ["render", "export"])
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(
+    request_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr(source, "load_request", lambda path: pytest.fail("it was read"))
+    for output, words in (
+        (tmp_path / "a folder.png", "a folder.png is a folder: name a file in it"),
+        (tmp_path, f"{tmp_path} is a folder"),
+        (request_file / "out.png", "cannot be written (a file stands where its folder should): choose another place"),
+        (tmp_path / f"{'long' * 64}.png", "cannot be written (File name too long): choose another place"),
+    ):
+        (tmp_path / "a folder.png").mkdir(exist_ok=True)
+        assert main([command, str(request_file), "-o", str(output)]) == 2
+        assert words in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"request.json", "a folder.png"}
+
+
+def test_what_neither_memory_nor_disk_can_hold_is_refused_before_the_models(
+    request_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["render", str(request_file), "-o", str(tmp_path / "out.png"), "--size"]
+    with monkeypatch.context() as patch:
+        patch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=24 * 10**9))
+        assert main([*command, "65536x65536"]) == 2
+    assert "A picture of 65536x65536 px needs 31 GB of memory or more" in capsys.readouterr().err
+    monkeypatch.setattr(target.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**6))
+    assert main([*command, "1024x1024"]) == 2
+    assert "The picture may have 3 MB, but 1 MB are free" in capsys.readouterr().err
+
+
+def test_a_picture_that_finds_its_place_gone_is_kept_elsewhere(
+    request_file: Path,
+    tiny_models: ModelSet,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    output, spare = tmp_path / "folder" / "out.png", tmp_path / "spare"
+    spare.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(spare))
+
+    def lose_the_folder(*given: object) -> None:
+        output.parent.rmdir()
+
+    monkeypatch.setattr(render, "check_room", lose_the_folder)
+    assert main(["render", str(request_file), "-o", str(output), "--models", str(tiny_models.folder)]) == 2
+    (kept,) = spare.rglob("out.png")
+    assert f"so the picture is in {kept}" in capsys.readouterr().err
+    with Image.open(kept) as picture:
+        assert picture.size == (192, 128)
+
+
 def test_a_picture_is_repeated_from_its_own_record(
     request_file: Path, tiny_models: ModelSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     models = ["--models", str(tiny_models.folder)]
     first, tiff, exr, again = (tmp_path / name for name in ("first.png", "second.tif", "third.exr", "again.png"))
     assert main(["render", str(request_file), "-o", str(first), "--seed", "3", *models]) == 0
-    for source, output in ((first, tiff), (tiff, exr), (exr, again)):
-        assert main(["render", "--from-image", str(source), "-o", str(output), *models]) == 0
+    for made, output in ((first, tiff), (tiff, exr), (exr, again)):
+        assert main(["render", "--from-image", str(made), "-o", str(output), *models]) == 0
     assert digest_of(again.read_bytes()) == digest_of(first.read_bytes())
     assert main(["export", "--from-image", str(exr), "-o", str(tmp_path / "again.json")]) == 0
     assert load_request(tmp_path / "again.json")[0].seed == 3
