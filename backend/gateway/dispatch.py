@@ -140,8 +140,9 @@ class Dispatch:
                 self._end(self._jobs.lose(job, "The worker process gave the job back."))
 
     def _publish(self, job: Job, done: Done) -> None:
+        assert job.submit is not None
         try:
-            self._files.publish(done)
+            self._files.publish(done, job.submit.picture_format)
         except OSError as error:
             if is_full(error):
                 raise
@@ -165,7 +166,7 @@ class Dispatch:
     def _paused(self, job: Job) -> bool:
         """Pause the job if there is too little room for it."""
         assert job.submit is not None
-        free, needed = free_bytes(self._settings.data_folder), needed_bytes(job.submit.request)
+        free, needed = free_bytes(self._settings.data_folder), needed_bytes(job.submit)
         if free < needed:
             self._jobs.pause(job, needed, free)
             self._release(job)
@@ -228,7 +229,7 @@ class Dispatch:
             models=submit.models,
             models_folder=self._admission.folder_of(submit.models),
             arrays=submit.arrays,
-            result_path=str(picture_in(folder)),
+            result_path=str(picture_in(folder, submit.picture_format)),
             checkpoints_folder=str(folder),
         )
         words = "job %s: attempt %d starts on worker %d, %s"

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from beyondscene.backend.cli import main
+from beyondscene.backend.outputs import choose_format
 from beyondscene.protocol import Finished, Started, digest_of
 
 from .conftest import Connect, Start
@@ -69,6 +70,24 @@ def test_cancel_and_what_has_no_picture(start: Start, connect: Connect, tmp_path
     assert ask(gateway, "fetch", "01890a5d-ac96-774b-bcce-b302099a8057", "-o", tmp_path / "out.png") == 2
     assert "knows no job" in capsys.readouterr().err
     assert not (tmp_path / "out.png").exists()
+
+
+def test_a_job_says_its_format_and_no_file_is_named_as_another(
+    start: Start, request_file: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    gateway = start()
+    for made, other in (("exr", "png"), ("png", "exr")):
+        assert ask(gateway, "submit", request_file, *(["--format", made] if made != "png" else [])) == 0
+        job_id = capsys.readouterr().out.strip()
+        assert ask(gateway, "wait", job_id) == 0
+        assert ask(gateway, "fetch", job_id, "-o", tmp_path / f"out.{other}") == 2
+        assert f"which out.{other} is no name for" in capsys.readouterr().err
+        assert ask(gateway, "fetch", job_id, "-o", tmp_path / f"out.{made}") == 0
+        assert choose_format(tmp_path / f"out.{made}").read(tmp_path / f"out.{made}") == ("{}" if made == "exr" else None)
+        assert (gateway.data_folder / "results" / f"{job_id}.{made}").exists()
+    assert ask(gateway, "fetch", job_id, "-o", tmp_path / "out.jpg") == 2
+    assert "end the name in .png" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.glob("out*")} == {"out.exr", "out.png"}
 
 
 def test_nobody_there(tmp_path: Path, request_file: Path, capsys: Capture) -> None:
