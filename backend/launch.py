@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from ..protocol import Refusal
+from .models.thrift import Offload, Precision
 
 LIMIT_BYTES = 64 * 1024
 
@@ -23,6 +24,8 @@ class WorkerStart(Struct, frozen=True, kw_only=True):
     public_key: str
     secret_key: str
     device: str = "auto"
+    precision: Precision = "auto"
+    offload: Offload = "none"
     heartbeat_s: float = 1.0
 
 

@@ -69,7 +69,7 @@ def run_worker(render: RenderToFile | None = None, devices: tuple[str, ...] = ("
         from .models.load import list_devices, make_current
         from .render import Renderer
 
-        render = Renderer(start.device)
+        render = Renderer(start.device, precision=start.precision, offload=start.offload)
         make_current(render.device)
         devices, device = list_devices(), describe(render.device)
         line.look = partial(describe, render.device)

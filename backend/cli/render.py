@@ -16,7 +16,7 @@ from ..models.sets import choose_model_set
 from ..outputs import read_record, weights_that_differ
 from ..planning.expect import check_memory
 from . import DONE
-from .device import add_device
+from .device import add_device, add_offload
 from .progress import Bar
 from .source import add_source, read_source
 from .target import check_picture_target, check_room, write_somewhere
@@ -27,10 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="OUT.png, OUT.tif or OUT.exr")
     parser.add_argument("--models", help="embedded (default), sdxl, or the folder of a model set; an image names its own")
     add_device(parser)
-    parser.add_argument(
-        "--offload", choices=("none", "networks", "layers"), default="none",
-        help="keep in host memory what is not at work: whole networks, or the layers of the large ones as well (slow)",
-    )  # fmt: skip
+    add_offload(parser)
     parser.add_argument("--json", action="store_true", help="print one line with settings, times and digest")
 
 

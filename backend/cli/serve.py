@@ -10,6 +10,7 @@ from ..gateway import InUseError, ServeSettings, serve
 from ..gateway.settings import GIB
 from . import IN_USE
 from .arguments import amount, port
+from .device import add_offload, add_precision
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAMES",
         help="with a worker for each, such as cuda:0,cuda:1; default: auto, which is all GPUs, or else the CPU",
     )
+    add_precision(parser)
+    add_offload(parser)
     parser.add_argument("--models-dir", type=Path, action="append", default=[], help="folder of a model set; may be repeated")
     parser.add_argument(
         "--stuck-after",
@@ -53,6 +56,8 @@ def run(asked: argparse.Namespace) -> int:
         results_limit_bytes=int(asked.keep * GIB),
         bind=asked.bind,
         devices=tuple(asked.devices.split(",")),
+        precision=asked.precision,
+        offload=asked.offload,
         stuck_s=asked.stuck_after,
         metrics_port=asked.metrics_port,
         model_folders=tuple(asked.models_dir),

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from ...protocol import Refusal
 from ..models.sets import Manifest
+from ..models.thrift import Offload, Precision
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -35,6 +36,8 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
     parent_pid: int | None = None  # leave when this process is gone
     idle_exit_s: float | None = None  # leave after so long without a job and without a word from a client
     devices: tuple[str, ...] = ("auto",)  # a worker for each, named as torch does; "auto": all GPUs, or else the CPU
+    precision: Precision = "auto"  # of the large networks
+    offload: Offload = "none"  # which networks wait in host memory: see Turns
     worker_command: tuple[str, ...] = ()  # empty: the package's own worker
     halt_grace_s: float = 10.0  # from a cancel to the end of a worker that does not heed it
     worker_start_s: float = 300.0  # from its start to its Ready: it imports torch

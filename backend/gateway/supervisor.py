@@ -184,6 +184,8 @@ class Supervisor:
             public_key=self.key,
             secret_key=keys.secret.decode(),
             device=self._device_name,
+            precision=self._settings.precision,
+            offload=self._settings.offload,
         )
         try:
             assert process.stdin is not None

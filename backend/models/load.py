@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
@@ -16,13 +16,11 @@ from ...protocol import Refusal
 from .adapters import Adapters
 from .fingerprint import fingerprint_weights
 from .host_memory import reuse_freed_memory
-from .offload import Offload, Turns
+from .offload import Turns
 from .segmenters import Segmenter, load_segmenter
 from .sets import Manifest, ModelSet, Role, read_json
-from .thrift import AMPLE, Thrift
+from .thrift import AMPLE, Offload, Precision, Thrift
 from .weights import find_weights
-
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,8 @@ import numpy as np
 import psutil
 import pytest
 from beyondscene.backend.cli import info, main, render, source, target
+from beyondscene.backend.cli import serve as cli_serve
+from beyondscene.backend.gateway import ServeSettings
 from beyondscene.backend.models.fingerprint import fingerprint_weights
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.outputs import Picture, make_record, write_picture
@@ -197,6 +199,16 @@ def test_a_fault_of_ours_is_not_taken_for_something_to_put_right(monkeypatch: py
     monkeypatch.setattr(info, "find_model_sets", lambda: np.zeros(2) + np.zeros(3))
     with pytest.raises(ValueError, match="operands could not be broadcast"):  # with its traceback, and Python's exit code 1
         main(["info"])
+
+
+def test_what_serve_is_asked_for_reaches_the_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[ServeSettings] = []
+    monkeypatch.setattr(cli_serve, "serve", lambda settings: asked.append(settings) or 0)
+    assert (
+        main(["serve", "--data", str(tmp_path), *["--offload", "layers", "--precision", "float16", "--metrics-port", "9464"]])
+        == 0
+    )
+    assert (asked[0].offload, asked[0].precision, asked[0].metrics_port) == ("layers", "float16", 9464)
 
 
 def test_serve_refuses_other_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

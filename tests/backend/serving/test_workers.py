@@ -166,6 +166,15 @@ def test_one_that_never_comes_up_leaves_the_work_to_the_other(start: Start, conn
     assert len([event for event in talk.heard if isinstance(event, Started)]) == 3
 
 
+def test_a_worker_is_told_how_sparing_it_is_to_be(start: Start, tmp_path: Path) -> None:
+    told = tmp_path / "told.json"
+    program = f"import sys, time; open({str(told)!r}, 'w').write(sys.stdin.readline()); time.sleep(60)"
+    start(worker_command=[sys.executable, "-c", program], precision="bfloat16", offload="networks")
+    wait_until(lambda: told.exists() and told.read_text())
+    start_of_worker = json.loads(told.read_text())
+    assert (start_of_worker["precision"], start_of_worker["offload"]) == ("bfloat16", "networks")
+
+
 @pytest.mark.parametrize("devices", ["gpu", "auto,cpu", "cuda:x", "", "cuda:0,,cuda:1"])
 def test_names_of_devices_that_are_none(tmp_path: Path, devices: str) -> None:
     settings = ServeSettings(
