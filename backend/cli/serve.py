@@ -45,6 +45,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="in which a job did not get on, its worker is replaced; default: 1800",
     )
+    parser.add_argument(
+        "--release-after",
+        type=amount,
+        default=5.0,
+        metavar="MINUTES",
+        help="without a job a worker ends, so that other programs have the device, until the next one; 0: never; default: 5",
+    )
+    parser.add_argument(
+        "--idle-exit",
+        type=amount,
+        default=0.0,
+        metavar="MINUTES",
+        help="without a job and without a client the backend leaves; 0, the default: never",
+    )
     parser.add_argument("--metrics-port", type=port, help="for Prometheus, on loopback; default: none")
     parser.add_argument("--parent-pid", type=int, help="leave when this process is gone")
 
@@ -59,6 +73,8 @@ def run(asked: argparse.Namespace) -> int:
         precision=asked.precision,
         offload=asked.offload,
         stuck_s=asked.stuck_after,
+        release_s=60 * asked.release_after or None,
+        idle_exit_s=60 * asked.idle_exit or None,
         metrics_port=asked.metrics_port,
         model_folders=tuple(asked.models_dir),
         parent_pid=asked.parent_pid,

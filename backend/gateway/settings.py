@@ -35,6 +35,7 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
     model_folders: tuple[Path, ...] = ()  # model sets beside those of the package
     parent_pid: int | None = None  # leave when this process is gone
     idle_exit_s: float | None = None  # leave after so long without a job and without a word from a client
+    release_s: float | None = None  # a worker without a job for so long ends, so that its device is free, until there is one
     devices: tuple[str, ...] = ("auto",)  # a worker for each, named as torch does; "auto": all GPUs, or else the CPU
     precision: Precision = "auto"  # of the large networks
     offload: Offload = "none"  # which networks wait in host memory: see Turns

@@ -209,6 +209,9 @@ def test_what_serve_is_asked_for_reaches_the_gateway(tmp_path: Path, monkeypatch
         == 0
     )
     assert (asked[0].offload, asked[0].precision, asked[0].metrics_port) == ("layers", "float16", 9464)
+    assert (asked[0].release_s, asked[0].idle_exit_s) == (300, None)
+    assert main(["serve", "--data", str(tmp_path), "--release-after", "0", "--idle-exit", "90"]) == 0
+    assert (asked[1].release_s, asked[1].idle_exit_s) == (None, 5400)
 
 
 def test_serve_refuses_other_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

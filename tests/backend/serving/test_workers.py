@@ -166,6 +166,28 @@ def test_one_that_never_comes_up_leaves_the_work_to_the_other(start: Start, conn
     assert len([event for event in talk.heard if isinstance(event, Started)]) == 3
 
 
+def test_a_worker_without_work_leaves_its_device_until_there_is_some(start: Start, connect: Connect) -> None:
+    gateway = start(devices=["cpu", "cpu"], release_s=1)
+    talk = connect(gateway)
+    talk.hear_until(Finished, talk.submit(picture(steps=2)))
+    wait_until(lambda: not gateway.workers())
+    assert len(wait_for_devices(talk, 2).devices) == 2  # they are known all the same
+    job_id = talk.submit(picture(steps=2))
+    talk.hear_until(Finished, job_id)
+    assert attempts(talk.of(job_id)) == [1] and len(gateway.workers()) == 1  # there was work for one
+    wait_until(lambda: not gateway.workers())
+    assert not [line for line in lines(gateway) if line["logger"].endswith("supervisor") and line["level"] != "INFO"]
+
+
+def test_a_job_that_comes_as_its_worker_leaves_is_done_all_the_same(start: Start, connect: Connect) -> None:
+    talk = connect(start(release_s=0.1))
+    for number in range(5):
+        job_id = talk.submit(picture(steps=1, seed=number))
+        talk.hear_until(Finished, job_id)
+        assert attempts(talk.of(job_id)) == [1]
+        talk.hear(0.05 * number)
+
+
 def test_a_worker_is_told_how_sparing_it_is_to_be(start: Start, tmp_path: Path) -> None:
     told = tmp_path / "told.json"
     program = f"import sys, time; open({str(told)!r}, 'w').write(sys.stdin.readline()); time.sleep(60)"
