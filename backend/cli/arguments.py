@@ -19,6 +19,18 @@ def size(text: str) -> tuple[int, int]:
     return int(sides[1]), int(sides[2])
 
 
+def frames(text: str) -> range:
+    """ "1-10:3" to 1, 4, 7, 10; "12" to 12 alone."""
+    parts = re.fullmatch(r"(-?[0-9]{1,7})(?:-(-?[0-9]{1,7})(?::([1-9][0-9]{0,6}))?)?", text)
+    found = range(0)
+    if parts:
+        first = int(parts[1])
+        found = range(first, int(parts[2] or first) + 1, int(parts[3] or 1))
+    if not found:
+        raise argparse.ArgumentTypeError(f"'{text}' are no frames: write the first and the last, e.g. 1-48, or 1-48:2")
+    return found
+
+
 def device(text: str) -> str:
     """The name of one device, as torch gives it; whether this machine has it, is seen when it is used."""
     if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", text):

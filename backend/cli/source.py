@@ -1,15 +1,15 @@
-"""What `render` and `export` start from: a .blend file, a request.json, or a picture that was made before."""
+"""What `render`, `export` and `submit` start from: a .blend file, a request.json, or a picture that was made before."""
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 from msgspec.structs import replace
 
-from ...protocol import Refusal, RenderRequest, check_request, load_request, resized
-from ..blend import export_blend
+from ...protocol import Refusal, check_request, load_request, resized
+from ..blend import Shot, export_blend
 from ..outputs import Record, read_record, restore_request
-from .arguments import seed, size
+from .arguments import frames, seed, size
 
 
 def add_source(parser: argparse.ArgumentParser, what: str) -> None:
@@ -18,20 +18,28 @@ def add_source(parser: argparse.ArgumentParser, what: str) -> None:
     source.add_argument("--from-image", type=Path, metavar="OUT.png", help="a picture whose own record is to be used")
     parser.add_argument("--size", type=size, metavar="WxH", help="pixels, multiples of 8; default: the scene's own")
     parser.add_argument("--seed", type=seed, help="default: the scene's own")
-    parser.add_argument("--frame", type=int, help="frame of a .blend; default: the one it was saved at")
+    when = parser.add_mutually_exclusive_group()
+    when.add_argument("--frame", type=int, help="frame of a .blend; default: the one it was saved at")
+    when.add_argument(
+        "--frames", type=frames, metavar="A-B[:STEP]", help="several, one picture each; #### in a name: the number"
+    )
+    parser.add_argument("--scene", metavar="NAME", help="of a .blend; default: the one it was saved with")
+    parser.add_argument("--camera", metavar="NAME", help="of a .blend; default: the scene's own")
 
 
-def read_source(
-    asked: argparse.Namespace, record: Record | None = None, passes: Path | None = None
-) -> tuple[RenderRequest, dict[str, np.ndarray]]:
-    """The request, checked, and its arrays by digest. Raises Refusal with one sentence.
+def read_source(asked: argparse.Namespace, record: Record | None = None, passes: Path | None = None) -> Iterator[Shot]:
+    """Each request, checked, with its arrays. All are there and good before the first comes. Raises Refusal.
 
-    record: of the image, where it was read already. passes: folder for the depth and the normals of a .blend's meshes.
+    record: of the image, where it was read already. passes: folder for the depth and the normals of a .blend's meshes; #### in
+    its name stands for the frame.
     """
     width, height = asked.size or (None, None)
     source: Path = asked.source or asked.from_image
     if asked.source and source.suffix.lower() == ".blend":
-        return export_blend(source, width, height, asked.seed, asked.frame, passes)
+        numbers = asked.frames or (None if asked.frame is None else (asked.frame,))
+        options = {"scene": asked.scene, "camera": asked.camera, "passes": passes}
+        yield from export_blend(source, width, height, asked.seed, numbers, **options)
+        return
     refuse_what_a_blend_has(asked, source, passes)
     if asked.source:
         request, arrays = load_request(source)
@@ -42,7 +50,7 @@ def read_source(
     if asked.seed is not None:
         request = replace(request, seed=asked.seed)
     check_request(request)
-    return request, arrays
+    yield Shot(None, request, arrays)
 
 
 def refuse_what_a_blend_has(asked: argparse.Namespace, source: Path, passes: Path | None) -> None:
@@ -51,5 +59,6 @@ def refuse_what_a_blend_has(asked: argparse.Namespace, source: Path, passes: Pat
         raise Refusal(
             f"Depth and normals come from the meshes of a .blend, and {source} is none: name the .blend, or leave --passes out."
         )
-    if asked.frame is not None:
-        raise Refusal(f"A frame is one of a .blend, and {source} is none: name the .blend, or leave --frame out.")
+    for name in ("frame", "frames", "scene", "camera"):
+        if getattr(asked, name) is not None:
+            raise Refusal(f"--{name} chooses from a .blend, and {source} is none: name the .blend, or leave --{name} out.")

@@ -1,14 +1,16 @@
 """Where a command writes to: tried before any work is done, and not in vain where it fails after it."""
 
+import argparse
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from platformdirs import user_data_path
 
 from ...protocol import Refusal, RenderRequest
+from ..blend import number_path
 from ..outputs import Picture, Record, choose_format, write_picture
 
 PIXEL_BYTES = 3  # of a picture that does not compress
@@ -19,6 +21,16 @@ def check_picture_target(path: Path) -> None:
     refuse_folder(path)
     choose_format(path)
     check_target(path)
+
+
+def check_targets(path: Path, asked: argparse.Namespace, check: Callable[[Path], None]) -> None:
+    """`check` each file that `path` stands for. Raises Refusal, also where several frames would go to one file."""
+    frames = asked.frames or (asked.frame,)
+    outputs = {number_path(path, frame) for frame in frames}
+    if len(outputs) < len(frames):
+        raise Refusal(f"{path} is one file for {len(frames)} frames: write #### where each one's number is to be.")
+    for output in outputs:
+        check(output)
 
 
 def check_target(path: Path) -> None:

@@ -1,5 +1,6 @@
 """The client's commands against a real gateway: what they print, how they exit, and that they survive its end."""
 
+import json
 import threading
 from pathlib import Path
 
@@ -47,6 +48,10 @@ def test_submit_wait_fetch_across_a_kill(
     assert capsys.readouterr().out.strip() == job_id
     assert ask(gateway, "jobs") == 0
     assert capsys.readouterr().out.split() == [job_id, "finished", "100%", "128x128", "a", "plaza"]
+    for command in (["jobs"], ["wait", job_id], ["submit", request_file, "--seed", 3, "--size", "128x128", "--job-id", job_id]):
+        assert ask(gateway, *command, "--json") == 0
+        told = json.loads(capsys.readouterr().out)
+        assert (told["job_id"], told["width"], told.get("state", "finished")) == (job_id, 128, "finished")
     assert [path.name for path in output.parent.iterdir()] == ["out.png"]
     talk = connect(gateway)
     reference = talk.hear_until(Finished, talk.submit(picture(steps=30, seed=3, side_px=128)))
