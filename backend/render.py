@@ -69,7 +69,7 @@ class Renderer:
         torch.manual_seed(request.seed)  # nothing should draw from it; if something does, it repeats
 
         def attempt(thrift: Thrift) -> tuple[np.ndarray, list[Figure], Progress]:
-            self._arrange(loaded, max(thrift.offload, self.offload, key=OFFLOADS.index))
+            self._arrange(loaded, OFFLOADS[max(map(OFFLOADS.index, (thrift.offload, self.offload)))])
             return render(dataclasses.replace(loaded, thrift=thrift), request, arrays, watcher, checkpoints)
 
         kept = checkpoints or NoCheckpoints()

@@ -52,7 +52,7 @@ class Supervisor:
         self.lost = ""  # why the last process was lost, until whoever is concerned has cleared it
         self.failed_starts = 0  # in a row
         self.resting = False  # it has ended for want of work, and starts when there is some
-        self.seen: DeviceInfo | None = None  # the device as it was last told; what is free of it is unknown while resting
+        self.seen: DeviceInfo | None = None  # the device as it was last told; of its memory nothing is known while resting
         self.log_path = log_folder / f"worker-{number}.log"
         self._device_name = device_name
         self._settings = settings
@@ -233,7 +233,7 @@ class Supervisor:
             return
         self._close()
         self.resting = True
-        self.seen = self.seen and msgspec.structs.replace(self.seen, free_bytes=0)
+        self.seen = self.seen and msgspec.structs.replace(self.seen, free_bytes=0, total_bytes=0)  # unknown
         log.info("worker %d has left its device until there is a job", self.number, extra=self.about)
 
     def _lose(self, reason: str, now_s: float) -> None:
