@@ -87,10 +87,10 @@ def export_blend(
 
 
 def number_path(path: Path, frame: int | None) -> Path:
-    """`path` with the frame's number in place of each run of #, which says how many digits it has at least."""
+    """`path` with the frame's number in place of each run of # in its name, which says how many digits it has at least."""
     if frame is None:
         return path
-    return Path(re.sub("#+", lambda run: f"{frame:0{len(run[0])}d}", str(path)))
+    return path.with_name(re.sub("#+", lambda run: f"{frame:0{len(run[0])}d}", path.name))
 
 
 def main() -> int:

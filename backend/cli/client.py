@@ -60,7 +60,9 @@ def run(asked: argparse.Namespace) -> int:
                 raise
         case "allow":
             keys_of(asked.data)
-            add(path, listed(asked, asked.public_key.read_text(errors="replace").strip()))
+            client = listed(asked, asked.public_key.read_text(errors="replace").strip())
+            add(path, client)
+            print(f"{client.name}  {client.role}  {fingerprint(client.public_key)}")
         case "revoke":
             revoke(path, asked.name)
         case "list":

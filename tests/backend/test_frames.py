@@ -94,6 +94,7 @@ def test_frames_need_a_blend_and_a_name_for_each(request_file: Path, animated: P
     with pytest.raises(SystemExit):
         main(["render", str(animated), "-o", "out.####.png", "--frames", "3-1"])
     assert "'3-1' are no frames" in capsys.readouterr().err
+    assert blend.number_path(Path("/a #1/x.###.png"), 7) == Path("/a #1/x.007.png")
     assert [list(frames(text)) for text in ("12", "-2-2:2", "1-3")] == [[12], [-2, 0, 2], [1, 2, 3]]
 
 
