@@ -123,3 +123,11 @@ def test_a_line_comes_also_where_nothing_gets_on(monkeypatch: pytest.MonkeyPatch
     lines = log.getvalue().splitlines()
     assert len(lines) >= 3 and lines[0] == "beyondscene: a job: 0%, waiting"
     assert lines[-1].startswith("beyondscene: a job: 42%, enlarging, level 1 of 2, step 3 of 35")
+
+
+def test_a_slip_in_the_export_is_a_fault_of_ours_with_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    words = "Traceback (most recent call last):\n  ...\nValueError: operands could not be broadcast together"
+    broken = subprocess.CompletedProcess([], 1, stdout="", stderr=words)  # as Python ends for what nobody caught
+    monkeypatch.setattr(blend.subprocess, "run", lambda *given, **how: broken)
+    with pytest.raises(RuntimeError, match=r"Traceback(.|\n)*operands could not be broadcast"):
+        main(["export", str(DUO), "-o", str(tmp_path / "r.json")])
