@@ -7,22 +7,33 @@ and its libraries stay out of the caller, and a crash of Blender is an error lik
 import argparse
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
-from ..protocol import RenderRequest, load_request, save_request
+from ..protocol import Refusal, RenderRequest, load_request, save_request
 
 LEFT_OUT = "Left out: "  # begins each line of the process about somebody who is not in the picture
+FAULT = 1  # of Python, for an error that nobody has caught
 REFUSED = 3  # exit code of the process for what the user can put right; the sentence is on its standard error
 
 
-class BlendError(ValueError):
+class BlendError(Refusal):
     """A .blend file cannot be exported. The message names the thing, the rule and the next step."""
+
+
+class Shot(NamedTuple):
+    """The request of one frame, and its arrays by digest. frame: None where nobody has named one."""
+
+    frame: int | None
+    request: RenderRequest
+    arrays: dict[str, np.ndarray]
 
 
 def export_blend(
@@ -30,15 +41,19 @@ def export_blend(
     width: int | None = None,
     height: int | None = None,
     seed: int | None = None,
-    frame: int | None = None,
+    frames: Sequence[int] | None = None,
+    *,
+    scene: str | None = None,
+    camera: str | None = None,
     passes: Path | None = None,
-) -> tuple[RenderRequest, dict[str, np.ndarray]]:
-    """The request of the scene in `blend`, and its arrays by digest. Raises BlendError.
+) -> Iterator[Shot]:
+    """The request of each frame of the scene in `blend`; all are exported before the first comes. Raises BlendError.
 
-    Who is outside the frame, and so not in the request, is said on standard error.
+    Who is outside the frame, and so not in a request, is said on standard error.
 
-    width, height: pixels; None takes the scene's own size. frame: None takes the frame the file was saved at.
-    passes: folder for `depth.npy` and `normals.npy`; None makes none.
+    width, height: pixels; None takes the scene's own size. frames: None takes the one the file was saved at.
+    scene, camera: by name; None takes the file's own.
+    passes: folder for `depth.npy` and `normals.npy`, numbered as number_path does; None makes none.
     """
     if not blend.is_file():
         raise BlendError(f"There is no file {blend}: name an existing .blend.")
@@ -48,20 +63,24 @@ def export_blend(
             "run `pip install bpy` in a Python 3.11, or save a request.json from the add-on and render that."
         )
     with tempfile.TemporaryDirectory(prefix="beyondscene-") as folder:
-        output = Path(folder) / "request.json"
+        outputs = {frame: Path(folder) / f"{frame}.json" for frame in frames or (None,)}
         asked = {
             "--width": width,
             "--height": height,
             "--seed": seed,
-            "--frame": frame,
+            "--scene": scene,
+            "--camera": camera,
             "--passes": passes and passes.resolve(),
         }
-        options = [str(word) for name, value in asked.items() if value is not None for word in (name, value)]
-        command = [sys.executable, "-m", __spec__.name, str(blend.resolve()), str(output), *options]
+        options = [f"{name}={value}" for name, value in asked.items() if value is not None]
+        numbers = ["--frames", *map(str, frames)] if frames else []
+        command = [sys.executable, "-m", __spec__.name, str(blend.resolve()), folder, *options, *numbers]
         run = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
         if run.returncode == REFUSED:
             raise BlendError(run.stderr.strip().splitlines()[-1])
-        if not output.exists():
+        if run.returncode == FAULT:
+            raise RuntimeError(f"the export of {blend} broke off:\n{run.stderr.strip()}")
+        if not all(output.exists() for output in outputs.values()):
             words = (run.stderr.strip() or run.stdout.strip()).splitlines()
             raise BlendError(
                 f"Blender ended with code {run.returncode} while reading {blend}: {words[-1] if words else 'no word'}."
@@ -69,16 +88,27 @@ def export_blend(
         for line in run.stderr.splitlines():
             if line.startswith(LEFT_OUT):
                 print(line, file=sys.stderr)
-        return load_request(output)
+        for frame, output in outputs.items():
+            yield Shot(frame, *load_request(output))
+
+
+def number_path(path: Path, frame: int | None) -> Path:
+    """`path` with the frame's number in place of each run of # in its name, which says how many digits it has at least."""
+    if frame is None:
+        return path
+    return path.with_name(re.sub("#+", lambda run: f"{frame:0{len(run[0])}d}", path.name))
 
 
 def main() -> int:
     """Open one .blend and write its request. Runs in a process of its own."""
     parser = argparse.ArgumentParser()
     parser.add_argument("blend", type=Path)
-    parser.add_argument("output", type=Path)
-    for name in ("--width", "--height", "--seed", "--frame"):
+    parser.add_argument("folder", type=Path)
+    for name in ("--width", "--height", "--seed"):
         parser.add_argument(name, type=int)
+    parser.add_argument("--frames", type=int, nargs="*", default=[None])
+    parser.add_argument("--scene")
+    parser.add_argument("--camera")
     parser.add_argument("--passes", type=Path)
     asked = parser.parse_args()
     import bpy
@@ -86,22 +116,55 @@ def main() -> int:
     from .. import addon
 
     addon.register()
-    from ..addon.exporters import export_request, find_left_out, gather_passes, write_passes
+    from ..addon.exporters import ExportError, export_request, find_left_out, gather_passes, write_passes
+
+    frame = None
+    try:
+        open_blend(asked.blend, asked.scene)
+        for frame in asked.frames:
+            if frame is not None:
+                bpy.context.scene.frame_set(frame)
+            if asked.camera:
+                choose_camera(asked.camera)  # after the frame, whose marker may have bound another
+            request, arrays = export_request(bpy.context, width=asked.width, height=asked.height, seed=asked.seed)
+            for person, why in find_left_out(bpy.context, width=request.width, height=request.height):
+                at = "" if frame is None else f"frame {frame}: "
+                print(f"{LEFT_OUT}{at}'{person.name}' {why}.", file=sys.stderr)
+            if asked.passes:
+                passes = gather_passes(bpy.context, request.width, request.height)
+                write_passes(number_path(asked.passes, frame), passes)
+            save_request(asked.folder / f"{frame}.json", request, arrays)
+    except (Refusal, ExportError, OSError) as error:
+        where = "" if frame is None else f"Frame {frame}: "
+        print(where + " ".join(str(error).split()), file=sys.stderr)
+        return REFUSED
+    return 0
+
+
+def open_blend(path: Path, scene: str | None) -> None:
+    """Open the file at this scene. Raises BlendError, in Blender's own words where it cannot be read."""
+    import bpy
 
     try:
-        bpy.ops.wm.open_mainfile(filepath=str(asked.blend), load_ui=False)
-        if asked.frame is not None:
-            bpy.context.scene.frame_set(asked.frame)
-        request, arrays = export_request(bpy.context, width=asked.width, height=asked.height, seed=asked.seed)
-        for person, why in find_left_out(bpy.context, width=request.width, height=request.height):
-            print(f"{LEFT_OUT}'{person.name}' {why}.", file=sys.stderr)
-        if asked.passes:
-            write_passes(asked.passes, gather_passes(bpy.context, request.width, request.height))
-    except (ValueError, RuntimeError, OSError) as error:  # RuntimeError: Blender's own word on a file that it cannot read
-        print(" ".join(str(error).split()), file=sys.stderr)
-        return REFUSED
-    save_request(asked.output, request, arrays)
-    return 0
+        bpy.ops.wm.open_mainfile(filepath=str(path), load_ui=False)
+    except RuntimeError as error:
+        raise BlendError(str(error)) from error
+    if scene is None:
+        return
+    if scene not in bpy.data.scenes:
+        raise BlendError(f"There is no scene '{scene}' in {path.name}: it has {', '.join(bpy.data.scenes.keys())}.")
+    bpy.context.window.scene = bpy.data.scenes[scene]
+
+
+def choose_camera(name: str) -> None:
+    """Look through this camera of the present scene. Raises BlendError where it has none of the name."""
+    import bpy
+
+    scene = bpy.context.scene
+    cameras = [one.name for one in scene.objects if one.type == "CAMERA"]
+    if name not in cameras:
+        raise BlendError(f"There is no camera '{name}' in the scene '{scene.name}': it has {', '.join(cameras) or 'none'}.")
+    scene.camera = scene.objects[name]
 
 
 def leave(code: int) -> NoReturn:

@@ -10,6 +10,9 @@ import threading
 import msgspec
 from msgspec import Struct
 
+from ..protocol import Refusal
+from .models.thrift import Offload, Precision
+
 LIMIT_BYTES = 64 * 1024
 
 
@@ -21,6 +24,8 @@ class WorkerStart(Struct, frozen=True, kw_only=True):
     public_key: str
     secret_key: str
     device: str = "auto"
+    precision: Precision = "auto"
+    offload: Offload = "none"
     heartbeat_s: float = 1.0
 
 
@@ -29,14 +34,14 @@ def encode_start(start: WorkerStart) -> bytes:
 
 
 def read_start(descriptor: int = 0) -> WorkerStart:
-    """Read one line, byte by byte so that nothing beyond it is taken. Raises ValueError if it is no WorkerStart."""
+    """Read one line, byte by byte so that nothing beyond it is taken. Raises Refusal if it is no WorkerStart."""
     line = bytearray()
     while len(line) < LIMIT_BYTES and (byte := os.read(descriptor, 1)) not in (b"", b"\n"):
         line += byte
     try:
         return msgspec.json.decode(bytes(line), type=WorkerStart)
     except msgspec.DecodeError as error:
-        raise ValueError(f"a worker is started by a gateway, which writes one line to its standard input: {error}") from error
+        raise Refusal(f"a worker is started by a gateway, which writes one line to its standard input: {error}") from error
 
 
 def leave_with_the_gateway(descriptor: int = 0) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import torch
 
-from ..protocol import RenderRequest
+from ..protocol import Refusal, RenderRequest
 from .models.fingerprint import weight_files
 from .models.host_memory import give_back_freed_memory
 from .models.load import Models
@@ -28,27 +28,36 @@ WORDS = (  # as cuBLAS, cuDNN, the CPU's allocator, MPS, XPU and HIP put it in a
 )  # fmt: skip
 
 
-class OutOfMemory(ValueError):  # noqa: N818  (reads as what it is)
+class OutOfMemory(Refusal):
     """There was not enough on the last rung either. The message says what would fit."""
 
 
-def climb(attempt: Callable[[Thrift], T], checkpoints: Checkpoints, advice: Callable[[], str]) -> tuple[T, Thrift]:
-    """What `attempt` returns on the first rung of LADDER on which the memory suffices, and that rung.
+class Crowded(MemoryError):  # noqa: N818  (reads as what it is)
+    """The device has no room for all networks at once, whatever else is saved."""
 
-    It begins at the rung that an earlier attempt has come to. Raises OutOfMemory behind the last, with `advice()`.
+
+def climb(attempt: Callable[[Thrift], T], checkpoints: Checkpoints, advice: Callable[[], str], first: int = 0) -> tuple[T, int]:
+    """What `attempt` returns on the first rung of LADDER on which the memory suffices, and the rung's number.
+
+    It begins at the rung `first`, or at a higher one that an earlier attempt has come to; where the device is Crowded, the
+    rungs that keep all networks there are left out. Raises OutOfMemory behind the last, with `advice()`.
     """
     kept, words = checkpoints.get(KEY), ""
-    for number in range(int(kept["rung"]) if kept else 0, len(LADDER)):
+    number = max(first, int(kept["rung"]) if kept else 0)
+    while number < len(LADDER):
         try:
-            return attempt(LADDER[number]), LADDER[number]
+            return attempt(LADDER[number]), number
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            words = str(error).split("\n", 1)[0]
+            words, crowded = str(error).split("\n", 1)[0], isinstance(error, Crowded)
         free_cached()  # out here, where no traceback holds the tensors any more
-        if number + 1 < len(LADDER):
-            log.warning("the memory was not enough (%s): now with %s", words, LADDER[number + 1].name)
-            checkpoints.put(KEY, {"rung": np.array(number + 1)})
+        number += 1
+        while crowded and number < len(LADDER) and LADDER[number].offload == "none":
+            number += 1
+        if number < len(LADDER):
+            log.warning("the memory was not enough (%s): now with %s", words, LADDER[number].name)
+            checkpoints.put(KEY, {"rung": np.array(number)})
     raise OutOfMemory(f"The memory was not enough, even with {LADDER[-1].name}: {advice()} ({words})")
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +10,11 @@ import torch
 from msgspec.structs import replace
 
 from ..protocol import RenderRequest, StageTime, check_request, digest_of_file
-from .memory import OutOfMemory, climb, free_cached, is_out_of_memory, what_would_fit, what_would_load
-from .models.load import Models, Precision, choose_device, load_models
+from .memory import Crowded, OutOfMemory, climb, free_cached, is_out_of_memory, what_would_fit, what_would_load
+from .models.load import Models, choose_device, load_models
 from .models.loras import fingerprint_loras, gather_loras
-from .models.offload import Offload
 from .models.sets import choose_model_set, find_model_sets
-from .models.thrift import Thrift
+from .models.thrift import LADDER, OFFLOADS, Offload, Precision, Thrift
 from .outputs import Layer, Picture, Record, choose_format, make_record, write_picture
 from .pipeline import Progress, render
 from .planning.people import Figure
@@ -28,16 +27,26 @@ class Renderer:
     """Renders requests on one device and keeps the last model set loaded between them."""
 
     def __init__(
-        self, device: str = "auto", extra: Sequence[Path] = (), *, precision: Precision = "auto", offload: Offload = "none"
+        self,
+        device: str = "auto",
+        extra: Sequence[Path] = (),
+        *,
+        precision: Precision = "auto",
+        offload: Offload = "none",
+        write: Callable[[Path, Picture, Record], None] = write_picture,
     ) -> None:
         """device: "auto", "cpu", "cuda", "cuda:1", "mps". extra: folders of model sets beside the presets.
 
         precision: of the UNet, the ControlNet and the text encoders; "auto" suits the device.
+        offload: which networks wait in host memory, where there is room for more, too; see Turns.
+        write: brings a picture to its place.
         """
         self.device, self.dtype = choose_device(device, precision)
         self.extra = tuple(extra)
         self.offload: Offload = offload
+        self._write = write
         self._loaded: tuple[str, Models] | None = None
+        self._rung = 0  # of LADDER, to which the pictures of the loaded models have come
 
     def __call__(
         self,
@@ -61,18 +70,17 @@ class Renderer:
         torch.manual_seed(request.seed)  # nothing should draw from it; if something does, it repeats
 
         def attempt(thrift: Thrift) -> tuple[np.ndarray, list[Figure], Progress]:
-            offload: Offload = "layers" if thrift.offload else self.offload
-            if loaded.turns.offload != offload:
-                loaded.turns.change(offload)
+            self._arrange(loaded, OFFLOADS[max(map(OFFLOADS.index, (thrift.offload, self.offload)))])
             return render(dataclasses.replace(loaded, thrift=thrift), request, arrays, watcher, checkpoints)
 
         kept = checkpoints or NoCheckpoints()
         with loaded.adapters.loaded(loras):
-            (image, figures, progress), thrift = climb(attempt, kept, lambda: what_would_fit(loaded, request))
-        made_with = dataclasses.replace(loaded, thrift=thrift)
+            made, self._rung = climb(attempt, kept, lambda: what_would_fit(loaded, request), self._rung)
+        image, figures, progress = made
+        made_with = dataclasses.replace(loaded, thrift=LADDER[self._rung])
         with progress.stage("write"):
             layers = tuple(Layer(figure.person.character.id, figure.mask) for figure in reversed(figures))
-            write_picture(path, Picture(image, layers), record_making(made_with, request, arrays, loras))
+            self._write(path, Picture(image, layers), record_making(made_with, request, arrays, loras))
         return RenderResult(
             width=request.width,
             height=request.height,
@@ -85,7 +93,7 @@ class Renderer:
     def models(self, name: str) -> Models:
         """The model set, in host memory where it was not loaded yet. Raises OutOfMemory where there is no room for it."""
         if self._loaded is None or self._loaded[0] != name:
-            self._loaded = None  # before, so that there is room for one, not for two
+            self._loaded, self._rung = None, 0  # before, so that there is room for one, not for two
             free_cached()
             chosen = choose_model_set(name, self.extra)
             try:
@@ -97,10 +105,22 @@ class Renderer:
                 raise OutOfMemory(f"{what_would_load(chosen, find_model_sets(self.extra))} ({words})") from None
         return self._loaded[1]
 
+    @staticmethod
+    def _arrange(models: Models, offload: Offload) -> None:
+        """Bring the networks to where `offload` wants them. Raises Crowded where the device has no room for all."""
+        if models.turns.offload == offload:
+            return
+        try:
+            models.turns.change(offload)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            raise Crowded(str(error)) from None
+
 
 def record_making(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], loras: Mapping[str, Path]) -> Record:
     """What the file of a picture is to say. request: with its settings settled. loras: see gather_loras."""
     precision = str(models.dtype).removeprefix("torch.")
     made_with = f"beyondscene {app_version()}, torch {torch.__version__}, {models.device}, {precision}"
     weights = models.weights | fingerprint_loras(loras)
-    return make_record(request, arrays, models.manifest.name, weights, made_with, models.thrift.name)
+    return make_record(request, arrays, models.manifest.name, weights, made_with, models.thrift.name, precision)

@@ -99,7 +99,7 @@ class RenderToFile(Protocol):
 
         arrays: by digest, as the masks of the request name them. models: the name of a model set, or its folder.
         checkpoints: of this very picture; with what they hold, the file is the same to the last byte.
-        Raises ValueError (or a subclass) with one sentence for what the user can put right, Stopped from
+        Raises Refusal (or a subclass) for what the user can put right, Stopped from
         `watcher.check()`, and lets everything else through.
         """
         ...

@@ -24,6 +24,7 @@ from ..protocol import (
     Halted,
     Kept,
     Ready,
+    Refusal,
     Report,
     Sketched,
     Stage,
@@ -57,7 +58,7 @@ def run_worker(render: RenderToFile | None = None, devices: tuple[str, ...] = ("
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the gateway decides
     try:
         start = read_start()
-    except ValueError as error:
+    except Refusal as error:
         print(error, file=sys.stderr)
         return 2
     leave_with_the_gateway()
@@ -68,7 +69,7 @@ def run_worker(render: RenderToFile | None = None, devices: tuple[str, ...] = ("
         from .models.load import list_devices, make_current
         from .render import Renderer
 
-        render = Renderer(start.device)
+        render = Renderer(start.device, precision=start.precision, offload=start.offload)
         make_current(render.device)
         devices, device = list_devices(), describe(render.device)
         line.look = partial(describe, render.device)
@@ -181,7 +182,7 @@ def sentence_for(error: BaseException) -> str:
     """What to tell the user about a job that broke."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
         return f"The memory was not enough for this picture: choose a smaller size, or close other programs. ({error})"
-    if isinstance(error, ValueError):
+    if isinstance(error, Refusal):
         return str(error) or "The request cannot be rendered; the worker's log says more."
     return f"The rendering broke off with {type(error).__name__}: {error}. The worker's log has the whole story."
 

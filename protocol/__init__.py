@@ -1,6 +1,6 @@
 """What Blender and the backend say to each other: structs, their bytes and their rules. Needs msgspec and numpy only."""
 
-from .check import RequestError, check_request, check_settings, why_unseen
+from .check import SAME_PROPORTIONS, RequestError, check_request, check_settings, why_unseen
 from .codec import (
     Decoder,
     WireError,
@@ -47,6 +47,7 @@ from .messages import (
     ModelSetInfo,
     Order,
     Paused,
+    PictureFormat,
     Ping,
     Pong,
     Previewed,
@@ -68,6 +69,7 @@ from .messages import (
     Work,
 )
 from .openpose import BodyModel, openpose_json
+from .refusal import Refusal
 from .scene import (
     FACE_NAMES,
     FEET_NAMES,
@@ -146,6 +148,7 @@ __all__ = [
     "LIMB_BRIGHTNESS",
     "LIMB_COLOURS",
     "LORA_NAME",
+    "SAME_PROPORTIONS",
     "SEEN",
     "SMALLEST_FACE",
     "SMALLEST_HAND",
@@ -193,11 +196,13 @@ __all__ = [
     "Order",
     "PartName",
     "Paused",
+    "PictureFormat",
     "Ping",
     "Pong",
     "Previewed",
     "Progressed",
     "Ready",
+    "Refusal",
     "Refused",
     "Rejected",
     "RenderRequest",

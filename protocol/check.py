@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from .refusal import Refusal
 from .scene import ArrayRef, Character, Keypoint, Lora, RenderRequest, RenderSettings
 from .skeleton import DRAWN, span_px
 
@@ -10,7 +11,7 @@ LONGEST = 16  # of the shorter side: beyond it the base image, whose short side 
 SMALLEST_PX = 8  # a person's taller side: one latent
 
 
-class RequestError(ValueError):
+class RequestError(Refusal):
     """A request breaks a rule. The message names the thing, the rule and the next step."""
 
 

@@ -30,6 +30,7 @@ from .messages import (
     ListJobs,
     Message,
     Paused,
+    PictureFormat,
     Ping,
     Refused,
     Rejected,
@@ -112,13 +113,19 @@ class Client:
         models: str = "embedded",
         arrays: Sequence[np.ndarray] = (),
         priority: int = 0,
+        picture_format: PictureFormat = "png",
     ) -> None:
         """Order a picture; with a `path`, whose folder exists, it is fetched once finished, and `Saved` is heard."""
         if path:
             self._targets[job_id] = path
         data = [np.ascontiguousarray(array) for array in arrays]
         message = Submit(
-            job_id=job_id, request=request, models=models, arrays=tuple(map(describe_array, data)), priority=priority
+            job_id=job_id,
+            request=request,
+            models=models,
+            arrays=tuple(map(describe_array, data)),
+            priority=priority,
+            picture_format=picture_format,
         )
         self._ask(job_id, message, [array.data.cast("B") for array in data])
 

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from .messages import Message
+from .refusal import Refusal
 from .scene import ArrayRef, RenderRequest
 
 MAGIC = b"BSZ\x01"  # three letters and the major version, checked before anything is decoded
@@ -17,7 +18,7 @@ HEADER_LIMIT_BYTES = 4 * 1024 * 1024  # 256 characters with hands and faces: 2.4
 T = TypeVar("T")
 
 
-class WireError(ValueError):
+class WireError(Refusal):
     """Bytes from outside are not a message of this protocol."""
 
 
@@ -129,7 +130,11 @@ def load_request(path: Path) -> tuple[RenderRequest, dict[str, np.ndarray]]:
     arrays = {}
     for character in request.characters:
         if character.mask is not None:
-            array = np.load(path.with_name(path.name + ".arrays") / f"{character.mask.digest}.npy", allow_pickle=False)
+            file = path.with_name(path.name + ".arrays") / f"{character.mask.digest}.npy"
+            try:
+                array = np.load(file, allow_pickle=False)
+            except (ValueError, EOFError) as error:
+                raise WireError(f"the mask file {file} cannot be read ({error}): export again") from error
             if describe_array(array) != character.mask:
                 raise WireError(f"the mask file of '{character.name}' is not the one that the request names: export again")
             arrays[character.mask.digest] = array

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from .refusal import Refusal
+
 Z85Key = Annotated[str, Meta(min_length=40, max_length=40)]
 
 
@@ -44,11 +46,11 @@ def write_secret(path: Path, data: bytes) -> None:
 
 
 def read_connection(path: Path) -> ConnectionFile:
-    """Raises OSError if there is no such file, ValueError if it is not a connection file."""
+    """Raises OSError if there is no such file, Refusal if it is not a connection file."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=ConnectionFile)
     except msgspec.DecodeError as error:
-        raise ValueError(f"{path} is not a connection file: {error}") from error
+        raise Refusal(f"{path} is not a connection file: {error}") from error
 
 
 def write_invitation(path: Path, invitation: Invitation) -> None:
@@ -56,11 +58,11 @@ def write_invitation(path: Path, invitation: Invitation) -> None:
 
 
 def read_invitation(path: Path) -> Invitation:
-    """Raises OSError if there is no such file, ValueError if it is not an invitation."""
+    """Raises OSError if there is no such file, Refusal if it is not an invitation."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Invitation)
     except msgspec.DecodeError as error:
-        raise ValueError(f"{path} is not the invitation of a backend: {error}") from error
+        raise Refusal(f"{path} is not the invitation of a backend: {error}") from error
 
 
 def fingerprint(public_key: str) -> str:

@@ -23,6 +23,7 @@ JobId = Annotated[  # names files: the length is bounded because `$` would let a
 ]
 Sentence = Annotated[str, Meta(max_length=4000)]
 
+PictureFormat = Literal["png", "tiff", "exr"]  # and the suffix of its file
 JobState = Literal["queued", "running", "paused", "finished", "failed", "cancelled"]
 Stage = Literal["load", "instances", "composite", "inpaint", "tone", "enlarge", "decode", "write"]
 
@@ -49,6 +50,7 @@ class Submit(Message, frozen=True, kw_only=True):
     models: Label = "embedded"  # name of a model set that `Welcome` listed
     arrays: tuple[ArrayRef, ...] = ()  # one extra frame each, in this order
     priority: Annotated[int, Meta(ge=-100, le=100)] = 0  # of the jobs that wait the highest goes first, then the oldest
+    picture_format: PictureFormat = "png"  # an older backend makes a PNG of any: `Finished` says which it is
 
 
 class Cancel(Message, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from .codec import WireError, arrays_from_frames, request_from_json
+from .refusal import Refusal
 from .scene import RenderRequest
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -22,7 +23,7 @@ NO_RECORD = (
 )
 
 
-class RecordError(ValueError):
+class RecordError(Refusal):
     """A picture cannot be repeated. The message names the file, the reason and the next step."""
 
 
@@ -31,13 +32,15 @@ class Record(Struct, frozen=True, kw_only=True):
 
     models: name of the model set. weights: fingerprint of each file of it (`backend/models/fingerprint.py`).
     request: as in a request.json, every choice settled. arrays: its masks by digest, deflated, base64.
-    made_with: program, torch, device and precision, for people to read. memory: how memory was saved, where it was short.
+    made_with: program, torch, device and precision, for people to read. precision: of the networks, such as "bfloat16"; empty
+        in older files. memory: how memory was saved, where it was short.
     """
 
     format: Literal[1] = 1
     models: Annotated[str, Meta(pattern=r"^[\w.-]{1,64}$")]
     weights: dict[str, str] = {}
     made_with: str = ""
+    precision: Annotated[str, Meta(pattern=r"^(float32|bfloat16|float16)?$")] = ""
     memory: str = ""
     request: msgspec.Raw
     arrays: dict[str, bytes] = {}
@@ -50,12 +53,14 @@ def make_record(
     weights: dict[str, str],
     made_with: str,
     memory: str = "",
+    precision: str = "",
 ) -> Record:
     """arrays: the masks that the request names, by digest."""
     return Record(
         models=models,
         weights=weights,
         made_with=made_with,
+        precision=precision,
         memory=memory,
         request=msgspec.Raw(msgspec.json.encode(request)),
         arrays={digest: zlib.compress(np.ascontiguousarray(array).data) for digest, array in arrays.items()},

@@ -72,6 +72,7 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
         p.Submit(job_id=JOB, request=WITH_LORAS, models="sdxl", arrays=(MASK,)),
         p.Submit(job_id=JOB, request=WITH_FACE, models="sdxl", arrays=(MASK,)),
         p.Submit(job_id=JOB, request=WITH_FEET, models="sdxl", arrays=(MASK,)),
+        p.Submit(job_id=JOB, request=SCENE, models="sdxl", arrays=(MASK,), picture_format="exr"),
     ),
     "event": (
         p.Finished(

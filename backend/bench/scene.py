@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from ...protocol import RenderRequest, resized
+from ...protocol import Refusal, RenderRequest, resized
 from ..evaluation.scenes import draw_scene
 
 SKETCH_PX = 128  # at which the people are drawn, to see who hides whose joints
@@ -11,9 +11,9 @@ SEEN_SIZES = 8  # the evaluation's first eight scenes are square, with one to ei
 
 @lru_cache
 def bench_scene(people: int) -> RenderRequest:
-    """The square scene of the evaluation with so many people, 1 to 8. Raises ValueError for another number."""
+    """The square scene of the evaluation with so many people, 1 to 8. Raises Refusal for another number."""
     if not 1 <= people <= SEEN_SIZES:
-        raise ValueError(f"--people is {people}, but the scenes to measure with have 1 to {SEEN_SIZES}: choose one of those.")
+        raise Refusal(f"--people is {people}, but the scenes to measure with have 1 to {SEEN_SIZES}: choose one of those.")
     return draw_scene(people - 1, SKETCH_PX).request
 
 

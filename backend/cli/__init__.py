@@ -1,14 +1,16 @@
 """The command `beyondscene`: one file per subcommand, each with `add_arguments` and `run`.
 
-Exit codes: 0 done; 1 a fault of the program, or a job that failed; 2 something to put right in the command, the scene, the
-request or the models, said in one sentence on standard error; 3 a job that was cancelled; 4 no backend answers; 5 the
-data folder is in use by another backend; 130 interrupted.
+Exit codes: 0 done; 1 a fault of the program, with its traceback, or a job that failed; 2 something to put right in the command,
+the scene, the request, the models or the disk, said in one sentence on standard error; 3 a job that was cancelled; 4 no backend
+answers; 5 the data folder is in use by another backend; 130 interrupted.
 """
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
+
+from ...protocol import Refusal
 
 DONE, FAULT, REFUSED, CANCELLED, UNREACHABLE, IN_USE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
@@ -30,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     try:
         return {**modules, "worker": worker}[asked.command].run(asked)
-    except (ValueError, OSError) as error:  # RequestError, WireError, ModelSetError, BlendError, ServeError, missing files
+    except (Refusal, OSError) as error:  # any other error is ours, and shows where it came from
         print(f"beyondscene: {error}", file=sys.stderr)
         return REFUSED
     except Unreachable as error:

@@ -8,8 +8,9 @@ from pathlib import Path
 import zmq
 from platformdirs import user_data_path
 
-from ...protocol import ConnectionFile, Refused, read_connection
+from ...protocol import ConnectionFile, Refusal, Refused, read_connection
 from ...protocol.client import Client, Heard, Lost
+from .arguments import amount
 
 PATIENCE_S = 30.0
 POLL_MS = 100
@@ -28,15 +29,15 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
         help=f"where the backend has written its endpoint and keys; default: {default}",
     )  # fmt: skip
     parser.add_argument(
-        "--patience", type=float, default=PATIENCE_S, metavar="S", help="how long to wait for a backend; default: 30"
+        "--patience", type=amount, default=PATIENCE_S, metavar="S", help="how long to wait for a backend; default: 30"
     )
 
 
 def converse(asked: argparse.Namespace, ask: Callable[[Client], None]) -> Iterator[Heard]:
     """What the backend says, from `ask` on; where it falls silent or is restarted, `ask` is asked again.
 
-    So `ask` must be harmless when repeated. Close the generator to hang up. Raises Unreachable, ValueError for what the
-    backend refuses, and OSError or ValueError for a connection file that cannot be read.
+    So `ask` must be harmless when repeated. Close the generator to hang up. Raises Unreachable, Refusal for what the
+    backend refuses, and OSError or Refusal for a connection file that cannot be read.
     """
     patient_until_s = time.monotonic() + asked.patience
     while True:
@@ -47,7 +48,7 @@ def converse(asked: argparse.Namespace, ask: Callable[[Client], None]) -> Iterat
                     raise Unreachable(event.message)
                 break
             if isinstance(event, Refused):
-                raise ValueError(event.message)
+                raise Refusal(event.message)
             patient_until_s = time.monotonic() + asked.patience
             yield event, payload
 
@@ -89,5 +90,5 @@ def read_connection_patiently(path: Path, until_s: float) -> ConnectionFile:
 def has_changed(connection: ConnectionFile, path: Path) -> bool:
     try:
         return read_connection(path) != connection
-    except (OSError, ValueError):
+    except (OSError, Refusal):
         return False  # it has left, or is about to be replaced: silence will tell

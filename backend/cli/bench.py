@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import msgspec
 from rich.console import Console
 
+from ...protocol import Refusal
 from ..evaluation.methods import METHODS
 from ..evaluation.variants import check_variants
 from ..models.sets import choose_model_set
 from . import DONE, FAULT
-from .source import size
+from .arguments import amount, device, size
 
 if TYPE_CHECKING:  # torch, only once the input is known to be good
     import torch
@@ -39,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--people", type=int, default=3, help="in the picture, 1 to 8; default: 3")
     parser.add_argument("--steps", type=int, help="default: the model set's own")
     parser.add_argument("--rounds", type=int, default=2, help="each runs all methods once; default: 2")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing that would end later")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument("--minutes", type=amount, default=float("inf"), help="begin nothing that would end later")
+    parser.add_argument("--device", type=device, default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--tune", action="append", default=[], choices=TUNINGS, help="our networks alone; may be repeated")
     parser.add_argument("--out", type=Path, help="folder for bench.md, bench.jsonl and bench.png, written after every picture")
     parser.add_argument("--json", action="store_true", help="print one line per method and size, ours at the largest size last")
@@ -93,15 +94,15 @@ def run(asked: argparse.Namespace) -> int:
 
 
 def check(asked: argparse.Namespace, methods: list[str], sizes: list[tuple[int, int]]) -> None:
-    """Raise ValueError for what cannot be measured, before anything is loaded."""
+    """Raise Refusal for what cannot be measured, before anything is loaded."""
     check_variants([method for method in methods if method != PLAIN])
     for name in ("steps", "rounds"):
         value = getattr(asked, name)
         if value is not None and value < 1:
-            raise ValueError(f"--{name} is {value}, but at least 1 is needed.")
+            raise Refusal(f"--{name} is {value}, but at least 1 is needed.")
     for width, height in sizes:
         if width % 8 or height % 8 or not (width and height):
-            raise ValueError(f"--size is {width}x{height}, but both sides must be multiples of 8.")
+            raise Refusal(f"--size is {width}x{height}, but both sides must be multiples of 8.")
 
 
 def has_matplotlib() -> bool:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from ...protocol import Cancelled, Failed, Finished, Stopping
+from ...protocol import Cancelled, Failed, Finished, Refusal, Stopping
 from . import DONE
 from .backend import add_backend, converse
 
@@ -18,5 +18,5 @@ def run(asked: argparse.Namespace) -> int:
             case Stopping() | Cancelled():
                 break
             case Finished() | Failed():
-                raise ValueError(f"Job {asked.job_id} has ended before: it is {type(event).__name__.lower()}.")
+                raise Refusal(f"Job {asked.job_id} has ended before: it is {type(event).__name__.lower()}.")
     return DONE

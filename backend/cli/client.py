@@ -7,13 +7,14 @@ from typing import get_args
 import msgspec
 from platformdirs import user_data_path
 
-from ...protocol import ConnectionFile, write_connection
+from ...protocol import ConnectionFile, Refusal, write_connection
 from ...protocol.connection import fingerprint
 from ..gateway.allow_list import Listed, Role, add, list_path, read_list, revoke
 from ..gateway.keys import ServerKeys, read_keys
 from ..gateway.settings import GIB
 from ..gateway.sockets import KeyPair
 from . import DONE
+from .arguments import amount
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if action in ("add", "allow"):
             one.add_argument("--role", choices=get_args(Role), default="submit", help="default: submit")
             one.add_argument("--jobs", type=int, default=100, help="that may wait at a time; default: 100")
-            one.add_argument("--keep", type=float, default=20.0, metavar="GIB", help="of pictures not yet fetched; default: 20")
+            one.add_argument("--keep", type=amount, default=20.0, metavar="GIB", help="of unfetched pictures; default: 20")
     made["add"].add_argument("-o", "--output", type=Path, required=True, help="OUT, which holds a secret: send it safely")
     made["allow"].add_argument("public_key", type=Path, metavar="FILE.pub")
 
@@ -44,7 +45,7 @@ def run(asked: argparse.Namespace) -> int:
         case "add":
             keys, pair = keys_of(asked.data), KeyPair.new()
             if asked.output.exists():
-                raise ValueError(f"{asked.output} is there already, and may hold keys that are in use: choose another name.")
+                raise Refusal(f"{asked.output} is there already, and may hold keys that are in use: choose another name.")
             add(path, listed(asked, pair.public.decode()))
             connection = ConnectionFile(
                 endpoint=keys.endpoint,
@@ -59,7 +60,9 @@ def run(asked: argparse.Namespace) -> int:
                 raise
         case "allow":
             keys_of(asked.data)
-            add(path, listed(asked, asked.public_key.read_text().strip()))
+            client = listed(asked, asked.public_key.read_text(errors="replace").strip())
+            add(path, client)
+            print(f"{client.name}  {client.role}  {fingerprint(client.public_key)}")
         case "revoke":
             revoke(path, asked.name)
         case "list":
@@ -69,15 +72,16 @@ def run(asked: argparse.Namespace) -> int:
 
 
 def listed(asked: argparse.Namespace, public_key: str) -> Listed:
-    """Raises ValueError for what cannot be listed."""
+    """Raises Refusal for what cannot be listed."""
     facts = {"role": asked.role, "waiting_jobs": asked.jobs, "stored_bytes": int(asked.keep * GIB)}
-    return msgspec.convert({"name": asked.name, "public_key": public_key, **facts}, Listed)
+    try:
+        return msgspec.convert({"name": asked.name, "public_key": public_key, **facts}, Listed)
+    except msgspec.ValidationError as error:
+        raise Refusal(f"'{asked.name}' cannot be listed: {error}.") from error
 
 
 def keys_of(data_folder: Path) -> ServerKeys:
     keys = read_keys(data_folder)
     if keys is None:
-        raise ValueError(
-            f"The backend in {data_folder} has no keys that last: make them with `beyondscene keygen --endpoint E`."
-        )
+        raise Refusal(f"The backend in {data_folder} has no keys that last: make them with `beyondscene keygen --endpoint E`.")
     return keys

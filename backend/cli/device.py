@@ -1,10 +1,24 @@
-"""Where a command computes."""
+"""Where a command computes, and how sparingly."""
 
 import argparse
+from typing import get_args
+
+from ..models.thrift import OFFLOADS, Precision
+from .arguments import device
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument("--device", type=device, default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    add_precision(parser)
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--precision", choices=get_args(Precision), default="auto", help="of the large networks")
+
+
+def add_offload(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--precision", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="of the large networks"
-    )
+        "--offload", choices=OFFLOADS, default="none",
+        help="keep in host memory what is not at work: whole networks, or the layers of the large ones as well (slow); "
+        "where the device turns out too small, that is done in any case",
+    )  # fmt: skip

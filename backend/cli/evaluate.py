@@ -8,6 +8,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from ...protocol import Refusal
 from ..evaluation.methods import METHODS
 from ..evaluation.variants import ABLATIONS, check_variants
 from ..models.sets import choose_model_set, read_model_set
@@ -56,7 +57,7 @@ def run(asked: argparse.Namespace) -> int:
     for name in ("limit", "steps"):
         value = getattr(asked, name)
         if value is not None and value < 1:
-            raise ValueError(f"--{name} is {value}, but at least 1 is needed: leave it out for the default.")
+            raise Refusal(f"--{name} is {value}, but at least 1 is needed: leave it out for the default.")
     if asked.write_scenes:
         return write_scenes(asked)
     model_set = choose_model_set(asked.models)

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import get_args
 
 from ...protocol import BodyModel, openpose_json, save_request
+from ..blend import number_path
 from ..planning.people import gather_people, is_seen
 from . import DONE
 from .source import add_source, read_source
+from .target import check_target, check_targets
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,12 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(asked: argparse.Namespace) -> int:
     folder = asked.output.with_name(f"{asked.output.name}.arrays") if asked.passes else None
-    request, arrays = read_source(asked, passes=folder)
-    asked.output.parent.mkdir(parents=True, exist_ok=True)
-    save_request(asked.output, request, arrays)
-    if asked.openpose:
-        near_to_far = [one.character for one in reversed(gather_people(request)) if is_seen(one.character, arrays)]
-        asked.openpose.parent.mkdir(parents=True, exist_ok=True)
-        asked.openpose.write_bytes(openpose_json(request, [one.id for one in near_to_far], asked.openpose_model))
-    print(f"{asked.output}: {request.width}x{request.height}, {len(request.characters)} characters")
+    for path in filter(None, (asked.output, asked.openpose)):
+        check_targets(path, asked, check_target)
+    for frame, request, arrays in read_source(asked, passes=folder):
+        output = number_path(asked.output, frame)
+        save_request(output, request, arrays)
+        if asked.openpose:
+            near_to_far = [one.character for one in reversed(gather_people(request)) if is_seen(one.character, arrays)]
+            poses = openpose_json(request, [one.id for one in near_to_far], asked.openpose_model)
+            number_path(asked.openpose, frame).write_bytes(poses)
+        print(f"{output}: {request.width}x{request.height}, {len(request.characters)} characters")
     return DONE

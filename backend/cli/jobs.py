@@ -2,17 +2,23 @@
 
 import argparse
 
+import msgspec
+
 from ...protocol import JobsListed
 from . import DONE
 from .backend import add_backend, converse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one line per job, for machines")
     add_backend(parser)
 
 
 def run(asked: argparse.Namespace) -> int:
     listed = next(event for event, _ in converse(asked, lambda client: client.list_jobs()) if isinstance(event, JobsListed))
     for job in listed.jobs:
-        print(f"{job.job_id}  {job.state:9}  {job.fraction:4.0%}  {job.width}x{job.height}  {job.prompt}")
+        if asked.json:
+            print(msgspec.json.encode(job).decode())
+        else:
+            print(f"{job.job_id}  {job.state:9}  {job.fraction:4.0%}  {job.width}x{job.height}  {job.prompt}")
     return DONE

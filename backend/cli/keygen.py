@@ -5,7 +5,7 @@ from pathlib import Path
 
 from platformdirs import user_data_path
 
-from ...protocol import ConnectionFile, write_connection
+from ...protocol import ConnectionFile, Refusal, write_connection
 from ...protocol.connection import Invitation, fingerprint, read_invitation, write_invitation
 from ..gateway.keys import make_keys
 from ..gateway.sockets import KeyPair
@@ -29,9 +29,9 @@ def run(asked: argparse.Namespace) -> int:
         print(f"{path}: for artists who make their own keys; the backend's fingerprint is {fingerprint(keys.public_key)}")
         return DONE
     if asked.output is None:
-        raise ValueError("A client's keys need a place: add -o FILE.")
+        raise Refusal("A client's keys need a place: add -o FILE.")
     if asked.output.exists():
-        raise ValueError(f"{asked.output} is there already, and may hold keys that are in use: choose another name.")
+        raise Refusal(f"{asked.output} is there already, and may hold keys that are in use: choose another name.")
     invitation, pair = read_invitation(asked.backend), KeyPair.new()
     connection = ConnectionFile(
         endpoint=invitation.endpoint,

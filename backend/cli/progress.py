@@ -1,5 +1,7 @@
-"""A progress bar on the terminal for whoever watches a picture being made."""
+"""How far a picture is, for whoever looks on: a bar on a terminal, plain lines in the log of a farm."""
 
+import threading
+import time
 from types import TracebackType
 
 import numpy as np
@@ -8,6 +10,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from ...protocol import Stage
 
+LINE_S = 30.0  # the longest silence of Lines
 WORDS: dict[Stage, str] = {
     "load": "loading the models",
     "instances": "drawing each person",
@@ -21,7 +24,7 @@ WORDS: dict[Stage, str] = {
 
 
 class Bar:
-    """A Watcher for the command line; nothing stops it but Ctrl-C."""
+    """A Watcher for a terminal; nothing stops it but Ctrl-C."""
 
     def __init__(self, console: Console) -> None:
         columns = (
@@ -52,13 +55,85 @@ class Bar:
         fraction: float = 0.0,
         label: str = "",
     ) -> None:
-        words = (
-            WORDS[stage] + (f", level {level} of {levels}" if level else "") + (f", step {step} of {steps}" if steps else "")
-        )
-        self.bar.update(self.task, description=label or words, completed=fraction)
+        self.bar.update(self.task, description=label or describe(stage, level, levels, step, steps), completed=fraction)
 
     def preview(self, image: np.ndarray) -> None:
         pass
 
     def check(self) -> None:
         pass
+
+
+class Lines:
+    """A Watcher that writes a line for each stage, and one whenever there was none for LINE_S, also where nothing gets on:
+
+    beyondscene: NAME: 42%, enlarging, level 1 of 2, step 3 of 35, 140 s left
+    """
+
+    def __init__(self, console: Console, name: str) -> None:
+        self._console = console
+        self._name = name
+        self._said_s = time.monotonic()
+        self._from = self._said_s, 0.0  # when the pace began, and how far the picture was then
+        self._stage: tuple[str, int] = ("", 0)
+        self._words, self._fraction = "waiting", 0.0
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._beat, name="progress", daemon=True)
+
+    def __enter__(self) -> "Lines":
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def progress(
+        self,
+        stage: Stage,
+        *,
+        level: int = 0,
+        levels: int = 0,
+        step: int = 0,
+        steps: int = 0,
+        fraction: float = 0.0,
+        label: str = "",
+    ) -> None:
+        with self._lock:
+            if not self._fraction:  # loading and waiting say nothing about the pace
+                self._from = time.monotonic(), fraction
+            self._words, self._fraction = describe(stage, level, levels, step, steps), fraction
+            if (stage, level) != self._stage:
+                self._stage = stage, level
+                self._say()
+
+    def preview(self, image: np.ndarray) -> None:
+        pass
+
+    def check(self) -> None:
+        pass
+
+    def _beat(self) -> None:
+        while not self._ended.wait(max(0.0, self._said_s + LINE_S - time.monotonic())):
+            with self._lock:
+                if time.monotonic() - self._said_s >= LINE_S:
+                    self._say()
+
+    def _say(self) -> None:
+        self._said_s = time.monotonic()
+        left, (from_s, from_fraction) = "", self._from
+        if self._fraction > from_fraction:
+            left = f", {(self._said_s - from_s) * (1 - self._fraction) / (self._fraction - from_fraction):.0f} s left"
+        line = f"beyondscene: {self._name}: {self._fraction:.0%}, {self._words}{left}"
+        self._console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def show_progress(console: Console, name: str) -> Bar | Lines:
+    """name: of what is made, for the lines."""
+    return Bar(console) if console.is_terminal else Lines(console, name)
+
+
+def describe(stage: Stage, level: int, levels: int, step: int, steps: int) -> str:
+    words = WORDS[stage] + (f", level {level} of {levels}" if level else "")
+    return words + (f", step {step} of {steps}" if steps else "")

@@ -4,20 +4,30 @@ import argparse
 import os
 import sys
 import time
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from rich.console import Console
 
+from ..blend import Shot, number_path
 from ..models.fingerprint import fingerprint_weights
 from ..models.loras import fingerprint_loras, gather_loras
-from ..models.sets import choose_model_set
-from ..outputs import choose_format, read_record, weights_that_differ
+from ..models.sets import ModelSet, choose_model_set
+from ..models.thrift import Precision
+from ..outputs import Record, read_record, weights_that_differ
+from ..planning.expect import check_memory
+from ..planning.settle import settle
 from . import DONE
-from .device import add_device
-from .progress import Bar
+from .device import add_device, add_offload
+from .progress import show_progress
 from .source import add_source, read_source
+from .target import check_picture_target, check_room, check_targets, write_somewhere
+
+if TYPE_CHECKING:
+    from ..render import Renderer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,54 +35,69 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="OUT.png, OUT.tif or OUT.exr")
     parser.add_argument("--models", help="embedded (default), sdxl, or the folder of a model set; an image names its own")
     add_device(parser)
-    parser.add_argument(
-        "--offload", choices=("none", "networks", "layers"), default="none",
-        help="keep in host memory what is not at work: whole networks, or the layers of the large ones as well (slow)",
-    )  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print one line with settings, times and digest")
+    add_offload(parser)
+    parser.add_argument("--json", action="store_true", help="print one line per picture with settings, times and digest")
 
 
 def run(asked: argparse.Namespace) -> int:
-    choose_format(asked.output)
+    check_targets(asked.output, asked, check_picture_target)
     console = Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0")  # one of several processes speaks
     record = None if asked.from_image is None else read_record(asked.from_image)
     models = asked.models or (record.models if record else "embedded")
     model_set = choose_model_set(models)
-    request, arrays = read_source(asked, record)
-    weights = fingerprint_weights(model_set) | fingerprint_loras(gather_loras(request, model_set)) if record else {}
-    if record and (differing := weights_that_differ(record, weights)):
+    shots = read_source(asked, record)
+    first = next(shots)  # all are known to be good by now
+    check(first, model_set, asked, record)
+    from ..processes import joined_processes
+    from ..render import Renderer  # torch, only once the input is known to be good
+
+    with joined_processes() as number, TemporaryDirectory() as spare:
+        precision = record.precision if record and record.precision and asked.precision == "auto" else asked.precision
+        renderer = Renderer(asked.device, precision=cast(Precision, precision), offload=asked.offload, write=write_somewhere)
+        for shot in chain((first,), shots):
+            output = number_path(asked.output, shot.frame)
+            # each of several processes has the picture; one is enough to write it
+            place = Path(spare) / output.name if number else output
+            told = draw(renderer, shot, models, model_set, place, console)
+            if number:
+                continue
+            if asked.json:
+                print(msgspec.json.encode(told).decode(), flush=True)
+            else:
+                console.print(f"{output}: {told['width']}x{told['height']} in {told['seconds']:.0f} s", soft_wrap=True)
+    return DONE
+
+
+def check(shot: Shot, model_set: ModelSet, asked: argparse.Namespace, record: Record | None) -> None:
+    """Raise Refusal for what cannot be rendered here; warn where `record` was made with other models."""
+    check_memory(shot.request)
+    check_room(number_path(asked.output, shot.frame), shot.request)
+    loras = gather_loras(shot.request, model_set)
+    if record is None:
+        return
+    if differing := weights_that_differ(record, fingerprint_weights(model_set) | fingerprint_loras(loras)):
         names = ", ".join(differing)
         print(
             f"beyondscene: warning: the picture will not be the same as {asked.from_image}, whose models were others: {names}.",
             file=sys.stderr,
         )
-    asked.output.parent.mkdir(parents=True, exist_ok=True)
-    from ..planning.settle import settle
-    from ..processes import joined_processes
-    from ..render import Renderer  # torch, only once the input is known to be good
 
+
+def draw(renderer: "Renderer", shot: Shot, models: str, model_set: ModelSet, output: Path, console: Console) -> dict[str, Any]:
+    """Render one picture; what `--json` tells about it."""
     start = time.perf_counter()
-    with joined_processes() as number, TemporaryDirectory() as spare, Bar(console) as bar:
-        renderer = Renderer(asked.device, precision=asked.precision, offload=asked.offload)
-        # each of several processes has the picture; one is enough to write it
-        result = renderer(request, arrays, models, Path(spare) / asked.output.name if number else asked.output, bar)
-    if number:
-        return DONE
-    seconds = time.perf_counter() - start
-    if asked.json:
-        told = {
-            "output": str(asked.output),
-            "width": result.width,
-            "height": result.height,
-            "seed": request.seed,
-            "models": model_set.name,
-            "device": str(renderer.device),
-            "settings": settle(request.settings, model_set),
-            "seconds": round(seconds, 3),
-            "times": result.times,
-            "digest": result.digest,
-        }
-        print(msgspec.json.encode(told).decode())
-    else:
-        console.print(f"{asked.output}: {result.width}x{result.height} in {seconds:.0f} s")
-    return DONE
+    with show_progress(console, output.name) as bar:
+        result = renderer(shot.request, shot.arrays, models, output, bar)
+    return {
+        "output": str(output),
+        "frame": shot.frame,
+        "width": result.width,
+        "height": result.height,
+        "seed": shot.request.seed,
+        "models": model_set.name,
+        "device": str(renderer.device),
+        "settings": settle(shot.request.settings, model_set),
+        "seconds": round(time.perf_counter() - start, 3),
+        "times": result.times,
+        "digest": result.digest,
+    }

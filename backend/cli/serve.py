@@ -9,6 +9,8 @@ from platformdirs import user_data_path
 from ..gateway import InUseError, ServeSettings, serve
 from ..gateway.settings import GIB
 from . import IN_USE
+from .arguments import amount, port
+from .device import add_offload, add_precision
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ready-file", type=Path, help="written when clients may connect; default: connection.json in --data")
     parser.add_argument(
         "--keep",
-        type=float,
+        type=amount,
         default=20.0,
         metavar="GIB",
         help="of finished pictures; beyond, the oldest fetched ones go; default: 20",
@@ -33,15 +35,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAMES",
         help="with a worker for each, such as cuda:0,cuda:1; default: auto, which is all GPUs, or else the CPU",
     )
+    add_precision(parser)
+    add_offload(parser)
     parser.add_argument("--models-dir", type=Path, action="append", default=[], help="folder of a model set; may be repeated")
     parser.add_argument(
         "--stuck-after",
-        type=float,
+        type=amount,
         default=1800.0,
         metavar="SECONDS",
         help="in which a job did not get on, its worker is replaced; default: 1800",
     )
-    parser.add_argument("--metrics-port", type=int, help="for Prometheus, on loopback; default: none")
+    parser.add_argument(
+        "--release-after",
+        type=amount,
+        default=5.0,
+        metavar="MINUTES",
+        help="without a job a worker ends, so that other programs have the device, until the next one; 0: never; default: 5",
+    )
+    parser.add_argument(
+        "--idle-exit",
+        type=amount,
+        default=0.0,
+        metavar="MINUTES",
+        help="without a job and without a client the backend leaves; 0, the default: never",
+    )
+    parser.add_argument("--metrics-port", type=port, help="for Prometheus, on loopback; default: none")
     parser.add_argument("--parent-pid", type=int, help="leave when this process is gone")
 
 
@@ -52,7 +70,11 @@ def run(asked: argparse.Namespace) -> int:
         results_limit_bytes=int(asked.keep * GIB),
         bind=asked.bind,
         devices=tuple(asked.devices.split(",")),
+        precision=asked.precision,
+        offload=asked.offload,
         stuck_s=asked.stuck_after,
+        release_s=60 * asked.release_after or None,
+        idle_exit_s=60 * asked.idle_exit or None,
         metrics_port=asked.metrics_port,
         model_folders=tuple(asked.models_dir),
         parent_pid=asked.parent_pid,

@@ -1,22 +1,15 @@
-"""What `render` and `export` start from: a .blend file, a request.json, or a picture that was made before."""
+"""What `render`, `export` and `submit` start from: a .blend file, a request.json, or a picture that was made before."""
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 from msgspec.structs import replace
 
-from ...protocol import RenderRequest, check_request, load_request, resized
-from ..blend import export_blend
+from ...protocol import SAME_PROPORTIONS, Refusal, RenderRequest, check_request, load_request, resized
+from ..blend import Shot, export_blend
 from ..outputs import Record, read_record, restore_request
-
-
-def size(text: str) -> tuple[int, int]:
-    """ "1536x1024" to (1536, 1024)."""
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a size: write width x height in pixels, e.g. 1536x1024")
-    return int(width), int(height)
+from .arguments import frames, seed, size
 
 
 def add_source(parser: argparse.ArgumentParser, what: str) -> None:
@@ -24,32 +17,60 @@ def add_source(parser: argparse.ArgumentParser, what: str) -> None:
     source.add_argument("source", type=Path, nargs="?", help=what)
     source.add_argument("--from-image", type=Path, metavar="OUT.png", help="a picture whose own record is to be used")
     parser.add_argument("--size", type=size, metavar="WxH", help="pixels, multiples of 8; default: the scene's own")
-    parser.add_argument("--seed", type=int, help="default: the scene's own")
-    parser.add_argument("--frame", type=int, help="frame of a .blend; default: the one it was saved at")
+    parser.add_argument("--seed", type=seed, help="default: the scene's own")
+    when = parser.add_mutually_exclusive_group()
+    when.add_argument("--frame", type=int, help="frame of a .blend; default: the one it was saved at")
+    when.add_argument(
+        "--frames", type=frames, metavar="A-B[:STEP]", help="several, one picture each; #### in a name: the number"
+    )
+    parser.add_argument("--scene", metavar="NAME", help="of a .blend; default: the one it was saved with")
+    parser.add_argument("--camera", metavar="NAME", help="of a .blend; default: the scene's own")
 
 
-def read_source(
-    asked: argparse.Namespace, record: Record | None = None, passes: Path | None = None
-) -> tuple[RenderRequest, dict[str, np.ndarray]]:
-    """The request, checked, and its arrays by digest. Raises ValueError with one sentence.
+def read_source(asked: argparse.Namespace, record: Record | None = None, passes: Path | None = None) -> Iterator[Shot]:
+    """Each request, checked, with its arrays. All are there and good before the first comes. Raises Refusal.
 
-    record: of the image, where it was read already. passes: folder for the depth and the normals of a .blend's meshes.
+    record: of the image, where it was read already. passes: folder for the depth and the normals of a .blend's meshes; #### in
+    its name stands for the frame.
     """
     width, height = asked.size or (None, None)
-    if passes and (asked.source is None or asked.source.suffix.lower() != ".blend"):
-        raise ValueError(
-            f"Depth and normals come from the meshes of a .blend, and {asked.source or asked.from_image} is none: "
-            "name the .blend, or leave --passes out."
-        )
-    if asked.from_image is not None:
-        request, arrays = restore_request(record or read_record(asked.from_image))
-    elif asked.source.suffix.lower() == ".blend":
-        return export_blend(asked.source, width, height, asked.seed, asked.frame, passes)
+    source: Path = asked.source or asked.from_image
+    if asked.source and source.suffix.lower() == ".blend":
+        numbers = asked.frames or (None if asked.frame is None else (asked.frame,))
+        options = {"scene": asked.scene, "camera": asked.camera, "passes": passes}
+        yield from export_blend(source, width, height, asked.seed, numbers, **options)
+        return
+    refuse_what_a_blend_has(asked, source, passes)
+    if asked.source:
+        request, arrays = load_request(source)
     else:
-        request, arrays = load_request(asked.source)
-    if width and height and (width, height) != (request.width, request.height):
-        request, arrays = resized(request, width, height), {}
+        request, arrays = restore_request(record or read_record(source))
+    if width and height:
+        refuse_other_proportions(request, width, height)
+        request = resized(request, width, height)
     if asked.seed is not None:
         request = replace(request, seed=asked.seed)
     check_request(request)
-    return request, arrays
+    yield Shot(None, request, arrays)
+
+
+def refuse_other_proportions(request: RenderRequest, width: int, height: int) -> None:
+    """Raise Refusal for a size that would stretch people; sides that were rounded to multiples of 8 do not."""
+    if abs(width * request.height / (height * request.width) - 1) > SAME_PROPORTIONS:
+        wide = 8 * round(height * request.width / request.height / 8)
+        high = 8 * round(width * request.height / request.width / 8)
+        raise Refusal(
+            f"--size {width}x{height} has other proportions than the picture's {request.width}x{request.height}, which would "
+            f"stretch the people in it: use {width}x{high} or {wide}x{height}, or export it again at that size."
+        )
+
+
+def refuse_what_a_blend_has(asked: argparse.Namespace, source: Path, passes: Path | None) -> None:
+    """Raise Refusal for an option that would be of no effect, as there is no .blend."""
+    if passes:
+        raise Refusal(
+            f"Depth and normals come from the meshes of a .blend, and {source} is none: name the .blend, or leave --passes out."
+        )
+    for name in ("frame", "frames", "scene", "camera"):
+        if getattr(asked, name) is not None:
+            raise Refusal(f"--{name} chooses from a .blend, and {source} is none: name the .blend, or leave --{name} out.")

@@ -3,28 +3,33 @@
 import argparse
 import sys
 
+import msgspec
 from rich.console import Console
 
 from ...protocol import Cancelled, Failed, Finished, Paused, Progressed
 from . import CANCELLED, DONE, FAULT
 from .backend import add_backend, converse
-from .progress import Bar
+from .progress import Bar, Lines, show_progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("job_id", metavar="ID")
+    parser.add_argument("--json", action="store_true", help="print one line about the end, for machines")
     add_backend(parser)
 
 
 def run(asked: argparse.Namespace) -> int:
-    with Bar(Console(stderr=True)) as bar:
+    with show_progress(Console(stderr=True), asked.job_id) as bar:
         end = wait_for_end(asked, bar)
     if isinstance(end, Failed):
         print(f"beyondscene: {end.message}", file=sys.stderr)
+    if asked.json:
+        facts = {name: value for name, value in msgspec.to_builtins(end).items() if name not in ("type", "seq")}
+        print(msgspec.json.encode({"state": type(end).__name__.lower(), **facts}).decode())
     return {Finished: DONE, Failed: FAULT, Cancelled: CANCELLED}[type(end)]
 
 
-def wait_for_end(asked: argparse.Namespace, bar: Bar) -> Finished | Failed | Cancelled:
+def wait_for_end(asked: argparse.Namespace, bar: Bar | Lines) -> Finished | Failed | Cancelled:
     for event, _ in converse(asked, lambda client: client.follow(asked.job_id)):
         match event:
             case Progressed():

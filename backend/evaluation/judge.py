@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ...protocol import Refusal
 from ..training.renderer.raster import REGIONS
 
 JUDGE_FOLDER = Path(__file__).parent / "judge"
@@ -19,7 +20,7 @@ OFFSET_PX = 32.0  # unit of the offsets, so that they are about 1
 JOINTS = 18
 
 
-class JudgeError(ValueError):
+class JudgeError(Refusal):
     """A judge cannot be used. The message says what is missing and the next step."""
 
 

@@ -6,12 +6,14 @@ from typing import Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
+from ...protocol import Refusal
+
 Kind = TypeVar("Kind", bound=Struct)
 
 DRAWN = "drawn.jsonl"
 
 
-class ResultsError(ValueError):
+class ResultsError(Refusal):
     """A results file cannot be gone on with. The message names the file, the line and the next step."""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ...protocol import RenderSettings, check_settings
+from ...protocol import Refusal, RenderSettings, check_settings
 from .methods import check_methods
 
 # What the paper's parts are worth, measured by leaving each out or taking its other reading; against plain `beyondscene`.
@@ -32,7 +32,7 @@ ABLATIONS = {
 def read_variant(text: str, settings: RenderSettings) -> tuple[str, RenderSettings]:
     """The method's name, and `settings` with what follows its `+` signs.
 
-    Raises ValueError for a method, a setting or a value that there is not, and for settings that do not go together.
+    Raises Refusal for a method, a setting or a value that there is not, and for settings that do not go together.
     """
     method, *changes = text.split("+")
     check_methods([method])
@@ -40,7 +40,7 @@ def read_variant(text: str, settings: RenderSettings) -> tuple[str, RenderSettin
     for change in changes:
         name, equals, value = change.partition("=")
         if not equals or name not in told:
-            raise ValueError(
+            raise Refusal(
                 f"'{text}' sets '{name}', which is no setting: write {method}+NAME=VALUE with NAME one of {', '.join(told)}."
             )
         several = isinstance(told[name], list | tuple)
@@ -49,7 +49,7 @@ def read_variant(text: str, settings: RenderSettings) -> tuple[str, RenderSettin
             msgspec.convert({name: read}, RenderSettings, strict=False)
         except msgspec.ValidationError as error:
             form = f"; write it as {name}={'..'.join(map(str, told[name]))}" if several else ""
-            raise ValueError(f"'{text}' gives {name} the value '{value}': {error}{form}.") from error
+            raise Refusal(f"'{text}' gives {name} the value '{value}': {error}{form}.") from error
         told[name] = read
     changed = msgspec.convert(told, RenderSettings, strict=False)
     check_settings(changed)
@@ -57,6 +57,6 @@ def read_variant(text: str, settings: RenderSettings) -> tuple[str, RenderSettin
 
 
 def check_variants(variants: list[str]) -> None:
-    """Raise ValueError for the first one that cannot be drawn."""
+    """Raise Refusal for the first one that cannot be drawn."""
     for variant in variants:
         read_variant(variant, RenderSettings())

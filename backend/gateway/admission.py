@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Sequence
 
-from ...protocol import ModelSetInfo, RenderRequest, RequestError, Submit, arrays_from_frames, check_request
+from ...protocol import ModelSetInfo, Refusal, RenderRequest, RequestError, Submit, arrays_from_frames, check_request
 from ..models.loras import gather_loras, known_loras, lora_folders
+from ..planning.expect import check_memory
 from .allow_list import Listed
-from .estimate import check_memory
 from .files import Quota
 from .ledger import Job
 from .settings import FindModelSets, FoundModelSet, ServeSettings
@@ -18,7 +18,7 @@ class Admission:
     """The rules of one gateway."""
 
     def __init__(self, settings: ServeSettings, find_model_sets: FindModelSets, quota: Quota) -> None:
-        """Raises ValueError for a folder that is no model set."""
+        """Raises Refusal for a folder that is no model set."""
         self._settings = settings
         self._find_model_sets = find_model_sets
         self._quota = quota
@@ -26,10 +26,10 @@ class Admission:
         self.look_for_models()
 
     def look_for_models(self) -> None:
-        """Raises ValueError at the start; later a folder that went bad leaves the list as it was."""
+        """Raises Refusal at the start; later a folder that went bad leaves the list as it was."""
         try:
             self._models = {one.name: one for one in self._find_model_sets(self._settings.model_folders)}
-        except ValueError as error:
+        except Refusal as error:
             if not self._models:
                 raise
             log.error("the model sets stay as they were: %s", error)
@@ -64,12 +64,12 @@ class Admission:
             raise RequestError(f"There is no model set '{models}': choose one of {', '.join(self._models) or 'none'}.")
         try:
             chosen.check()
-        except ValueError as error:
+        except Refusal as error:
             raise RequestError(str(error)) from error
         check_request(request)
         try:
             gather_loras(request, chosen)
-        except ValueError as error:
+        except Refusal as error:
             raise RequestError(str(error)) from error
         check_memory(request)
         return chosen

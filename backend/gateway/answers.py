@@ -21,6 +21,7 @@ from ...protocol import (
     Ping,
     Pong,
     Progressed,
+    Refusal,
     Refused,
     Rejected,
     Request,
@@ -207,7 +208,7 @@ class Answers:
         try:
             models = self._admission.choose(asked.models, asked.request)
             return self._estimator.estimate(asked.key, asked.request, models, first(self._dispatch.devices))
-        except ValueError as error:  # a rule that the request or the model set breaks
+        except Refusal as error:  # a rule that the request or the model set breaks
             return Estimated(key=asked.key, obstacle=str(error)[:4000])
 
     def _describe(self, job: Job) -> JobInfo:

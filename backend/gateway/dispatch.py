@@ -67,7 +67,7 @@ class Dispatch:
 
     @property
     def devices(self) -> tuple[DeviceInfo, ...]:
-        """Of the workers that are ready."""
+        """Of the workers that are ready, or rest."""
         return self._workers.devices
 
     def turn(self, now_s: float) -> None:
@@ -82,7 +82,8 @@ class Dispatch:
                 self._take(*self._reports[0], now_s)
                 self._reports.popleft()
             for worker in self._workers:
-                self._look_after(worker, now_s)
+                wanted = len(self._jobs.waiting()) > sum(one.expected for one in self._workers)
+                self._look_after(worker, now_s, wanted)
             self._look_for_room(now_s)
             self._start_next()
             self._again_s = 0.0
@@ -140,8 +141,9 @@ class Dispatch:
                 self._end(self._jobs.lose(job, "The worker process gave the job back."))
 
     def _publish(self, job: Job, done: Done) -> None:
+        assert job.submit is not None
         try:
-            self._files.publish(done)
+            self._files.publish(done, job.submit.picture_format)
         except OSError as error:
             if is_full(error):
                 raise
@@ -165,7 +167,7 @@ class Dispatch:
     def _paused(self, job: Job) -> bool:
         """Pause the job if there is too little room for it."""
         assert job.submit is not None
-        free, needed = free_bytes(self._settings.data_folder), needed_bytes(job.submit.request)
+        free, needed = free_bytes(self._settings.data_folder), needed_bytes(job.submit)
         if free < needed:
             self._jobs.pause(job, needed, free)
             self._release(job)
@@ -181,8 +183,8 @@ class Dispatch:
         for job_id in self._quota.make_room():
             log.info("job %s: its picture made room for newer ones", job_id, extra={"job_id": job_id})
 
-    def _look_after(self, worker: Supervisor, now_s: float) -> None:
-        worker.check(now_s)
+    def _look_after(self, worker: Supervisor, now_s: float, wanted: bool) -> None:
+        worker.check(now_s, wanted)
         if not worker.lost:
             return
         job = self._jobs.ledger.job(worker.job_id) if worker.job_id else None
@@ -228,7 +230,7 @@ class Dispatch:
             models=submit.models,
             models_folder=self._admission.folder_of(submit.models),
             arrays=submit.arrays,
-            result_path=str(picture_in(folder)),
+            result_path=str(picture_in(folder, submit.picture_format)),
             checkpoints_folder=str(folder),
         )
         words = "job %s: attempt %d starts on worker %d, %s"

@@ -1,11 +1,10 @@
 """What a picture would take: its levels and views, the time that earlier ones took here, and whether it fits."""
 
-import psutil
 from msgspec.structs import replace
 
-from ...protocol import Canvas, DeviceInfo, Estimated, Finished, RenderRequest, RequestError, StageTime, Started
+from ...protocol import Canvas, DeviceInfo, Estimated, Finished, RenderRequest, StageTime, Started
 from ..models.sets import ModelSetError
-from ..planning.expect import Work, expect_work, largest_size, least_memory_bytes
+from ..planning.expect import Work, expect_work, least_memory_bytes
 from ..planning.people import gather_people
 from ..planning.plan import plan_sizes
 from ..planning.settle import settle
@@ -65,14 +64,3 @@ def foresee(request: RenderRequest, models: FoundModelSet) -> Work:
     request = replace(request, settings=settle(request.settings, models))
     plan = plan_sizes(request, models.training_resolution_px, models.latent_downsampling)
     return expect_work(request, plan, gather_people(request), models.training_resolution_px, models.latent_downsampling)
-
-
-def check_memory(request: RenderRequest) -> None:
-    """Raise RequestError for a picture that this machine cannot hold, before anything is done for it."""
-    needed, there = least_memory_bytes(request.width, request.height), psutil.virtual_memory().total
-    if needed > there:
-        width, height = largest_size(request.width, request.height, there)
-        raise RequestError(
-            f"A picture of {request.width}x{request.height} px needs {needed / 1e9:.0f} GB of memory or more, but the machine "
-            f"of the backend has {there / 1e9:.0f} GB: choose {width}x{height} px at most, or a larger machine."
-        )

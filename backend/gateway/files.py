@@ -7,14 +7,16 @@ import os
 import shutil
 from collections.abc import Container
 from pathlib import Path
+from typing import get_args
 
-from ...protocol import Done, RequestError
+from ...protocol import Done, PictureFormat, RequestError
 from .allow_list import Listed
 from .ledger import Ledger
 
 
 class JobFiles:
-    """In the data folder, one folder `<job id>.attempt-<n>` for the attempt that runs, and `<job id>.png` for its picture.
+    """In the data folder, one folder `<job id>.attempt-<n>` for the attempt that runs, and `<job id>.png` for its picture, or
+    the suffix of another format.
 
     An attempt takes over the folder of the one before by renaming it, so a worker that was given up but still lives finds
     no place to write to.
@@ -37,11 +39,14 @@ class JobFiles:
         return folder
 
     def path(self, job_id: str) -> Path:
-        return self._results / f"{job_id}.png"
+        """The picture of a job, in whichever format; where there is none, a name that none has."""
+        paths = [self._results / f"{job_id}.{suffix}" for suffix in get_args(PictureFormat)]
+        return next((path for path in paths if path.exists()), paths[0])
 
-    def publish(self, done: Done) -> None:
+    def publish(self, done: Done, picture_format: PictureFormat = "png") -> None:
         """Make the picture of an attempt the result of its job. Raises OSError if it is absent or not the one announced."""
-        picture, result = picture_in(self._work / f"{done.job_id}.attempt-{done.attempt}"), self.path(done.job_id)
+        picture = picture_in(self._work / f"{done.job_id}.attempt-{done.attempt}", picture_format)
+        result = self._results / f"{done.job_id}.{picture_format}"
         if not picture.exists() and result.exists() and result.stat().st_size == done.size_bytes:
             return  # it was, but the disk was too full to note it
         size_bytes = picture.stat().st_size
@@ -112,9 +117,9 @@ class Quota:
             )
 
 
-def picture_in(folder: Path) -> Path:
-    """Where the worker of an attempt writes its picture."""
-    return folder / "picture.png"
+def picture_in(folder: Path, picture_format: PictureFormat = "png") -> Path:
+    """Where the worker of an attempt writes its picture; the suffix says in which format."""
+    return folder / f"picture.{picture_format}"
 
 
 def flush_folder(folder: Path) -> None:

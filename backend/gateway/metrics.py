@@ -56,7 +56,7 @@ def serve_metrics(port: int, counts: Counts) -> Callable[[], None]:
     registry.register(CountsCollector(counts))
     try:
         server, thread = start_http_server(port, "127.0.0.1", registry)
-    except OSError as error:
+    except (OSError, OverflowError) as error:  # taken, or beyond 65535
         raise ServeError(f"The metrics port {port} cannot be used ({error}): choose another.") from error
 
     def stop() -> None:

@@ -5,17 +5,21 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-from ...protocol import RenderRequest
+from ...protocol import Submit
 from .settings import MIB
 
 RESERVE_BYTES = 4 * MIB  # for the ledger and the logs
 PICTURE_BYTES = 3  # per pixel, of one that does not compress
+HALF_BYTES = 2  # per pixel and channel of an OpenEXR file: three colours, each person's, and their order
 CHECKPOINT_BYTES = 5  # per pixel: images of all levels 4, latents and the solver's memory 1
 
 
-def needed_bytes(request: RenderRequest) -> int:
+def needed_bytes(submit: Submit) -> int:
     """What must be free for a job to be done whatever the picture looks like."""
-    return RESERVE_BYTES + (PICTURE_BYTES + CHECKPOINT_BYTES) * request.width * request.height
+    request, picture = submit.request, PICTURE_BYTES
+    if submit.picture_format == "exr":
+        picture = HALF_BYTES * (4 + len(request.characters))
+    return RESERVE_BYTES + (picture + CHECKPOINT_BYTES) * request.width * request.height
 
 
 def free_bytes(folder: Path) -> int:

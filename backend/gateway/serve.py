@@ -12,7 +12,7 @@ from types import FrameType
 import psutil
 import zmq
 
-from ...protocol import ConnectionFile, read_connection, write_connection
+from ...protocol import ConnectionFile, Refusal, read_connection, write_connection
 from ..version import app_version
 from .allow_list import AllowList, list_path, read_list
 from .clock import now
@@ -164,5 +164,5 @@ def remove_connection(path: Path) -> None:
     try:
         if read_connection(path).pid == os.getpid():
             path.unlink()
-    except (OSError, ValueError):
+    except (OSError, Refusal):
         log.info("the connection file %s was gone already", path)

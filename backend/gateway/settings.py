@@ -10,13 +10,15 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from ...protocol import Refusal
 from ..models.sets import Manifest
+from ..models.thrift import Offload, Precision
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 
 
-class ServeError(ValueError):
+class ServeError(Refusal):
     """The gateway cannot run as asked. The message names the thing, the rule and the next step."""
 
 
@@ -33,7 +35,10 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
     model_folders: tuple[Path, ...] = ()  # model sets beside those of the package
     parent_pid: int | None = None  # leave when this process is gone
     idle_exit_s: float | None = None  # leave after so long without a job and without a word from a client
+    release_s: float | None = None  # a worker without a job for so long ends, so that its device is free, until there is one
     devices: tuple[str, ...] = ("auto",)  # a worker for each, named as torch does; "auto": all GPUs, or else the CPU
+    precision: Precision = "auto"  # of the large networks
+    offload: Offload = "none"  # which networks wait in host memory: see Turns
     worker_command: tuple[str, ...] = ()  # empty: the package's own worker
     halt_grace_s: float = 10.0  # from a cancel to the end of a worker that does not heed it
     worker_start_s: float = 300.0  # from its start to its Ready: it imports torch
@@ -66,11 +71,11 @@ class FoundModelSet(Protocol):
     def has_few_steps(self) -> bool: ...
 
     def check(self) -> None:
-        """Raise ValueError with one sentence if the set is incomplete."""
+        """Raise Refusal with one sentence if the set is incomplete."""
         ...
 
     def few_steps_file(self) -> Path:
-        """Raise ValueError with one sentence where there is none."""
+        """Raise Refusal with one sentence where there is none."""
         ...
 
 

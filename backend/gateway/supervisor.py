@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import zmq
 
 from ...protocol import Decoder, DeviceInfo, Halt, Heartbeat, Ready, Report, Shutdown, WireError, Work, encode
@@ -17,6 +18,7 @@ log = logging.getLogger(__name__)
 
 LONGEST_PAUSE_S = 30.0
 LEAVE_S = 3.0
+REST_S = 10.0  # to give the device back; nothing is at stake
 STUCK_PACES = 20  # a job may be quiet for so many times its longest quiet so far
 LOG_LIMIT_BYTES = 4 * 1024 * 1024
 
@@ -49,6 +51,8 @@ class Supervisor:
         self.job_id: str | None = None  # of the job that it has, until that is released
         self.lost = ""  # why the last process was lost, until whoever is concerned has cleared it
         self.failed_starts = 0  # in a row
+        self.resting = False  # it has ended for want of work, and starts when there is some
+        self.seen: DeviceInfo | None = None  # the device as it was last told; of its memory nothing is known while resting
         self.log_path = log_folder / f"worker-{number}.log"
         self._device_name = device_name
         self._settings = settings
@@ -62,11 +66,23 @@ class Supervisor:
         self._heard_s = 0.0
         self._start_at_s = 0.0
         self._reason = ""  # why it was ended, if it was us
+        self._free_since_s = 0.0
+        self._rest_by_s: float | None = None  # when it is killed for not having left, if it was asked to
         self._stopped_by_s: float | None = None  # when the process is killed for not having stopped its job
 
     @property
     def ready(self) -> bool:
         return self.device is not None
+
+    @property
+    def idle(self) -> bool:
+        """Whether it can be given a job."""
+        return self.ready and self.job_id is None and self._rest_by_s is None
+
+    @property
+    def expected(self) -> bool:
+        """Whether it can be given a job soon, as far as one can tell."""
+        return self.job_id is None and not self.resting and self._rest_by_s is None and not self.failed_starts
 
     @property
     def about(self) -> dict[str, int]:
@@ -83,12 +99,14 @@ class Supervisor:
             self.end(f"The worker process sent what is no report ({error}).")
             return None
         if isinstance(report, Ready):
-            self.device = report.device
-            self.failed_starts = 0
+            self.device = self.seen = report.device
+            self.failed_starts, self._free_since_s = 0, now_s
             words = "worker %d is ready: process %d on %s"
             log.info(words, self.number, report.pid, report.device.name, extra=self.about)
         if isinstance(report, Heartbeat) and self.device:
-            self.device = report.device or self.device  # with what is free now
+            self.device = self.seen = report.device or self.device  # with what is free now
+        if self.job_id is not None:
+            self._free_since_s = now_s
         if isinstance(report, Heartbeat) and is_stuck(report, self._settings.stuck_s):
             self.end(f"The job was stuck: its worker lived, but did not get on with it for {report.quiet_s:.0f} s.")
         return report, payload
@@ -115,11 +133,22 @@ class Supervisor:
         except zmq.ZMQError as error:
             self.end(f"The worker process could not be reached ({error}).")
 
-    def check(self, now_s: float) -> None:
-        """Start the process where it is time to; where it was lost, `lost` says why."""
+    def check(self, now_s: float, wanted: bool = True) -> None:
+        """Start the process where it is time to; where it was lost, `lost` says why.
+
+        wanted: whether there is a job for one that rests.
+        """
         if self._process is None:
-            if now_s >= self._start_at_s:
+            if now_s >= self._start_at_s and (wanted or not self.resting):
                 self._start(now_s)
+            return
+        if self._rest_by_s is not None:
+            self._see_off(self._rest_by_s, now_s)
+            return
+        release_s = self._settings.release_s
+        if self.idle and release_s is not None and now_s - self._free_since_s > release_s:
+            self._rest_by_s = now_s + REST_S
+            self.ask_to_leave()
             return
         if self._stopped_by_s is not None and now_s > self._stopped_by_s:
             self.end(f"The worker process did not stop job {self.job_id} in time.")
@@ -177,13 +206,15 @@ class Supervisor:
         except OSError as error:
             self._lose(f"The worker process could not be started ({error}).", now_s)
             return
-        self._process = process
+        self._process, self.resting = process, False
         start = WorkerStart(
             endpoint=endpoint_of(self._socket),
             server_public_key=self._server_public_key.decode(),
             public_key=self.key,
             secret_key=keys.secret.decode(),
             device=self._device_name,
+            precision=self._settings.precision,
+            offload=self._settings.offload,
         )
         try:
             assert process.stdin is not None
@@ -192,6 +223,18 @@ class Supervisor:
         except OSError:
             pass  # it has ended already; `check` tells
         log.info("started worker %d: process %d for %s", self.number, process.pid, self._device_name, extra=self.about)
+
+    def _see_off(self, by_s: float, now_s: float) -> None:
+        """It was asked to leave for want of work."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            if now_s > by_s:
+                self._process.kill()
+            return
+        self._close()
+        self.resting = True
+        self.seen = self.seen and msgspec.structs.replace(self.seen, free_bytes=0, total_bytes=0)  # unknown
+        log.info("worker %d has left its device until there is a job", self.number, extra=self.about)
 
     def _lose(self, reason: str, now_s: float) -> None:
         pause_s = 0.0
@@ -207,7 +250,7 @@ class Supervisor:
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
         self._allowed.discard(self.key.encode())
-        self._process = self.device = self._stopped_by_s = None
+        self._process = self.device = self._stopped_by_s = self._rest_by_s = None
         self.key = self._reason = ""
         self._routing_id = b""
 

@@ -31,12 +31,13 @@ class Workers:
 
     @property
     def devices(self) -> tuple[DeviceInfo, ...]:
-        """Those of the workers that are ready."""
-        return tuple(worker.device for worker in self._all if worker.device is not None)
+        """Those of the workers that are ready, or rest."""
+        told = (worker.device or (worker.seen if worker.resting else None) for worker in self._all)
+        return tuple(device for device in told if device is not None)
 
     def idle(self) -> Supervisor | None:
         """A worker that is ready and has no job."""
-        return next((worker for worker in self._all if worker.ready and worker.job_id is None), None)
+        return next((worker for worker in self._all if worker.idle), None)
 
     def with_job(self, job_id: str) -> Supervisor | None:
         return next((worker for worker in self._all if worker.job_id == job_id), None)

@@ -6,6 +6,8 @@ Another picture, if hardly: a product is off by 3 to 4 percent of its size, in n
 import torch
 from torch import Tensor, nn
 
+from ...protocol import Refusal
+
 E4M3_MAX = 448.0
 FIRST_CAPABILITY = (8, 9)  # of GPUs that multiply them: Ada, then Hopper
 MULTIPLE = 16  # of both sides of a weight, which the products want
@@ -34,11 +36,11 @@ def quantise(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def check_device(device: torch.device) -> None:
-    """Raise ValueError where `device` does not multiply 8-bit floats. A CPU does, slowly: enough to see what they change."""
+    """Raise Refusal where `device` does not multiply 8-bit floats. A CPU does, slowly: enough to see what they change."""
     if device.type == "cpu":
         return
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < FIRST_CAPABILITY:
-        raise ValueError(
+        raise Refusal(
             f"The device '{device}' does not multiply 8-bit floats, which takes a GPU of compute capability 8.9 or later (Ada, "
             "Hopper): leave out float8."
         )

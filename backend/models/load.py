@@ -1,8 +1,9 @@
 """Load the networks of a model set, all through diffusers and transformers, safetensors only."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
@@ -11,16 +12,15 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
+from ...protocol import Refusal
 from .adapters import Adapters
 from .fingerprint import fingerprint_weights
 from .host_memory import reuse_freed_memory
-from .offload import Offload, Turns
+from .offload import Turns
 from .segmenters import Segmenter, load_segmenter
 from .sets import Manifest, ModelSet, Role, read_json
-from .thrift import AMPLE, Thrift
+from .thrift import AMPLE, Offload, Precision, Thrift
 from .weights import find_weights
-
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,17 +149,19 @@ def silence_libraries() -> None:
 def choose_device(name: str = "auto", precision: Precision = "auto") -> tuple[torch.device, torch.dtype]:
     """The device called `name`, or the best there is, and `precision`, or the one that suits it.
 
-    Raises ValueError for a device that this machine or this build of torch lacks.
+    Raises Refusal for a device that this machine or this build of torch lacks.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|mps|cuda(:[0-9]+)?", name):
+        raise Refusal(f"'{name}' is no device: write auto, cpu, mps, cuda, or cuda:1 for the second.")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise Refusal(f"The device '{name}' is not to be had: torch {torch.__version__} sees no Apple GPU. Use cpu instead.")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(
-            f"The device '{name}' is not to be had: torch {torch.__version__} sees no CUDA device. Use cpu instead."
-        )
+        raise Refusal(f"The device '{name}' is not to be had: torch {torch.__version__} sees no CUDA device. Use cpu instead.")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"The device '{name}' is not to be had: choose one of {', '.join(list_devices())}.")
+        raise Refusal(f"The device '{name}' is not to be had: choose one of {', '.join(list_devices())}.")
     if precision == "auto":
         # GPUs before 2020 only emulate bfloat16
         half = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "float16"

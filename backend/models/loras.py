@@ -22,7 +22,7 @@ class LoraSource(Protocol):
     def folder(self) -> Path: ...
 
     def few_steps_file(self) -> Path:
-        """Raises ValueError with one sentence where there is none."""
+        """Raises Refusal with one sentence where there is none."""
         ...
 
 

@@ -1,14 +1,14 @@
 """Networks that take turns on the device: whatever does not work waits in host memory, for devices too small for all."""
 
 from collections.abc import Iterable
-from typing import Literal
 
 import torch
 from accelerate import cpu_offload
 from accelerate.hooks import remove_hook_from_submodules
 from torch import nn
 
-Offload = Literal["none", "networks", "layers"]
+from .thrift import Offload
+
 HOST = torch.device("cpu")
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import msgspec
 from msgspec import Meta, Struct
 
+from ...protocol import Refusal
 from .few_steps import FewSteps
 from .hub import Download, download_command, is_hub_id, locate
 from .weights import Weights, find_weights
@@ -28,7 +29,7 @@ MANIFEST = "modelset.json"
 PRESETS = Path(__file__).parent
 
 
-class ModelSetError(ValueError):
+class ModelSetError(Refusal):
     """A model set cannot be used. The message names the set, what it lacks and the next step."""
 
 

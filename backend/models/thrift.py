@@ -1,8 +1,13 @@
 """How sparingly networks are run where memory is short."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 MIB = 2**20
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Offload = Literal["none", "networks", "layers"]
+OFFLOADS: tuple[Offload, ...] = ("none", "networks", "layers")  # each needs less memory than the one before it
 
 
 @dataclass(frozen=True)
@@ -14,14 +19,14 @@ class Thrift:
     vae_window_cells: side of an autoencoder's tile with its margins, in latents; at 160 SDXL's decoder holds 1.5 GiB of one.
     vae_held_bytes: by all tiles that wait for each other.
     None of these: as much as the device has room for.
-    offload: the large networks wait in host memory and come to the device a layer at a time.
+    offload: which networks wait in host memory, at least: see Turns.
     """
 
     name: str = ""
     view_batch: int | None = None
     vae_window_cells: int | None = None
     vae_held_bytes: int | None = None
-    offload: bool = False
+    offload: Offload = "none"
 
 
 AMPLE = Thrift()
@@ -31,5 +36,6 @@ LADDER = (
     AMPLE,
     Thrift("views one by one", 1),
     Thrift("views one by one, small tiles", 1, 96, 256 * MIB),
-    Thrift("views one by one, small tiles, networks offloaded", 1, 96, 256 * MIB, offload=True),
+    Thrift("views one by one, small tiles, networks offloaded", 1, 96, 256 * MIB, "networks"),
+    Thrift("views one by one, small tiles, layers offloaded", 1, 96, 256 * MIB, "layers"),
 )

@@ -13,6 +13,7 @@ import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0, FusedAttnProcessor2_0
 from platformdirs import user_cache_path
 
+from ...protocol import Refusal
 from .float8 import check_device, from_float8, to_float8
 from .load import Models
 
@@ -63,7 +64,7 @@ def part_projections(models: Models) -> None:
 
 
 def take_float8(models: Models) -> None:
-    """Raises ValueError where the device cannot."""
+    """Raises Refusal where the device cannot."""
     check_device(models.device)
     for unet in unets_of(models):
         to_float8(unet)
@@ -103,12 +104,12 @@ TUNINGS = {
 def tuned(models: Models, names: Iterable[str]) -> Iterator[None]:
     """Within, the networks of `models` are changed, in the order of TUNINGS: layers are fused before they are exchanged.
 
-    Raises ValueError for a name that is no tuning, before any is done, and for what the device cannot do.
+    Raises Refusal for a name that is no tuning, before any is done, and for what the device cannot do.
     """
     chosen = set(names)
     for name in sorted(chosen):
         if name not in TUNINGS:
-            raise ValueError(f"There is no tuning '{name}': known are {', '.join(TUNINGS)}.")
+            raise Refusal(f"There is no tuning '{name}': known are {', '.join(TUNINGS)}.")
     with ExitStack() as stack:
         for name in [one for one in TUNINGS if one in chosen]:
             stack.callback(TUNINGS[name].end, models)

@@ -4,6 +4,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
+from ...protocol import Refusal
 from ...protocol.record import (
     NO_RECORD,
     Record,
@@ -48,10 +49,10 @@ class Format(Protocol):
 
 
 def choose_format(path: Path) -> Format:
-    """Raises ValueError where the suffix of `path` is that of no format."""
+    """Raises Refusal where the suffix of `path` is that of no format."""
     name = FORMATS.get(path.suffix.lower())
     if name is None:
-        raise ValueError(f"{path.name} is no picture that can be written or read: end the name in {', '.join(FORMATS)}.")
+        raise Refusal(f"{path.name} is no picture that can be written or read: end the name in {', '.join(FORMATS)}.")
     return import_module(f".{name}", __name__)  # type: ignore[return-value]
 
 
@@ -62,7 +63,7 @@ def write_picture(path: Path, picture: Picture, record: Record) -> None:
 
 
 def read_record(path: Path) -> Record:
-    """What the picture at `path` says about its making. Raises ValueError with one sentence, or OSError."""
+    """What the picture at `path` says about its making. Raises Refusal with one sentence, or OSError."""
     picture_format = choose_format(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")

@@ -5,6 +5,8 @@ The layer "depth_order" has the one channel Z: the number of the layer whose per
 The record is the attribute "beyondscene".
 """
 
+import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,7 +36,17 @@ def write(path: Path, picture: Picture, record: str) -> None:
     header["channels"] = dict.fromkeys([*"RGB", *names, *([DEPTH_ORDER] if names else [])], half)
     header[ATTRIBUTE], header["xmp"] = record.encode(), XMP
     OpenEXR.set_global_thread_count(thread_count())
-    file = OpenEXR.OutputFile(str(path), header)
+    try:
+        write_bands(OpenEXR.OutputFile(str(path), header), picture, names)
+    except OSError as error:  # the library tells the cause in words only
+        if os.strerror(errno.ENOSPC) in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
+
+
+def write_bands(file: OpenEXR.OutputFile, picture: Picture, names: Sequence[str]) -> None:
+    """names: of the people's channels."""
+    height, width = picture.image.shape[:2]
     for first in range(0, height, BAND_ROWS):
         end = min(first + BAND_ROWS, height)
         light = LINEAR[picture.image[first:end]]

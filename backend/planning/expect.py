@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import psutil
 
-from ...protocol import RenderRequest
+from ...protocol import RenderRequest, RequestError
 from .people import Person, bounding_box, scaled
 from .plan import Plan, Size
 from .views import View, adaptive_views, grid, scaled_stride
@@ -76,6 +77,17 @@ def largest_size(width: int, height: int, memory_bytes: int) -> tuple[int, int]:
     """The largest size of these proportions, in multiples of 8, that `least_memory_bytes` allows."""
     scale = math.sqrt(max(0, memory_bytes - RUNTIME_BYTES) / PIXEL_BYTES / (width * height))
     return int(width * scale) // 8 * 8, int(height * scale) // 8 * 8
+
+
+def check_memory(request: RenderRequest) -> None:
+    """Raise RequestError for a picture that this machine cannot hold, before anything is done for it."""
+    needed, there = least_memory_bytes(request.width, request.height), psutil.virtual_memory().total
+    if needed > there:
+        width, height = largest_size(request.width, request.height, there)
+        raise RequestError(
+            f"A picture of {request.width}x{request.height} px needs {needed / 1e9:.0f} GB of memory or more, but the machine "
+            f"that renders it has {there / 1e9:.0f} GB: choose {width}x{height} px at most, or a larger machine."
+        )
 
 
 def choose_views(request: RenderRequest, people: np.ndarray, window: int) -> list[View]:

@@ -1,12 +1,17 @@
 """The command line: what it prints, what it writes, and how it refuses."""
 
 import json
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
+import psutil
 import pytest
-from beyondscene.backend.cli import main
+from beyondscene.backend.cli import info, main, render, source, target
+from beyondscene.backend.cli import serve as cli_serve
+from beyondscene.backend.gateway import ServeSettings
 from beyondscene.backend.models.fingerprint import fingerprint_weights
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.outputs import Picture, make_record, write_picture
@@ -47,6 +52,7 @@ def test_size_scales_the_scene(request_file: Path, tiny_models: ModelSet, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (["--size", "192x192"], "would stretch the people in it: use 192x128 or 288x192"),
         (["--size", "190x128"], "The width is 190 px, but it must be a multiple of 8"),
         (["--models", "nowhere"], "There is no model set 'nowhere'"),
         (["-o", "out.jpg"], "end the name in .png, .tif, .tiff, .exr"),
@@ -65,14 +71,66 @@ def test_bad_input_is_one_sentence_and_leaves_no_file(
     assert not output.exists()
 
 
+@pytest.mark.parametrize("command", ["render", "export"])
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(
+    request_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr(source, "load_request", lambda path: pytest.fail("it was read"))
+    for output, words in (
+        (tmp_path / "a folder.png", "a folder.png is a folder: name a file in it"),
+        (tmp_path, f"{tmp_path} is a folder"),
+        (request_file / "out.png", "cannot be written (a file stands where its folder should): choose another place"),
+        (tmp_path / f"{'long' * 64}.png", "cannot be written (File name too long): choose another place"),
+    ):
+        (tmp_path / "a folder.png").mkdir(exist_ok=True)
+        assert main([command, str(request_file), "-o", str(output)]) == 2
+        assert words in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"request.json", "a folder.png"}
+
+
+def test_what_neither_memory_nor_disk_can_hold_is_refused_before_the_models(
+    request_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["render", str(request_file), "-o", str(tmp_path / "out.png"), "--size"]
+    with monkeypatch.context() as patch:
+        patch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=16 * 10**9))
+        assert main([*command, "65536x43688"]) == 2
+    assert "A picture of 65536x43688 px needs 21 GB of memory or more" in capsys.readouterr().err
+    monkeypatch.setattr(target.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**6))
+    assert main([*command, "1224x816"]) == 2
+    assert "The picture may have 3 MB, but 1 MB are free" in capsys.readouterr().err
+
+
+def test_a_picture_that_finds_its_place_gone_is_kept_elsewhere(
+    request_file: Path,
+    tiny_models: ModelSet,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    output, spare = tmp_path / "folder" / "out.png", tmp_path / "spare"
+    spare.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(spare))
+
+    def lose_the_folder(*given: object) -> None:
+        output.parent.rmdir()
+
+    monkeypatch.setattr(render, "check_room", lose_the_folder)
+    assert main(["render", str(request_file), "-o", str(output), "--models", str(tiny_models.folder)]) == 2
+    (kept,) = spare.rglob("out.png")
+    assert f"so the picture is in {kept}" in capsys.readouterr().err
+    with Image.open(kept) as picture:
+        assert picture.size == (192, 128)
+
+
 def test_a_picture_is_repeated_from_its_own_record(
     request_file: Path, tiny_models: ModelSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     models = ["--models", str(tiny_models.folder)]
     first, tiff, exr, again = (tmp_path / name for name in ("first.png", "second.tif", "third.exr", "again.png"))
-    assert main(["render", str(request_file), "-o", str(first), "--seed", "3", *models]) == 0
-    for source, output in ((first, tiff), (tiff, exr), (exr, again)):
-        assert main(["render", "--from-image", str(source), "-o", str(output), *models]) == 0
+    assert main(["render", str(request_file), "-o", str(first), "--seed", "3", "--precision", "bfloat16", *models]) == 0
+    for made, output in ((first, tiff), (tiff, exr), (exr, again)):
+        assert main(["render", "--from-image", str(made), "-o", str(output), *models]) == 0
     assert digest_of(again.read_bytes()) == digest_of(first.read_bytes())
     assert main(["export", "--from-image", str(exr), "-o", str(tmp_path / "again.json")]) == 0
     assert load_request(tmp_path / "again.json")[0].seed == 3
@@ -110,6 +168,51 @@ def test_missing_and_broken_requests_are_named(tmp_path: Path, capsys: pytest.Ca
     assert "There is no file" in capsys.readouterr().err
     assert main(["export", str(tmp_path / "broken.json"), "-o", str(tmp_path / "r.json"), "--passes"]) == 2
     assert "broken.json is none: name the .blend, or leave --passes out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("render r.json -o o.png --size 0x0", "'0x0' is not a size"),
+        ("render r.json -o o.png --size 65537x64", "is not a size: write width x height in pixels, 65536 at most"),
+        ("render r.json -o o.png --seed -1", "'-1' is no seed: write a whole number from 0 to 9223372036854775807"),
+        ("render r.json -o o.png --device foo", "'foo' is no device: write auto, cpu, mps, cuda"),
+        ("serve --metrics-port 99999999", "'99999999' is no port: write a whole number from 1 to 65535"),
+        ("serve --keep nan", "'nan' is no amount"),
+        ("wait ID --patience -1", "'-1' is no amount"),
+    ],
+)
+def test_numbers_and_names_that_are_none_are_refused_as_the_command_is_read(
+    capsys: pytest.CaptureFixture[str], command: str, words: str
+) -> None:
+    with pytest.raises(SystemExit) as exit_code:
+        main(command.split())
+    assert exit_code.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_frame_without_a_blend_is_refused(request_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(request_file), "-o", str(tmp_path / "out.json"), "--frame", "12"]) == 2
+    assert "request.json is none: name the .blend, or leave --frame out" in capsys.readouterr().err
+
+
+def test_a_fault_of_ours_is_not_taken_for_something_to_put_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(info, "find_model_sets", lambda: np.zeros(2) + np.zeros(3))
+    with pytest.raises(ValueError, match="operands could not be broadcast"):  # with its traceback, and Python's exit code 1
+        main(["info"])
+
+
+def test_what_serve_is_asked_for_reaches_the_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[ServeSettings] = []
+    monkeypatch.setattr(cli_serve, "serve", lambda settings: asked.append(settings) or 0)
+    assert (
+        main(["serve", "--data", str(tmp_path), *["--offload", "layers", "--precision", "float16", "--metrics-port", "9464"]])
+        == 0
+    )
+    assert (asked[0].offload, asked[0].precision, asked[0].metrics_port) == ("layers", "float16", 9464)
+    assert (asked[0].release_s, asked[0].idle_exit_s) == (300, None)
+    assert main(["serve", "--data", str(tmp_path), "--release-after", "0", "--idle-exit", "90"]) == 0
+    assert (asked[1].release_s, asked[1].idle_exit_s) == (None, 5400)
 
 
 def test_serve_refuses_other_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

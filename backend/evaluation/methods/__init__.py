@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from ....protocol import Refusal
+
 if TYPE_CHECKING:  # names alone must not load torch
     from ....protocol import RenderRequest
     from ...models.load import Models
@@ -31,10 +33,10 @@ class Draw(Protocol):
 
 
 def check_methods(names: list[str]) -> None:
-    """Raise ValueError for the first name that is no method."""
+    """Raise Refusal for the first name that is no method."""
     for name in names:
         if name not in METHODS:
-            raise ValueError(f"There is no method '{name}': known are {', '.join(METHODS)}.")
+            raise Refusal(f"There is no method '{name}': known are {', '.join(METHODS)}.")
 
 
 def load_method(name: str) -> Draw:

@@ -20,6 +20,7 @@ from beyondscene.backend.gateway.clients import Clients
 from beyondscene.backend.gateway.files import JobFiles
 from beyondscene.backend.gateway.ledger import Ledger
 from beyondscene.backend.models.sets import Manifest
+from beyondscene.protocol import Refusal
 
 
 class PaintedSet:
@@ -37,10 +38,10 @@ class PaintedSet:
 
     def check(self) -> None:
         if self.missing_roles:
-            raise ValueError(f"The model set '{self.name}' lacks its {self.missing_roles[0]} model.")
+            raise Refusal(f"The model set '{self.name}' lacks its {self.missing_roles[0]} model.")
 
     def few_steps_file(self) -> Path:
-        raise ValueError(f"The model set '{self.name}' names no LoRA for few steps.")
+        raise Refusal(f"The model set '{self.name}' names no LoRA for few steps.")
 
 
 def find_model_sets(extra: Sequence[Path]) -> list[PaintedSet]:

@@ -11,9 +11,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+from beyondscene.backend.outputs import Picture, choose_format
 from beyondscene.backend.watch import Arrays, Checkpoints, RenderResult, Watcher
 from beyondscene.backend.worker import run_worker
-from beyondscene.protocol import RenderRequest, StageTime, digest_of
+from beyondscene.protocol import Refusal, RenderRequest, StageTime, digest_of
 from PIL import Image
 
 STEP_S = 0.01
@@ -31,7 +32,7 @@ def render(
     if "greedy" in words:
         np.ones(2**50)
     if "careless" in words:
-        raise ValueError("The scene is careless: take care.")
+        raise Refusal("The scene is careless: take care.")
     if "exit" in words:
         sys.exit(3)
     if "fatal" in words:
@@ -52,13 +53,18 @@ def render(
             while "stuck" in words or ("stumbles" in words and attempt == "1" and step == 12):
                 time.sleep(0.1)
             time.sleep(STEP_S)
-    Image.fromarray((canvas / steps * 255).astype(np.uint8)).save(path)
+    image = (canvas / steps * 255).astype(np.uint8)
+    if path.suffix == ".png":
+        Image.fromarray(image).save(path)
+    else:
+        choose_format(path).write(path, Picture(image), "{}")
     data = path.read_bytes()
     if "unlucky" in words and attempt == "1":  # the picture is written, nobody knows
         os.kill(os.getpid(), signal.SIGKILL)
     return RenderResult(
         width=request.width,
         height=request.height,
+        media_type=choose_format(path).MEDIA_TYPE,
         size_bytes=len(data),
         digest=digest_of(data),
         times=(StageTime(stage="enlarge", level=1, seconds=steps * STEP_S),),

@@ -195,8 +195,9 @@ def test_an_artist_whose_secret_does_not_travel(studio: Studio, connect: Connect
     said = capsys.readouterr().out
     assert mine.stat().st_mode & 0o777 == 0o600 and str(mine.with_name("ann.json.pub")) in said
     assert client(studio.data_folder, "allow", "Ann", f"{mine}.pub", "--role", "observe") == 0
-    assert client(studio.data_folder, "list") == 0
     fingerprint = said.split()[-1]
+    assert capsys.readouterr().out == f"Ann  observe  {fingerprint}\n"  # so that it can be compared at once
+    assert client(studio.data_folder, "list") == 0
     assert capsys.readouterr().out == f"Ann  observe  {fingerprint}\n"
     assert (studio.data_folder / "server.json").stat().st_mode & 0o777 == 0o600
     studio.open()

@@ -1,11 +1,13 @@
 """The client's commands against a real gateway: what they print, how they exit, and that they survive its end."""
 
+import json
 import threading
 from pathlib import Path
 
 import msgspec
 import pytest
 from beyondscene.backend.cli import main
+from beyondscene.backend.outputs import choose_format
 from beyondscene.protocol import Finished, Started, digest_of
 
 from .conftest import Connect, Start
@@ -46,6 +48,10 @@ def test_submit_wait_fetch_across_a_kill(
     assert capsys.readouterr().out.strip() == job_id
     assert ask(gateway, "jobs") == 0
     assert capsys.readouterr().out.split() == [job_id, "finished", "100%", "128x128", "a", "plaza"]
+    for command in (["jobs"], ["wait", job_id], ["submit", request_file, "--seed", 3, "--size", "128x128", "--job-id", job_id]):
+        assert ask(gateway, *command, "--json") == 0
+        told = json.loads(capsys.readouterr().out)
+        assert (told["job_id"], told["width"], told.get("state", "finished")) == (job_id, 128, "finished")
     assert [path.name for path in output.parent.iterdir()] == ["out.png"]
     talk = connect(gateway)
     reference = talk.hear_until(Finished, talk.submit(picture(steps=30, seed=3, side_px=128)))
@@ -69,6 +75,24 @@ def test_cancel_and_what_has_no_picture(start: Start, connect: Connect, tmp_path
     assert ask(gateway, "fetch", "01890a5d-ac96-774b-bcce-b302099a8057", "-o", tmp_path / "out.png") == 2
     assert "knows no job" in capsys.readouterr().err
     assert not (tmp_path / "out.png").exists()
+
+
+def test_a_job_says_its_format_and_no_file_is_named_as_another(
+    start: Start, request_file: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    gateway = start()
+    for made, other in (("exr", "png"), ("png", "exr")):
+        assert ask(gateway, "submit", request_file, *(["--format", made] if made != "png" else [])) == 0
+        job_id = capsys.readouterr().out.strip()
+        assert ask(gateway, "wait", job_id) == 0
+        assert ask(gateway, "fetch", job_id, "-o", tmp_path / f"out.{other}") == 2
+        assert f"which out.{other} is no name for" in capsys.readouterr().err
+        assert ask(gateway, "fetch", job_id, "-o", tmp_path / f"out.{made}") == 0
+        assert choose_format(tmp_path / f"out.{made}").read(tmp_path / f"out.{made}") == ("{}" if made == "exr" else None)
+        assert (gateway.data_folder / "results" / f"{job_id}.{made}").exists()
+    assert ask(gateway, "fetch", job_id, "-o", tmp_path / "out.jpg") == 2
+    assert "end the name in .png" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.glob("out*")} == {"out.exr", "out.png"}
 
 
 def test_nobody_there(tmp_path: Path, request_file: Path, capsys: Capture) -> None:

@@ -57,7 +57,7 @@ def test_a_job_waits_until_there_is_room_for_it(start: Start, connect: Connect) 
     disk.fill(leave_bytes=2 * 2**20)
     first, second = talk.submit(picture()), talk.submit(picture())
     paused = talk.hear_until(Paused, first)
-    assert paused.needed_bytes == needed_bytes(picture()) and paused.free_bytes <= 2 * 2**20
+    assert paused.needed_bytes == needed_bytes(Submit(job_id=first, request=picture())) and paused.free_bytes <= 2 * 2**20
     assert f"the job needs {paused.needed_bytes} bytes" in paused.message
     talk.hear_until(Paused, second)
     talk.say(ListJobs())

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from beyondscene.backend.gateway.estimate import Estimator, check_memory
+from beyondscene.backend.gateway.estimate import Estimator
 from beyondscene.backend.gateway.jobs import Jobs
 from beyondscene.backend.gateway.ledger import Ledger
-from beyondscene.backend.planning.expect import largest_size, least_memory_bytes
+from beyondscene.backend.planning.expect import check_memory, largest_size, least_memory_bytes
 from beyondscene.protocol import (
     KEYPOINT_NAMES,
     Character,

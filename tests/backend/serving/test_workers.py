@@ -166,6 +166,38 @@ def test_one_that_never_comes_up_leaves_the_work_to_the_other(start: Start, conn
     assert len([event for event in talk.heard if isinstance(event, Started)]) == 3
 
 
+def test_a_worker_without_work_leaves_its_device_until_there_is_some(start: Start, connect: Connect) -> None:
+    gateway = start(devices=["cpu", "cpu"], release_s=1)
+    talk = connect(gateway)
+    talk.hear_until(Finished, talk.submit(picture(steps=2)))
+    wait_until(lambda: not gateway.workers())
+    told = wait_for_devices(talk, 2).devices  # they are known all the same
+    assert {(one.name, one.free_bytes, one.total_bytes) for one in told} == {("stand-in", 0, 0)}
+    job_id = talk.submit(picture(steps=2))
+    talk.hear_until(Finished, job_id)
+    assert attempts(talk.of(job_id)) == [1] and len(gateway.workers()) == 1  # there was work for one
+    wait_until(lambda: not gateway.workers())
+    assert not [line for line in lines(gateway) if line["logger"].endswith("supervisor") and line["level"] != "INFO"]
+
+
+def test_a_job_that_comes_as_its_worker_leaves_is_done_all_the_same(start: Start, connect: Connect) -> None:
+    talk = connect(start(release_s=0.1))
+    for number in range(5):
+        job_id = talk.submit(picture(steps=1, seed=number))
+        talk.hear_until(Finished, job_id)
+        assert attempts(talk.of(job_id)) == [1]
+        talk.hear(0.05 * number)
+
+
+def test_a_worker_is_told_how_sparing_it_is_to_be(start: Start, tmp_path: Path) -> None:
+    told = tmp_path / "told.json"
+    program = f"import sys, time; open({str(told)!r}, 'w').write(sys.stdin.readline()); time.sleep(60)"
+    start(worker_command=[sys.executable, "-c", program], precision="bfloat16", offload="networks")
+    wait_until(lambda: told.exists() and told.read_text())
+    start_of_worker = json.loads(told.read_text())
+    assert (start_of_worker["precision"], start_of_worker["offload"]) == ("bfloat16", "networks")
+
+
 @pytest.mark.parametrize("devices", ["gpu", "auto,cpu", "cuda:x", "", "cuda:0,,cuda:1"])
 def test_names_of_devices_that_are_none(tmp_path: Path, devices: str) -> None:
     settings = ServeSettings(

@@ -1,0 +1,63 @@
+"""What single arguments may be: checked while the command is read."""
+
+import argparse
+import math
+import re
+
+PORTS = range(1, 65536)
+SEEDS = range(2**63)
+LONGEST_PX = 65536
+
+
+def size(text: str) -> tuple[int, int]:
+    """ "1536x1024" to (1536, 1024)."""
+    sides = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", text.lower())
+    if sides is None or max(int(sides[1]), int(sides[2])) > LONGEST_PX:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not a size: write width x height in pixels, 65536 at most, e.g. 1536x1024"
+        )
+    return int(sides[1]), int(sides[2])
+
+
+def frames(text: str) -> range:
+    """ "1-10:3" to 1, 4, 7, 10; "12" to 12 alone."""
+    parts = re.fullmatch(r"(-?[0-9]{1,7})(?:-(-?[0-9]{1,7})(?::([1-9][0-9]{0,6}))?)?", text)
+    found = range(0)
+    if parts:
+        first = int(parts[1])
+        found = range(first, int(parts[2] or first) + 1, int(parts[3] or 1))
+    if not found:
+        raise argparse.ArgumentTypeError(f"'{text}' are no frames: write the first and the last, e.g. 1-48, or 1-48:2")
+    return found
+
+
+def device(text: str) -> str:
+    """The name of one device, as torch gives it; whether this machine has it, is seen when it is used."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is no device: write auto, cpu, mps, cuda, or cuda:1 for the second")
+    return text
+
+
+def port(text: str) -> int:
+    return whole(text, PORTS, "port")
+
+
+def seed(text: str) -> int:
+    return whole(text, SEEDS, "seed")
+
+
+def whole(text: str, numbers: range, what: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,20}", text) or int(text) not in numbers:
+        raise argparse.ArgumentTypeError(f"'{text}' is no {what}: write a whole number from {numbers[0]} to {numbers[-1]}")
+    return int(text)
+
+
+def amount(text: str) -> float:
+    """A number of seconds, minutes or GiB: 0 or more."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' is no amount: write a number from 0 on")
+    return value

@@ -1,0 +1,86 @@
+"""Where a command writes to: tried before any work is done, and not in vain where it fails after it."""
+
+import argparse
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from platformdirs import user_data_path
+
+from ...protocol import Refusal, RenderRequest
+from ..blend import number_path
+from ..outputs import Picture, Record, choose_format, write_picture
+
+PIXEL_BYTES = 3  # of a picture that does not compress
+
+
+def check_picture_target(path: Path) -> None:
+    """As check_target, for a picture in the format of its suffix."""
+    refuse_folder(path)
+    choose_format(path)
+    check_target(path)
+
+
+def check_targets(path: Path, asked: argparse.Namespace, check: Callable[[Path], None]) -> None:
+    """`check` each file that `path` stands for. Raises Refusal, also where several frames would go to one file."""
+    frames = asked.frames or (asked.frame,)
+    outputs = {number_path(path, frame) for frame in frames}
+    if len(outputs) < len(frames):
+        raise Refusal(f"{path} is one file for {len(frames)} frames: write #### where each one's number is to be.")
+    for output in outputs:
+        check(output)
+
+
+def check_target(path: Path) -> None:
+    """Make the folder of `path` and try to write there. Raises Refusal where that cannot be."""
+    refuse_folder(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.", suffix=".part") as probe:
+            probe.write(bytes(4096))
+    except OSError as error:
+        words = "a file stands where its folder should" if isinstance(error, FileExistsError) else error.strerror
+        raise Refusal(f"{path} cannot be written ({words}): choose another place, or put that one right.") from error
+
+
+def refuse_folder(path: Path) -> None:
+    if os.path.isdir(path):  # noqa: PTH112  (Path's own raises for a name that is too long)
+        raise Refusal(f"{path} is a folder: name a file in it.")
+
+
+def check_room(path: Path, request: RenderRequest) -> None:
+    """Raise Refusal where the disk of `path`, whose folder exists, may not take the picture."""
+    needed, free = PIXEL_BYTES * request.width * request.height, shutil.disk_usage(path.parent).free
+    if free < needed:
+        raise Refusal(
+            f"The picture may have {needed / 1e6:.0f} MB, but {free / 1e6:.0f} MB are free in {path.parent.resolve()}: "
+            "make room there, or choose another place."
+        )
+
+
+def write_somewhere(path: Path, picture: Picture, record: Record) -> None:
+    """As write_picture. What cannot be written to `path` after all is kept elsewhere: raises Refusal, which says where."""
+    try:
+        write_picture(path, picture, record)
+    except Exception as error:  # each library of a format raises what it likes
+        for folder in spare_folders():
+            kept = folder / path.name
+            try:
+                write_picture(kept, picture, record)
+            except Exception:
+                continue
+            raise Refusal(f"{path} could not be written ({error}), so the picture is in {kept}: move it from there.") from error
+        raise
+
+
+def spare_folders() -> Iterator[Path]:
+    """New ones, for what must not get lost; each is asked for only where the one before did not do."""
+    for place in (None, user_data_path("beyondscene")):  # None: where the system has temporary files
+        try:
+            if place:
+                place.mkdir(parents=True, exist_ok=True)
+            yield Path(tempfile.mkdtemp(prefix="beyondscene-kept-", dir=place))
+        except OSError:
+            continue

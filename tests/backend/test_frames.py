@@ -1,0 +1,133 @@
+"""Several frames of one .blend, another scene, another camera, and what a farm reads meanwhile."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from beyondscene.backend import blend
+from beyondscene.backend.cli import main, progress
+from beyondscene.backend.cli.arguments import frames
+from beyondscene.backend.cli.progress import Lines, show_progress
+from beyondscene.backend.models.sets import ModelSet
+from beyondscene.protocol import RenderRequest, load_request
+from PIL import Image
+from rich.console import Console
+
+pytest.importorskip("bpy")
+DUO = Path(__file__).parents[2] / "examples" / "duo.blend"
+Capture = pytest.CaptureFixture[str]
+
+ANIMATE = """
+import os, sys
+import bpy
+bpy.ops.wm.open_mainfile(filepath=sys.argv[1], load_ui=False)
+scene = bpy.context.scene
+camera = scene.camera
+for frame, x in ((1, 0.0), (9, 0.4)):
+    camera.delta_location.x = x
+    camera.keyframe_insert("delta_location", frame=frame)
+second = camera.copy()
+second.data = camera.data.copy()
+second.name, second.data.lens = "Close", camera.data.lens * 1.2
+second.animation_data_clear()
+scene.collection.objects.link(second)
+other = scene.copy()
+other.name, other.use_fake_user = "Night", True
+bpy.ops.wm.save_as_mainfile(filepath=sys.argv[2])
+sys.stdout.flush()
+os._exit(0)
+"""
+
+
+@pytest.fixture(scope="module")
+def animated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example duo with a camera that moves in frames 1 to 9, a second camera `Close`, and a second scene `Night`."""
+    path = tmp_path_factory.mktemp("blend") / "animated.blend"
+    subprocess.run([sys.executable, "-c", ANIMATE, str(DUO), str(path)], check=True, capture_output=True)
+    return path
+
+
+def nose_px(request: RenderRequest) -> float:
+    return request.characters[0].keypoints[0].x
+
+
+def test_each_frame_has_its_request_and_blender_is_started_once(
+    animated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts: list[object] = []
+    run = subprocess.run
+    monkeypatch.setattr(blend.subprocess, "run", lambda *given, **how: starts.append(given) or run(*given, **how))
+    command = ["export", str(animated), "--size", "256x256", "--passes", "-o", str(tmp_path / "shot.####.json")]
+    assert main([*command, "--frames", "1-9:4"]) == 0
+    requests = [load_request(tmp_path / f"shot.{number:04d}.json")[0] for number in (1, 5, 9)]
+    assert nose_px(requests[0]) > nose_px(requests[1]) > nose_px(requests[2])  # the camera goes to the right
+    assert all((tmp_path / f"shot.{number:04d}.json.arrays" / "depth.npy").exists() for number in (1, 5, 9))
+    assert len(starts) == 1
+
+
+def test_scene_and_camera_are_chosen_by_name_and_what_is_none_is_refused(
+    animated: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    command = ["export", str(animated), "--size", "256x256", "-o", str(tmp_path / "r.json")]
+    cameras = {}
+    for name in ("", "Close"):
+        assert main([*command, *(["--scene", "Night", "--camera", name] if name else [])]) == 0
+        cameras[name] = load_request(tmp_path / "r.json")[0].camera
+    assert cameras["Close"].fx == pytest.approx(1.2 * cameras[""].fx)
+    capsys.readouterr()
+    assert main([*command, "--camera", "Nowhere"]) == 2
+    assert re.search(r"no camera 'Nowhere' in the scene '\w+': it has .*Close", capsys.readouterr().err)
+    assert main([*command, "--scene", "Nowhere"]) == 2
+    assert "There is no scene 'Nowhere' in animated.blend: it has" in capsys.readouterr().err
+
+
+def test_frames_need_a_blend_and_a_name_for_each(request_file: Path, animated: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert main(["export", str(request_file), "-o", str(tmp_path / "r.##.json"), "--frames", "1-3"]) == 2
+    assert "--frames chooses from a .blend" in capsys.readouterr().err
+    assert main(["render", str(animated), "-o", str(tmp_path / "out.png"), "--frames", "1-3"]) == 2
+    assert "out.png is one file for 3 frames: write ####" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["render", str(animated), "-o", "out.####.png", "--frames", "3-1"])
+    assert "'3-1' are no frames" in capsys.readouterr().err
+    assert blend.number_path(Path("/a #1/x.###.png"), 7) == Path("/a #1/x.007.png")
+    assert [list(frames(text)) for text in ("12", "-2-2:2", "1-3")] == [[12], [-2, 0, 2], [1, 2, 3]]
+
+
+def test_pictures_of_several_frames_and_the_lines_in_a_farms_log(
+    animated: Path, tiny_models: ModelSet, tmp_path: Path, capsys: Capture
+) -> None:
+    command = ["render", str(animated), "-o", str(tmp_path / "shot.####.png"), "--models", str(tiny_models.folder), "--json"]
+    assert main([*command, "--size", "128x64", "--frames", "1-9:8"]) == 0
+    said = capsys.readouterr()
+    told = [json.loads(line) for line in said.out.splitlines()]
+    assert [(one["frame"], Path(one["output"]).name) for one in told] == [(1, "shot.0001.png"), (9, "shot.0009.png")]
+    first, last = (Image.open(one["output"]).tobytes() for one in told)
+    assert first != last
+    for name in ("shot.0001.png", "shot.0009.png"):
+        assert re.search(rf"^beyondscene: {name}: \d+%, drawing the background.*, \d+ s left$", said.err, re.M)
+
+
+def test_a_line_comes_also_where_nothing_gets_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LINE_S", 0.05)
+    log = io.StringIO()
+    watcher = show_progress(Console(file=log, width=20), "a job")
+    assert isinstance(watcher, Lines)
+    with watcher:
+        time.sleep(0.3)
+        watcher.progress("enlarge", level=1, levels=2, step=3, steps=35, fraction=0.42)
+    lines = log.getvalue().splitlines()
+    assert len(lines) >= 3 and lines[0] == "beyondscene: a job: 0%, waiting"
+    assert lines[-1].startswith("beyondscene: a job: 42%, enlarging, level 1 of 2, step 3 of 35")
+
+
+def test_a_slip_in_the_export_is_a_fault_of_ours_with_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    words = "Traceback (most recent call last):\n  ...\nValueError: operands could not be broadcast together"
+    broken = subprocess.CompletedProcess([], 1, stdout="", stderr=words)  # as Python ends for what nobody caught
+    monkeypatch.setattr(blend.subprocess, "run", lambda *given, **how: broken)
+    with pytest.raises(RuntimeError, match=r"Traceback(.|\n)*operands could not be broadcast"):
+        main(["export", str(DUO), "-o", str(tmp_path / "r.json")])
