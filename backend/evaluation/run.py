@@ -1,18 +1,22 @@
 """The evaluation: draw what is missing, judge what is drawn, report. Each part goes on where it stopped."""
 
+import hashlib
 import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from msgspec.structs import replace
 from PIL import Image
 
+from ..models.fingerprint import fingerprint_weights
 from ..models.load import Models
-from ..models.loras import gather_loras
+from ..models.loras import FEW_STEPS, fingerprint_loras, gather_loras
+from ..models.sets import ModelSet
 from ..outputs import Picture, write_picture
 from ..planning.settle import settle
 from ..render import record_making
@@ -38,12 +42,20 @@ def make_header(models: Models, steps: int | None) -> Header:
     manifest = models.manifest
     return Header(
         models=manifest.name,
+        weights=digest_weights(models.model_set),
         steps=manifest.steps if steps is None else steps,
         guidance_scale=manifest.guidance_scale,
         guide_pose=manifest.guide_pose,
         device=models.device.type,
         precision=str(models.dtype).removeprefix("torch."),
     )
+
+
+def digest_weights(model_set: ModelSet) -> str:
+    """One digest of all its weights, those for few steps included: sets of the same name are told apart."""
+    few_steps = {FEW_STEPS.name: model_set.few_steps_file()} if model_set.has_few_steps else {}
+    prints = fingerprint_weights(model_set) | fingerprint_loras(few_steps)
+    return hashlib.blake2b(msgspec.json.encode(prints, order="sorted"), digest_size=8).hexdigest()
 
 
 def evaluate(
