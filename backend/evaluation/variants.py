@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ...protocol import RenderSettings, check_settings
-from .methods import check_methods
+from .methods import check_methods, settings_of
 
 # What the paper's parts are worth, measured by leaving each out or taking its other reading; against plain `beyondscene`.
 ABLATIONS = {
@@ -31,7 +31,8 @@ ABLATIONS = {
 def read_variant(text: str, settings: RenderSettings) -> tuple[str, RenderSettings]:
     """The method's name, and `settings` with what follows its `+` signs.
 
-    Raises ValueError for a method, a setting or a value that there is not, and for settings that do not go together.
+    Raises ValueError for a method, a setting or a value that there is not, for a setting that the method does not read (its
+    picture would be the plain one under another name), and for settings that do not go together.
     """
     method, *changes = text.split("+")
     check_methods([method])
@@ -50,6 +51,8 @@ def read_variant(text: str, settings: RenderSettings) -> tuple[str, RenderSettin
             form = f"; write it as {name}={'..'.join(map(str, told[name]))}" if several else ""
             raise ValueError(f"'{text}' gives {name} the value '{value}': {error}{form}.") from error
         told[name] = read
+        if name not in settings_of(method):
+            raise ValueError(f"'{text}' sets {name}, which {method} does not read: it reads {', '.join(settings_of(method))}.")
     changed = msgspec.convert(told, RenderSettings, strict=False)
     check_settings(changed)
     return method, changed
