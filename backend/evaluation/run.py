@@ -1,19 +1,17 @@
 """The evaluation: draw what is missing, judge what is drawn, report. Each part goes on where it stopped."""
 
-import hashlib
 import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import torch
 from msgspec.structs import replace
 from PIL import Image
 
-from ..models.fingerprint import fingerprint_weights
+from ..models.fingerprint import digest_fingerprints, fingerprint_weights
 from ..models.load import Models
 from ..models.loras import FEW_STEPS, fingerprint_loras, gather_loras
 from ..models.sets import ModelSet
@@ -54,8 +52,7 @@ def make_header(models: Models, steps: int | None) -> Header:
 def digest_weights(model_set: ModelSet) -> str:
     """One digest of all its weights, those for few steps included: sets of the same name are told apart."""
     few_steps = {FEW_STEPS.name: model_set.few_steps_file()} if model_set.has_few_steps else {}
-    prints = fingerprint_weights(model_set) | fingerprint_loras(few_steps)
-    return hashlib.blake2b(msgspec.json.encode(prints, order="sorted"), digest_size=8).hexdigest()
+    return digest_fingerprints(fingerprint_weights(model_set) | fingerprint_loras(few_steps))
 
 
 def evaluate(
