@@ -68,6 +68,27 @@ def test_goes_on_where_it_stopped(command: list[str], tmp_path: Path, capsys: py
     assert run(command, capsys)[0]["sharpness"] == first["sharpness"] and picture.exists()
 
 
+def test_methods_are_told_beside_ours_where_that_is_among_them(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "out" / "results.md"
+    (alone,) = run(command, capsys)
+    assert "beside_beyondscene" not in alone and "Beside" not in table.read_text()
+    ours, other = run(["evaluate", "--method", "beyondscene", *command[1:]], capsys)
+    assert (ours["method"], other["method"]) == ("beyondscene", "upscale") and "beside_beyondscene" not in ours
+    told = other["beside_beyondscene"]
+    assert set(told) == {"missing_rate", "extra_rate", "pose_pck", "garment_accuracy", "hair_accuracy", "leakage_rate"}
+    for name, value in told.items():
+        if ours[name] is None or other[name] is None:
+            assert value is None
+        else:
+            assert value["difference"] == pytest.approx(other[name] - ours[name], abs=2e-4)
+    _, _, after = table.read_text().partition("## Beside beyondscene, same scenes\n\n")
+    rows = after.splitlines()
+    assert rows[0].split(" | ") == ["| method", "missing", "extra", "PCK", "garments", "hair", "leakage |"]
+    assert rows[2].startswith("| upscale | ") and not rows[3].startswith("|")
+
+
 def find_results(folder: Path) -> Path:
     (results,) = (folder / "out").glob("results-*.jsonl")
     return results

@@ -1,14 +1,16 @@
 """What the metrics say of pictures whose faults are known."""
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from beyondscene.backend.evaluation.backdrops import classify_backdrop
 from beyondscene.backend.evaluation.colours import colour_word, leakage_matrix, to_lab
 from beyondscene.backend.evaluation.keypoints import MIRRORED, joints_right, match_people, oks, torso_length
 from beyondscene.backend.evaluation.measure import measure_picture, read_plan
+from beyondscene.backend.evaluation.results import SceneScore
 from beyondscene.backend.evaluation.scenes import EvaluationScene, draw_scene
-from beyondscene.backend.evaluation.summary import bootstrap, summarise
+from beyondscene.backend.evaluation.summary import bootstrap, compare, summarise
 from beyondscene.backend.evaluation.texture import border_lines, frechet_distance, seam_score, sharpness
 from beyondscene.backend.training.renderer.looks import GARMENT_COLOURS
 from beyondscene.backend.training.renderer.raster import UPPER_BODY
@@ -160,3 +162,27 @@ def test_intervals_hold_the_value_and_narrow_with_scenes() -> None:
         return high - low
 
     assert width(64) < width(8)
+
+
+def test_paired_differences_are_sure_where_single_intervals_overlap(scene: EvaluationScene) -> None:
+    """Scenes differ much in difficulty, and in each of them one method finds one joint more than the other."""
+    score = measure_picture(Oracle(scene, EVERYBODY), scene, scene.truth.picture, "test", 256)
+
+    def with_joints(rights: list[int]) -> list[SceneScore]:
+        people = [[msgspec.structs.replace(score.people[0], joints=18, joints_right=right)] for right in rights]
+        return [msgspec.structs.replace(score, people=one, extra=0) for one in people]
+
+    rights = [4, 16, 9, 12, 6, 14, 10, 5]
+    ours, theirs = with_joints(rights), with_joints([right - 1 for right in rights])
+    (low, high), (their_low, their_high) = (summarise("", one)["ci95"]["pose_pck"] for one in (ours, theirs))
+    assert their_low < low < their_high < high
+    told = compare(theirs, ours)
+    assert told["pose_pck"] == {"difference": pytest.approx(-1 / 18, abs=1e-4), "ci95": pytest.approx([-1 / 18] * 2, abs=1e-4)}
+    assert told["extra_rate"] == {"difference": 0, "ci95": [0, 0]}
+    uneven = compare(with_joints([right - 2 * (right > 9) for right in rights]), ours)["pose_pck"]
+    assert uneven and uneven["difference"] == pytest.approx(-8 / (8 * 18), abs=1e-4)
+    assert uneven["ci95"][0] == pytest.approx(-2 * 7 / (8 * 18), abs=0.02) and uneven["ci95"][1] == pytest.approx(
+        -0.014, abs=0.015
+    )
+    nobody = [msgspec.structs.replace(one, people=[msgspec.structs.replace(one.people[0], oks=None)]) for one in ours]
+    assert compare(nobody, ours)["pose_pck"] is None
