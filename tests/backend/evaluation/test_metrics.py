@@ -5,15 +5,16 @@ import msgspec
 import numpy as np
 import pytest
 from beyondscene.backend.evaluation.backdrops import classify_backdrop
-from beyondscene.backend.evaluation.colours import colour_word, leakage_matrix, to_lab
+from beyondscene.backend.evaluation.colours import chance_of_leaks, colour_word, leakage_matrix, to_lab
 from beyondscene.backend.evaluation.keypoints import MIRRORED, joints_right, match_people, oks, torso_length
 from beyondscene.backend.evaluation.measure import measure_picture, read_plan
-from beyondscene.backend.evaluation.results import SceneScore
+from beyondscene.backend.evaluation.results import PartColour, SceneScore
 from beyondscene.backend.evaluation.scenes import EvaluationScene, draw_scene
 from beyondscene.backend.evaluation.summary import bootstrap, compare, summarise
 from beyondscene.backend.evaluation.texture import border_lines, frechet_distance, seam_score, sharpness
 from beyondscene.backend.training.renderer.looks import GARMENT_COLOURS
 from beyondscene.backend.training.renderer.raster import UPPER_BODY
+from beyondscene.protocol import KEYPOINT_NAMES
 
 from .conftest import Oracle
 
@@ -70,6 +71,44 @@ def test_oks_falls_with_distance_and_rises_with_size() -> None:
     near, far = oks(points, counts, points + 2)[0, 0], oks(points, counts, points + 8)[0, 0]
     assert oks(points, counts, points)[0, 0] == 1 and 1 > near > far > 0
     assert oks(2 * points, counts, 2 * points + 4)[0, 0] == pytest.approx(near)
+
+
+def test_oks_of_two_joints_by_hand() -> None:
+    """The nose is 5 px off and the ankle where it should be, of somebody 100 px tall: COCO's e to the -d^2 / (2 s^2 k^2).
+
+    s^2 is a fifth of 100^2, k twice the sigma of the nose, .026: 25 / (2 * 2000 * .052^2) = 2.3114.
+    """
+    planned, counts = np.zeros((1, 18, 2)), np.zeros((1, 18), bool)
+    nose, ankle = KEYPOINT_NAMES.index("Nose"), KEYPOINT_NAMES.index("RAnkle")
+    counts[0, [nose, ankle]] = True
+    planned[0, ankle] = (0, 100)
+    found = planned.copy()
+    found[0, nose] = (3, 4)
+    found[0, KEYPOINT_NAMES.index("LKnee")] = 1000  # does not count
+    assert oks(planned, counts, found)[0, 0] == pytest.approx((np.exp(-2.3114) + 1) / 2, abs=1e-4)
+
+
+def test_chance_of_leakage_by_hand(scene: EvaluationScene) -> None:
+    """A wrong shirt is one of the nine other words, of which two people were to have blue or green: two in nine.
+
+    Right shirts and a garment that was not seen add nothing.
+    """
+    red, blue, green = (
+        msgspec.structs.replace(scene.looks[0], shirt=shirt, trousers="black", hair="brown")
+        for shirt in ("red", "blue", "green")
+    )
+
+    def part(name: str, planned: str, found: str | None) -> PartColour:
+        return PartColour(part=name, planned=planned, found=found)
+
+    wrong = [part("shirt", "red", "yellow"), part("trousers", "black", None)]
+    others = [[part("shirt", "blue", "blue")], [part("shirt", "green", "green")]]
+    assert chance_of_leaks((red, blue, green), [wrong, *others]) == pytest.approx(2 / 9)
+    leaked = [part("shirt", "red", "blue")]
+    assert chance_of_leaks((red, blue, green), [leaked, *others]) == pytest.approx(2 / 9)
+    assert chance_of_leaks((red, blue, blue), [leaked, *others]) == pytest.approx(1 / 9)  # one word, whoever has it
+    hair = [part("hair", "brown", "black")]
+    assert chance_of_leaks((red, blue, green), [hair, [], []]) == 0  # all three were to be brown
 
 
 def test_swapped_shirts_are_leakage(scene: EvaluationScene) -> None:
