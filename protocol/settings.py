@@ -47,6 +47,9 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
     seam_erosion_px: Annotated[
         float, Meta(ge=0, le=64, description="Rim of each person that inpainting paints anew, at a resolution of 1024 px")
     ] = 2.0
+    inpaint_people: Annotated[
+        bool, Meta(description="Tell the background of the people, by prompts and poses, as it is painted around them")
+    ] = False
     inpaint_strength: Annotated[float, Meta(ge=0, le=1, description="How much of the background is painted anew")] = 0.99
     clahe_clip_limit: Annotated[
         float, Meta(ge=0, le=100, description="Strength of the tone normalisation; 0 leaves the tone as it is")

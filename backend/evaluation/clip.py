@@ -1,6 +1,7 @@
 """How well a picture fits a text, by any model of CLIP's form: CLIP itself, or one tuned to people's preferences."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import cv2
@@ -35,7 +36,7 @@ class Reader:
     def __init__(self, name: str, device: torch.device) -> None:
         """Raises JudgeError where the model is not on this machine."""
         self.device = device
-        self.clip = load_local(CLIPModel.from_pretrained, name).to(device).eval()
+        self.clip = load_local(partial(CLIPModel.from_pretrained, dtype=torch.float32), name).to(device).eval()
         self.tokenizer = load_local(AutoTokenizer.from_pretrained, name)
 
     @torch.inference_mode()

@@ -7,8 +7,9 @@ from typing import Any
 
 from .colours import leakage_matrix
 from .results import SceneScore
+from .summary import BESIDE
 
-TRUTH = "truth"
+TRUTH, OURS = "truth", "beyondscene"
 # metric, head of its column, digits
 COLUMNS: tuple[tuple[str, str, int], ...] = (
     ("missing_rate", "missing", 3), ("extra_rate", "extra", 3), ("pose_pck", "PCK", 3), ("pose_oks", "OKS", 3),
@@ -27,21 +28,28 @@ def picture_path(method: str, scene: str) -> Path:
     return Path("pictures") / method / f"{scene}.png"
 
 
-def write_markdown(path: Path, title: str, summaries: Sequence[dict[str, Any]]) -> None:
-    """One table of all sizes, then one for each."""
-    parts = [f"# {title}", markdown_table(summaries), LEGEND]
+def write_markdown(path: Path, title: str, legend: str, summaries: Sequence[dict[str, Any]]) -> None:
+    """One table of all sizes, one of the differences to our method where there are any, then one for each size."""
+    parts = [f"# {title}", markdown_table(*make_table(summaries)), legend]
+    beside = [summary for summary in summaries if f"beside_{OURS}" in summary]
+    if beside:
+        parts += [f"## Beside {OURS}, same scenes", markdown_table(*make_beside_table(beside)), BESIDE_LEGEND]
     for size in summaries[0]["by_size"]:
-        parts += [f"## {size} the training resolution's area", markdown_table([one["by_size"][size] for one in summaries])]
+        parts += [
+            f"## {size} the training resolution's area",
+            markdown_table(*make_table([one["by_size"][size] for one in summaries])),
+        ]
     path.write_text("\n\n".join(parts) + "\n")
 
 
-def markdown_table(summaries: Sequence[dict[str, Any]]) -> str:
-    head, rows = make_table(summaries)
+def markdown_table(head: list[str], rows: list[list[str]]) -> str:
     lines = [" | ".join(cells) for cells in (head, ["---", *("---:" for _ in head[1:])], *rows)]
     return "\n".join(f"| {line} |" for line in lines)
 
 
-def write_page(path: Path, title: str, summaries: Sequence[dict[str, Any]], scores: dict[tuple[str, str], SceneScore]) -> None:
+def write_page(
+    path: Path, title: str, legend: str, summaries: Sequence[dict[str, Any]], scores: dict[tuple[str, str], SceneScore]
+) -> None:
     """scores: by method and scene; every picture is linked relative to the page."""
     head, rows = make_table(summaries)
     cells = "".join(f"<th>{escape(cell)}</th>" for cell in head)
@@ -56,7 +64,7 @@ def write_page(path: Path, title: str, summaries: Sequence[dict[str, Any]], scor
         parts.append(f"<h2>{escape(scene)}: {len(shown[0].people)} people, {shown[0].width}x{shown[0].height}</h2>{figures}")
     path.write_text(
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style>"
-        f"<h1>{escape(title)}</h1><table>{table}</table><p>{escape(LEGEND)}</p>{''.join(parts)}</html>\n"
+        f"<h1>{escape(title)}</h1><table>{table}</table><p>{escape(legend)}</p>{''.join(parts)}</html>\n"
     )
 
 
@@ -99,6 +107,24 @@ def make_table(summaries: Sequence[dict[str, Any]]) -> tuple[list[str], list[lis
     return ["method", "scenes", *(head for _, head, _ in columns)], rows
 
 
+def make_beside_table(summaries: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """The head, and a row per method: each paired difference with its interval, in bold where that leaves out 0."""
+    columns = [column for column in COLUMNS if column[0] in BESIDE]
+    rows = [
+        [summary["method"], *(make_beside_cell(summary[f"beside_{OURS}"][name], digits) for name, _, digits in columns)]
+        for summary in summaries
+    ]
+    return ["method", *(head for _, head, _ in columns)], rows
+
+
+def make_beside_cell(told: dict[str, Any] | None, digits: int) -> str:
+    if told is None:
+        return "-"
+    low, high = told["ci95"]
+    cell = f"{told['difference']:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
+    return f"**{cell}**" if low > 0 or high < 0 else cell
+
+
 def make_cell(summary: dict[str, Any], name: str, digits: int) -> str:
     if summary.get(name) is None:
         return "-"
@@ -112,4 +138,12 @@ LEGEND = (
     "bootstrap intervals over scenes. missing, extra: people over planned people. PCK, OKS: of people who were found. "
     "leakage: parts in somebody else's colour; by chance: as many if wrong colours were drawn by lot. "
     "sharpness: 1 as the true render, above it noise. seams: 1 where borders of views cannot be told."
+)
+NO_RENDERS = (
+    "background, sharpness and patch distance are left out: they are held against the renders themselves, which are no measure "
+    "of photographs."
+)
+BESIDE_LEGEND = (
+    f"What each has more than {OURS}, with 95 % bootstrap intervals of the difference over the same scenes; in bold where they "
+    "leave out 0."
 )

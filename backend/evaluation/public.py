@@ -1,6 +1,7 @@
 """A judge for photographs: public models through transformers, read from this machine only, never downloaded."""
 
 import hashlib
+from functools import partial
 
 import cv2
 import msgspec
@@ -8,18 +9,19 @@ import numpy as np
 import torch
 from transformers import AutoModelForObjectDetection, SegformerForSemanticSegmentation
 from transformers.models.vitpose import VitPoseForPoseEstimation
+from transformers.models.vitpose.image_processing_pil_vitpose import VitPoseImageProcessorPil
 
 from ..training.renderer.raster import REGIONS
 from .clip import Reader, load_local, to_pixels
-from .detect import drop_doubles, resized_to
+from .detect import drop_doubles
 from .judge import JOINTS, Found, JudgeError
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _DETECTOR_PX, _CLOTHES_PX = 640, 512
-_POSE_WIDTH_PX, _POSE_HEIGHT_PX = 192, 256
+_SMALLEST_WINDOW_PX = 256
 _SURE_PERSON = 0.5
 _BORDER = 0.01  # of a window: a box that ends there is of somebody whom the window cuts
-_POSE_MARGIN = 1.25
+_CLOTHES_MARGIN = 0.15  # of the taller side of a person, around the box whose clothes are looked at
 # COCO's 17 joints in the places of COCO-18; the neck lies between the shoulders
 _COCO_17 = (0, None, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
 _CLOTHES = {
@@ -43,14 +45,18 @@ class PublicModels(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PublicJudge:
-    """The Judge for models that draw photographs. Its errors are not measured here: see its models' own cards."""
+    """The JudgeOfPhotographs. Its errors are not measured here: see its models' own cards."""
 
     def __init__(self, models: PublicModels, device: torch.device) -> None:
         """Raises JudgeError for the first model that is not on this machine, other than the one of preferences."""
         self.device = device
-        self.detector = load_local(AutoModelForObjectDetection.from_pretrained, models.detector).to(device).eval()
-        self.pose = load_local(VitPoseForPoseEstimation.from_pretrained, models.pose).to(device).eval()
-        self.clothes = load_local(SegformerForSemanticSegmentation.from_pretrained, models.clothes).to(device).eval()
+        single = {"dtype": torch.float32}  # whatever the files hold
+        self.detector = load_local(partial(AutoModelForObjectDetection.from_pretrained, **single), models.detector)
+        self.pose = load_local(partial(VitPoseForPoseEstimation.from_pretrained, **single), models.pose)
+        self.clothes = load_local(partial(SegformerForSemanticSegmentation.from_pretrained, **single), models.clothes)
+        for network in (self.detector, self.pose, self.clothes):
+            network.to(device).eval()
+        self.crops = VitPoseImageProcessorPil()
         self.clip = Reader(models.clip, device)
         self.notes: tuple[str, ...] = ()
         try:
@@ -72,10 +78,25 @@ class PublicJudge:
 
     @torch.inference_mode()
     def regions(self, picture: np.ndarray) -> np.ndarray:
-        small, _ = resized_to(picture, min(_CLOTHES_PX, min(picture.shape[:2])))
-        logits = self.clothes(self._input(small, *_IMAGENET)).logits
-        full = torch.nn.functional.interpolate(logits, small.shape[:2], mode="bilinear")
+        """uint8 (512, 512): the picture is squeezed to the square that the model was trained on."""
+        shrinks = min(picture.shape[:2]) > _CLOTHES_PX
+        square = cv2.resize(picture, (_CLOTHES_PX,) * 2, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        logits = self.clothes(self._input(square, *_IMAGENET)).logits
+        full = torch.nn.functional.interpolate(logits, square.shape[:2], mode="bilinear")
         return self.region_of[full[0].argmax(0).cpu().numpy()]
+
+    def regions_of_people(self, picture: np.ndarray, instances: np.ndarray) -> np.ndarray:
+        regions = np.zeros(picture.shape[:2], np.uint8)
+        for person in range(1, int(instances.max(initial=0)) + 1):
+            rows, columns = np.nonzero(instances == person)
+            if len(rows) == 0:
+                continue
+            margin = round(_CLOTHES_MARGIN * max(np.ptp(rows), np.ptp(columns)))
+            window = tuple(slice(max(0, at.min() - margin), at.max() + margin + 1) for at in (rows, columns))
+            crop, here = picture[window], instances[window] == person
+            parsed = cv2.resize(self.regions(crop), crop.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+            regions[window][here] = parsed[here]
+        return regions
 
     @torch.inference_mode()
     def features(self, patches: np.ndarray) -> np.ndarray:
@@ -92,7 +113,7 @@ class PublicJudge:
         """Boxes (left, top, right, bottom) in px, from windows as high as the picture and half as high."""
         height, width = picture.shape[:2]
         found = []
-        for side in dict.fromkeys((min(height, width), max(_POSE_HEIGHT_PX, min(height, width) // 2))):
+        for side in dict.fromkeys((min(height, width), max(_SMALLEST_WINDOW_PX, min(height, width) // 2))):
             for top in _starts(height, side):
                 for left in _starts(width, side):
                     window = picture[top : top + side, left : left + side]
@@ -109,16 +130,11 @@ class PublicJudge:
 
     @torch.inference_mode()
     def _joints(self, picture: np.ndarray, box: np.ndarray) -> np.ndarray:
-        """(18, 2), px, of the person in `box`: the hottest cell of each joint."""
-        middle, size = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
-        scale = _POSE_MARGIN * max(size[0] / _POSE_WIDTH_PX, size[1] / _POSE_HEIGHT_PX)  # picture px per px of the crop
-        corner = middle - np.array([_POSE_WIDTH_PX, _POSE_HEIGHT_PX]) / 2 * scale
-        matrix = np.array([[scale, 0, corner[0]], [0, scale, corner[1]]])
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        crop = cv2.warpAffine(picture, matrix, (_POSE_WIDTH_PX, _POSE_HEIGHT_PX), flags=flags)
-        heat = self.pose(self._input(crop, *_IMAGENET)).heatmaps[0].cpu().numpy()  # (17, h, w)
-        cells = np.array([np.unravel_index(one.argmax(), one.shape) for one in heat])[:, ::-1]
-        points = (cells + 0.5) * (_POSE_WIDTH_PX / heat.shape[2]) * scale + corner
+        """(18, 2), px, of the person in `box`, read from the heat as the model's own processor does."""
+        boxes = [[[*box[:2], *(box[2:] - box[:2])]]]
+        crop = self.crops.preprocess([picture], boxes, return_tensors="pt")["pixel_values"].to(self.device)
+        ((person,),) = self.crops.post_process_pose_estimation(self.pose(crop), boxes)
+        points = person["keypoints"].numpy().astype(float)  # (17, 2)
         neck = (points[5] + points[6]) / 2
         return np.array([neck if joint is None else points[joint] for joint in _COCO_17])
 

@@ -82,10 +82,14 @@ class SceneScore(Struct, frozen=True, kw_only=True):
 
 
 class Header(Struct, frozen=True, kw_only=True):
-    """The first line of a file: what all its pictures have in common. judge: None where nobody judged them."""
+    """The first line of a file: what all its pictures have in common.
 
-    format: int = 3
+    weights: digest of all that the model set loads; formats before 4 had none. judge: None where nobody judged the pictures.
+    """
+
+    format: int = 4
     models: str
+    weights: str = ""
     steps: int
     guidance_scale: float
     guide_pose: bool

@@ -11,20 +11,22 @@ import torch
 from msgspec.structs import replace
 from PIL import Image
 
+from ..models.fingerprint import digest_fingerprints, fingerprint_weights
 from ..models.load import Models
-from ..models.loras import gather_loras
+from ..models.loras import FEW_STEPS, fingerprint_loras, gather_loras
+from ..models.sets import ModelSet
 from ..outputs import Picture, write_picture
 from ..planning.settle import settle
 from ..render import record_making
 from ..watch import Watcher
 from .cases import draw_cases
 from .judge import Judge
-from .measure import measure_picture
+from .measure import JudgeOfPhotographs, measure_picture
 from .methods import load_method
-from .page import TRUTH, picture_path, write_markdown, write_page
+from .page import LEGEND, NO_RENDERS, OURS, TRUTH, picture_path, write_markdown, write_page
 from .results import DRAWN, Drawing, Header, Journal, SceneScore
 from .scenes import EvaluationScene, draw_scene, scene_growth, scene_name
-from .summary import summarise
+from .summary import AGAINST_RENDERS, compare, summarise, without
 from .texture import cut_patches, frechet_distance
 from .variants import read_variant
 
@@ -38,12 +40,19 @@ def make_header(models: Models, steps: int | None) -> Header:
     manifest = models.manifest
     return Header(
         models=manifest.name,
+        weights=digest_weights(models.model_set),
         steps=manifest.steps if steps is None else steps,
         guidance_scale=manifest.guidance_scale,
         guide_pose=manifest.guide_pose,
         device=models.device.type,
         precision=str(models.dtype).removeprefix("torch."),
     )
+
+
+def digest_weights(model_set: ModelSet) -> str:
+    """One digest of all its weights, those for few steps included: sets of the same name are told apart."""
+    few_steps = {FEW_STEPS.name: model_set.few_steps_file()} if model_set.has_few_steps else {}
+    return digest_fingerprints(fingerprint_weights(model_set) | fingerprint_loras(few_steps))
 
 
 def evaluate(
@@ -121,26 +130,41 @@ def report(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Write results.md, index.html and cases.jpg to `folder`; return the summaries, that of the true renders first.
 
-    Under "by_size" each has the same numbers for each growth of the area over the training resolution's.
+    Under "by_size" each has the same numbers for each growth of the area over the training resolution's. Under
+    "beside_beyondscene" each other method has its paired differences to ours, where that is among them.
     """
     names = [scene_name(number) for number in numbers]
     scores = {(m, name): journal.lines[m, name] for m in (TRUTH, *methods) for name in names}
-    reference = gather_features(judge, folder, TRUTH, numbers, resolution_px // 2, seed=0)
+    unmeasured = AGAINST_RENDERS if isinstance(judge, JudgeOfPhotographs) else ()
+    distances = {} if unmeasured else patch_distances(judge, methods, numbers, folder, resolution_px // 2)
     summaries = []
     for method in (TRUTH, *methods):
-        summary = summarise(method, [scores[method, name] for name in names])
+        summary = without(summarise(method, [scores[method, name] for name in names]), unmeasured)
         summary["by_size"] = {
-            f"{growth}x": summarise(method, [scores[method, scene_name(n)] for n in numbers if scene_growth(n) == growth])
+            f"{growth}x": without(
+                summarise(method, [scores[method, scene_name(n)] for n in numbers if scene_growth(n) == growth]), unmeasured
+            )
             for growth in sorted({scene_growth(n) for n in numbers})
         }
-        features = gather_features(judge, folder, method, numbers, resolution_px // 2, seed=1)
-        summaries.append(summary | {"patch_distance": round(frechet_distance(reference, features), 4)})
+        if OURS in methods and method not in (TRUTH, OURS):
+            summary[f"beside_{OURS}"] = compare(*([scores[one, name] for name in names] for one in (method, OURS)))
+        summaries.append(summary | {"patch_distance": distances.get(method)})
     header = journal.header
     title = f"{len(names)} scenes, model set {header.models}, {header.steps} steps, {header.judge}"
-    write_markdown(folder / "results.md", title, summaries)
-    write_page(folder / "index.html", title, summaries, scores)
+    legend = f"{LEGEND} {NO_RENDERS}" if unmeasured else LEGEND
+    write_markdown(folder / "results.md", title, legend, summaries)
+    write_page(folder / "index.html", title, legend, summaries, scores)
     draw_cases(folder, methods, scores)
     return summaries
+
+
+def patch_distances(
+    judge: Judge, methods: Sequence[str], numbers: Sequence[int], folder: Path, side_px: int
+) -> dict[str, float]:  # fmt: skip
+    """Of each method, and of the true renders from other patches of themselves."""
+    reference = gather_features(judge, folder, TRUTH, numbers, side_px, seed=0)
+    features = {method: gather_features(judge, folder, method, numbers, side_px, seed=1) for method in (TRUTH, *methods)}
+    return {method: round(frechet_distance(reference, seen), 4) for method, seen in features.items()}
 
 
 def gather_features(judge: Judge, folder: Path, method: str, numbers: Sequence[int], side_px: int, seed: int) -> np.ndarray:

@@ -52,6 +52,10 @@ METRICS: dict[str, Callable[[SceneScore], Ratio]] = {
     "seconds": lambda score: (score.seconds, 1),
 }
 
+BESIDE = ("missing_rate", "extra_rate", "pose_pck", "garment_accuracy", "hair_accuracy", "leakage_rate")
+# held against the pixels of the renderer's pictures, whose people are mannequins; patch_distance is added by the report
+AGAINST_RENDERS = ("background_accuracy", "sharpness", "patch_distance")
+
 
 def summarise(method: str, scores: Sequence[SceneScore]) -> dict[str, Any]:
     """One object per method: each metric, and under "ci95" its bootstrap interval over scenes.
@@ -72,9 +76,41 @@ def summarise(method: str, scores: Sequence[SceneScore]) -> dict[str, Any]:
     return told | {"ci95": intervals}
 
 
+def without(summary: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """`summary` with None for these metrics."""
+    nothing = dict.fromkeys(names)
+    return summary | nothing | {"ci95": summary["ci95"] | nothing}
+
+
 def bootstrap(parts: np.ndarray) -> list[float]:
     """The 2.5th and 97.5th percentile of the ratio of sums of `parts` (scenes, 2) when scenes are drawn anew."""
+    return interval(resampled(parts))
+
+
+def compare(scores: Sequence[SceneScore], others: Sequence[SceneScore]) -> dict[str, dict[str, Any] | None]:
+    """For each metric of BESIDE, what `scores` has more than `others`, and the bootstrap interval of that difference.
+
+    Both are of the same scenes in the same order, and each draw takes the same ones from both, so that what makes a scene hard
+    for all counts for nothing: intervals of two methods may overlap where that of their difference leaves out 0. None where one
+    of them has nothing to measure.
+    """
+    told: dict[str, dict[str, Any] | None] = {}
+    for name in BESIDE:
+        one, other = (np.array([METRICS[name](score) for score in several], float) for several in (scores, others))
+        if one[:, 1].sum() == 0 or other[:, 1].sum() == 0:
+            told[name] = None
+            continue
+        difference = one[:, 0].sum() / one[:, 1].sum() - other[:, 0].sum() / other[:, 1].sum()
+        told[name] = {"difference": round(float(difference), 4), "ci95": interval(resampled(one) - resampled(other))}
+    return told
+
+
+def resampled(parts: np.ndarray) -> np.ndarray:
+    """float (RESAMPLES,): the ratio of sums when scenes are drawn anew, the same for all methods; NaN for nothing over 0."""
     picked = np.random.default_rng(_SEED).integers(len(parts), size=(RESAMPLES, len(parts)))
     above, below = parts[picked].sum(1).T
-    ratios = above[below > 0] / below[below > 0]
-    return [round(float(limit), 4) for limit in np.percentile(ratios, (2.5, 97.5))]
+    return np.divide(above, below, out=np.full(RESAMPLES, np.nan), where=below > 0)
+
+
+def interval(values: np.ndarray) -> list[float]:
+    return [round(float(limit), 4) for limit in np.nanpercentile(values, (2.5, 97.5))]

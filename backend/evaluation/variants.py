@@ -8,13 +8,14 @@ from typing import Any
 import msgspec
 
 from ...protocol import Refusal, RenderSettings, check_settings
-from .methods import check_methods
+from .methods import check_methods, settings_of
 
 # What the paper's parts are worth, measured by leaving each out or taking its other reading; against plain `beyondscene`.
 ABLATIONS = {
     "beyondscene+perturb=off": "no high-frequency injection",
     "beyondscene+perturb=paper-literal": "replace where eps > C, as Algorithm 1 is printed",
     "beyondscene+view_prompts=everybody": "every view is told of everybody",
+    "beyondscene+inpaint_people=true": "the background is told of the people around whom it is painted",
     "beyondscene+controlnet_conditioning_scale=0": "no poses",
     "beyondscene+controlnet_views=none": "no poses at the enlarged levels",
     "beyondscene+guide_pose=false": "guidance points to the prompt alone",
@@ -32,7 +33,8 @@ ABLATIONS = {
 def read_variant(text: str, settings: RenderSettings) -> tuple[str, RenderSettings]:
     """The method's name, and `settings` with what follows its `+` signs.
 
-    Raises Refusal for a method, a setting or a value that there is not, and for settings that do not go together.
+    Raises Refusal for a method, a setting or a value that there is not, for a setting that the method does not read (its
+    picture would be the plain one under another name), and for settings that do not go together.
     """
     method, *changes = text.split("+")
     check_methods([method])
@@ -51,6 +53,8 @@ def read_variant(text: str, settings: RenderSettings) -> tuple[str, RenderSettin
             form = f"; write it as {name}={'..'.join(map(str, told[name]))}" if several else ""
             raise Refusal(f"'{text}' gives {name} the value '{value}': {error}{form}.") from error
         told[name] = read
+        if name not in settings_of(method):
+            raise Refusal(f"'{text}' sets {name}, which {method} does not read: it reads {', '.join(settings_of(method))}.")
     changed = msgspec.convert(told, RenderSettings, strict=False)
     check_settings(changed)
     return method, changed

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from .sets import ModelSet
@@ -12,6 +13,11 @@ SAMPLE_BYTES = 4096
 def fingerprint_weights(model_set: ModelSet) -> dict[str, str]:
     """Fingerprint by role and file, e.g. "base/unet/diffusion_pytorch_model.safetensors", of all that is loaded."""
     return {name: fingerprint(path) for path, name in weight_files(model_set).items()}
+
+
+def digest_fingerprints(fingerprints: Mapping[str, str]) -> str:
+    """One short digest, hex, of many fingerprints by their names."""
+    return hashlib.blake2b(json.dumps(sorted(fingerprints.items())).encode(), digest_size=8).hexdigest()
 
 
 def weight_files(model_set: ModelSet) -> dict[Path, str]:

@@ -38,8 +38,9 @@ def inpaint_background(
     noise = draw_noise(request.seed, "background", tuple(clean.shape)).to(models.device)
     scheduler, timesteps = make_scheduler(models, request.settings.scheduler, steps, request.settings.inpaint_strength)
     views = grid(height // factor, width // factor, window, scaled_stride(request.settings.stride_instance, window))
+    told_of = collage.figures if request.settings.inpaint_people else []  # told of people, it draws more of them
     conditions = describe_views(
-        request, collage.figures, size, views, models.training_resolution_px, factor, models.manifest.pose_line_width_px
+        request, told_of, size, views, models.training_resolution_px, factor, models.manifest.pose_line_width_px
     )
     # the people are drawn already; what is theirs alone is not the background's
     conditions = [replace(condition, loras=worn(request.loras)) for condition in conditions]

@@ -15,6 +15,7 @@ from .diffusion import DenoiserSettings, train_denoiser
 from .export import MODEL_SET, export_model_set
 from .latents import encode_renders
 from .renders import read_shards, render_shards
+from .runs import EmbeddedRun, RenderRun, claim, digest_model_set
 from .segmenter import SegmenterSettings, load_segmenter, train_segmenter
 from .text import TextEncoders, TextSettings, train_text
 from .tokenizer import build_tokenizers, read_tokenizers
@@ -26,7 +27,11 @@ PARTS: tuple[Part, ...] = get_args(Part)
 
 
 class TrainingSettings(msgspec.Struct, frozen=True):
-    """The whole run. The same settings on the same kind of device give the same weights, resumed or not."""
+    """The whole run. The same settings draw the same numbers, resumed or not.
+
+    The weights then agree but for rounding, since kernels add up in no fixed order: on a CPU two short runs stay within 3e-4 of
+    each other. A folder that a run was begun in is refused to another run.
+    """
 
     work: Path  # shards, checkpoints and train.jsonl: about 5 GB
     out: Path  # the model set folder to write
@@ -74,11 +79,13 @@ def tiny_settings(work: Path, out: Path, device: torch.device) -> TrainingSettin
 def train_embedded(settings: TrainingSettings, report: Report) -> bool:
     """Train and export the model set; return False if the time ran out first: call again to go on.
 
-    report: receives a small dict per event, always with "stage"; the same lines go to work/train.jsonl.
+    report: receives a small dict per event, always with "stage"; the same lines go to work/train.jsonl. Raises RunError where
+    `settings.work` is another run's, ModelSetError where `settings.start` is no model set.
     """
     started = time.monotonic()
     work, seed, device = settings.work, settings.seed, settings.device
-    work.mkdir(parents=True, exist_ok=True)
+    claim(work, describe_run(settings))
+    claim(work / "renders", RenderRun(seed=seed, size_px=settings.size_px))
     reuse_freed_memory(device)
     line_width_px = int(MODEL_SET["pose_line_width_px"])
     kept = frozenset(PARTS) - settings.further if settings.start else frozenset()
@@ -139,6 +146,23 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
             report,
         )
         return denoiser is not None
+
+
+def describe_run(settings: TrainingSettings) -> EmbeddedRun:
+    """What another call must have in common to go on with this one's checkpoints."""
+    return EmbeddedRun(
+        seed=settings.seed,
+        views=settings.views,
+        size_px=settings.size_px,
+        start=digest_model_set(settings.start) if settings.start else None,
+        further=tuple(sorted(settings.further)) if settings.start else (),
+        sizes={
+            "vae": settings.vae.widths,
+            "segmenter": settings.segmenter.widths,
+            "text": (*settings.text.widths, *settings.text.layers),
+            "denoiser": msgspec.to_builtins(settings.denoiser.sizes),
+        },
+    )
 
 
 def choose_device(name: str) -> torch.device:

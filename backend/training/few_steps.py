@@ -14,13 +14,14 @@ from .denoiser import Denoiser, DenoiserSizes
 from .distil import DistilSettings, distil, save_lora
 from .latents import encode_renders
 from .renders import read_shards, render_shards
+from .runs import FewStepsRun, RenderRun, claim, digest_model_set
 from .text import TextEncoders, TextSettings
 from .tokenizer import read_tokenizers
 from .vae import load_vae
 
 
 class FewStepsSettings(msgspec.Struct, frozen=True):
-    """The whole run. The same settings on the same kind of device give the same weights, resumed or not."""
+    """The whole run. As TrainingSettings, it repeats but for rounding, resumed or not."""
 
     work: Path  # that of `train embedded`, whose renders are used where they are there; else 1.6 GB
     models: Path  # the teacher's folder, into which the LoRA goes as well
@@ -39,13 +40,16 @@ def train_few_steps(settings: FewStepsSettings, report: Callable[[dict], None]) 
     """Train and write the LoRA; return False if the time ran out first: call again to go on.
 
     report: receives a small dict per event, always with "stage". Raises ModelSetError where the manifest has no entry
-    `few_steps`, which says where the LoRA goes and how many steps it is for.
+    `few_steps`, which says where the LoRA goes and how many steps it is for, and RunError where `settings.work` is another
+    run's, as of a teacher with other weights.
     """
     started = time.monotonic()
     model_set, device, folder = read_model_set(settings.models), settings.device, settings.work / "few-steps"
     few_steps = own_few_steps(model_set.manifest)
     out = few_steps.path(settings.models)
-    folder.mkdir(parents=True, exist_ok=True)
+    plan = msgspec.structs.replace(settings.distil, jumps=few_steps.steps)
+    claim(folder, describe_run(settings, plan))
+    claim(settings.work / "renders", RenderRun(seed=settings.seed, size_px=settings.size_px))
     reuse_freed_memory(device)
 
     def out_of_time() -> bool:
@@ -62,7 +66,19 @@ def train_few_steps(settings: FewStepsSettings, report: Callable[[dict], None]) 
     tokenizers = read_tokenizers(settings.models)
     teacher = Denoiser(settings.sizes, TextEncoders(settings.text, tokenizers[0]))
     teacher.load(settings.models)
-    plan = msgspec.structs.replace(settings.distil, jumps=few_steps.steps)
     return distil(
         latents, tokenizers, teacher, plan, model_set.manifest, folder, settings.seed, device, out_of_time, write, report
+    )
+
+
+def describe_run(settings: FewStepsSettings, plan: DistilSettings) -> FewStepsRun:
+    """What another call must have in common to go on with this one's checkpoint."""
+    return FewStepsRun(
+        seed=settings.seed,
+        views=settings.views,
+        size_px=settings.size_px,
+        teacher=digest_model_set(settings.models),
+        jumps=plan.jumps,
+        teacher_steps=plan.teacher_steps,
+        rank=plan.rank,
     )

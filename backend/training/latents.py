@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTokenizer
@@ -19,6 +20,7 @@ from .captions import draw_caption, pad_owners
 from .renderer.raster import ARMS, HAIR, HEAD, REGIONS, THINGS
 from .renderer.scenes import people_from_left
 from .renders import Renders, instances_of, regions_of
+from .runs import digest_module
 from .text import pad_chunks
 from .vae import encode, to_tensor
 
@@ -26,6 +28,7 @@ CELL_PX = 8  # a latent covers 8 x 8 pixels
 LONG_SHARE = 0.15  # of the batches, whose captions may take several chunks of the text encoders; half their views are crowds
 SINGLES_SHARE = 0.35  # of the other batches: views of one person, from whom it is learnt which word belongs to which part
 SEVERAL_SHARE = 0.35  # of them too: views of two people to _FEW, from whom it is learnt whose words are whose
+_ENCODER = "encoder"  # in a file's metadata: a digest of the encoder that made it
 _FEW = 3  # people whose caption mostly fits in one chunk
 
 
@@ -62,8 +65,9 @@ class Batch(msgspec.Struct, frozen=True):
 
 @torch.no_grad()
 def encode_renders(vae: AutoencoderKL, renders: Renders, path: Path, device: torch.device) -> LatentSet:
-    """Return the latents of `renders`, from the file at `path` if it exists, else written to it."""
-    if not path.exists():
+    """Return the latents of `renders`, from the file at `path` if this encoder made it, else written to it."""
+    encoder = digest_module(vae.encoder)
+    if not path.exists() or _encoder_of(path) != encoder:
         parts = []
         for first in range(0, len(renders.pictures), 8):
             with torch.autocast(device.type, torch.bfloat16):
@@ -71,7 +75,7 @@ def encode_renders(vae: AutoencoderKL, renders: Renders, path: Path, device: tor
             parts.append(latents.to("cpu", torch.float16).contiguous().numpy())  # else safetensors would scramble channels-last
         instances = instances_of(renders.masks[:, CELL_PX // 2 :: CELL_PX, CELL_PX // 2 :: CELL_PX])
         arrays = {"latents": np.concatenate(parts), "weights": _weigh(renders), "instances": np.ascontiguousarray(instances)}
-        save_file(arrays, path.with_suffix(".part"))
+        save_file(arrays, path.with_suffix(".part"), {_ENCODER: encoder})
         path.with_suffix(".part").rename(path)
     people = np.array([len(looks) for looks in renders.looks])
     return LatentSet(
@@ -147,6 +151,11 @@ def halve(batch: Batch) -> Batch:
         people=batch.people[:, 1::2, 1::2],
         poses=batch.poses.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2)).amax((-1, -3)),  # a mean would fade the lines
     )
+
+
+def _encoder_of(path: Path) -> str | None:
+    with safe_open(path, "numpy") as file:
+        return (file.metadata() or {}).get(_ENCODER)
 
 
 def _weigh(renders: Renders) -> npt.NDArray[np.float16]:

@@ -1,7 +1,7 @@
 """The methods that are held against each other, one file each, all with the same models, request, seed and steps.
 
-Each file has `draw(models, request, watcher)`, which returns the picture, uint8 (height, width, 3). To add a method, add its
-file and its line here.
+Each file has `draw(models, request, watcher)`, which returns the picture, uint8 (height, width, 3), and READS, the names of the
+settings that it reads: a variant that changes another one is refused. To add a method, add its file and its line here.
 """
 
 from importlib import import_module
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from ....protocol import Refusal
+from ...models.loras import gather_loras
 
 if TYPE_CHECKING:  # names alone must not load torch
     from ....protocol import RenderRequest
@@ -40,5 +41,18 @@ def check_methods(names: list[str]) -> None:
 
 
 def load_method(name: str) -> Draw:
+    """The method, with what the request wears loaded while it draws, the LoRA for few steps included."""
     check_methods([name])
-    return import_module(f".{name}", __name__).draw
+    module = import_module(f".{name}", __name__)
+
+    def draw(models: "Models", request: "RenderRequest", watcher: "Watcher") -> np.ndarray:
+        with models.adapters.loaded(gather_loras(request, models.model_set)):
+            return module.draw(models, request, watcher)
+
+    return draw
+
+
+def settings_of(name: str) -> tuple[str, ...]:
+    """The settings that a method reads."""
+    check_methods([name])
+    return tuple(sorted(import_module(f".{name}", __name__).READS))

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from ....protocol import RenderRequest
+from ....protocol import RenderRequest, RenderSettings
 from ...models.load import Models
-from ...models.loras import gather_loras
 from ...pipeline import render
 from ...watch import Watcher
 
+READS = frozenset(RenderSettings.__struct_fields__)
+
 
 def draw(models: Models, request: RenderRequest, watcher: Watcher) -> np.ndarray:
-    with models.adapters.loaded(gather_loras(request, models.model_set)):
-        image, *_ = render(models, request, {}, watcher)
+    image, *_ = render(models, request, {}, watcher)
     return image

@@ -1,6 +1,6 @@
 """What methods without stages share: one prompt for the whole scene, one pose picture, one canvas of noise."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,12 @@ from ...planning.views import View
 from ...pose import draw_pose
 from ...watch import Watcher
 
+# what every method reads, and what those of a canvas read besides; they average views as their papers do, uniformly
+DIFFUSION = frozenset(
+    ("steps", "guidance_scale", "scheduler", "controlnet_conditioning_scale", "guide_pose", "few_steps", "hidden_joints")
+)
+CANVAS = DIFFUSION | {"size_conditioning", "controlnet_views", "guidance_interval"}
+
 
 @dataclass(frozen=True)
 class Sheet:
@@ -35,7 +41,7 @@ class Sheet:
         pieces = [
             self.pose[top * factor : (top + window) * factor, left * factor : (left + window) * factor] for top, left in views
         ]
-        return [Condition(self.prompt, self.negative_prompt, piece) for piece in pieces]
+        return [Condition(self.prompt, self.negative_prompt, piece, empty=not piece.any()) for piece in pieces]
 
 
 def lay_sheet(models: Models, request: RenderRequest, size: Size) -> Sheet:
@@ -54,6 +60,8 @@ def make_job(models: Models, request: RenderRequest, size: Size) -> Job:
     """The whole schedule on a canvas of `size`, with the base UNet."""
     settings = request.settings
     assert settings.steps is not None and settings.guidance_scale is not None  # settled
+    if settings.few_steps:  # as in render
+        models = replace(models, scheduler_config=models.scheduler_config | {"timestep_spacing": "trailing"})
     scheduler, timesteps = make_scheduler(models, settings.scheduler, settings.steps)
     return Job(
         models=models,
@@ -64,6 +72,8 @@ def make_job(models: Models, request: RenderRequest, size: Size) -> Job:
         guidance_scale=settings.guidance_scale,
         controlnet_scale=settings.controlnet_conditioning_scale or 0.0,
         guide_pose=bool(settings.guide_pose),
+        controlnet_views=settings.controlnet_views,
+        guidance_interval=settings.guidance_interval,
         canvas_px=(size.height, size.width) if settings.size_conditioning == "canvas" else None,
     )
 
@@ -79,6 +89,7 @@ def draw_from_noise(models: Models, request: RenderRequest, views: list[View], w
     """The picture that views of `window` latents make of one noise, each told the whole prompt."""
     size = Size(request.width, request.height)
     job, sheet = make_job(models, request, size), lay_sheet(models, request, size)
+    job = replace(job, background_every=request.settings.background_every)
     progress = Progress(watcher, 1, len(views) * len(job.timesteps))
     with progress.stage("enlarge", 1, len(job.timesteps)):
         latents = start_noise(job, request, size, "canvas")

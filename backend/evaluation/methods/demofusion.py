@@ -21,8 +21,9 @@ from ...pipeline.seeds import draw_noise, numpy_random
 from ...planning.plan import Size, plan_sizes
 from ...planning.views import View, positions
 from ...watch import Watcher
-from .canvas import Sheet, lay_sheet, make_job, start_noise, whole_view
+from .canvas import CANVAS, Sheet, lay_sheet, make_job, start_noise, whole_view
 
+READS = CANVAS
 SKIP_POWER, DILATED_POWER = 3, 1  # of the cosines (the authors' alpha 1 and 2; alpha 3, of the blur, is 1)
 BLUR = 0.8  # latents, of dilated sampling at the start
 

@@ -6,7 +6,9 @@ from ....protocol import RenderRequest
 from ...models.load import Models
 from ...planning.plan import Size
 from ...watch import Watcher
-from .canvas import draw_from_noise, whole_view
+from .canvas import CANVAS, draw_from_noise, whole_view
+
+READS = CANVAS
 
 
 def draw(models: Models, request: RenderRequest, watcher: Watcher) -> np.ndarray:

@@ -6,7 +6,9 @@ from ....protocol import RenderRequest
 from ...models.load import Models
 from ...planning.views import View, grid, scaled_stride
 from ...watch import Watcher
-from .canvas import draw_from_noise
+from .canvas import CANVAS, draw_from_noise
+
+READS = CANVAS | {"stride_instance", "background_every"}
 
 
 def draw(models: Models, request: RenderRequest, watcher: Watcher) -> np.ndarray:

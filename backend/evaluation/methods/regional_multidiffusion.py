@@ -22,9 +22,10 @@ from ...planning.people import bounding_box, gather_people
 from ...planning.plan import Size
 from ...planning.views import View
 from ...watch import Watcher
-from .canvas import Sheet, lay_sheet, make_job, start_noise
+from .canvas import CANVAS, Sheet, lay_sheet, make_job, start_noise
 from .multidiffusion import dense_views
 
+READS = CANVAS | {"stride_instance"}
 BOOTSTRAPPING = 0.4  # of the steps; the authors' 20 of 50
 FLESH = 0.05  # by which a mask reaches beyond the bones, of the body's size
 

@@ -8,6 +8,12 @@ from ...models.load import Models
 from ...pipeline import render
 from ...planning.plan import plan_sizes
 from ...watch import Watcher
+from .canvas import DIFFUSION
+
+READS = DIFFUSION | {
+    "person_cover", "mask_feather_px", "seam_erosion_px", "inpaint_people", "inpaint_strength", "clahe_clip_limit",
+    "clahe_tiles", "stride_instance", "view_weighting", "view_prompts", "prepend_global", "min_overlap",
+}  # fmt: skip
 
 
 def draw(models: Models, request: RenderRequest, watcher: Watcher) -> np.ndarray:

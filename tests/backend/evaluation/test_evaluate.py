@@ -1,6 +1,8 @@
 """The command: what it prints and writes, that it goes on where it stopped, and how it refuses."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from beyondscene.backend.evaluation.variants import ABLATIONS, read_variant
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.protocol import RenderSettings
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from .conftest import TINY_JUDGE
 
@@ -63,6 +66,27 @@ def test_goes_on_where_it_stopped(command: list[str], tmp_path: Path, capsys: py
     assert results.read_bytes().startswith(lines) and len(results.read_bytes().splitlines()) == 4
     picture.unlink()  # what is gone is drawn again
     assert run(command, capsys)[0]["sharpness"] == first["sharpness"] and picture.exists()
+
+
+def test_methods_are_told_beside_ours_where_that_is_among_them(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "out" / "results.md"
+    (alone,) = run(command, capsys)
+    assert "beside_beyondscene" not in alone and "Beside" not in table.read_text()
+    ours, other = run(["evaluate", "--method", "beyondscene", *command[1:]], capsys)
+    assert (ours["method"], other["method"]) == ("beyondscene", "upscale") and "beside_beyondscene" not in ours
+    told = other["beside_beyondscene"]
+    assert set(told) == {"missing_rate", "extra_rate", "pose_pck", "garment_accuracy", "hair_accuracy", "leakage_rate"}
+    for name, value in told.items():
+        if ours[name] is None or other[name] is None:
+            assert value is None
+        else:
+            assert value["difference"] == pytest.approx(other[name] - ours[name], abs=2e-4)
+    _, _, after = table.read_text().partition("## Beside beyondscene, same scenes\n\n")
+    rows = after.splitlines()
+    assert rows[0].split(" | ") == ["| method", "missing", "extra", "PCK", "garments", "hair", "leakage |"]
+    assert rows[2].startswith("| upscale | ") and not rows[3].startswith("|")
 
 
 def find_results(folder: Path) -> Path:
@@ -146,6 +170,26 @@ def test_results_of_another_kind_or_cut_off_are_refused(
     assert "is cut off in line 1" in refusal(command, capsys)
     results.write_bytes(b"".join(whole.splitlines(keepends=True)[:2]))  # the line deleted, as advised
     assert len(run(command, capsys)) == 1
+
+
+def test_results_of_other_weights_or_an_older_format_are_refused(
+    command: list[str], tiny_models: ModelSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two sets of one name with different weights are two models."""
+    run(command, capsys)
+    retrained = Path(shutil.copytree(tiny_models.folder, tmp_path / "retrained"))
+    run([*command, "--models", str(retrained)], capsys)  # the same weights at another place
+    weights = next((retrained / "unet").glob("*.safetensors"))
+    tensors = load_file(weights)
+    tensors["conv_out.bias"] += 1
+    save_file(tensors, weights, {"format": "pt"})
+    sentence = refusal([*command, "--models", str(retrained)], capsys)
+    assert re.search(r"has results with weights = \w{16}, but now it is \w{16}: name another folder with --out\.$", sentence)
+    drawn = tmp_path / "out" / "drawn.jsonl"
+    header, *lines = drawn.read_bytes().splitlines(keepends=True)
+    old = {name: value for name, value in json.loads(header).items() if name != "weights"} | {"format": 3}
+    drawn.write_bytes(json.dumps(old).encode() + b"\n" + b"".join(lines))
+    assert "has results with format = 3, but now it is 4: name another folder" in refusal(command, capsys)
 
 
 def refusal(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -1,17 +1,20 @@
 """What the metrics say of pictures whose faults are known."""
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from beyondscene.backend.evaluation.backdrops import classify_backdrop
-from beyondscene.backend.evaluation.colours import colour_word, leakage_matrix, to_lab
+from beyondscene.backend.evaluation.colours import chance_of_leaks, colour_word, leakage_matrix, to_lab
 from beyondscene.backend.evaluation.keypoints import MIRRORED, joints_right, match_people, oks, torso_length
 from beyondscene.backend.evaluation.measure import measure_picture, read_plan
+from beyondscene.backend.evaluation.results import PartColour, SceneScore
 from beyondscene.backend.evaluation.scenes import EvaluationScene, draw_scene
-from beyondscene.backend.evaluation.summary import bootstrap, summarise
+from beyondscene.backend.evaluation.summary import bootstrap, compare, summarise
 from beyondscene.backend.evaluation.texture import border_lines, frechet_distance, seam_score, sharpness
 from beyondscene.backend.training.renderer.looks import GARMENT_COLOURS
 from beyondscene.backend.training.renderer.raster import UPPER_BODY
+from beyondscene.protocol import KEYPOINT_NAMES
 
 from .conftest import Oracle
 
@@ -68,6 +71,44 @@ def test_oks_falls_with_distance_and_rises_with_size() -> None:
     near, far = oks(points, counts, points + 2)[0, 0], oks(points, counts, points + 8)[0, 0]
     assert oks(points, counts, points)[0, 0] == 1 and 1 > near > far > 0
     assert oks(2 * points, counts, 2 * points + 4)[0, 0] == pytest.approx(near)
+
+
+def test_oks_of_two_joints_by_hand() -> None:
+    """The nose is 5 px off and the ankle where it should be, of somebody 100 px tall: COCO's e to the -d^2 / (2 s^2 k^2).
+
+    s^2 is a fifth of 100^2, k twice the sigma of the nose, .026: 25 / (2 * 2000 * .052^2) = 2.3114.
+    """
+    planned, counts = np.zeros((1, 18, 2)), np.zeros((1, 18), bool)
+    nose, ankle = KEYPOINT_NAMES.index("Nose"), KEYPOINT_NAMES.index("RAnkle")
+    counts[0, [nose, ankle]] = True
+    planned[0, ankle] = (0, 100)
+    found = planned.copy()
+    found[0, nose] = (3, 4)
+    found[0, KEYPOINT_NAMES.index("LKnee")] = 1000  # does not count
+    assert oks(planned, counts, found)[0, 0] == pytest.approx((np.exp(-2.3114) + 1) / 2, abs=1e-4)
+
+
+def test_chance_of_leakage_by_hand(scene: EvaluationScene) -> None:
+    """A wrong shirt is one of the nine other words, of which two people were to have blue or green: two in nine.
+
+    Right shirts and a garment that was not seen add nothing.
+    """
+    red, blue, green = (
+        msgspec.structs.replace(scene.looks[0], shirt=shirt, trousers="black", hair="brown")
+        for shirt in ("red", "blue", "green")
+    )
+
+    def part(name: str, planned: str, found: str | None) -> PartColour:
+        return PartColour(part=name, planned=planned, found=found)
+
+    wrong = [part("shirt", "red", "yellow"), part("trousers", "black", None)]
+    others = [[part("shirt", "blue", "blue")], [part("shirt", "green", "green")]]
+    assert chance_of_leaks((red, blue, green), [wrong, *others]) == pytest.approx(2 / 9)
+    leaked = [part("shirt", "red", "blue")]
+    assert chance_of_leaks((red, blue, green), [leaked, *others]) == pytest.approx(2 / 9)
+    assert chance_of_leaks((red, blue, blue), [leaked, *others]) == pytest.approx(1 / 9)  # one word, whoever has it
+    hair = [part("hair", "brown", "black")]
+    assert chance_of_leaks((red, blue, green), [hair, [], []]) == 0  # all three were to be brown
 
 
 def test_swapped_shirts_are_leakage(scene: EvaluationScene) -> None:
@@ -161,3 +202,27 @@ def test_intervals_hold_the_value_and_narrow_with_scenes() -> None:
         return high - low
 
     assert width(64) < width(8)
+
+
+def test_paired_differences_are_sure_where_single_intervals_overlap(scene: EvaluationScene) -> None:
+    """Scenes differ much in difficulty, and in each of them one method finds one joint more than the other."""
+    score = measure_picture(Oracle(scene, EVERYBODY), scene, scene.truth.picture, "test", 256)
+
+    def with_joints(rights: list[int]) -> list[SceneScore]:
+        people = [[msgspec.structs.replace(score.people[0], joints=18, joints_right=right)] for right in rights]
+        return [msgspec.structs.replace(score, people=one, extra=0) for one in people]
+
+    rights = [4, 16, 9, 12, 6, 14, 10, 5]
+    ours, theirs = with_joints(rights), with_joints([right - 1 for right in rights])
+    (low, high), (their_low, their_high) = (summarise("", one)["ci95"]["pose_pck"] for one in (ours, theirs))
+    assert their_low < low < their_high < high
+    told = compare(theirs, ours)
+    assert told["pose_pck"] == {"difference": pytest.approx(-1 / 18, abs=1e-4), "ci95": pytest.approx([-1 / 18] * 2, abs=1e-4)}
+    assert told["extra_rate"] == {"difference": 0, "ci95": [0, 0]}
+    uneven = compare(with_joints([right - 2 * (right > 9) for right in rights]), ours)["pose_pck"]
+    assert uneven and uneven["difference"] == pytest.approx(-8 / (8 * 18), abs=1e-4)
+    assert uneven["ci95"][0] == pytest.approx(-2 * 7 / (8 * 18), abs=0.02) and uneven["ci95"][1] == pytest.approx(
+        -0.014, abs=0.015
+    )
+    nobody = [msgspec.structs.replace(one, people=[msgspec.structs.replace(one.people[0], oks=None)]) for one in ours]
+    assert compare(nobody, ours)["pose_pck"] is None

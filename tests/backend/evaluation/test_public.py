@@ -1,6 +1,7 @@
 """The judge of public models, with the same classes at toy size."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -8,17 +9,23 @@ import numpy as np
 import pytest
 import torch
 from beyondscene.backend.evaluation import public
+from beyondscene.backend.evaluation.detect import NetJudge
 from beyondscene.backend.evaluation.judge import JudgeError
 from beyondscene.backend.evaluation.measure import measure_picture
 from beyondscene.backend.evaluation.public import PublicJudge, PublicModels
+from beyondscene.backend.evaluation.run import evaluate
 from beyondscene.backend.evaluation.scenes import EvaluationScene
+from beyondscene.backend.models.load import load_models
+from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.training.renderer.raster import REGIONS
+from beyondscene.protocol import KEYPOINT_NAMES
 from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, SegformerConfig, SegformerForSemanticSegmentation
 from transformers.models.rt_detr import RTDetrConfig, RTDetrForObjectDetection, RTDetrResNetConfig
 from transformers.models.vitpose import VitPoseConfig, VitPoseForPoseEstimation
 from transformers.models.vitpose_backbone import VitPoseBackboneConfig
 
 from ...tiny import make_text_config, make_tokenizer
+from ..pipeline.test_render import Spy
 from .conftest import CPU
 
 CLOTHES = {0: "Background", 1: "Hair", 2: "Upper-clothes", 3: "Pants"}
@@ -80,10 +87,8 @@ def test_judges_a_scene_with_scores_for_texts(folders: PublicModels, scene: Eval
     assert score.clip is not None and -1 <= score.clip <= 1
     assert len({person.clip for person in score.people}) == 3  # each crop against its own words
     assert judge.notes == () and score.preference is not None and score.preference != score.clip
-    assert set(np.unique(judge.regions(scene.truth.picture))) <= {
-        0,
-        *(REGIONS.index(n) for n in ("hair", "upper_body", "lower_body")),
-    }
+    known = {0, *(REGIONS.index(n) for n in ("hair", "upper_body", "lower_body"))}
+    assert set(np.unique(judge.regions_of_people(scene.truth.picture, scene.truth.instance))) <= known
     assert judge.features(scene.truth.picture[None, :64, :64]).shape == (1, 16)
 
 
@@ -100,6 +105,80 @@ def test_joints_go_back_to_where_they_were_seen(
     assert (found.keypoints[0] >= box[:2] - margin).all() and (found.keypoints[0] <= box[2:] + margin).all()
     neck, shoulders = found.keypoints[0, 1], found.keypoints[0, [2, 5]]
     assert neck == pytest.approx(shoulders.mean(0))
+
+
+@pytest.mark.parametrize("cell", [(3, 4), (20, 10), (58, 42)])
+def test_a_hot_cell_is_read_where_the_model_saw_it(
+    cell: tuple[int, int], folders: PublicModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The outermost cells of 64 x 48 lie on the corners of the box with its margin (arXiv 1911.07524): no half cells."""
+    judge = PublicJudge(folders, CPU)
+    row, column = cell
+    heat = torch.zeros(1, 17, 64, 48)
+    heat[:, :, row, column] = 1
+    monkeypatch.setattr(judge, "pose", lambda _crop: SimpleNamespace(heatmaps=heat))
+    joints = judge._joints(np.zeros((300, 300, 3), np.uint8), np.array([100.0, 60.0, 160.0, 220.0]))
+    expected = (130 + 150 * (column / 47 - 0.5), 140 + 200 * (row / 63 - 0.5))  # 60x160 at 3:4 and a quarter more is 150x200
+    assert joints == pytest.approx(np.tile(expected, (18, 1)), abs=0.1)
+
+
+def test_left_joints_are_the_left_ones(folders: PublicModels, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One hot cell per joint, each with COCO's number of the joint as its column."""
+    judge = PublicJudge(folders, CPU)
+    heat = torch.zeros(1, 17, 64, 48)
+    heat[0, range(17), 30, range(4, 38, 2)] = 1
+    monkeypatch.setattr(judge, "pose", lambda _crop: SimpleNamespace(heatmaps=heat))
+    joints = judge._joints(np.zeros((300, 300, 3), np.uint8), np.array([100.0, 60.0, 160.0, 220.0]))
+    coco = (
+        "Nose", "LEye", "REye", "LEar", "REar", "LShoulder", "RShoulder", "LElbow", "RElbow", "LWrist", "RWrist",
+        "LHip", "RHip", "LKnee", "RKnee", "LAnkle", "RAnkle",
+    )  # fmt: skip
+    for number, name in enumerate(coco):
+        x = 130 + 150 * ((4 + 2 * number) / 47 - 0.5)
+        assert joints[KEYPOINT_NAMES.index(name), 0] == pytest.approx(x, abs=0.5), name
+
+
+def test_clothes_are_parsed_one_person_at_a_time(
+    folders: PublicModels, scene: EvaluationScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = PublicJudge(folders, CPU)
+    seen: list[tuple[int, ...]] = []
+
+    def parse(picture: np.ndarray) -> np.ndarray:
+        seen.append(picture.shape[:2])
+        return np.full((4, 4), len(seen), np.uint8)
+
+    monkeypatch.setattr(judge, "regions", parse)
+    instances = scene.truth.instance
+    assert np.array_equal(judge.regions_of_people(scene.truth.picture, instances), instances)
+    for person, (height, width) in enumerate(seen, start=1):
+        rows, columns = np.nonzero(instances == person)
+        tall, wide = np.ptp(rows) + 1, np.ptp(columns) + 1
+        assert tall <= height <= 1.35 * max(tall, wide) and wide <= width <= 1.35 * max(tall, wide)
+
+
+def test_networks_are_read_in_single_precision(folders: PublicModels, tmp_path: Path) -> None:
+    save_pose(tmp_path / "pose")
+    VitPoseForPoseEstimation.from_pretrained(tmp_path / "pose", dtype=torch.float16).save_pretrained(tmp_path / "half")
+    judge = PublicJudge(msgspec.structs.replace(folders, pose=str(tmp_path / "half")), CPU)
+    assert {one.dtype for part in (judge.detector, judge.pose, judge.clothes) for one in part.parameters()} == {torch.float32}
+
+
+def test_what_is_held_against_renders_is_left_out_of_its_report(
+    folders: PublicModels, tiny_models: ModelSet, judge_folder: Path, tmp_path: Path
+) -> None:
+    models = load_models(tiny_models, CPU, torch.float32)
+    told = {}
+    for judge in (NetJudge(judge_folder, CPU), PublicJudge(folders, CPU)):
+        truth, *_ = evaluate(models, judge, ["upscale"], [1], 1, tmp_path, lambda *_: Spy())
+        told[judge.name] = truth, (tmp_path / "results.md").read_text()
+    (ours, our_table), (public, table) = told.values()
+    for name in ("background_accuracy", "sharpness", "patch_distance"):
+        assert ours[name] is not None and public[name] is None and public["by_size"]["4x"].get(name) is None
+    assert public["seam_score"] == ours["seam_score"]
+    head = table.splitlines()[2]
+    assert "sharpness" not in head and "patch distance" not in head and "sharpness" in our_table.splitlines()[2]
+    assert "which are no measure of photographs" in table and "no measure" not in our_table
 
 
 def test_boxes_lie_in_the_picture_and_cut_people_are_left_to_other_windows(

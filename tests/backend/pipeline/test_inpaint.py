@@ -1,5 +1,6 @@
 """The background is painted as diffusers paints it, around people who come out as they went in."""
 
+from dataclasses import replace as replace_fields
 from itertools import pairwise
 
 import cv2
@@ -8,11 +9,13 @@ import pytest
 import torch
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet
-from beyondscene.backend.pipeline import Progress, settle
+from beyondscene.backend.pipeline import Progress, inpaint, settle
 from beyondscene.backend.pipeline.composite import BACKDROP, Collage
+from beyondscene.backend.pipeline.conditions import Condition
 from beyondscene.backend.pipeline.inpaint import inpaint_background
 from beyondscene.backend.pipeline.prompts import Embedding, PromptEncoder
 from beyondscene.backend.pipeline.seeds import seed_for
+from beyondscene.backend.planning.people import Figure, gather_people
 from beyondscene.protocol import RenderRequest
 from diffusers import StableDiffusionXLControlNetInpaintPipeline
 from diffusers.pipelines.controlnet import pipeline_controlnet_inpaint_sd_xl as of_theirs
@@ -201,3 +204,21 @@ def test_each_view_of_a_wide_picture_has_its_part_of_the_mask(sdxl: Models, ungu
     expected = [free[:, left : left + 8] for left in range(0, 10, 2)]
     assert all(torch.equal(view[4], mask) for view, mask in zip(views, expected, strict=True))
     assert all(torch.equal(left[..., 2:], right[..., :-2]) for left, right in pairwise(views))
+
+
+def test_the_background_is_told_of_the_scene_and_of_its_people_only_where_asked(
+    sdxl: Models, two_people: RenderRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ana, _ = gather_people(two_people)
+    figure = Figure(ana, make_collage().cover > 0, {})
+    collage = replace_fields(make_collage(), figures=[figure])
+    told: list[list[Condition]] = []
+    monkeypatch.setattr(
+        inpaint, "denoise", lambda job, latents, window, views, conditions, progress: told.append(conditions) or latents
+    )
+    for inpaint_people in (False, True):
+        settings = replace(two_people.settings, inpaint_people=inpaint_people, steps=STEPS)
+        paint(sdxl, replace(two_people, settings=settings), collage)
+    (alone,), (with_ana,) = told
+    assert alone.prompt == two_people.prompt and not alone.pose.any()
+    assert with_ana.prompt == f"{two_people.prompt}, {ana.character.prompt}" and with_ana.pose.any()

@@ -1,0 +1,101 @@
+"""What a folder of checkpoints was made with, so that another run never passes for its continuation."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from torch import nn
+
+from ...protocol import Refusal
+from ..models.fingerprint import digest_fingerprints, fingerprint_weights
+from ..models.sets import read_model_set
+
+RUN = "run.json"
+
+
+class RunError(Refusal):
+    """A folder belongs to another run. The message names what differs and the next step."""
+
+
+class RenderRun(msgspec.Struct, frozen=True, kw_only=True):
+    """What renders depend on but for their number: more of them go on with the same sequence."""
+
+    format: int = 1
+    seed: int
+    size_px: int
+
+
+class EmbeddedRun(msgspec.Struct, frozen=True, kw_only=True):
+    """What the checkpoints of an embedded model depend on, but for steps and rates, which may change on the way.
+
+    start: digest of the weights that it goes on from. sizes: of the networks.
+    """
+
+    format: int = 1
+    seed: int
+    views: int
+    size_px: int
+    start: str | None
+    further: tuple[str, ...]
+    sizes: dict[str, Any]
+
+
+class FewStepsRun(msgspec.Struct, frozen=True, kw_only=True):
+    """What the checkpoint of a LoRA for few steps depends on, likewise. teacher: digest of its weights."""
+
+    format: int = 1
+    seed: int
+    views: int
+    size_px: int
+    teacher: str
+    jumps: int
+    teacher_steps: int
+    rank: int
+
+
+def claim(folder: Path, run: RenderRun | EmbeddedRun | FewStepsRun) -> None:
+    """Write `run` to `folder`, or see that it is the one which was begun there.
+
+    Raises RunError where it is another one, or where there are files of nobody knows which.
+    """
+    path = folder / RUN
+    advice = f"name another folder with --work, or delete {folder} to begin anew."
+    if not path.exists():
+        if any(folder.glob("*.safetensors")):
+            raise RunError(f"{folder} has *.safetensors, but no {RUN} that says of which run they are: {advice}")
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(run)) + b"\n")
+        return
+    try:
+        begun = flatten(msgspec.json.decode(path.read_bytes(), type=dict[str, Any]))
+    except msgspec.DecodeError as error:
+        raise RunError(f"{path} cannot be read ({error}): {advice}") from error
+    now = flatten(msgspec.json.decode(msgspec.json.encode(run)))
+    differing = [name for name in {**begun, **now} if begun.get(name) != now.get(name)]
+    if differing:
+        told = ", ".join(f"{name} = {begun.get(name)}, but now it is {now.get(name)}" for name in differing)
+        raise RunError(f"{folder} is of a run with {told}: {advice}")
+
+
+def flatten(told: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The same without objects in objects: their names are joined by dots."""
+    flat: dict[str, Any] = {}
+    for name, value in told.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def digest_model_set(folder: Path) -> str:
+    """One digest of all weights of the model set in `folder`. Raises ModelSetError where there is none."""
+    return digest_fingerprints(fingerprint_weights(read_model_set(folder)))
+
+
+def digest_module(module: nn.Module) -> str:
+    """One digest of all values of a network."""
+    state = hashlib.blake2b(digest_size=8)
+    for name, tensor in sorted(module.state_dict().items()):
+        state.update(name.encode())
+        state.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return state.hexdigest()

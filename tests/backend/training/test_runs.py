@@ -1,0 +1,100 @@
+"""A used work folder goes on with its own run and with no other."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from beyondscene.backend.cli import main
+from beyondscene.backend.training.embedded import tiny_settings, train_embedded
+from beyondscene.backend.training.few_steps import FewStepsSettings, train_few_steps
+from beyondscene.backend.training.latents import encode_renders
+from beyondscene.backend.training.renders import draw_views, stack_views
+from beyondscene.backend.training.runs import RunError
+from beyondscene.backend.training.vae import build_vae
+from msgspec.structs import replace
+from safetensors.torch import load_file, save_file
+
+CPU = torch.device("cpu")
+
+
+def ignore(_event: object) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A work folder in which a tiny model was trained to `models`, and its LoRA for few steps begun."""
+    work = tmp_path_factory.mktemp("runs")
+    settings = replace(tiny_settings(work, work / "models", CPU), views=8, processes=1)
+    assert train_embedded(settings, ignore)
+    assert not train_few_steps(few_steps(work), ignore)
+    return work
+
+
+def few_steps(work: Path, **changes: Any) -> FewStepsSettings:
+    tiny = tiny_settings(work, work, CPU)
+    settings = FewStepsSettings(
+        work=work, models=work / "models", device=CPU, views=8, size_px=128, processes=1, minutes=0,
+        sizes=tiny.denoiser.sizes, text=tiny.text,
+    )  # fmt: skip
+    settings = replace(settings, distil=replace(settings.distil, batch=2))
+    return replace(settings, **changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"seed": 1}, "seed = 0, but now it is 1"),
+        ({"views": 16}, "views = 8, but now it is 16"),
+        ({"size_px": 256}, "size_px = 128, but now it is 256"),
+        ({"start": "models"}, r"start = None, but now it is \w{16}, further = \[\], but now it is \['denoiser'\]"),
+        ({"vae": {"widths": (16, 16, 16, 32)}}, r"sizes\.vae = \[16, 16, 16, 16\], but now it is \[16, 16, 16, 32\]"),
+    ],
+)
+def test_another_run_is_refused_and_nothing_is_written(used: Path, change: dict[str, Any], told: str) -> None:
+    settings = replace(tiny_settings(used, used / "other", CPU), views=8, processes=1)
+    for name, value in change.items():
+        now = used / value if name == "start" else value
+        settings = replace(settings, **{name: replace(settings.vae, **value) if name == "vae" else now})
+    with pytest.raises(RunError, match=rf"is of a run with {told}: name another folder with --work, or delete "):
+        train_embedded(settings, ignore)
+    assert not (used / "other").exists()
+
+
+def test_the_same_run_goes_on_with_other_steps_and_minutes(used: Path) -> None:
+    settings = replace(tiny_settings(used, used / "longer", CPU), views=8, processes=1, minutes=9)
+    assert train_embedded(replace(settings, denoiser=replace(settings.denoiser, steps=9)), ignore)
+
+
+def test_a_changed_teacher_is_refused(used: Path) -> None:
+    assert not train_few_steps(few_steps(used), ignore)  # goes on
+    with pytest.raises(RunError, match=r"few-steps is of a run with rank = 6, but now it is 4"):
+        train_few_steps(few_steps(used, distil=replace(few_steps(used).distil, rank=4)), ignore)
+    (weights,) = (used / "models" / "unet").glob("*.safetensors")
+    tensors, before = load_file(weights), weights.read_bytes()
+    tensors["conv_in.bias"] += 1
+    save_file(tensors, weights, {"format": "pt"})
+    with pytest.raises(RunError, match=r"is of a run with teacher = \w{16}, but now it is \w{16}: name another folder"):
+        train_few_steps(few_steps(used), ignore)
+    weights.write_bytes(before)
+
+
+def test_the_command_refuses_renders_and_weights_of_unknown_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for place in (".", "renders"):
+        work = tmp_path / f"of {place}"
+        (work / place).mkdir(parents=True)
+        save_file({"one": torch.zeros(1)}, work / place / "some.safetensors")
+        assert main(["train", "embedded", "--tiny", "--work", str(work), "--out", str(tmp_path / "out")]) == 2
+        (sentence,) = capsys.readouterr().err.strip().splitlines()
+        assert "has *.safetensors, but no run.json that says of which run they are: name another folder" in sentence
+
+
+def test_latents_of_another_encoder_are_made_anew(tmp_path: Path) -> None:
+    renders, path = stack_views(draw_views(seed=3, first=0, count=2, size_px=64)), tmp_path / "latents.safetensors"
+    first, second = build_vae((16, 16, 16, 16)), build_vae((16, 16, 16, 16))
+    once = encode_renders(first, renders, path, CPU).latents
+    written = path.stat().st_mtime_ns
+    assert np.array_equal(encode_renders(first, renders, path, CPU).latents, once) and path.stat().st_mtime_ns == written
+    assert not np.allclose(encode_renders(second, renders, path, CPU).latents, once)
