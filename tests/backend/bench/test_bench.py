@@ -1,6 +1,7 @@
 """Methods side by side: the same picture as the plain loop, work that adds up, and a table after every picture."""
 
 import json
+import time
 from dataclasses import replace as exchange
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from ..pipeline.test_shortcuts import level
 
 KEYS = {
     "method", "size", "seconds", "plain_seconds", "ratio", "max_difference", "evaluations", "tflop", "achieved_tflops",
-    "ceiling_share", "peak_device_mib", "peak_host_mib",
+    "ceiling_share", "unet_seconds", "unet_ceiling_share", "peak_device_mib", "peak_host_mib",
 }  # fmt: skip
 
 
@@ -39,7 +40,7 @@ def models() -> Models:
 def all_runs(models: Models, methods: list[str]) -> tuple[list[list[int]], list[Runs]]:
     """How many rounds each method had after every picture, and all runs in the end."""
     rounds, runs = [], []
-    for runs in bench(models, methods, [(128, 128)], people=2, steps=2, rounds=2, minutes=60, tell=lambda _: None):
+    for runs in bench(models, methods, [(128, 128)], people=2, steps=2, rounds=2, ceiling_flops=1e9, tell=lambda _: None):
         rounds.append([len(one.rounds) for one in runs])
     return rounds, runs
 
@@ -55,6 +56,7 @@ def test_the_plain_loop_draws_our_picture_and_costs_more(models: Models) -> None
     assert ours.evaluations == plain.evaluations and plain.tflop > ours.tflop > 0  # it reads each pose once
     assert ours.achieved_tflops == pytest.approx(ours.tflop / ours.seconds, rel=1e-3)
     assert ours.ceiling_share == pytest.approx(ours.achieved_tflops * 1e12 / 1e9, rel=1e-3)
+    assert 0 < ours.unet_seconds < ours.seconds and 0 < ours.unet_ceiling_share < 1000
     assert ours.peak_host_mib > 50 and ours.peak_device_mib == 0
 
 
@@ -104,7 +106,7 @@ def test_counting_leaves_the_networks_as_they_were(models: Models) -> None:
 def test_nothing_is_begun_that_would_end_too_late(models: Models) -> None:
     told: list[str] = []
     options = {"people": 1, "steps": 1, "rounds": 3, "tell": told.append}
-    states = list(bench(models, ["beyondscene"], [(64, 64), (128, 128)], minutes=0, **options))
+    states = list(bench(models, ["beyondscene"], [(64, 64), (128, 128)], deadline_s=time.time(), ceiling_flops=1e9, **options))
     assert len(states) <= 1 and "left out for want of time: beyondscene, 128x128, round 3" in told
 
 
@@ -114,7 +116,7 @@ def test_what_breaks_off_is_told_and_the_others_are_measured(models: Models, mon
 
     monkeypatch.setattr("beyondscene.backend.evaluation.methods.direct.draw", break_off)
     told, faults = [], []
-    options = {"people": 1, "steps": 1, "rounds": 2, "minutes": 60, "tell": told.append, "faults": faults}
+    options = {"people": 1, "steps": 1, "rounds": 2, "ceiling_flops": 1e9, "tell": told.append, "faults": faults}
     methods = ["direct", "beyondscene", "beyondscene+guidance_scale=1"]
     *_, runs = bench(models, methods, [(64, 64), (72, 64)], **options)
     assert faults == ["direct"] and "direct, 64x64: broke off with OutOfMemoryError: CUDA out of memory" in told
