@@ -14,13 +14,13 @@ def hold_to(device: torch.device, gib: float) -> None:
     if not 0 < gib <= whole:
         has = f"has {whole:.1f}" if whole else "is no CUDA device"
         raise ValueError(f"--device-memory is {gib:g} GiB, but the device '{device}' {has}: leave it out, or choose less.")
-    torch.cuda.set_per_process_memory_fraction(gib / whole, device)
+    torch.cuda.set_per_process_memory_fraction(gib / whole, number_of(device))
 
 
 def total_bytes(device: torch.device) -> int:
     """Of a GPU, whatever is free of it, so that the same device makes the same picture."""
     told = getattr(torch.cuda, "get_per_process_memory_fraction", None)  # torch before 2.7 cannot tell
-    return int(torch.cuda.get_device_properties(device).total_memory * (told(device) if told else 1.0))
+    return int(torch.cuda.get_device_properties(device).total_memory * (told(number_of(device)) if told else 1.0))
 
 
 def free_bytes(device: torch.device) -> int:
@@ -28,3 +28,8 @@ def free_bytes(device: torch.device) -> int:
     allocated = torch.cuda.memory_allocated(device)
     cached = torch.cuda.memory_reserved(device) - allocated
     return max(0, min(torch.cuda.mem_get_info(device)[0] + cached, total_bytes(device) - allocated))
+
+
+def number_of(device: torch.device) -> int:
+    """For those functions of torch that do not take "cuda" for the current one."""
+    return torch.cuda.current_device() if device.index is None else device.index
