@@ -12,6 +12,7 @@ from ..evaluation.methods import METHODS
 from ..evaluation.variants import check_variants
 from ..models.sets import choose_model_set
 from . import DONE, FAULT
+from .device import add_device
 from .source import size
 
 if TYPE_CHECKING:  # torch, only once the input is known to be good
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cold", action="store_true", help="draw no untimed picture of one step before the first round: it holds first calls"
     )
     parser.add_argument("--device-memory", type=float, metavar="GIB", help="take at most so much of a CUDA device's")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    add_device(parser)
     parser.add_argument(
         "--tune", action="append", default=[], type=tuning, metavar="NAME[+NAME...]",
         help=f"our method once more with its networks tuned; may be repeated, of {', '.join(TUNINGS)}",
@@ -83,7 +84,7 @@ def run(asked: argparse.Namespace) -> int:
     console = Console(stderr=True)
     if asked.out and not has_matplotlib():
         console.print("bench.png is left out, since matplotlib is not installed: `pip install matplotlib` draws it.")
-    device, dtype = choose_device(asked.device)
+    device, dtype = choose_device(asked.device, asked.precision)
     if any("float8" in names for names in asked.tune):
         check_device(device)
     if asked.device_memory is not None:

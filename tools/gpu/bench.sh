@@ -7,8 +7,8 @@
 # weights, bfloat16 and 3 people but for the first two. Seconds are reckoned for an H100: 9.7 TFLOP for a row of a view, 359
 # TFLOP/s (45 % of 798), loading and first pictures included.
 #   first, 7.5 minutes
-#     smoke     30 s  toy networks at 128x128: every method, channels_last, fused+float8
-#     embedded  60 s  the embedded model at 1024x1024, ours and the plain loop: equal pictures, and their ratio
+#     smoke     30 s  toy networks at 128x128: every method, channels_last, fused, float8
+#     embedded  60 s  the embedded model at 1024x1024 in float32, ours and the plain loop: equal pictures, and their ratio
 #     compared 155 s  2048x2048, 10 steps, 2 rounds: ours, plain loop, DemoFusion, direct
 #     tuned    280 s  the same picture by ours alone: channels_last, fused, compiled, float8+compiled; the last may not fit
 #   second, 6 minutes
@@ -44,20 +44,24 @@ all=(--method beyondscene --method plain --method demofusion --method direct)
 shortcuts=beyondscene+controlnet_views=with_people+stride_background=96+background_every=2
 unguided=beyondscene+guidance_scale=1+stride_background=96+view_weighting=feathered+steps=8
 smoke=(--models toy-random --people 2 --steps 2 --rounds 1 --size 128x128 "${all[@]}" --method "$shortcuts" --method "$unguided"
-  --tune channels_last --tune fused+float8)
-embedded=(--models embedded --people 3 --rounds 2 --size 1024x1024 --method plain --method beyondscene)
+  --tune channels_last --tune fused)
+embedded=(--models embedded --precision float32 --people 3 --rounds 2 --size 1024x1024 --method plain --method beyondscene)
 compared=("${sdxl[@]}" --steps 10 --rounds 2 --size 2048x2048 "${all[@]}")
 tuned=("${sdxl[@]}" --steps 10 --rounds 1 --size 2048x2048 --method beyondscene
   --tune channels_last --tune fused --tune compiled --tune float8+compiled)
 targets=("${sdxl[@]}" --rounds 1 --size 4096x4096 --method beyondscene+stride_instance=64)
 preview=("${sdxl[@]}" --rounds 1 --size 8192x8192 --method "$unguided" --cold) # an untimed picture would take half as long
 ratios=("${sdxl[@]}" --steps 5 --rounds 1 --size 4096x4096 --method beyondscene --method plain --method demofusion)
-if [[ "$device" != cpu ]]; then preview+=(--device-memory 24); fi
+if [[ "$device" != cpu ]]; then
+  smoke+=(--tune float8) # a CPU knows it in the newest torch only
+  preview+=(--device-memory 24)
+fi
 if [[ -n "$tiny" ]]; then
   toy=(--models toy-random --people 1 --steps 1 --rounds 1 --size 64x64)
-  embedded=(--models embedded --people 1 --steps 1 --rounds 1 --size 256x256 --method plain --method beyondscene --cold)
+  smoke=("${toy[@]}" "${all[@]}" --method "$shortcuts" --cold)
+  embedded=(--models embedded --precision float32 --people 1 --steps 1 --rounds 1 --size 256x256 --method plain --method beyondscene --cold)
   compared=("${toy[@]}" --method plain --method beyondscene)
-  tuned=("${toy[@]}" --method beyondscene --tune channels_last --tune fused+float8)
+  tuned=("${toy[@]}" --method beyondscene --tune channels_last+fused --cold)
   targets=("${toy[@]}" --method beyondscene+stride_instance=64)
   preview=("${toy[@]}" --method "$unguided" --cold)
   ratios=("${toy[@]}" --method beyondscene --method demofusion)
