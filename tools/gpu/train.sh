@@ -10,7 +10,7 @@
 #              for each core), 25 s to weigh and encode them, 270 s for 2000 steps (0.2 s for the cores to draw a small batch of 256,
 #              0.06 s for a large one of 96). A run of its own: the next one goes on from the weights that are committed then.
 #   few-steps  renders 6000 views in 40 s, then learns from the model itself.
-#   judge      begins anew: 64000 samples of 0.1 s on 15 cores are 430 s. The repository's had 6000 steps of 16.
+#   judge      begins anew: 64000 samples of 0.1 s on 15 cores are 430 s. The repository's had 3000 steps of 16.
 # What stops for want of time says so. It goes on when called again with the same arguments, where build/gpu/ is still there; that
 # has 2 GB of renders, so it is not for carrying, but the judge's checkpoint is (14 MB): $OUT/work-judge.tar.part-*, to be unpacked
 # in build/gpu. Left in $OUT, in at most 6 files: the log, the weights, split into parts below 16 MB,

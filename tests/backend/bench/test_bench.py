@@ -11,17 +11,25 @@ import pytest
 import torch
 from beyondscene.backend.bench.count import Counter
 from beyondscene.backend.bench.layouts import TOY
-from beyondscene.backend.bench.meter import Meter, measure_ceiling
+from beyondscene.backend.bench.meter import Meter, StageCost, measure_ceiling
 from beyondscene.backend.bench.plain import denoise_plainly, drawing_plainly
 from beyondscene.backend.bench.random_models import make_random_models
-from beyondscene.backend.bench.run import Runs, bench, largest_difference, summarise
+from beyondscene.backend.bench.run import (
+    LEVEL_SHARE,
+    SPEED,
+    Runs,
+    bench,
+    expect_seconds,
+    largest_difference,
+    summarise,
+)
 from beyondscene.backend.bench.scene import bench_request
 from beyondscene.backend.bench.unit_costs import unit_costs
 from beyondscene.backend.cli import main
 from beyondscene.backend.models.load import Models
 from beyondscene.backend.pipeline import instances, joint, render
 from beyondscene.backend.pipeline.prompts import PromptEncoder
-from beyondscene.protocol import RenderRequest
+from beyondscene.protocol import RenderRequest, Stage
 from msgspec.structs import replace
 
 from ..pipeline.test_shortcuts import level
@@ -110,6 +118,33 @@ def test_nothing_is_begun_that_would_end_too_late(models: Models) -> None:
     assert len(states) <= 1 and "left out for want of time: beyondscene, 128x128, round 3" in told
 
 
+def test_what_is_expected_of_a_picture_is_reckoned_from_one_step_of_it() -> None:
+    def cost(stage: Stage, seconds: float, evaluations: int, tflop: float) -> StageCost:
+        work = {"evaluations": evaluations, "tflop": tflop, "unet_seconds": 0.0, "unet_tflop": 0.0}
+        return StageCost(stage=stage, level=1, seconds=seconds, peak_device_mib=0, peak_host_mib=0, **work)
+
+    first = [cost("enlarge", 99.0, 8, 2.0), cost("decode", 3.0, 0, 5.0)]  # the first calls of the networks do not count
+    ours, theirs = (Runs(method, (64, 64), first=first) for method in ("beyondscene+steps=10", "demofusion"))
+    ceiling_flops = 1e12 / SPEED
+    assert expect_seconds(ours, [], 10, ceiling_flops) == pytest.approx(10 * LEVEL_SHARE * 2 + 3)
+    assert expect_seconds(theirs, [], 10, ceiling_flops) == pytest.approx(10 * 2 + 3)
+    ours.rounds.append([cost("enlarge", 7.0, 8, 2.0)])
+    larger = Runs(ours.method, (128, 128))
+    assert expect_seconds(ours, [], 10, ceiling_flops) == 7.0 and expect_seconds(larger, [ours], 10, ceiling_flops) == 56.0
+    assert expect_seconds(Runs("direct", (128, 128)), [ours, theirs], 10, ceiling_flops) == 0.0
+
+
+def test_tunings_are_measured_beside_the_method_as_it_is(models: Models) -> None:
+    told: list[str] = []
+    options = {"people": 1, "steps": 1, "rounds": 1, "ceiling_flops": 1e9, "tell": told.append}
+    tunings = [("fused",), ("channels_last", "fused")]
+    *_, runs = bench(models, ["beyondscene"], [(64, 64)], tunings=tunings, warm_up=False, **options)
+    names = ["beyondscene", "beyondscene (fused)", "beyondscene (channels_last+fused)"]
+    assert [one.name for one in runs] == names and all(len(one.rounds) == 1 and not one.first for one in runs)
+    assert [row.method for row in summarise(runs, 1e9)] == [*names[1:], names[0]]  # as it is, last
+    assert len({sum(stage.evaluations for stage in one.stages) for one in runs}) == 1
+
+
 def test_what_breaks_off_is_told_and_the_others_are_measured(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
     def break_off(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -164,11 +199,18 @@ def test_command_prints_one_object_with_the_agreed_keys_last(tmp_path: Path, cap
         (["--people", "9"], "have 1 to 8"),
         (["--rounds", "0"], "at least 1 is needed"),
         (["--models", "nowhere"], "There is no model set 'nowhere'"),
+        (["--device-memory", "24", "--device", "cpu"], "--device-memory is 24 GiB, but the device 'cpu' is no CUDA device"),
     ],
 )
 def test_refusals(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--models", "toy-random", *arguments]) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_an_unknown_tuning_is_refused_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(["bench", "--tune", "float8+magic"])
+    assert refused.value.code == 2 and "no tuning 'magic': join some of channels_last, fused" in capsys.readouterr().err
 
 
 def test_largest_difference_looks_everywhere() -> None:
