@@ -51,6 +51,7 @@ case "$what" in
     fi ;;
   few-steps)
     made=embedded work="$here/work-embedded"
+    if [[ -n "$tiny" ]]; then rm -rf "$here/embedded" "$work"; fi # toy ones
     [[ -d "$here/embedded" ]] || cp -r backend/models/embedded "$here/embedded"
     command=(beyondscene.backend.training few-steps --models "$here/embedded")
     if [[ -n "$tiny" ]]; then command+=(--steps 1 --views 8); fi ;;
