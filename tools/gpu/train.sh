@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Train the embedded model further, its LoRA for few steps, or the judge on a machine with a CUDA GPU, in one call.
 #
-#   tools/gpu/train.sh embedded [--minutes 8.5] [--steps 2000] [--views 8000] [--start MODELS] [--tiny] [--device cuda]
+#   tools/gpu/train.sh embedded [--minutes 8.5] [--steps 2000] [--views 8000] [--seed 1] [--tiny] [--device cuda]
 #   tools/gpu/train.sh few-steps [--minutes 8.5] [--steps 500] [--tiny] [--device cuda]   # for the model above, else the repository's
 #   tools/gpu/train.sh judge [--minutes 8.5] [--steps 4000] [--batch 16] [--tiny] [--device cuda]
 #
 # Run it from the repository root. Reckoned for 16 cores, which draw what is learnt from, from one core's seconds here:
 #   embedded   goes on from the repository's weights and trains the denoiser alone. 40 s to render 8000 views (one shard of 500
 #              for each core), 25 s to weigh and encode them, 270 s for 2000 steps (0.2 s for the cores to draw a small batch of 256,
-#              0.06 s for a large one of 96). A run of its own: the next one goes on from the weights that are committed then.
+#              0.06 s for a large one of 96). A run of its own, on views of its own (--seed 1): the next one goes
+#              on from the weights that are committed then, and takes another --seed.
 #   few-steps  renders 6000 views in 40 s, then learns from the model itself.
 #   judge      begins anew: 64000 samples of 0.1 s on 15 cores are 430 s. The repository's had 3000 steps of 16.
 # What stops for want of time says so. It goes on when called again with the same arguments, where build/gpu/ is still there; that
@@ -47,7 +48,7 @@ case "$what" in
     if [[ -n "$tiny" ]]; then
       command+=(--tiny)
     else
-      command+=(--start backend/models/embedded --further denoiser --steps 2000 --views 8000)
+      command+=(--start backend/models/embedded --further denoiser --steps 2000 --views 8000 --seed 1)
     fi ;;
   few-steps)
     made=embedded work="$here/work-embedded"
