@@ -11,23 +11,29 @@ out="${OUT:-out/gpu}"
 here="$PWD/build/gpu"
 mkdir -p "$here/package" "$out"
 ln -sfn "$PWD" "$here/package/beyondscene"
-needed="import accelerate, cv2, diffusers, msgspec, peft, PIL, platformdirs, psutil, rich, scipy, torch, transformers"
+# what most machines lack comes first
+needed="import msgspec, platformdirs, diffusers, accelerate, cv2, peft, PIL, psutil, rich, scipy, torch, transformers"
 needed+="; import beyondscene.backend.bench.run, beyondscene.backend.training.embedded, beyondscene.backend.evaluation.run"
 export PYTHONPATH="$here/package${PYTHONPATH:+:$PYTHONPATH}"
 
-if [[ -d .whl ]]; then
-  if [[ ! -d "$here/site" ]]; then
-    rm -rf "$here/site.part"
-    "$python" -m pip install --quiet --no-index --no-deps --no-compile --target "$here/site.part" .whl/*.whl
-    mv "$here/site.part" "$here/site"
+if ! "$python" -c "$needed" 2>/dev/null; then
+  if [[ -d .whl ]]; then
+    if [[ ! -d "$here/site" ]]; then
+      rm -rf "$here/site.part"
+      "$python" -m pip install --quiet --no-index --no-deps --no-compile --target "$here/site.part" .whl/*.whl
+      mv "$here/site.part" "$here/site"
+    fi
+    export PYTHONPATH="$here/site:$PYTHONPATH"
+  else
+    [[ -d "$here/venv" ]] || "$python" -m venv --system-site-packages "$here/venv"
+    python="$here/venv/bin/python"
+    "$python" -c "$needed" 2>/dev/null || "$python" -m pip install --quiet --editable . matplotlib
   fi
-  export PYTHONPATH="$here/site:$PYTHONPATH"
-elif ! "$python" -c "$needed" 2>/dev/null; then
-  [[ -d "$here/venv" ]] || "$python" -m venv --system-site-packages "$here/venv"
-  python="$here/venv/bin/python"
-  "$python" -c "$needed" 2>/dev/null || "$python" -m pip install --quiet --editable . matplotlib
+  if ! "$python" -c "$needed"; then
+    echo "$python lacks what is named above: run tools/gpu/fetch_wheels.sh where there is a network, and bring .whl along" >&2
+    exit 2
+  fi
 fi
-"$python" -c "$needed" || { echo "PYTHON=${PYTHON:-python3} lacks what is named above: run tools/gpu/fetch_wheels.sh where there is a network, and bring .whl" >&2; exit 2; }
 
 # Print the GPU, or refuse; $1 is the device that was asked for.
 check_gpu() {

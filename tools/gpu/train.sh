@@ -41,6 +41,7 @@ source tools/gpu/prepare.sh
 check_gpu "$device"
 work="$here/work-$what"
 made="$what"
+if [[ -n "$tiny" ]]; then rm -rf "$here/work-$what" "$here/$what" "$here/tiny" "$here/work-tiny"; fi # begin anew
 measure_s=60 # that the embedded model's measures take on a GPU
 case "$what" in
   embedded)
@@ -51,10 +52,10 @@ case "$what" in
       command+=(--start backend/models/embedded --further denoiser --steps 2000 --views 8000 --seed 1)
     fi ;;
   few-steps)
-    made=embedded work="$here/work-embedded"
-    if [[ -n "$tiny" ]]; then rm -rf "$here/embedded" "$work"; fi # toy ones
-    [[ -d "$here/embedded" ]] || cp -r backend/models/embedded "$here/embedded"
-    command=(beyondscene.backend.training few-steps --models "$here/embedded")
+    made=embedded work="$here/work-embedded" # whose renders it takes: the same seed
+    if [[ -n "$tiny" ]]; then work="$here/work-tiny" made=tiny; fi
+    [[ -d "$here/$made" ]] || cp -r backend/models/embedded "$here/$made"
+    command=(beyondscene.backend.training few-steps --models "$here/$made" --seed 1)
     if [[ -n "$tiny" ]]; then command+=(--steps 1 --views 8); fi ;;
   judge)
     measure_s=5
