@@ -6,7 +6,7 @@
 # Run it from the repository root. The parts of each call, in this order, each in a process of its own; SDXL's sizes with random
 # weights, bfloat16 and 3 people but for the first two. Seconds are reckoned for an H100: 9.7 TFLOP for a row of a view, 359
 # TFLOP/s (45 % of 798), loading and first pictures included.
-#   first, 7.5 minutes
+#   first, 7 minutes
 #     smoke     30 s  toy networks at 128x128: every method, channels_last, fused, float8
 #     embedded  60 s  the embedded model at 1024x1024 in float32, ours and the plain loop: equal pictures, and their ratio
 #     compared 155 s  2048x2048, 10 steps, 2 rounds: ours, plain loop, DemoFusion, direct
@@ -24,7 +24,7 @@ set -euo pipefail
 call="${1:-}"
 shift || true
 case "$call" in
-  first) minutes=7.5 parts=(smoke embedded compared tuned) ;;
+  first) minutes=7 parts=(smoke embedded compared tuned) ;;
   second) minutes=6 parts=(targets preview ratios) ;;
   *) echo "the first argument is 'first' or 'second'" >&2; exit 2 ;;
 esac
