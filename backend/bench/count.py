@@ -6,9 +6,10 @@ counted throughout.
 1 multiply-add = 2 operations; only matrix products, convolutions and attention count, as in torch's counter.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,23 +23,36 @@ Signature = tuple[Any, ...]
 Shape = tuple[int, ...]
 
 
-class Counter:
-    """Adds up what the networks of `models` do, to be read and cleared at any time.
+class Work(NamedTuple):
+    """flop: operations. evaluations: rows of batches that went through the UNet; a guided pair counts twice.
 
-    flop: operations. evaluations: rows of batches that went through the UNet; a guided pair counts twice.
+    unet_flop: those within the UNet. unet_seconds: between its calls' beginnings and ends, on the device where that is a GPU.
     """
+
+    flop: int
+    evaluations: int
+    unet_flop: int
+    unet_seconds: float
+
+
+class Counter:
+    """Adds up what the networks of `models` do, to be read and cleared whenever the device does nothing."""
 
     def __init__(self, models: Models) -> None:
         self.models = models
-        self.flop = 0
-        self.evaluations = 0
         self._known: dict[Signature, int] = {}
+        self._clear()
 
-    def take(self) -> tuple[int, int]:
-        """Operations and evaluations since the last call."""
-        taken = self.flop, self.evaluations
-        self.flop = self.evaluations = 0
-        return taken
+    def _clear(self) -> None:
+        self._flop = self._evaluations = self._unet_flop = 0
+        self._spans: list[tuple[Any, Any]] = []
+
+    def take(self) -> Work:
+        """What was done since the last call. All of it must have ended."""
+        seconds = sum(seconds_between(*span) for span in self._spans)
+        work = Work(self._flop, self._evaluations, self._unet_flop, seconds)
+        self._clear()
+        return work
 
     @contextmanager
     def counting(self) -> Iterator[None]:
@@ -56,18 +70,24 @@ class Counter:
     def _count_calls(self, network: nn.Module, name: int, is_unet: bool) -> Callable[..., Any]:
         forward = network.forward
 
-        def count(*args: Any, **kwargs: Any) -> Any:
+        def run(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, int]:
             signature = (name, self.models.adapters.now, shapes_of((args, kwargs)))
-            if is_unet:
-                self.evaluations += len(args[0])
             if signature in self._known:
-                self.flop += self._known[signature]
-                return forward(*args, **kwargs)
+                return forward(*args, **kwargs), self._known[signature]
             eagerly = torch.compiler.set_stance("force_eager") if is_compiled(network) else nullcontext()
             with eagerly, count_flop() as counter:  # what is compiled is counted before it is compiled
                 output = forward(*args, **kwargs)
             self._known[signature] = counter.get_total_flops()
-            self.flop += self._known[signature]
+            return output, self._known[signature]
+
+        def count(*args: Any, **kwargs: Any) -> Any:
+            begin = mark(self.models.device)
+            output, flop = run(args, kwargs)
+            self._flop += flop
+            if is_unet:
+                self._spans.append((begin, mark(self.models.device)))
+                self._evaluations += len(args[0])
+                self._unet_flop += flop
             return output
 
         return count
@@ -78,12 +98,25 @@ class Counter:
             while True:
                 with count_flop() as counter:
                     tile = next(tiles, None)
-                self.flop += counter.get_total_flops()
+                self._flop += counter.get_total_flops()
                 if tile is None:
                     return
                 yield tile
 
         return count
+
+
+def mark(device: torch.device) -> Any:
+    """Now, for `seconds_between`: where the device is a GPU, when it will have come to here. Nobody waits for it."""
+    if device.type != "cuda":
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record(torch.cuda.current_stream(device))
+    return event
+
+
+def seconds_between(begin: Any, end: Any) -> float:
+    return end - begin if isinstance(begin, float) else begin.elapsed_time(end) / 1000
 
 
 def count_flop() -> FlopCounterMode:

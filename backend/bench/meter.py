@@ -20,6 +20,7 @@ SAMPLING_S = 0.02
 class StageCost(Struct, frozen=True, kw_only=True):
     """level: 0 for the base image. evaluations: of the UNet, a guided pair counts twice. tflop: 10^12 operations.
 
+    unet_seconds, unet_tflop: within the UNet alone.
     peak_device_mib: allocated by torch on a GPU, 0 without one. peak_host_mib: resident memory of the process.
     """
 
@@ -28,6 +29,8 @@ class StageCost(Struct, frozen=True, kw_only=True):
     seconds: float
     evaluations: int
     tflop: float
+    unet_seconds: float
+    unet_tflop: float
     peak_device_mib: float
     peak_host_mib: float
 
@@ -73,6 +76,8 @@ class Meter:
 
     def _begin(self, now: tuple[Stage, int]) -> None:
         self._now = now
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
         self._counter.take()
         self._host.restart()
         if self._device.type == "cuda":
@@ -86,15 +91,17 @@ class Meter:
             torch.cuda.synchronize(self._device)
             peak_device = torch.cuda.max_memory_allocated(self._device)
         seconds = time.perf_counter() - self._start_s
-        flop, evaluations = self._counter.take()
+        work = self._counter.take()
         stage, level = self._now
         self.costs.append(
             StageCost(
                 stage=stage,
                 level=level,
                 seconds=seconds,
-                evaluations=evaluations,
-                tflop=flop / 1e12,
+                evaluations=work.evaluations,
+                tflop=work.flop / 1e12,
+                unet_seconds=work.unet_seconds,
+                unet_tflop=work.unet_flop / 1e12,
                 peak_device_mib=peak_device / MIB,
                 peak_host_mib=self._host.peak / MIB,
             )

@@ -25,10 +25,24 @@ COLUMNS = (
     "TFLOP",
     "TFLOP/s",
     "of ceiling",
+    "UNet s",
+    "UNet of ceiling",
     "device MiB",
     "host MiB",
 )
-STAGE_COLUMNS = ("stage", "s", "evaluations", "TFLOP", "views' TFLOP", "TFLOP/s", "of ceiling", "device MiB", "host MiB")
+STAGE_COLUMNS = (
+    "stage",
+    "s",
+    "evaluations",
+    "TFLOP",
+    "views' TFLOP",
+    "TFLOP/s",
+    "of ceiling",
+    "UNet s",
+    "UNet of ceiling",
+    "device MiB",
+    "host MiB",
+)
 
 
 class Machine(Struct, frozen=True, kw_only=True):
@@ -72,7 +86,7 @@ class Report:
     machine: Machine
     people: int
     steps: int
-    tunings: tuple[str, ...] = ()
+    device_gib: float | None = None  # that torch was held to
 
     @cached_property
     def costs(self) -> UnitCosts:
@@ -83,21 +97,22 @@ class Report:
         """Every method at every size, then the stages of each method at its largest size."""
         machine = self.machine
         lines = [
-            f"# {', '.join((self.models.manifest.name, f'{self.people} people', f'{self.steps} steps', *self.tunings))}",
+            f"# {', '.join((self.models.manifest.name, f'{self.people} people', f'{self.steps} steps'))}",
             "",
             f"{machine.device}; {machine.threads} threads, {machine.dtype}; "
             f"torch {machine.torch}, diffusers {machine.diffusers}. "
             f"Ceiling, a large matrix product: {machine.ceiling_tflops:.4g} TFLOP/s. "
-            f"Process with the models loaded: {machine.loaded_mib:.0f} MiB.",
+            f"Process with the models loaded: {machine.loaded_mib:.0f} MiB."
+            + (f" Device memory held to {self.device_gib:g} GiB." if self.device_gib else ""),
             "",
             *table(COLUMNS, [cells_of(row) for row in rows]),
         ]
-        largest = {one.method: one for one in sorted(runs, key=lambda one: area(one.size))}
+        largest = {one.name: one for one in sorted(runs, key=lambda one: area(one.size))}
         for method in sorted(largest, key=lambda method: (method != OURS, method != PLAIN)):
             one = largest[method]
             stages = [stage_cells(one, index, self.costs, machine.ceiling_tflops) for index in range(len(one.stages))]
             rounds = ", ".join(f"{sum(stage.seconds for stage in stages):.2f}" for stages in one.rounds)
-            lines += ["", f"## {method}, {name_of(one.size)}", "", f"Seconds of each round: {rounds}.", ""]
+            lines += ["", f"## {one.name}, {name_of(one.size)}", "", f"Seconds of each round: {rounds}.", ""]
             lines += table(STAGE_COLUMNS, stages)
         return "\n".join(lines) + "\n"
 
@@ -113,6 +128,8 @@ def cells_of(row: Row) -> list[str]:
         f"{row.tflop:.4g}",
         f"{row.achieved_tflops:.4g}",
         f"{row.ceiling_share:.0%}",
+        f"{row.unet_seconds:.2f}",
+        f"{row.unet_ceiling_share:.0%}",
         f"{row.peak_device_mib:.0f}",
         f"{row.peak_host_mib:.0f}",
     ]
@@ -131,6 +148,8 @@ def stage_cells(one: Runs, index: int, costs: UnitCosts, ceiling_tflops: float) 
         f"{formula:.4g}",
         f"{speed:.4g}",
         f"{speed / ceiling_tflops:.0%}",
+        f"{stage.unet_seconds:.2f}",
+        f"{stage.unet_tflop / max(stage.unet_seconds, 1e-9) / ceiling_tflops:.0%}",
         f"{stage.peak_device_mib:.0f}",
         f"{stage.peak_host_mib:.0f}",
     ]

@@ -9,6 +9,7 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
+from ...protocol import RenderRequest
 from ..evaluation.methods import load_method
 from ..evaluation.variants import read_variant
 from ..memory import free_cached
@@ -21,8 +22,12 @@ from .plain import drawing_plainly
 from .scene import bench_request
 
 OURS, PLAIN = "beyondscene", "plain"
+LEVEL_SHARE = 0.7  # of the steps, that our enlarged levels take
+SUMS = ("tflop", "unet_tflop", "unet_seconds")
+SPEED = 0.45  # of the ceiling, at which networks run as far as is known before the first picture
 
 Size = tuple[int, int]  # width, height in pixels
+Tuning = tuple[str, ...]  # of `models.tune`, at once
 Tell = Callable[[str], None]
 
 
@@ -33,7 +38,8 @@ class Row(Struct, frozen=True, kw_only=True):
     plain_seconds: of the plain loop in the same run. ratio: plain_seconds / seconds. max_difference: from the plain loop's
     picture, in 8-bit levels, for the method that draws the same one.
     evaluations: of the UNet, a guided pair counts twice. achieved_tflops: 10^12 operations per second over the whole picture.
-    ceiling_share: of the device's measured matrix product. peak_*: of the whole process, weights included.
+    ceiling_share: of the device's measured matrix product; unet_ceiling_share: the same within the UNet alone, which takes
+    unet_seconds. peak_*: of the whole process, weights included.
     """
 
     method: str
@@ -46,18 +52,29 @@ class Row(Struct, frozen=True, kw_only=True):
     tflop: float
     achieved_tflops: float
     ceiling_share: float
+    unet_seconds: float
+    unet_ceiling_share: float
     peak_device_mib: float
     peak_host_mib: float
 
 
 @dataclass
 class Runs:
-    """All rounds of one method at one size."""
+    """All rounds of one method at one size.
+
+    first: what an untimed picture of one step cost, which holds first calls.
+    """
 
     method: str  # with its variant
     size: Size
+    tuning: Tuning = ()
+    first: list[StageCost] = field(default_factory=list)
     rounds: list[list[StageCost]] = field(default_factory=list)
     picture: np.ndarray | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} ({'+'.join(self.tuning)})" if self.tuning else self.method
 
     @property
     def stages(self) -> list[StageCost]:
@@ -74,79 +91,106 @@ def total_seconds(stages: list[StageCost]) -> float:
 
 
 def bench(
-    models: Models, methods: list[str], sizes: list[Size], *, people: int, steps: int | None, rounds: int, minutes: float,
-    tell: Tell, tunings: Sequence[str] = (), faults: list[str] | None = None,
+    models: Models, methods: list[str], sizes: list[Size], *, people: int, steps: int | None, rounds: int, tell: Tell,
+    ceiling_flops: float, deadline_s: float = float("inf"), tunings: Sequence[Tuning] = (), warm_up: bool = True,
+    faults: list[str] | None = None,
 ) -> Iterator[list[Runs]]:  # fmt: skip
-    """All runs so far, after each picture. No picture is begun that would, going by the last one, end after `minutes`.
+    """All runs so far, after each picture.
 
-    methods: of the evaluation, or variants of them, and PLAIN. tunings: of our networks; what is compared with us runs them as
-    they are. What breaks off is told, and left out from then on: the others are measured all the same.
+    methods: of the evaluation, or variants of them, and PLAIN. tunings: with each of these our method runs once more.
+    deadline_s: seconds since the epoch; no picture is begun that would, by what is known, end later.
+    warm_up: before its first round at a size a method draws a picture of one step untimed, so that no round holds first calls.
+    What breaks off is told, and left out from then on: the others are measured all the same.
     """
-    counter, deadline_s = Counter(models), time.monotonic() + 60 * minutes
+    counter = Counter(models)
+    entries = [*((method, ()) for method in methods), *((OURS, tuning) for tuning in tunings)]
     runs: list[Runs] = []
     broken: list[str] = [] if faults is None else faults
+
+    def has_time(one: Runs, what: str) -> bool:
+        whole = make_request(models, one, people, steps)[1]
+        if time.time() + expect_seconds(one, runs, whole.settings.steps or 1, ceiling_flops) <= deadline_s:
+            return True
+        tell(f"left out for want of time: {one.name}, {name_of(one.size)}, {what}")
+        return False
+
+    def attempt(one: Runs, what: str, *, first: bool = False) -> list[StageCost]:
+        """Nothing where it breaks off."""
+        tell(f"{one.name}, {name_of(one.size)}, {what}")
+        try:
+            with tuned(models, one.tuning):
+                return draw(models, counter, one, *make_request(models, one, people, steps, first=first))
+        except Exception as error:  # out of memory, or what a library lacks on this device
+            tell(f"{one.name}, {name_of(one.size)}: broke off with {type(error).__name__}: {error}")
+            broken.append(one.name)
+        free_cached()  # out here, where no traceback holds the tensors any more
+        return []
+
     for size in sizes:
-        here = [Runs(method, size) for method in methods if method not in broken]
+        here = [one for one in (Runs(method, size, tuning) for method, tuning in entries) if one.name not in broken]
         runs += here
-        for number in range(rounds):
-            for one in [one for one in here if one.method not in broken]:
-                expected_s = expect_seconds(one, runs)
-                if time.monotonic() + expected_s > deadline_s:
-                    tell(f"left out for want of time: {one.method}, {name_of(size)}, round {number + 1}")
+        for number in range(1, rounds + 1):
+            for one in here:
+                if one.name in broken or not has_time(one, f"round {number}"):
                     continue
-                tell(f"{one.method}, {name_of(size)}, round {number + 1} of {rounds}")
-                try:
-                    with tuned(models, tunings if is_ours(one.method) else ()):
-                        draw(models, counter, one, people, steps)
-                except Exception as error:  # out of memory, or what a library lacks on this device
-                    tell(f"{one.method}, {name_of(size)}: broke off with {type(error).__name__}: {error}")
-                    broken.append(one.method)
-                if one.method in broken:
-                    free_cached()  # out here, where no traceback holds the tensors any more
+                if warm_up and not one.first:
+                    one.first = attempt(one, "untimed", first=True)
+                    if one.name in broken or not has_time(one, f"round {number}"):
+                        continue
+                costs = attempt(one, f"round {number} of {rounds}")
+                if costs:
+                    one.rounds.append(costs)
                 yield [each for each in runs if each.rounds]
 
 
-def is_ours(method: str) -> bool:
-    return method.partition("+")[0] == OURS
-
-
-def expect_seconds(one: Runs, runs: list[Runs]) -> float:
-    """As long as it took last time; or eight times as long as at the size before for four times the pixels, since every method
-    that draws a large picture has more views or levels, or longer attention."""
+def expect_seconds(one: Runs, runs: list[Runs], steps: int, ceiling_flops: float) -> float:
+    """As long as the last picture; or, before the first one, what the networks take for all steps at a usual speed, and the
+    other stages as long as with one step. Where nothing is known yet, eight times as long as at the size before for four
+    times the pixels: every method that draws a large picture has more views or levels, or longer attention."""
     if one.rounds:
         return one.seconds
-    smaller = [other for other in runs if other.method == one.method and other.rounds]
+    if one.first:
+        taken = max(1.0, steps * (LEVEL_SHARE if one.method.partition("+")[0] in (OURS, PLAIN) else 1.0))
+        seconds_per_tflop = taken * 1e12 / (SPEED * ceiling_flops)
+        return sum(stage.tflop * seconds_per_tflop if stage.evaluations else stage.seconds for stage in one.first)
+    smaller = [other for other in runs if other.name == one.name and other.rounds]
     return smaller[-1].seconds * (area(one.size) / area(smaller[-1].size)) ** 1.5 if smaller else 0.0
 
 
-def draw(models: Models, counter: Counter, one: Runs, people: int, steps: int | None) -> None:
-    """One picture; what it cost is added to `one`."""
+def make_request(
+    models: Models, one: Runs, people: int, steps: int | None, *, first: bool = False
+) -> tuple[str, RenderRequest]:
+    """The method's name, and what it is to draw. steps: None for those of the model set or the variant. first: one step."""
     request = bench_request(people, *one.size)
-    settings = replace(request.settings, steps=steps)
-    name, settings = read_variant(OURS if one.method == PLAIN else one.method, settings)
-    request = replace(request, settings=settle(settings, models.model_set))
+    name, settings = read_variant(OURS if one.method == PLAIN else one.method, replace(request.settings, steps=steps))
+    settings = settle(settings, models.model_set)
+    return name, replace(request, settings=replace(settings, steps=1) if first else settings)
+
+
+def draw(models: Models, counter: Counter, one: Runs, name: str, request: RenderRequest) -> list[StageCost]:
+    """What one picture by the method `name` cost; the picture itself is kept in `one` where it will be compared."""
     meter = Meter(counter, models.device)
     method = load_method(name)
     with drawing_plainly() if one.method == PLAIN else nullcontext(), meter.measuring():
         picture = method(models, request, meter)
-    one.rounds.append(meter.costs)
     one.picture = picture if one.method in (OURS, PLAIN) else None
+    return meter.costs
 
 
 def summarise(runs: list[Runs], ceiling_flops: float) -> list[Row]:
     """A row per method and size; ours at the largest size last."""
     plain = {one.size: one for one in runs if one.method == PLAIN}
     rows = [(one, make_row(one, plain.get(one.size), ceiling_flops)) for one in runs]
-    return [row for _, row in sorted(rows, key=lambda pair: (area(pair[0].size), pair[0].method == OURS))]
+    return [row for _, row in sorted(rows, key=lambda pair: (area(pair[0].size), pair[0].name == OURS))]
 
 
 def make_row(one: Runs, plain: Runs | None, ceiling_flops: float) -> Row:
     stages, difference = one.stages, None
     if plain is not None and one.picture is not None and plain.picture is not None:
         difference = largest_difference(one.picture, plain.picture)
-    tflop = sum(stage.tflop for stage in stages)
+    tflop, unet_tflop, unet_seconds = (sum(getattr(stage, name) for stage in stages) for name in SUMS)
     return Row(
-        method=one.method,
+        method=one.name,
         size=name_of(one.size),
         seconds=significant(one.seconds),
         plain_seconds=None if plain is None else significant(plain.seconds),
@@ -156,6 +200,8 @@ def make_row(one: Runs, plain: Runs | None, ceiling_flops: float) -> Row:
         tflop=significant(tflop),
         achieved_tflops=significant(tflop / one.seconds),
         ceiling_share=significant(tflop * 1e12 / one.seconds / ceiling_flops),
+        unet_seconds=significant(unet_seconds),
+        unet_ceiling_share=significant(unet_tflop * 1e12 / max(unet_seconds, 1e-9) / ceiling_flops),
         peak_device_mib=round(max(stage.peak_device_mib for stage in stages), 1),
         peak_host_mib=round(max(stage.peak_host_mib for stage in stages), 1),
     )

@@ -1,6 +1,7 @@
 """Measure time, work and memory of methods side by side."""
 
 import argparse
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,8 @@ from ..evaluation.methods import METHODS
 from ..evaluation.variants import check_variants
 from ..models.sets import choose_model_set
 from . import DONE, FAULT
-from .arguments import amount, device, size
+from .arguments import amount, size
+from .device import add_device
 
 if TYPE_CHECKING:  # torch, only once the input is known to be good
     import torch
@@ -40,14 +42,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--people", type=int, default=3, help="in the picture, 1 to 8; default: 3")
     parser.add_argument("--steps", type=int, help="default: the model set's own")
     parser.add_argument("--rounds", type=int, default=2, help="each runs all methods once; default: 2")
-    parser.add_argument("--minutes", type=amount, default=float("inf"), help="begin nothing that would end later")
-    parser.add_argument("--device", type=device, default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    parser.add_argument("--tune", action="append", default=[], choices=TUNINGS, help="our networks alone; may be repeated")
+    parser.add_argument(
+        "--minutes", type=amount, default=float("inf"), help="begin nothing that would end later; loading counts"
+    )
+    parser.add_argument(
+        "--cold", action="store_true", help="draw no untimed picture of one step before the first round: it holds first calls"
+    )
+    parser.add_argument("--device-memory", type=amount, metavar="GIB", help="take at most so much of a CUDA device's")
+    add_device(parser)
+    parser.add_argument(
+        "--tune", action="append", default=[], type=tuning, metavar="NAME[+NAME...]",
+        help=f"our method once more with its networks tuned; may be repeated, of {', '.join(TUNINGS)}",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, help="folder for bench.md, bench.jsonl and bench.png, written after every picture")
     parser.add_argument("--json", action="store_true", help="print one line per method and size, ours at the largest size last")
 
 
+def tuning(text: str) -> tuple[str, ...]:
+    """What is tuned at once, as argparse wants it."""
+    names = tuple(dict.fromkeys(text.split("+")))
+    unknown = [name for name in names if name not in TUNINGS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"there is no tuning '{unknown[0]}': join some of {', '.join(TUNINGS)} by +")
+    return names
+
+
 def run(asked: argparse.Namespace) -> int:
+    deadline_s = time.time() + 60 * asked.minutes  # loading counts
     methods: list[str] = list(dict.fromkeys(asked.method or DEFAULT_METHODS))
     sizes = sorted(set(asked.size or [(1024, 1024)]))
     check(asked, methods, sizes)
@@ -57,6 +78,7 @@ def run(asked: argparse.Namespace) -> int:
     from ..bench.report import Report, describe_machine, plot
     from ..bench.run import bench, summarise
     from ..bench.scene import bench_scene
+    from ..models.device_memory import hold_to
     from ..models.float8 import check_device
     from ..models.load import choose_device
 
@@ -64,20 +86,25 @@ def run(asked: argparse.Namespace) -> int:
     console = Console(stderr=True)
     if asked.out and not has_matplotlib():
         console.print("bench.png is left out, since matplotlib is not installed: `pip install matplotlib` draws it.")
-    device, dtype = choose_device(asked.device)
-    if "float8" in asked.tune:
+    device, dtype = choose_device(asked.device, asked.precision)
+    if any("float8" in names for names in asked.tune):
         check_device(device)
+    if asked.device_memory is not None:
+        hold_to(device, asked.device_memory)
     models = load(asked.models, device, dtype)
     memory = HostPeak()
     memory.restart()
     ceiling_flops = measure_ceiling(models.device, models.dtype)
     machine = describe_machine(models, ceiling_flops, memory.peak / MIB)
     steps = asked.steps or models.manifest.steps
-    report = Report(models, machine, asked.people, steps, tuple(asked.tune))
-    options = {"people": asked.people, "rounds": asked.rounds, "minutes": asked.minutes, "tunings": asked.tune}
+    report = Report(models, machine, asked.people, steps, asked.device_memory)
+    options = {
+        "people": asked.people, "steps": asked.steps, "rounds": asked.rounds, "tunings": asked.tune, "warm_up": not asked.cold,
+        "ceiling_flops": ceiling_flops, "deadline_s": deadline_s,
+    }  # fmt: skip
     rows, markdown = [], ""
     faults: list[str] = []
-    for runs in bench(models, methods, sizes, steps=asked.steps, **options, tell=console.print, faults=faults):
+    for runs in bench(models, methods, sizes, **options, tell=console.print, faults=faults):
         rows = summarise(runs, ceiling_flops)
         markdown = report.markdown(runs, rows)
         if asked.out:

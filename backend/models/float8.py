@@ -24,7 +24,7 @@ class Float8Linear(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         rows, scale = quantise(states.flatten(0, -2))
-        product = torch._scaled_mm(rows, self.weight.t(), scale, self.scale.t(), out_dtype=torch.bfloat16)
+        product = torch._scaled_mm(rows, self.weight.t(), scale, self.scale.t(), out_dtype=torch.bfloat16, use_fast_accum=True)
         product = product.to(states.dtype).unflatten(0, states.shape[:-1])
         return product if self.bias is None else product + self.bias
 

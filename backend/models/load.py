@@ -14,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from ...protocol import Refusal
 from .adapters import Adapters
+from .device_memory import GIB, total_bytes
 from .fingerprint import fingerprint_weights
 from .host_memory import reuse_freed_memory
 from .offload import Turns
@@ -135,8 +136,7 @@ def choose_view_batch(device: torch.device) -> int:
     """
     if device.type != "cuda":
         return 4
-    total_gib = torch.cuda.get_device_properties(device).total_memory / 2**30
-    return max(1, min(16, int((0.9 * total_gib - 12) / 0.75)))
+    return max(1, min(16, int((0.9 * total_bytes(device) / GIB - 12) / 0.75)))
 
 
 def silence_libraries() -> None:

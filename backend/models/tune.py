@@ -17,6 +17,8 @@ from ...protocol import Refusal
 from .float8 import check_device, from_float8, to_float8
 from .load import Models
 
+MOST_COMPILED = 128  # versions of a block
+
 
 class Tuning(NamedTuple):
     """begin, end: change the networks, and make them what they were."""
@@ -80,16 +82,20 @@ def compile_blocks(models: Models) -> None:
 
     It takes minutes, so it is nothing for a single small picture.
     """
+    import torch._dynamo
+
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(user_cache_path("beyondscene") / "compiled"))
-    torch.compiler.set_stance("default")
+    # All blocks share their code, which is compiled for each width and number of rows; after 8 of them torch would give up.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MOST_COMPILED)
     for unet in unets_of(models):
-        if not is_compiled(unet):
-            unet.compile_repeated_blocks(dynamic=False)
+        unet.compile_repeated_blocks(dynamic=False)
 
 
 def run_uncompiled(models: Models) -> None:
-    """What was compiled stays, for the next time."""
-    torch.compiler.set_stance("force_eager")
+    """torch keeps what was compiled, for the next time."""
+    for unet in unets_of(models):
+        for module in unet.modules():
+            module._compiled_call_impl = None
 
 
 TUNINGS = {

@@ -13,6 +13,7 @@ from math import ceil
 import torch
 from torch import Tensor
 
+from ..models.device_memory import free_bytes, total_bytes
 from ..models.host_memory import give_back_freed_memory
 from .vae_steps import Activations, Attend, Norm, Reach, Step, reaches
 
@@ -59,7 +60,7 @@ def split(length: int, window: int, margin: int, multiple: int) -> list[tuple[Sp
 def choose_window(device: torch.device) -> int:
     """Side of a tile with its margins, in latents. By the whole memory of a GPU, not by what is free of it: tiles of another
     size come to the same picture but for rounding, and the same device should make the same picture."""
-    if device.type != "cuda" or torch.cuda.get_device_properties(device).total_memory < LARGE_GPU_BYTES:
+    if device.type != "cuda" or total_bytes(device) < LARGE_GPU_BYTES:
         return WINDOW_CELLS
     return LARGE_WINDOW_CELLS
 
@@ -68,8 +69,7 @@ def allowed_bytes(device: torch.device) -> int:
     """What waiting tiles may hold: HOST_HELD_BYTES in host memory; on a GPU HELD_BYTES at least, and half of what is free."""
     if device.type != "cuda":
         return HOST_HELD_BYTES
-    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch's, but free for the next use
-    return max(HELD_BYTES, (torch.cuda.mem_get_info(device)[0] + cached) // 2)
+    return max(HELD_BYTES, free_bytes(device) // 2)
 
 
 def plan_tiles(height: int, width: int, window: int, reach: Reach) -> list[Tile]:

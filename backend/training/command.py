@@ -4,6 +4,7 @@ Needs torch and the model libraries only: machines that are lent for training la
 """
 
 import argparse
+import os
 from pathlib import Path
 
 import msgspec
@@ -43,6 +44,7 @@ def add_common(parser: argparse.ArgumentParser, steps: str) -> None:
     parser.add_argument("--minutes", type=float, help=f"stop after so long with exit code {OUT_OF_TIME}; call again to go on")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     parser.add_argument("--steps", type=int, help=steps)
+    parser.add_argument("--views", type=int, help="renders to train on; default: as many as do for the device")
     parser.add_argument("--seed", type=int, default=0)
 
 
@@ -58,6 +60,8 @@ def run_embedded(asked: argparse.Namespace) -> bool:
     settings = make(asked.work, asked.out, choose_device(asked.device))
     denoiser = settings.denoiser if asked.steps is None else msgspec.structs.replace(settings.denoiser, steps=asked.steps)
     settings = msgspec.structs.replace(settings, start=asked.start, minutes=asked.minutes, seed=asked.seed, denoiser=denoiser)
+    if asked.views is not None:
+        settings = msgspec.structs.replace(settings, views=asked.views)
     if asked.further:
         settings = msgspec.structs.replace(settings, further=frozenset(asked.further))
     return train_embedded(settings, print_event)
@@ -69,8 +73,11 @@ def run_few_steps(asked: argparse.Namespace) -> bool:
     from .few_steps import FewStepsSettings, train_few_steps
 
     settings = FewStepsSettings(
-        work=asked.work, models=asked.models, device=choose_device(asked.device), seed=asked.seed, minutes=asked.minutes
-    )
+        work=asked.work, models=asked.models, device=choose_device(asked.device), seed=asked.seed, minutes=asked.minutes,
+        processes=os.cpu_count() or 1,
+    )  # fmt: skip
+    if asked.views is not None:
+        settings = msgspec.structs.replace(settings, views=asked.views)
     if asked.steps is not None:
         settings = msgspec.structs.replace(settings, distil=msgspec.structs.replace(settings.distil, steps=asked.steps))
     return train_few_steps(settings, print_event)

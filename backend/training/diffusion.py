@@ -36,7 +36,6 @@ class DenoiserSettings(msgspec.Struct, frozen=True):
     large_from: float = 0.45  # share of the run before the first views at full size
     large_share: float = 0.85  # of the steps after that: views at full size
     ema_decay: float = 0.998
-    compiled: bool = False  # through torch.compile
     loaders: int = 1  # processes that draw batches ahead
 
 
@@ -69,7 +68,6 @@ def train_denoiser(
 
     left = Steps(folder / "denoiser.safetensors", denoiser, ema, optimizer, settings.steps, 500, out_of_time, pass_on)
     alphas = build_scheduler().alphas_cumprod.to(device)
-    predict = torch.compile(denoiser, dynamic=False) if settings.compiled else denoiser
     batches = DataLoader(
         StepBatches(data, tokenizers, settings, line_width_px, seed), batch_size=None, sampler=range(left.done, settings.steps),
         num_workers=settings.loaders, prefetch_factor=4, multiprocessing_context="fork", pin_memory=device.type == "cuda",
@@ -78,7 +76,7 @@ def train_denoiser(
         batch, (_, noise) = drawn.to(device), step_random(seed, _STAGE, step, device)
         set_rate(optimizer, settings.learning_rate, step, settings.steps, warm_up=100, flat=settings.flat)
         with torch.autocast(device.type, torch.bfloat16), Binding(denoiser.unet, batch.owners, batch.people) as binding:
-            loss = _loss(predict, batch, alphas, noise)
+            loss = _loss(denoiser, batch, alphas, noise)  # not compiled: that passes over what binding hooks in
         bound = binding.loss()
         learn(loss + settings.binding * bound, denoiser, optimizer, ema, step)
         if (step + 1) % 10 == 0:
@@ -121,7 +119,7 @@ class StepBatches(Dataset):
         return halve(batch) if halved else batch
 
 
-def _loss(predict: Callable[..., Tensor], batch: Batch, alphas: Tensor, noise: torch.Generator) -> Tensor:
+def _loss(denoiser: Denoiser, batch: Batch, alphas: Tensor, noise: torch.Generator) -> Tensor:
     """Mean squared error of the velocity, heavier on people."""
     clean = batch.latents
     alpha = alphas[batch.timesteps][:, None, None, None]
@@ -129,5 +127,5 @@ def _loss(predict: Callable[..., Tensor], batch: Batch, alphas: Tensor, noise: t
     noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * epsilon
     target = alpha.sqrt() * epsilon - (1 - alpha).sqrt() * clean
     poses = batch.poses.float() / 255
-    predicted = predict(noisy, batch.timesteps, batch.tokens, batch.kept_text, poses, batch.kept_pose, batch.sizes)
+    predicted = denoiser(noisy, batch.timesteps, batch.tokens, batch.kept_text, poses, batch.kept_pose, batch.sizes)
     return (batch.weights * (predicted.float() - target).square()).mean()

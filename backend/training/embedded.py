@@ -58,7 +58,7 @@ def usual_settings(work: Path, out: Path, device: torch.device) -> TrainingSetti
         work=work, out=out, device=device, processes=processes, views=60000,
         vae=VaeSettings(steps=9000, crops=24, large_crops=12),
         segmenter=SegmenterSettings(steps=3000, batch=24),
-        denoiser=DenoiserSettings(small_batch=256, large_batch=96, loaders=max(1, processes - 2), compiled=True),
+        denoiser=DenoiserSettings(small_batch=256, large_batch=96, loaders=max(1, processes - 2)),
     )  # fmt: skip
 
 
@@ -95,7 +95,10 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
 
     with (work / "train.jsonl").open("a") as log:
         report = _logged(report, log, started)
-        render_shards(work / "renders", settings.views, settings.size_px, seed + 1, settings.processes, report)
+        if not render_shards(
+            work / "renders", settings.views, settings.size_px, seed + 1, settings.processes, report, out_of_time
+        ):
+            return False
         renders = read_shards(work / "renders", settings.views)
         vae = (
             load_vae(settings.start, device)

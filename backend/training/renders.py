@@ -62,8 +62,11 @@ def stack_views(views: list[View]) -> Renders:
     )
 
 
-def render_shards(folder: Path, count: int, size_px: int, seed: int, processes: int, report: Callable[[dict], None]) -> None:
-    """Write the first `count` views of `seed` under `folder`; shards that exist are kept."""
+def render_shards(
+    folder: Path, count: int, size_px: int, seed: int, processes: int, report: Callable[[dict], None],
+    out_of_time: Callable[[], bool] = lambda: False,
+) -> bool:  # fmt: skip
+    """Write the first `count` views of `seed` under `folder`; shards that exist are kept. False where time ran out first."""
     folder.mkdir(parents=True, exist_ok=True)
     tasks = [(folder, seed, first, min(_SHARD_VIEWS, count - first), size_px) for first in range(0, count, _SHARD_VIEWS)]
     missing = [task for task in tasks if not _shard_path(folder, task[2]).exists()]
@@ -71,6 +74,10 @@ def render_shards(folder: Path, count: int, size_px: int, seed: int, processes: 
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         for done, _ in enumerate(pool.map(_render_shard, missing), 1):
             report({"stage": "render", "shards": len(tasks) - len(missing) + done, "of": len(tasks)})
+            if out_of_time() and done < len(missing):
+                pool.shutdown(cancel_futures=True)  # those begun are finished and kept
+                return False
+    return True
 
 
 def read_shards(folder: Path, count: int) -> Renders:

@@ -1,70 +1,98 @@
 #!/usr/bin/env bash
-# Measure SDXL's sizes, with random weights, against other methods on a CUDA GPU, in under 9 minutes.
+# Measure the targets of docs/performance.md on one CUDA GPU, in two calls that fit 15 minutes of one together.
 #
-#   tools/gpu/bench.sh [--part NAME]... [--minutes 8.5] [--tiny] [--device cuda] [further arguments of `beyondscene bench`]
+#   tools/gpu/bench.sh first|second [--minutes N] [--tiny] [--device cuda]
 #
-# Run it from the repository root. The parts, the first three in this order unless some are named:
-#   compared  this method, the plain loop, DemoFusion, `direct`, and this method with its shortcuts, with 10 steps, which the
-#             ratios and speeds do not depend on
-#   tuned     this method with its networks in another layout and with fused projections
-#   full      this method with all its steps
-#   float8    this method with linear layers in 8-bit floats, which is another picture, on GPUs that multiply them
-# Each leaves its table in $OUT/PART.md, and bench.jsonl and bench.png in $OUT/PART, written after every picture. A method that breaks
-# off is left out, a part that breaks off or runs out of time leaves its table as it is, and the others follow. Where the time is
-# short, run the parts in calls of their own. --tiny tries the script itself, on a CPU if that is the device. PYTHON and OUT: see
-# prepare.sh.
+# Run it from the repository root. The parts of each call, in this order, each in a process of its own; SDXL's sizes with random
+# weights, bfloat16 and 3 people but for the first two. Seconds are reckoned for an H100: 9.7 TFLOP for a row of a view, 359
+# TFLOP/s (45 % of 798), loading and first pictures included.
+#   first, 7 minutes
+#     smoke     30 s  toy networks at 128x128: every method, channels_last, fused, float8
+#     embedded  60 s  the embedded model at 1024x1024 in float32, ours and the plain loop: equal pictures, and their ratio
+#     compared 155 s  2048x2048, 10 steps, 2 rounds: ours, plain loop, DemoFusion, direct
+#     tuned    280 s  the same picture by ours alone: channels_last, fused, compiled, float8+compiled; the last may not fit
+#   second, 6 minutes
+#     targets  180 s  4096x4096 with stride_instance=64 and all 50 steps
+#     preview  165 s  8192x8192 with 8 unguided steps and stride_background=96, the device held to 24 GiB
+#     ratios   160 s  4096x4096, 5 steps: ours, plain loop, DemoFusion; only in a call with --minutes 9
+# Left in $OUT: CALL.md, CALL.jsonl (each line names its part) and CALL.log, and meanwhile a folder of three files. What is measured
+# is written after every picture. --minutes counts from the start of this script: no picture is begun that would end later, and one
+# that takes longer than was known is stopped then. A method or a part that breaks off leaves the others as they are. --tiny tries
+# the script itself. PYTHON and OUT: see prepare.sh.
 set -euo pipefail
 
-minutes=8.5
+call="${1:-}"
+shift || true
+case "$call" in
+  first) minutes=7 parts=(smoke embedded compared tuned) ;;
+  second) minutes=6 parts=(targets preview ratios) ;;
+  *) echo "the first argument is 'first' or 'second'" >&2; exit 2 ;;
+esac
 device=cuda
-parts=()
-quick=beyondscene+controlnet_views=with_people+stride_background=96+background_every=2
-few=beyondscene+guidance_scale=1+stride_background=96+steps=4
-methods=(--method beyondscene --method plain --method "$few" --method "$quick" --method demofusion --method direct)
-compared=(--models sdxl-random --people 3 --steps 10 --rounds 1 --size 1024x1024 --size 2048x2048 --size 4096x4096 "${methods[@]}")
-tuned=(--models sdxl-random --people 3 --steps 10 --rounds 2 --size 2048x2048 --method plain --method beyondscene
-  --tune channels_last --tune fused)
-full=(--models sdxl-random --people 3 --rounds 1 --method beyondscene --size 4096x4096)
-float8=(--models sdxl-random --people 3 --steps 10 --rounds 2 --size 2048x2048 --method plain --method beyondscene --tune float8)
-least_s=30  # that a part takes to load
-given=()
+tiny=
 while (($#)); do
   case "$1" in
     --minutes) minutes="$2"; shift 2 ;;
     --device) device="$2"; shift 2 ;;
-    --part) parts+=("$2"); shift 2 ;;
-    --tiny)
-      compared=(--models toy-random --people 2 --steps 2 --rounds 2 --size 64x64 --size 128x128 "${methods[@]}")
-      tuned=(--models toy-random --people 2 --steps 2 --rounds 1 --method beyondscene --size 128x128
-        --tune channels_last --tune fused)
-      full=(--models toy-random --people 2 --rounds 1 --method beyondscene --size 128x128)
-      float8=(--models toy-random --people 2 --steps 2 --rounds 1 --method beyondscene --size 128x128 --tune float8)
-      shift ;;
-    *) given+=("$1"); shift ;;
+    --tiny) tiny=1; shift ;;
+    *) echo "there is no argument '$1'" >&2; exit 2 ;;
   esac
 done
-((${#parts[@]})) || parts=(compared tuned full)
+
+sdxl=(--models sdxl-random --people 3)
+all=(--method beyondscene --method plain --method demofusion --method direct)
+shortcuts=beyondscene+controlnet_views=with_people+stride_background=96+background_every=2
+unguided=beyondscene+guidance_scale=1+stride_background=96+view_weighting=feathered+steps=8
+smoke=(--models toy-random --people 2 --steps 2 --rounds 1 --size 128x128 "${all[@]}" --method "$shortcuts" --method "$unguided"
+  --tune channels_last --tune fused)
+embedded=(--models embedded --precision float32 --people 3 --rounds 2 --size 1024x1024 --method plain --method beyondscene)
+compared=("${sdxl[@]}" --steps 10 --rounds 2 --size 2048x2048 "${all[@]}")
+tuned=("${sdxl[@]}" --steps 10 --rounds 1 --size 2048x2048 --method beyondscene
+  --tune channels_last --tune fused --tune compiled --tune float8+compiled)
+targets=("${sdxl[@]}" --rounds 1 --size 4096x4096 --method beyondscene+stride_instance=64)
+preview=("${sdxl[@]}" --rounds 1 --size 8192x8192 --method "$unguided" --cold) # an untimed picture would take half as long
+ratios=("${sdxl[@]}" --steps 5 --rounds 1 --size 4096x4096 --method beyondscene --method plain --method demofusion)
+if [[ "$device" != cpu ]]; then
+  smoke+=(--tune float8) # a CPU knows it in the newest torch only
+  preview+=(--device-memory 24)
+fi
+if [[ -n "$tiny" ]]; then
+  toy=(--models toy-random --people 1 --steps 1 --rounds 1 --size 64x64)
+  smoke=("${toy[@]}" "${all[@]}" --method "$shortcuts" --cold)
+  embedded=(--models embedded --precision float32 --people 1 --steps 1 --rounds 1 --size 256x256 --method plain --method beyondscene --cold)
+  compared=("${toy[@]}" --method plain --method beyondscene)
+  tuned=("${toy[@]}" --method beyondscene --tune channels_last+fused --cold)
+  targets=("${toy[@]}" --method beyondscene+stride_instance=64)
+  preview=("${toy[@]}" --method "$unguided" --cold)
+  ratios=("${toy[@]}" --method beyondscene --method demofusion)
+fi
 
 source tools/gpu/prepare.sh
 check_gpu "$device"
+rm -f "$out/$call".*
+now="$out/now" # the part that runs
 failed=0
+
+# What the part $1 has measured joins the call's own files.
+gather() {
+  [[ -f "$now/bench.md" ]] || { echo "== $1: nothing was measured"; return; }
+  { echo; echo "<!-- $1 -->"; cat "$now/bench.md"; } | tee -a "$out/$call.md"
+  sed "s/^{/{\"part\":\"$1\",/" "$now/bench.jsonl" >>"$out/$call.jsonl"
+}
+
 for part in "${parts[@]}"; do
   declare -n arguments="$part"
   left_s="$("$python" -c "print(round(60 * $minutes - $SECONDS))")"
-  if ((left_s < least_s)); then
-    echo "== $part: no time is left for it"
-    failed=3
+  echo "== $part, after $SECONDS s" | tee -a "$out/$call.log"
+  if ((left_s < 20)); then # it would hardly have loaded
+    echo "no time is left for it"
     continue
   fi
-  # a picture that takes longer than the ones before it said is stopped at the end of the time
-  timeout --signal=INT --kill-after=5 "$left_s" "$python" -m beyondscene.backend.bench --device "$device" \
-    --out "$out/$part" --minutes "$("$python" -c "print($left_s / 60)")" "${arguments[@]}" "${given[@]}" >/dev/null || failed=$?
-  if [[ -f "$out/$part/bench.md" ]]; then
-    mv "$out/$part/bench.md" "$out/$part.md"
-    echo "== $part, after $SECONDS s"
-    cat "$out/$part.md"
-  else
-    echo "== $part: nothing was measured"
-  fi
+  rm -rf "$now"
+  timeout --signal=INT --kill-after=5 "$left_s" "$python" -m beyondscene.backend.bench --device "$device" --out "$now" \
+    --minutes "$("$python" -c "print($left_s / 60)")" "${arguments[@]}" >/dev/null 2>>"$out/$call.log" || failed=$?
+  gather "$part"
 done
+rm -rf "$now"
+tail -n 40 "$out/$call.log"
 exit "$failed"

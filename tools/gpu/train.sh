@@ -1,16 +1,24 @@
 #!/usr/bin/env bash
-# Train the embedded model, its LoRA for few steps, or the judge on a machine with a CUDA GPU, a slice of time per call.
+# Train the embedded model further, its LoRA for few steps, or the judge on a machine with a CUDA GPU, in one call.
 #
-#   tools/gpu/train.sh embedded [--minutes 8.5] [--steps 8000] [--tiny] [--device cuda]
-#   tools/gpu/train.sh few-steps [--minutes 8.5] [--steps 500] [--device cuda]    # for the model above, else the repository's
-#   tools/gpu/train.sh judge [--minutes 8.5] [--steps 12000] [--batch 64] [--device cuda]
+#   tools/gpu/train.sh embedded [--minutes 8.5] [--steps 2000] [--views 8000] [--seed 1] [--tiny] [--device cuda]
+#   tools/gpu/train.sh few-steps [--minutes 8.5] [--steps 500] [--tiny] [--device cuda]   # for the model above, else the repository's
+#   tools/gpu/train.sh judge [--minutes 8.5] [--steps 4000] [--batch 16] [--tiny] [--device cuda]
 #
-# Run it from the repository root, with the same arguments until it says "finished": each call goes on from the checkpoints in
-# build/gpu/, which git ignores and which must still be there. Left in $OUT: the log; the weights, split into parts below 16 MB,
+# Run it from the repository root. Reckoned for 16 cores, which draw what is learnt from, from one core's seconds here:
+#   embedded   goes on from the repository's weights and trains the denoiser alone. 40 s to render 8000 views (one shard of 500
+#              for each core), 25 s to weigh and encode them, 270 s for 2000 steps (0.2 s for the cores to draw a small batch of 256,
+#              0.06 s for a large one of 96). A run of its own, on views of its own (--seed 1): the next one goes
+#              on from the weights that are committed then, and takes another --seed.
+#   few-steps  renders 6000 views in 40 s, then learns from the model itself.
+#   judge      begins anew: 64000 samples of 0.1 s on 15 cores are 430 s. The repository's had 3000 steps of 16.
+# What stops for want of time says so. It goes on when called again with the same arguments, where build/gpu/ is still there; that
+# has 2 GB of renders, so it is not for carrying, but the judge's checkpoint is (14 MB): $OUT/work-judge.tar.part-*, to be unpacked
+# in build/gpu. Left in $OUT, in at most 6 files: the log, the weights, split into parts below 16 MB,
 #   cat "$OUT"/embedded.tar.part-* | tar -x -C backend/models
 #   cat "$OUT"/judge.tar.part-* | tar -x -C backend/evaluation
-# and, of the embedded model, the losses so far (losses.png, where matplotlib is there) and, when it is finished, metrics.json and
-# samples.png. PYTHON and OUT: see prepare.sh.
+# and of the embedded model losses.png (where matplotlib is there), metrics.json and samples.png, where time is left for them.
+# --tiny tries the script itself. PYTHON and OUT: see prepare.sh.
 set -euo pipefail
 
 what="${1:-}"
@@ -24,7 +32,7 @@ while (($#)); do
   case "$1" in
     --minutes) minutes="$2"; shift 2 ;;
     --device) device="$2"; shift 2 ;;
-    --tiny) tiny=1; given+=("$1"); shift ;;
+    --tiny) tiny=1; shift ;;
     *) given+=("$1"); shift ;;
   esac
 done
@@ -33,31 +41,49 @@ source tools/gpu/prepare.sh
 check_gpu "$device"
 work="$here/work-$what"
 made="$what"
+if [[ -n "$tiny" ]]; then rm -rf "$here/work-$what" "$here/$what" "$here/tiny" "$here/work-tiny"; fi # begin anew
+measure_s=60 # that the embedded model's measures take on a GPU
 case "$what" in
-  embedded) command=(beyondscene.backend.training embedded --out "$here/embedded") ;;
+  embedded)
+    command=(beyondscene.backend.training embedded --out "$here/embedded")
+    if [[ -n "$tiny" ]]; then
+      command+=(--tiny)
+    else
+      command+=(--start backend/models/embedded --further denoiser --steps 2000 --views 8000 --seed 1)
+    fi ;;
   few-steps)
-    made=embedded work="$here/work-embedded"
-    [[ -d "$here/embedded" ]] || cp -r backend/models/embedded "$here/embedded"
-    command=(beyondscene.backend.training few-steps --models "$here/embedded") ;;
-  judge) command=(beyondscene.backend.evaluation.train_judge --out "$here/judge") ;;
+    made=embedded work="$here/work-embedded" # whose renders it takes: the same seed
+    if [[ -n "$tiny" ]]; then work="$here/work-tiny" made=tiny; fi
+    [[ -d "$here/$made" ]] || cp -r backend/models/embedded "$here/$made"
+    command=(beyondscene.backend.training few-steps --models "$here/$made" --seed 1)
+    if [[ -n "$tiny" ]]; then command+=(--steps 1 --views 8); fi ;;
+  judge)
+    measure_s=5
+    command=(beyondscene.backend.evaluation.train_judge --out "$here/judge" --batch 16 --steps 4000)
+    if [[ -n "$tiny" ]]; then command+=(--batch 2 --steps 2 --processes 1); fi ;;
 esac
+left() { "$python" -c "print(max(1, round(60 * $minutes - $SECONDS - ${1:-0})))"; }
 status=0
-"$python" -m "${command[@]}" --work "$work" --minutes "$minutes" --device "$device" "${given[@]}" \
-  >"$here/$what.log" 2>&1 || status=$?
+timeout --signal=INT --kill-after=10 "$(left 5)" "$python" -m "${command[@]}" --work "$work" --device "$device" "${given[@]}" \
+  --minutes "$("$python" -c "print($(left "$((measure_s + 15))") / 60)")" >"$here/$what.log" 2>&1 || status=$?
 tail -n 5 "$here/$what.log"
 cp "$here/$what.log" "$out/"
-if [[ -d "$here/$made" ]]; then
-  rm -f "$out/$made".tar.part-*
-  tar -c -C "$here" "$made" | split -b 15000000 - "$out/$made.tar.part-"
-fi
+# Pack $1, a folder below build/gpu, and what follows it, below 16 MB a part.
+pack() {
+  rm -f "$out/$1".tar.part-*
+  tar -c -C "$here" "$@" | split -b 15000000 - "$out/$1.tar.part-"
+}
+if [[ -d "$here/$made" ]]; then pack "$made"; fi
+if [[ "$what" == judge && "$status" == 3 ]]; then pack work-judge; fi
 if [[ "$what" == embedded && -f "$work/train.jsonl" ]]; then
   "$python" tools/plot_training.py "$work/train.jsonl" "$out/losses.png" || echo "no plot of the losses" >&2
-  if ((status == 0)) && [[ -z "$tiny" ]]; then
-    "$python" -m beyondscene.backend.training.measure "$here/$what" "$out"
+  if [[ -d "$here/embedded" && -z "$tiny" ]]; then
+    timeout "$(left)" "$python" -m beyondscene.backend.training.measure "$here/embedded" "$out" >"$here/measure.log" 2>&1 ||
+      echo "the weights were not measured: call beyondscene.backend.training.measure on them" >&2
   fi
 fi
 case "$status" in
   0) echo "finished" ;;
-  3) echo "out of time; call again" ;;
+  3 | 124 | 130 | 137) echo "out of time; call again"; exit 3 ;;
   *) echo "failed with status $status" >&2; exit "$status" ;;
 esac

@@ -1,6 +1,7 @@
 """Methods side by side: the same picture as the plain loop, work that adds up, and a table after every picture."""
 
 import json
+import time
 from dataclasses import replace as exchange
 from pathlib import Path
 from typing import Any
@@ -10,24 +11,32 @@ import pytest
 import torch
 from beyondscene.backend.bench.count import Counter
 from beyondscene.backend.bench.layouts import TOY
-from beyondscene.backend.bench.meter import Meter, measure_ceiling
+from beyondscene.backend.bench.meter import Meter, StageCost, measure_ceiling
 from beyondscene.backend.bench.plain import denoise_plainly, drawing_plainly
 from beyondscene.backend.bench.random_models import make_random_models
-from beyondscene.backend.bench.run import Runs, bench, largest_difference, summarise
+from beyondscene.backend.bench.run import (
+    LEVEL_SHARE,
+    SPEED,
+    Runs,
+    bench,
+    expect_seconds,
+    largest_difference,
+    summarise,
+)
 from beyondscene.backend.bench.scene import bench_request
 from beyondscene.backend.bench.unit_costs import unit_costs
 from beyondscene.backend.cli import main
 from beyondscene.backend.models.load import Models
 from beyondscene.backend.pipeline import instances, joint, render
 from beyondscene.backend.pipeline.prompts import PromptEncoder
-from beyondscene.protocol import RenderRequest
+from beyondscene.protocol import RenderRequest, Stage
 from msgspec.structs import replace
 
 from ..pipeline.test_shortcuts import level
 
 KEYS = {
     "method", "size", "seconds", "plain_seconds", "ratio", "max_difference", "evaluations", "tflop", "achieved_tflops",
-    "ceiling_share", "peak_device_mib", "peak_host_mib",
+    "ceiling_share", "unet_seconds", "unet_ceiling_share", "peak_device_mib", "peak_host_mib",
 }  # fmt: skip
 
 
@@ -39,7 +48,7 @@ def models() -> Models:
 def all_runs(models: Models, methods: list[str]) -> tuple[list[list[int]], list[Runs]]:
     """How many rounds each method had after every picture, and all runs in the end."""
     rounds, runs = [], []
-    for runs in bench(models, methods, [(128, 128)], people=2, steps=2, rounds=2, minutes=60, tell=lambda _: None):
+    for runs in bench(models, methods, [(128, 128)], people=2, steps=2, rounds=2, ceiling_flops=1e9, tell=lambda _: None):
         rounds.append([len(one.rounds) for one in runs])
     return rounds, runs
 
@@ -55,6 +64,7 @@ def test_the_plain_loop_draws_our_picture_and_costs_more(models: Models) -> None
     assert ours.evaluations == plain.evaluations and plain.tflop > ours.tflop > 0  # it reads each pose once
     assert ours.achieved_tflops == pytest.approx(ours.tflop / ours.seconds, rel=1e-3)
     assert ours.ceiling_share == pytest.approx(ours.achieved_tflops * 1e12 / 1e9, rel=1e-3)
+    assert 0 < ours.unet_seconds < ours.seconds and 0 < ours.unet_ceiling_share < 1000
     assert ours.peak_host_mib > 50 and ours.peak_device_mib == 0
 
 
@@ -104,8 +114,35 @@ def test_counting_leaves_the_networks_as_they_were(models: Models) -> None:
 def test_nothing_is_begun_that_would_end_too_late(models: Models) -> None:
     told: list[str] = []
     options = {"people": 1, "steps": 1, "rounds": 3, "tell": told.append}
-    states = list(bench(models, ["beyondscene"], [(64, 64), (128, 128)], minutes=0, **options))
+    states = list(bench(models, ["beyondscene"], [(64, 64), (128, 128)], deadline_s=time.time(), ceiling_flops=1e9, **options))
     assert len(states) <= 1 and "left out for want of time: beyondscene, 128x128, round 3" in told
+
+
+def test_what_is_expected_of_a_picture_is_reckoned_from_one_step_of_it() -> None:
+    def cost(stage: Stage, seconds: float, evaluations: int, tflop: float) -> StageCost:
+        work = {"evaluations": evaluations, "tflop": tflop, "unet_seconds": 0.0, "unet_tflop": 0.0}
+        return StageCost(stage=stage, level=1, seconds=seconds, peak_device_mib=0, peak_host_mib=0, **work)
+
+    first = [cost("enlarge", 99.0, 8, 2.0), cost("decode", 3.0, 0, 5.0)]  # the first calls of the networks do not count
+    ours, theirs = (Runs(method, (64, 64), first=first) for method in ("beyondscene+steps=10", "demofusion"))
+    ceiling_flops = 1e12 / SPEED
+    assert expect_seconds(ours, [], 10, ceiling_flops) == pytest.approx(10 * LEVEL_SHARE * 2 + 3)
+    assert expect_seconds(theirs, [], 10, ceiling_flops) == pytest.approx(10 * 2 + 3)
+    ours.rounds.append([cost("enlarge", 7.0, 8, 2.0)])
+    larger = Runs(ours.method, (128, 128))
+    assert expect_seconds(ours, [], 10, ceiling_flops) == 7.0 and expect_seconds(larger, [ours], 10, ceiling_flops) == 56.0
+    assert expect_seconds(Runs("direct", (128, 128)), [ours, theirs], 10, ceiling_flops) == 0.0
+
+
+def test_tunings_are_measured_beside_the_method_as_it_is(models: Models) -> None:
+    told: list[str] = []
+    options = {"people": 1, "steps": 1, "rounds": 1, "ceiling_flops": 1e9, "tell": told.append}
+    tunings = [("fused",), ("channels_last", "fused")]
+    *_, runs = bench(models, ["beyondscene"], [(64, 64)], tunings=tunings, warm_up=False, **options)
+    names = ["beyondscene", "beyondscene (fused)", "beyondscene (channels_last+fused)"]
+    assert [one.name for one in runs] == names and all(len(one.rounds) == 1 and not one.first for one in runs)
+    assert [row.method for row in summarise(runs, 1e9)] == [*names[1:], names[0]]  # as it is, last
+    assert len({sum(stage.evaluations for stage in one.stages) for one in runs}) == 1
 
 
 def test_what_breaks_off_is_told_and_the_others_are_measured(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +151,7 @@ def test_what_breaks_off_is_told_and_the_others_are_measured(models: Models, mon
 
     monkeypatch.setattr("beyondscene.backend.evaluation.methods.direct.draw", break_off)
     told, faults = [], []
-    options = {"people": 1, "steps": 1, "rounds": 2, "minutes": 60, "tell": told.append, "faults": faults}
+    options = {"people": 1, "steps": 1, "rounds": 2, "ceiling_flops": 1e9, "tell": told.append, "faults": faults}
     methods = ["direct", "beyondscene", "beyondscene+guidance_scale=1"]
     *_, runs = bench(models, methods, [(64, 64), (72, 64)], **options)
     assert faults == ["direct"] and "direct, 64x64: broke off with OutOfMemoryError: CUDA out of memory" in told
@@ -162,11 +199,18 @@ def test_command_prints_one_object_with_the_agreed_keys_last(tmp_path: Path, cap
         (["--people", "9"], "have 1 to 8"),
         (["--rounds", "0"], "at least 1 is needed"),
         (["--models", "nowhere"], "There is no model set 'nowhere'"),
+        (["--device-memory", "24", "--device", "cpu"], "--device-memory is 24 GiB, but the device 'cpu' is no CUDA device"),
     ],
 )
 def test_refusals(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--models", "toy-random", *arguments]) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_an_unknown_tuning_is_refused_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(["bench", "--tune", "float8+magic"])
+    assert refused.value.code == 2 and "no tuning 'magic': join some of channels_last, fused" in capsys.readouterr().err
 
 
 def test_largest_difference_looks_everywhere() -> None:

@@ -7,10 +7,11 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from beyondscene.backend.training.binding import Binding
 from beyondscene.backend.training.checkpoints import set_rate
 from beyondscene.backend.training.denoiser import Denoiser, DenoiserSizes
 from beyondscene.backend.training.diffusion import DenoiserSettings, group_parameters, train_denoiser
-from beyondscene.backend.training.embedded import tiny_settings, train_embedded
+from beyondscene.backend.training.embedded import tiny_settings, train_embedded, usual_settings
 from beyondscene.backend.training.highway import lay_highway
 from beyondscene.backend.training.latents import LatentSet, encode_renders
 from beyondscene.backend.training.renderer.looks import GARMENT_COLOURS
@@ -83,7 +84,7 @@ def test_standardised_latents_decode_the_same(renders: Renders) -> None:
 
 
 def test_shards_read_back(tmp_path: Path) -> None:
-    render_shards(tmp_path, 3, 64, seed=3, processes=1, report=ignore)
+    assert render_shards(tmp_path, 3, 64, seed=3, processes=1, report=ignore)
     read, drawn = read_shards(tmp_path, 3), stack_views(draw_views(3, 0, 3, 64))
     assert np.array_equal(read.pictures, drawn.pictures)
     assert np.array_equal(read.keypoints, drawn.keypoints)
@@ -115,6 +116,27 @@ def test_denoiser_resumes_exactly(renders: Renders, tmp_path: Path) -> None:
     assert whole is not None and parts is not None
     _assert_same(whole, parts)
     assert isinstance(latents, LatentSet)
+
+
+def test_every_step_with_several_people_learns_whose_words_are_whose(
+    renders: Renders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[Binding] = []
+
+    class Recorded(Binding):
+        def __enter__(self) -> Binding:
+            steps.append(self)
+            return super().__enter__()
+
+    monkeypatch.setattr("beyondscene.backend.training.diffusion.Binding", Recorded)
+    gpu = usual_settings(tmp_path, tmp_path, torch.device("cuda")).denoiser  # which has no other way to run the network
+    settings = msgspec.structs.replace(gpu, sizes=DENOISER.sizes, steps=6, small_batch=4, large_batch=2, loaders=1)
+    latents = encode_renders(build_vae((16, 16, 16, 16)), renders, tmp_path / "latents.safetensors", CPU)
+    text = TextEncoders(TEXT, build_tokenizers()[0])
+    train_denoiser(latents, build_tokenizers(), text, settings, 4, tmp_path, None, 0, CPU, never, ignore, ignore)
+    several = [step for step in steps if len(step.rows)]
+    assert len(steps) == 6 and len(several) >= 2
+    assert all(step.losses and float(step.loss()) > 0 for step in several)
 
 
 def test_text_encoders_resume_exactly(tmp_path: Path) -> None:

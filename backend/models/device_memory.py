@@ -1,0 +1,35 @@
+"""The memory of a GPU that this process may take: all of it, or less where it has been held to less."""
+
+import torch
+
+GIB = 2**30
+
+
+def hold_to(device: torch.device, gib: float) -> None:
+    """From now on torch takes at most so much of the GPU, and breaks off with OutOfMemoryError, as on a smaller one.
+
+    Raises ValueError for a device that is no GPU, and for more than it has.
+    """
+    whole = torch.cuda.get_device_properties(device).total_memory / GIB if device.type == "cuda" else 0.0
+    if not 0 < gib <= whole:
+        has = f"has {whole:.1f}" if whole else "is no CUDA device"
+        raise ValueError(f"--device-memory is {gib:g} GiB, but the device '{device}' {has}: leave it out, or choose less.")
+    torch.cuda.set_per_process_memory_fraction(gib / whole, number_of(device))
+
+
+def total_bytes(device: torch.device) -> int:
+    """Of a GPU, whatever is free of it, so that the same device makes the same picture."""
+    told = getattr(torch.cuda, "get_per_process_memory_fraction", None)  # torch before 2.7 cannot tell
+    return int(torch.cuda.get_device_properties(device).total_memory * (told(number_of(device)) if told else 1.0))
+
+
+def free_bytes(device: torch.device) -> int:
+    """That torch could still hand out on a GPU: what it has cached counts as free."""
+    allocated = torch.cuda.memory_allocated(device)
+    cached = torch.cuda.memory_reserved(device) - allocated
+    return max(0, min(torch.cuda.mem_get_info(device)[0] + cached, total_bytes(device) - allocated))
+
+
+def number_of(device: torch.device) -> int:
+    """For those functions of torch that do not take "cuda" for the current one."""
+    return torch.cuda.current_device() if device.index is None else device.index
