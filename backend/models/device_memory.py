@@ -2,18 +2,20 @@
 
 import torch
 
+from ...protocol import Refusal
+
 GIB = 2**30
 
 
 def hold_to(device: torch.device, gib: float) -> None:
     """From now on torch takes at most so much of the GPU, and breaks off with OutOfMemoryError, as on a smaller one.
 
-    Raises ValueError for a device that is no GPU, and for more than it has.
+    Raises Refusal for a device that is no GPU, and for more than it has.
     """
     whole = torch.cuda.get_device_properties(device).total_memory / GIB if device.type == "cuda" else 0.0
     if not 0 < gib <= whole:
         has = f"has {whole:.1f}" if whole else "is no CUDA device"
-        raise ValueError(f"--device-memory is {gib:g} GiB, but the device '{device}' {has}: leave it out, or choose less.")
+        raise Refusal(f"--device-memory is {gib:g} GiB, but the device '{device}' {has}: leave it out, or choose less.")
     torch.cuda.set_per_process_memory_fraction(gib / whole, number_of(device))
 
 
