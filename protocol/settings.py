@@ -48,8 +48,11 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
         float, Meta(ge=0, le=64, description="Rim of each person that inpainting paints anew, at a resolution of 1024 px")
     ] = 2.0
     inpaint_people: Annotated[
-        bool, Meta(description="Tell the background of the people, by prompts and poses, as it is painted around them")
-    ] = False
+        Literal["poses", "everything", "nothing"],
+        Meta(
+            description="What the background, as it is painted around the people, is told of them: poses alone, prompts as well"
+        ),
+    ] = "poses"
     inpaint_strength: Annotated[float, Meta(ge=0, le=1, description="How much of the background is painted anew")] = 0.99
     clahe_clip_limit: Annotated[
         float, Meta(ge=0, le=100, description="Strength of the tone normalisation; 0 leaves the tone as it is")

@@ -1,6 +1,7 @@
 """Stage 1: draw the background around the people, as joint diffusion where the base is larger than one view."""
 
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -38,12 +39,16 @@ def inpaint_background(
     noise = draw_noise(request.seed, "background", tuple(clean.shape)).to(models.device)
     scheduler, timesteps = make_scheduler(models, request.settings.scheduler, steps, request.settings.inpaint_strength)
     views = grid(height // factor, width // factor, window, scaled_stride(request.settings.stride_instance, window))
-    told_of = collage.figures if request.settings.inpaint_people else []  # told of people, it draws more of them
+    told = request.settings.inpaint_people
+    figures = [] if told == "nothing" else collage.figures
     conditions = describe_views(
-        request, told_of, size, views, models.training_resolution_px, factor, models.manifest.pose_line_width_px
+        request, figures, size, views, models.training_resolution_px, factor, models.manifest.pose_line_width_px
     )
     # the people are drawn already; what is theirs alone is not the background's
-    conditions = [replace(condition, loras=worn(request.loras)) for condition in conditions]
+    own: dict[str, Any] = {"loras": worn(request.loras)}
+    if told != "everything":  # poses say where the ground is; prompts would call forth more people
+        own |= {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
+    conditions = [replace(condition, **own) for condition in conditions]
     job = Job(
         models=models,
         unet=models.inpainting,

@@ -46,7 +46,9 @@ def draw(models: Models, request: RenderRequest, variant: str) -> np.ndarray:
 @pytest.mark.parametrize("method", METHODS)
 def test_methods_read_the_settings_that_they_say(method: str, models: Models, two_people: RenderRequest) -> None:
     _, asked = ask(models, two_people, method)
-    noted = replace(asked, settings=Noted(**asdict(replace(asked.settings, inpaint_people=True))))  # all that can be read
+    noted = replace(
+        asked, settings=Noted(**asdict(replace(asked.settings, inpaint_people="everything")))
+    )  # all that can be read
     LOOKED_AT.clear()
     load_method(method)(models, noted, Spy())
     assert set(settings_of(method)) - LOOKED_AT == set()

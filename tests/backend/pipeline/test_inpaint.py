@@ -216,9 +216,10 @@ def test_the_background_is_told_of_the_scene_and_of_its_people_only_where_asked(
     monkeypatch.setattr(
         inpaint, "denoise", lambda job, latents, window, views, conditions, progress: told.append(conditions) or latents
     )
-    for inpaint_people in (False, True):
+    for inpaint_people in ("nothing", "poses", "everything"):
         settings = replace(two_people.settings, inpaint_people=inpaint_people, steps=STEPS)
         paint(sdxl, replace(two_people, settings=settings), collage)
-    (alone,), (with_ana,) = told
+    (alone,), (posed,), (with_ana,) = told
     assert alone.prompt == two_people.prompt and not alone.pose.any()
+    assert posed.prompt == two_people.prompt and posed.pose.any()
     assert with_ana.prompt == f"{two_people.prompt}, {ana.character.prompt}" and with_ana.pose.any()
