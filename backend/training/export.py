@@ -30,7 +30,8 @@ MODEL_SET = {
     # 0.29 here when it falls with the square of the side (arXiv 2301.11093). Seen: from 0.35 up, arms and heads are lost.
     "t_b": 0.25,
     "roles": {"base": ".", "controlnet": "controlnet", "inpainting": ".", "segmenter": "segmenter"},
-    "few_steps": {"place": "few_steps", "file": "lora.safetensors", "steps": 4},  # made by few_steps.py
+    # made by few_steps.py
+    "few_steps": {"place": "few_steps", "file": "lora.safetensors", "steps": 4, "controlnet_conditioning_scale": 1.5},
 }
 
 

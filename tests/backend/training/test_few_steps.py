@@ -112,7 +112,7 @@ def test_the_command_writes_what_the_pipeline_can_wear(
 ) -> None:
     few: Any = "beyondscene.backend.training.few_steps"
     tiny = {"sizes": TINY.denoiser.sizes, "text": TINY.text, "views": 8, "size_px": 128, "processes": 1, "distil": PLAN}
-    monkeypatch.setattr(f"{few}.FewStepsSettings", lambda **asked: FewStepsSettings(**tiny, **asked))
+    monkeypatch.setattr(f"{few}.FewStepsSettings", lambda **asked: FewStepsSettings(**asked | tiny))
     assert not model_set.has_few_steps
     command = ["train", "few-steps", "--models", str(work / "models"), "--work", str(work), "--device", "cpu"]
     assert main([*command, "--minutes", "0"]) == 3
