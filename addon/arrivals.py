@@ -1,12 +1,11 @@
 """Each picture comes to the .blend that it was made for: when that is opened, and under whatever name it is saved by then."""
 
 from contextlib import suppress
-from typing import Any
 
 import bpy
 from bpy.app.handlers import persistent
 
-from . import images
+from . import callbacks, images
 from .pending import forget, missed
 from .session import current
 
@@ -38,18 +37,14 @@ def follow_name(*_: object) -> None:
         current().rename_blend(_saved_before, bpy.data.filepath)
 
 
-def handlers() -> list[tuple[list[Any], Any]]:
-    """Blender's lists of callbacks and what belongs in each."""
+def handlers() -> list[callbacks.Handler]:
     lists = bpy.app.handlers
     return [(lists.load_post, add_missed), (lists.save_pre, note_name), (lists.save_post, follow_name)]
 
 
 def register() -> None:
-    for callbacks, callback in handlers():
-        callbacks.append(callback)
+    callbacks.add(handlers())
 
 
 def unregister() -> None:
-    for callbacks, callback in handlers():
-        if callback in callbacks:
-            callbacks.remove(callback)
+    callbacks.remove(handlers())

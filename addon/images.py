@@ -5,12 +5,12 @@ import re
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import bpy
 from bpy.app.handlers import persistent
 
 from .. import __package__ as base_package
+from . import callbacks
 
 NAME = "BeyondScene "
 PREVIEW = "BeyondScene Preview"
@@ -126,20 +126,16 @@ def open_areas(kind: str) -> list[bpy.types.Area]:
     return [area for window in windows for area in window.screen.areas if area.type == kind]
 
 
-def handlers() -> list[tuple[list[Any], Any]]:
-    """Blender's lists of callbacks and what belongs in each."""
+def handlers() -> list[callbacks.Handler]:
     lists = bpy.app.handlers
     before, after = (lists.undo_pre, lists.redo_pre), (lists.undo_post, lists.redo_post)
     return [(one, remember_pictures) for one in before] + [(one, restore_pictures) for one in after]
 
 
 def register() -> None:
-    for callbacks, callback in handlers():
-        callbacks.append(callback)
+    callbacks.add(handlers())
 
 
 def unregister() -> None:
-    for callbacks, callback in handlers():
-        if callback in callbacks:
-            callbacks.remove(callback)
+    callbacks.remove(handlers())
     remembered.clear()

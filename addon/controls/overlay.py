@@ -17,6 +17,7 @@ from gpu_extras.batch import batch_for_shader
 from mathutils import Matrix
 
 from ...protocol import DRAWN, Keypoint
+from .. import callbacks
 from ..exporters import ExportError
 from ..exporters.camera import unproject
 from ..images import open_areas
@@ -201,17 +202,15 @@ def redraw() -> None:
         area.tag_redraw()
 
 
-def handlers() -> tuple[list[Any], ...]:
-    """Blender's lists of callbacks that tell of a change."""
+def handlers() -> list[callbacks.Handler]:
     lists = bpy.app.handlers
-    return lists.depsgraph_update_post, lists.frame_change_post, lists.load_post
+    return [(one, note_change) for one in (lists.depsgraph_update_post, lists.frame_change_post, lists.load_post)]
 
 
 def register() -> None:
     global _overlay, _draw_handler
     _overlay = Overlay()
-    for callbacks in handlers():
-        callbacks.append(note_change)
+    callbacks.add(handlers())
     _draw_handler = bpy.types.SpaceView3D.draw_handler_add(draw_in_viewport, (), "WINDOW", "POST_PIXEL")
 
 
@@ -219,9 +218,7 @@ def unregister() -> None:
     global _overlay, _draw_handler
     if _draw_handler is not None:
         bpy.types.SpaceView3D.draw_handler_remove(_draw_handler, "WINDOW")
-    for callbacks in handlers():
-        if note_change in callbacks:
-            callbacks.remove(note_change)
+    callbacks.remove(handlers())
     if bpy.app.timers.is_registered(follow):
         bpy.app.timers.unregister(follow)
     _overlay = _draw_handler = None

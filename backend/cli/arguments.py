@@ -4,17 +4,19 @@ import argparse
 import math
 import re
 
+from ...protocol import LARGEST_SEED, LONGEST_SIDE_PX
+from ..models.thrift import DEVICE_NAME
+
 PORTS = range(1, 65536)
-SEEDS = range(2**63)
-LONGEST_PX = 65536
+SEEDS = range(LARGEST_SEED + 1)
 
 
 def size(text: str) -> tuple[int, int]:
     """ "1536x1024" to (1536, 1024)."""
     sides = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", text.lower())
-    if sides is None or max(int(sides[1]), int(sides[2])) > LONGEST_PX:
+    if sides is None or max(int(sides[1]), int(sides[2])) > LONGEST_SIDE_PX:
         raise argparse.ArgumentTypeError(
-            f"'{text}' is not a size: write width x height in pixels, 65536 at most, e.g. 1536x1024"
+            f"'{text}' is not a size: write width x height in pixels, {LONGEST_SIDE_PX} at most, e.g. 1536x1024"
         )
     return int(sides[1]), int(sides[2])
 
@@ -33,7 +35,7 @@ def frames(text: str) -> range:
 
 def device(text: str) -> str:
     """The name of one device, as torch gives it; whether this machine has it, is seen when it is used."""
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", text):
+    if not re.fullmatch(DEVICE_NAME, text):
         raise argparse.ArgumentTypeError(f"'{text}' is no device: write auto, cpu, mps, cuda, or cuda:1 for the second")
     return text
 

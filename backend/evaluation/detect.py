@@ -31,6 +31,7 @@ class NetJudge:
         self.device = device
         self.name = f"judge {digest[:8]}-{zlib.crc32(repr(_CHOICES).encode()):08x}"
         self.notes: tuple[str, ...] = ()
+        self.of_photographs = False
 
     @torch.inference_mode()
     def people(self, picture: np.ndarray) -> Found:
@@ -49,7 +50,7 @@ class NetJudge:
         return drop_doubles(np.concatenate(keypoints), np.concatenate(scores))
 
     @torch.inference_mode()
-    def regions(self, picture: np.ndarray) -> np.ndarray:
+    def regions(self, picture: np.ndarray, instances: np.ndarray) -> np.ndarray:
         small, _ = resized_to(picture, min(REGION_SHORT_SIDE_PX, min(picture.shape[:2])))
         logits = F.interpolate(self._maps(small).regions.float(), scale_factor=STRIDE, mode="bilinear")
         height, width = small.shape[:2]

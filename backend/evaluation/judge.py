@@ -51,13 +51,18 @@ class Judge(Protocol):
 
     name: str
     notes: tuple[str, ...]  # what it does without on this machine, a sentence each
+    of_photographs: bool  # then what is held against the renderer's pixels (summary.AGAINST_RENDERS) says nothing
 
     def people(self, picture: np.ndarray) -> Found:
         """Everybody in `picture`, uint8 (H, W, 3)."""
         ...
 
-    def regions(self, picture: np.ndarray) -> np.ndarray:
-        """uint8 (h, w), index into REGIONS, at the judge's own scale of `picture`, uint8 (H, W, 3)."""
+    def regions(self, picture: np.ndarray, instances: np.ndarray) -> np.ndarray:
+        """uint8 (h, w), index into REGIONS, at the judge's own scale of `picture`, uint8 (H, W, 3).
+
+        instances: uint8 (H, W), where each person of the plan is meant to be; person i is i + 1. Who looks at people one by one
+        looks there.
+        """
         ...
 
     def features(self, patches: np.ndarray) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Everything that is measured of one picture of one scene."""
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -13,21 +12,6 @@ from .keypoints import joints_right, likeness, match_people, oks
 from .results import PersonScore, SceneScore
 from .scenes import EvaluationScene
 from .texture import seam_score, sharpness
-
-
-@runtime_checkable
-class JudgeOfPhotographs(Judge, Protocol):
-    """A Judge for models that draw photographs: people are looked at one by one.
-
-    The renderer's pictures are no reference for it: what is held against their pixels (`summary.AGAINST_RENDERS`) says nothing.
-    """
-
-    def regions_of_people(self, picture: np.ndarray, instances: np.ndarray) -> np.ndarray:
-        """uint8 (H, W), index into REGIONS, of each person of the plan where that person is meant to be; 0 elsewhere.
-
-        picture: uint8 (H, W, 3). instances: uint8 (H, W); person i is i + 1.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -60,11 +44,7 @@ def measure_picture(
     matches = match_people(likeness(plan.keypoints, plan.placed, found.keypoints))
     truth, people = scene.truth, len(scene.request.characters)
     true_words = read_colours(truth.picture, truth.region, truth.instance, people)
-    if isinstance(judge, JudgeOfPhotographs):
-        regions = judge.regions_of_people(picture, truth.instance)
-    else:
-        regions = judge.regions(picture)
-    words = read_colours(picture, regions, truth.instance, people)
+    words = read_colours(picture, judge.regions(picture, truth.instance), truth.instance, people)
     colours = judge_colours(scene.looks, true_words, words)
     leaks = find_leaks(scene.looks, colours)
     pictures, texts = pair_texts(scene, picture, plan)

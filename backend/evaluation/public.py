@@ -45,11 +45,11 @@ class PublicModels(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PublicJudge:
-    """The JudgeOfPhotographs. Its errors are not measured here: see its models' own cards."""
+    """The Judge for models that draw photographs. Its errors are not measured here: see its models' own cards."""
 
     def __init__(self, models: PublicModels, device: torch.device) -> None:
         """Raises JudgeError for the first model that is not on this machine, other than the one of preferences."""
-        self.device = device
+        self.device, self.of_photographs = device, True
         single = {"dtype": torch.float32}  # whatever the files hold
         self.detector = load_local(partial(AutoModelForObjectDetection.from_pretrained, **single), models.detector)
         self.pose = load_local(partial(VitPoseForPoseEstimation.from_pretrained, **single), models.pose)
@@ -77,7 +77,7 @@ class PublicJudge:
         return drop_doubles(np.concatenate(keypoints), np.concatenate(scores))
 
     @torch.inference_mode()
-    def regions(self, picture: np.ndarray) -> np.ndarray:
+    def parse(self, picture: np.ndarray) -> np.ndarray:
         """uint8 (512, 512): the picture is squeezed to the square that the model was trained on."""
         shrinks = min(picture.shape[:2]) > _CLOTHES_PX
         square = cv2.resize(picture, (_CLOTHES_PX,) * 2, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
@@ -85,7 +85,7 @@ class PublicJudge:
         full = torch.nn.functional.interpolate(logits, square.shape[:2], mode="bilinear")
         return self.region_of[full[0].argmax(0).cpu().numpy()]
 
-    def regions_of_people(self, picture: np.ndarray, instances: np.ndarray) -> np.ndarray:
+    def regions(self, picture: np.ndarray, instances: np.ndarray) -> np.ndarray:
         regions = np.zeros(picture.shape[:2], np.uint8)
         for person in range(1, int(instances.max(initial=0)) + 1):
             rows, columns = np.nonzero(instances == person)
@@ -94,7 +94,7 @@ class PublicJudge:
             margin = round(_CLOTHES_MARGIN * max(np.ptp(rows), np.ptp(columns)))
             window = tuple(slice(max(0, at.min() - margin), at.max() + margin + 1) for at in (rows, columns))
             crop, here = picture[window], instances[window] == person
-            parsed = cv2.resize(self.regions(crop), crop.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+            parsed = cv2.resize(self.parse(crop), crop.shape[1::-1], interpolation=cv2.INTER_NEAREST)
             regions[window][here] = parsed[here]
         return regions
 

@@ -21,7 +21,7 @@ from ..render import record_making
 from ..watch import Watcher
 from .cases import draw_cases
 from .judge import Judge
-from .measure import JudgeOfPhotographs, measure_picture
+from .measure import measure_picture
 from .methods import load_method
 from .page import LEGEND, NO_RENDERS, OURS, TRUTH, picture_path, write_markdown, write_page
 from .results import DRAWN, Drawing, Header, Journal, SceneScore
@@ -135,7 +135,7 @@ def report(
     """
     names = [scene_name(number) for number in numbers]
     scores = {(m, name): journal.lines[m, name] for m in (TRUTH, *methods) for name in names}
-    unmeasured = AGAINST_RENDERS if isinstance(judge, JudgeOfPhotographs) else ()
+    unmeasured = AGAINST_RENDERS if judge.of_photographs else ()
     distances = {} if unmeasured else patch_distances(judge, methods, numbers, folder, resolution_px // 2)
     summaries = []
     for method in (TRUTH, *methods):

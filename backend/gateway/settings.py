@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from ...protocol import Refusal
 from ..models.sets import Manifest
-from ..models.thrift import Offload, Precision
+from ..models.thrift import DEVICE_NAME, Offload, Precision
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -91,7 +91,7 @@ def own_worker_command() -> tuple[str, ...]:
 def check_devices(devices: Sequence[str]) -> None:
     """Raise ServeError unless each is a name of a device; whether this machine has it, its worker will find out."""
     for name in devices:
-        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name) or (name == "auto" and len(devices) > 1):
+        if not re.fullmatch(DEVICE_NAME, name) or (name == "auto" and len(devices) > 1):
             raise ServeError(f"'{name}' is no device: write auto alone, or names such as cuda:0,cuda:1 or cpu.")
     if not devices:
         raise ServeError("No device is named: write auto, or names such as cuda:0,cuda:1 or cpu.")

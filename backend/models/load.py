@@ -20,7 +20,7 @@ from .host_memory import reuse_freed_memory
 from .offload import Turns
 from .segmenters import Segmenter, load_segmenter
 from .sets import Manifest, ModelSet, Role, read_json
-from .thrift import AMPLE, Offload, Precision, Thrift
+from .thrift import AMPLE, DEVICE_NAME, Offload, Precision, Thrift
 from .weights import find_weights
 
 
@@ -153,7 +153,7 @@ def choose_device(name: str = "auto", precision: Precision = "auto") -> tuple[to
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if not re.fullmatch(r"cpu|mps|cuda(:[0-9]+)?", name):
+    if not re.fullmatch(DEVICE_NAME, name):
         raise Refusal(f"'{name}' is no device: write auto, cpu, mps, cuda, or cuda:1 for the second.")
     if name == "mps" and not torch.backends.mps.is_available():
         raise Refusal(f"The device '{name}' is not to be had: torch {torch.__version__} sees no Apple GPU. Use cpu instead.")

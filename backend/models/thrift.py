@@ -5,6 +5,7 @@ from typing import Literal
 
 MIB = 2**20
 
+DEVICE_NAME = r"auto|cpu|mps|cuda(:[0-9]+)?"  # a pattern of what a user may write
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Offload = Literal["none", "networks", "layers"]
 OFFLOADS: tuple[Offload, ...] = ("none", "networks", "layers")  # each needs less memory than the one before it

@@ -20,6 +20,7 @@ from .instances import draw_people_alone
 from .progress import Progress
 from .prompts import PromptEncoder
 from .resize import fit
+from .schedule import spaced
 from .segment import cut_out
 from .tone import normalise_tone
 
@@ -45,10 +46,9 @@ def render(
     request = replace(request, settings=settings)
     if settings.few_steps:
         request = replace(request, loras=(*request.loras, FEW_STEPS))
-        models = dataclasses.replace(models, scheduler_config=models.scheduler_config | {"timestep_spacing": "trailing"})
     steps, guidance = settings.steps, settings.guidance_scale
     assert steps is not None and guidance is not None  # settled
-    models = dataclasses.replace(models, check=watcher.check)
+    models = dataclasses.replace(spaced(models, settings), check=watcher.check)
     plan = plan_sizes(request, models.training_resolution_px, models.latent_downsampling)
     rim = models.training_resolution_px / PAPER_RESOLUTION_PX
     # who stands wholly behind others or the set would be drawn for nothing, and their skeleton would call them forth

@@ -1,13 +1,17 @@
 """Schedulers, and the part of their timesteps that a stage runs."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
 
+from ...protocol import RenderSettings
 from ..models.load import Models
 from ..planning.expect import share
 
 SCHEDULERS = {"ddim": DDIMScheduler, "euler": EulerDiscreteScheduler, "dpmsolver++": DPMSolverMultistepScheduler}
+TRAILING = {"timestep_spacing": "trailing"}
 Scheduler = DDIMScheduler | EulerDiscreteScheduler | DPMSolverMultistepScheduler
 
 # where diffusers' schedulers keep what changes from step to step
@@ -29,6 +33,13 @@ def make_scheduler(models: Models, name: str, steps: int, strength: float = 1.0)
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(skipped)
     return scheduler, scheduler.timesteps[skipped:]
+
+
+def spaced(models: Models, settings: RenderSettings) -> Models:
+    """`models`, whose schedulers then space timesteps as the LoRA for few steps was trained, where `settings` ask for it."""
+    if not settings.few_steps:
+        return models
+    return replace(models, scheduler_config=models.scheduler_config | TRAILING)
 
 
 def remember(scheduler: Scheduler) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ from torch import nn
 from transformers import UperNetForSemanticSegmentation
 
 from ..models.sets import ModelSet, own_few_steps
-from ..pipeline.schedule import SCHEDULERS
+from ..pipeline.schedule import SCHEDULERS, TRAILING
 from ..pose import draw_pose
 from .renderer.looks import describe_person, describe_scene
 from .renderer.scenes import Framing, View, draw_view, people_from_left
@@ -43,7 +43,7 @@ def with_few_steps(
     """Load the LoRA into `pipeline`; return the settings that go with it. Raises ModelSetError where there is none."""
     path, few_steps = model_set.few_steps_file(), own_few_steps(model_set.manifest)
     pipeline.load_lora_weights(str(path.parent), weight_name=path.name, local_files_only=True)
-    scheduler = SCHEDULERS[few_steps.scheduler].from_config(dict(pipeline.scheduler.config), timestep_spacing="trailing")
+    scheduler = SCHEDULERS[few_steps.scheduler].from_config(dict(pipeline.scheduler.config) | TRAILING)
     pipeline.scheduler = scheduler  # pyright: ignore[reportAttributeAccessIssue]
     scale = few_steps.controlnet_conditioning_scale
     return msgspec.structs.replace(

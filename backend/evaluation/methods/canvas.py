@@ -12,7 +12,7 @@ from ...pipeline.joint import Job, denoise
 from ...pipeline.latents import decode_latents
 from ...pipeline.progress import Progress
 from ...pipeline.prompts import PromptEncoder
-from ...pipeline.schedule import make_scheduler
+from ...pipeline.schedule import make_scheduler, spaced
 from ...pipeline.seeds import draw_noise
 from ...planning.people import gather_people, scaled
 from ...planning.plan import Size
@@ -60,8 +60,7 @@ def make_job(models: Models, request: RenderRequest, size: Size) -> Job:
     """The whole schedule on a canvas of `size`, with the base UNet."""
     settings = request.settings
     assert settings.steps is not None and settings.guidance_scale is not None  # settled
-    if settings.few_steps:  # as in render
-        models = replace(models, scheduler_config=models.scheduler_config | {"timestep_spacing": "trailing"})
+    models = spaced(models, settings)
     scheduler, timesteps = make_scheduler(models, settings.scheduler, settings.steps)
     return Job(
         models=models,

@@ -26,12 +26,13 @@ class Oracle:
     ghosts: list[np.ndarray] = field(default_factory=list)  # (18, 2) each
     name: str = "oracle"
     notes: tuple[str, ...] = ()
+    of_photographs: bool = False
 
     def people(self, picture: np.ndarray) -> Found:
         keypoints = [*read_plan(self.scene).keypoints[self.find], *self.ghosts]
         return Found(np.array(keypoints).reshape(-1, 18, 2), np.ones(len(keypoints)))
 
-    def regions(self, picture: np.ndarray) -> np.ndarray:
+    def regions(self, picture: np.ndarray, instances: np.ndarray) -> np.ndarray:
         return self.scene.truth.region
 
     def features(self, patches: np.ndarray) -> np.ndarray:

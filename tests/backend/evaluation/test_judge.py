@@ -123,7 +123,8 @@ def test_training_resumes_exactly_and_its_net_is_small_and_loads(samples: list[S
     save_net(parts, tmp_path / "judge")
     judge = NetJudge(tmp_path / "judge", CPU)
     picture = np.random.default_rng(0).integers(0, 256, (200, 330, 3), np.uint8)
-    assert judge.regions(picture).shape == (200, 330) and judge.people(picture).keypoints.shape[1:] == (18, 2)
+    nobody = np.zeros(picture.shape[:2], np.uint8)
+    assert judge.regions(picture, nobody).shape == (200, 330) and judge.people(picture).keypoints.shape[1:] == (18, 2)
     assert judge.features(picture[None, :64, :64]).shape == (1, TINY_JUDGE.neck)
 
 

@@ -88,7 +88,7 @@ def test_judges_a_scene_with_scores_for_texts(folders: PublicModels, scene: Eval
     assert len({person.clip for person in score.people}) == 3  # each crop against its own words
     assert judge.notes == () and score.preference is not None and score.preference != score.clip
     known = {0, *(REGIONS.index(n) for n in ("hair", "upper_body", "lower_body"))}
-    assert set(np.unique(judge.regions_of_people(scene.truth.picture, scene.truth.instance))) <= known
+    assert set(np.unique(judge.regions(scene.truth.picture, scene.truth.instance))) <= known
     assert judge.features(scene.truth.picture[None, :64, :64]).shape == (1, 16)
 
 
@@ -148,9 +148,9 @@ def test_clothes_are_parsed_one_person_at_a_time(
         seen.append(picture.shape[:2])
         return np.full((4, 4), len(seen), np.uint8)
 
-    monkeypatch.setattr(judge, "regions", parse)
+    monkeypatch.setattr(judge, "parse", parse)
     instances = scene.truth.instance
-    assert np.array_equal(judge.regions_of_people(scene.truth.picture, instances), instances)
+    assert np.array_equal(judge.regions(scene.truth.picture, instances), instances)
     for person, (height, width) in enumerate(seen, start=1):
         rows, columns = np.nonzero(instances == person)
         tall, wide = np.ptp(rows) + 1, np.ptp(columns) + 1

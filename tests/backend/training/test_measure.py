@@ -12,7 +12,7 @@ from msgspec.structs import replace
 class Oracle:
     """A judge that knows everybody's joints, in an order of its own, moved by `shift_px`."""
 
-    name, notes = "oracle", ()
+    name, notes, of_photographs = "oracle", (), False
 
     def __init__(self, views: list[View], shift_px: float = 0.0) -> None:
         self.views, self.shift_px = {view.picture.tobytes(): view for view in views}, shift_px
@@ -21,7 +21,7 @@ class Oracle:
         points = self.views[picture.tobytes()].far_to_near[:, :, :2] + self.shift_px
         return Found(points, np.ones(len(points)))
 
-    def regions(self, picture: np.ndarray) -> np.ndarray:
+    def regions(self, picture: np.ndarray, instances: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
     def features(self, patches: np.ndarray) -> np.ndarray:
