@@ -19,6 +19,7 @@ from ..models.sets import ModelSet, choose_model_set
 from ..models.thrift import Precision
 from ..outputs import Record, read_record, weights_that_differ
 from ..planning.expect import check_memory
+from ..planning.plan import plan_sizes
 from ..planning.settle import settle
 from . import DONE
 from .device import add_device, add_offload
@@ -70,6 +71,7 @@ def run(asked: argparse.Namespace) -> int:
 
 def check(shot: Shot, model_set: ModelSet, asked: argparse.Namespace, record: Record | None) -> None:
     """Raise Refusal for what cannot be rendered here; warn where `record` was made with other models."""
+    plan_sizes(shot.request, model_set.training_resolution_px, model_set.latent_downsampling)
     check_memory(shot.request)
     check_room(number_path(asked.output, shot.frame), shot.request)
     loras = gather_loras(shot.request, model_set)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from ...protocol import ModelSetInfo, Refusal, RenderRequest, RequestError, Submit, arrays_from_frames, check_request
 from ..models.loras import gather_loras, known_loras, lora_folders
 from ..planning.expect import check_memory
+from ..planning.plan import plan_sizes
 from .allow_list import Listed
 from .files import Quota
 from .ledger import Job
@@ -69,6 +70,7 @@ class Admission:
         check_request(request)
         try:
             gather_loras(request, chosen)
+            plan_sizes(request, chosen.training_resolution_px, chosen.latent_downsampling)
         except Refusal as error:
             raise RequestError(str(error)) from error
         check_memory(request)

@@ -101,6 +101,17 @@ def test_what_neither_memory_nor_disk_can_hold_is_refused_before_the_models(
     assert "The picture may have 3 MB, but 1 MB are free" in capsys.readouterr().err
 
 
+def test_whoever_would_be_lost_is_refused_before_the_models(
+    request_file: Path, two_people: RenderRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    far_away = replace(two_people, width=1920, height=1280, characters=resized(two_people, 24, 16).characters)
+    request_file.write_bytes(msgspec.json.encode(far_away))
+    assert main(["render", str(request_file), "-o", str(tmp_path / "out.png"), "--json"]) == 2
+    told = capsys.readouterr()
+    assert "in the base image of 384x256 px, but whoever has under 4 there is lost: move the camera closer" in told.err
+    assert not told.out
+
+
 def test_a_picture_that_finds_its_place_gone_is_kept_elsewhere(
     request_file: Path,
     tiny_models: ModelSet,

@@ -102,9 +102,13 @@ def test_a_client_is_told_what_it_takes_or_what_is_in_the_way(start: Start, conn
     talk.say(Estimate(key="a", request=picture(side_px=256)))
     talk.say(Estimate(key="b", request=picture(prompt="")))
     talk.say(Estimate(key="c", request=picture(), models="half"))
-    told = [talk.hear_until(Estimated) for _ in range(3)]
-    assert [one.key for one in told] == ["a", "b", "c"]
-    assert [len(one.canvases) for one in told] == [2, 0, 0]
+    joints = (Keypoint(x=9, y=9, depth=1), *(Keypoint(x=9, y=19, depth=1),) * 17)
+    far_away = Character(id="a", name="Ann", prompt="a baker", keypoints=joints)
+    talk.say(Estimate(key="d", request=replace(picture(side_px=1024), characters=(far_away,))))
+    told = [talk.hear_until(Estimated) for _ in range(4)]
+    assert [one.key for one in told] == ["a", "b", "c", "d"]
+    assert [len(one.canvases) for one in told] == [2, 0, 0, 0]
     assert not told[0].obstacle
     assert "scene prompt is empty" in told[1].obstacle
     assert "'half' lacks its controlnet model" in told[2].obstacle
+    assert "The joints of 'Ann' span 10 px, which are 1.2 in the base image" in told[3].obstacle
