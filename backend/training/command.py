@@ -17,11 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     models = parser.add_subparsers(dest="model", required=True, metavar="{embedded,few-steps}")
 
     embedded = models.add_parser("embedded", help="the tiny model that ships with the package, from nothing")
-    add_common(embedded, "of the denoiser")
+    add_common(embedded, "of the denoiser, or of what --further names")
     embedded.add_argument("--out", type=Path, required=True, help="folder for the finished model set")
     embedded.add_argument("--start", type=Path, help="model set to go on from")
     embedded.add_argument(
-        "--further", choices=("vae", "segmenter", "denoiser"), action="append",
+        "--further", choices=("vae", "decoder", "segmenter", "denoiser", "controlnet"), action="append",
         help="with --start: what of it is trained further, the rest is kept; may be repeated; default: denoiser",
     )  # fmt: skip
     embedded.add_argument("--tiny", action="store_true", help="run through all stages in a minute; the weights are of no use")
@@ -58,12 +58,14 @@ def run_embedded(asked: argparse.Namespace) -> bool:
 
     make = tiny_settings if asked.tiny else usual_settings
     settings = make(asked.work, asked.out, choose_device(asked.device))
-    denoiser = settings.denoiser if asked.steps is None else msgspec.structs.replace(settings.denoiser, steps=asked.steps)
-    settings = msgspec.structs.replace(settings, start=asked.start, minutes=asked.minutes, seed=asked.seed, denoiser=denoiser)
+    settings = msgspec.structs.replace(settings, start=asked.start, minutes=asked.minutes, seed=asked.seed)
     if asked.views is not None:
         settings = msgspec.structs.replace(settings, views=asked.views)
     if asked.further:
         settings = msgspec.structs.replace(settings, further=frozenset(asked.further))
+    if asked.steps is not None:
+        longer = {part: msgspec.structs.replace(getattr(settings, part), steps=asked.steps) for part in settings.further}
+        settings = msgspec.structs.replace(settings, **longer)
     return train_embedded(settings, print_event)
 
 

@@ -10,20 +10,23 @@ import msgspec
 import torch
 
 from ..models.host_memory import reuse_freed_memory
+from .controlnet import ControlNetSettings, train_controlnet
+from .decoder import DecoderSettings, train_decoder
 from .denoiser import Denoiser, DenoiserSizes
 from .diffusion import DenoiserSettings, train_denoiser
 from .export import MODEL_SET, export_model_set
 from .latents import encode_renders
 from .renders import read_shards, render_shards
-from .runs import EmbeddedRun, RenderRun, claim, digest_model_set
+from .runs import EmbeddedRun, RenderRun, RunError, claim, digest_model_set
 from .segmenter import SegmenterSettings, load_segmenter, train_segmenter
 from .text import TextEncoders, TextSettings, train_text
 from .tokenizer import build_tokenizers, read_tokenizers
 from .vae import VaeSettings, load_vae, train_vae
 
 Report = Callable[[dict], None]
-Part = Literal["vae", "segmenter", "denoiser"]
+Part = Literal["vae", "decoder", "segmenter", "denoiser", "controlnet"]
 PARTS: tuple[Part, ...] = get_args(Part)
+_WITHIN: dict[Part, Part] = {"vae": "decoder", "denoiser": "controlnet"}
 
 
 class TrainingSettings(msgspec.Struct, frozen=True):
@@ -44,9 +47,11 @@ class TrainingSettings(msgspec.Struct, frozen=True):
     further: frozenset[Part] = frozenset({"denoiser"})  # what of `start` is trained further; the rest of it is kept
     minutes: float | None = None  # stop with a checkpoint after this long; the next call goes on from there
     vae: VaeSettings = VaeSettings()
+    decoder: DecoderSettings = DecoderSettings()
     segmenter: SegmenterSettings = SegmenterSettings()
     text: TextSettings = TextSettings()
     denoiser: DenoiserSettings = DenoiserSettings()
+    controlnet: ControlNetSettings = ControlNetSettings()
 
 
 def usual_settings(work: Path, out: Path, device: torch.device) -> TrainingSettings:
@@ -59,6 +64,8 @@ def usual_settings(work: Path, out: Path, device: torch.device) -> TrainingSetti
         vae=VaeSettings(steps=9000, crops=24, large_crops=12),
         segmenter=SegmenterSettings(steps=3000, batch=24),
         denoiser=DenoiserSettings(small_batch=256, large_batch=96, loaders=max(1, processes - 2)),
+        decoder=DecoderSettings(crops=24, large_crops=6),
+        controlnet=ControlNetSettings(batch=96, loaders=max(1, processes - 2)),
     )  # fmt: skip
 
 
@@ -73,6 +80,8 @@ def tiny_settings(work: Path, out: Path, device: torch.device) -> TrainingSettin
             sizes=DenoiserSizes(widths=(32, 32, 32), pose_widths=(8, 8, 8, 8)),
             steps=8, small_cells=8, small_batch=2, large_batch=1,
         ),
+        decoder=DecoderSettings(steps=6, crop_cells=6, crops=2, large_crop_cells=8),
+        controlnet=ControlNetSettings(steps=4, batch=2),
     )  # fmt: skip
 
 
@@ -80,15 +89,20 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
     """Train and export the model set; return False if the time ran out first: call again to go on.
 
     report: receives a small dict per event, always with "stage"; the same lines go to work/train.jsonl. Raises RunError where
-    `settings.work` is another run's, ModelSetError where `settings.start` is no model set.
+    `settings.work` is another run's, or `settings.further` names a part and what it is part of; ModelSetError where
+    `settings.start` is no model set.
     """
     started = time.monotonic()
     work, seed, device = settings.work, settings.seed, settings.device
+    for whole, part in _WITHIN.items():
+        if {whole, part} <= settings.further:
+            raise RunError(f"--further {whole} trains the {part} with the rest: leave out one of the two.")
     claim(work, describe_run(settings))
     claim(work / "renders", RenderRun(seed=seed, size_px=settings.size_px))
     reuse_freed_memory(device)
     line_width_px = int(MODEL_SET["pose_line_width_px"])
-    kept = frozenset(PARTS) - settings.further if settings.start else frozenset()
+    further = settings.further if settings.start else frozenset()
+    kept = frozenset(PARTS) - further if settings.start else frozenset()
 
     def out_of_time() -> bool:
         return settings.minutes is not None and time.monotonic() - started > 60 * settings.minutes
@@ -108,6 +122,10 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
         if vae is None:
             return False
         latents = encode_renders(vae, renders, work / "latents.safetensors", device)
+        if "decoder" in further:
+            vae = train_decoder(latents, vae, settings.decoder, work, seed, device, out_of_time, report)
+            if vae is None:
+                return False
         segmenter = (
             load_segmenter(settings.start, device)
             if settings.start and "segmenter" in kept
@@ -132,6 +150,11 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
         if settings.start and "denoiser" in kept:
             denoiser = Denoiser(settings.denoiser.sizes, text)
             denoiser.load(settings.start)
+            if "controlnet" in further:
+                return train_controlnet(
+                    latents, tokenizers, denoiser, settings.controlnet, line_width_px, work, seed, device, out_of_time, export,
+                    report,
+                )  # fmt: skip
             export(denoiser)
             return True
         denoiser = train_denoiser(

@@ -133,6 +133,12 @@ def standardise_latents(vae: AutoencoderKL, pictures: Tensor) -> None:
     post.weight *= std[None, :, None, None]
 
 
+def differences(residual: Tensor, weight: Tensor) -> Tensor:
+    """The loss of a picture: its residual (B, 3, H, W), that of its gradients and its squares, weighed by (B, 1, H, W)."""
+    gradients = sum((weight.narrow(axis, 1, weight.shape[axis] - 1) * residual.diff(dim=axis).abs()).mean() for axis in (2, 3))
+    return (weight * residual.abs()).mean() + 0.5 * (gradients + (weight * residual.square()).mean())
+
+
 def to_tensor(pictures: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
     """Return (B, H, W, 3) uint8 pictures as float (B, 3, H, W), -1..1, channels last in memory."""
     return torch.from_numpy(np.ascontiguousarray(pictures)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -147,9 +153,6 @@ def _losses(
     draw = torch.randn((2, *latents.shape), generator=noise, device=latents.device)
     restored = decode(vae, latents + spread * draw[0] + 0.05 * draw[1]).float()
     residual = restored - pictures
-    gradients = sum((weight.narrow(axis, 1, weight.shape[axis] - 1) * residual.diff(dim=axis).abs()).mean() for axis in (2, 3))
-    pixels = (weight * residual.abs()).mean()
-    squares = (weight * residual.square()).mean()
     pooled = pool_colours(residual).abs().mean()
     anchor_target = torch.einsum("ij,bjhw->bihw", matrix, pool_colours(pictures) - mean[:, None, None])
     anchor = (latents[:, :3] - anchor_target).square().mean()
@@ -157,7 +160,7 @@ def _losses(
     detail = latents[:, 3]
     spread_loss = detail.mean().square() + (detail.std() - 1).square()
     kl = 0.5 * (latents.square() + spread.square() - 1 - 2 * spread.log()).mean()
-    loss = pixels + 0.5 * (gradients + squares + pooled) + anchor_weight * anchor + 0.01 * spread_loss + 1e-5 * kl
+    loss = differences(residual, weight) + 0.5 * pooled + anchor_weight * anchor + 0.01 * spread_loss + 1e-5 * kl
     return {
         "loss": loss,
         "l1": residual.detach().abs().mean(),

@@ -16,6 +16,7 @@ from beyondscene.backend.training.highway import lay_highway
 from beyondscene.backend.training.latents import LatentSet, encode_renders
 from beyondscene.backend.training.renderer.looks import GARMENT_COLOURS
 from beyondscene.backend.training.renders import Renders, draw_views, read_shards, render_shards, stack_views
+from beyondscene.backend.training.runs import RunError
 from beyondscene.backend.training.text import TextEncoders, TextSettings, draw_captions, train_text
 from beyondscene.backend.training.tokenizer import build_tokenizers
 from beyondscene.backend.training.vae import (
@@ -207,6 +208,15 @@ def test_whole_run_ends_in_a_model_set(tmp_path: Path) -> None:
     )
     assert train_embedded(others, ignore)
     assert _changed_parts(settings.out, others.out) == {"vae", "segmenter"}
+    halves = msgspec.structs.replace(
+        further, further=frozenset({"decoder", "controlnet"}), work=tmp_path / "halves", out=tmp_path / "fine"
+    )
+    assert train_embedded(halves, ignore)
+    assert _changed_parts(settings.out, halves.out) == {"vae", "controlnet"}
+    vae, before = (load_file(next((folder / "vae").glob("*.safetensors"))) for folder in (halves.out, settings.out))
+    assert {name.split(".")[0] for name, values in vae.items() if not torch.equal(values, before[name])} == {"decoder"}
+    with pytest.raises(RunError, match="--further vae trains the decoder with the rest: leave out one of the two"):
+        train_embedded(msgspec.structs.replace(halves, further=frozenset({"vae", "decoder"})), ignore)
 
 
 def _changed_parts(one: Path, other: Path) -> set[str]:
