@@ -14,32 +14,24 @@ import numpy as np
 from msgspec import Struct
 
 from .codec import Decoder, Frames, WireError, describe_array, encode
-from .messages import (
-    VERSION,
+from .events import (
     Accepted,
-    Cancel,
     Cancelled,
     Chunk,
-    Estimate,
     Estimated,
     Event,
     Failed,
     Finished,
-    Hello,
     JobsListed,
-    ListJobs,
-    Message,
     Paused,
-    PictureFormat,
-    Ping,
     Refused,
     Rejected,
     Started,
     Stopping,
-    Submit,
-    Subscribe,
     Welcome,
 )
+from .messages import VERSION, Message, PictureFormat
+from .requests import Cancel, Estimate, Hello, ListJobs, Ping, Submit, Subscribe
 from .scene import RenderRequest
 from .transfer import Transfer
 

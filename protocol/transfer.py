@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .codec import Frames
-from .messages import CHUNK_BYTES, CREDIT_CHUNKS, Chunk, Fetch, Finished
+from .events import Chunk, Finished
+from .messages import CHUNK_BYTES, CREDIT_CHUNKS
+from .requests import Fetch
 
 
 class Transfer:

@@ -16,7 +16,6 @@ import msgspec
 from beyondscene import protocol as p
 from beyondscene.backend.gateway.jobs import Jobs
 from beyondscene.backend.gateway.ledger import APPLICATION_ID, MIGRATIONS, Ledger
-from beyondscene.protocol import messages
 
 ROOT = Path(__file__).parent.parent
 SCHEMA = ROOT / "docs" / "request.schema.json"
@@ -161,7 +160,7 @@ def main() -> int:
     GOLDEN.mkdir(exist_ok=True)
     for kind, examples in EXAMPLES.items():
         for index, message in enumerate(examples):
-            path = GOLDEN / f"v{messages.VERSION}-{kind}-{index}-{type(message).__name__.lower()}.msgpack"
+            path = GOLDEN / f"v{p.VERSION}-{kind}-{index}-{type(message).__name__.lower()}.msgpack"
             if not path.exists():
                 path.write_bytes(p.encode(message)[1])
     ledger = GOLDEN / f"ledger-{len(MIGRATIONS)}.sql"

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from beyondscene.protocol import (
     Decoder,
+    Event,
     Keypoint,
     Lora,
+    Order,
     RenderRequest,
+    Report,
     Request,
     RequestError,
     Submit,
@@ -76,9 +79,7 @@ def test_a_body_has_eighteen_joints(two_people: RenderRequest) -> None:
 
 
 def test_no_struct_on_the_wire_has_a_bare_float() -> None:
-    from beyondscene.protocol import messages
-
-    schema = json.dumps(msgspec.json.schema_components([messages.Request, messages.Event, messages.Order, messages.Report])[1])
+    schema = json.dumps(msgspec.json.schema_components([Request, Event, Order, Report])[1])
     numbers = [part for part in schema.split("{") if '"type": "number"' in part]
     assert numbers
     assert all("imum" in part for part in numbers), [part for part in numbers if "imum" not in part]
