@@ -9,6 +9,8 @@ import pytest
 import torch
 from beyondscene.backend.training.binding import Binding
 from beyondscene.backend.training.checkpoints import set_rate
+from beyondscene.backend.training.controlnet import ControlNetSettings, train_controlnet
+from beyondscene.backend.training.decoder import DecoderSettings, draw_crops, train_decoder
 from beyondscene.backend.training.denoiser import Denoiser, DenoiserSizes
 from beyondscene.backend.training.diffusion import DenoiserSettings, group_parameters, train_denoiser
 from beyondscene.backend.training.embedded import tiny_settings, train_embedded, usual_settings
@@ -28,7 +30,7 @@ from beyondscene.backend.training.vae import (
     to_tensor,
     train_vae,
 )
-from diffusers import StableDiffusionXLControlNetPipeline
+from diffusers import AutoencoderKL, StableDiffusionXLControlNetPipeline
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -117,6 +119,52 @@ def test_denoiser_resumes_exactly(renders: Renders, tmp_path: Path) -> None:
     assert whole is not None and parts is not None
     _assert_same(whole, parts)
     assert isinstance(latents, LatentSet)
+
+
+def test_a_decoder_alone_resumes_exactly(renders: Renders, tmp_path: Path) -> None:
+    def train(folder: str, out_of_time: Callable[[], bool]) -> AutoencoderKL | None:
+        torch.manual_seed(0)
+        vae = build_vae((16, 16, 16, 16))
+        latents = encode_renders(vae, renders, tmp_path / "latents.safetensors", CPU)
+        settings = DecoderSettings(steps=4, crop_cells=6, crops=2, large_crop_cells=8)
+        return train_decoder(latents, vae, settings, tmp_path / folder, 0, CPU, out_of_time, ignore)
+
+    whole = train("whole", never)
+    assert train("parts", after(2)) is None
+    parts = train("parts", never)
+    assert whole is not None and parts is not None
+    _assert_same(whole, parts)
+
+
+def test_pixels_that_miss_what_is_beyond_their_crop_weigh_nothing(renders: Renders, tmp_path: Path) -> None:
+    latents = encode_renders(build_vae((16, 16, 16, 16)), renders, tmp_path / "latents.safetensors", CPU)
+    _, pictures, whole = draw_crops(latents, np.random.default_rng(0), 2, 16, CPU)
+    assert pictures.shape == (2, 3, 128, 128) and (whole > 0).all()  # a whole view misses nothing
+    within = [draw_crops(latents, np.random.default_rng(seed), 8, 6, CPU)[2] for seed in range(4)]
+    rims = torch.cat(within)[:, 0, :8, 8:-8].flatten(1)
+    assert (rims == 0).all(1).any() and (rims > 0).all(1).any()  # some crops begin at the top of their view
+    assert (torch.cat(within)[:, :, 8:-8, 8:-8] > 0).all()
+
+
+def test_a_controlnet_alone_resumes_exactly(renders: Renders, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    latents = encode_renders(build_vae((16, 16, 16, 16)), renders, tmp_path / "latents.safetensors", CPU)
+    finished: list[Denoiser] = []
+
+    def train(folder: str, out_of_time: Callable[[], bool]) -> bool:
+        torch.manual_seed(0)
+        tokenizers = build_tokenizers()
+        denoiser = Denoiser(DENOISER.sizes, TextEncoders(TEXT, tokenizers[0]))
+        settings = ControlNetSettings(steps=4, batch=2)
+        return train_controlnet(
+            latents, tokenizers, denoiser, settings, 4, tmp_path / folder, 0, CPU, out_of_time, finished.append, ignore
+        )
+
+    assert train("whole", never)
+    assert not train("parts", after(2)) and train("parts", never)
+    whole, _, parts = finished
+    _assert_same(whole.controlnet, parts.controlnet)
+    _assert_same(whole.unet, parts.unet)
 
 
 def test_every_step_with_several_people_learns_whose_words_are_whose(
