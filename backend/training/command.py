@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     embedded.add_argument("--out", type=Path, required=True, help="folder for the finished model set")
     embedded.add_argument("--start", type=Path, help="model set to go on from")
     embedded.add_argument(
-        "--further", choices=("vae", "decoder", "segmenter", "denoiser", "controlnet"), action="append",
+        "--further", choices=("vae", "decoder", "segmenter", "denoiser"), action="append",
         help="with --start: what of it is trained further, the rest is kept; may be repeated; default: denoiser",
     )  # fmt: skip
     embedded.add_argument("--tiny", action="store_true", help="run through all stages in a minute; the weights are of no use")

@@ -76,7 +76,7 @@ def train_denoiser(
         batch, (_, noise) = drawn.to(device), step_random(seed, _STAGE, step, device)
         set_rate(optimizer, settings.learning_rate, step, settings.steps, warm_up=100, flat=settings.flat)
         with torch.autocast(device.type, torch.bfloat16), Binding(denoiser.unet, batch.owners, batch.people) as binding:
-            loss = velocity_loss(denoiser, batch, alphas, noise)  # not compiled: that passes over what binding hooks in
+            loss = _loss(denoiser, batch, alphas, noise)  # not compiled: that passes over what binding hooks in
         bound = binding.loss()
         learn(loss + settings.binding * bound, denoiser, optimizer, ema, step)
         if (step + 1) % 10 == 0:
@@ -119,7 +119,7 @@ class StepBatches(Dataset):
         return halve(batch) if halved else batch
 
 
-def velocity_loss(denoiser: Denoiser, batch: Batch, alphas: Tensor, noise: torch.Generator) -> Tensor:
+def _loss(denoiser: Denoiser, batch: Batch, alphas: Tensor, noise: torch.Generator) -> Tensor:
     """Mean squared error of the velocity, heavier on people."""
     clean = batch.latents
     alpha = alphas[batch.timesteps][:, None, None, None]

@@ -10,7 +10,6 @@ import msgspec
 import torch
 
 from ..models.host_memory import reuse_freed_memory
-from .controlnet import ControlNetSettings, train_controlnet
 from .decoder import DecoderSettings, train_decoder
 from .denoiser import Denoiser, DenoiserSizes
 from .diffusion import DenoiserSettings, train_denoiser
@@ -24,9 +23,8 @@ from .tokenizer import build_tokenizers, read_tokenizers
 from .vae import VaeSettings, load_vae, train_vae
 
 Report = Callable[[dict], None]
-Part = Literal["vae", "decoder", "segmenter", "denoiser", "controlnet"]
+Part = Literal["vae", "decoder", "segmenter", "denoiser"]
 PARTS: tuple[Part, ...] = get_args(Part)
-_WITHIN: dict[Part, Part] = {"vae": "decoder", "denoiser": "controlnet"}
 
 
 class TrainingSettings(msgspec.Struct, frozen=True):
@@ -51,7 +49,6 @@ class TrainingSettings(msgspec.Struct, frozen=True):
     segmenter: SegmenterSettings = SegmenterSettings()
     text: TextSettings = TextSettings()
     denoiser: DenoiserSettings = DenoiserSettings()
-    controlnet: ControlNetSettings = ControlNetSettings()
 
 
 def usual_settings(work: Path, out: Path, device: torch.device) -> TrainingSettings:
@@ -65,7 +62,6 @@ def usual_settings(work: Path, out: Path, device: torch.device) -> TrainingSetti
         segmenter=SegmenterSettings(steps=3000, batch=24),
         denoiser=DenoiserSettings(small_batch=256, large_batch=96, loaders=max(1, processes - 2)),
         decoder=DecoderSettings(crops=24, large_crops=6),
-        controlnet=ControlNetSettings(batch=96, loaders=max(1, processes - 2)),
     )  # fmt: skip
 
 
@@ -81,7 +77,6 @@ def tiny_settings(work: Path, out: Path, device: torch.device) -> TrainingSettin
             steps=8, small_cells=8, small_batch=2, large_batch=1,
         ),
         decoder=DecoderSettings(steps=6, crop_cells=6, crops=2, large_crop_cells=8),
-        controlnet=ControlNetSettings(steps=4, batch=2),
     )  # fmt: skip
 
 
@@ -89,14 +84,13 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
     """Train and export the model set; return False if the time ran out first: call again to go on.
 
     report: receives a small dict per event, always with "stage"; the same lines go to work/train.jsonl. Raises RunError where
-    `settings.work` is another run's, or `settings.further` names a part and what it is part of; ModelSetError where
-    `settings.start` is no model set.
+    `settings.work` is another run's, or `settings.further` names vae and decoder; ModelSetError where `settings.start`
+    is no model set.
     """
     started = time.monotonic()
     work, seed, device = settings.work, settings.seed, settings.device
-    for whole, part in _WITHIN.items():
-        if {whole, part} <= settings.further:
-            raise RunError(f"--further {whole} trains the {part} with the rest: leave out one of the two.")
+    if {"vae", "decoder"} <= settings.further:
+        raise RunError("--further vae trains the decoder with the rest: leave out one of the two.")
     claim(work, describe_run(settings))
     claim(work / "renders", RenderRun(seed=seed, size_px=settings.size_px))
     reuse_freed_memory(device)
@@ -150,11 +144,6 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
         if settings.start and "denoiser" in kept:
             denoiser = Denoiser(settings.denoiser.sizes, text)
             denoiser.load(settings.start)
-            if "controlnet" in further:
-                return train_controlnet(
-                    latents, tokenizers, denoiser, settings.controlnet, line_width_px, work, seed, device, out_of_time, export,
-                    report,
-                )  # fmt: skip
             export(denoiser)
             return True
         denoiser = train_denoiser(

@@ -25,24 +25,11 @@ from .text import pad_chunks
 from .vae import encode, to_tensor
 
 CELL_PX = 8  # a latent covers 8 x 8 pixels
+LONG_SHARE = 0.15  # of the batches, whose captions may take several chunks of the text encoders; half their views are crowds
+SINGLES_SHARE = 0.35  # of the other batches: views of one person, from whom it is learnt which word belongs to which part
+SEVERAL_SHARE = 0.35  # of them too: views of two people to _FEW, from whom it is learnt whose words are whose
 _ENCODER = "encoder"  # in a file's metadata: a digest of the encoder that made it
 _FEW = 3  # people whose caption mostly fits in one chunk
-
-
-class Mix(msgspec.Struct, frozen=True):
-    """What batches are made of, and what is left out of them."""
-
-    long: float = 0.15  # of the batches: captions may take several chunks of the text encoders, and half the views are crowds
-    singles: float = 0.35  # of the other batches: views of one person, from whom it is learnt which word belongs to which part
-    several: float = 0.35  # of them too: views of two people to _FEW, from whom it is learnt whose words are whose
-    no_words: float = 0.04  # of the views: an empty caption
-    no_text: float = 0.08  # of them too: no embedding of any
-    no_pose: float = 0.25  # of the views with people
-    no_empty_pose: float = 0.4  # of those without
-    noisy: float = 0.6  # exponent of a uniform number: the less, the noisier, where pose and colours are decided
-
-
-USUAL_MIX = Mix()
 
 
 class LatentSet(msgspec.Struct, frozen=True):
@@ -107,17 +94,16 @@ def draw_batch(
     count: int,
     cells: int,
     line_width_px: int,
-    mix: Mix = USUAL_MIX,
 ) -> Batch:
     """Return a random batch of square crops, `cells` latents wide; captions name who is seen in the crop."""
     side = data.latents.shape[-1]
     latents, weights, words, owners, people, poses, kept_text, kept_pose, sizes = [], [], [], [], [], [], [], [], []
-    long = numbers.random() < mix.long
+    long = numbers.random() < LONG_SHARE
     anything = np.arange(len(data.latents))
     if long:
         some, share = data.crowds, 0.5
     else:
-        kind = numbers.choice(3, p=(mix.singles, mix.several, 1 - mix.singles - mix.several))
+        kind = numbers.choice(3, p=(SINGLES_SHARE, SEVERAL_SHARE, 1 - SINGLES_SHARE - SEVERAL_SHARE))
         some, share = (data.singles, data.several, anything)[kind], 1.0
     while len(latents) < count:
         index = int(numbers.choice(some if len(some) and numbers.random() < share else anything))
@@ -128,7 +114,7 @@ def draw_batch(
         text = numbers.random()
         # The second tokenizer differs in what it pads with only.
         told = draw_caption(tokenizers[0], data.renders.scenes[index], [looks[i] for i in seen], numbers)
-        chunks, whom = ([[]], []) if text < mix.no_words else told
+        chunks, whom = ([[]], []) if text < 0.04 else told
         if not long and len(chunks) > 1:
             continue  # nothing is cut off: a longer caption waits for a batch that has room for it
         latents.append(data.latents[index][:, window[0], window[1]])
@@ -136,15 +122,15 @@ def draw_batch(
         words.append(chunks)
         owners.append(whom)
         people.append(_number_people(instance, seen))
-        kept_text.append(0.0 if mix.no_words <= text < mix.no_words + mix.no_text else 1.0)
+        kept_text.append(0.0 if 0.04 <= text < 0.12 else 1.0)
         poses.append(_draw_poses(data.renders.keypoints[index], top, left, cells, line_width_px, numbers))
-        kept_pose.append(0.0 if numbers.random() < (mix.no_pose if seen else mix.no_empty_pose) else 1.0)
+        kept_pose.append(0.0 if numbers.random() < (0.25 if seen else 0.4) else 1.0)
         sizes.append(_draw_sizes(numbers))
-    # Stratified, and skewed towards the noisy end.
+    # Stratified, and skewed towards the noisy end, where pose and colours are decided.
     strata = (np.arange(count) + numbers.random(count)) / count
     return Batch(
         latents=torch.from_numpy(np.stack(latents)).float(),
-        timesteps=torch.from_numpy((1000 * strata**mix.noisy).astype(np.int64)).clamp(max=999),
+        timesteps=torch.from_numpy((1000 * strata**0.6).astype(np.int64)).clamp(max=999),
         weights=torch.from_numpy(np.stack(weights)).float()[:, None],
         tokens=torch.stack([pad_chunks(tokenizer, words) for tokenizer in tokenizers]),
         owners=pad_owners(owners, max(len(chunks) for chunks in words)),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from beyondscene.backend.training.denoiser import Denoiser, DenoiserSizes, build_scheduler
-from beyondscene.backend.training.diffusion import velocity_loss
+from beyondscene.backend.training.diffusion import _loss
 from beyondscene.backend.training.latents import Batch, LatentSet, draw_batch, encode_renders
 from beyondscene.backend.training.renderer.scenes import draw_view
 from beyondscene.backend.training.renders import stack_views
@@ -47,7 +47,7 @@ def test_the_true_velocity_has_no_loss_and_the_noise_has(batch: Batch) -> None:
         return alpha.sqrt() * noise_in(noisy) - (1 - alpha).sqrt() * clean + off
 
     def loss(predict: Any) -> float:
-        return float(velocity_loss(predict, batch, alphas, torch.Generator().manual_seed(0)))
+        return float(_loss(predict, batch, alphas, torch.Generator().manual_seed(0)))
 
     assert loss(velocity) < 1e-6
     assert loss(lambda noisy, *_: noise_in(noisy)) > 0.1

@@ -9,7 +9,6 @@ import pytest
 import torch
 from beyondscene.backend.training.binding import Binding
 from beyondscene.backend.training.checkpoints import set_rate
-from beyondscene.backend.training.controlnet import ControlNetSettings, train_controlnet
 from beyondscene.backend.training.decoder import DecoderSettings, draw_crops, train_decoder
 from beyondscene.backend.training.denoiser import Denoiser, DenoiserSizes
 from beyondscene.backend.training.diffusion import DenoiserSettings, group_parameters, train_denoiser
@@ -146,27 +145,6 @@ def test_pixels_that_miss_what_is_beyond_their_crop_weigh_nothing(renders: Rende
     assert (torch.cat(within)[:, :, 8:-8, 8:-8] > 0).all()
 
 
-def test_a_controlnet_alone_resumes_exactly(renders: Renders, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    latents = encode_renders(build_vae((16, 16, 16, 16)), renders, tmp_path / "latents.safetensors", CPU)
-    finished: list[Denoiser] = []
-
-    def train(folder: str, out_of_time: Callable[[], bool]) -> bool:
-        torch.manual_seed(0)
-        tokenizers = build_tokenizers()
-        denoiser = Denoiser(DENOISER.sizes, TextEncoders(TEXT, tokenizers[0]))
-        settings = ControlNetSettings(steps=4, batch=2)
-        return train_controlnet(
-            latents, tokenizers, denoiser, settings, 4, tmp_path / folder, 0, CPU, out_of_time, finished.append, ignore
-        )
-
-    assert train("whole", never)
-    assert not train("parts", after(2)) and train("parts", never)
-    whole, _, parts = finished
-    _assert_same(whole.controlnet, parts.controlnet)
-    _assert_same(whole.unet, parts.unet)
-
-
 def test_every_step_with_several_people_learns_whose_words_are_whose(
     renders: Renders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,15 +234,13 @@ def test_whole_run_ends_in_a_model_set(tmp_path: Path) -> None:
     )
     assert train_embedded(others, ignore)
     assert _changed_parts(settings.out, others.out) == {"vae", "segmenter"}
-    halves = msgspec.structs.replace(
-        further, further=frozenset({"decoder", "controlnet"}), work=tmp_path / "halves", out=tmp_path / "fine"
-    )
-    assert train_embedded(halves, ignore)
-    assert _changed_parts(settings.out, halves.out) == {"vae", "controlnet"}
-    vae, before = (load_file(next((folder / "vae").glob("*.safetensors"))) for folder in (halves.out, settings.out))
+    half = msgspec.structs.replace(further, further=frozenset({"decoder"}), work=tmp_path / "half", out=tmp_path / "fine")
+    assert train_embedded(half, ignore)
+    assert _changed_parts(settings.out, half.out) == {"vae"}
+    vae, before = (load_file(next((folder / "vae").glob("*.safetensors"))) for folder in (half.out, settings.out))
     assert {name.split(".")[0] for name, values in vae.items() if not torch.equal(values, before[name])} == {"decoder"}
     with pytest.raises(RunError, match="--further vae trains the decoder with the rest: leave out one of the two"):
-        train_embedded(msgspec.structs.replace(halves, further=frozenset({"vae", "decoder"})), ignore)
+        train_embedded(msgspec.structs.replace(half, further=frozenset({"vae", "decoder"})), ignore)
 
 
 def _changed_parts(one: Path, other: Path) -> set[str]:
