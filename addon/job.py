@@ -44,10 +44,8 @@ class Job:
 
 
 def describe(progress: Progressed) -> str:
-    """One line for the artist: stage, person, level and step."""
+    """One line for the artist: stage, level and step."""
     line = STAGES[progress.stage]
-    if progress.label:
-        line += f", {progress.label}"
     if progress.levels and progress.level:
         line += f", level {progress.level}/{progress.levels}"
     if progress.steps:

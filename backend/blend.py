@@ -75,7 +75,15 @@ def export_blend(
         options = [f"{name}={value}" for name, value in asked.items() if value is not None]
         numbers = ["--frames", *map(str, frames)] if frames else []
         command = [sys.executable, "-m", __spec__.name, str(blend.resolve()), folder, *options, *numbers]
-        run = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+        run = subprocess.run(
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+            cwd=folder,
+            check=False,
+        )
         if run.returncode == REFUSED:
             raise BlendError(run.stderr.strip().splitlines()[-1])
         if run.returncode == FAULT:

@@ -20,7 +20,7 @@ from .pipeline import Progress, render
 from .planning.people import Figure
 from .planning.settle import settle
 from .version import app_version
-from .watch import Checkpoints, NoCheckpoints, RenderResult, Watcher
+from .watch import Checkpoints, Headway, NoCheckpoints, RenderResult, Watcher
 
 
 class Renderer:
@@ -63,7 +63,7 @@ class Renderer:
         model_set = choose_model_set(models, self.extra)
         request = replace(request, settings=settle(request.settings, model_set))
         loras = gather_loras(request, model_set)
-        watcher.progress("load")
+        watcher.progress(Headway(stage="load"))
         start = time.perf_counter()
         loaded = self.models(models)
         loading = StageTime(stage="load", seconds=time.perf_counter() - start)

@@ -13,25 +13,26 @@ class Stopped(Exception):  # noqa: N818  (no error: somebody wished it)
     """The job was cancelled. Let it pass through the renderer; nothing needs to be tidied up."""
 
 
+class Headway(Struct, frozen=True, kw_only=True):
+    """How far a picture is.
+
+    level: 0 for the base image, then one per doubling, of `levels`. step: of `steps` in this stage and level.
+    fraction: 0 to 1 of the whole job, never decreasing.
+    """
+
+    stage: Stage
+    level: int = 0
+    levels: int = 0
+    step: int = 0
+    steps: int = 0
+    fraction: float = 0.0
+
+
 class Watcher(Protocol):
     """Whoever looks on while a picture is made. All methods return at once; call them as often as you like."""
 
-    def progress(
-        self,
-        stage: Stage,
-        *,
-        level: int = 0,
-        levels: int = 0,
-        step: int = 0,
-        steps: int = 0,
-        fraction: float = 0.0,
-        label: str = "",
-    ) -> None:
-        """Tell how far the picture is.
-
-        level: 0 for the base image, then one per doubling, of `levels`. step: of `steps` in this stage and level.
-        fraction: 0 to 1 of the whole job, never decreasing. label: e.g. the name of the person being drawn.
-        """
+    def progress(self, headway: Headway) -> None:
+        """Tell how far the picture is."""
         ...
 
     def preview(self, image: np.ndarray) -> None:

@@ -27,7 +27,6 @@ from ..protocol import (
     Refusal,
     Report,
     Sketched,
-    Stage,
     Work,
     arrays_from_frames,
 )
@@ -35,7 +34,7 @@ from .checkpoints import CheckpointFolder
 from .launch import leave_with_the_gateway, read_start
 from .line import Line
 from .version import app_version
-from .watch import RenderToFile, Stopped
+from .watch import Headway, RenderToFile, Stopped
 
 if TYPE_CHECKING:
     import torch
@@ -123,29 +122,18 @@ class JobWatcher:
         self._line = line
         self._preview_s = -PREVIEW_INTERVAL_S  # when the last one was sent
 
-    def progress(
-        self,
-        stage: Stage,
-        *,
-        level: int = 0,
-        levels: int = 0,
-        step: int = 0,
-        steps: int = 0,
-        fraction: float = 0.0,
-        label: str = "",
-    ) -> None:
+    def progress(self, headway: Headway) -> None:
         self._line.pulse.beat()
         self._line.report(
             Advanced(
                 job_id=self._job_id,
                 attempt=self._attempt,
-                stage=stage,
-                level=level,
-                levels=levels,
-                step=step,
-                steps=steps,
-                fraction=min(max(float(fraction), 0.0), 1.0),  # sums of shares may miss 1 by a rounding
-                label=label[:200],
+                stage=headway.stage,
+                level=headway.level,
+                levels=headway.levels,
+                step=headway.step,
+                steps=headway.steps,
+                fraction=min(max(float(headway.fraction), 0.0), 1.0),  # sums of shares may miss 1 by a rounding
             )
         )
 

@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
+from msgspec import Struct
 
-from .messages import Message
+from .messages import JobId, Message
 from .refusal import Refusal
 from .scene import ArrayRef, RenderRequest
 
@@ -30,6 +31,10 @@ def encode(message: Message, payload: Sequence[bytes | memoryview] = ()) -> Fram
     return [MAGIC, msgspec.msgpack.encode(message), *payload]
 
 
+class _OfJob(Struct, frozen=True):
+    job_id: JobId | None = None
+
+
 class Decoder:
     """Decodes frames into one union of messages.
 
@@ -49,6 +54,16 @@ class Decoder:
             return self._decode(frames[1]), list(frames[2:])
         except Exception as error:  # also UnicodeDecodeError and RecursionError, which are no msgspec errors
             raise WireError(str(error)) from error
+
+
+def find_job_id(frames: Sequence[bytes | memoryview]) -> str | None:
+    """The job that a message is about which may be no message, so that whoever sent it is told which one fails."""
+    if len(frames) < 2 or len(frames[1]) > HEADER_LIMIT_BYTES:
+        return None
+    try:
+        return msgspec.msgpack.decode(frames[1], type=_OfJob).job_id
+    except Exception:
+        return None
 
 
 def describe_array(array: np.ndarray) -> ArrayRef:

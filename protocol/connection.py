@@ -49,7 +49,7 @@ def read_connection(path: Path) -> ConnectionFile:
     """Raises OSError if there is no such file, Refusal if it is not a connection file."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=ConnectionFile)
-    except msgspec.DecodeError as error:
+    except ValueError as error:  # what is no JSON, or no UTF-8
         raise Refusal(f"{path} is not a connection file: {error}") from error
 
 
@@ -61,7 +61,7 @@ def read_invitation(path: Path) -> Invitation:
     """Raises OSError if there is no such file, Refusal if it is not an invitation."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Invitation)
-    except msgspec.DecodeError as error:
+    except ValueError as error:  # what is no JSON, or no UTF-8
         raise Refusal(f"{path} is not the invitation of a backend: {error}") from error
 
 

@@ -89,7 +89,6 @@ class Progressed(Message, frozen=True, kw_only=True):
     steps: Count = 0
     fraction: Fraction  # of the whole job, never decreasing
     remaining_s: Seconds | None = None
-    label: Sentence = ""  # e.g. the name of the person being drawn
 
 
 class Previewed(Message, frozen=True, kw_only=True):

@@ -62,7 +62,6 @@ class Advanced(Message, frozen=True, kw_only=True):
     step: Count = 0
     steps: Count = 0
     fraction: Fraction
-    label: Sentence = ""
 
 
 class Sketched(Message, frozen=True, kw_only=True):

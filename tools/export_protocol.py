@@ -86,7 +86,7 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
         p.Accepted(job_id=JOB, seq=0, position=2),
         p.Started(job_id=JOB, seq=1, attempt=1, device=DEVICE),
         p.Progressed(
-            job_id=JOB, seq=2, stage="enlarge", level=2, levels=3, step=5, steps=35, fraction=0.5, remaining_s=12.5, label="Ana"
+            job_id=JOB, seq=2, stage="enlarge", level=2, levels=3, step=5, steps=35, fraction=0.5, remaining_s=12.5
         ),
         p.Previewed(job_id=JOB, seq=3, width=512, height=341),
         p.Failed(job_id=JOB, seq=9, message="The device ran out of memory."),

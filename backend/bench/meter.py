@@ -11,6 +11,7 @@ import torch
 from msgspec import Struct
 
 from ...protocol import Stage
+from ..watch import Headway
 from .count import Counter
 
 MIB = 2**20
@@ -53,20 +54,10 @@ class Meter:
             yield
             self._end()
 
-    def progress(
-        self,
-        stage: Stage,
-        *,
-        level: int = 0,
-        levels: int = 0,
-        step: int = 0,
-        steps: int = 0,
-        fraction: float = 0.0,
-        label: str = "",
-    ) -> None:
-        if (stage, level) != self._now:
+    def progress(self, headway: Headway) -> None:
+        if (headway.stage, headway.level) != self._now:
             self._end()
-            self._begin((stage, level))
+            self._begin((headway.stage, headway.level))
 
     def preview(self, image: np.ndarray) -> None:
         pass

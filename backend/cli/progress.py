@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ...protocol import Stage
+from ..watch import Headway
 
 LINE_S = 30.0  # the longest silence of Lines
 WORDS: dict[Stage, str] = {
@@ -44,18 +45,8 @@ class Bar:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.bar.stop()
 
-    def progress(
-        self,
-        stage: Stage,
-        *,
-        level: int = 0,
-        levels: int = 0,
-        step: int = 0,
-        steps: int = 0,
-        fraction: float = 0.0,
-        label: str = "",
-    ) -> None:
-        self.bar.update(self.task, description=label or describe(stage, level, levels, step, steps), completed=fraction)
+    def progress(self, headway: Headway) -> None:
+        self.bar.update(self.task, description=describe(headway), completed=headway.fraction)
 
     def preview(self, image: np.ndarray) -> None:
         pass
@@ -89,23 +80,13 @@ class Lines:
         self._ended.set()
         self._thread.join()
 
-    def progress(
-        self,
-        stage: Stage,
-        *,
-        level: int = 0,
-        levels: int = 0,
-        step: int = 0,
-        steps: int = 0,
-        fraction: float = 0.0,
-        label: str = "",
-    ) -> None:
+    def progress(self, headway: Headway) -> None:
         with self._lock:
             if not self._fraction:  # loading and waiting say nothing about the pace
-                self._from = time.monotonic(), fraction
-            self._words, self._fraction = describe(stage, level, levels, step, steps), fraction
-            if (stage, level) != self._stage:
-                self._stage = stage, level
+                self._from = time.monotonic(), headway.fraction
+            self._words, self._fraction = describe(headway), headway.fraction
+            if (headway.stage, headway.level) != self._stage:
+                self._stage = headway.stage, headway.level
                 self._say()
 
     def preview(self, image: np.ndarray) -> None:
@@ -134,6 +115,6 @@ def show_progress(console: Console, name: str) -> Bar | Lines:
     return Bar(console) if console.is_terminal else Lines(console, name)
 
 
-def describe(stage: Stage, level: int, levels: int, step: int, steps: int) -> str:
-    words = WORDS[stage] + (f", level {level} of {levels}" if level else "")
-    return words + (f", step {step} of {steps}" if steps else "")
+def describe(headway: Headway) -> str:
+    words = WORDS[headway.stage] + (f", level {headway.level} of {headway.levels}" if headway.level else "")
+    return words + (f", step {headway.step} of {headway.steps}" if headway.steps else "")

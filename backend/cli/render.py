@@ -65,7 +65,8 @@ def run(asked: argparse.Namespace) -> int:
             if asked.json:
                 print(msgspec.json.encode(told).decode(), flush=True)
             else:
-                console.print(f"{output}: {told['width']}x{told['height']} in {told['seconds']:.0f} s", soft_wrap=True)
+                line = f"{output}: {told['width']}x{told['height']} in {told['seconds']:.0f} s"
+                console.print(line, soft_wrap=True, highlight=False, markup=False)
     return DONE
 
 

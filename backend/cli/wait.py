@@ -7,6 +7,7 @@ import msgspec
 from rich.console import Console
 
 from ...protocol import Cancelled, Failed, Finished, Paused, Progressed
+from ..watch import Headway
 from . import CANCELLED, DONE, FAULT
 from .backend import add_backend, converse
 from .progress import Bar, Lines, show_progress
@@ -33,8 +34,7 @@ def wait_for_end(asked: argparse.Namespace, bar: Bar | Lines) -> Finished | Fail
     for event, _ in converse(asked, lambda client: client.follow(asked.job_id)):
         match event:
             case Progressed():
-                where = {name: getattr(event, name) for name in ("level", "levels", "step", "steps", "fraction", "label")}
-                bar.progress(event.stage, **where)
+                bar.progress(Headway(**{name: getattr(event, name) for name in Headway.__struct_fields__}))
             case Paused():
                 print(f"beyondscene: {event.message}", file=sys.stderr)
             case Finished() | Failed() | Cancelled():

@@ -142,7 +142,7 @@ class Journal(Generic[Line]):
 def _decode(path: Path, number: int, line: bytes, kind: type[Kind]) -> Kind:
     try:
         return msgspec.json.decode(line, type=kind)
-    except msgspec.DecodeError as error:
+    except ValueError as error:  # what is no JSON, or no UTF-8
         raise ResultsError(
             f"{path} line {number} is no {kind.__name__}: {error}. Delete the line, or name another folder with --out."
         ) from error

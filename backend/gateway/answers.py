@@ -30,6 +30,7 @@ from ...protocol import (
     Subscribe,
     Welcome,
     WireError,
+    find_job_id,
 )
 from .admission import Admission
 from .allow_list import AllowList, Listed
@@ -92,7 +93,8 @@ class Answers:
             request, payload = self._decode(message)
         except WireError as error:
             self._counts.malformed += 1
-            client.reply(Refused(message=f"The message was not understood: {error}"[:4000]))
+            sentence = f"The message was not understood: {error}"
+            client.reply(Refused(job_id=find_job_id(message.frames), message=sentence[:4000]))
             return
         self._counts.messages[type(request).__name__] += 1
         if not client.greeted and not isinstance(request, Hello):

@@ -2,8 +2,7 @@
 
 from msgspec.structs import replace
 
-from ...protocol import Canvas, DeviceInfo, Estimated, Finished, RenderRequest, StageTime, Started
-from ..models.sets import ModelSetError
+from ...protocol import Canvas, DeviceInfo, Estimated, Finished, Refusal, RenderRequest, StageTime, Started
 from ..planning.expect import Work, expect_work, least_memory_bytes
 from ..planning.people import gather_people
 from ..planning.plan import plan_sizes
@@ -42,7 +41,7 @@ class Estimator:
             if times and job.submit:
                 try:
                     done = foresee(job.submit.request, models)
-                except ModelSetError:  # the set has lost what that picture was made with
+                except Refusal:  # the set has lost what that picture was made with, or would make it no more
                     continue
                 rows, pixels = rows + done.rows, pixels + done.canvas_pixels
                 evaluating_s += sum(time.seconds for time in times if time.stage in BY_EVALUATIONS)

@@ -48,7 +48,6 @@ class Live:
             steps=report.steps,
             fraction=max(reached, report.fraction),  # a second attempt starts behind the first
             remaining_s=remaining(pace, report.fraction, now_s),
-            label=report.label,
         )
         self._put(progress, report.job_id)
 

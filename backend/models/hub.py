@@ -22,11 +22,11 @@ def is_hub_id(place: str) -> bool:
 def hub_snapshot(hub_id: str) -> Path | None:
     """Where the hub's cache holds `hub_id`, or None. Asks no network."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(hub_id, local_files_only=True))
-    except (LocalEntryNotFoundError, OSError):
+    except (LocalEntryNotFoundError, HFValidationError, OSError):
         return None
 
 

@@ -91,7 +91,7 @@ class ModelSet(Struct, frozen=True, kw_only=True):
         path = self.role_folder("base") / "vae" / "config.json"
         try:
             return 2 ** (len(msgspec.json.decode(path.read_bytes(), type=VaeConfig).block_out_channels) - 1)
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, ValueError) as error:
             raise ModelSetError(
                 f"The VAE of the model set '{self.name}' cannot be read ({error}): complete its folder."
             ) from error
@@ -232,7 +232,7 @@ def read_model_set(folder: Path) -> ModelSet:
         return ModelSet(folder=folder, manifest=msgspec.json.decode(path.read_bytes(), type=Manifest))
     except OSError as error:
         raise ModelSetError(f"{folder} is no model set: it has no readable {MANIFEST}. docs/models.md shows one.") from error
-    except msgspec.DecodeError as error:
+    except ValueError as error:  # what is no JSON, or no UTF-8
         raise ModelSetError(f"{path} is not a model set's manifest: {error}. docs/models.md shows one.") from error
 
 

@@ -8,7 +8,7 @@ from typing import ParamSpec
 import numpy as np
 
 from ...protocol import Stage, StageTime
-from ..watch import Arrays, Checkpoints, NoCheckpoints, Watcher
+from ..watch import Arrays, Checkpoints, Headway, NoCheckpoints, Watcher
 
 P = ParamSpec("P")
 
@@ -84,4 +84,6 @@ class Progress:
         stage, level, steps = self._now
         # the expectation rests on the poses' boxes, so it may fall short; what remains is writing the file
         self.fraction = max(self.fraction, min(0.98, 0.98 * self.evaluations / self.expected_evaluations))
-        self.watcher.progress(stage, level=level, levels=self.levels, step=self._step, steps=steps, fraction=self.fraction)
+        self.watcher.progress(
+            Headway(stage=stage, level=level, levels=self.levels, step=self._step, steps=steps, fraction=self.fraction)
+        )

@@ -70,7 +70,7 @@ def claim(folder: Path, run: RenderRun | EmbeddedRun | FewStepsRun) -> None:
         return
     try:
         begun = flatten(msgspec.json.decode(path.read_bytes(), type=dict[str, Any]))
-    except msgspec.DecodeError as error:
+    except ValueError as error:  # what is no JSON, or no UTF-8
         raise RunError(f"{path} cannot be read ({error}): {advice}") from error
     now = flatten(msgspec.json.decode(msgspec.json.encode(run)))
     differing = [name for name in {**begun, **now} if begun.get(name) != now.get(name)]

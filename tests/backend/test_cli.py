@@ -40,10 +40,13 @@ def test_render_writes_the_picture_and_tells_machines_about_it(
     assert repeated.seed == 3 and repeated.settings.steps == 4
 
 
-def test_size_scales_the_scene(request_file: Path, tiny_models: ModelSet, tmp_path: Path) -> None:
-    output = tmp_path / "out.png"
+def test_size_scales_the_scene(
+    request_file: Path, tiny_models: ModelSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out [final].png"
     command = ["render", str(request_file), "-o", str(output), "--models", str(tiny_models.folder), "--size", "96x64"]
     assert main([*command, "--precision", "bfloat16", "--offload", "networks"]) == 0
+    assert f"{output}: 96x64 in " in capsys.readouterr().err
     with Image.open(output) as picture:
         assert picture.size == (96, 64)
         assert "bfloat16" in json.loads(picture.info["beyondscene"])["made_with"]

@@ -14,6 +14,7 @@ from beyondscene.backend.cli import main, progress
 from beyondscene.backend.cli.arguments import frames
 from beyondscene.backend.cli.progress import Lines, show_progress
 from beyondscene.backend.models.sets import ModelSet
+from beyondscene.backend.watch import Headway
 from beyondscene.protocol import RenderRequest, load_request
 from PIL import Image
 from rich.console import Console
@@ -119,7 +120,7 @@ def test_a_line_comes_also_where_nothing_gets_on(monkeypatch: pytest.MonkeyPatch
     assert isinstance(watcher, Lines)
     with watcher:
         time.sleep(0.3)
-        watcher.progress("enlarge", level=1, levels=2, step=3, steps=35, fraction=0.42)
+        watcher.progress(Headway(stage="enlarge", level=1, levels=2, step=3, steps=35, fraction=0.42))
     lines = log.getvalue().splitlines()
     assert len(lines) >= 3 and lines[0] == "beyondscene: a job: 0%, waiting"
     assert lines[-1].startswith("beyondscene: a job: 42%, enlarging, level 1 of 2, step 3 of 35")

@@ -52,6 +52,14 @@ def test_unknown_names_list_the_known_ones() -> None:
         choose_model_set("sd3")
 
 
+def test_a_mistyped_folder_is_missing_like_any_other(copy: Path) -> None:
+    manifest = json.loads((copy / "modelset.json").read_text())
+    manifest["roles"]["controlnet"] = "weights/pose model"
+    (copy / "modelset.json").write_text(json.dumps(manifest))
+    with pytest.raises(ModelSetError, match="'tiny' lacks its controlnet model"):
+        choose_model_set(str(copy))
+
+
 def test_models_of_the_hub_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
@@ -61,11 +69,16 @@ def test_models_of_the_hub_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch, 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [(None, "no readable modelset.json"), ("{", "is not a model set's manifest"), ('{"name": "x"}', "is not a model set's")],
+    [
+        (None, "no readable modelset.json"),
+        (b"{", "is not a model set's manifest"),
+        (b'{"name": "x"}', "is not a model set's"),
+        ('{"name": "Gemälde"}'.encode("latin-1"), "is not a model set's manifest"),
+    ],
 )
-def test_folders_that_are_no_sets_are_refused(tmp_path: Path, content: str | None, sentence: str) -> None:
+def test_folders_that_are_no_sets_are_refused(tmp_path: Path, content: bytes | None, sentence: str) -> None:
     if content is not None:
-        (tmp_path / "modelset.json").write_text(content)
+        (tmp_path / "modelset.json").write_bytes(content)
     with pytest.raises(ModelSetError, match=sentence):
         read_model_set(tmp_path)
 

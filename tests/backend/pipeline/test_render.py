@@ -15,7 +15,7 @@ from beyondscene.backend.pipeline.enlarge import enlarge
 from beyondscene.backend.pipeline.prompts import PromptEncoder
 from beyondscene.backend.planning.people import Figure, gather_people
 from beyondscene.backend.planning.plan import Size
-from beyondscene.backend.watch import Stopped
+from beyondscene.backend.watch import Headway, Stopped
 from beyondscene.protocol import RenderRequest, Stage, describe_array
 from msgspec.structs import replace
 
@@ -30,18 +30,8 @@ class Spy:
         self.previews: list[tuple[int, ...]] = []
         self.stop_after = stop_after
 
-    def progress(
-        self,
-        stage: Stage,
-        *,
-        level: int = 0,
-        levels: int = 0,
-        step: int = 0,
-        steps: int = 0,
-        fraction: float = 0.0,
-        label: str = "",
-    ) -> None:
-        self.told.append((stage, level, step, fraction))
+    def progress(self, headway: Headway) -> None:
+        self.told.append((headway.stage, headway.level, headway.step, headway.fraction))
 
     def preview(self, image: np.ndarray) -> None:
         self.previews.append(image.shape)

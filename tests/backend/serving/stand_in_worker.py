@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from beyondscene.backend.outputs import Picture, choose_format
-from beyondscene.backend.watch import Arrays, Checkpoints, RenderResult, Watcher
+from beyondscene.backend.watch import Arrays, Checkpoints, Headway, RenderResult, Watcher
 from beyondscene.backend.worker import run_worker
 from beyondscene.protocol import Refusal, RenderRequest, StageTime, digest_of
 from PIL import Image
@@ -44,7 +44,9 @@ def render(
             watcher.check()
             canvas += np.random.default_rng((request.seed, step)).random(canvas.shape)
             log.write(f"{job_id} {step}\n")
-            watcher.progress("enlarge", level=1, levels=1, step=step + 1, steps=steps, fraction=(step + 1) / steps)
+            watcher.progress(
+                Headway(stage="enlarge", level=1, levels=1, step=step + 1, steps=steps, fraction=(step + 1) / steps)
+            )
             watcher.preview((canvas / (step + 1) * 255).astype(np.uint8))
             if (step + 1) % UNIT_STEPS == 0:
                 checkpoints.put("canvas", {"canvas": canvas, "steps": np.array(step + 1)})

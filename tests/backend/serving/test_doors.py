@@ -237,6 +237,7 @@ def test_requests_that_cannot_become_pictures(start: Start, connect: Connect) ->
         assert refused.job_id == submit.job_id
         return refused.message
 
+    assert "not understood: Expected `str` of length >= 1 - at `$.models`" in refusal(models="")
     assert "choose one of embedded, half" in refusal(models="../../etc/passwd")
     assert "lacks its controlnet model" in refusal(models="half")
     assert "multiple of 8" in refusal(request=replace(picture(), width=100))
