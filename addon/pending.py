@@ -1,13 +1,16 @@
 """Pictures that are not where they belong yet, remembered beyond Blender's end: one small file each, named by its job."""
 
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import msgspec
 from msgspec import Struct
 
+from ..protocol.locks import lock
 from ..protocol.messages import JobId
 from . import images
+
+_claimed: dict[str, BinaryIO] = {}  # the promises whose pictures this Blender waits for, open and locked
 
 
 class Promise(Struct, frozen=True, kw_only=True):
@@ -29,19 +32,61 @@ class Promise(Struct, frozen=True, kw_only=True):
 
 
 def remember(job_id: str, promise: Promise) -> None:
-    """From now on `promise` is what holds of this job. Raises OSError where it cannot be written."""
+    """From now on `promise` is what holds of this job, and this Blender waits for it unless its picture is here.
+
+    Raises OSError where it cannot be written.
+    """
     folder().mkdir(parents=True, exist_ok=True)
     (folder() / job_id).write_bytes(msgspec.json.encode(promise))
+    if promise.here:
+        release(job_id)
+    else:
+        claim(job_id)
 
 
 def forget(job_id: str) -> None:
     """The job has ended, and its picture is where it belongs if it has one."""
+    release(job_id)
     (folder() / job_id).unlink(missing_ok=True)
 
 
+def claim(job_id: str) -> bool:
+    """Whether it is this Blender that waits for the picture from now on, and no other that runs."""
+    if job_id in _claimed:
+        return True
+    try:
+        file = (folder() / job_id).open("r+b")
+    except OSError:
+        return False
+    if not lock(file):
+        file.close()
+        return False
+    _claimed[job_id] = file
+    return True
+
+
+def release(job_id: str) -> None:
+    """Another Blender may wait for the picture from now on."""
+    if job_id in _claimed:
+        _claimed.pop(job_id).close()
+
+
+def release_all() -> None:
+    for job_id in tuple(_claimed):
+        release(job_id)
+
+
 def pending() -> dict[str, Promise]:
-    """The jobs that are still at a backend, oldest first."""
-    return {job_id: promise for job_id, promise in promises().items() if not promise.here}
+    """The jobs that are still at a backend, oldest first, without those that another Blender waits for."""
+    return {job_id: promise for job_id, promise in promises().items() if not promise.here and claimable(job_id)}
+
+
+def claimable(job_id: str) -> bool:
+    if job_id in _claimed:
+        return True
+    free = claim(job_id)
+    release(job_id)
+    return free
 
 
 def missed(blend: str) -> dict[str, Promise]:

@@ -28,7 +28,7 @@ from .backend_process import BackendError
 from .devices import devices_in, rounded
 from .job import Job, describe
 from .link import Link
-from .pending import Promise, forget, pending, remember
+from .pending import Promise, claim, forget, pending, promises, release_all, remember
 from .preferences import Preferences
 
 TICK_S = 0.1  # between two looks at the queue, and the longest that one look may take
@@ -60,8 +60,8 @@ class Session:
 
     @property
     def promised(self) -> list[Path]:
-        """The files of pictures that have not come yet, those of an earlier Blender included."""
-        return [*(job.path for job in self.jobs.values()), *(one.path for one in pending().values())]
+        """The files of pictures that have not come yet, those of other Blenders included."""
+        return [*(job.path for job in self.jobs.values()), *(one.path for one in promises().values())]
 
     def start(self, preferences: Preferences) -> None:
         """Connect to the backend of the key file, or start one; the rest happens in `tick`."""
@@ -82,6 +82,7 @@ class Session:
         if self.jobs:
             self.jobs.clear()
             leave_no_preview()
+        release_all()
         self.left_over = len(pending())
 
     def test(self, preferences: Preferences) -> None:
@@ -159,6 +160,8 @@ class Session:
     def _follow_pending(self) -> None:
         """Find again the pictures that were under way when an earlier Blender or backend ended."""
         for job_id, promise in pending().items():
+            if not claim(job_id):
+                continue
             job = Job(job_id, promise.path, blend=promise.blend, sent=True, status="Looking for an earlier picture")
             self.jobs.setdefault(job_id, job)
             self.link.ask(lambda client, job_id=job_id, path=promise.path: client.follow(job_id, path))

@@ -1,5 +1,6 @@
 """A picture on its way from the backend to a file."""
 
+import errno
 import hashlib
 from contextlib import suppress
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import BinaryIO
 
 from .codec import Frames
 from .events import Chunk, Finished
+from .locks import lock
 from .messages import CHUNK_BYTES, CREDIT_CHUNKS
 from .requests import Fetch
 
@@ -18,13 +20,18 @@ class Transfer:
     """
 
     def __init__(self, finished: Finished, path: Path) -> None:
-        """Raises OSError where `path` cannot be written, ValueError for an empty result."""
+        """Raises OSError where `path` cannot be written or the same result is on its way there already, ValueError for an empty
+        result.
+        """
         if finished.size_bytes == 0:
             raise ValueError("it is announced with 0 bytes; render again")
         self.finished = finished
         self.path = path
         self._partial = path.with_name(f"{path.name}.{finished.digest[:16]}.part")
         self._file: BinaryIO = self._partial.open("a+b")
+        if not lock(self._file):
+            self._file.close()
+            raise BlockingIOError(errno.EWOULDBLOCK, "another program is bringing the same picture there")
         self._file.seek(0)
         self._hash = hashlib.blake2b(digest_size=32)
         while piece := self._file.read(CHUNK_BYTES):

@@ -123,6 +123,22 @@ def test_a_broken_transfer_is_resumed_at_its_offset(client: Client, tmp_path: Pa
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_picture_that_another_program_is_bringing_there_is_left_to_it(client: Client, tmp_path: Path) -> None:
+    data = bytes(range(256)) * (CHUNK_BYTES // 256) * 2
+    path = tmp_path / "picture.png"
+    submit(client, path)
+    hear(client, finished(data))
+    said(client)
+    hear(client, Chunk(job_id=JOB, offset=0, size_bytes=len(data)), data[:CHUNK_BYTES])
+    other = Client("tcp://127.0.0.1:1", "test", now=0)
+    other.follow(JOB, path)
+    events = [event for event, _ in hear(other, finished(data))]
+    assert isinstance(events[-1], Spoilt) and events[-1].kept and "another program" in events[-1].message
+    other.close()
+    hear(client, Chunk(job_id=JOB, offset=CHUNK_BYTES, size_bytes=len(data)), data[CHUNK_BYTES:])
+    assert path.read_bytes() == data and list(tmp_path.iterdir()) == [path]
+
+
 def new_to_it(client: Client) -> list[Message]:
     """What is said again where the line broke and stands again, of which the caller hears nothing."""
     refused = Refused(message="This connection is new to the backend.", greet=True)

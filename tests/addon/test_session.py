@@ -1,6 +1,9 @@
 """The add-on and a scripted backend over a real socket: pictures, refusals, cancelling, and nobody there."""
 
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,8 @@ pytest.importorskip("bpy")
 from beyondscene.addon import images, panels, pending, preferences, session
 from beyondscene.addon.backend_process import BackendProcess
 from beyondscene.addon.preferences import Preferences
-from beyondscene.protocol import Cancel, Fetch, Submit, client
+from beyondscene.protocol import Cancel, Fetch, Submit, Subscribe, client
+from beyondscene.protocol.client import new_job_id
 
 from .conftest import until
 from .drawing import drawn
@@ -152,6 +156,46 @@ def test_a_picture_under_way_when_blender_closes_comes_to_the_next_one(
     assert (tmp_path / "renders" / "duo 0001.png").read_bytes() == picture
     assert (tmp_path / "renders" / "duo 0002.png").read_bytes() == picture
     assert not pending.pending() and not session.current().error
+
+
+@contextmanager
+def another_blender_that_waits(job_id: str) -> Iterator[None]:
+    program = """
+import sys
+from beyondscene.protocol.locks import lock
+file = open(sys.argv[1], "r+b")
+print(lock(file), flush=True)
+input()
+"""
+    command = [sys.executable, "-c", program, str(pending.folder() / job_id)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout and other.stdout.readline() == b"True\n"
+        yield
+        other.kill()
+
+
+def test_the_pictures_of_another_blender_that_runs_are_left_to_it(
+    blender: Any, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
+) -> None:
+    job_id, state = new_job_id(), session.current()
+    (tmp_path / "renders").mkdir()
+    pending.remember(job_id, pending.Promise(picture=str(tmp_path / "renders" / "shot 0001.png")))
+    pending.release_all()
+    peer = start_peer(picture=picture)
+    use_backend(peer.connection)
+    with another_blender_that_waits(job_id):
+        state.start(preferences.get(blender.context))
+        until(lambda: state.link.state == "ready")
+        assert not state.jobs and state.promised == [tmp_path / "renders" / "shot 0001.png"]  # whose name is taken
+        state.cancel()
+        state.stop()
+        assert state.left_over == 0
+    assert not any(isinstance(one, Cancel | Subscribe) for one in peer.heard)
+    state.stop()
+    assert state.left_over == 1  # now that it has crashed
+    state.start(preferences.get(blender.context))
+    until(lambda: state.link.state == "ready" and not state.jobs)
+    assert (tmp_path / "renders" / "shot 0001.png").read_bytes() == picture
 
 
 def test_a_second_blender_has_a_backend_of_its_own(blender: Any) -> None:
