@@ -221,6 +221,7 @@ class Session:
             case Finished():
                 job.status, job.fraction, job.remaining_s = "Bringing the picture here", 1.0, None
             case Saved():
+                job.path = event.path
                 with suppress(OSError):  # no room on the disk: the picture is what counts
                     thumbnails.keep(job.path, job.preview)
                 self._end(job, saved=True)

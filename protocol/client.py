@@ -54,7 +54,10 @@ class Lost(Struct, frozen=True, kw_only=True):
 
 
 class Saved(Struct, frozen=True, kw_only=True):
-    """The picture of a job is at `path`, whole: its digest is the announced one."""
+    """The picture of a job is at `path`, whole: its digest is the announced one.
+
+    path: the one that was asked for; where a client overwrites nothing, one beside it if that was there already.
+    """
 
     job_id: str
     path: Path
@@ -81,13 +84,15 @@ class Client:
 
     endpoint: for the messages only.
     label: who this is, for the backend's log.
+    overwrite: whether a picture takes the place of a file that has its name by then.
     """
 
-    def __init__(self, endpoint: str, label: str, now: float) -> None:
+    def __init__(self, endpoint: str, label: str, now: float, *, overwrite: bool = True) -> None:
         self.outgoing: deque[Frames] = deque()
         self.welcome: Welcome | None = None
         self.lost: Lost | None = None
         self._endpoint = endpoint
+        self._overwrite = overwrite
         self._decode = Decoder(Event)
         self._opened = self._heard = self._pinged = now
         self._targets: dict[str, Path] = {}
@@ -208,7 +213,7 @@ class Client:
     def _start(self, finished: Finished) -> list[Heard]:
         path = self._targets.pop(finished.job_id)
         try:
-            transfer = Transfer(finished, path)
+            transfer = Transfer(finished, path, overwrite=self._overwrite)
         except OSError as error:
             return [(say_unwritable(finished.job_id, path, error), [])]
         except ValueError as error:

@@ -53,6 +53,27 @@ def test_a_picture_comes_back_as_a_file_and_an_image_datablock(
     assert [one.mask for one in submitted.request.characters] == list(submitted.arrays)  # each mask came along
 
 
+def test_a_file_that_another_machine_has_put_there_meanwhile_is_kept(
+    blender: Any, example: Example, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
+) -> None:
+    example("duo")
+    use_backend(start_peer(hold=True).connection)
+    blender.context.scene.beyondscene.output_folder = str(tmp_path / "renders")
+    assert blender.ops.beyondscene.render() == {"FINISHED"}
+    until(lambda: any(job.running for job in session.current().jobs.values()))
+    session.current().stop()
+    for name in ("duo 0001.png", "duo 0001 (2).png"):
+        (tmp_path / "renders" / name).write_bytes(b"of another machine")
+    use_backend(start_peer(picture=picture).connection)
+    session.current().start(preferences.get(blender.context))
+    until(lambda: session.current().link.state == "ready" and not session.current().jobs)
+    assert (tmp_path / "renders" / "duo 0001.png").read_bytes() == b"of another machine"
+    assert (tmp_path / "renders" / "duo 0001 (2).png").read_bytes() == b"of another machine"
+    assert (tmp_path / "renders" / "duo 0001 (3).png").read_bytes() == picture
+    assert blender.data.images.keys() == ["BeyondScene duo 0001 (3)"]
+    assert len(list((tmp_path / "renders").iterdir())) == 3
+
+
 def test_damage_on_the_way_is_noticed_and_leaves_no_file(
     blender: Any, example: Example, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
 ) -> None:
