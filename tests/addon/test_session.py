@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import images, panels, pending, preferences, session
+from beyondscene.addon import images, operators, panels, pending, preferences, session
 from beyondscene.addon.backend_process import BackendProcess
 from beyondscene.addon.preferences import Preferences
 from beyondscene.protocol import Cancel, Fetch, Submit, Subscribe, client
@@ -296,6 +296,14 @@ def test_nothing_is_sent_for_a_scene_that_cannot_become_a_picture(
     assert "prompt of 'Eve' is empty" in session.current().error
     assert session.current().link.state == "off"
     assert not peer.heard
+    blender.data.objects["Eve"].beyondscene.prompt = "a woman" * 2000
+    with pytest.raises(RuntimeError, match="The prompt of 'Eve' cannot be sent"):
+        blender.ops.beyondscene.render(wait=True)
+    assert not peer.heard
+    blender.context.scene.beyondscene.models = ""
+    assert operators.why_not(blender.context) == "No models are chosen: name a model set under Picture, e.g. embedded"
+    assert not blender.ops.beyondscene.render.poll() and not blender.ops.beyondscene.render_animation.poll()
+    blender.context.scene.beyondscene.models = "embedded"
     blender.context.scene.camera = None
     with pytest.raises(RuntimeError, match="has no camera"):
         blender.ops.beyondscene.render(wait=True)
