@@ -38,6 +38,7 @@ from .transfer import Transfer
 GREETING_S = 10.0  # a backend that listens answers within milliseconds; one that has just started, within seconds
 PING_S = 1.0
 SILENCE_S = 15.0  # the gateway computes nothing, so it answers while a model loads
+ASLEEP_S = 5.0  # nobody who is awake lets so much pass between two ticks
 
 
 def new_job_id() -> str:
@@ -94,7 +95,7 @@ class Client:
         self._endpoint = endpoint
         self._overwrite = overwrite
         self._decode = Decoder(Event)
-        self._opened = self._heard = self._pinged = now
+        self._opened = self._heard = self._pinged = self._ticked = now
         self._targets: dict[str, Path] = {}
         self._transfers: dict[str, Transfer] = {}
         self._unanswered: dict[str, Frames] = {}  # what is still to be answered, by kind and job
@@ -179,9 +180,15 @@ class Client:
         return [(event, payload)]
 
     def tick(self, now: float) -> list[Heard]:
-        """Let time pass: a ping where it is due, `Lost` where the backend has been silent for too long."""
+        """Let time pass: a ping where it is due, `Lost` where the backend has been silent for too long.
+
+        A time without ticks is nobody's silence: the machine was asleep.
+        """
         if self.lost:
             return []
+        if (gap := now - self._ticked) > ASLEEP_S:
+            self._opened, self._heard, self._pinged = (min(now, one + gap) for one in (self._opened, self._heard, self._pinged))
+        self._ticked = now
         if self.welcome is None:
             if now - self._opened > GREETING_S:
                 return self.lose(
