@@ -1,7 +1,9 @@
 """Pictures that are not where they belong yet, remembered beyond Blender's end: one small file each, named by its job."""
 
+import time
 from pathlib import Path
 from typing import BinaryIO, Literal
+from uuid import UUID
 
 import msgspec
 from msgspec import Struct
@@ -9,6 +11,8 @@ from msgspec import Struct
 from ..protocol.locks import lock
 from ..protocol.messages import JobId
 from . import images
+
+LONG_S = 30 * 24 * 3600.0  # a job that is older, and that a backend does not know, no backend knows
 
 _claimed: dict[str, BinaryIO] = {}  # the promises whose pictures this Blender waits for, open and locked
 
@@ -69,6 +73,15 @@ def release(job_id: str) -> None:
     """Another Blender may wait for the picture from now on."""
     if job_id in _claimed:
         _claimed.pop(job_id).close()
+
+
+def miss(job_id: str) -> None:
+    """A backend does not know the job. Another one may, which is for another start of this Blender or for another Blender."""
+    age_s = time.time() - (UUID(job_id).int >> 80) / 1000  # a UUIDv7 begins with its milliseconds
+    if age_s > LONG_S:
+        forget(job_id)
+    else:
+        release(job_id)
 
 
 def release_all() -> None:

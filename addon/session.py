@@ -28,7 +28,7 @@ from .backend_process import BackendError
 from .devices import devices_in, rounded
 from .job import Job, describe
 from .link import Link
-from .pending import Promise, claim, forget, pending, promises, release_all, remember
+from .pending import Promise, claim, forget, miss, pending, promises, release_all, remember
 from .preferences import Preferences
 
 TICK_S = 0.1  # between two looks at the queue, and the longest that one look may take
@@ -159,6 +159,8 @@ class Session:
 
     def _follow_pending(self) -> None:
         """Find again the pictures that were under way when an earlier Blender or backend ended."""
+        if not self.link.lasting:
+            return  # it is new, and knows of none
         for job_id, promise in pending().items():
             if not claim(job_id):
                 continue
@@ -169,6 +171,8 @@ class Session:
 
     def _promise(self, job: Job, *, here: bool = False) -> None:
         """Remember where the picture belongs; here: its file is written."""
+        if not here and not self.link.lasting:
+            return  # nobody could bring it later
         with suppress(OSError):  # no room on the disk: it still comes to this Blender
             remember(job.id, Promise(picture=str(job.path), blend=job.blend, here=here))
 
@@ -204,6 +208,7 @@ class Session:
                 return False  # of a job that was given up
             case Refused() if job.request is None:
                 del self.jobs[job.id]
+                miss(job.id)
             case Refused() | Failed() | Spoilt():
                 self._end(job, event.message)
             case Cancelled():

@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -225,9 +227,48 @@ def test_a_second_blender_has_a_backend_of_its_own(blender: Any) -> None:
         until(lambda: all(backend.poll() for backend in backends), timeout_s=60)
         endpoints = {connection.endpoint for backend in backends if (connection := backend.poll())}
         assert len(endpoints) == 2
+        (folder,) = [backend.own_data for backend in backends if backend.own_data]
+        assert list(folder.iterdir())
     finally:
         for backend in backends:
             backend.stop()
+    assert not folder.exists() and all(backend.log.exists() for backend in backends)
+
+
+def test_what_was_under_way_at_the_backend_of_a_second_blender_is_not_looked_for_later(
+    blender: Any, example: Example, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    example("duo")
+    earlier, state = new_job_id(), session.current()
+    pending.remember(earlier, pending.Promise(picture=str(tmp_path / "earlier.png")))
+    first = BackendProcess(preferences.default_python())
+    try:
+        until(first.poll)
+        own, python = blender.context.scene.beyondscene, preferences.default_python()
+        own.output_folder, own.use_own_size, own.width, own.height = str(tmp_path), True, 64, 64
+        monkeypatch.setattr(preferences, "get", lambda context: Preferences(python, "", ""))
+        assert blender.ops.beyondscene.render() == {"FINISHED"}
+        until(lambda: state.job and state.job.sent)
+        assert not state.link.lasting and len(state.jobs) == 1
+        state.stop()
+    finally:
+        first.stop()
+    assert list(pending.pending()) == [earlier] and state.left_over == 1  # as it was, for the backend that lasts
+
+
+def test_an_earlier_picture_that_no_backend_knows_is_forgotten_after_a_month(
+    blender: Any, gateway: Any, use_backend: Any, tmp_path: Path
+) -> None:
+    use_backend(gateway.connection())
+    month_ago, state = int((time.time() - 31 * 24 * 3600) * 1000), session.current()
+    old, new = str(UUID(int=month_ago << 80 | 7 << 76 | 2 << 62)), new_job_id()
+    for job_id in (old, new):
+        pending.remember(job_id, pending.Promise(picture=str(tmp_path / "shot.png")))
+    state.start(preferences.get(blender.context))
+    until(lambda: state.link.state == "ready" and not state.jobs)
+    assert list(pending.pending()) == [new] and not state.error
+    with another_blender_that_waits(new):  # one that perhaps uses the backend that knows it
+        assert not pending.pending()
 
 
 @pytest.mark.parametrize(("versions", "older"), [((2, 3), "this add-on or program"), ((0, 0), "the backend")])
