@@ -12,7 +12,7 @@ from ..protocol.locks import lock
 from ..protocol.messages import JobId
 from . import images
 
-LONG_S = 30 * 24 * 3600.0  # a job that is older, and that a backend does not know, no backend knows
+LONG_S = 30 * 24 * 3600.0  # what was promised so long ago and is not found will not be found any more
 
 _claimed: dict[str, BinaryIO] = {}  # the promises whose pictures this Blender waits for, open and locked
 
@@ -76,7 +76,9 @@ def release(job_id: str) -> None:
 
 
 def miss(job_id: str) -> None:
-    """A backend does not know the job. Another one may, which is for another start of this Blender or for another Blender."""
+    """A backend does not know the job, or its picture is not there. That need not be for good: there are other backends, drives
+    that are not always there, and other Blenders that may find it.
+    """
     age_s = time.time() - (UUID(job_id).int >> 80) / 1000  # a UUIDv7 begins with its milliseconds
     if age_s > LONG_S:
         forget(job_id)
