@@ -18,7 +18,8 @@ def add_missed(*_: object) -> None:
     promises = missed(bpy.data.filepath) if bpy.data.filepath else {}
     for job_id, promise in promises.items():
         if not promise.path.exists():  # perhaps its drive is not there
-            miss(job_id)
+            with suppress(OSError):
+                miss(job_id)
             continue
         with suppress(RuntimeError):  # a file that Blender cannot read
             images.add_missing([promise.path])

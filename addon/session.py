@@ -23,12 +23,12 @@ from ..protocol import (
     Welcome,
 )
 from ..protocol.client import Frames, Lost, Saved, Spoilt
-from . import editors, images, thumbnails
+from . import editors, images, presence, thumbnails
 from .backend_process import BackendError
 from .devices import devices_in, rounded
 from .job import Job, describe
 from .link import Link
-from .pending import Promise, claim, forget, miss, pending, promises, release_all, remember
+from .pending import Promise, forget, miss, pending, promises, remember
 from .preferences import Preferences
 
 TICK_S = 0.1  # between two looks at the queue, and the longest that one look may take
@@ -82,7 +82,7 @@ class Session:
         if self.jobs:
             self.jobs.clear()
             leave_no_preview()
-        release_all()
+        presence.leave()
         self.left_over = len(pending())
 
     def test(self, preferences: Preferences) -> None:
@@ -162,10 +162,9 @@ class Session:
         if not self.link.lasting:
             return  # it is new, and knows of none
         for job_id, promise in pending().items():
-            if not claim(job_id):
-                continue
             job = Job(job_id, promise.path, blend=promise.blend, sent=True, status="Looking for an earlier picture")
             self.jobs.setdefault(job_id, job)
+            self._promise(job)
             self.link.ask(lambda client, job_id=job_id, path=promise.path: client.follow(job_id, path))
         self.left_over = 0
 
@@ -208,7 +207,8 @@ class Session:
                 return False  # of a job that was given up
             case Refused() if job.request is None:
                 del self.jobs[job.id]
-                miss(job.id)
+                with suppress(OSError):
+                    miss(job.id)
             case Refused() | Failed() | Spoilt():
                 self._end(job, event.message)
             case Cancelled():
@@ -295,6 +295,7 @@ def part() -> None:
     """Part from the backend, and touch no data of Blender's."""
     if _session is not None:
         _session.link.stop()
+        presence.leave()
 
 
 def register() -> None:

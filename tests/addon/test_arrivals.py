@@ -103,7 +103,7 @@ def test_a_picture_follows_a_file_that_is_saved_under_another_name(
 
 def test_promises_of_earlier_versions_are_kept_and_other_files_are_none(blender: Any, tmp_path: Path) -> None:
     old, new, later = (new_job_id() for _ in range(3))
-    pending.remember(new, Promise(picture="/renders/b.png", blend="/shots/b.blend"))
+    pending.write(new, Promise(picture="/renders/b.png", blend="/shots/b.blend"))
     (pending.folder() / old).write_text("/renders/a.png", encoding="utf-8")
     (pending.folder() / later).write_text('{"format": 2, "picture": "/renders/c.png"}')
     (pending.folder() / ".DS_Store").write_bytes(b"\x00\xff")

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import images, operators, panels, pending, preferences, session
+from beyondscene.addon import images, operators, panels, pending, preferences, presence, session
 from beyondscene.addon.backend_process import BackendProcess
 from beyondscene.addon.preferences import Preferences
 from beyondscene.protocol import Cancel, Fetch, Submit, Subscribe, client
@@ -182,18 +183,21 @@ def test_a_picture_under_way_when_blender_closes_comes_to_the_next_one(
 
 
 @contextmanager
-def another_blender_that_waits(job_id: str) -> Iterator[None]:
+def another_blender() -> Iterator[str]:
+    """Another process that is present under the name that this gives."""
     program = """
 import sys
 from beyondscene.protocol.locks import lock
-file = open(sys.argv[1], "r+b")
+file = open(sys.argv[1], "xb")
 print(lock(file), flush=True)
 input()
 """
-    command = [sys.executable, "-c", program, str(pending.folder() / job_id)]
+    name = new_job_id()
+    presence.folder().mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-c", program, str(presence.folder() / name)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout and other.stdout.readline() == b"True\n"
-        yield
+        yield name
         other.kill()
 
 
@@ -202,11 +206,11 @@ def test_the_pictures_of_another_blender_that_runs_are_left_to_it(
 ) -> None:
     job_id, state = new_job_id(), session.current()
     (tmp_path / "renders").mkdir()
-    pending.remember(job_id, pending.Promise(picture=str(tmp_path / "renders" / "shot 0001.png")))
-    pending.release_all()
     peer = start_peer(picture=picture)
     use_backend(peer.connection)
-    with another_blender_that_waits(job_id):
+    with another_blender() as name:
+        promise = pending.Promise(picture=str(tmp_path / "renders" / "shot 0001.png"), blender=name)
+        pending.write(job_id, promise)
         state.start(preferences.get(blender.context))
         until(lambda: state.link.state == "ready")
         assert not state.jobs and state.promised == [tmp_path / "renders" / "shot 0001.png"]  # whose name is taken
@@ -267,8 +271,7 @@ def test_an_earlier_picture_that_no_backend_knows_is_forgotten_after_a_month(
     state.start(preferences.get(blender.context))
     until(lambda: state.link.state == "ready" and not state.jobs)
     assert list(pending.pending()) == [new] and not state.error
-    with another_blender_that_waits(new):  # one that perhaps uses the backend that knows it
-        assert not pending.pending()
+    assert pending.promises()[new].blender is None  # another Blender may use the backend that knows it
 
 
 @pytest.mark.parametrize(("versions", "older"), [((2, 3), "this add-on or program"), ((0, 0), "the backend")])
@@ -300,8 +303,6 @@ def test_no_connection_file_and_nobody_listening_are_said(
 def test_a_wrong_key_is_not_answered(
     blender: Any, example: Example, start_peer: Any, use_backend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import msgspec
-
     example("duo")
     monkeypatch.setattr(client, "GREETING_S", 0.3)
     connection = start_peer().connection
