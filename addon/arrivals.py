@@ -6,7 +6,7 @@ import bpy
 from bpy.app.handlers import persistent
 
 from . import callbacks, images
-from .pending import forget, missed
+from .pending import forget, miss, missed
 from .session import current
 
 _saved_before = ""  # path of the open .blend when Blender began to save it
@@ -16,9 +16,13 @@ _saved_before = ""  # path of the open .blend when Blender began to save it
 def add_missed(*_: object) -> None:
     """After a file was opened: it gets the pictures that came while it was not."""
     promises = missed(bpy.data.filepath) if bpy.data.filepath else {}
-    with suppress(RuntimeError):  # a file that Blender cannot read
-        images.add_missing([one.path for one in promises.values()])
-    for job_id in promises:
+    for job_id, promise in promises.items():
+        if not promise.path.exists():  # perhaps its drive is not there
+            with suppress(OSError):
+                miss(job_id)
+            continue
+        with suppress(RuntimeError):  # a file that Blender cannot read
+            images.add_missing([promise.path])
         forget(job_id)
     if promises:
         current().missed = None

@@ -1,6 +1,7 @@
 """A backend of our own: started as a process, found by the file it writes, stopped when Blender leaves."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,7 @@ class BackendProcess:
     same time has a folder of its own, and what is under way there ends with it.
 
     python: interpreter in which `beyondscene` is installed.
+    own_data: that folder, which goes when the process is stopped; None where it is the user's.
     Raises BackendError where it cannot be started.
     """
 
@@ -36,8 +38,8 @@ class BackendProcess:
         self.folder = Path(tempfile.mkdtemp(prefix="beyondscene-"))
         self.log = self.folder / "backend.log"
         self._ready_file = self.folder / "connection.json"
+        self.own_data: Path | None = None
         self._python = python
-        self._started = time.monotonic()
         self._options = ["--ready-file", str(self._ready_file), "--parent-pid", str(os.getpid())]
         if models_folder:
             self._options += ["--models-dir", models_folder]
@@ -46,6 +48,7 @@ class BackendProcess:
     def _start(self, *options: str) -> subprocess.Popen[bytes]:
         command = [self._python, "-m", "beyondscene.backend", "serve", *self._options, *options]
         environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH")}
+        self._started = time.monotonic()
         try:
             with self.log.open("wb") as log:
                 return subprocess.Popen(
@@ -66,7 +69,8 @@ class BackendProcess:
     def poll(self) -> ConnectionFile | None:
         """Where the backend listens, or None while it is still starting. Raises BackendError where it has failed."""
         if self._process.poll() == IN_USE:
-            self._process = self._start("--data", str(self.folder))
+            self.own_data = self.folder / "data"
+            self._process = self._start("--data", str(self.own_data))
         if self._process.poll() is not None:
             raise BackendError(
                 f"The backend ended as it started, saying '{self.last_words()}': see that `beyondscene` is installed in "
@@ -100,6 +104,8 @@ class BackendProcess:
                 self._process.kill()
                 self._process.wait()
         self._ready_file.unlink(missing_ok=True)
+        if self.own_data:
+            shutil.rmtree(self.own_data, ignore_errors=True)
 
 
 def default_python() -> str:

@@ -51,7 +51,7 @@ class Connection:
         self._thread.join(timeout=2)
 
     def _run(self) -> None:
-        client = Client(self._backend.endpoint, self._label, time.monotonic())
+        client = Client(self._backend.endpoint, self._label, time.monotonic(), overwrite=False)
         try:
             with zmq.Context() as context, open_socket(context, self._backend) as socket:
                 self._talk(client, socket)

@@ -38,6 +38,11 @@ class Link:
         """Whether the backend is a process of our own."""
         return self._process is not None
 
+    @property
+    def lasting(self) -> bool:
+        """Whether the backend's jobs outlast it, so that a later one goes on with them."""
+        return self._process is None or self._process.own_data is None
+
     def start(self, preferences: Preferences) -> None:
         """Connect to the backend of the key file, or start one; `watch` does the rest. Raises BackendError."""
         if preferences.connection_file:

@@ -127,6 +127,8 @@ def why_not(context: bpy.types.Context) -> str:
         check_scene(context)
     except ExportError as error:
         return str(error)
+    if not context.scene.beyondscene.models:
+        return "No models are chosen: name a model set under Picture, e.g. embedded"
     return planner.obstacle(context)
 
 

@@ -5,6 +5,7 @@ import time
 import bpy
 
 from ..protocol import Estimated, RenderRequest
+from ..protocol.check import check_bounds
 from .exporters import ExportError, gather_request
 from .session import current
 
@@ -16,16 +17,26 @@ _asked: dict[int, tuple[RenderRequest, str]] = {}  # what the newest answer abou
 
 def look(context: bpy.types.Context) -> None:
     """Ask anew where the scene has changed since the last time."""
-    session, scene, models = current(), context.scene.session_uid, context.scene.beyondscene.models
-    try:
-        now = gather_request(context), models  # without masks, which take long to draw
-    except (ExportError, ValueError):  # the panel says so already
+    session, scene, now = current(), context.scene.session_uid, gather(context)
+    if now is None:
         session.plans.pop(scene, None)
         _asked.pop(scene, None)
-        return
-    if now != _asked.get(scene) or scene not in session.plans:
+    elif now != _asked.get(scene) or scene not in session.plans:
         _asked[scene] = now
         session.estimate(scene, *now)
+
+
+def gather(context: bpy.types.Context) -> tuple[RenderRequest, str] | None:
+    """The picture without its masks, which take long to draw, and its models; None where a backend could not be asked about it,
+    as the panel says, or Render does.
+    """
+    try:
+        request = gather_request(context)
+        check_bounds(request)
+    except (ExportError, ValueError):
+        return None
+    models = context.scene.beyondscene.models
+    return (request, models) if models else None
 
 
 def plan_of(scene: bpy.types.Scene) -> Estimated | None:

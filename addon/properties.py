@@ -57,6 +57,7 @@ class BEYONDSCENE_PG_scene(bpy.types.PropertyGroup):
         name="Models",
         description="Name of a model set that the backend has",
         default="embedded",
+        maxlen=128,
         search=lambda self, context, text: known_models(),
         search_options={"SUGGESTION"},
     )

@@ -23,12 +23,12 @@ from ..protocol import (
     Welcome,
 )
 from ..protocol.client import Frames, Lost, Saved, Spoilt
-from . import editors, images, thumbnails
+from . import editors, images, presence, thumbnails
 from .backend_process import BackendError
 from .devices import devices_in, rounded
 from .job import Job, describe
 from .link import Link
-from .pending import Promise, forget, pending, remember
+from .pending import Promise, forget, miss, pending, promises, remember
 from .preferences import Preferences
 
 TICK_S = 0.1  # between two looks at the queue, and the longest that one look may take
@@ -60,8 +60,8 @@ class Session:
 
     @property
     def promised(self) -> list[Path]:
-        """The files of pictures that have not come yet, those of an earlier Blender included."""
-        return [*(job.path for job in self.jobs.values()), *(one.path for one in pending().values())]
+        """The files of pictures that have not come yet, those of other Blenders included."""
+        return [*(job.path for job in self.jobs.values()), *(one.path for one in promises().values())]
 
     def start(self, preferences: Preferences) -> None:
         """Connect to the backend of the key file, or start one; the rest happens in `tick`."""
@@ -82,6 +82,7 @@ class Session:
         if self.jobs:
             self.jobs.clear()
             leave_no_preview()
+        presence.leave()
         self.left_over = len(pending())
 
     def test(self, preferences: Preferences) -> None:
@@ -158,14 +159,19 @@ class Session:
 
     def _follow_pending(self) -> None:
         """Find again the pictures that were under way when an earlier Blender or backend ended."""
+        if not self.link.lasting:
+            return  # it is new, and knows of none
         for job_id, promise in pending().items():
             job = Job(job_id, promise.path, blend=promise.blend, sent=True, status="Looking for an earlier picture")
             self.jobs.setdefault(job_id, job)
+            self._promise(job)
             self.link.ask(lambda client, job_id=job_id, path=promise.path: client.follow(job_id, path))
         self.left_over = 0
 
     def _promise(self, job: Job, *, here: bool = False) -> None:
         """Remember where the picture belongs; here: its file is written."""
+        if not here and not self.link.lasting:
+            return  # nobody could bring it later
         with suppress(OSError):  # no room on the disk: it still comes to this Blender
             remember(job.id, Promise(picture=str(job.path), blend=job.blend, here=here))
 
@@ -201,6 +207,8 @@ class Session:
                 return False  # of a job that was given up
             case Refused() if job.request is None:
                 del self.jobs[job.id]
+                with suppress(OSError):
+                    miss(job.id)
             case Refused() | Failed() | Spoilt():
                 self._end(job, event.message)
             case Cancelled():
@@ -218,6 +226,7 @@ class Session:
             case Finished():
                 job.status, job.fraction, job.remaining_s = "Bringing the picture here", 1.0, None
             case Saved():
+                job.path = event.path
                 with suppress(OSError):  # no room on the disk: the picture is what counts
                     thumbnails.keep(job.path, job.preview)
                 self._end(job, saved=True)
@@ -286,6 +295,7 @@ def part() -> None:
     """Part from the backend, and touch no data of Blender's."""
     if _session is not None:
         _session.link.stop()
+        presence.leave()
 
 
 def register() -> None:

@@ -1,6 +1,9 @@
 """Refuse a request that cannot become a picture, in one sentence, before any work starts."""
 
+import re
 from collections.abc import Sequence
+
+import msgspec
 
 from .refusal import Refusal
 from .scene import ArrayRef, Character, Keypoint, Lora, RenderRequest, RenderSettings
@@ -17,6 +20,7 @@ class RequestError(Refusal):
 
 def check_request(request: RenderRequest) -> None:
     """Raise RequestError for the first rule that `request` breaks."""
+    check_bounds(request)
     for side, value in (("width", request.width), ("height", request.height)):
         if value % 8:
             raise RequestError(
@@ -43,6 +47,23 @@ def check_request(request: RenderRequest) -> None:
         seen.add(character.id)
         check_loras(f"'{character.name}'", character.loras)
         check_character(character, request.width, request.height)
+
+
+def check_bounds(request: RenderRequest) -> None:
+    """Raise RequestError where a text is too long, a list too full or a number out of its bounds: no decoder would take it.
+
+    That is for requests that were made here, since nothing checks a struct as it is made.
+    """
+    try:
+        msgspec.msgpack.decode(msgspec.msgpack.encode(request), type=RenderRequest)
+    except msgspec.ValidationError as error:
+        rule, _, place = str(error).partition(" - at `$.")
+        place, whose = place.rstrip("`"), "the scene"
+        if found := re.fullmatch(r"characters\[(\d+)\]\.(.+)", place):
+            place, whose = found[2], f"'{request.characters[int(found[1])].name}'"
+        raise RequestError(
+            f"The {place} of {whose} cannot be sent ({rule[:1].lower()}{rule[1:]}): change the scene to keep within that."
+        ) from error
 
 
 def check_settings(settings: RenderSettings) -> None:

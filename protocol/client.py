@@ -38,6 +38,7 @@ from .transfer import Transfer
 GREETING_S = 10.0  # a backend that listens answers within milliseconds; one that has just started, within seconds
 PING_S = 1.0
 SILENCE_S = 15.0  # the gateway computes nothing, so it answers while a model loads
+ASLEEP_S = 5.0  # nobody who is awake lets so much pass between two ticks
 
 
 def new_job_id() -> str:
@@ -54,7 +55,10 @@ class Lost(Struct, frozen=True, kw_only=True):
 
 
 class Saved(Struct, frozen=True, kw_only=True):
-    """The picture of a job is at `path`, whole: its digest is the announced one."""
+    """The picture of a job is at `path`, whole: its digest is the announced one.
+
+    path: the one that was asked for; where a client overwrites nothing, one beside it if that was there already.
+    """
 
     job_id: str
     path: Path
@@ -81,15 +85,17 @@ class Client:
 
     endpoint: for the messages only.
     label: who this is, for the backend's log.
+    overwrite: whether a picture takes the place of a file that has its name by then.
     """
 
-    def __init__(self, endpoint: str, label: str, now: float) -> None:
+    def __init__(self, endpoint: str, label: str, now: float, *, overwrite: bool = True) -> None:
         self.outgoing: deque[Frames] = deque()
         self.welcome: Welcome | None = None
         self.lost: Lost | None = None
         self._endpoint = endpoint
+        self._overwrite = overwrite
         self._decode = Decoder(Event)
-        self._opened = self._heard = self._pinged = now
+        self._opened = self._heard = self._pinged = self._ticked = now
         self._targets: dict[str, Path] = {}
         self._transfers: dict[str, Transfer] = {}
         self._unanswered: dict[str, Frames] = {}  # what is still to be answered, by kind and job
@@ -174,9 +180,15 @@ class Client:
         return [(event, payload)]
 
     def tick(self, now: float) -> list[Heard]:
-        """Let time pass: a ping where it is due, `Lost` where the backend has been silent for too long."""
+        """Let time pass: a ping where it is due, `Lost` where the backend has been silent for too long.
+
+        A time without ticks is nobody's silence: the machine was asleep.
+        """
         if self.lost:
             return []
+        if (gap := now - self._ticked) > ASLEEP_S:
+            self._opened, self._heard, self._pinged = (min(now, one + gap) for one in (self._opened, self._heard, self._pinged))
+        self._ticked = now
         if self.welcome is None:
             if now - self._opened > GREETING_S:
                 return self.lose(
@@ -208,7 +220,7 @@ class Client:
     def _start(self, finished: Finished) -> list[Heard]:
         path = self._targets.pop(finished.job_id)
         try:
-            transfer = Transfer(finished, path)
+            transfer = Transfer(finished, path, overwrite=self._overwrite)
         except OSError as error:
             return [(say_unwritable(finished.job_id, path, error), [])]
         except ValueError as error:

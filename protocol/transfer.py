@@ -1,12 +1,15 @@
 """A picture on its way from the backend to a file."""
 
+import errno
 import hashlib
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
 from .codec import Frames
 from .events import Chunk, Finished
+from .locks import lock
 from .messages import CHUNK_BYTES, CREDIT_CHUNKS
 from .requests import Fetch
 
@@ -15,16 +18,24 @@ class Transfer:
     """A result on its way into `path`: at most CREDIT_CHUNKS pieces are asked for ahead, the digest is checked at the end.
 
     What has come lies in a file named after the digest, from whose end a later transfer goes on.
+
+    overwrite: whether a file that `path` names by the end is replaced; otherwise `path` becomes a free name beside it.
     """
 
-    def __init__(self, finished: Finished, path: Path) -> None:
-        """Raises OSError where `path` cannot be written, ValueError for an empty result."""
+    def __init__(self, finished: Finished, path: Path, *, overwrite: bool = True) -> None:
+        """Raises OSError where `path` cannot be written or the same result is on its way there already, ValueError for an empty
+        result.
+        """
         if finished.size_bytes == 0:
             raise ValueError("it is announced with 0 bytes; render again")
         self.finished = finished
         self.path = path
+        self._overwrite = overwrite
         self._partial = path.with_name(f"{path.name}.{finished.digest[:16]}.part")
         self._file: BinaryIO = self._partial.open("a+b")
+        if not lock(self._file):
+            self._file.close()
+            raise BlockingIOError(errno.EWOULDBLOCK, "another program is bringing the same picture there")
         self._file.seek(0)
         self._hash = hashlib.blake2b(digest_size=32)
         while piece := self._file.read(CHUNK_BYTES):
@@ -64,7 +75,7 @@ class Transfer:
         self._file.close()
         if self._received != self.finished.size_bytes or self._hash.hexdigest() != self.finished.digest:
             raise ValueError("it was damaged on the way, as its digest shows; render again")
-        self._partial.replace(self.path)
+        self.path = self._partial.replace(self.path) if self._overwrite else move_beside(self._partial, self.path)
 
     def suspend(self) -> None:
         """Leave what has come to a later transfer."""
@@ -75,3 +86,21 @@ class Transfer:
         with suppress(OSError):  # where the disk is full, what is still in memory cannot be written either
             self._file.close()
         self._partial.unlink(missing_ok=True)
+
+
+def move_beside(file: Path, path: Path) -> Path:
+    """Give `file` the name `path`, or `<name> (2)`, `<name> (3)` and so on where there are such files, and return it.
+
+    The name is taken by an empty file first, so that no other machine that shares the folder takes it. Raises OSError.
+    """
+    name = path
+    for number in count(2):
+        with suppress(FileExistsError):
+            name.open("xb").close()
+            break
+        name = path.with_stem(f"{path.stem} ({number})")
+    try:
+        return file.replace(name)
+    except OSError:
+        name.unlink()
+        raise

@@ -1,5 +1,6 @@
 """To which .blend a picture comes, whatever is open when it is finished."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,26 @@ def test_a_picture_comes_to_its_own_file_and_waits_until_that_is_opened(
     assert not blender.data.images  # it was not saved with it, and is not brought twice
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the system has no paths that are too long for Blender")
+def test_each_picture_that_waited_comes_whatever_became_of_the_others(
+    blender: Any, shot: Any, picture: bytes, tmp_path: Path
+) -> None:
+    blend, (unreadable, away, good) = shot("shot_010"), [new_job_id() for _ in range(3)]
+    deep = tmp_path.joinpath(*["longer than a path that Blender reads"] * 32)
+    deep.mkdir(parents=True)
+    files = {unreadable: deep / "picture.png", away: tmp_path / "away.png", good: tmp_path / "good.png"}
+    for job_id, file in files.items():
+        pending.remember(job_id, Promise(picture=str(file), blend=str(blend), here=True))
+    files[unreadable].write_bytes(picture)
+    files[good].write_bytes(picture)
+    blender.ops.wm.open_mainfile(filepath=str(blend))
+    assert blender.data.images.keys() == ["BeyondScene good"]
+    assert list(pending.promises()) == [away]
+    files[away].write_bytes(picture)  # its drive is there again
+    blender.ops.wm.open_mainfile(filepath=str(blend))
+    assert "BeyondScene away" in blender.data.images and not pending.promises()
+
+
 def test_a_picture_follows_a_file_that_is_saved_under_another_name(
     blender: Any, shot: Any, start_peer: Any, use_backend: Any, tmp_path: Path, finishing: Any
 ) -> None:
@@ -82,7 +103,7 @@ def test_a_picture_follows_a_file_that_is_saved_under_another_name(
 
 def test_promises_of_earlier_versions_are_kept_and_other_files_are_none(blender: Any, tmp_path: Path) -> None:
     old, new, later = (new_job_id() for _ in range(3))
-    pending.remember(new, Promise(picture="/renders/b.png", blend="/shots/b.blend"))
+    pending.write(new, Promise(picture="/renders/b.png", blend="/shots/b.blend"))
     (pending.folder() / old).write_text("/renders/a.png", encoding="utf-8")
     (pending.folder() / later).write_text('{"format": 2, "picture": "/renders/c.png"}')
     (pending.folder() / ".DS_Store").write_bytes(b"\x00\xff")

@@ -123,6 +123,22 @@ def test_a_broken_transfer_is_resumed_at_its_offset(client: Client, tmp_path: Pa
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_picture_that_another_program_is_bringing_there_is_left_to_it(client: Client, tmp_path: Path) -> None:
+    data = bytes(range(256)) * (CHUNK_BYTES // 256) * 2
+    path = tmp_path / "picture.png"
+    submit(client, path)
+    hear(client, finished(data))
+    said(client)
+    hear(client, Chunk(job_id=JOB, offset=0, size_bytes=len(data)), data[:CHUNK_BYTES])
+    other = Client("tcp://127.0.0.1:1", "test", now=0)
+    other.follow(JOB, path)
+    events = [event for event, _ in hear(other, finished(data))]
+    assert isinstance(events[-1], Spoilt) and events[-1].kept and "another program" in events[-1].message
+    other.close()
+    hear(client, Chunk(job_id=JOB, offset=CHUNK_BYTES, size_bytes=len(data)), data[CHUNK_BYTES:])
+    assert path.read_bytes() == data and list(tmp_path.iterdir()) == [path]
+
+
 def new_to_it(client: Client) -> list[Message]:
     """What is said again where the line broke and stands again, of which the caller hears nothing."""
     refused = Refused(message="This connection is new to the backend.", greet=True)
@@ -159,15 +175,21 @@ def test_a_folder_that_is_gone_is_said(client: Client, tmp_path: Path) -> None:
     assert isinstance(events[1], Spoilt) and events[1].kept and "it still has the picture" in events[1].message
 
 
+def tick_until(client: Client, begin: int, end: int) -> list[Heard]:
+    """Once a second, to the first that is heard of it."""
+    return next((heard for now in range(begin, end) if (heard := client.tick(now))), [])
+
+
 def test_silence_is_broken_by_pings_and_then_believed(client: Client) -> None:
     assert not client.tick(0.9)
     assert not said(client)
     client.tick(1.1)
     client.tick(1.2)
     assert [type(one) for one in said(client)] == [Ping]
+    assert not tick_until(client, 2, 14)
     ((pong, _),) = hear(client, Pong(), now=14)
     assert isinstance(pong, Pong)
-    assert not client.tick(28)
+    assert not tick_until(client, 14, 30)
     ((lost, _),) = client.tick(30)
     assert isinstance(lost, Lost)
     assert "silent for 15 s" in lost.message
@@ -175,9 +197,20 @@ def test_silence_is_broken_by_pings_and_then_believed(client: Client) -> None:
     assert hear(client, Pong(), now=61) == []
 
 
+def test_a_machine_that_slept_does_not_take_its_sleep_for_silence(client: Client) -> None:
+    assert not tick_until(client, 1, 10)
+    hear(client, Pong(), now=10)
+    assert not client.tick(8 * 3600)
+    assert not tick_until(client, 8 * 3600 + 1, 8 * 3600 + 15)
+    ((lost, _),) = tick_until(client, 8 * 3600 + 15, 8 * 3600 + 20)  # silent all the same
+    assert isinstance(lost, Lost)
+    opening = Client("tcp://127.0.0.1:1", "test", now=0)
+    assert not opening.tick(3600) and not tick_until(opening, 3601, 3609) and tick_until(opening, 3609, 3615)
+
+
 def test_nobody_there_and_another_language_are_said() -> None:
     one = Client("tcp://127.0.0.1:1", "test", now=0)
-    assert not one.tick(9)
+    assert not tick_until(one, 1, 11)
     assert "No backend answers at tcp://127.0.0.1:1" in one.tick(11)[0][0].message  # type: ignore[union-attr]
     other = Client("tcp://127.0.0.1:1", "test", now=0)
     ((lost, _),) = other.receive([b"HTTP", b"400"], 0)

@@ -151,6 +151,16 @@ def test_what_a_picture_takes_is_asked_of_the_backend(blender: Any, example: Exa
     own.width, own.height = 512, 512
     planner.look(blender.context)
     until(lambda: plan() and len(plan().canvases) == 3)
+    person = blender.data.objects["Eve"].beyondscene
+    for owner, name, value in ((own, "models", ""), (person, "prompt", "a woman" * 2000)):
+        before = getattr(owner, name)
+        setattr(owner, name, value)  # what no gateway could decode
+        planner.look(blender.context)
+        assert plan() is None and not state.error
+        setattr(owner, name, before)
+        planner.look(blender.context)
+        until(plan)
+        assert not state.error
     assert blender.ops.beyondscene.render(wait=True) == {"FINISHED"}
     planner.look(blender.context)
     until(plan)

@@ -1,17 +1,24 @@
 """The add-on and a scripted backend over a real socket: pictures, refusals, cancelling, and nobody there."""
 
-from collections.abc import Callable
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import msgspec
 import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import images, panels, pending, preferences, session
+from beyondscene.addon import images, operators, panels, pending, preferences, presence, session
 from beyondscene.addon.backend_process import BackendProcess
 from beyondscene.addon.preferences import Preferences
-from beyondscene.protocol import Cancel, Fetch, Submit, client
+from beyondscene.protocol import Cancel, Fetch, Submit, Subscribe, client
+from beyondscene.protocol.client import new_job_id
 
 from .conftest import until
 from .drawing import drawn
@@ -47,6 +54,27 @@ def test_a_picture_comes_back_as_a_file_and_an_image_datablock(
     submitted = next(one for one in peer.heard if isinstance(one, Submit))
     assert [one.name for one in submitted.request.characters] == ["Eve", "Flo"]
     assert [one.mask for one in submitted.request.characters] == list(submitted.arrays)  # each mask came along
+
+
+def test_a_file_that_another_machine_has_put_there_meanwhile_is_kept(
+    blender: Any, example: Example, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
+) -> None:
+    example("duo")
+    use_backend(start_peer(hold=True).connection)
+    blender.context.scene.beyondscene.output_folder = str(tmp_path / "renders")
+    assert blender.ops.beyondscene.render() == {"FINISHED"}
+    until(lambda: any(job.running for job in session.current().jobs.values()))
+    session.current().stop()
+    for name in ("duo 0001.png", "duo 0001 (2).png"):
+        (tmp_path / "renders" / name).write_bytes(b"of another machine")
+    use_backend(start_peer(picture=picture).connection)
+    session.current().start(preferences.get(blender.context))
+    until(lambda: session.current().link.state == "ready" and not session.current().jobs)
+    assert (tmp_path / "renders" / "duo 0001.png").read_bytes() == b"of another machine"
+    assert (tmp_path / "renders" / "duo 0001 (2).png").read_bytes() == b"of another machine"
+    assert (tmp_path / "renders" / "duo 0001 (3).png").read_bytes() == picture
+    assert blender.data.images.keys() == ["BeyondScene duo 0001 (3)"]
+    assert len(list((tmp_path / "renders").iterdir())) == 3
 
 
 def test_damage_on_the_way_is_noticed_and_leaves_no_file(
@@ -154,15 +182,96 @@ def test_a_picture_under_way_when_blender_closes_comes_to_the_next_one(
     assert not pending.pending() and not session.current().error
 
 
+@contextmanager
+def another_blender() -> Iterator[str]:
+    """Another process that is present under the name that this gives."""
+    program = """
+import sys
+from beyondscene.protocol.locks import lock
+file = open(sys.argv[1], "xb")
+print(lock(file), flush=True)
+input()
+"""
+    name = new_job_id()
+    presence.folder().mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-c", program, str(presence.folder() / name)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout and other.stdout.readline() == b"True\n"
+        yield name
+        other.kill()
+
+
+def test_the_pictures_of_another_blender_that_runs_are_left_to_it(
+    blender: Any, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
+) -> None:
+    job_id, state = new_job_id(), session.current()
+    (tmp_path / "renders").mkdir()
+    peer = start_peer(picture=picture)
+    use_backend(peer.connection)
+    with another_blender() as name:
+        promise = pending.Promise(picture=str(tmp_path / "renders" / "shot 0001.png"), blender=name)
+        pending.write(job_id, promise)
+        state.start(preferences.get(blender.context))
+        until(lambda: state.link.state == "ready")
+        assert not state.jobs and state.promised == [tmp_path / "renders" / "shot 0001.png"]  # whose name is taken
+        state.cancel()
+        state.stop()
+        assert state.left_over == 0
+    assert not any(isinstance(one, Cancel | Subscribe) for one in peer.heard)
+    state.stop()
+    assert state.left_over == 1  # now that it has crashed
+    state.start(preferences.get(blender.context))
+    until(lambda: state.link.state == "ready" and not state.jobs)
+    assert (tmp_path / "renders" / "shot 0001.png").read_bytes() == picture
+
+
 def test_a_second_blender_has_a_backend_of_its_own(blender: Any) -> None:
     backends = [BackendProcess(preferences.default_python()) for _ in range(2)]
     try:
         until(lambda: all(backend.poll() for backend in backends), timeout_s=60)
         endpoints = {connection.endpoint for backend in backends if (connection := backend.poll())}
         assert len(endpoints) == 2
+        (folder,) = [backend.own_data for backend in backends if backend.own_data]
+        assert list(folder.iterdir())
     finally:
         for backend in backends:
             backend.stop()
+    assert not folder.exists() and all(backend.log.exists() for backend in backends)
+
+
+def test_what_was_under_way_at_the_backend_of_a_second_blender_is_not_looked_for_later(
+    blender: Any, example: Example, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    example("duo")
+    earlier, state = new_job_id(), session.current()
+    pending.remember(earlier, pending.Promise(picture=str(tmp_path / "earlier.png")))
+    first = BackendProcess(preferences.default_python())
+    try:
+        until(first.poll)
+        own, python = blender.context.scene.beyondscene, preferences.default_python()
+        own.output_folder, own.use_own_size, own.width, own.height = str(tmp_path), True, 64, 64
+        monkeypatch.setattr(preferences, "get", lambda context: Preferences(python, "", ""))
+        assert blender.ops.beyondscene.render() == {"FINISHED"}
+        until(lambda: state.job and state.job.sent)
+        assert not state.link.lasting and len(state.jobs) == 1
+        state.stop()
+    finally:
+        first.stop()
+    assert list(pending.pending()) == [earlier] and state.left_over == 1  # as it was, for the backend that lasts
+
+
+def test_an_earlier_picture_that_no_backend_knows_is_forgotten_after_a_month(
+    blender: Any, gateway: Any, use_backend: Any, tmp_path: Path
+) -> None:
+    use_backend(gateway.connection())
+    month_ago, state = int((time.time() - 31 * 24 * 3600) * 1000), session.current()
+    old, new = str(UUID(int=month_ago << 80 | 7 << 76 | 2 << 62)), new_job_id()
+    for job_id in (old, new):
+        pending.remember(job_id, pending.Promise(picture=str(tmp_path / "shot.png")))
+    state.start(preferences.get(blender.context))
+    until(lambda: state.link.state == "ready" and not state.jobs)
+    assert list(pending.pending()) == [new] and not state.error
+    assert pending.promises()[new].blender is None  # another Blender may use the backend that knows it
 
 
 @pytest.mark.parametrize(("versions", "older"), [((2, 3), "this add-on or program"), ((0, 0), "the backend")])
@@ -194,8 +303,6 @@ def test_no_connection_file_and_nobody_listening_are_said(
 def test_a_wrong_key_is_not_answered(
     blender: Any, example: Example, start_peer: Any, use_backend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import msgspec
-
     example("duo")
     monkeypatch.setattr(client, "GREETING_S", 0.3)
     connection = start_peer().connection
@@ -231,6 +338,14 @@ def test_nothing_is_sent_for_a_scene_that_cannot_become_a_picture(
     assert "prompt of 'Eve' is empty" in session.current().error
     assert session.current().link.state == "off"
     assert not peer.heard
+    blender.data.objects["Eve"].beyondscene.prompt = "a woman" * 2000
+    with pytest.raises(RuntimeError, match="The prompt of 'Eve' cannot be sent"):
+        blender.ops.beyondscene.render(wait=True)
+    assert not peer.heard
+    blender.context.scene.beyondscene.models = ""
+    assert operators.why_not(blender.context) == "No models are chosen: name a model set under Picture, e.g. embedded"
+    assert not blender.ops.beyondscene.render.poll() and not blender.ops.beyondscene.render_animation.poll()
+    blender.context.scene.beyondscene.models = "embedded"
     blender.context.scene.camera = None
     with pytest.raises(RuntimeError, match="has no camera"):
         blender.ops.beyondscene.render(wait=True)

@@ -99,6 +99,18 @@ def test_broken_rules_are_told_in_a_sentence(two_people: RenderRequest, changes:
         check_request(replace(two_people, **changes))
 
 
+def test_what_no_decoder_takes_is_told_in_a_sentence_before_it_is_sent(two_people: RenderRequest) -> None:
+    ana, bo = two_people.characters
+    for changes, sentence in (
+        ({"prompt": "x" * 10_001}, r"The prompt of the scene cannot be sent \(expected `str` of length <= 10000\): change"),
+        ({"characters": (ana,) * 257}, r"The characters of the scene cannot be sent \(expected `array` of length <= 256\)"),
+        ({"characters": (ana, replace(bo, part_prompts={"hair": "x" * 10_001}))}, r"The part_prompts.* of 'Bo' cannot be sent"),
+        ({"seed": -1}, "The seed of the scene cannot be sent"),
+    ):
+        with pytest.raises(RequestError, match=sentence):
+            check_request(replace(two_people, **changes))
+
+
 def test_empty_prompt_and_absent_people_are_named(two_people: RenderRequest) -> None:
     ana, bo = two_people.characters
     with pytest.raises(RequestError, match="prompt of 'Ana' is empty"):
