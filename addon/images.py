@@ -14,6 +14,12 @@ from . import callbacks
 
 NAME = "BeyondScene "
 PREVIEW = "BeyondScene Preview"
+SRGB = (
+    "sRGB",
+    "sRGB - Texture",
+    "Utility - sRGB - Texture",
+    "sRGB Encoded Rec.709 (sRGB)",
+)  # Blender's name, then those of ACES
 
 remembered: list[Path] = []  # files of the pictures that were here before an undo
 
@@ -82,11 +88,19 @@ def add_image(path: Path) -> bpy.types.Image:
     image.name = name
     if sequence:
         image.source = "SEQUENCE"
-    image.colorspace_settings.name = "sRGB"
     image.use_fake_user = True
+    tell_srgb(image.colorspace_settings)
     if bpy.data.filepath and path.is_relative_to(Path(bpy.data.filepath).parent):
         image.filepath = bpy.path.relpath(image.filepath)
     return image
+
+
+def tell_srgb(settings: bpy.types.ColorManagedInputColorspaceSettings) -> None:
+    """What they are of is sRGB, whatever the OCIO config calls that; one that has no such space decides for itself."""
+    known = settings.bl_rna.properties["name"].enum_items
+    name = next((one for one in SRGB if one in known), None)
+    if name:
+        settings.name = name
 
 
 @persistent
