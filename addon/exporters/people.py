@@ -127,14 +127,18 @@ def find_rigs(
     return rigs
 
 
+def find_enabled(view_layer: bpy.types.ViewLayer) -> list[Person]:
+    """Those that are switched on, by name."""
+    return [person for person in find_people(view_layer) if person.enabled]
+
+
 def chosen_people(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> list[Person]:
-    """Those that are switched on, by name. Raises ExportError where there is none."""
-    everybody = find_people(view_layer)
-    people = [person for person in everybody if person.enabled]
+    """The same. Raises ExportError where there is none."""
+    people = find_enabled(view_layer)
     if not people:
         raise ExportError(
             f"The scene '{scene.name}' shows no armature that is switched on, and each person comes from one: "
-            + say_how_to_begin(scene, [person for person in everybody if person.said is None])
+            + say_how_to_begin(scene, [person for person in find_people(view_layer) if person.said is None])
         )
     return people
 

@@ -248,6 +248,25 @@ def test_people_may_leave_the_frame_while_an_animation_goes_on(
     assert names == [["Eve", "Flo"], ["Flo"], []]
 
 
+def test_an_animation_goes_on_where_everybody_is_hidden(
+    blender: Any, example: Example, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
+) -> None:
+    example("duo")
+    peer = start_peer(picture=picture)
+    use_backend(peer.connection)
+    scene = blender.context.scene
+    scene.beyondscene.output_folder = str(tmp_path)
+    scene.frame_start, scene.frame_end = 1, 3
+    for thing in [one for one in scene.objects if one.type in ("ARMATURE", "MESH")]:
+        for frame, hidden in ((1, False), (2, True), (3, False)):
+            thing.hide_viewport = hidden
+            thing.keyframe_insert("hide_viewport", frame=frame)
+    scene.frame_set(1)
+    assert blender.ops.beyondscene.render_animation(wait=True) == {"FINISHED"}
+    people = [len(one.request.characters) for one in peer.heard if isinstance(one, Submit)]
+    assert people == [2, 0, 2]
+
+
 def test_what_was_finished_of_an_animation_that_is_cancelled_is_listed(
     blender: Any, example: Example, gateway: Any, use_backend: Any, tmp_path: Path
 ) -> None:
