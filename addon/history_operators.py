@@ -70,7 +70,7 @@ class BEYONDSCENE_OT_restore_settings(OnPicture, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> Result:
         try:
-            record, request, _ = read()
+            record, request = read()
         except (RecordError, WireError, OSError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
@@ -90,12 +90,12 @@ class BEYONDSCENE_OT_render_again(OnPicture, bpy.types.Operator):
         session = current()
         session.error = ""
         try:
-            record, request, arrays = read()
+            record, request = read()
             (path,) = images.next_paths(context.scene.beyondscene.output_folder, promised=session.promised)
         except (RecordError, WireError, OSError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        job = Job(new_job_id(), path, request, arrays, record.models, bpy.data.filepath)
+        job = Job(new_job_id(), path, request, record.arrays, record.models, bpy.data.filepath)
         session.render([job], preferences.get(context))
         wake()
         return {"FINISHED"}
@@ -121,12 +121,12 @@ class BEYONDSCENE_OT_open_picture(ImportHelper, bpy.types.Operator):
         return {"FINISHED"}
 
 
-def read() -> tuple[Record, RenderRequest, dict]:
-    """The record of the chosen picture, and its request with its masks. Raises RecordError, WireError or OSError."""
+def read() -> tuple[Record, RenderRequest]:
+    """The record of the chosen picture, and its request, whose masks it holds. Raises RecordError, WireError or OSError."""
     image = history.chosen()
     assert image  # polled
     record = read_png_record(history.path_of(image))
-    return record, *restore_request(record)
+    return record, restore_request(record)[0]
 
 
 CLASSES = (

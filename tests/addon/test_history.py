@@ -267,6 +267,29 @@ def test_an_animation_goes_on_where_everybody_is_hidden(
     assert people == [2, 0, 2]
 
 
+def test_an_animation_may_have_more_frames_than_the_backend_lets_wait(
+    blender: Any, example: Example, start_gateway: Any, use_backend: Any, tmp_path: Path
+) -> None:
+    example("duo")
+    use_backend(start_gateway(waiting_jobs=2).connection())
+    scene, state = blender.context.scene, session.current()
+    own = scene.beyondscene
+    own.output_folder, own.quality, own.knobs.steps = str(tmp_path), "CUSTOM", 1000
+    own.use_own_size, own.width, own.height = True, 64, 64
+    scene.frame_start, scene.frame_end = 1, 6
+    assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
+    animation.turn()
+    own.knobs.steps = 1
+    until(lambda: state.job and state.job.running)
+    while animation.turn() is not None:
+        pass
+    first, *others = state.jobs.values()
+    assert [one.sent for one in others] == [True, False, False, False, False]
+    state.cancel(first.id)
+    until(lambda: not state.jobs)
+    assert len(list((tmp_path / "duo animation 0001").iterdir())) == 5 and not state.error
+
+
 def test_what_was_finished_of_an_animation_that_is_cancelled_is_listed(
     blender: Any, example: Example, gateway: Any, use_backend: Any, tmp_path: Path
 ) -> None:
