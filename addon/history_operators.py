@@ -15,6 +15,7 @@ from . import editors, history, images, preferences
 from .destinations import DESTINATIONS, DestinationError, put
 from .job import Job
 from .obstacles import SaysWhyNot
+from .operators import say_unwritable
 from .session import current
 from .ticker import wake
 
@@ -88,12 +89,16 @@ class BEYONDSCENE_OT_render_again(OnPicture, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> Result:
         session = current()
-        session.error = ""
+        session.error, folder = "", context.scene.beyondscene.output_folder
         try:
             record, request = read()
-            (path,) = images.next_paths(context.scene.beyondscene.output_folder, promised=session.promised)
         except (RecordError, WireError, OSError) as error:
             self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        try:
+            (path,) = images.next_paths(folder, promised=session.promised)
+        except OSError as error:
+            self.report({"ERROR"}, say_unwritable(folder, error))
             return {"CANCELLED"}
         job = Job(new_job_id(), path, request, record.arrays, record.models, bpy.data.filepath)
         session.render([job], preferences.get(context))

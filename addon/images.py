@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,7 +29,7 @@ def next_paths(folder: str, count: int = 1, promised: Iterable[Path] = ()) -> li
     """File names that are free: <name of the .blend> <number>.png in `folder`, which exists when this returns.
 
     folder: may be relative to the .blend ('//'); where there is none, the extension's own folder is used.
-    promised: names of pictures that are still on their way. Raises OSError where the folder cannot be made.
+    promised: names of pictures that are still on their way. Raises OSError where the folder cannot be made or written to.
     """
     place = output_place(folder)
     stem = blend_name()
@@ -39,7 +40,7 @@ def next_paths(folder: str, count: int = 1, promised: Iterable[Path] = ()) -> li
 
 
 def next_sequence(folder: str) -> Path:
-    """A new folder for the frames of an animation, in `folder`. Raises OSError where it cannot be made."""
+    """A new folder for the frames of an animation, in `folder`. Raises OSError where there can be none."""
     place, number = output_place(folder), 1
     while (sequence := place / f"{blend_name()} animation {number:04d}").exists():
         number += 1
@@ -57,12 +58,15 @@ def blend_name() -> str:
 
 
 def output_place(folder: str) -> Path:
-    """The folder that is meant, which exists when this returns. Raises OSError where it cannot be made."""
+    """The folder that is meant, which exists when this returns. Raises OSError where it cannot be made or written to."""
     if folder.startswith("//") and not bpy.data.filepath:
         place = own_folder() / "renders"
     else:
         place = Path(bpy.path.abspath(folder)) if folder else own_folder() / "renders"
     place.mkdir(parents=True, exist_ok=True)
+    probe = place / f".beyondscene {secrets.token_hex(4)}"  # better now than when the picture is there
+    probe.touch()
+    probe.unlink()
     return place
 
 

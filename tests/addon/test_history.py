@@ -78,6 +78,16 @@ def test_a_picture_is_rendered_again_as_it_was_whatever_the_scene_is_now(
     assert "BeyondScene duo 0003" in made.data.images
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="there is no folder that nobody can write to")
+def test_a_folder_that_cannot_be_written_to_is_noticed_before_anything_is_rendered(made: Any) -> None:
+    own = made.context.scene.beyondscene
+    own.output_folder = "/proc"
+    for render in (made.ops.beyondscene.render, made.ops.beyondscene.render_again, made.ops.beyondscene.render_animation):
+        with pytest.raises(RuntimeError, match=r"The folder '/proc' cannot be written to \(.*\): choose another"):
+            render()
+    assert not session.current().jobs and not session.current().link.alive
+
+
 def test_a_picture_without_a_record_says_so_and_changes_nothing(made: Any, picture: bytes, tmp_path: Path) -> None:
     (tmp_path / "duo 0001.png").write_bytes(picture)
     with pytest.raises(RuntimeError, match="does not say how it was made"):
