@@ -113,7 +113,7 @@ def find_left_out(
 def people_of(context: bpy.types.Context, request: RenderRequest) -> list[Person]:
     """Whom the characters of `request` are, which gather_request made of the same `context`, in their order."""
     ids = {one.id for one in request.characters}
-    return [one for one in find_enabled(context.view_layer) if one.id[:128] in ids]
+    return [one for one in find_enabled(context.view_layer) if one.id in ids]
 
 
 def look_at(context: bpy.types.Context, request: RenderRequest, divisor: int | None = None) -> Sight:
