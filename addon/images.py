@@ -53,6 +53,11 @@ def sequence_of(path: Path) -> str:
     return path.parent.name if path.stem.isdecimal() and re.fullmatch(r".+ animation \d{4}", path.parent.name) else ""
 
 
+def first_file(path: Path) -> Path:
+    """The file by which an Image datablock knows the picture: of an animation the first frame that is there."""
+    return min(path.parent.glob(f"*{path.suffix}"), default=path) if sequence_of(path) else path
+
+
 def blend_name() -> str:
     return Path(bpy.data.filepath).stem or "untitled"
 
@@ -87,8 +92,7 @@ def add_image(path: Path) -> bpy.types.Image:
     name = NAME + (sequence or path.stem)
     if sequence and name in bpy.data.images:
         return bpy.data.images[name]
-    first = min(path.parent.glob(f"*{path.suffix}")) if sequence else path
-    image = bpy.data.images.load(str(first), check_existing=False)
+    image = bpy.data.images.load(str(first_file(path)), check_existing=False)
     image.name = name
     if sequence:
         image.source = "SEQUENCE"

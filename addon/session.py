@@ -221,8 +221,9 @@ class Session:
             case Finished():
                 job.status, job.fraction, job.remaining_s = "Bringing the picture here", 1.0, None
             case Saved():
-                with suppress(OSError):  # no room on the disk: the picture is what counts
-                    thumbnails.keep(job.path, job.preview)
+                if job.path == images.first_file(job.path):  # of the other frames none is ever shown
+                    with suppress(OSError):  # no room on the disk: the picture is what counts
+                        thumbnails.keep(job.path, job.preview)
                 self._end(job, saved=True)
             case Previewed() if payload:
                 job.preview = bytes(payload[0])

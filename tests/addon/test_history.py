@@ -210,6 +210,23 @@ def test_the_picture_that_grows_is_shown_and_kept_as_thumbnail(
     assert thumbnails.place_of(tmp_path / "renders" / "duo 0001.png").exists()
 
 
+def test_only_the_first_frame_of_an_animation_keeps_a_thumbnail(
+    blender: Any, example: Example, gateway: Any, use_backend: Any, tmp_path: Path
+) -> None:
+    example("duo")
+    use_backend(gateway.connection())
+    scene = blender.context.scene
+    own = scene.beyondscene
+    own.output_folder, own.quality, own.knobs.steps = str(tmp_path), "CUSTOM", 20
+    own.use_own_size, own.width, own.height = True, 128, 128
+    scene.frame_start, scene.frame_end = 1, 3
+    assert blender.ops.beyondscene.render_animation(wait=True) == {"FINISHED"}
+    first = history.path_of(chosen())
+    kept = thumbnails.place_of(first)
+    assert list(kept.parent.iterdir()) == [kept]
+    assert thumbnails.icons is not None and [name for name in thumbnails.icons if str(tmp_path) in name] == [str(first)]
+
+
 def test_each_frame_of_a_range_is_a_picture_named_by_its_number(
     blender: Any, example: Example, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
 ) -> None:
