@@ -12,7 +12,8 @@ from . import images, preferences
 from .exporters import ExportError, export_request
 from .job import Job
 from .session import current
-from .ticker import redraw, wake
+from .ticker import wake
+from .viewports import redraw
 
 TURN_S = 0.05  # between two exports
 FRAMES = 1000  # of one animation

@@ -142,12 +142,6 @@ def is_open(blend: str) -> bool:
     return not blend or (bool(bpy.data.filepath) and same_file(blend, bpy.data.filepath))
 
 
-def open_areas(kind: str) -> list[bpy.types.Area]:
-    """Areas of an editor `kind` in every window."""
-    windows = bpy.context.window_manager.windows if bpy.context.window_manager else ()
-    return [area for window in windows for area in window.screen.areas if area.type == kind]
-
-
 def handlers() -> list[callbacks.Handler]:
     lists = bpy.app.handlers
     before, after = (lists.undo_pre, lists.redo_pre), (lists.undo_post, lists.redo_post)
