@@ -15,12 +15,8 @@ from . import callbacks
 
 NAME = "BeyondScene "
 PREVIEW = "BeyondScene Preview"
-SRGB = (
-    "sRGB",
-    "sRGB - Texture",
-    "Utility - sRGB - Texture",
-    "sRGB Encoded Rec.709 (sRGB)",
-)  # Blender's name, then those of ACES
+# As OCIO configs call it: Blender's own, then those of ACES, newest last.
+SRGB = ("sRGB", "Utility - sRGB - Texture", "sRGB - Texture", "sRGB Encoded Rec.709 (sRGB)")
 
 remembered: list[Path] = []  # files of the pictures that were here before an undo
 
