@@ -7,14 +7,16 @@ import bpy
 
 from ..protocol import RequestError
 from ..protocol.client import new_job_id
+from ..protocol.record import deflate
 from . import images, preferences
 from .exporters import ExportError, export_request
 from .job import Job
 from .session import current
-from .ticker import redraw, wake
+from .ticker import wake
+from .viewports import redraw
 
 TURN_S = 0.05  # between two exports
-FRAMES = 1000  # that a backend lets wait
+FRAMES = 1000  # of one animation
 
 
 @dataclass
@@ -73,7 +75,7 @@ def step() -> bool:
     finally:
         scene.frame_set(shown[0], subframe=shown[1])
     path = now.folder / f"{frame:04d}.png"
-    job = Job(new_job_id(), path, request, arrays, scene.beyondscene.models, bpy.data.filepath)
+    job = Job(new_job_id(), path, request, deflate(arrays), scene.beyondscene.models, bpy.data.filepath)
     session.render([job], preferences.get(bpy.context))
     if not now.frames or not session.jobs:  # the last one, or no backend can be had
         _recording = None

@@ -27,7 +27,7 @@ class BEYONDSCENE_OT_render_animation(SaysWhyNot, bpy.types.Operator):
     def obstacle(cls, context: bpy.types.Context) -> str:
         frames = len(animation.frames_of(context.scene))
         if frames > animation.FRAMES:
-            return f"{frames} frames are more than the {animation.FRAMES} that a backend takes at once: shorten the range"
+            return f"{frames} frames are more than the {animation.FRAMES} that are rendered at once: shorten the range"
         if animation.recording():
             return "Frames of an animation are still being exported: wait until they are, or cancel it"
         return why_not(context)

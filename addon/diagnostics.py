@@ -44,7 +44,7 @@ def describe(context: bpy.types.Context) -> str:
         if welcome
         else "unknown",
         "Python of the backend": set_by_artist.python,
-        "Key file": set_by_artist.connection_file,
+        "Key file": set_by_artist.connection_file or "none",
         "Online access": str(bpy.app.online_access),
         "Picture": f"{width}x{height} px, {own.quality}, seed {own.seed}, models {own.models}",
         "Jobs": ", ".join(f"{job.id} {job.status} {job.fraction:.0%}" for job in session.jobs.values()) or "none",

@@ -15,6 +15,7 @@ from . import editors, history, images, preferences
 from .destinations import DESTINATIONS, DestinationError, put
 from .job import Job
 from .obstacles import SaysWhyNot
+from .operators import say_unwritable
 from .session import current
 from .ticker import wake
 
@@ -70,7 +71,7 @@ class BEYONDSCENE_OT_restore_settings(OnPicture, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> Result:
         try:
-            record, request, _ = read()
+            record, request = read()
         except (RecordError, WireError, OSError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
@@ -88,14 +89,18 @@ class BEYONDSCENE_OT_render_again(OnPicture, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> Result:
         session = current()
-        session.error = ""
+        session.error, folder = "", context.scene.beyondscene.output_folder
         try:
-            record, request, arrays = read()
-            (path,) = images.next_paths(context.scene.beyondscene.output_folder, promised=session.promised)
+            record, request = read()
         except (RecordError, WireError, OSError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        job = Job(new_job_id(), path, request, arrays, record.models, bpy.data.filepath)
+        try:
+            (path,) = images.next_paths(folder, promised=session.promised)
+        except OSError as error:
+            self.report({"ERROR"}, say_unwritable(folder, error))
+            return {"CANCELLED"}
+        job = Job(new_job_id(), path, request, record.arrays, record.models, bpy.data.filepath)
         session.render([job], preferences.get(context))
         wake()
         return {"FINISHED"}
@@ -121,12 +126,12 @@ class BEYONDSCENE_OT_open_picture(ImportHelper, bpy.types.Operator):
         return {"FINISHED"}
 
 
-def read() -> tuple[Record, RenderRequest, dict]:
-    """The record of the chosen picture, and its request with its masks. Raises RecordError, WireError or OSError."""
+def read() -> tuple[Record, RenderRequest]:
+    """The record of the chosen picture, and its request, whose masks it holds. Raises RecordError, WireError or OSError."""
     image = history.chosen()
     assert image  # polled
     record = read_png_record(history.path_of(image))
-    return record, *restore_request(record)
+    return record, restore_request(record)[0]
 
 
 CLASSES = (

@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +15,8 @@ from . import callbacks
 
 NAME = "BeyondScene "
 PREVIEW = "BeyondScene Preview"
+# As OCIO configs call it: Blender's own, then those of ACES, newest last.
+SRGB = ("sRGB", "Utility - sRGB - Texture", "sRGB - Texture", "sRGB Encoded Rec.709 (sRGB)")
 
 remembered: list[Path] = []  # files of the pictures that were here before an undo
 
@@ -22,7 +25,7 @@ def next_paths(folder: str, count: int = 1, promised: Iterable[Path] = ()) -> li
     """File names that are free: <name of the .blend> <number>.png in `folder`, which exists when this returns.
 
     folder: may be relative to the .blend ('//'); where there is none, the extension's own folder is used.
-    promised: names of pictures that are still on their way. Raises OSError where the folder cannot be made.
+    promised: names of pictures that are still on their way. Raises OSError where the folder cannot be made or written to.
     """
     place = output_place(folder)
     stem = blend_name()
@@ -33,7 +36,7 @@ def next_paths(folder: str, count: int = 1, promised: Iterable[Path] = ()) -> li
 
 
 def next_sequence(folder: str) -> Path:
-    """A new folder for the frames of an animation, in `folder`. Raises OSError where it cannot be made."""
+    """A new folder for the frames of an animation, in `folder`. Raises OSError where there can be none."""
     place, number = output_place(folder), 1
     while (sequence := place / f"{blend_name()} animation {number:04d}").exists():
         number += 1
@@ -46,17 +49,25 @@ def sequence_of(path: Path) -> str:
     return path.parent.name if path.stem.isdecimal() and re.fullmatch(r".+ animation \d{4}", path.parent.name) else ""
 
 
+def first_file(path: Path) -> Path:
+    """The file by which an Image datablock knows the picture: of an animation the first frame that is there."""
+    return min(path.parent.glob(f"*{path.suffix}"), default=path) if sequence_of(path) else path
+
+
 def blend_name() -> str:
     return Path(bpy.data.filepath).stem or "untitled"
 
 
 def output_place(folder: str) -> Path:
-    """The folder that is meant, which exists when this returns. Raises OSError where it cannot be made."""
+    """The folder that is meant, which exists when this returns. Raises OSError where it cannot be made or written to."""
     if folder.startswith("//") and not bpy.data.filepath:
         place = own_folder() / "renders"
     else:
         place = Path(bpy.path.abspath(folder)) if folder else own_folder() / "renders"
     place.mkdir(parents=True, exist_ok=True)
+    probe = place / f".beyondscene {secrets.token_hex(4)}"  # better now than when the picture is there
+    probe.touch()
+    probe.unlink()
     return place
 
 
@@ -77,16 +88,23 @@ def add_image(path: Path) -> bpy.types.Image:
     name = NAME + (sequence or path.stem)
     if sequence and name in bpy.data.images:
         return bpy.data.images[name]
-    first = min(path.parent.glob(f"*{path.suffix}")) if sequence else path
-    image = bpy.data.images.load(str(first), check_existing=False)
+    image = bpy.data.images.load(str(first_file(path)), check_existing=False)
     image.name = name
     if sequence:
         image.source = "SEQUENCE"
-    image.colorspace_settings.name = "sRGB"
     image.use_fake_user = True
+    tell_srgb(image.colorspace_settings)
     if bpy.data.filepath and path.is_relative_to(Path(bpy.data.filepath).parent):
         image.filepath = bpy.path.relpath(image.filepath)
     return image
+
+
+def tell_srgb(settings: bpy.types.ColorManagedInputColorspaceSettings) -> None:
+    """What they are of is sRGB, whatever the OCIO config calls that; one that has no such space decides for itself."""
+    known = settings.bl_rna.properties["name"].enum_items
+    name = next((one for one in SRGB if one in known), None)
+    if name:
+        settings.name = name
 
 
 @persistent
@@ -118,12 +136,6 @@ def same_file(one: str, other: str) -> bool:
 def is_open(blend: str) -> bool:
     """Whether pictures for `blend` belong in the file that is open; those of a file that was never saved belong in any."""
     return not blend or (bool(bpy.data.filepath) and same_file(blend, bpy.data.filepath))
-
-
-def open_areas(kind: str) -> list[bpy.types.Area]:
-    """Areas of an editor `kind` in every window."""
-    windows = bpy.context.window_manager.windows if bpy.context.window_manager else ()
-    return [area for window in windows for area in window.screen.areas if area.type == kind]
 
 
 def handlers() -> list[callbacks.Handler]:

@@ -3,8 +3,6 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from ..protocol import Progressed, RenderRequest
 
 STAGES = {
@@ -24,14 +22,14 @@ class Job:
     """Holds no Blender data, which an undo or another file would take away.
 
     request: None for a job of an earlier Blender, of which only the place of its picture is known.
-    arrays: the masks that the request names, by digest.
+    arrays: the masks that the request names, by digest, deflated: the frames of an animation may wait here for hours.
     blend: path of the file that it was asked for from; empty where that was never saved.
     """
 
     id: str
     path: Path
     request: RenderRequest | None = None
-    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    arrays: dict[str, bytes] = field(default_factory=dict)
     models: str = ""
     blend: str = ""
     sent: bool = False

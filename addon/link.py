@@ -45,8 +45,8 @@ class Link:
 
     def start(self, preferences: Preferences) -> None:
         """Connect to the backend of the key file, or start one; `watch` does the rest. Raises BackendError."""
-        if preferences.connection_file:
-            self._connect(Path(preferences.connection_file))
+        if preferences.connection_file is not None:
+            self._connect(preferences.connection_file)
         elif preferences.python:
             self._process = BackendProcess(preferences.python, preferences.models_folder)
             self.state, self.log = "starting", str(self._process.log)
@@ -92,9 +92,13 @@ class Link:
         heard = self._connection.heard(limit=1) if self._connection else []
         return heard[0] if heard else None
 
-    def _connect(self, path: Path) -> None:
+    def _connect(self, path: str) -> None:
+        if not path:
+            raise BackendError(
+                "No key file is chosen: name the one that the backend gave out, or choose This Machine under Backend."
+            )
         try:
-            backend = read_connection(path)
+            backend = read_connection(Path(path))
         except (OSError, ValueError) as error:
             reason = (error.strerror or error) if isinstance(error, OSError) else error
             raise BackendError(

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from ..protocol import RequestError
 from ..protocol.client import new_job_id
+from ..protocol.record import deflate
 from . import animation, images, planner, preferences
 from .exporters import ExportError, check_scene, export_request, picture_size
 from .job import Job, describe_remaining
@@ -136,9 +137,10 @@ def make_jobs(context: bpy.types.Context) -> list[Job]:
     """The scene as it is posed now, once for each variation. Raises ExportError, RequestError or OSError."""
     own = context.scene.beyondscene
     request, arrays = export_request(context)
+    deflated = deflate(arrays)
     paths = images.next_paths(own.output_folder, own.variations, current().promised)
     return [
-        Job(new_job_id(), path, replace(request, seed=request.seed + number), arrays, own.models, bpy.data.filepath)
+        Job(new_job_id(), path, replace(request, seed=request.seed + number), deflated, own.models, bpy.data.filepath)
         for number, path in enumerate(paths)
     ]
 

@@ -15,7 +15,7 @@ class Preferences(NamedTuple):
     """The preferences as plain values, also where the add-on runs without being enabled as one."""
 
     python: str
-    connection_file: str  # empty: a backend of our own
+    connection_file: str | None  # None: a backend of our own; empty: not chosen yet
     models_folder: str
 
 
@@ -74,12 +74,12 @@ def get(context: bpy.types.Context) -> Preferences:
     """The preferences; defaults where Blender holds none, as in the bpy wheel."""
     own = stored(context)
     if own is None:
-        return Preferences(default_python(), "", "")
+        return Preferences(default_python(), None, "")
     path = bpy.path.abspath
     return Preferences(
         # Not resolved further: the python of a virtual environment is a link, and only the link knows its packages.
         path(own.python) or default_python(),
-        path(own.connection_file) if own.place == "OTHER" else "",
+        path(own.connection_file) if own.place == "OTHER" else None,
         path(own.models_folder),
     )
 

@@ -23,6 +23,7 @@ from ..protocol import (
     Welcome,
 )
 from ..protocol.client import Frames, Lost, Saved, Spoilt
+from ..protocol.record import inflate
 from . import editors, images, presence, thumbnails
 from .backend_process import BackendError
 from .devices import devices_in, rounded
@@ -139,17 +140,19 @@ class Session:
             return True
         while time.monotonic() < deadline and (heard := self.link.hear()):
             changed = self._take(*heard) or changed
+        self._submit()  # what waited here for an earlier one to end
         return changed
 
     def _submit(self) -> None:
-        if self.link.state != "ready":
+        """Send as many as the backend lets wait; the others wait here."""
+        if self.link.state != "ready" or self.welcome is None:
             return
-        for job in self.jobs.values():
+        room = max(1, self.welcome.waiting_jobs) - sum(job.sent for job in self.jobs.values())
+        for job in [one for one in self.jobs.values() if not one.sent][: max(0, room)]:
             request = job.request
-            if job.sent or request is None:
-                continue
+            assert request is not None  # only a job that was sent by an earlier Blender has none
             self._promise(job)
-            arrays, job.arrays = tuple(job.arrays.values()), {}  # once sent they are the backend's
+            arrays, job.arrays = tuple(inflate(request, job.arrays).values()), {}  # once sent they are the backend's
             self.link.ask(
                 lambda client, job=job, request=request, arrays=arrays: client.submit(
                     job.id, request, job.path, job.models, arrays
@@ -227,8 +230,9 @@ class Session:
                 job.status, job.fraction, job.remaining_s = "Bringing the picture here", 1.0, None
             case Saved():
                 job.path = event.path
-                with suppress(OSError):  # no room on the disk: the picture is what counts
-                    thumbnails.keep(job.path, job.preview)
+                if job.path == images.first_file(job.path):  # of the other frames none is ever shown
+                    with suppress(OSError):  # no room on the disk: the picture is what counts
+                        thumbnails.keep(job.path, job.preview)
                 self._end(job, saved=True)
             case Previewed() if payload:
                 job.preview = bytes(payload[0])

@@ -8,6 +8,7 @@ import bpy.utils.previews
 import numpy as np
 
 from . import images
+from .viewports import redraw
 
 GROWING = "the picture that is being made"
 
@@ -49,8 +50,7 @@ def draw_wanted() -> float | None:
         return None
     name, place = wanted.popitem()
     draw(name, place)
-    for area in images.open_areas("VIEW_3D"):
-        area.tag_redraw()
+    redraw()
     return 0.0 if wanted else None
 
 

@@ -2,8 +2,8 @@
 
 import bpy
 
-from . import images
 from .session import TICK_S, current
+from .viewports import redraw
 
 
 def wake() -> None:
@@ -17,11 +17,6 @@ def drain() -> float | None:
     if current().tick():
         redraw()
     return TICK_S if current().link.alive else None
-
-
-def redraw() -> None:
-    for area in images.open_areas("VIEW_3D"):
-        area.tag_redraw()
 
 
 def register() -> None:

@@ -43,6 +43,7 @@ class Welcome(Message, frozen=True, kw_only=True):
     models: tuple[ModelSetInfo, ...]
     device: DeviceInfo | None = None  # the first of `devices`; None until a worker has reported
     devices: tuple[DeviceInfo, ...] = ()  # of all workers that are ready
+    waiting_jobs: Count = 100  # of this client; more are refused
 
 
 class Rejected(Message, frozen=True, kw_only=True):

@@ -63,7 +63,7 @@ def make_record(
         precision=precision,
         memory=memory,
         request=msgspec.Raw(msgspec.json.encode(request)),
-        arrays={digest: zlib.compress(np.ascontiguousarray(array).data) for digest, array in arrays.items()},
+        arrays=deflate(arrays),
     )
 
 
@@ -85,15 +85,25 @@ def decode_record(text: str, path: Path) -> Record:
 def restore_request(record: Record) -> tuple[RenderRequest, dict[str, np.ndarray]]:
     """The request and its arrays by digest. Raises WireError where a part is damaged, missing or of a newer version."""
     request = request_from_json(bytes(record.request))
+    return request, inflate(request, record.arrays)
+
+
+def deflate(arrays: dict[str, np.ndarray]) -> dict[str, bytes]:
+    """By digest; a mask of 2 MB becomes some KB."""
+    return {digest: zlib.compress(np.ascontiguousarray(array).data) for digest, array in arrays.items()}
+
+
+def inflate(request: RenderRequest, deflated: dict[str, bytes]) -> dict[str, np.ndarray]:
+    """The masks that `request` names, by digest. Raises WireError where one is damaged or missing."""
     arrays = {}
     for character in request.characters:
         if character.mask is not None:
             try:
-                data = zlib.decompressobj().decompress(record.arrays[character.mask.digest], character.mask.size_bytes)
+                data = zlib.decompressobj().decompress(deflated[character.mask.digest], character.mask.size_bytes)
             except (KeyError, zlib.error) as error:
                 raise WireError(f"the picture does not hold the mask of '{character.name}' that its request names") from error
             arrays |= arrays_from_frames([character.mask], [data])
-    return request, arrays
+    return arrays
 
 
 def weights_that_differ(record: Record, weights: dict[str, str]) -> list[str]:

@@ -106,6 +106,7 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
         p.Pong(queued=1, running=2, device=DEVICE, devices=(DEVICE, DEVICE)),
         p.Refused(message="This connection is new to the backend: say Hello first.", greet=True),
         p.Welcome(version=1, app_version="0.1.0", boot_id="a1", models=(SKELETONS,), device=DEVICE),
+        p.Welcome(version=1, app_version="0.1.0", boot_id="a1", models=(), device=DEVICE, waiting_jobs=250),
     ),
     "order": (
         p.Work(job_id=JOB, attempt=1, request=SCENE, models="sdxl", arrays=(MASK,), result_path="results/1.png"),

@@ -13,6 +13,7 @@ from ...protocol import openpose_json
 from ..editors import free_editors, show
 from ..exporters import ExportError, check_scene
 from ..obstacles import SaysWhyNot
+from ..viewports import redraw
 from . import overlay
 from .picture import draw_controls
 from .snapshot import gather_controls
@@ -63,7 +64,7 @@ class BEYONDSCENE_OT_refresh_controls(ReadsScene, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> Result:
         overlay.current().take(context, surfaces=True)
-        overlay.redraw()
+        redraw()
         return {"FINISHED"}
 
 

@@ -20,7 +20,7 @@ from ...protocol import DRAWN, Keypoint
 from .. import callbacks
 from ..exporters import ExportError
 from ..exporters.camera import unproject
-from ..images import open_areas
+from ..viewports import redraw
 from .picture import DIM, HOLE, tint_masks
 from .snapshot import Controls, gather_controls
 from .strokes import ellipse_axes, gather_strokes, line_width_px
@@ -195,11 +195,6 @@ def follow() -> float | None:
 def is_playing() -> bool:
     windows = bpy.context.window_manager.windows
     return any(window.screen.is_animation_playing for window in windows)
-
-
-def redraw() -> None:
-    for area in open_areas("VIEW_3D"):
-        area.tag_redraw()
 
 
 def handlers() -> list[callbacks.Handler]:

@@ -5,6 +5,8 @@ from typing import Any
 
 import bpy
 
+from ..images import tell_srgb
+
 LABEL, ICON, WHAT = "Sequencer", "SEQUENCE", "Add a strip with it at the current frame, above the others"
 
 
@@ -18,5 +20,5 @@ def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
     if image.source == "SEQUENCE":
         for frame in sorted(path.parent.glob(f"*{path.suffix}"))[1:]:
             strip.elements.append(frame.name)
-    strip.colorspace_settings.name = "sRGB"
+    tell_srgb(strip.colorspace_settings)
     return f"The strip '{strip.name}' is in channel {channel}"

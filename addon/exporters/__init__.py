@@ -10,7 +10,7 @@ from .camera import check_camera, gather_camera
 from .characters import gather_characters, gather_keypoints, seen_through
 from .errors import ExportError
 from .passes import Passes, gather_passes, write_passes
-from .people import Person, chosen_people, find_people
+from .people import Person, chosen_people, find_enabled, find_people
 from .rigs import best_match, detect, load_families
 from .sight import Sight, add_sight, look
 
@@ -70,7 +70,7 @@ def gather_request(
     scene, depsgraph = context.scene, context.evaluated_depsgraph_get()
     scene_width, scene_height = picture_size(scene)
     width, height = width or scene_width, height or scene_height
-    people = chosen_people(scene, context.view_layer)
+    people = find_enabled(context.view_layer) if deserted else chosen_people(scene, context.view_layer)
     camera = gather_camera(scene, depsgraph, width, height)
     everybody = gather_characters(people, scene, depsgraph, camera, width, height)
     characters = tuple(one for one in everybody if not why_unseen(one.keypoints, width, height))
@@ -105,7 +105,7 @@ def find_left_out(
     scene_width, scene_height = picture_size(scene)
     width, height = width or scene_width, height or scene_height
     see = seen_through(gather_camera(scene, depsgraph, width, height), scene, depsgraph, width, height)
-    people = [one for one in find_people(context.view_layer) if one.enabled]
+    people = find_enabled(context.view_layer)
     reasons = [(one, why_unseen(gather_keypoints(one, depsgraph, see), width, height)) for one in people]
     return [(one, why) for one, why in reasons if why]
 
@@ -113,7 +113,7 @@ def find_left_out(
 def people_of(context: bpy.types.Context, request: RenderRequest) -> list[Person]:
     """Whom the characters of `request` are, which gather_request made of the same `context`, in their order."""
     ids = {one.id for one in request.characters}
-    return [one for one in chosen_people(context.scene, context.view_layer) if one.id[:128] in ids]
+    return [one for one in find_enabled(context.view_layer) if one.id in ids]
 
 
 def look_at(context: bpy.types.Context, request: RenderRequest, divisor: int | None = None) -> Sight:

@@ -35,7 +35,7 @@ def gather_character(person: Person, depsgraph: bpy.types.Depsgraph, see: See) -
     right, left = (gather_hand(armature, world, match, side) for side in "RL")
     face, feet = gather_facial_bones(armature, world, match), gather_feet(armature, world, match)
     return Character(
-        id=person.id[:128],
+        id=person.id,
         name=person.name[:128],
         prompt=person.prompt,
         negative_prompt=person.negative_prompt,

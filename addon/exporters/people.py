@@ -1,5 +1,6 @@
 """Who is in a scene: every armature that is visible or moves a visible mesh, by itself or where an object instances it."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import get_args
@@ -12,6 +13,8 @@ from ..loras import gather_loras
 from .errors import ExportError
 from .leaders import find_armature, find_movers, is_solid
 from .rigs import MIN_COVERAGE, best_match
+
+LONGEST_ID = 128  # of a character of a request
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,11 @@ class Person:
     @property
     def id(self) -> str:
         """Unique in the scene: with the names of libraries, since a linked rig may have a local namesake."""
-        return "/".join(one.name_full for one in (*self.instancers, self.armature))
+        path = "/".join(one.name_full for one in (*self.instancers, self.armature))
+        if len(path) <= LONGEST_ID:
+            return path
+        digest = hashlib.blake2b(path.encode(), digest_size=16).hexdigest()  # the ends of two long ones differ most often
+        return f"{path[: LONGEST_ID - len(digest) - 1]} {digest}"
 
     @property
     def said(self) -> bool | None:
@@ -127,14 +134,18 @@ def find_rigs(
     return rigs
 
 
+def find_enabled(view_layer: bpy.types.ViewLayer) -> list[Person]:
+    """Those that are switched on, by name."""
+    return [person for person in find_people(view_layer) if person.enabled]
+
+
 def chosen_people(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> list[Person]:
-    """Those that are switched on, by name. Raises ExportError where there is none."""
-    everybody = find_people(view_layer)
-    people = [person for person in everybody if person.enabled]
+    """The same. Raises ExportError where there is none."""
+    people = find_enabled(view_layer)
     if not people:
         raise ExportError(
             f"The scene '{scene.name}' shows no armature that is switched on, and each person comes from one: "
-            + say_how_to_begin(scene, [person for person in everybody if person.said is None])
+            + say_how_to_begin(scene, [person for person in find_people(view_layer) if person.said is None])
         )
     return people
 

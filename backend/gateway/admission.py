@@ -58,6 +58,10 @@ class Admission:
         found = self._models.get(models)
         return str(found.folder) if found else ""
 
+    def waiting_jobs(self, who: Listed) -> int:
+        """How many of the jobs of `who` may wait at a time, where nobody else's do."""
+        return min(who.waiting_jobs, self._settings.waiting_jobs)
+
     def choose(self, models: str, request: RenderRequest) -> FoundModelSet:
         """The set of this name, complete, for a request that is sound and fits. Raises RequestError with the sentence."""
         chosen = self._models.get(models)  # by name: nothing that a client says is ever a path

@@ -179,6 +179,7 @@ class Answers:
                 models=self._admission.models,
                 device=first(self._dispatch.devices),
                 devices=self._dispatch.devices,
+                waiting_jobs=self._admission.waiting_jobs(who),
             )
         )
         log.info("'%s' is here (%s)", who.name, client.label)

@@ -178,13 +178,24 @@ class Peer:
 
 
 @pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[Running]:
-    """A real gateway whose worker paints noise."""
-    (tmp_path / "gateway").mkdir()
-    running = Running(tmp_path / "gateway")
-    yield running
-    running.process.terminate()
-    running.process.communicate(timeout=60)
+def start_gateway(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Starts a real gateway whose worker paints noise, with these settings."""
+    started: list[Running] = []
+
+    def start(**settings: Any) -> Running:
+        (tmp_path / "gateway").mkdir()
+        started.append(Running(tmp_path / "gateway", **settings))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.process.terminate()
+        running.process.communicate(timeout=60)
+
+
+@pytest.fixture
+def gateway(start_gateway: Callable[..., Running]) -> Running:
+    return start_gateway()
 
 
 @pytest.fixture

@@ -62,10 +62,13 @@ def test_the_key_file_counts_only_where_it_is_chosen(blender: Any) -> None:
         own = preferences.stored(blender.context)
         assert own is not None
         own.python, own.connection_file = "/opt/python", "/studio/ana.key"
-        assert preferences.get(blender.context) == preferences.Preferences("/opt/python", "", "")
+        assert preferences.get(blender.context) == preferences.Preferences("/opt/python", None, "")
         assert "Backend's Python" in drawn(panels.BEYONDSCENE_PT_backend)
         own.place = "OTHER"
         assert preferences.get(blender.context).connection_file == "/studio/ana.key"
+        own.connection_file = ""
+        with pytest.raises(RuntimeError, match="No key file is chosen: name the one"):
+            blender.ops.beyondscene.start_backend()
         assert "Key File" in drawn(panels.BEYONDSCENE_PT_backend)
         in_preferences = SimpleNamespace(draw=lambda self, context: draw_backend(self.layout, context, own))
         words = drawn(in_preferences)  # type: ignore[arg-type]
@@ -102,7 +105,7 @@ def test_what_a_backend_lacks_can_be_set_from_the_error(
     blender: Any, example: Example, monkeypatch: Any, tmp_path: Path
 ) -> None:
     example("duo")
-    monkeypatch.setattr(preferences, "get", lambda context: preferences.Preferences(str(tmp_path / "python"), "", ""))
+    monkeypatch.setattr(preferences, "get", lambda context: preferences.Preferences(str(tmp_path / "python"), None, ""))
     try:
         with pytest.raises(RuntimeError):
             blender.ops.beyondscene.start_backend()

@@ -78,6 +78,16 @@ def test_a_picture_is_rendered_again_as_it_was_whatever_the_scene_is_now(
     assert "BeyondScene duo 0003" in made.data.images
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="there is no folder that nobody can write to")
+def test_a_folder_that_cannot_be_written_to_is_noticed_before_anything_is_rendered(made: Any) -> None:
+    own = made.context.scene.beyondscene
+    own.output_folder = "/proc"
+    for render in (made.ops.beyondscene.render, made.ops.beyondscene.render_again, made.ops.beyondscene.render_animation):
+        with pytest.raises(RuntimeError, match=r"The folder '/proc' cannot be written to \(.*\): choose another"):
+            render()
+    assert not session.current().jobs and not session.current().link.alive
+
+
 def test_a_picture_without_a_record_says_so_and_changes_nothing(made: Any, picture: bytes, tmp_path: Path) -> None:
     (tmp_path / "duo 0001.png").write_bytes(picture)
     with pytest.raises(RuntimeError, match="does not say how it was made"):
@@ -200,6 +210,23 @@ def test_the_picture_that_grows_is_shown_and_kept_as_thumbnail(
     assert thumbnails.place_of(tmp_path / "renders" / "duo 0001.png").exists()
 
 
+def test_only_the_first_frame_of_an_animation_keeps_a_thumbnail(
+    blender: Any, example: Example, gateway: Any, use_backend: Any, tmp_path: Path
+) -> None:
+    example("duo")
+    use_backend(gateway.connection())
+    scene = blender.context.scene
+    own = scene.beyondscene
+    own.output_folder, own.quality, own.knobs.steps = str(tmp_path), "CUSTOM", 20
+    own.use_own_size, own.width, own.height = True, 128, 128
+    scene.frame_start, scene.frame_end = 1, 3
+    assert blender.ops.beyondscene.render_animation(wait=True) == {"FINISHED"}
+    first = history.path_of(chosen())
+    kept = thumbnails.place_of(first)
+    assert list(kept.parent.iterdir()) == [kept]
+    assert thumbnails.icons is not None and [name for name in thumbnails.icons if str(tmp_path) in name] == [str(first)]
+
+
 def test_each_frame_of_a_range_is_a_picture_named_by_its_number(
     blender: Any, example: Example, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
 ) -> None:
@@ -246,6 +273,48 @@ def test_people_may_leave_the_frame_while_an_animation_goes_on(
     assert blender.ops.beyondscene.render_animation(wait=True) == {"FINISHED"}
     names = [[who.name for who in one.request.characters] for one in peer.heard if isinstance(one, Submit)]
     assert names == [["Eve", "Flo"], ["Flo"], []]
+
+
+def test_an_animation_goes_on_where_everybody_is_hidden(
+    blender: Any, example: Example, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
+) -> None:
+    example("duo")
+    peer = start_peer(picture=picture)
+    use_backend(peer.connection)
+    scene = blender.context.scene
+    scene.beyondscene.output_folder = str(tmp_path)
+    scene.frame_start, scene.frame_end = 1, 3
+    for thing in [one for one in scene.objects if one.type in ("ARMATURE", "MESH")]:
+        for frame, hidden in ((1, False), (2, True), (3, False)):
+            thing.hide_viewport = hidden
+            thing.keyframe_insert("hide_viewport", frame=frame)
+    scene.frame_set(1)
+    assert blender.ops.beyondscene.render_animation(wait=True) == {"FINISHED"}
+    people = [len(one.request.characters) for one in peer.heard if isinstance(one, Submit)]
+    assert people == [2, 0, 2]
+
+
+def test_an_animation_may_have_more_frames_than_the_backend_lets_wait(
+    blender: Any, example: Example, start_gateway: Any, use_backend: Any, tmp_path: Path
+) -> None:
+    example("duo")
+    use_backend(start_gateway(waiting_jobs=2).connection())
+    scene, state = blender.context.scene, session.current()
+    own = scene.beyondscene
+    own.output_folder, own.quality, own.knobs.steps = str(tmp_path), "CUSTOM", 1000
+    own.use_own_size, own.width, own.height = True, 64, 64
+    scene.frame_start, scene.frame_end = 1, 6
+    assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
+    animation.turn()
+    own.knobs.steps = 1
+    until(lambda: state.job and state.job.running)
+    while animation.turn() is not None:
+        pass
+    first, *others = state.jobs.values()
+    assert [one.sent for one in others] == [True, False, False, False, False]
+    state.cancel(first.id)
+    until(lambda: not state.jobs)
+    assert len(list((tmp_path / "duo animation 0001").iterdir())) == 5 and not state.error
 
 
 def test_what_was_finished_of_an_animation_that_is_cancelled_is_listed(

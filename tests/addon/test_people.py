@@ -11,7 +11,9 @@ pytest.importorskip("bpy")
 
 from beyondscene.addon import joints, panels
 from beyondscene.addon.exporters import ExportError, export_request, find_people
+from beyondscene.addon.history import restore
 from beyondscene.protocol import SEEN, Character, RenderRequest
+from beyondscene.protocol.record import make_record
 
 from .drawing import drawn
 
@@ -96,6 +98,19 @@ def test_a_rig_that_stands_in_the_scene_and_is_instanced_is_two_people(blender: 
     _, masks, request = export(blender)
     assert [one.id for one in request.characters] == ["Eve", "Flo", "Twin/Eve"]
     assert masks["Eve"].any() and masks["Twin"].any() and not (masks["Eve"] & masks["Twin"]).any()
+
+
+def test_people_with_long_paths_of_instances_differ_and_are_known_again(blender: Any, example: Example) -> None:
+    example("duo")
+    cast = store(blender, "Cast", *eve(blender), *(blender.data.objects[name] for name in ("Flo", "Flo.body")))
+    inner = instance(blender, "the heroes of the first act, who stand about on the quay".ljust(63, "-"), cast)
+    group = store(blender, "Group", inner)
+    instance(blender, "everybody who is to be seen in the first act at the harbour".ljust(63, "-"), group)
+    request, arrays = export_request(blender.context)
+    assert len({one.id for one in request.characters}) == 2
+    record = make_record(request, arrays, "embedded", {}, "")
+    assert not restore(blender.context.scene, blender.context.view_layer, record, request)
+    assert all(person.enabled for person in find_people(blender.context.view_layer))
 
 
 def test_nested_instances_stand_where_blender_puts_them(blender: Any, example: Example) -> None:

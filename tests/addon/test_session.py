@@ -315,13 +315,13 @@ def test_a_python_that_has_no_backend_is_named_with_its_last_words(
     blender: Any, example: Example, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     example("duo")
-    monkeypatch.setattr(preferences, "get", lambda context: Preferences("/nowhere/python", "", ""))
+    monkeypatch.setattr(preferences, "get", lambda context: Preferences("/nowhere/python", None, ""))
     with pytest.raises(RuntimeError, match="Python '/nowhere/python' cannot be run"):
         blender.ops.beyondscene.render(wait=True)
-    monkeypatch.setattr(preferences, "get", lambda context: Preferences("/usr/bin/false", "", ""))
+    monkeypatch.setattr(preferences, "get", lambda context: Preferences("/usr/bin/false", None, ""))
     with pytest.raises(RuntimeError, match="ended as it started, saying 'nothing'"):
         blender.ops.beyondscene.render(wait=True)
-    monkeypatch.setattr(preferences, "get", lambda context: Preferences("", "", ""))
+    monkeypatch.setattr(preferences, "get", lambda context: Preferences("", None, ""))
     with pytest.raises(RuntimeError, match="No Python for the backend is chosen"):
         blender.ops.beyondscene.render(wait=True)
 

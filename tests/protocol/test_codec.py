@@ -96,6 +96,12 @@ def test_golden_finished_keeps_its_meaning() -> None:
     assert (message.width, message.height, message.media_type) == (1536, 1024, "image/png")
 
 
+def test_golden_welcomes_say_how_many_jobs_may_wait() -> None:
+    read = Decoder(Event)
+    welcomes = [read([b"BSZ\x01", (GOLDEN / f"v1-event-{n}-welcome.msgpack").read_bytes()])[0] for n in (1, 20)]
+    assert [one.waiting_jobs for one in welcomes] == [100, 250]  # the first is of a version that did not say
+
+
 def test_golden_submit_keeps_its_meaning() -> None:
     message, _ = Decoder(Request)([b"BSZ\x01", (GOLDEN / "v1-request-1-submit.msgpack").read_bytes()])
     assert isinstance(message, Submit)
