@@ -250,7 +250,7 @@ def test_what_was_under_way_at_the_backend_of_a_second_blender_is_not_looked_for
         until(first.poll)
         own, python = blender.context.scene.beyondscene, preferences.default_python()
         own.output_folder, own.use_own_size, own.width, own.height = str(tmp_path), True, 64, 64
-        monkeypatch.setattr(preferences, "get", lambda context: Preferences(python, "", ""))
+        monkeypatch.setattr(preferences, "get", lambda context: Preferences(python, None, ""))
         assert blender.ops.beyondscene.render() == {"FINISHED"}
         until(lambda: state.job and state.job.sent)
         assert not state.link.lasting and len(state.jobs) == 1
