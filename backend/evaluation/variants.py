@@ -3,6 +3,7 @@
 Two numbers are written as `guidance_interval=0.1..0.8`, or with a comma between them.
 """
 
+import re
 from typing import Any
 
 import msgspec
@@ -37,7 +38,7 @@ def read_variant(text: str, settings: RenderSettings) -> tuple[str, RenderSettin
     Raises Refusal for a method, a setting or a value that there is not, for a setting that the method does not read (its
     picture would be the plain one under another name), and for settings that do not go together.
     """
-    method, *changes = text.split("+")
+    method, *changes = re.split(r"\+(?=[a-z_])", text)  # not within dpmsolver++
     check_methods([method])
     told = msgspec.to_builtins(settings)
     for change in changes:

@@ -43,6 +43,11 @@ def draw(models: Models, request: RenderRequest, variant: str) -> np.ndarray:
     return load_method(method)(models, asked, Spy())
 
 
+def test_a_value_may_end_in_plus_signs() -> None:
+    method, settings = read_variant("beyondscene+scheduler=dpmsolver+++t_b=0.3", RenderSettings())
+    assert (method, settings.scheduler, settings.t_b) == ("beyondscene", "dpmsolver++", 0.3)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_methods_read_the_settings_that_they_say(method: str, models: Models, two_people: RenderRequest) -> None:
     _, asked = ask(models, two_people, method)
