@@ -51,7 +51,12 @@ def sequence_of(path: Path) -> str:
 
 def first_file(path: Path) -> Path:
     """The file by which an Image datablock knows the picture: of an animation the first frame that is there."""
-    return min(path.parent.glob(f"*{path.suffix}"), default=path) if sequence_of(path) else path
+    return next(iter(frames_beside(path)), path) if sequence_of(path) else path
+
+
+def frames_beside(path: Path) -> list[Path]:
+    """The frames of the animation that `path` is one of which are there, in their order."""
+    return sorted(path.parent.glob(f"*{path.suffix}"))
 
 
 def blend_name() -> str:

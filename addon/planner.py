@@ -17,26 +17,20 @@ _asked: dict[int, tuple[RenderRequest, str]] = {}  # what the newest answer abou
 
 def look(context: bpy.types.Context) -> None:
     """Ask anew where the scene has changed since the last time."""
-    session, scene, now = current(), context.scene.session_uid, gather(context)
-    if now is None:
-        session.plans.pop(scene, None)
-        _asked.pop(scene, None)
-    elif now != _asked.get(scene) or scene not in session.plans:
+    session, scene, models = current(), context.scene.session_uid, context.scene.beyondscene.models
+    try:
+        now = gather_request(context), models  # without masks, which take long to draw
+        if now == _asked.get(scene) and scene in session.plans:
+            return
+        check_bounds(now[0])
+    except (ExportError, ValueError):  # the panel says so already, or Render does
+        now = None
+    if now and models:
         _asked[scene] = now
         session.estimate(scene, *now)
-
-
-def gather(context: bpy.types.Context) -> tuple[RenderRequest, str] | None:
-    """The picture without its masks, which take long to draw, and its models; None where a backend could not be asked about it,
-    as the panel says, or Render does.
-    """
-    try:
-        request = gather_request(context)
-        check_bounds(request)
-    except (ExportError, ValueError):
-        return None
-    models = context.scene.beyondscene.models
-    return (request, models) if models else None
+    else:
+        session.plans.pop(scene, None)
+        _asked.pop(scene, None)
 
 
 def plan_of(scene: bpy.types.Scene) -> Estimated | None:

@@ -245,7 +245,7 @@ class Session:
     def _load(self, job: Job) -> str:
         """Make the file an Image datablock, of frames one when none is to come; return what the artist must be told."""
         if images.sequence_of(job.path):
-            frames = sorted(job.path.parent.glob(f"*{job.path.suffix}"))
+            frames = images.frames_beside(job.path)
             if not frames or any(one.path.parent == job.path.parent for one in self.jobs.values()):
                 return ""
             job.path = frames[0]

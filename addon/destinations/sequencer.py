@@ -5,7 +5,7 @@ from typing import Any
 
 import bpy
 
-from ..images import tell_srgb
+from ..images import frames_beside, tell_srgb
 
 LABEL, ICON, WHAT = "Sequencer", "SEQUENCE", "Add a strip with it at the current frame, above the others"
 
@@ -18,7 +18,7 @@ def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
     path = Path(bpy.path.abspath(image.filepath))
     strip = strips.new_image(image.name, image.filepath, channel, scene.frame_current, fit_method="FIT")
     if image.source == "SEQUENCE":
-        for frame in sorted(path.parent.glob(f"*{path.suffix}"))[1:]:
+        for frame in frames_beside(path)[1:]:
             strip.elements.append(frame.name)
     tell_srgb(strip.colorspace_settings)
     return f"The strip '{strip.name}' is in channel {channel}"

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from rich.console import Console
 
 from ...protocol import Refusal
 from ..evaluation.methods import METHODS
@@ -15,6 +14,7 @@ from ..models.sets import choose_model_set
 from . import DONE, FAULT
 from .arguments import amount, size
 from .device import add_device
+from .progress import open_console
 
 if TYPE_CHECKING:  # torch, only once the input is known to be good
     import torch
@@ -83,7 +83,7 @@ def run(asked: argparse.Namespace) -> int:
     from ..models.load import choose_device
 
     bench_scene(asked.people)
-    console = Console(stderr=True)
+    console = open_console()
     if asked.out and not has_matplotlib():
         console.print("bench.png is left out, since matplotlib is not installed: `pip install matplotlib` draws it.")
     device, dtype = choose_device(asked.device, asked.precision)

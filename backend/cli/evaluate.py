@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from ...protocol import Refusal
@@ -14,7 +13,7 @@ from ..evaluation.variants import ABLATIONS, check_variants
 from ..models.sets import choose_model_set, read_model_set
 from . import DONE
 from .device import add_device
-from .progress import Bar
+from .progress import Bar, open_console
 
 if TYPE_CHECKING:  # torch, only once the input is known to be good
     import torch
@@ -69,7 +68,7 @@ def run(asked: argparse.Namespace) -> int:
     judge = None if asked.draw_only else load_judge(asked.judge, device)
     models = load_models(model_set, device, dtype)
     numbers = scene_numbers(asked.set, asked.limit)
-    console = Console(stderr=True)
+    console = open_console()
     for note in judge.notes if judge else ():
         console.print(note)
     with Bar(console) as bar:

@@ -107,7 +107,12 @@ class Lines:
         if self._fraction > from_fraction:
             left = f", {(self._said_s - from_s) * (1 - self._fraction) / (self._fraction - from_fraction):.0f} s left"
         line = f"beyondscene: {self._name}: {self._fraction:.0%}, {self._words}{left}"
-        self._console.print(line, soft_wrap=True, highlight=False, markup=False)
+        self._console.print(line, soft_wrap=True)
+
+
+def open_console(*, quiet: bool = False) -> Console:
+    """Standard error, where names are told as they are: brackets in them are no markup."""
+    return Console(stderr=True, quiet=quiet, markup=False, highlight=False)
 
 
 def show_progress(console: Console, name: str) -> Bar | Lines:

@@ -23,7 +23,7 @@ from ..planning.plan import plan_sizes
 from ..planning.settle import settle
 from . import DONE
 from .device import add_device, add_offload
-from .progress import show_progress
+from .progress import open_console, show_progress
 from .source import add_source, read_source
 from .target import check_picture_target, check_room, check_targets, write_somewhere
 
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(asked: argparse.Namespace) -> int:
     check_targets(asked.output, asked, check_picture_target)
-    console = Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0")  # one of several processes speaks
+    console = open_console(quiet=os.environ.get("RANK", "0") != "0")  # one of several processes speaks
     record = None if asked.from_image is None else read_record(asked.from_image)
     models = asked.models or (record.models if record else "embedded")
     model_set = choose_model_set(models)
@@ -65,8 +65,7 @@ def run(asked: argparse.Namespace) -> int:
             if asked.json:
                 print(msgspec.json.encode(told).decode(), flush=True)
             else:
-                line = f"{output}: {told['width']}x{told['height']} in {told['seconds']:.0f} s"
-                console.print(line, soft_wrap=True, highlight=False, markup=False)
+                console.print(f"{output}: {told['width']}x{told['height']} in {told['seconds']:.0f} s", soft_wrap=True)
     return DONE
 
 

@@ -4,13 +4,12 @@ import argparse
 import sys
 
 import msgspec
-from rich.console import Console
 
 from ...protocol import Cancelled, Failed, Finished, Paused, Progressed
 from ..watch import Headway
 from . import CANCELLED, DONE, FAULT
 from .backend import add_backend, converse
-from .progress import Bar, Lines, show_progress
+from .progress import Bar, Lines, open_console, show_progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(asked: argparse.Namespace) -> int:
-    with show_progress(Console(stderr=True), asked.job_id) as bar:
+    with show_progress(open_console(), asked.job_id) as bar:
         end = wait_for_end(asked, bar)
     if isinstance(end, Failed):
         print(f"beyondscene: {end.message}", file=sys.stderr)

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TextIO, get_args
+from typing import Literal, TextIO
 
 import msgspec
 import torch
@@ -24,7 +24,6 @@ from .vae import VaeSettings, load_vae, train_vae
 
 Report = Callable[[dict], None]
 Part = Literal["vae", "decoder", "segmenter", "denoiser"]
-PARTS: tuple[Part, ...] = get_args(Part)
 
 
 class TrainingSettings(msgspec.Struct, frozen=True):
@@ -96,7 +95,6 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
     reuse_freed_memory(device)
     line_width_px = int(MODEL_SET["pose_line_width_px"])
     further = settings.further if settings.start else frozenset()
-    kept = frozenset(PARTS) - further if settings.start else frozenset()
 
     def out_of_time() -> bool:
         return settings.minutes is not None and time.monotonic() - started > 60 * settings.minutes
@@ -110,7 +108,7 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
         renders = read_shards(work / "renders", settings.views)
         vae = (
             load_vae(settings.start, device)
-            if settings.start and "vae" in kept
+            if settings.start and "vae" not in further
             else train_vae(renders, settings.vae, work, settings.start, seed, device, out_of_time, report)
         )
         if vae is None:
@@ -122,7 +120,7 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
                 return False
         segmenter = (
             load_segmenter(settings.start, device)
-            if settings.start and "segmenter" in kept
+            if settings.start and "segmenter" not in further
             else train_segmenter(latents, vae, settings.segmenter, work, settings.start, seed, device, out_of_time, report)
         )
         if segmenter is None:
@@ -141,7 +139,7 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
             export_model_set(vae, denoiser, tokenizers, segmenter, settings.out)
             report({"stage": "export", "folder": str(settings.out)})
 
-        if settings.start and "denoiser" in kept:
+        if settings.start and "denoiser" not in further:
             denoiser = Denoiser(settings.denoiser.sizes, text)
             denoiser.load(settings.start)
             export(denoiser)
