@@ -22,7 +22,7 @@ def read_losses(log: Path) -> dict[str, dict[int, list[tuple[int, float]]]]:
     losses: dict[str, dict[int, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     for line in log.read_text().splitlines():
         event = msgspec.json.decode(line)
-        if event["stage"] in STAGES:
+        if event["stage"] in STAGES and "loss" in event:  # else it tells of something else, as how many steps fit
             losses[event["stage"]][event.get("cells", 0)][event["step"]] = event["loss"]
         if event.get("binding"):
             losses["binding"][event["cells"]][event["step"]] = event["binding"]

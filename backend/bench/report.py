@@ -87,6 +87,7 @@ class Report:
     people: int
     steps: int
     device_gib: float | None = None  # that torch was held to
+    tuning: tuple[str, ...] = ()  # of all methods' networks
 
     @cached_property
     def costs(self) -> UnitCosts:
@@ -103,7 +104,8 @@ class Report:
             f"torch {machine.torch}, diffusers {machine.diffusers}. "
             f"Ceiling, a large matrix product: {machine.ceiling_tflops:.4g} TFLOP/s. "
             f"Process with the models loaded: {machine.loaded_mib:.0f} MiB."
-            + (f" Device memory held to {self.device_gib:g} GiB." if self.device_gib else ""),
+            + (f" Device memory held to {self.device_gib:g} GiB." if self.device_gib else "")
+            + (f" All networks tuned: {'+'.join(self.tuning)}." if self.tuning else ""),
             "",
             *table(COLUMNS, [cells_of(row) for row in rows]),
         ]

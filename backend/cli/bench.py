@@ -54,6 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tune", action="append", default=[], type=tuning, metavar="NAME[+NAME...]",
         help=f"our method once more with its networks tuned; may be repeated, of {', '.join(TUNINGS)}",
     )  # fmt: skip
+    parser.add_argument(
+        "--tune-all", type=tuning, default=(), metavar="NAME[+NAME...]", help="all methods with their networks tuned so"
+    )
     parser.add_argument("--out", type=Path, help="folder for bench.md, bench.jsonl and bench.png, written after every picture")
     parser.add_argument("--json", action="store_true", help="print one line per method and size, ours at the largest size last")
 
@@ -81,13 +84,14 @@ def run(asked: argparse.Namespace) -> int:
     from ..models.device_memory import hold_to
     from ..models.float8 import check_device
     from ..models.load import choose_device
+    from ..models.tune import tuned
 
     bench_scene(asked.people)
     console = open_console()
     if asked.out and not has_matplotlib():
         console.print("bench.png is left out, since matplotlib is not installed: `pip install matplotlib` draws it.")
     device, dtype = choose_device(asked.device, asked.precision)
-    if any("float8" in names for names in asked.tune):
+    if any("float8" in names for names in (*asked.tune, asked.tune_all)):
         check_device(device)
     if asked.device_memory is not None:
         hold_to(device, asked.device_memory)
@@ -97,20 +101,21 @@ def run(asked: argparse.Namespace) -> int:
     ceiling_flops = measure_ceiling(models.device, models.dtype)
     machine = describe_machine(models, ceiling_flops, memory.peak / MIB)
     steps = asked.steps or models.manifest.steps
-    report = Report(models, machine, asked.people, steps, asked.device_memory)
+    report = Report(models, machine, asked.people, steps, asked.device_memory, asked.tune_all)
     options = {
         "people": asked.people, "steps": asked.steps, "rounds": asked.rounds, "tunings": asked.tune, "warm_up": not asked.cold,
         "ceiling_flops": ceiling_flops, "deadline_s": deadline_s,
     }  # fmt: skip
     rows, markdown = [], ""
     faults: list[str] = []
-    for runs in bench(models, methods, sizes, **options, tell=console.print, faults=faults):
-        rows = summarise(runs, ceiling_flops)
-        markdown = report.markdown(runs, rows)
-        if asked.out:
-            asked.out.mkdir(parents=True, exist_ok=True)
-            (asked.out / "bench.md").write_text(markdown)
-            (asked.out / "bench.jsonl").write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+    with tuned(models, asked.tune_all):
+        for runs in bench(models, methods, sizes, **options, tell=console.print, faults=faults):
+            rows = summarise(runs, ceiling_flops)
+            markdown = report.markdown(runs, rows)
+            if asked.out:
+                asked.out.mkdir(parents=True, exist_ok=True)
+                (asked.out / "bench.md").write_text(markdown)
+                (asked.out / "bench.jsonl").write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
     if asked.out and rows and has_matplotlib():
         plot(asked.out / "bench.png", rows, f"{models.manifest.name}, {asked.people} people, {steps} steps")
     if not asked.json:
@@ -123,6 +128,8 @@ def run(asked: argparse.Namespace) -> int:
 def check(asked: argparse.Namespace, methods: list[str], sizes: list[tuple[int, int]]) -> None:
     """Raise Refusal for what cannot be measured, before anything is loaded."""
     check_variants([method for method in methods if method != PLAIN])
+    if asked.tune and asked.tune_all:
+        raise Refusal("--tune and --tune-all exclude each other: what all are tuned by would be undone by the other one.")
     for name in ("steps", "rounds"):
         value = getattr(asked, name)
         if value is not None and value < 1:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..training.checkpoints import Ema, Steps, learn, set_rate
+from ..training.checkpoints import Ema, Steps, half_precision, set_rate
 from .judge import JOINTS, JUDGE_FOLDER, OFFSET_PX, STRIDE, JudgeConfig, JudgeNet, Maps, save_net, to_input
 from .judge_data import SIDE_PX, Sample, draw_samples
 from .keypoints import TORSO
@@ -122,10 +122,10 @@ def train_judge(
     for step, batch in zip(left, samples(left.done, settings), strict=False):
         pictures = to_input(np.stack([sample.picture for sample in batch]), device)
         set_rate(optimizer, settings.learning_rate, step, settings.steps, warm_up=100)
-        with torch.autocast(device.type, torch.bfloat16):
+        with half_precision(device):
             maps = net(pictures)
         loss = judge_loss(maps, make_targets(batch, device))
-        learn(loss, net, optimizer, ema, step, most=5.0)
+        left.learn(loss, most=5.0)
         if (step + 1) % 20 == 0:
             seconds = round(time.perf_counter() - start, 1)
             report({"stage": "judge", "step": step + 1, "of": settings.steps, "loss": float(loss.detach()), "seconds": seconds})

@@ -1,7 +1,8 @@
-"""Save and resume a training loop in safetensors files, replaced atomically."""
+"""Take the steps of a training loop, and save and resume it in safetensors files, replaced atomically."""
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,25 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ...protocol import Refusal
+
+MOST_LEFT_OUT = 20  # steps in a row whose gradients are no numbers
+# Without cuDNN's, torch's first choice on Hopper from 2.11 on: its backward pass makes every gradient NaN now and then
+# (pytorch#196678 and others; seen here on an H100 in step 75 of batches of 256). Flash attention takes its place.
+ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+
+
+class TrainingError(Refusal):
+    """Training cannot go on. The message says since when, and the next step."""
+
+
+@contextmanager
+def half_precision(device: torch.device) -> Iterator[None]:
+    """Within, networks compute in bfloat16 where that is precise enough, and attend in a way that can be learnt from."""
+    with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(ATTENTION):
+        yield
 
 
 class Ema:
@@ -64,7 +84,10 @@ def load_loop(path: Path, module: nn.Module, ema: Ema, optimizer: torch.optim.Op
 
 
 class Steps:
-    """The steps that a training loop has left: it resumes from `path`, writes checkpoints there, and stops when time is out."""
+    """The steps that a training loop has left: it resumes from `path`, writes checkpoints there, and stops when time is out.
+
+    A step whose gradients are no finite numbers is left out, since one would spoil every weight for good.
+    """
 
     def __init__(
         self, path: Path, module: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer, steps: int, every: int,
@@ -77,6 +100,7 @@ class Steps:
         self.path, self.module, self.ema, self.optimizer = path, module, ema, optimizer
         self.steps, self.every, self.out_of_time, self.saved = steps, every, out_of_time, saved
         self.done = load_loop(path, module, ema, optimizer)
+        self.left_out = 0  # steps in a row
 
     @property
     def finished(self) -> bool:
@@ -96,6 +120,31 @@ class Steps:
             if stop:
                 return
 
+    def learn(self, loss: Tensor, most: float = 1.0) -> None:
+        """Take the step that is due down `loss`; see `descend`."""
+        loss.backward()
+        self.descend(most)
+
+    def descend(self, most: float = 1.0, take: Callable[[], object] | None = None) -> None:
+        """Take the step that is due down the gradients that are there, no longer than `most`, and let the mean follow.
+
+        take: in place of the optimizer's own step. Raises TrainingError after MOST_LEFT_OUT steps in a row without finite
+        gradients.
+        """
+        length = nn.utils.clip_grad_norm_(self.module.parameters(), most)
+        if torch.isfinite(length):
+            (take or self.optimizer.step)()
+            self.ema.update(self.module, self.done)
+            self.left_out = 0
+        else:
+            self.left_out += 1
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.left_out == MOST_LEFT_OUT:
+            raise TrainingError(
+                f"The gradients of {MOST_LEFT_OUT} steps in a row, up to step {self.done + 1}, are no finite numbers: "
+                "call again to go on from the last checkpoint, with another torch or on another device if it comes to the same."
+            )
+
 
 def set_rate(optimizer: torch.optim.Optimizer, peak: float, step: int, steps: int, warm_up: int, flat: float = 0.0) -> None:
     """Set the learning rate of `step`: linear warm-up, flat until `flat` of the run, cosine to 2 % of `peak`.
@@ -106,15 +155,6 @@ def set_rate(optimizer: torch.optim.Optimizer, peak: float, step: int, steps: in
     rate = peak * min(1.0, (step + 1) / warm_up) * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * progress)))
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("share", 1.0)
-
-
-def learn(loss: Tensor, module: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema, step: int, most: float = 1.0) -> None:
-    """Take one optimizer step down `loss`, its gradients no longer than `most`, and let the mean follow."""
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(module.parameters(), most)
-    optimizer.step()
-    ema.update(module, step)
 
 
 def step_random(seed: int, stage: int, step: int, device: torch.device) -> tuple[np.random.Generator, torch.Generator]:

@@ -10,7 +10,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from .checkpoints import Ema, Steps, learn, set_rate, step_random
+from .checkpoints import Ema, Steps, half_precision, set_rate, step_random
 from .highway import pool_colours
 from .latents import CELL_PX, LatentSet
 from .renderer.raster import ARMS, HAIR, HEAD, THINGS
@@ -58,11 +58,11 @@ def train_decoder(
         spread = settings.most_noise * torch.rand((count, 1, 1, 1), generator=noise, device=device)
         latents += spread * torch.randn(latents.shape, generator=noise, device=device)
         set_rate(optimizer, settings.learning_rate, step, settings.steps, warm_up=100)
-        with torch.autocast(device.type, torch.bfloat16):
+        with half_precision(device):
             restored = decode(vae, latents).float()
         residual = restored - pictures
         loss = differences(residual, weights) + 0.5 * (pool_colours(weights) * pool_colours(residual).abs()).mean()
-        learn(loss, decoder, optimizer, ema, step)
+        left.learn(loss)
         if (step + 1) % 50 == 0:
             mse = float(residual.detach().square().mean())
             report({"stage": "decoder", "step": step + 1, "of": settings.steps, "loss": float(loss.detach()), "mse": mse})

@@ -1,6 +1,7 @@
 """Train the denoiser: weighted velocity regression on crops of latents, small ones first."""
 
 import copy
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,12 +13,15 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import CLIPTokenizer
 
 from .binding import Binding
-from .checkpoints import Ema, Steps, learn, set_rate, step_random
+from .checkpoints import Ema, Steps, half_precision, set_rate, step_random
 from .denoiser import Denoiser, DenoiserSizes, build_scheduler
 from .latents import Batch, LatentSet, draw_batch, halve
+from .rounding import Rounded, matrices
 from .text import TextEncoders
 
 _STAGE = 3
+_PACE = 20, 100  # it is told how long a step takes by those after the first, and again after as many as the second
+_FITTED = 0.95  # of the time left, that so many steps shall fill: the last checkpoint and the export take some, too
 
 
 class DenoiserSettings(msgspec.Struct, frozen=True):
@@ -26,14 +30,14 @@ class DenoiserSettings(msgspec.Struct, frozen=True):
     sizes: DenoiserSizes = DenoiserSizes()
     steps: int = 8000
     learning_rate: float = 1e-3
-    text_share: float = 0.1  # of the learning rate, for the text encoders, which come trained
+    text_share: float = 0.1  # of the learning rate, for the text encoders, which come trained; at 0 they are kept as they are
     binding: float = 0.1  # weight of whom people's cells attend to
     flat: float = 0.7  # share of the steps before the learning rate starts to fall
     small_cells: int = 16  # side of small samples, in latents; four times cheaper than views at full size
     small_batch: int = 24
     halved_share: float = 0.9  # of the small batches: whole views at half size, which teach captions and whole figures
     large_batch: int = 8  # views at full size per step
-    large_from: float = 0.45  # share of the run before the first views at full size
+    large_from: float = 0.45  # share of a run from nothing before the first views at full size
     large_share: float = 0.85  # of the steps after that: views at full size
     ema_decay: float = 0.998
     loaders: int = 1  # processes that draw batches ahead
@@ -43,17 +47,22 @@ def train_denoiser(
     data: LatentSet, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer], text: TextEncoders, settings: DenoiserSettings,
     line_width_px: int, folder: Path, start: Path | None, seed: int, device: torch.device,
     out_of_time: Callable[[], bool], milestone: Callable[[Denoiser], None], report: Callable[[dict], None],
+    time_left_s: Callable[[], float] | None = None,
 ) -> Denoiser | None:  # fmt: skip
     """Train with checkpoints under `folder`; return the averaged model, None if out of time.
 
     text: trained text encoders, which learn on with the rest, slowly.
     start: a model set whose weights, text encoders included, are the initial values; None to begin with random ones.
     milestone: called with the averaged model each time a checkpoint is written.
+    time_left_s: where given, the run is as long as fits, told by its first steps, if `settings.steps` are more than that.
     """
     torch.manual_seed(seed)
     denoiser = Denoiser(settings.sizes, text).to(device).train()
     if start is not None:
         denoiser.load(start)
+        # Small views are for what it knows by now, and its text encoders with their words come trained.
+        settings = msgspec.structs.replace(settings, large_from=0.0, text_share=0.0)
+    denoiser.text.requires_grad_(settings.text_share > 0)
     for net in (denoiser.unet, denoiser.controlnet):
         net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.AdamW(
@@ -72,21 +81,44 @@ def train_denoiser(
         StepBatches(data, tokenizers, settings, line_width_px, seed), batch_size=None, sampler=range(left.done, settings.steps),
         num_workers=settings.loaders, prefetch_factor=4, multiprocessing_context="fork", pin_memory=device.type == "cuda",
     )  # fmt: skip
+    pace, rounded = Pace(), Rounded(matrices(denoiser.unet, denoiser.controlnet))
     for step, drawn in zip(left, batches, strict=False):
+        if time_left_s is not None and pace.tick() and step < settings.flat * left.steps:
+            left.steps = min(settings.steps, step + int(_FITTED * time_left_s() / pace.seconds_per_step))
+            report({"stage": "denoiser", "steps": left.steps, "seconds_per_step": round(pace.seconds_per_step, 4)})
         batch, (_, noise) = drawn.to(device), step_random(seed, _STAGE, step, device)
-        set_rate(optimizer, settings.learning_rate, step, settings.steps, warm_up=100, flat=settings.flat)
-        with torch.autocast(device.type, torch.bfloat16), Binding(denoiser.unet, batch.owners, batch.people) as binding:
-            loss = _loss(denoiser, batch, alphas, noise)  # not compiled: that passes over what binding hooks in
-        bound = binding.loss()
-        learn(loss + settings.binding * bound, denoiser, optimizer, ema, step)
+        set_rate(optimizer, settings.learning_rate, step, left.steps, warm_up=100, flat=settings.flat)
+        with rounded:
+            with half_precision(device), Binding(denoiser.unet, batch.owners, batch.people) as binding:
+                loss = _loss(denoiser, batch, alphas, noise)  # not compiled: that passes over what binding hooks in
+            bound = binding.loss()
+            (loss + settings.binding * bound).backward()
+        left.descend()
         if (step + 1) % 10 == 0:
             cells = batch.latents.shape[-1]
             losses = {"loss": float(loss.detach()), "binding": float(bound.detach())}
-            report({"stage": "denoiser", "step": step + 1, "of": settings.steps, "cells": cells} | losses)
+            report({"stage": "denoiser", "step": step + 1, "of": left.steps, "cells": cells} | losses)
     if not left.finished:
         return None
     pass_on()
     return averaged
+
+
+class Pace:
+    """The mean time that a step takes, since the 20th of this process: the first ones are slow."""
+
+    def __init__(self) -> None:
+        self.step, self.began, self.seconds_per_step = 0, 0.0, 0.0
+
+    def tick(self) -> bool:
+        """Call before each step; True every 100 steps, when the pace is known anew."""
+        self.step += 1
+        if self.step == _PACE[0]:
+            self.began = time.monotonic()
+        known = self.step > _PACE[0] and (self.step - _PACE[0]) % _PACE[1] == 0
+        if known:
+            self.seconds_per_step = (time.monotonic() - self.began) / (self.step - _PACE[0])
+        return known
 
 
 def group_parameters(denoiser: Denoiser, text_share: float) -> list[dict]:

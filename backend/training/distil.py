@@ -21,7 +21,7 @@ from transformers import CLIPTokenizer
 
 from ..models.sets import Manifest
 from ..pipeline.hints import taking_hints
-from .checkpoints import Ema, Steps, learn, set_rate, step_random
+from .checkpoints import Ema, Steps, half_precision, set_rate, step_random
 from .denoiser import Denoiser, build_scheduler
 from .latents import Batch, LatentSet, draw_batch, halve
 
@@ -112,14 +112,14 @@ def distil(
         numbers, noise = step_random(seed, _STAGE, step, device)
         batch = _draw(data, tokenizers, settings, manifest.pose_line_width_px, numbers).to(device)
         set_rate(optimizer, settings.learning_rate, step, settings.steps, warm_up=20, flat=settings.flat)
-        with torch.autocast(device.type, torch.bfloat16):
+        with half_precision(device):
             told = tell(teacher, batch)
             start, rung = _start(teacher.controlnet, student, batch, told, ladder, settings, numbers, noise)
             target = _follow(teacher, start, rung, told, ladder, manifest)
             predicted = predict(teacher.controlnet, student, start, ladder.timesteps[rung], told)
         error = (predicted.float() - ladder.velocity(start, target, rung, settings.teacher_steps)).square()
         loss = (batch.weights * error).mean()
-        learn(loss, layers, optimizer, ema, step)
+        left.learn(loss)
         if (step + 1) % 10 == 0:
             report({"stage": "few-steps", "step": step + 1, "of": settings.steps, "loss": float(loss.detach())})
     if left.finished:

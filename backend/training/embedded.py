@@ -1,5 +1,6 @@
 """Train the embedded model: render, train the autoencoder, encode, train segmenter, text encoders and denoiser, export."""
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -43,6 +44,7 @@ class TrainingSettings(msgspec.Struct, frozen=True):
     start: Path | None = None  # a model set to go on from
     further: frozenset[Part] = frozenset({"denoiser"})  # what of `start` is trained further; the rest of it is kept
     minutes: float | None = None  # stop with a checkpoint after this long; the next call goes on from there
+    fit: bool = False  # rather train the denoiser no longer than fits `minutes`, its learning rate falling within them
     vae: VaeSettings = VaeSettings()
     decoder: DecoderSettings = DecoderSettings()
     segmenter: SegmenterSettings = SegmenterSettings()
@@ -59,7 +61,7 @@ def usual_settings(work: Path, out: Path, device: torch.device) -> TrainingSetti
         work=work, out=out, device=device, processes=processes, views=60000,
         vae=VaeSettings(steps=9000, crops=24, large_crops=12),
         segmenter=SegmenterSettings(steps=3000, batch=24),
-        denoiser=DenoiserSettings(small_batch=256, large_batch=96, loaders=max(1, processes - 2)),
+        denoiser=DenoiserSettings(small_batch=384, large_batch=256, loaders=max(1, processes - 2)),
         decoder=DecoderSettings(crops=24, large_crops=6),
     )  # fmt: skip
 
@@ -83,21 +85,26 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
     """Train and export the model set; return False if the time ran out first: call again to go on.
 
     report: receives a small dict per event, always with "stage"; the same lines go to work/train.jsonl. Raises RunError where
-    `settings.work` is another run's, or `settings.further` names vae and decoder; ModelSetError where `settings.start`
-    is no model set.
+    `settings.work` is another run's, `settings.further` names vae and decoder, or `settings.fit` lacks minutes; ModelSetError
+    where `settings.start` is no model set.
     """
     started = time.monotonic()
     work, seed, device = settings.work, settings.seed, settings.device
     if {"vae", "decoder"} <= settings.further:
         raise RunError("--further vae trains the decoder with the rest: leave out one of the two.")
+    if settings.fit and settings.minutes is None:
+        raise RunError("--fit fits the training to --minutes: say how many.")
     claim(work, describe_run(settings))
     claim(work / "renders", RenderRun(seed=seed, size_px=settings.size_px))
     reuse_freed_memory(device)
     line_width_px = int(MODEL_SET["pose_line_width_px"])
     further = settings.further if settings.start else frozenset()
 
+    def time_left_s() -> float:
+        return math.inf if settings.minutes is None else started + 60 * settings.minutes - time.monotonic()
+
     def out_of_time() -> bool:
-        return settings.minutes is not None and time.monotonic() - started > 60 * settings.minutes
+        return time_left_s() < 0
 
     with (work / "train.jsonl").open("a") as log:
         report = _logged(report, log, started)
@@ -157,6 +164,7 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
             out_of_time,
             export,
             report,
+            time_left_s if settings.fit else None,
         )
         return denoiser is not None
 

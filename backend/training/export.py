@@ -12,6 +12,7 @@ from torch import nn
 from transformers import CLIPTokenizer, UperNetForSemanticSegmentation
 
 from .denoiser import Denoiser, build_scheduler
+from .rounding import narrow
 from .segmenter import PREPROCESSOR
 
 Part = TypeVar("Part", bound=nn.Module)
@@ -57,10 +58,16 @@ def export_model_set(
     vae: AutoencoderKL, denoiser: Denoiser, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer],
     segmenter: UperNetForSemanticSegmentation, folder: Path,
 ) -> None:  # fmt: skip
-    """Write the model set to `folder` in half precision; the files are replaced one by one, each atomically."""
+    """Write the model set to `folder`, UNet and ControlNet in 8-bit floats and the rest in half precision.
+
+    The files are replaced one by one, each atomically.
+    """
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    pipeline = build_pipeline(_halve(vae), _halve(denoiser), tokenizers)
+    halves = _halve(denoiser)
+    narrow(halves.unet)
+    narrow(halves.controlnet)
+    pipeline = build_pipeline(_halve(vae), halves, tokenizers)
     pipeline.save_pretrained(part, safe_serialization=True)
     _halve(segmenter).save_pretrained(part / "segmenter", safe_serialization=True)
     _write_json(part / "segmenter" / "preprocessor_config.json", PREPROCESSOR)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,8 @@ from transformers import CLIPTokenizer
 
 from ..pose import draw_pose
 from .captions import draw_caption, pad_owners
-from .renderer.raster import ARMS, HAIR, HEAD, REGIONS, THINGS
+from .checkpoints import half_precision
+from .renderer.raster import ARMS, HAIR, HEAD, THINGS
 from .renderer.scenes import people_from_left
 from .renders import Renders, instances_of, regions_of
 from .runs import digest_module
@@ -58,6 +60,10 @@ class Batch(msgspec.Struct, frozen=True):
     kept_pose: Tensor  # (B,)
     sizes: Tensor  # (B, 6)
 
+    def pin_memory(self) -> Batch:
+        """Return the batch in memory that a GPU reads by itself; a DataLoader asks for it."""
+        return Batch(**{name: getattr(self, name).pin_memory() for name in self.__struct_fields__})
+
     def to(self, device: torch.device) -> Batch:
         """Return the batch in the memory of `device`."""
         return Batch(**{name: getattr(self, name).to(device, non_blocking=True) for name in self.__struct_fields__})
@@ -68,10 +74,10 @@ def encode_renders(vae: AutoencoderKL, renders: Renders, path: Path, device: tor
     """Return the latents of `renders`, from the file at `path` if this encoder made it, else written to it."""
     encoder = digest_module(vae.encoder)
     if not path.exists() or _encoder_of(path) != encoder:
-        parts = []
-        for first in range(0, len(renders.pictures), 8):
-            with torch.autocast(device.type, torch.bfloat16):
-                latents = encode(vae, to_tensor(renders.pictures[first : first + 8], device)).mean
+        parts, batch = [], 64 if device.type == "cuda" else 8
+        for first in range(0, len(renders.pictures), batch):
+            with half_precision(device):
+                latents = encode(vae, to_tensor(renders.pictures[first : first + batch], device)).mean
             parts.append(latents.to("cpu", torch.float16).contiguous().numpy())  # else safetensors would scramble channels-last
         instances = instances_of(renders.masks[:, CELL_PX // 2 :: CELL_PX, CELL_PX // 2 :: CELL_PX])
         arrays = {"latents": np.concatenate(parts), "weights": _weigh(renders), "instances": np.ascontiguousarray(instances)}
@@ -160,14 +166,12 @@ def _encoder_of(path: Path) -> str | None:
 
 def _weigh(renders: Renders) -> npt.NDArray[np.float16]:
     """People weigh more than the background, and small telling parts of them more again."""
-    table = np.full(len(REGIONS), 2.5, np.float32)
-    table[0] = 0
-    table[[HEAD, HAIR, ARMS, THINGS]] = 4.0
+    regions = regions_of(np.arange(256, dtype=np.uint8))  # of every byte that a mask may have
+    table = np.where(regions == 0, 0, np.where(np.isin(regions, (HEAD, HAIR, ARMS, THINGS)), 4.0, 2.5)).astype(np.float32)
     count, height, width = renders.masks.shape
     weights = np.empty((count, height // CELL_PX, width // CELL_PX), np.float16)
     for row, mask in zip(weights, renders.masks, strict=True):
-        cells = table[regions_of(mask)].reshape(height // CELL_PX, CELL_PX, width // CELL_PX, CELL_PX)
-        row[:] = 1 + cells.mean(axis=(1, 3))
+        row[:] = 1 + cv2.resize(table[mask], (width // CELL_PX, height // CELL_PX), interpolation=cv2.INTER_AREA)
     return weights
 
 

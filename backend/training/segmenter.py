@@ -13,7 +13,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from transformers import ResNetConfig, UperNetConfig, UperNetForSemanticSegmentation
 
-from .checkpoints import Ema, Steps, learn, set_rate, step_random
+from .checkpoints import Ema, Steps, half_precision, set_rate, step_random
 from .latents import CELL_PX, LatentSet
 from .renderer.raster import REGIONS
 from .renders import regions_of
@@ -98,12 +98,12 @@ def train_segmenter(
     for step in left:
         numbers, noise = step_random(seed, _STAGE, step, device)
         set_rate(optimizer, settings.learning_rate, step, settings.steps, warm_up=50)
-        with torch.autocast(device.type, torch.bfloat16):
+        with half_precision(device):
             with torch.no_grad():
                 pictures, regions = _draw_crops(data, vae, settings, numbers, noise, device)
             logits = classify(segmenter, pictures)
         loss = F.cross_entropy(logits, regions) + 0.5 * _dice_loss(logits, regions)
-        learn(loss, segmenter, optimizer, ema, step)
+        left.learn(loss)
         if (step + 1) % 20 == 0:
             report({"stage": "segmenter", "step": step + 1, "of": settings.steps, "loss": float(loss.detach())})
     if not left.finished:

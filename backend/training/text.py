@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from ..pipeline.prompts import mark_chunks, split_tokens
-from .checkpoints import Ema, Steps, learn, set_rate, step_random
+from .checkpoints import Ema, Steps, set_rate, step_random
 from .renderer.looks import (
     GARMENT_COLOURS,
     HAIR_COLOURS,
@@ -122,7 +122,7 @@ def train_text(
             loss = loss + F.cross_entropy(attended.flatten(0, 1), truth.flatten(), ignore_index=_UNTOLD)
             loss = loss + 0.3 * F.cross_entropy(from_pooled, truth[:, 0], ignore_index=_UNTOLD)
             right.append((attended.argmax(-1) == truth)[truth != _UNTOLD])
-        learn(loss, model, optimizer, ema, step)
+        left.learn(loss)
         if (step + 1) % 20 == 0:
             share = round(float(torch.cat(right).float().mean()), 3)
             report({"stage": "text", "step": step + 1, "of": settings.steps, "loss": float(loss.detach()), "right": share})

@@ -1,6 +1,7 @@
 """Train the latent autoencoder: a plain regression, from initial values through which colours already pass."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ import numpy.typing as npt
 import torch
 from diffusers import AutoencoderKL
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
-from torch import Tensor, nn
+from torch import Tensor
 
-from .checkpoints import Ema, Steps, set_rate, step_random
+from .checkpoints import Ema, Steps, half_precision, set_rate, step_random
 from .highway import SlowRows, lay_highway, pool_colours, whitening
 from .renders import Renders, regions_of
 
@@ -102,13 +103,10 @@ def train_vae(
         pictures, weight = _draw_crops(renders, numbers, count, side, device)
         progress = step / settings.steps
         set_rate(optimizer, settings.learning_rate, step, settings.steps, warm_up=100)
-        with torch.autocast(device.type, torch.bfloat16):
+        with half_precision(device):
             losses = _losses(vae, pictures, weight, matrix, mean, noise, progress)
-        optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
-        nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        slow.apply(optimizer, 0.1 + 0.3 * progress)
-        ema.update(vae, step)
+        left.descend(take=partial(slow.apply, optimizer, 0.1 + 0.3 * progress))
         if (step + 1) % 50 == 0:
             report({"stage": "vae", "step": step + 1, "of": settings.steps} | {k: float(v.detach()) for k, v in losses.items()})
     if not left.finished:

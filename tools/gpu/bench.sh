@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measure the targets of docs/performance.md on one CUDA GPU, in two calls that fit 15 minutes of one together.
 #
-#   tools/gpu/bench.sh first|second [--minutes N] [--tiny] [--device cuda]
+#   tools/gpu/bench.sh first|second [--minutes N] [--parts PART,PART...] [--tune-all NAME] [--tiny] [--device cuda]
 #
 # Run it from the repository root. The parts of each call, in this order, each in a process of its own; SDXL's sizes with random
 # weights, bfloat16 and 3 people but for the first two. Seconds are reckoned for an H100: 9.7 TFLOP for a row of a view, 359
@@ -18,7 +18,8 @@
 # Left in $OUT: CALL.md, CALL.jsonl (each line names its part) and CALL.log, and meanwhile a folder of three files. What is measured
 # is written after every picture. --minutes counts from the start of this script: no picture is begun that would end later, and one
 # that takes longer than was known is stopped then. A method or a part that breaks off leaves the others as they are. --tiny tries
-# the script itself. PYTHON and OUT: see prepare.sh.
+# the script itself. --parts: these, in this order, in place of the call's own. --tune-all: as of `beyondscene bench`, for SDXL's sizes.
+# PYTHON and OUT: see prepare.sh.
 set -euo pipefail
 
 call="${1:-}"
@@ -30,16 +31,18 @@ case "$call" in
 esac
 device=cuda
 tiny=
+sdxl=(--models sdxl-random --people 3)
 while (($#)); do
   case "$1" in
     --minutes) minutes="$2"; shift 2 ;;
     --device) device="$2"; shift 2 ;;
+    --parts) IFS=, read -r -a parts <<<"$2"; shift 2 ;;
+    --tune-all) sdxl+=(--tune-all "$2"); shift 2 ;;
     --tiny) tiny=1; shift ;;
     *) echo "there is no argument '$1'" >&2; exit 2 ;;
   esac
 done
 
-sdxl=(--models sdxl-random --people 3)
 all=(--method beyondscene --method plain --method demofusion --method direct)
 shortcuts=beyondscene+controlnet_views=with_people+stride_background=96+background_every=2
 unguided=beyondscene+guidance_scale=1+stride_background=96+view_weighting=feathered+steps=8

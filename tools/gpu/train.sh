@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
 # Train the embedded model further, its LoRA for few steps, or the judge on a machine with a CUDA GPU, in one call.
 #
-#   tools/gpu/train.sh embedded [--minutes 8.5] [--steps 2000] [--views 8000] [--seed 1] [--tiny] [--device cuda]
+#   tools/gpu/train.sh embedded [--minutes 8.5] [--steps 20000] [--views 16000] [--seed 1] [--tiny] [--device cuda]
 #   tools/gpu/train.sh few-steps [--minutes 8.5] [--steps 500] [--tiny] [--device cuda]   # for the model above, else the repository's
 #   tools/gpu/train.sh judge [--minutes 8.5] [--steps 4000] [--batch 16] [--tiny] [--device cuda]
 #
 # Run it from the repository root. Reckoned for 16 cores, which draw what is learnt from, from one core's seconds here:
-#   embedded   goes on from the repository's weights and trains the denoiser alone. 40 s to render 8000 views (one shard of 500
-#              for each core), 25 s to weigh and encode them, 270 s for 2000 steps (0.2 s for the cores to draw a small batch of 256,
-#              0.06 s for a large one of 96). A run of its own, on views of its own (--seed 1): the next one goes
-#              on from the weights that are committed then, and takes another --seed.
+#   embedded   goes on from the repository's weights and trains UNet and ControlNet alone. 80 s to render 16000 views (two shards of
+#              500 for each core), 15 s to weigh and encode them; the rest is for steps, as many as fit. A run of its own, on views
+#              of its own (--seed 1): the next one goes on from the weights that are committed then, and takes another --seed.
 #   few-steps  renders 6000 views in 40 s, then learns from the model itself.
 #   judge      begins anew: 64000 samples of 0.1 s on 15 cores are 430 s. The repository's had 3000 steps of 16.
 # What stops for want of time says so. It goes on when called again with the same arguments, where build/gpu/ is still there; that
@@ -18,6 +17,7 @@
 #   cat "$OUT"/embedded.tar.part-* | tar -x -C backend/models
 #   cat "$OUT"/judge.tar.part-* | tar -x -C backend/evaluation
 # and of the embedded model losses.png (where matplotlib is there), metrics.json and samples.png, where time is left for them.
+# --unmeasured leaves metrics.json and samples.png out: they are made in ten minutes without a GPU, too.
 # --tiny tries the script itself. PYTHON and OUT: see prepare.sh.
 set -euo pipefail
 
@@ -27,12 +27,14 @@ shift
 minutes=8.5
 device=cuda
 tiny=
+unmeasured=
 given=()
 while (($#)); do
   case "$1" in
     --minutes) minutes="$2"; shift 2 ;;
     --device) device="$2"; shift 2 ;;
     --tiny) tiny=1; shift ;;
+    --unmeasured) unmeasured=1; shift ;;
     *) given+=("$1"); shift ;;
   esac
 done
@@ -42,14 +44,15 @@ check_gpu "$device"
 work="$here/work-$what"
 made="$what"
 if [[ -n "$tiny" ]]; then rm -rf "$here/work-$what" "$here/$what" "$here/tiny" "$here/work-tiny"; fi # begin anew
-measure_s=60 # that the embedded model's measures take on a GPU
+measure_s="${unmeasured:+0}"
+measure_s="${measure_s:-60}" # that the embedded model's measures take on a GPU
 case "$what" in
   embedded)
     command=(beyondscene.backend.training embedded --out "$here/embedded")
     if [[ -n "$tiny" ]]; then
       command+=(--tiny)
     else
-      command+=(--start backend/models/embedded --further denoiser --steps 2000 --views 8000 --seed 1)
+      command+=(--start backend/models/embedded --further denoiser --steps 20000 --fit --views 16000 --seed 1)
     fi ;;
   few-steps)
     made=embedded work="$here/work-embedded" # whose renders it takes: the same seed
@@ -65,7 +68,7 @@ esac
 left() { "$python" -c "print(max(1, round(60 * $minutes - $SECONDS - ${1:-0})))"; }
 status=0
 timeout --signal=INT --kill-after=10 "$(left 5)" "$python" -m "${command[@]}" --work "$work" --device "$device" "${given[@]}" \
-  --minutes "$("$python" -c "print($(left "$((measure_s + 15))") / 60)")" >"$here/$what.log" 2>&1 || status=$?
+  --minutes "$("$python" -c "print($(left "$((measure_s + 40))") / 60)")" >"$here/$what.log" 2>&1 || status=$?
 tail -n 5 "$here/$what.log"
 cp "$here/$what.log" "$out/"
 # Pack $1, a folder below build/gpu, and what follows it, below 16 MB a part.
@@ -77,7 +80,7 @@ if [[ -d "$here/$made" ]]; then pack "$made"; fi
 if [[ "$what" == judge && "$status" == 3 ]]; then pack work-judge; fi
 if [[ "$what" == embedded && -f "$work/train.jsonl" ]]; then
   "$python" tools/plot_training.py "$work/train.jsonl" "$out/losses.png" || echo "no plot of the losses" >&2
-  if [[ -d "$here/embedded" && -z "$tiny" ]]; then
+  if [[ -d "$here/embedded" && -z "$tiny$unmeasured" ]]; then
     timeout "$(left)" "$python" -m beyondscene.backend.training.measure "$here/embedded" "$out" >"$here/measure.log" 2>&1 ||
       echo "the weights were not measured: call beyondscene.backend.training.measure on them" >&2
   fi

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from beyondscene.backend.training.binding import Binding
-from beyondscene.backend.training.checkpoints import set_rate
+from beyondscene.backend.training.checkpoints import Ema, Steps, TrainingError, set_rate
 from beyondscene.backend.training.decoder import DecoderSettings, draw_crops, train_decoder
 from beyondscene.backend.training.denoiser import Denoiser, DenoiserSizes
 from beyondscene.backend.training.diffusion import DenoiserSettings, group_parameters, train_denoiser
@@ -17,6 +17,7 @@ from beyondscene.backend.training.highway import lay_highway
 from beyondscene.backend.training.latents import LatentSet, encode_renders
 from beyondscene.backend.training.renderer.looks import GARMENT_COLOURS
 from beyondscene.backend.training.renders import Renders, draw_views, read_shards, render_shards, stack_views
+from beyondscene.backend.training.rounding import Rounded, matrices, narrow
 from beyondscene.backend.training.runs import RunError
 from beyondscene.backend.training.text import TextEncoders, TextSettings, draw_captions, train_text
 from beyondscene.backend.training.tokenizer import build_tokenizers
@@ -166,6 +167,49 @@ def test_every_step_with_several_people_learns_whose_words_are_whose(
     assert all(step.losses and float(step.loss()) > 0 for step in several)
 
 
+def test_a_step_without_finite_gradients_is_left_out_and_many_in_a_row_end_the_run(tmp_path: Path) -> None:
+    layer = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.ones_(layer.weight)
+    left = Steps(
+        tmp_path / "layer.safetensors", layer, Ema(layer, 0.5), torch.optim.SGD(layer.parameters(), 0.1), 100, 100, never
+    )
+    weights = []
+    with pytest.raises(TrainingError, match="The gradients of 20 steps in a row, up to step 21, are no finite numbers"):
+        for step in left:
+            weights.append(float(layer.weight.detach()))
+            left.learn(layer(torch.full((1, 1), torch.nan if step else 1.0)).sum())
+    assert weights == [1.0, *[pytest.approx(0.9)] * 20]
+
+
+def test_weights_are_learnt_as_their_file_holds_them() -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(64, 64)
+    exact = layer.weight.detach().clone()
+    with Rounded(matrices(layer)):
+        rounded = layer.weight.detach().clone()
+        layer(torch.ones(1, 64)).sum().backward()
+    assert torch.equal(layer.weight, exact) and layer.weight.grad is not None
+    assert not torch.equal(rounded, exact) and torch.allclose(rounded, exact, rtol=0.07, atol=1e-3)
+    bias = layer.bias.detach().clone()
+    narrow(layer)
+    assert layer.weight.dtype == torch.float8_e4m3fn and torch.equal(layer.weight.float(), rounded)
+    assert torch.equal(layer.bias, bias)
+
+
+def test_a_run_that_shall_fit_its_time_is_as_long_as_its_first_steps_tell(
+    renders: Renders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("beyondscene.backend.training.diffusion._PACE", (1, 2))
+    latents = encode_renders(build_vae((16, 16, 16, 16)), renders, tmp_path / "latents.safetensors", CPU)
+    text = TextEncoders(TEXT, build_tokenizers()[0])
+    settings = msgspec.structs.replace(DENOISER, steps=1000)
+    events: list[dict] = []
+    train_denoiser(
+        latents, build_tokenizers(), text, settings, 4, tmp_path, None, 0, CPU, never, ignore, events.append, lambda: 0.0
+    )  # fmt: skip
+    assert [event["steps"] for event in events if "steps" in event] == [2]  # no time is left for more than what is done
+
+
 def test_text_encoders_resume_exactly(tmp_path: Path) -> None:
     def train(folder: str, out_of_time: Callable[[], bool]) -> TextEncoders | None:
         return train_text(build_tokenizers(), TEXT, tmp_path / folder, 0, CPU, out_of_time, ignore)
@@ -224,8 +268,11 @@ def test_whole_run_ends_in_a_model_set(tmp_path: Path) -> None:
 
     onwards = Denoiser(settings.denoiser.sizes, TextEncoders(settings.text, build_tokenizers()[0]))
     onwards.load(settings.out)
-    assert torch.equal(onwards.unet.conv_in.weight.half(), pipeline.unet.conv_in.weight.half())
-    further = msgspec.structs.replace(settings, start=settings.out, work=tmp_path / "further", out=tmp_path / "better")
+    assert torch.equal(onwards.unet.conv_in.weight, pipeline.unet.conv_in.weight)
+    faster = msgspec.structs.replace(settings.denoiser, learning_rate=0.1)  # so that few steps show in eight bits
+    further = msgspec.structs.replace(
+        settings, start=settings.out, work=tmp_path / "further", out=tmp_path / "better", denoiser=faster
+    )
     assert train_embedded(further, ignore)
     assert not [path for path in further.out.rglob("*.json") if str(tmp_path) in path.read_text()]
     assert _changed_parts(settings.out, further.out) == {"unet", "controlnet"}
@@ -239,12 +286,14 @@ def test_whole_run_ends_in_a_model_set(tmp_path: Path) -> None:
     assert _changed_parts(settings.out, half.out) == {"vae"}
     vae, before = (load_file(next((folder / "vae").glob("*.safetensors"))) for folder in (half.out, settings.out))
     assert {name.split(".")[0] for name, values in vae.items() if not torch.equal(values, before[name])} == {"decoder"}
+    with pytest.raises(RunError, match="--fit fits the training to --minutes: say how many"):
+        train_embedded(msgspec.structs.replace(half, fit=True), ignore)
     with pytest.raises(RunError, match="--further vae trains the decoder with the rest: leave out one of the two"):
         train_embedded(msgspec.structs.replace(half, further=frozenset({"vae", "decoder"})), ignore)
 
 
 def _changed_parts(one: Path, other: Path) -> set[str]:
-    """The parts whose weights differ; text encoders learn too slowly to tell in so few steps."""
+    """The parts whose weights differ."""
     changed = set()
     for part in ("vae", "unet", "controlnet", "segmenter"):
         first, second = (load_file(next((folder / part).glob("*.safetensors"))) for folder in (one, other))
