@@ -24,6 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--further", choices=("vae", "decoder", "segmenter", "denoiser"), action="append",
         help="with --start: what of it is trained further, the rest is kept; may be repeated; default: denoiser",
     )  # fmt: skip
+    embedded.add_argument(
+        "--render-only",
+        action="store_true",
+        help=f"stop with exit code {OUT_OF_TIME} when the views are rendered, which takes no GPU",
+    )
     embedded.add_argument("--fit", action="store_true", help="with --minutes: no more steps of the denoiser than fit them")
     embedded.add_argument("--tiny", action="store_true", help="run through all stages in a minute; the weights are of no use")
     embedded.set_defaults(train=run_embedded)
@@ -59,7 +64,8 @@ def run_embedded(asked: argparse.Namespace) -> bool:
 
     make = tiny_settings if asked.tiny else usual_settings
     settings = make(asked.work, asked.out, choose_device(asked.device))
-    settings = msgspec.structs.replace(settings, start=asked.start, minutes=asked.minutes, fit=asked.fit, seed=asked.seed)
+    settings = msgspec.structs.replace(settings, start=asked.start, minutes=asked.minutes, seed=asked.seed)
+    settings = msgspec.structs.replace(settings, fit=asked.fit, render_only=asked.render_only)
     if asked.views is not None:
         settings = msgspec.structs.replace(settings, views=asked.views)
     if asked.further:

@@ -44,6 +44,7 @@ class TrainingSettings(msgspec.Struct, frozen=True):
     start: Path | None = None  # a model set to go on from
     further: frozenset[Part] = frozenset({"denoiser"})  # what of `start` is trained further; the rest of it is kept
     minutes: float | None = None  # stop with a checkpoint after this long; the next call goes on from there
+    render_only: bool = False  # stop when the views are rendered, which takes no GPU
     fit: bool = False  # rather train the denoiser no longer than fits `minutes`, its learning rate falling within them
     vae: VaeSettings = VaeSettings()
     decoder: DecoderSettings = DecoderSettings()
@@ -82,7 +83,7 @@ def tiny_settings(work: Path, out: Path, device: torch.device) -> TrainingSettin
 
 
 def train_embedded(settings: TrainingSettings, report: Report) -> bool:
-    """Train and export the model set; return False if the time ran out first: call again to go on.
+    """Train and export the model set; return False if it stopped before, as where the time ran out: call again to go on.
 
     report: receives a small dict per event, always with "stage"; the same lines go to work/train.jsonl. Raises RunError where
     `settings.work` is another run's, `settings.further` names vae and decoder, or `settings.fit` lacks minutes; ModelSetError
@@ -111,6 +112,8 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
         if not render_shards(
             work / "renders", settings.views, settings.size_px, seed + 1, settings.processes, report, out_of_time
         ):
+            return False
+        if settings.render_only:
             return False
         renders = read_shards(work / "renders", settings.views)
         vae = (

@@ -32,7 +32,7 @@ class Rounded:
     """
 
     def __init__(self, weights: list[nn.Parameter]) -> None:
-        self.weights = weights
+        self.weights: list[Tensor] = [*weights]
         self.exact: list[Tensor] = []
 
     def __enter__(self) -> None:

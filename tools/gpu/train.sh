@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Train the embedded model further, its LoRA for few steps, or the judge on a machine with a CUDA GPU, in one call.
 #
-#   tools/gpu/train.sh embedded [--minutes 8.5] [--steps 20000] [--views 16000] [--seed 1] [--tiny] [--device cuda]
-#   tools/gpu/train.sh few-steps [--minutes 8.5] [--steps 500] [--tiny] [--device cuda]   # for the model above, else the repository's
-#   tools/gpu/train.sh judge [--minutes 8.5] [--steps 4000] [--batch 16] [--tiny] [--device cuda]
+#   tools/gpu/train.sh embedded [--minutes 8.5] [--steps 20000] [--views 16000] [--seed 1] [--meanwhile COMMAND] [--unmeasured]
+#   tools/gpu/train.sh few-steps [--minutes 8.5] [--steps 500]   # for the model above, else the repository's
+#   tools/gpu/train.sh judge [--minutes 8.5] [--steps 4000] [--batch 16]
+#   each also [--tiny] [--device cuda]
 #
-# Run it from the repository root. Reckoned for 16 cores, which draw what is learnt from, from one core's seconds here:
-#   embedded   goes on from the repository's weights and trains UNet and ControlNet alone. 80 s to render 16000 views (two shards of
-#              500 for each core), 15 s to weigh and encode them; the rest is for steps, as many as fit. A run of its own, on views
-#              of its own (--seed 1): the next one goes on from the weights that are committed then, and takes another --seed.
+# Run it from the repository root. Seen on an H100 with 16 cores, which draw what is learnt from; the judge's reckoned:
+#   embedded   goes on from the repository's weights and trains UNet and ControlNet alone. Its 16000 views take a minute to render,
+#              of 60000 it took less than four, and half a minute to encode; loading takes 40 s in all. A step of 256 views takes
+#              0.2 s, and as many are taken as fit. A run of its own, on views of its own (--seed 1): the next one goes on from the
+#              weights that are committed then, and takes another --seed. --meanwhile: what shall use the GPU while views are rendered.
 #   few-steps  renders 6000 views in 40 s, then learns from the model itself.
 #   judge      begins anew: 64000 samples of 0.1 s on 15 cores are 430 s. The repository's had 3000 steps of 16.
 # What stops for want of time says so. It goes on when called again with the same arguments, where build/gpu/ is still there; that
@@ -28,6 +30,7 @@ minutes=8.5
 device=cuda
 tiny=
 unmeasured=
+meanwhile=
 given=()
 while (($#)); do
   case "$1" in
@@ -35,6 +38,7 @@ while (($#)); do
     --device) device="$2"; shift 2 ;;
     --tiny) tiny=1; shift ;;
     --unmeasured) unmeasured=1; shift ;;
+    --meanwhile) meanwhile="$2"; shift 2 ;;
     *) given+=("$1"); shift ;;
   esac
 done
@@ -65,6 +69,11 @@ case "$what" in
     command=(beyondscene.backend.evaluation.train_judge --out "$here/judge" --batch 16 --steps 4000)
     if [[ -n "$tiny" ]]; then command+=(--batch 2 --steps 2 --processes 1); fi ;;
 esac
+if [[ -n "$meanwhile" ]]; then
+  nice -n 15 "$python" -m "${command[@]}" --work "$work" --device "$device" "${given[@]}" --render-only >"$here/render.log" 2>&1 &
+  $meanwhile || echo "'$meanwhile' failed with status $?" >&2
+  wait "$!" || true # with the status that says: call again to go on
+fi
 left() { "$python" -c "print(max(1, round(60 * $minutes - $SECONDS - ${1:-0})))"; }
 status=0
 timeout --signal=INT --kill-after=10 "$(left 5)" "$python" -m "${command[@]}" --work "$work" --device "$device" "${given[@]}" \
