@@ -16,6 +16,7 @@ PCK_SHARE = 0.1  # of the torso's length
 MATCH = 0.3  # below this somebody else stands there
 _OTHER_SIDE = {"R": "L", "L": "R"}
 MIRRORED = [KEYPOINT_NAMES.index(_OTHER_SIDE.get(name[0], name[0]) + name[1:]) for name in KEYPOINT_NAMES]
+ALL = np.ones(len(KEYPOINT_NAMES), bool)
 TORSO = tuple(KEYPOINT_NAMES.index(name) for name in ("RShoulder", "LShoulder", "RHip", "LHip"))
 
 
@@ -24,10 +25,17 @@ def body_size(points: np.ndarray) -> float:
     return float(np.ptp(points, axis=0).max()) if len(points) else 0.0
 
 
-def torso_length(points: np.ndarray) -> float:
-    """From the middle of the shoulders to that of the hips, (18, 2); at least a fifth of the body, however foreshortened."""
+def torso_length(points: np.ndarray, placed: np.ndarray = ALL) -> float:
+    """From the middle of the shoulders to that of the hips, (18, 2); at least a fifth of the body, however foreshortened.
+
+    placed: bool (18,), joints that have a place, since the numbers of others mean nothing. Where a shoulder or a hip is not
+    among them, a fifth of what is.
+    """
+    least = 0.2 * body_size(points[placed])
+    if not placed[list(TORSO)].all():
+        return least
     shoulders, hips = points[list(TORSO[:2])].mean(0), points[list(TORSO[2:])].mean(0)
-    return max(float(np.linalg.norm(shoulders - hips)), 0.2 * body_size(points))
+    return max(float(np.linalg.norm(shoulders - hips)), least)
 
 
 def oks(planned: np.ndarray, counts: np.ndarray, found: np.ndarray) -> np.ndarray:
@@ -50,9 +58,9 @@ def likeness(planned: np.ndarray, counts: np.ndarray, found: np.ndarray) -> np.n
     return np.maximum(oks(planned, counts, found), oks(planned, counts, found[:, MIRRORED]))
 
 
-def joints_right(planned: np.ndarray, counts: np.ndarray, found: np.ndarray) -> int:
-    """PCK's numerator: joints of one person (18, 2) that were found within a tenth of the torso's length."""
-    near = np.linalg.norm(planned - found, axis=-1) <= PCK_SHARE * torso_length(planned)
+def joints_right(planned: np.ndarray, counts: np.ndarray, found: np.ndarray, placed: np.ndarray = ALL) -> int:
+    """PCK's numerator: joints of one person (18, 2) that count and were found within a tenth of the torso's length."""
+    near = np.linalg.norm(planned - found, axis=-1) <= PCK_SHARE * torso_length(planned, placed)
     return int((near & counts).sum())
 
 

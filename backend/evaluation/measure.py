@@ -100,4 +100,5 @@ def score_pose(plan: Plan, person: int, found: Found, match: int | None) -> tupl
     if match is None:
         return None, 0
     planned, counts, there = plan.keypoints[person], plan.counts[person], found.keypoints[match]
-    return float(oks(planned[None], counts[None], there[None])[0, 0]), joints_right(planned, counts, there)
+    alike = float(oks(planned[None], counts[None], there[None])[0, 0])
+    return alike, joints_right(planned, counts, there, plan.placed[person])

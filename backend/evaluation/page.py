@@ -120,6 +120,8 @@ def make_beside_table(summaries: Sequence[dict[str, Any]]) -> tuple[list[str], l
 def make_beside_cell(told: dict[str, Any] | None, digits: int) -> str:
     if told is None:
         return "-"
+    if told["ci95"] is None:
+        return f"{told['difference']:+.{digits}f}"
     low, high = told["ci95"]
     cell = f"{told['difference']:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
     return f"**{cell}**" if low > 0 or high < 0 else cell

@@ -11,6 +11,7 @@ from ...protocol import Refusal
 Kind = TypeVar("Kind", bound=Struct)
 
 DRAWN = "drawn.jsonl"
+MEASURES = 2  # raised when a metric changes, so that kept pictures are judged anew
 
 
 class ResultsError(Refusal):
@@ -84,7 +85,8 @@ class SceneScore(Struct, frozen=True, kw_only=True):
 class Header(Struct, frozen=True, kw_only=True):
     """The first line of a file: what all its pictures have in common.
 
-    weights: digest of all that the model set loads; formats before 4 had none. judge: None where nobody judged the pictures.
+    weights: digest of all that the model set loads; formats before 4 had none. judge, measures: None where nobody judged the
+    pictures.
     """
 
     format: int = 4
@@ -96,6 +98,7 @@ class Header(Struct, frozen=True, kw_only=True):
     device: str
     precision: str
     judge: str | None = None
+    measures: int | None = None
 
 
 Line = TypeVar("Line", Drawing, SceneScore)

@@ -24,7 +24,7 @@ from .judge import Judge
 from .measure import measure_picture
 from .methods import load_method
 from .page import LEGEND, NO_RENDERS, OURS, TRUTH, picture_path, write_markdown, write_page
-from .results import DRAWN, Drawing, Header, Journal, SceneScore
+from .results import DRAWN, MEASURES, Drawing, Header, Journal, SceneScore
 from .scenes import EvaluationScene, draw_scene, scene_growth, scene_name
 from .summary import AGAINST_RENDERS, compare, summarise, without
 from .texture import cut_patches, frechet_distance
@@ -67,7 +67,7 @@ def evaluate(
     """
     header = make_header(models, steps)
     drawn = Journal(folder / DRAWN, header, Drawing)
-    scores = Journal(folder / results_file(judge), replace(header, judge=judge.name), SceneScore) if judge else None
+    scores = Journal(folder / results_file(judge), replace(header, judge=judge.name, measures=MEASURES), SceneScore) if judge else None
     names = (TRUTH, *methods)
     to_do = {n: [one for one in names if not is_drawn(drawn, folder, one, n)] for n in numbers}
     done, total = 0, sum(map(len, to_do.values()))
@@ -91,7 +91,7 @@ def evaluate(
 
 
 def results_file(judge: Judge) -> str:
-    return f"results-{re.sub('[^a-z0-9]+', '-', judge.name.lower()).strip('-')}.jsonl"
+    return f"results-{re.sub('[^a-z0-9]+', '-', judge.name.lower()).strip('-')}-{MEASURES}.jsonl"
 
 
 def is_drawn(drawn: Journal[Drawing], folder: Path, method: str, number: int) -> bool:

@@ -1,14 +1,17 @@
 """From many scores to a few numbers per method, with their uncertainty."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import norm, t
 
 from .colours import GARMENTS
 from .results import SceneScore
 
 RESAMPLES = 2000
+FEWEST_SCENES = 4  # of two, equal methods seem to differ in three cases of ten; from four on in one of twenty
 _SEED = 95
 
 Ratio = tuple[float, float]  # what a scene adds above and below the line of a metric
@@ -72,7 +75,7 @@ def summarise(method: str, scores: Sequence[SceneScore]) -> dict[str, Any]:
             told[name] = intervals[name] = None
             continue
         told[name] = round(float(parts[:, 0].sum() / parts[:, 1].sum()), 4)
-        intervals[name] = bootstrap(parts)
+        intervals[name] = interval(resampled(parts), len(scores))
     return told | {"ci95": intervals}
 
 
@@ -80,11 +83,6 @@ def without(summary: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """`summary` with None for these metrics."""
     nothing = dict.fromkeys(names)
     return summary | nothing | {"ci95": summary["ci95"] | nothing}
-
-
-def bootstrap(parts: np.ndarray) -> list[float]:
-    """The 2.5th and 97.5th percentile of the ratio of sums of `parts` (scenes, 2) when scenes are drawn anew."""
-    return interval(resampled(parts))
 
 
 def compare(scores: Sequence[SceneScore], others: Sequence[SceneScore]) -> dict[str, dict[str, Any] | None]:
@@ -101,7 +99,8 @@ def compare(scores: Sequence[SceneScore], others: Sequence[SceneScore]) -> dict[
             told[name] = None
             continue
         difference = one[:, 0].sum() / one[:, 1].sum() - other[:, 0].sum() / other[:, 1].sum()
-        told[name] = {"difference": round(float(difference), 4), "ci95": interval(resampled(one) - resampled(other))}
+        around = interval(resampled(one) - resampled(other), len(scores))
+        told[name] = {"difference": round(float(difference), 4), "ci95": around}
     return told
 
 
@@ -112,5 +111,13 @@ def resampled(parts: np.ndarray) -> np.ndarray:
     return np.divide(above, below, out=np.full(RESAMPLES, np.nan), where=below > 0)
 
 
-def interval(values: np.ndarray) -> list[float]:
-    return [round(float(limit), 4) for limit in np.nanpercentile(values, (2.5, 97.5))]
+def interval(drawn: np.ndarray, scenes: int) -> list[float] | None:
+    """The 95 % interval that the ratios `drawn` anew from so many scenes give: the expanded percentiles of the bootstrap.
+
+    Plain percentiles are too sure of themselves where scenes are few, for want of n / (n - 1) of the variance and of Student's t
+    in place of the normal distribution (Hesterberg, arXiv 1411.5279). None for so few that even these would be.
+    """
+    if scenes < FEWEST_SCENES:
+        return None
+    tail = norm.cdf(math.sqrt(scenes / (scenes - 1)) * t.ppf(0.025, scenes - 1))
+    return [round(float(limit), 4) for limit in np.nanpercentile(drawn, (100 * tail, 100 * (1 - tail)))]

@@ -37,7 +37,7 @@ def run(command: list[str], capsys: pytest.CaptureFixture[str]) -> list[dict]:
 def test_json_report_and_pictures(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (told,) = run(command, capsys)
     assert set(told) >= KEYS and (told["method"], told["scenes"], told["people"]) == ("upscale", 1, 2)
-    assert 0 <= told["ci95"]["missing_rate"][0] <= told["missing_rate"] <= told["ci95"]["missing_rate"][1]
+    assert 0 <= told["missing_rate"] <= 1 and told["ci95"]["missing_rate"] is None  # of one scene
     assert told["seconds"] > 0 and told["sharpness"] > 0 and told["patch_distance"] > 0
     assert told["true_renders"]["judge"].startswith("judge ")
     out = tmp_path / "out"
