@@ -4,7 +4,7 @@ The reading does not depend on the noise, and it is the costliest part of a Cont
 resolution of the rest.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,12 +22,12 @@ class Unread:
     """A pose that is read at every step, since the hints of so many views would take too much host memory."""
 
     controlnet: ControlNetModel
-    pose: np.ndarray
+    pose: Callable[[], np.ndarray]
     device: torch.device
 
     def to(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """As of a tensor."""
-        return _read(self.controlnet, self.pose, self.device).to(*args, **kwargs)
+        return _read(self.controlnet, self.pose(), self.device).to(*args, **kwargs)
 
 
 Hint = torch.Tensor | Unread  # (channels, h, w), in host memory
@@ -35,26 +35,28 @@ Hint = torch.Tensor | Unread  # (channels, h, w), in host memory
 
 @torch.inference_mode()
 def read_poses(
-    controlnet: ControlNetModel, poses: list[np.ndarray], device: torch.device, kept_bytes: int = KEPT_BYTES
+    controlnet: ControlNetModel, poses: list[Callable[[], np.ndarray]], device: torch.device, kept_bytes: int = KEPT_BYTES
 ) -> list[Hint]:
-    """One hint per pose picture, uint8 (H, W, 3). Empty pictures of a size share theirs: most of a large canvas is empty.
+    """One hint per pose. Empty ones of a size share theirs: most of a large canvas is empty.
 
+    poses: each draws its picture, uint8 (H, W, 3), and none is kept.
     kept_bytes: beyond these, poses are left to be read when they are wanted; what comes of them is the same.
     """
     empty: dict[tuple[int, ...], Hint] = {}
     hints, kept = [], 0
     for pose in poses:
-        shared = not pose.any()
-        if shared and pose.shape in empty:
-            hints.append(empty[pose.shape])
+        picture = pose()
+        shared = not picture.any()
+        if shared and picture.shape in empty:
+            hints.append(empty[picture.shape])
         elif kept >= kept_bytes:
             hints.append(Unread(controlnet, pose, device))
         else:
-            hint = _keep(_read(controlnet, pose, device))
+            hint = _keep(_read(controlnet, picture, device))
             kept += hint.nbytes
             hints.append(hint)
         if shared:
-            empty[pose.shape] = hints[-1]
+            empty[picture.shape] = hints[-1]
     return hints
 
 
