@@ -71,3 +71,19 @@ def test_what_is_not_kept_is_read_when_it_is_wanted(models: Models) -> None:
     assert [isinstance(hint, Unread) for hint in some] == [False, True, True]
     with torch.inference_mode():
         assert all(torch.equal(one.to(models.dtype), other.to(models.dtype)) for one, other in zip(kept, some, strict=True))
+
+
+def test_hints_are_counted_as_what_they_take(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hint of SDXL has 10 MiB, and takes 16 where it is pinned."""
+    poses = [partial(np.full, (48, 48, 3), shade, np.uint8) for shade in (1, 2, 3, 4)]
+
+    def kept(hints: float) -> int:
+        read = read_poses(models.controlnet, poses, models.device, kept_bytes=int(hints * size_bytes))
+        return sum(isinstance(hint, torch.Tensor) for hint in read)
+
+    (hint,) = read_poses(models.controlnet, poses[:1], models.device)
+    assert isinstance(hint, torch.Tensor)
+    size_bytes, power = hint.nbytes, 2 ** (hint.nbytes - 1).bit_length()
+    assert kept(3) == 3
+    monkeypatch.setattr(torch.Tensor, "is_pinned", lambda _: True)
+    assert power > 1.5 * size_bytes and kept(3) == 2
