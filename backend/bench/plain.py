@@ -65,7 +65,7 @@ def predict_view(
     down, mid = None, None
     if job.controlnet_scale > 0:
         posed = 1 if job.guide_pose else len(texts)
-        pose = torch.from_numpy(condition.pose).permute(2, 0, 1).to(seen.device, dtype) / 255
+        pose = torch.from_numpy(condition.pose()).permute(2, 0, 1).to(seen.device, dtype) / 255
         down, mid = models.controlnet(
             latents[-posed:],
             timestep,

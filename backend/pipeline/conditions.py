@@ -1,6 +1,8 @@
 """What each view is told: Algorithm 3, adaptive conditioning. Text from the people in it, pose from their joints."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -19,13 +21,14 @@ from ..pose import draw_pose
 class Condition:
     """What one view is told.
 
-    pose: its skeletons, uint8 (side, side, 3) at the training resolution. loras: that it wears. empty: nobody is in it, neither
-    a pixel of anybody's mask nor of a skeleton.
+    pose: draws its skeletons, uint8 (side, side, 3) at the training resolution; the pictures of all views of a large canvas
+    would take more memory than the canvas. loras: that it wears. empty: nobody is in it, neither a pixel of anybody's mask
+    nor of a skeleton.
     """
 
     prompt: str
     negative_prompt: str
-    pose: np.ndarray
+    pose: Callable[[], np.ndarray]
     loras: Worn = ()
     empty: bool = False
 
@@ -60,16 +63,23 @@ def describe_views(
     joints = [scaled(points, canvas.width / request.width, canvas.height / request.height) for points in told]
     # how much larger the canvas is than the base image, whose short side is a view's
     growth = min(canvas.width, canvas.height) / window_px if request.settings.pose_at_levels == "upscaled" else 1.0
-    conditions, nobody = [], np.zeros((window_px, window_px, 3), np.uint8)  # which most views of a large canvas share
+    conditions = []
     for top, left in views:
         offset = np.array((left * latent_downsampling, top * latent_downsampling, 0))
-        near = [points - offset for points in joints]
-        pose = enlarge_pose(near, window_px, line_width_px, growth)
+        moved = (points - offset for points in joints)
+        near = [points for points in moved if may_show(points, window_px, (line_width_px + 2) * growth)]
+        pose = partial(enlarge_pose, near, window_px, line_width_px, growth)
         present = who_is_present(request, speakers, (top, left), window_px // latent_downsampling)
-        posed = bool(pose.any())
+        posed = bool(near) and bool(pose().any())
         texts, worn_here = view_texts(request, present), view_loras(request, present)
-        conditions.append(Condition(*texts, pose if posed else nobody, worn_here, empty=not (posed or present)))
+        conditions.append(Condition(*texts, pose, worn_here, empty=not (posed or present)))
     return conditions
+
+
+def may_show(keypoints: np.ndarray, side_px: int, reach_px: float) -> bool:
+    """Whether a view could see any of a skeleton that reaches `reach_px` beyond its joints, (N, 3) in pixels of the view."""
+    points = keypoints[keypoints[:, 2] > 0, :2]
+    return len(points) > 0 and bool((points.max(0) > -reach_px).all() and (points.min(0) < side_px + reach_px).all())
 
 
 def enlarge_pose(people: list[np.ndarray], side_px: int, line_width_px: int, growth: float) -> np.ndarray:

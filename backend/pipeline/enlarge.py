@@ -30,8 +30,8 @@ def enlarge(
     window = models.training_resolution_px // factor
     scheduler, timesteps = make_scheduler(models, settings.scheduler, steps, settings.t_b)
     with progress.stage("enlarge", level, len(timesteps)):
-        injected = inject_detail(image, size, settings, numpy_random(request.seed, f"injection {level}"))
-        clean = encode_image(models, injected)
+        # without a name for the injected picture, which else would be in memory beside the one that is decoded
+        clean = encode_image(models, inject_detail(image, size, settings, numpy_random(request.seed, f"injection {level}")))
         noise = draw_noise(request.seed, f"level {level}", tuple(clean.shape)).to(models.device)
         people = find_people(figures, size.height // factor, size.width // factor)
         views = choose_views(request, people, window)

@@ -4,7 +4,7 @@ The reading does not depend on the noise, and it is the costliest part of a Cont
 resolution of the rest.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 from diffusers import ControlNetModel
 from torch import nn
 
-KEPT_BYTES = 2 * 2**30  # 200 hints of SDXL, which are more than three times as large as their pictures
+KEPT_BYTES = 2 * 2**30  # 204 hints of SDXL, or 128 where they are pinned
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class Unread:
     """A pose that is read at every step, since the hints of so many views would take too much host memory."""
 
     controlnet: ControlNetModel
-    pose: np.ndarray
+    pose: Callable[[], np.ndarray]
     device: torch.device
 
     def to(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """As of a tensor."""
-        return _read(self.controlnet, self.pose, self.device).to(*args, **kwargs)
+        return _read(self.controlnet, self.pose(), self.device).to(*args, **kwargs)
 
 
 Hint = torch.Tensor | Unread  # (channels, h, w), in host memory
@@ -35,26 +35,28 @@ Hint = torch.Tensor | Unread  # (channels, h, w), in host memory
 
 @torch.inference_mode()
 def read_poses(
-    controlnet: ControlNetModel, poses: list[np.ndarray], device: torch.device, kept_bytes: int = KEPT_BYTES
+    controlnet: ControlNetModel, poses: list[Callable[[], np.ndarray]], device: torch.device, kept_bytes: int = KEPT_BYTES
 ) -> list[Hint]:
-    """One hint per pose picture, uint8 (H, W, 3). Empty pictures of a size share theirs: most of a large canvas is empty.
+    """One hint per pose. Empty ones of a size share theirs: most of a large canvas is empty.
 
+    poses: each draws its picture, uint8 (H, W, 3), and none is kept.
     kept_bytes: beyond these, poses are left to be read when they are wanted; what comes of them is the same.
     """
     empty: dict[tuple[int, ...], Hint] = {}
     hints, kept = [], 0
     for pose in poses:
-        shared = not pose.any()
-        if shared and pose.shape in empty:
-            hints.append(empty[pose.shape])
+        picture = pose()
+        shared = not picture.any()
+        if shared and picture.shape in empty:
+            hints.append(empty[picture.shape])
         elif kept >= kept_bytes:
             hints.append(Unread(controlnet, pose, device))
         else:
-            hint = _keep(_read(controlnet, pose, device))
-            kept += hint.nbytes
+            hint = _pin(_read(controlnet, picture, device), device)
+            kept += _taken_bytes(hint)
             hints.append(hint)
         if shared:
-            empty[pose.shape] = hints[-1]
+            empty[picture.shape] = hints[-1]
     return hints
 
 
@@ -70,13 +72,19 @@ def taking_hints(controlnet: ControlNetModel) -> Iterator[None]:
 
 
 def _read(controlnet: ControlNetModel, pose: np.ndarray, device: torch.device) -> torch.Tensor:
-    picture = torch.from_numpy(pose).permute(2, 0, 1)[None].to(device, controlnet.dtype) / 255
+    picture = _pin(torch.from_numpy(pose), device)
+    picture = picture.to(device, non_blocking=picture.is_pinned()).permute(2, 0, 1)[None].to(controlnet.dtype) / 255
     turned = controlnet.config["controlnet_conditioning_channel_order"] == "bgr"
     hint = controlnet.controlnet_cond_embedding(picture.flip(1) if turned else picture)
     # the ControlNet turns what it is given once more, hints too
     return (hint.flip(1) if turned else hint)[0]
 
 
-def _keep(hint: torch.Tensor) -> torch.Tensor:
-    """In host memory, pinned, so that a step does not wait for the copy."""
-    return hint.cpu().pin_memory() if hint.is_cuda else hint
+def _pin(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """In host memory, pinned for a GPU, so that a step does not wait for the copy."""
+    return tensor.cpu().pin_memory() if device.type == "cuda" else tensor
+
+
+def _taken_bytes(tensor: torch.Tensor) -> int:
+    """Of host memory: torch rounds what it pins up to a power of two."""
+    return 1 << (tensor.nbytes - 1).bit_length() if tensor.is_pinned() else tensor.nbytes

@@ -14,7 +14,6 @@ from ..planning.plan import Size
 
 PAPER_SHORT_SIDE_PX = 1024
 BAND_ROWS = 256
-LANCZOS_REACH_PX = 4
 FINE_SIGMA_PX = 32  # a blur twice as wide or more is done on a coarser grid
 DRAWN_AT_ONCE = 2**20
 
@@ -78,17 +77,15 @@ def blur(edges: np.ndarray, sigma_px: float) -> np.ndarray:
 
 
 def enlarge_in_bands(field: np.ndarray, size: Size) -> Iterator[np.ndarray]:
-    """`field` (h, w) at `size` by Lanczos, some rows at a time, from the top."""
-    height = len(field)
-    unit = height // math.gcd(height, size.height)  # so many rows come to a whole number of rows
-    growth = size.height * unit // height
-    step, margin = (unit * math.ceil(rows / unit) for rows in (BAND_ROWS * height / size.height, LANCZOS_REACH_PX))
-    for first in range(0, height, step):
-        end = min(first + step, height)
-        above, below = min(first, margin), min(height - end, margin)
-        part = field[first - above : end + below]
-        band = cv2.resize(part, (size.width, len(part) // unit * growth), interpolation=cv2.INTER_LANCZOS4)
-        yield band[above // unit * growth : len(band) - below // unit * growth]
+    """`field` (h, w) at `size` by Lanczos, BAND_ROWS at a time, from the top.
+
+    It is made taller at once, since it is narrow (see `blur`), and wider band by band: so no band needs rows of another,
+    whatever the sizes.
+    """
+    tall = cv2.resize(field, (field.shape[1], size.height), interpolation=cv2.INTER_LANCZOS4)
+    for top in range(0, size.height, BAND_ROWS):
+        band = tall[top : top + BAND_ROWS]
+        yield cv2.resize(band, (size.width, len(band)), interpolation=cv2.INTER_LANCZOS4)
 
 
 def draw_displacements(random: np.random.Generator, reach: int, count: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Stage 1: every person alone, at the training resolution, in the exported pose, from that person's own prompt."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -78,7 +79,7 @@ def draw_people_alone(
 
 def describe_alone(models: Models, request: RenderRequest, person: Person, canvas_from_scene: Similarity) -> Condition:
     side = models.training_resolution_px
-    pose = draw_pose([canvas_from_scene.apply(person.keypoints)], side, side, models.manifest.pose_line_width_px)
+    pose = partial(draw_pose, [canvas_from_scene.apply(person.keypoints)], side, side, models.manifest.pose_line_width_px)
     parts = (text for text in person.character.part_prompts.values() if text.strip())
     prompt = ", ".join(text for text in (person.character.prompt, *parts, models.manifest.framing_prompt) if text)
     negatives = (request.negative_prompt, person.character.negative_prompt)

@@ -15,7 +15,7 @@ from torch.nn import functional
 from ..models.tune import is_compiled
 from .prompts import Embedding
 
-MOST_TEXTS = 32  # that are kept; SDXL's UNet and ControlNet take 38 MB for one
+MOST_CHUNKS = 32  # of all texts that are kept; SDXL's UNet and ControlNet take 38 MB of the device for one
 
 
 def stack_hidden(texts: list[Embedding], dtype: torch.dtype) -> Tensor:
@@ -54,11 +54,12 @@ def knowing_texts(networks: Iterable[nn.Module], texts: Iterable[Embedding]) -> 
     """Within, the cross-attention of `networks` looks up `texts`, and takes no others; afterwards they are as they were.
 
     Yields what it is to be told some of them by, while the LoRAs are worn with which they were encoded. texts: told apart by
-    being other objects, which live as long as this does. Of more texts than MOST_TEXTS none are kept: each call projects
-    what it is given, as ever.
+    being other objects, which live as long as this does. Of texts with more chunks than MOST_CHUNKS together none are kept:
+    each call projects what it is given, as ever.
     """
     distinct = {id(text): text for text in texts}.values()
-    layers = [layer for network in networks for layer in plain_cross_attention(network)] if len(distinct) <= MOST_TEXTS else []
+    few = sum(text.chunks for text in distinct) <= MOST_CHUNKS
+    layers = [layer for network in networks for layer in plain_cross_attention(network)] if few else []
     before = [layer.processor for layer in layers]
     known = [KnownTexts() for _ in layers]
 

@@ -1,6 +1,7 @@
 """What methods without stages share: one prompt for the whole scene, one pose picture, one canvas of noise."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -38,10 +39,12 @@ class Sheet:
 
     def conditions(self, views: list[View], window: int, factor: int) -> list[Condition]:
         """The same prompt for all views, and the piece of the pose picture that each sees."""
-        pieces = [
-            self.pose[top * factor : (top + window) * factor, left * factor : (left + window) * factor] for top, left in views
-        ]
-        return [Condition(self.prompt, self.negative_prompt, piece, empty=not piece.any()) for piece in pieces]
+        pieces = [partial(self.piece, view, window, factor) for view in views]
+        return [Condition(self.prompt, self.negative_prompt, piece, empty=not piece().any()) for piece in pieces]
+
+    def piece(self, view: View, window: int, factor: int) -> np.ndarray:
+        rows, columns = (slice(start * factor, (start + window) * factor) for start in view)
+        return self.pose[rows, columns]
 
 
 def lay_sheet(models: Models, request: RenderRequest, size: Size) -> Sheet:

@@ -1,5 +1,7 @@
 """High-frequency injection replaces as many pixels as it should, with pixels from near by."""
 
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
@@ -61,6 +63,20 @@ def test_the_picture_does_not_depend_on_the_bands(picture: np.ndarray, size: Siz
     field = detail_probability(picture, RenderSettings())
     assert len(list(inject.enlarge_in_bands(field, size))) > 4
     assert (inject_detail(picture, size, RenderSettings(), np.random.default_rng(0)) == whole).all()
+
+
+@pytest.mark.parametrize("size", [Size(2728, 2048), Size(2048, 2728)])
+def test_nothing_but_the_picture_and_a_narrow_field_is_as_tall_as_the_canvas(size: Size) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (size.height // 2 + 2, size.width // 2, 3), np.uint8)
+    tracemalloc.start()
+    try:
+        enlarged = inject_detail(image, size, RenderSettings(canny_blur_px=0), np.random.default_rng(0))
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    field_bytes = 4 * (image.size / 3 + size.height * size.width / 2)  # as it is, and as tall as the canvas
+    band_bytes = 20 * inject.BAND_ROWS * size.width
+    assert peak_bytes < 1.3 * enlarged.nbytes + field_bytes + band_bytes
 
 
 def test_a_wide_blur_on_a_coarser_grid_is_the_same_blur() -> None:

@@ -220,6 +220,6 @@ def test_the_background_is_told_of_the_scene_and_of_its_people_only_where_asked(
         settings = replace(two_people.settings, inpaint_people=inpaint_people, steps=STEPS)
         paint(sdxl, replace(two_people, settings=settings), collage)
     (alone,), (posed,), (with_ana,) = told
-    assert alone.prompt == two_people.prompt and not alone.pose.any()
-    assert posed.prompt == two_people.prompt and posed.pose.any()
-    assert with_ana.prompt == f"{two_people.prompt}, {ana.character.prompt}" and with_ana.pose.any()
+    assert alone.prompt == two_people.prompt and not alone.pose().any()
+    assert posed.prompt == two_people.prompt and posed.pose().any()
+    assert with_ana.prompt == f"{two_people.prompt}, {ana.character.prompt}" and with_ana.pose().any()

@@ -51,7 +51,7 @@ def test_a_portrait_is_the_picture_that_diffusers_makes_of_the_same_noise(
         (expected,) = pipeline(
             person.character.prompt,
             negative_prompt="blurry",
-            image=as_tensor(describe_alone(sdxl, request, person, portrait.canvas_from_scene).pose),
+            image=as_tensor(describe_alone(sdxl, request, person, portrait.canvas_from_scene).pose()),
             num_inference_steps=3,
             guidance_scale=2.0,
             controlnet_conditioning_scale=0.8,

@@ -52,7 +52,7 @@ def test_a_denoiser_that_is_never_wrong_ends_at_the_picture(
     people = np.zeros((HEIGHT, WIDTH), bool)
     people[:, :10] = True
     views = adaptive_views(people, WINDOW, 4, 2, 0.2)
-    conditions = [Condition("a plaza", "", np.zeros((64, 64, 3), np.uint8))] * len(views)
+    conditions = [Condition("a plaza", "", lambda: np.zeros((64, 64, 3), np.uint8))] * len(views)
     job = Job(
         models=models, unet=models.unet, encoder=PromptEncoder(models), scheduler=solver, timesteps=timesteps,
         guidance_scale=1.0, controlnet_scale=0.0, view_weighting=weighting,

@@ -65,7 +65,7 @@ def test_a_person_alone_is_told_of_their_parts_and_their_own_negatives(models: M
     person = next(one for one in gather_people(request) if one.character.name == "Ana")
     alone = describe_alone(models, request, person, centre(person.keypoints, 64, 0.8))
     assert (alone.prompt, alone.negative_prompt) == ("a person with a red shirt, green hair, red boots", "blurry, hat")
-    assert alone.pose.any() and alone.pose.dtype == np.uint8
+    assert alone.pose().any() and alone.pose().dtype == np.uint8
     manifest = replace(models.manifest, framing_prompt="the whole body")  # what the model set says of portraits
     framed = dataclasses.replace(models, model_set=replace(models.model_set, manifest=manifest))
     told = describe_alone(framed, request, person, centre(person.keypoints, 64, 0.8))

@@ -1,6 +1,8 @@
 """The whole method with real networks of toy size."""
 
 import dataclasses
+import weakref
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -180,3 +182,26 @@ def test_prompts_longer_than_the_encoder_are_not_cut(models: Models, two_people:
     request = replace(two_people, characters=(ana, two_people.characters[1]))
     short, with_long = render(models, two_people, {}, Spy())[0], render(models, request, {}, Spy())[0]
     assert (short != with_long).any()
+
+
+def test_the_injected_picture_is_gone_before_the_next_one_is_decoded(
+    models: Models, two_people: RenderRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = import_module("beyondscene.backend.pipeline.enlarge")  # the package has a function of this name
+    inject_detail, pictures, gone = stage.inject_detail, [], []
+
+    def inject(*args: Any) -> np.ndarray:
+        injected = inject_detail(*args)
+        pictures.append(weakref.ref(injected))
+        return injected
+
+    class Decoding(Spy):
+        def progress(self, headway: Headway) -> None:
+            if headway.stage == "decode":
+                gone.extend(picture() is None for picture in pictures)
+
+    monkeypatch.setattr(stage, "inject_detail", inject)
+    request = replace(two_people, characters=(), settings=settle(two_people.settings, models.model_set))
+    image = np.zeros((64, 96, 3), np.uint8)
+    enlarge(models, request, [], image, Size(192, 128), 1, PromptEncoder(models), 1, 1.0, Progress(Decoding(), 1, 1))
+    assert gone == [True]

@@ -43,7 +43,13 @@ def test_the_same_output_whoever_projects(models: Models) -> None:
 
 
 def test_too_many_texts_are_not_kept(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "MOST_TEXTS", 1)
+    monkeypatch.setattr(stage, "MOST_CHUNKS", 3)
     encoder = PromptEncoder(models)
-    with knowing_texts([models.unet], [encoder.encode("one"), encoder.encode("two")]):
-        assert not any(isinstance(layer.processor, stage.KnownTexts) for layer in plain_cross_attention(models.unet))
+
+    def kept(*texts: Embedding) -> bool:
+        with knowing_texts([models.unet], texts):
+            return all(isinstance(layer.processor, stage.KnownTexts) for layer in plain_cross_attention(models.unet))
+
+    one, two, long = encoder.encode("one"), encoder.encode("two"), encoder.encode("three", at_least_chunks=2)
+    assert kept(one, two) and kept(one, long, one, long)
+    assert not kept(one, two, long)  # which takes as much as two others
