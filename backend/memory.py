@@ -13,6 +13,7 @@ from ..protocol import Refusal, RenderRequest
 from .models.fingerprint import weight_files
 from .models.host_memory import give_back_freed_memory
 from .models.load import Models
+from .models.offload import weight_bytes
 from .models.sets import ModelSet
 from .models.thrift import LADDER, Thrift
 from .watch import Checkpoints
@@ -101,7 +102,7 @@ def what_would_fit(models: Models, request: RenderRequest) -> str:
         return smaller
     free_bytes, total_bytes = torch.cuda.mem_get_info(models.device)
     networks = dict.fromkeys((models.unet, models.controlnet, models.inpainting, models.vae, *models.text_encoders))
-    weights_bytes = sum(one.nbytes for network in networks for one in network.parameters())
+    weights_bytes = sum(map(weight_bytes, networks))
     found = (
         f"the GPU has {total_bytes / 1e9:.1f} GB, {free_bytes / 1e9:.1f} are free, the networks have {weights_bytes / 1e9:.1f}"
     )

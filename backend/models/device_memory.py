@@ -25,6 +25,11 @@ def total_bytes(device: torch.device) -> int:
     return int(torch.cuda.get_device_properties(device).total_memory * (told(number_of(device)) if told else 1.0))
 
 
+def room_bytes(device: torch.device, networks_bytes: int) -> int:
+    """Of a GPU beside its networks: a tenth is left to CUDA itself, to what else draws on the screen, and to gaps."""
+    return max(0, int(0.9 * total_bytes(device)) - networks_bytes)
+
+
 def free_bytes(device: torch.device) -> int:
     """That torch could still hand out on a GPU: what it has cached counts as free."""
     allocated = torch.cuda.memory_allocated(device)

@@ -14,7 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from ...protocol import Refusal
 from .adapters import Adapters
-from .device_memory import GIB, total_bytes
+from .device_memory import room_bytes
 from .fingerprint import fingerprint_weights
 from .host_memory import reuse_freed_memory
 from .offload import Turns
@@ -22,6 +22,11 @@ from .segmenters import Segmenter, load_segmenter
 from .sets import Manifest, ModelSet, Role, read_json
 from .thrift import AMPLE, DEVICE_NAME, Offload, Precision, Thrift
 from .weights import find_weights
+
+# What UNet and ControlNet hold of a row, in fields of their first width and full resolution. SDXL's tensors and the copies that
+# cuDNN makes for a convolution come to 23 (230 MiB); an eighth of the views could do without, which is not worth a failure.
+UNET_ROW = 30
+KEPT_BYTES = 2 * 2**30  # beside the views: keys and values of up to 32 prompts, canvases
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +66,12 @@ class Models:
     @property
     def view_batch(self) -> int:
         """Views that go through the networks at once."""
-        return self.thrift.view_batch or choose_view_batch(self.device)
+        if self.thrift.view_batch:
+            return self.thrift.view_batch
+        window = self.training_resolution_px // self.latent_downsampling
+        row_bytes = UNET_ROW * self.unet.config["block_out_channels"][0] * window**2 * self.dtype.itemsize
+        resident = self.turns.resident_bytes(self.unet, self.controlnet)
+        return max(1, int(choose_view_batch(self.device, resident, row_bytes) * self.thrift.share))
 
     @property
     def training_resolution_px(self) -> int:
@@ -129,14 +139,14 @@ def load_network(kind: type[Network], model_set: ModelSet, role: Role, part: str
     return loaded.eval()
 
 
-def choose_view_batch(device: torch.device) -> int:
+def choose_view_batch(device: torch.device, networks_bytes: int, row_bytes: int) -> int:
     """Views at once, by the whole memory of a GPU, not by what is free of it, so that the same device makes the same picture.
 
-    Reckoned for SDXL: 12 GiB for weights and VAE, 0.75 GiB for a view with guidance.
+    networks_bytes: on the device while they go through. row_bytes: that a view takes, or twice with guidance.
     """
     if device.type != "cuda":
         return 4
-    return max(1, min(16, int((0.9 * total_bytes(device) / GIB - 12) / 0.75)))
+    return max(1, min(16, (room_bytes(device, networks_bytes) - KEPT_BYTES) // (2 * row_bytes)))
 
 
 def silence_libraries() -> None:

@@ -57,6 +57,12 @@ class Turns:
         self._up.append(network)  # before, so that it is sent home where there was room for a part of it only
         network.to(self.device)
 
+    def resident_bytes(self, *working: nn.Module) -> int:
+        """What networks take of the device while these work."""
+        there: Iterable[nn.Module] = self._all if self.offload == "none" else dict.fromkeys(working)
+        streamed = self._large if self.offload == "layers" else ()
+        return sum(weight_bytes(network) for network in there if network not in streamed)
+
     def rest(self) -> None:
         """No network carries anything of ours, so that its layers may be exchanged."""
         if self.offload != "none":
@@ -72,3 +78,7 @@ class Turns:
         self._up = [network for network in self._up if network in stay]
         if leaving and self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def weight_bytes(network: nn.Module) -> int:
+    return sum(one.nbytes for one in (*network.parameters(), *network.buffers()))

@@ -16,14 +16,16 @@ class Thrift:
     """The picture does not depend on it, beyond rounding.
 
     name: for the record of a picture; empty for the usual way.
+    share: of what the device has room for that views and tiles may take.
     view_batch: views that go through the network at once.
-    vae_window_cells: side of an autoencoder's tile with its margins, in latents; at 160 SDXL's decoder holds 1.5 GiB of one.
+    vae_window_cells: side of an autoencoder's tile with its margins, in latents.
     vae_held_bytes: by all tiles that wait for each other.
-    None of these: as much as the device has room for.
+    None of these three: their `share` of what there is room for.
     offload: which networks wait in host memory, at least: see Turns.
     """
 
     name: str = ""
+    share: float = 1.0
     view_batch: int | None = None
     vae_window_cells: int | None = None
     vae_held_bytes: int | None = None
@@ -35,8 +37,9 @@ AMPLE = Thrift()
 # Each rung needs less memory than the one before it, and more time.
 LADDER = (
     AMPLE,
-    Thrift("views one by one", 1),
-    Thrift("views one by one, small tiles", 1, 96, 256 * MIB),
-    Thrift("views one by one, small tiles, networks offloaded", 1, 96, 256 * MIB, "networks"),
-    Thrift("views one by one, small tiles, layers offloaded", 1, 96, 256 * MIB, "layers"),
+    Thrift("half as much at once", 1 / 2),
+    Thrift("a quarter as much at once", 1 / 4),
+    Thrift("views one by one, small tiles", 0, 1, 96, 256 * MIB),
+    Thrift("views one by one, small tiles, networks offloaded", 0, 1, 96, 256 * MIB, "networks"),
+    Thrift("views one by one, small tiles, layers offloaded", 0, 1, 96, 256 * MIB, "layers"),
 )

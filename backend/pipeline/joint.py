@@ -83,7 +83,7 @@ def denoise(
 
     Steps that an earlier attempt has kept are not run again.
     """
-    batches = my_share(list(make_batches(job, views, conditions)))
+    batches = list(make_batches(job, views, conditions, my_share))
     job.models.turns.begin(job.unet, job.models.controlnet)
     height, width = latents.shape[-2:]  # a single view may be larger than the canvas: it sees what there is
     weight = torch.from_numpy(weigh_views(window, job.view_weighting)[:height, :width]).to(latents.device)
@@ -206,19 +206,21 @@ def crops(canvas: torch.Tensor, views: list[View], window: int) -> torch.Tensor:
     return torch.stack([canvas[:, top : top + window, left : left + window] for top, left in views])
 
 
-def make_batches(job: Job, views: list[View], conditions: list[Condition]) -> Iterator[Batch]:
+def make_batches(
+    job: Job, views: list[View], conditions: list[Condition], share: Callable[[list[int]], list[int]] = list
+) -> Iterator[Batch]:
     """Batches of views that wear the same LoRAs and whose prompts have the same number of chunks, so that none is padded.
 
-    Where the job treats views without people in another way, they are not mixed with others.
+    Where the job treats views without people in another way, they are not mixed with others. share: those of the views that
+    are wanted, which lie side by side where they are alike; nothing is read or encoded for others.
     """
     job.models.turns.begin(job.models.controlnet)
     apart = job.controlnet_views == "with_people" or job.background_every > 1
     kinds = [(told.loras, chunks_of(job.encoder, told), apart and told.empty) for told in conditions]
-    posed = [is_posed(job, told.empty) for told in conditions]
-    to_read = [index for index, has_pose in enumerate(posed) if has_pose]
+    order = share(sorted(range(len(views)), key=kinds.__getitem__))
+    to_read = [index for index in order if is_posed(job, conditions[index].empty)]
     read = read_poses(job.models.controlnet, [conditions[index].pose for index in to_read], job.models.device)
     hints = dict(zip(to_read, read, strict=True))
-    order = sorted(range(len(views)), key=kinds.__getitem__)
     for (loras, chunks, empty), group in groupby(order, key=kinds.__getitem__):
         job.models.adapters.wear(loras)
         for part in even_parts(list(group), job.models.view_batch):
@@ -231,7 +233,7 @@ def make_batches(job: Job, views: list[View], conditions: list[Condition]) -> It
             yield Batch(
                 views=seen,
                 texts=texts,
-                hints=[hints[index] for index in part if posed[index]],
+                hints=[hints[index] for index in part if index in hints],
                 loras=loras,
                 time_ids=torch.tensor(sizes, device=job.models.device, dtype=torch.float32),
                 empty=empty,

@@ -57,5 +57,6 @@ def decode_latents(models: Models, latents: Tensor) -> np.ndarray:
 
 def tile_limits(models: Models) -> tuple[int, int]:
     """Side of a tile with its margins, in latents, and what waiting tiles may hold, in bytes."""
-    thrift, device = models.thrift, models.device
-    return thrift.vae_window_cells or choose_window(device), thrift.vae_held_bytes or allowed_bytes(device)
+    thrift, device, vae = models.thrift, models.device, models.vae
+    window = thrift.vae_window_cells or choose_window(device, vae, models.turns.resident_bytes(vae), thrift.share)
+    return window, thrift.vae_held_bytes or allowed_bytes(device, vae, window, thrift.share)

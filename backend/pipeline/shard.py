@@ -21,15 +21,15 @@ def place() -> tuple[int, int]:
     return distributed.get_rank(), distributed.get_world_size()
 
 
-def my_share(batches: list[T]) -> list[T]:
+def my_share(views: list[T]) -> list[T]:
+    """As many for each process but for one; of views that lie in a row, too. What others run does not depend on this one."""
     number, of = place()
-    return batches[number::of]
+    return views[number::of]
 
 
 def even_parts(items: list[T], most: int) -> list[list[T]]:
-    """`items` in parts of equal length but for one, at most `most`: few shapes of batches, and as many for each process."""
-    _, processes = place()
-    count = min(len(items), ceil(ceil(len(items) / most) / processes) * processes)
+    """`items` in parts of equal length but for one, at most `most`: few shapes of batches."""
+    count = ceil(len(items) / most)
     ends = [round(len(items) * part / count) for part in range(count + 1)]
     return [items[start:end] for start, end in pairwise(ends)]
 

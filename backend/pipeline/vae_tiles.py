@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from math import ceil
 
 import torch
+from diffusers import AutoencoderKL
 from torch import Tensor
 
-from ..models.device_memory import free_bytes, total_bytes
+from ..models.device_memory import free_bytes, room_bytes
 from ..models.host_memory import give_back_freed_memory
 from .vae_steps import Activations, Attend, Norm, Reach, Step, reaches
 
-WINDOW_CELLS = 160  # side of a tile with its margins, in latents; SDXL's decoder then holds 1.5 GiB of one
-LARGE_WINDOW_CELLS = 320  # on a GPU with room for 6 GiB of one: margins are a smaller share of it
-LARGE_GPU_BYTES = 40 * 2**30
+WINDOWS_CELLS = (320, 160, 128, 96)  # sides of a tile with its margins, in latents: of a large one they are a smaller share
+HOST_WINDOW_CELLS = 160
+# What is there of a tile while it is walked, in the decoder's largest activations: its input, its output and the residual of
+# a convolution, which cuDNN copies once more. So it is in SDXL's: 17.0 GiB for 256 latents, reckoned and measured.
+WALKED = 4.25
 HELD_BYTES = 2 * 2**30  # by all tiles that wait for each other, beside the one that is walked; more on GPUs that have it
 HOST_HELD_BYTES = 3 * 2**29  # so that a picture of 4096x4096 takes 3 GB beside the weights, pixels and all
 
@@ -57,19 +60,31 @@ def split(length: int, window: int, margin: int, multiple: int) -> list[tuple[Sp
     return [(span, (max(0, span[0] - margin), min(length, span[1] + margin))) for span in spans]
 
 
-def choose_window(device: torch.device) -> int:
+def walked_bytes(vae: AutoencoderKL, cells: int) -> int:
+    """What walking a tile takes whose side is `cells` latents, in float32. Its encoder takes less."""
+    channels = vae.config["block_out_channels"]
+    widest = channels[:2][-1] * 4 ** (len(channels) - 1)  # values per latent, after the last upsampling
+    return int(WALKED * widest * 4) * cells**2
+
+
+def choose_window(device: torch.device, vae: AutoencoderKL, networks_bytes: int, share: float = 1.0) -> int:
     """Side of a tile with its margins, in latents. By the whole memory of a GPU, not by what is free of it: tiles of another
-    size come to the same picture but for rounding, and the same device should make the same picture."""
-    if device.type != "cuda" or total_bytes(device) < LARGE_GPU_BYTES:
-        return WINDOW_CELLS
-    return LARGE_WINDOW_CELLS
+    size come to the same picture but for rounding, and the same device should make the same picture.
+
+    networks_bytes: on the device while the VAE works. share: as in Thrift.
+    """
+    most_bytes = walked_bytes(vae, HOST_WINDOW_CELLS)
+    if device.type == "cuda":
+        most_bytes = room_bytes(device, networks_bytes) - HELD_BYTES
+    fitting = (cells for cells in WINDOWS_CELLS if walked_bytes(vae, cells) <= most_bytes * share)
+    return next(fitting, WINDOWS_CELLS[-1])
 
 
-def allowed_bytes(device: torch.device) -> int:
-    """What waiting tiles may hold: HOST_HELD_BYTES in host memory; on a GPU HELD_BYTES at least, and half of what is free."""
+def allowed_bytes(device: torch.device, vae: AutoencoderKL, window: int, share: float = 1.0) -> int:
+    """What waiting tiles may hold: HOST_HELD_BYTES in host memory; half of a GPU that is free beside the one that is walked."""
     if device.type != "cuda":
-        return HOST_HELD_BYTES
-    return max(HELD_BYTES, free_bytes(device) // 2)
+        return int(HOST_HELD_BYTES * share)
+    return int(max(0, free_bytes(device) - walked_bytes(vae, window)) / 2 * share)
 
 
 def plan_tiles(height: int, width: int, window: int, reach: Reach) -> list[Tile]:
@@ -120,6 +135,7 @@ def run_tiled(
             fits = state.size_bytes * len(tiles) <= held_bytes if index == 0 else fits
             if fits:
                 held[index] = state
+            del state  # else it would be there while the next one is walked
         pools[stop] = step.pool(gathered)
         start = stop if fits else start
     for index, tile in enumerate(tiles):

@@ -41,18 +41,18 @@ class Card:
             raise torch.OutOfMemoryError(words)
 
         def evaluate(job: joint.Job, batch: joint.Batch, *rest: Any) -> torch.Tensor:
-            if number >= 1 and len(batch.views) > 1:
+            if number >= 1 and len(batch.views) > (4, 2, 1)[min(number, 2)]:
                 fail("CUDA out of memory. Tried to allocate 20.00 GiB.")
-            if number >= 3 and job.models.turns.offload == "none":
+            if number >= 4 and job.models.turns.offload == "none":
                 fail("CUDA out of memory. Tried to allocate 2.00 MiB.")
-            if number >= 4 and not any(hasattr(part, "_hf_hook") for part in job.unet.modules()):
+            if number >= 5 and not any(hasattr(part, "_hf_hook") for part in job.unet.modules()):
                 fail("CUDA out of memory. Tried to allocate 2.00 MiB.")
-            if number >= 5:
+            if number >= 6:
                 fail("CUDA out of memory. Tried to allocate 1.00 MiB.")
             return predict(job, batch, *rest)
 
         def in_tiles(*given: Any, held_bytes: int, **how: Any) -> Any:
-            if number >= 2 and held_bytes > 256 * 2**20:
+            if number >= 3 and held_bytes > 256 * 2**20:
                 fail("CUDA out of memory. Tried to allocate 8.00 GiB.")
             return tiled(*given, held_bytes=held_bytes, **how)
 

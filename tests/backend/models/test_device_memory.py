@@ -1,30 +1,103 @@
-"""A process that is held to a part of a GPU makes the picture of a smaller one."""
+"""Views and tiles fit beside the networks; a process that is held to a part of a GPU makes the picture of a smaller one."""
 
+import dataclasses
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
 import torch
+from beyondscene.backend.bench.layouts import SDXL
+from beyondscene.backend.bench.random_models import make_random_models
 from beyondscene.backend.models.device_memory import GIB, free_bytes, hold_to, total_bytes
-from beyondscene.backend.models.load import choose_view_batch
-from beyondscene.backend.pipeline.vae_tiles import LARGE_WINDOW_CELLS, WINDOW_CELLS, allowed_bytes, choose_window
+from beyondscene.backend.models.load import Models
+from beyondscene.backend.models.offload import Turns
+from beyondscene.backend.models.thrift import AMPLE, LADDER, Offload, Thrift
+from beyondscene.backend.pipeline.latents import tile_limits
+from beyondscene.backend.pipeline.vae_tiles import walked_bytes
+from torch import nn
+
+MIB = 2**20
+OTHERS = 3.3  # GiB of GroundingDINO and SAM, which stand beside SDXL's own networks
+CARDS = [(12, "networks"), (16, "networks"), (24, "none"), (24, "networks"), (32, "none"), (48, "none"), (80, "none")]
 
 
-def test_views_and_tiles_are_chosen_by_what_the_process_is_held_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What torch says of a GPU of 80 GiB, of which 70 are free and 14 are the weights."""
-    fraction = 1.0
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=80 * GIB))
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda number: {0: fraction}[number])
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 14 * GIB)
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 16 * GIB)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (62 * GIB, 80 * GIB))
+@pytest.fixture(scope="module")
+def sdxl() -> Models:
+    """Networks without weights, which know what they would weigh."""
+    return make_random_models(SDXL, torch.device("meta"), torch.bfloat16)
+
+
+class Card:
+    """What torch says of a GPU of which all is free, but for what is allocated."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, gib: float) -> None:
+        self.gib, self.fraction, self.allocated = gib, 1.0, 0.0
+        told = SimpleNamespace(total_memory=int(gib * GIB))
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: told)
+        monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+        monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda number: {0: self.fraction}[number])
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: int(self.allocated * GIB))
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: int(self.allocated * GIB) + 2 * GIB)
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (int((gib - self.allocated - 2) * GIB), int(gib * GIB)))
+
+
+def on_card(models: Models, offload: Offload, thrift: Thrift = AMPLE) -> Models:
+    turns = Turns(models.device, models.turns._all, models.turns._large, offload)
+    return dataclasses.replace(models, device=torch.device("cuda"), turns=turns, thrift=thrift)
+
+
+def test_what_walking_a_tile_takes_is_what_was_measured(sdxl: Models) -> None:
+    """Decoding 1024x1024 and 2048x2048 in one tile on an H100: peaks beyond the weights, in MiB."""
+    for cells, measured in ((128, 18725 - 14353), (256, 31786 - 14353)):
+        assert walked_bytes(sdxl.vae, cells) / MIB == pytest.approx(measured, rel=0.01)
+
+
+@pytest.mark.parametrize("others", [0.0, OTHERS])
+@pytest.mark.parametrize("rung", [0, 1, 2])
+@pytest.mark.parametrize(("gib", "offload"), CARDS)
+def test_networks_views_and_tiles_fit_together(
+    sdxl: Models, monkeypatch: pytest.MonkeyPatch, gib: float, offload: Offload, rung: int, others: float
+) -> None:
+    card, models = Card(monkeypatch, gib), on_card(sdxl, offload, LADDER[rung])
+    segmenter = nn.Linear(int(others * GIB / 4) or 1, 1, bias=False, device="meta")
+    models.turns._all.append(segmenter)
+    networks = models.turns.resident_bytes(models.unet, models.controlnet) / GIB
+    assert networks == pytest.approx(13.73 + others if offload == "none" else 7.11, abs=0.01)
+    row = 230 / 1024  # counted
+    assert networks + 1.2 + 2 * models.view_batch * row < 0.95 * gib  # 32 texts are 1.2 GiB
+    card.allocated = networks = models.turns.resident_bytes(models.vae) / GIB
+    window, held_bytes = tile_limits(models)
+    assert networks + (walked_bytes(models.vae, window) + held_bytes) / GIB < 0.98 * gib
+
+
+def test_each_rung_takes_less_of_both(sdxl: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    for gib in (24, 48, 80):
+        card = Card(monkeypatch, gib)
+        card.allocated = 13.73
+        rungs = [on_card(sdxl, "none", rung) for rung in LADDER[:4]]
+        views, tiles = [one.view_batch for one in rungs], [sum_of_limits(one) for one in rungs]
+        assert views == [views[0], views[0] // 2, views[0] // 4, 1]
+        assert all(one > other for one, other in pairwise(tiles))
+
+
+def sum_of_limits(models: Models) -> int:
+    window, held_bytes = tile_limits(models)
+    return walked_bytes(models.vae, window) + held_bytes
+
+
+def test_views_and_tiles_are_chosen_by_what_the_process_is_held_to(sdxl: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    card, models = Card(monkeypatch, 80), on_card(sdxl, "none")
+    card.allocated = 14.0
     for device in (torch.device("cuda"), torch.device("cuda", 0)):
-        fraction = 1.0
-        assert (choose_view_batch(device), choose_window(device)) == (16, LARGE_WINDOW_CELLS)
-        assert allowed_bytes(device) == 32 * GIB  # half of what is free, 2 GiB of it cached
-        fraction = 24 / 80
-        assert (choose_view_batch(device), choose_window(device)) == (12, WINDOW_CELLS)
-        assert allowed_bytes(device) == pytest.approx(5 * GIB, abs=8)
+        models = dataclasses.replace(models, device=device)
+        card.fraction = 1.0
+        window, held_bytes = tile_limits(models)
+        assert (models.view_batch, window) == (16, 320)
+        assert held_bytes / GIB == pytest.approx((80 - 14 - 26.56) / 2, abs=0.01)  # what is cached is free
+        card.fraction = 24 / 80
+        window, held_bytes = tile_limits(models)
+        assert (models.view_batch, window) == (10, 128)
+        assert held_bytes / GIB == pytest.approx((24 - 14 - 4.25) / 2, abs=0.01)
 
 
 @pytest.mark.parametrize("gib", [0.0, 24.0])

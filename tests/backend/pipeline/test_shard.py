@@ -8,27 +8,71 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from beyondscene.backend.cli import main
+from beyondscene.backend.models.load import load_models
 from beyondscene.backend.models.sets import ModelSet
-from beyondscene.backend.pipeline import shard
+from beyondscene.backend.pipeline import Progress, hints, joint, shard
+from beyondscene.backend.pipeline.conditions import Condition
+from beyondscene.backend.pipeline.joint import Job, denoise, make_batches
+from beyondscene.backend.pipeline.prompts import PromptEncoder
+from beyondscene.backend.pipeline.schedule import make_scheduler
 from beyondscene.backend.pipeline.shard import even_parts
 from beyondscene.protocol import RenderRequest, save_request
 from msgspec.structs import replace
 from PIL import Image
+
+from .test_render import Spy
 
 COMMAND = """import sys
 from beyondscene.backend.cli import main
 sys.exit(main(sys.argv[1:]))"""
 
 
-def test_parts_are_even_and_there_are_as_many_for_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_are_even() -> None:
     assert [len(part) for part in even_parts(list(range(49)), 16)] == [12, 12, 13, 12]
     assert even_parts([1, 2, 3], 4) == [[1, 2, 3]] and even_parts([1, 2], 1) == [[1], [2]]
+
+
+def test_each_process_reads_its_own_views_only(tiny_models: ModelSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 45 views of three kinds, 20 of them without people, eight run 5 or 6 each, and of each kind as many but for one."""
+    models = load_models(tiny_models, torch.device("cpu"), torch.float32)
+    scheduler, timesteps = make_scheduler(models, "ddim", 2)
+    job = Job(
+        models=models, unet=models.unet, encoder=PromptEncoder(models), scheduler=scheduler, timesteps=timesteps,
+        guidance_scale=2.0, controlnet_scale=1.0, controlnet_views="with_people",
+    )  # fmt: skip
+    lit, dark = np.full((64, 64, 3), 9, np.uint8), np.zeros((64, 64, 3), np.uint8)
+    told = [Condition("a man", "", lit), Condition("a plaza", "", dark, empty=True), Condition("a man " * 100, "", lit)]
+    views = [(0, column) for column in range(45)]
+    conditions = [told[1] if column % 9 < 4 else told[2 * (column % 2)] for column in range(45)]
+    read, real = [], hints._read
+    monkeypatch.setattr(hints, "_read", lambda *given: read.append(given) or real(*given))
+    seen, counts = [], []
+    for number in range(8):
+        monkeypatch.setattr(shard, "place", lambda number=number: (number, 8))
+        read.clear()
+        batches = list(make_batches(job, views, conditions, shard.my_share))
+        mine = [view for batch in batches for view in batch.views]
+        assert len(read) == sum(not conditions[column].empty for _, column in mine)
+        assert len(mine) in (5, 6)
+        counts.append([sum(conditions[column] is one for _, column in mine) for one in told])
+        seen += mine
+    assert sorted(seen) == views and (np.ptp(counts, axis=0) <= 1).all()
+
+
+def test_a_process_may_have_nothing_to_do(tiny_models: ModelSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = load_models(tiny_models, torch.device("cpu"), torch.float32)
+    scheduler, timesteps = make_scheduler(models, "ddim", 2)
+    job = Job(
+        models=models, unet=models.unet, encoder=PromptEncoder(models), scheduler=scheduler, timesteps=timesteps,
+        guidance_scale=2.0, controlnet_scale=1.0, background_every=2,
+    )  # fmt: skip
     monkeypatch.setattr(shard, "place", lambda: (1, 2))
-    parts = even_parts(list(range(9)), 4)
-    assert [len(part) for part in parts] == [2, 2, 3, 2] and [one for part in parts for one in part] == list(range(9))
-    assert shard.my_share(parts) == [parts[1], parts[3]]
-    assert even_parts([1], 4) == [[1]]  # one of two has nothing to do
+    monkeypatch.setattr(joint, "add_over_devices", lambda canvas: canvas)
+    condition = Condition("a plaza", "", np.zeros((64, 64, 3), np.uint8), empty=True)
+    latents = denoise(job, torch.ones(4, 8, 8), 8, [(0, 0)], [condition], Progress(Spy(), 1, 1))
+    assert latents.isfinite().all()
 
 
 def test_two_processes_draw_the_picture_of_one(
