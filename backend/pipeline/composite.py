@@ -25,6 +25,10 @@ class Collage:
     cover: np.ndarray
     figures: list[Figure]
 
+    def show(self) -> np.ndarray:
+        """uint8 (H, W, 3), to be looked at: the people with their soft rims on the grey."""
+        return (BACKDROP + (self.image - float(BACKDROP)) * self.cover[..., None]).round().astype(np.uint8)
+
 
 def compose(
     request: RenderRequest, arrays: dict[str, np.ndarray], cutouts: list[Cutout], size: Size, feather_px: float

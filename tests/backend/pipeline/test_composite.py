@@ -181,6 +181,8 @@ def test_the_rim_is_soft_as_far_in_as_the_feather_is_wide(two_people: RenderRequ
     assert 0.4 < edge[0] < 0.65 and edge[-1] == pytest.approx(1, abs=0.01)
     assert feather_px - 1 <= (edge < 0.84).sum() <= feather_px + 1  # as a blur of that sigma
     assert (collage.image[64, 40:80] == COLOURS[0]).all()  # no grey: what the rim fades into is yet to be drawn
+    red = collage.show()[64, 40:80, 0].astype(float)
+    assert np.abs(red - (BACKDROP + (COLOURS[0][0] - BACKDROP) * edge)).max() <= 1
 
 
 def test_a_rim_before_somebody_fades_into_them(two_people: RenderRequest) -> None:
