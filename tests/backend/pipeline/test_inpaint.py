@@ -182,6 +182,13 @@ def test_somebody_white_in_a_white_scene_has_no_grey_rim(
     assert paint(models, unguided, collage, seam_px=2, strength=0.25).min() == 255
 
 
+def test_colours_of_a_rim_too_faint_to_be_seen_are_not_painted(models: Models, unguided: RenderRequest) -> None:
+    collage = make_collage()
+    faint = (far_from(collage.cover > 0, 2) == 0) & (collage.cover == 0)
+    red = Collage(np.where(faint[..., None], np.array((255, 0, 0), np.uint8), collage.image), collage.cover + 1e-5 * faint, [])
+    assert np.abs(paint(models, unguided, red).astype(int) - paint(models, unguided, collage)).max() <= 1
+
+
 def masked_picture(models: Models, request: RenderRequest, collage: Collage, seam_px: float) -> torch.Tensor:
     """The channels that hold the picture without what is painted anew."""
     with overhear(models.inpainting) as calls:
