@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -46,6 +46,7 @@ def export_blend(
     scene: str | None = None,
     camera: str | None = None,
     passes: Path | None = None,
+    check: Callable[[Shot], None] = lambda _: None,
 ) -> Iterator[Shot]:
     """The request of each frame of the scene in `blend`; all are exported before the first comes. Raises BlendError.
 
@@ -54,6 +55,7 @@ def export_blend(
     width, height: pixels; None takes the scene's own size. frames: None takes the one the file was saved at.
     scene, camera: by name; None takes the file's own.
     passes: folder for `depth.npy` and `normals.npy`, numbered as number_path does; None makes none.
+    check: called with each before the first comes; a Refusal that it raises is told with the number of the frame.
     """
     if not blend.is_file():
         raise BlendError(f"There is no file {blend}: name an existing .blend.")
@@ -96,8 +98,20 @@ def export_blend(
         for line in run.stderr.splitlines():
             if line.startswith(LEFT_OUT):
                 print(line, file=sys.stderr)
-        for frame, output in outputs.items():
-            yield Shot(frame, *load_request(output))
+        for shot in read_shots(outputs):
+            try:
+                check(shot)
+            except Refusal as refusal:
+                if shot.frame is None:
+                    raise
+                raise Refusal(f"Frame {shot.frame}: {refusal}") from refusal
+        yield from read_shots(outputs)
+
+
+def read_shots(outputs: dict[int | None, Path]) -> Iterator[Shot]:
+    """Those that lie in files, one at a time: the masks of many frames would fill the memory."""
+    for frame, output in outputs.items():
+        yield Shot(frame, *load_request(output))
 
 
 def number_path(path: Path, frame: int | None) -> Path:

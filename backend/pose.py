@@ -25,15 +25,6 @@ from ..protocol import (
     darken,
 )
 
-KEYPOINT_NAMES = (
-    "nose", "neck",
-    "right_shoulder", "right_elbow", "right_wrist",
-    "left_shoulder", "left_elbow", "left_wrist",
-    "right_hip", "right_knee", "right_ankle",
-    "left_hip", "left_knee", "left_ankle",
-    "right_eye", "left_eye", "right_ear", "left_ear",
-)  # fmt: skip
-
 _SUBPIXEL_BITS = 4  # cv2 draws at 1/16 px
 
 Colour = tuple[int, ...]  # RGB, 0 to 255

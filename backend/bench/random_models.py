@@ -1,6 +1,6 @@
 """A whole model set with random weights: what a picture costs does not depend on them, and nothing is downloaded."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -26,7 +26,7 @@ class Silhouette:
 
     networks: tuple[nn.Module, ...] = ()
 
-    def segment(self, image: np.ndarray) -> dict[str, np.ndarray]:
+    def segment(self, image: np.ndarray, wanted: Collection[str]) -> dict[str, np.ndarray]:
         """As Segmenter.segment."""
         height, width = image.shape[:2]
         y, x = np.mgrid[:height, :width]

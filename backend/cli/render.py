@@ -46,9 +46,9 @@ def run(asked: argparse.Namespace) -> int:
     record = None if asked.from_image is None else read_record(asked.from_image)
     models = asked.models or (record.models if record else "embedded")
     model_set = choose_model_set(models)
-    shots = read_source(asked, record)
+    shots = read_source(asked, record, check=lambda shot: check(shot, model_set, asked, record))
     first = next(shots)  # all are known to be good by now
-    check(first, model_set, asked, record)
+    check_room(asked.output, first.request, len(asked.frames or (None,)))
     from ..processes import joined_processes
     from ..render import Renderer  # torch, only once the input is known to be good
 
@@ -73,7 +73,6 @@ def check(shot: Shot, model_set: ModelSet, asked: argparse.Namespace, record: Re
     """Raise Refusal for what cannot be rendered here; warn where `record` was made with other models."""
     plan_sizes(shot.request, model_set.training_resolution_px, model_set.latent_downsampling)
     check_memory(shot.request)
-    check_room(number_path(asked.output, shot.frame), shot.request)
     loras = gather_loras(shot.request, model_set)
     if record is None:
         return

@@ -1,7 +1,7 @@
 """What `render`, `export` and `submit` start from: a .blend file, a request.json, or a picture that was made before."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -27,18 +27,23 @@ def add_source(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--camera", metavar="NAME", help="of a .blend; default: the scene's own")
 
 
-def read_source(asked: argparse.Namespace, record: Record | None = None, passes: Path | None = None) -> Iterator[Shot]:
+def read_source(
+    asked: argparse.Namespace,
+    record: Record | None = None,
+    passes: Path | None = None,
+    check: Callable[[Shot], None] = lambda _: None,
+) -> Iterator[Shot]:
     """Each request, checked, with its arrays. All are there and good before the first comes. Raises Refusal.
 
     record: of the image, where it was read already. passes: folder for the depth and the normals of a .blend's meshes; #### in
-    its name stands for the frame.
+    its name stands for the frame. check: called with each before the first comes.
     """
     width, height = asked.size or (None, None)
     source: Path = asked.source or asked.from_image
     if asked.source and source.suffix.lower() == ".blend":
         numbers = asked.frames or (None if asked.frame is None else (asked.frame,))
         options = {"scene": asked.scene, "camera": asked.camera, "passes": passes}
-        yield from export_blend(source, width, height, asked.seed, numbers, **options)
+        yield from export_blend(source, width, height, asked.seed, numbers, **options, check=check)
         return
     refuse_what_a_blend_has(asked, source, passes)
     if asked.source:
@@ -51,7 +56,9 @@ def read_source(asked: argparse.Namespace, record: Record | None = None, passes:
     if asked.seed is not None:
         request = replace(request, seed=asked.seed)
     check_request(request)
-    yield Shot(None, request, arrays)
+    shot = Shot(None, request, arrays)
+    check(shot)
+    yield shot
 
 
 def refuse_other_proportions(request: RenderRequest, width: int, height: int) -> None:

@@ -50,12 +50,13 @@ def refuse_folder(path: Path) -> None:
         raise Refusal(f"{path} is a folder: name a file in it.")
 
 
-def check_room(path: Path, request: RenderRequest) -> None:
-    """Raise Refusal where the disk of `path`, whose folder exists, may not take the picture."""
-    needed, free = PIXEL_BYTES * request.width * request.height, shutil.disk_usage(path.parent).free
+def check_room(path: Path, request: RenderRequest, pictures: int) -> None:
+    """Raise Refusal where the disk of `path`, whose folder exists, may not take so many pictures of this request's size."""
+    needed, free = PIXEL_BYTES * request.width * request.height * pictures, shutil.disk_usage(path.parent).free
     if free < needed:
+        what = "The picture" if pictures == 1 else f"The {pictures} pictures"
         raise Refusal(
-            f"The picture may have {needed / 1e6:.0f} MB, but {free / 1e6:.0f} MB are free in {path.parent.resolve()}: "
+            f"{what} may have {needed / 1e6:.0f} MB, but {free / 1e6:.0f} MB are free in {path.parent.resolve()}: "
             "make room there, or choose another place."
         )
 

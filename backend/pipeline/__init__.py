@@ -65,7 +65,7 @@ def render(
         models.turns.begin(*models.segmenter.networks)
         cutouts = cut_out(models.segmenter, portraits)
         collage = compose(request, arrays, cutouts, plan.base, settings.mask_feather_px * rim)
-        progress.preview(collage.image)
+        progress.preview(collage.show())
     seam_px = settings.seam_erosion_px * rim
     image = progress.once("base", inpaint_background, models, request, collage, encoder, steps, guidance, seam_px, progress)
     with progress.stage("tone"):

@@ -17,12 +17,17 @@ BACKDROP = 127  # grey under the people until inpainting has drawn the backgroun
 class Collage:
     """image: uint8 (H, W, 3), people on grey. cover: float32 (H, W), 1 where people are, feathered at their rims.
 
+    Straight alpha: the colours of the rims are the people's alone, without any grey, as `cover` is yet to mix them in.
     figures: far to near; their masks are disjoint, and none is empty.
     """
 
     image: np.ndarray
     cover: np.ndarray
     figures: list[Figure]
+
+    def show(self) -> np.ndarray:
+        """uint8 (H, W, 3), to be looked at: the people with their soft rims on the grey."""
+        return (BACKDROP + (self.image - float(BACKDROP)) * self.cover[..., None]).round().astype(np.uint8)
 
 
 def compose(
@@ -41,15 +46,17 @@ def compose(
         mask = warp(cutout.mask.astype(np.float32), matrix, shrink, size)
         # warped without the portrait's backdrop, which would bleed into the rim
         person = warp(cutout.portrait.image * cutout.mask[..., None].astype(np.float32), matrix, shrink, size)
-        picture = person / np.maximum(mask, 1e-3)[..., None]
+        picture = person / np.where(mask > 0, mask, 1)[..., None]
         parts = {name: warp(part.astype(np.float32), matrix, shrink, size) > 0.5 for name, part in cutout.parts.items()}
         character = cutout.portrait.person.character
         if character.mask is not None:
             mask *= where_free(arrays[character.mask.digest], size)
         alpha = cv2.GaussianBlur(mask, (0, 0), feather_px) if feather_px > 0 else mask
         alpha = np.minimum(alpha, mask)  # soft inwards only: outside there is nobody
-        image += (picture - image) * alpha[..., None]
-        cover = np.maximum(cover, alpha)
+        both = alpha + cover * (1 - alpha)  # "over" of Porter and Duff, 1984
+        share = np.divide(alpha, both, out=np.zeros_like(both), where=both > 0)
+        image += (picture - image) * share[..., None]
+        cover = both
         solid = mask > 0.5
         figures = [Figure(f.person, f.mask & ~solid, {name: part & ~solid for name, part in f.parts.items()}) for f in figures]
         figures.append(Figure(cutout.portrait.person, solid, {name: part & solid for name, part in parts.items()}))

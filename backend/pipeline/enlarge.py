@@ -7,7 +7,7 @@ from ..models.load import Models
 from ..planning.expect import choose_views
 from ..planning.people import Figure
 from ..planning.plan import Size
-from .conditions import describe_views, gather_speakers
+from .conditions import describe_views, to_grid
 from .inject import inject_detail
 from .joint import Job, denoise
 from .latents import decode_latents, encode_image
@@ -63,7 +63,6 @@ def enlarge(
 
 def find_people(figures: list[Figure], height: int, width: int) -> np.ndarray:
     """bool (height, width): the latents in which anybody is."""
-    people = np.zeros((height, width), bool)
-    for speaker in gather_speakers(figures, height, width):
-        people |= speaker.mask
-    return people
+    if not figures:
+        return np.zeros((height, width), bool)
+    return to_grid(np.logical_or.reduce([figure.mask for figure in figures]), height, width)

@@ -12,7 +12,7 @@ from ..models.load import Models
 from ..models.loras import worn
 from ..planning.plan import Size
 from ..planning.views import grid, scaled_stride
-from .composite import Collage
+from .composite import BACKDROP, Collage
 from .conditions import describe_views
 from .joint import Job, denoise
 from .latents import decode_latents, encode_image
@@ -33,9 +33,11 @@ def inpaint_background(
     height, width = collage.cover.shape
     size, factor = Size(width, height), models.latent_downsampling
     window = models.training_resolution_px // factor
-    known = shrink_mask(collage.cover > 0.5, seam_px)
+    people = collage.cover > 0.5
+    known = shrink_mask(people, seam_px)
     free = torch.from_numpy(free_cells(known, factor)).to(models.device)  # (1, h, w), 1 where the background goes
-    clean = encode_image(models, collage.image)
+    # colours reach beyond the people's outlines, and cells that are known in part would make them stouter
+    clean = encode_image(models, np.where(people[..., None], collage.image, np.uint8(BACKDROP)))
     noise = draw_noise(request.seed, "background", tuple(clean.shape)).to(models.device)
     scheduler, timesteps = make_scheduler(models, request.settings.scheduler, steps, request.settings.inpaint_strength)
     views = grid(height // factor, width // factor, window, scaled_stride(request.settings.stride_instance, window))
@@ -84,7 +86,7 @@ def masked_latents(models: Models, image: np.ndarray, known: np.ndarray, free: t
     """(5, h, w) mask and masked image for a UNet with 9 input channels, as SDXL-inpainting; None for one with 4."""
     if models.inpainting.config["in_channels"] == models.unet.config["in_channels"]:
         return None
-    masked = np.where(known[..., None], image, np.uint8(127))
+    masked = np.where(known[..., None], image, np.uint8(BACKDROP))
     return torch.cat([free, encode_image(models, masked)])
 
 

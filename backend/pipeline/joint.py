@@ -38,8 +38,8 @@ class Job:
     canvas_px: height and width that views are told to be crops of ("canvas" conditioning, as DemoFusion does), or None:
         each view is told to be a whole picture of the training resolution.
     controlnet_views, guidance_interval, background_every: as in RenderSettings; the defaults leave nothing out.
-    keep: called with (latents, index of the next timestep or None at the end) after each step; inpainting puts the
-        known part back here.
+    keep: called with (latents, index of the next timestep, or how many there are at the end) after each step; inpainting
+        puts the known part back here.
     """
 
     models: Models

@@ -17,13 +17,20 @@ REGIONS = {
 }
 # what lies beyond a limb's last joint, seen from the joint before it
 BEFORE = {"RWrist": "RElbow", "LWrist": "LElbow", "RAnkle": "RKnee", "LAnkle": "LKnee"}
+# whose outlines, where the segmenter knows them, tell where another part is
+TELLING = {"hair": ("head", "face"), "upper_body": ("head",), "lower_body": ("head",)}
 FACE_RADIUS = 0.45  # of the way from the nose to the neck
+
+
+def what_tells(parts: list[str]) -> set[str]:
+    """The masks that `find_part` takes for these parts, where the segmenter knows them."""
+    return {one for part in parts for one in (part, *TELLING.get(part, ()))}
 
 
 def find_part(part: str, masks: dict[str, np.ndarray], person: np.ndarray, joints: np.ndarray) -> np.ndarray:
     """bool (H, W), within `person`.
 
-    masks: bool (H, W) by name, what the segmenter has found. person: bool (H, W). joints: (18, 3) in its pixels.
+    masks: bool (H, W) by name, what the segmenter found of `what_tells`. person: bool (H, W). joints: (18, 3) in its pixels.
     """
     if part in masks:
         return masks[part] & person

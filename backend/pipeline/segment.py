@@ -9,7 +9,7 @@ from ...protocol import KEYPOINT_NAMES
 from ..models.segmenters import Segmenter
 from ..pose import LIMBS
 from .instances import Portrait
-from .parts import find_part
+from .parts import find_part, what_tells
 
 BONE_WIDTH = 0.03  # of the body's height
 TORSO = tuple(KEYPOINT_NAMES.index(name) for name in ("RShoulder", "LShoulder", "LHip", "RHip"))
@@ -28,11 +28,11 @@ def cut_out(segmenter: Segmenter, portraits: list[Portrait]) -> list[Cutout]:
     """Masks of each portrait: the piece that the skeleton lies in, without holes."""
     cutouts = []
     for portrait in portraits:
-        masks = segmenter.segment(portrait.image)
+        asked = [part for part, prompt in portrait.person.character.part_prompts.items() if prompt.strip()]
+        masks = segmenter.segment(portrait.image, what_tells(asked))
         joints = portrait.canvas_from_scene.apply(portrait.person.keypoints)
         person = keep_body(masks["person"], joints)
         found = {name: mask for name, mask in masks.items() if name != "person"}
-        asked = (part for part, prompt in portrait.person.character.part_prompts.items() if prompt.strip())
         parts = {part: find_part(part, found, person, joints) for part in asked}
         cutouts.append(Cutout(portrait, person, parts))
     return cutouts

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from beyondscene.backend import blend
@@ -37,6 +38,13 @@ second.data = camera.data.copy()
 second.name, second.data.lens = "Close", camera.data.lens * 1.2
 second.animation_data_clear()
 scene.collection.objects.link(second)
+away = second.copy()
+away.data, away.name = camera.data.copy(), "Away"
+back = away.matrix_world.col[2].to_3d() * 80
+for frame, share in ((1, 0.0), (9, 1.0)):
+    away.delta_location = back * share
+    away.keyframe_insert("delta_location", frame=frame)
+scene.collection.objects.link(away)
 other = scene.copy()
 other.name, other.use_fake_user = "Night", True
 bpy.ops.wm.save_as_mainfile(filepath=sys.argv[2])
@@ -47,7 +55,10 @@ os._exit(0)
 
 @pytest.fixture(scope="module")
 def animated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example duo with a camera that moves in frames 1 to 9, a second camera `Close`, and a second scene `Night`."""
+    """The example duo with a camera that moves in frames 1 to 9, two others, `Close` and `Away`, and a second scene `Night`.
+
+    `Away` leaves by 80 m in those frames.
+    """
     path = tmp_path_factory.mktemp("blend") / "animated.blend"
     subprocess.run([sys.executable, "-c", ANIMATE, str(DUO), str(path)], check=True, capture_output=True)
     return path
@@ -111,6 +122,25 @@ def test_pictures_of_several_frames_and_the_lines_in_a_farms_log(
     assert first != last
     for name in ("shot.0001.png", "shot.0009.png"):
         assert re.search(rf"^beyondscene: {name}: \d+%, drawing the background.*, \d+ s left$", said.err, re.M)
+
+
+def test_a_later_frame_that_cannot_be_drawn_is_refused_before_the_first_is(
+    animated: Path, tiny_models: ModelSet, tmp_path: Path, capsys: Capture
+) -> None:
+    command = ["render", str(animated), "-o", str(tmp_path / "shot.#.png"), "--models", str(tiny_models.folder)]
+    assert main([*command, "--size", "512x256", "--camera", "Away", "--frames", "1-9:8"]) == 2
+    assert re.search(r"Frame 9: The joints of '.*' span \d+ px", capsys.readouterr().err)
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_a_disk_too_small_for_all_frames_is_told_before_the_first(
+    animated: Path, tiny_models: ModelSet, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10**6))
+    command = ["render", str(animated), "-o", str(tmp_path / "shot.#.png"), "--models", str(tiny_models.folder)]
+    assert main([*command, "--size", "512x512", "--frames", "1-9:8"]) == 2
+    assert "The 2 pictures may have 2 MB, but 1 MB are free" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.png"))
 
 
 def test_a_line_comes_also_where_nothing_gets_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,12 +7,12 @@ from beyondscene.backend.pose import (
     HAND_JOINT_COLOUR,
     HAND_LIMBS,
     KEYPOINT_COLOURS,
-    KEYPOINT_NAMES,
     LIMB_BRIGHTNESS,
     LIMB_COLOURS,
     LIMBS,
     draw_pose,
 )
+from beyondscene.protocol import KEYPOINT_NAMES
 
 
 def place(points: dict[str, tuple[float, float]]) -> np.ndarray:
@@ -24,7 +24,7 @@ def place(points: dict[str, tuple[float, float]]) -> np.ndarray:
 
 
 def test_limb_and_joints_have_their_colours() -> None:
-    picture = draw_pose([place({"right_shoulder": (20.5, 30.5), "right_elbow": (60.5, 30.5)})], 80, 60, 6)
+    picture = draw_pose([place({"RShoulder": (20.5, 30.5), "RElbow": (60.5, 30.5)})], 80, 60, 6)
     limb = LIMBS.index((2, 3))
     assert picture.shape == (60, 80, 3)
     assert tuple(picture[30, 20]) == KEYPOINT_COLOURS[2]
@@ -34,23 +34,23 @@ def test_limb_and_joints_have_their_colours() -> None:
 
 
 def test_a_limb_needs_both_ends() -> None:
-    picture = draw_pose([place({"left_knee": (30, 30)})], 60, 60, 4)
+    picture = draw_pose([place({"LKnee": (30, 30)})], 60, 60, 4)
     assert 10 < np.count_nonzero(picture.any(axis=2)) < 45  # the joint alone
 
 
 def test_a_limb_crosses_the_border() -> None:
-    picture = draw_pose([place({"neck": (-50, 30), "right_shoulder": (50, 30)})], 40, 60, 4)
+    picture = draw_pose([place({"Neck": (-50, 30), "RShoulder": (50, 30)})], 40, 60, 4)
     assert picture[28:32, :30].any()
     assert not picture[:20].any()
 
 
 def test_later_people_cover_earlier_ones() -> None:
-    far, near = place({"nose": (20.5, 20.5)}), place({"left_wrist": (20.5, 20.5)})
+    far, near = place({"Nose": (20.5, 20.5)}), place({"LWrist": (20.5, 20.5)})
     assert tuple(draw_pose([far, near], 40, 40, 4)[20, 20]) == KEYPOINT_COLOURS[7]
 
 
 def test_enlarging_keeps_the_line_width() -> None:
-    person = place({"neck": (10, 20), "right_hip": (30, 20)})
+    person = place({"Neck": (10, 20), "RHip": (30, 20)})
     small = draw_pose([person], 64, 64, 4)
     large = draw_pose([person * (4, 4, 1)], 256, 256, 4)
     assert np.count_nonzero(small[:, 20].any(axis=1)) == np.count_nonzero(large[:, 80].any(axis=1))
@@ -58,7 +58,7 @@ def test_enlarging_keeps_the_line_width() -> None:
 
 @pytest.mark.parametrize("x", [np.nan, np.inf, 1e12])
 def test_impossible_points_are_left_out(x: float) -> None:
-    assert not draw_pose([place({"neck": (x, 20), "right_hip": (x, 30)})], 64, 64, 4).any()
+    assert not draw_pose([place({"Neck": (x, 20), "RHip": (x, 30)})], 64, 64, 4).any()
 
 
 def test_wrong_shape_is_refused() -> None:
@@ -115,7 +115,7 @@ def test_a_face_too_small_for_dots_is_left_out() -> None:
 
 def test_feet_are_drawn_as_openpose_draws_them_and_belong_to_their_ankles() -> None:
     person = np.zeros((136, 3))
-    person[KEYPOINT_NAMES.index("left_ankle")] = 20.5, 20.5, 1
+    person[KEYPOINT_NAMES.index("LAnkle")] = 20.5, 20.5, 1
     person[130] = 60.5, 20.5, 1  # the left big toe
     person[135] = 60.5, 60.5, 1  # the right heel, whose ankle is nowhere
     picture = draw_pose([person], 80, 80, 8)
@@ -125,8 +125,8 @@ def test_feet_are_drawn_as_openpose_draws_them_and_belong_to_their_ankles() -> N
 
 
 def test_darker_joints_darken_their_limbs_and_keep_their_hue() -> None:
-    person = place({"right_shoulder": (20.5, 30.5), "right_elbow": (60.5, 30.5), "right_wrist": (60.5, 70.5)})
-    person[KEYPOINT_NAMES.index("right_elbow"), 2] = 0.5
+    person = place({"RShoulder": (20.5, 30.5), "RElbow": (60.5, 30.5), "RWrist": (60.5, 70.5)})
+    person[KEYPOINT_NAMES.index("RElbow"), 2] = 0.5
     picture = draw_pose([person], 80, 80, 6)
     assert tuple(picture[30, 20]) == KEYPOINT_COLOURS[2]
     assert tuple(picture[30, 60]) == tuple(channel // 2 for channel in KEYPOINT_COLOURS[3])

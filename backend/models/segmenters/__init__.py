@@ -4,6 +4,7 @@ Each file has `load(model_set, device)`. To add a segmenter, add its file and, h
 """
 
 import json
+from collections.abc import Collection
 from importlib import import_module
 from typing import Protocol
 
@@ -23,8 +24,8 @@ class Segmenter(Protocol):
     @property
     def networks(self) -> tuple[nn.Module, ...]: ...
 
-    def segment(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """Masks by name, bool (H, W): always "person"; "head", "hair", "upper_body", "lower_body" where it can tell.
+    def segment(self, image: np.ndarray, wanted: Collection[str]) -> dict[str, np.ndarray]:
+        """Masks by name, bool (H, W): always "person", and those of the `wanted` parts ("head", "hair", ...) that it knows.
 
         image: uint8 (H, W, 3), RGB, one person.
         """

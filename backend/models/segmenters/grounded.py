@@ -3,6 +3,7 @@
 This is what lang-segment-anything does, which the paper uses; both networks come from transformers.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,22 @@ class GroundedSegmenter:
         self.sam = SamModel.from_pretrained(sam, **single)
         self.networks = (self.detector.eval(), self.sam.eval())
 
-    def segment(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """As Segmenter.segment. The head is head united with hair (paper, section 3.2)."""
-        person, hair = self.find(image, "person."), self.find(image, "hair.")
-        return {"person": person, "head": (self.find(image, "head.") | hair) & person, "hair": hair & person}
-
     @torch.inference_mode()
-    def find(self, image: np.ndarray, words: str) -> np.ndarray:
-        """bool (H, W): the surest thing that `words` describe; all False if there is none."""
+    def segment(self, image: np.ndarray, wanted: Collection[str]) -> dict[str, np.ndarray]:
+        """As Segmenter.segment. The head is head united with hair (paper, section 3.2)."""
+        pixels = self.pixels(images=image, return_tensors="pt")  # type: ignore[call-arg]
+        seen = self.sam.get_image_embeddings(
+            pixels["pixel_values"].to(self.device, torch.float32)
+        )  # nearly all of SAM's work, and the same for all words
+        masks = {"person": self.find(image, seen, "person.")}
+        if "head" in wanted or "hair" in wanted:
+            masks["hair"] = self.find(image, seen, "hair.") & masks["person"]
+        if "head" in wanted:
+            masks["head"] = self.find(image, seen, "head.") & masks["person"] | masks["hair"]
+        return {name: mask for name, mask in masks.items() if name == "person" or name in wanted}
+
+    def find(self, image: np.ndarray, seen: torch.Tensor, words: str) -> np.ndarray:
+        """bool (H, W): the surest thing that `words` describe; all False if there is none. seen: `image`, encoded by SAM."""
         asked = self.words(images=image, text=words, return_tensors="pt").to(self.device)
         found = self.words.post_process_grounded_object_detection(
             self.detector(**asked),
@@ -51,9 +60,9 @@ class GroundedSegmenter:
             return np.zeros(image.shape[:2], bool)
         box = found["boxes"][found["scores"].argmax()].tolist()
         prompted = self.pixels(images=image, input_boxes=[[box]], return_tensors="pt")  # type: ignore[call-arg]
-        prompted = prompted.to(self.device, torch.float32)
-        drawn = self.sam(**prompted, multimask_output=False)
+        boxes = prompted["input_boxes"].to(self.device, torch.float32)
+        drawn = self.sam(image_embeddings=seen, input_boxes=boxes, multimask_output=False)
         masks = self.pixels.image_processor.post_process_masks(
-            drawn.pred_masks.cpu(), prompted["original_sizes"].cpu(), prompted["reshaped_input_sizes"].cpu()
+            drawn.pred_masks.cpu(), prompted["original_sizes"], prompted["reshaped_input_sizes"]
         )
         return masks[0][0, 0].numpy()

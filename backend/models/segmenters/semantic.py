@@ -1,5 +1,6 @@
 """A network that gives each pixel a class, with classes named after the parts of a person."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +28,13 @@ class SemanticSegmenter:
         self.networks = (self.network,)
 
     @torch.inference_mode()
-    def segment(self, image: np.ndarray) -> dict[str, np.ndarray]:
+    def segment(self, image: np.ndarray, wanted: Collection[str]) -> dict[str, np.ndarray]:
         """As Segmenter.segment: "person" is all but the background, "head" includes the hair."""
         pixels = self.processor(image, return_tensors="pt")["pixel_values"].to(self.device)
         logits = self.network(pixels).logits
         classes = F.interpolate(logits, image.shape[:2], mode="bilinear")[0].argmax(0).cpu().numpy()
         labels = {label: index for index, label in dict(self.network.config.id2label or {}).items() if int(index) > 0}
-        masks = {label: classes == index for label, index in labels.items()}
-        masks["head"] = np.isin(classes, [labels[part] for part in HEAD if part in labels])
-        masks["person"] = classes > 0
-        return masks
+        masks = {label: classes == index for label, index in labels.items() if label in wanted}
+        if "head" in wanted:
+            masks["head"] = np.isin(classes, [labels[part] for part in HEAD if part in labels])
+        return masks | {"person": classes > 0}

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from ...pose import KEYPOINT_NAMES
+from ....protocol import KEYPOINT_NAMES
 from .backgrounds import paint_background
 from .figures import draw_person
 from .looks import SCENES, Look, draw_look, write_caption
@@ -22,7 +22,9 @@ FRAMINGS: dict[Framing, float] = {
 }  # fmt: skip
 
 _FACE = {"nose": 0.15, "right_eye": 0.05, "left_eye": 0.05, "right_ear": -0.45, "left_ear": -0.45}
-_HIPS = [KEYPOINT_NAMES.index("right_hip"), KEYPOINT_NAMES.index("left_hip")]
+_HIPS = [KEYPOINT_NAMES.index("RHip"), KEYPOINT_NAMES.index("LHip")]
+# what a body's points call the joints: "RHip" is "right_hip"
+_POINTS = [{"R": "right_", "L": "left_"}.get(name[0], name[0]).lower() + name[1:].lower() for name in KEYPOINT_NAMES]
 MOST_PEOPLE = 8
 _VISIBLE_PX = 0.0012  # of the view: fewer pixels do not make a person worth a caption
 
@@ -107,7 +109,7 @@ def project_keypoints(camera: Camera, body: Body, random: np.random.Generator | 
     keep_hidden = random is not None and random.random() < 0.15
     keypoints = np.zeros((18, 4), np.float32)
     to_camera = -body.points["head"] / np.linalg.norm(body.points["head"])
-    for i, name in enumerate(KEYPOINT_NAMES):
+    for i, name in enumerate(_POINTS):
         x, y, depth = camera.project(body.points[name])
         drawn = True
         if name in _FACE and not keep_hidden:

@@ -8,10 +8,11 @@ import pytest
 import torch
 from beyondscene.backend.models.fingerprint import fingerprint_weights
 from beyondscene.backend.models.load import Models, choose_device, load_models
-from beyondscene.backend.models.segmenters import grounded
+from beyondscene.backend.models.segmenters import grounded, load_segmenter
 from beyondscene.backend.models.sets import ModelSet, ModelSetError, choose_model_set, read_model_set
 from beyondscene.backend.pipeline import render
 from beyondscene.protocol import RenderRequest, resized
+from torch import nn
 
 from ...tiny_hub import REPOSITORIES, save_tiny_hub, save_tiny_sd15, write_manifest
 from ..pipeline.test_render import Spy
@@ -90,16 +91,31 @@ def test_stable_diffusion_1_5_makes_a_picture(tmp_path: Path, two_people: Render
 def test_the_detector_and_sam_draw_masks_of_the_pictures_size(hub_set: ModelSet, sure: None) -> None:
     segmenter = load_models(hub_set, CPU, torch.float32).segmenter
     image = np.random.default_rng(0).integers(0, 256, (96, 64, 3), np.uint8)
-    masks = segmenter.segment(image)
+    masks = segmenter.segment(image, ("head", "hair"))
+    assert set(masks) == {"person", "head", "hair"}
     assert {mask.shape for mask in masks.values()} == {(96, 64)} and masks["person"].dtype == bool
     assert masks["person"].any()
     assert not (masks["hair"] & ~masks["head"]).any() and not (masks["head"] & ~masks["person"]).any()
 
 
+@pytest.mark.parametrize(("wanted", "searches"), [((), 1), (("hands", "upper_body"), 1), (("hair",), 2), (("head",), 3)])
+def test_only_what_is_wanted_is_searched_for_and_sam_looks_once(
+    hub_set: ModelSet, sure: None, wanted: tuple[str, ...], searches: int
+) -> None:
+    segmenter = load_segmenter(hub_set, CPU)
+    assert isinstance(segmenter, grounded.GroundedSegmenter)
+    looks: list[nn.Module] = []
+    for network in (segmenter.detector, segmenter.sam.vision_encoder):
+        network.register_forward_hook(lambda network, *_: looks.append(network))
+    image = np.random.default_rng(0).integers(0, 256, (96, 64, 3), np.uint8)
+    assert set(segmenter.segment(image, wanted)) == {"person", *wanted} - {"hands", "upper_body"}
+    assert (looks.count(segmenter.detector), looks.count(segmenter.sam.vision_encoder)) == (searches, 1)
+
+
 def test_nothing_found_is_an_empty_mask(hub_set: ModelSet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grounded, "BOX_THRESHOLD", 1.0)
     segmenter = load_models(hub_set, CPU, torch.float32).segmenter
-    assert not segmenter.segment(np.zeros((64, 64, 3), np.uint8))["person"].any()
+    assert not segmenter.segment(np.zeros((64, 64, 3), np.uint8), ())["person"].any()
 
 
 def test_a_network_saved_in_parts_is_read_and_missed_by_part(hub_set: ModelSet, tmp_path: Path) -> None:

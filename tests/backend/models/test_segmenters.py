@@ -35,7 +35,7 @@ def picture() -> np.ndarray:
 
 
 def test_classes_are_the_parts_that_their_labels_say(semantic: SemanticSegmenter, picture: np.ndarray) -> None:
-    masks = semantic.segment(picture)
+    masks = semantic.segment(picture, ("head", "hair", "upper_body", "lower_body", "hands"))
     with torch.inference_mode():
         output = semantic.network(semantic.processor(picture, return_tensors="pt")["pixel_values"])
     (classes,) = semantic.processor.post_process_semantic_segmentation(output, [picture.shape[:2]])
@@ -44,6 +44,7 @@ def test_classes_are_the_parts_that_their_labels_say(semantic: SemanticSegmenter
     expected = {"head": head | hair, "hair": hair, "upper_body": upper, "lower_body": lower, "person": ~background}
     assert set(masks) == set(expected)
     assert all((masks[name] == mask).all() for name, mask in expected.items())
+    assert set(semantic.segment(picture, ("hair",))) == {"person", "hair"}
 
 
 def test_what_the_detector_finds_is_kept_within_the_person(
@@ -54,8 +55,8 @@ def test_what_the_detector_finds_is_kept_within_the_person(
     rows, columns = np.indices(picture.shape[:2])
     person, head, hair = columns >= 30, (rows >= 20) & (rows < 40), rows < 28  # they overlap, and reach beyond the person
     found = {"person.": person, "head.": head, "hair.": hair}  # random weights find nothing of the kind
-    monkeypatch.setattr(segmenter, "find", lambda _, words: found[words])
-    masks = segmenter.segment(picture)
+    monkeypatch.setattr(segmenter, "find", lambda _image, _seen, words: found[words])
+    masks = segmenter.segment(picture, ("head", "hair"))
     assert set(masks) == {"person", "head", "hair"}
     assert (masks["person"] == person).all()
     assert (masks["head"] == (rows < 40) & person).all()

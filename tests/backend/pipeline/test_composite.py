@@ -180,8 +180,27 @@ def test_the_rim_is_soft_as_far_in_as_the_feather_is_wide(two_people: RenderRequ
     assert (np.diff(edge) >= 0).all() and not collage.cover[:, :40].any()
     assert 0.4 < edge[0] < 0.65 and edge[-1] == pytest.approx(1, abs=0.01)
     assert feather_px - 1 <= (edge < 0.84).sum() <= feather_px + 1  # as a blur of that sigma
-    red = collage.image[64, 40:80, 0].astype(float)
+    assert (collage.image[64, 40:80] == COLOURS[0]).all()  # no grey: what the rim fades into is yet to be drawn
+    red = collage.show()[64, 40:80, 0].astype(float)
     assert np.abs(red - (BACKDROP + (COLOURS[0][0] - BACKDROP) * edge)).max() <= 1
+
+
+def test_a_rim_before_somebody_fades_into_them(two_people: RenderRequest) -> None:
+    """As two layers over any background do; `cover` says how much of it is left."""
+    near, far = np.zeros((2, 128, 128), bool)
+    near[:, 40:120], far[:, 30:60] = True, True
+    behind = in_place(two_people, far)[0]
+    collage = compose(two_people, {}, [behind, in_place(two_people, near)[1]], Size(192, 128), 4)
+    (alone, of_far), (_, of_near) = ((one.image, one.cover[..., None]) for one in (
+        compose(two_people, {}, [behind], Size(192, 128), 4),
+        compose(two_people, {}, in_place(two_people, near)[1:], Size(192, 128), 4),
+    ))  # fmt: skip
+    white = 255.0
+    expected = white + (alone - white) * of_far
+    expected += (np.array(COLOURS[1]) - expected) * of_near
+    shown = white + (collage.image - white) * collage.cover[..., None]
+    assert 0.2 < of_far[64, 56, 0] < 1 and 0.2 < of_near[64, 42, 0] < 1
+    assert np.abs(shown - expected).max() <= 1
 
 
 @pytest.mark.parametrize("order", [1, -1])

@@ -10,12 +10,15 @@ import torch
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.pipeline import Progress, inpaint, settle
-from beyondscene.backend.pipeline.composite import BACKDROP, Collage
+from beyondscene.backend.pipeline.composite import BACKDROP, Collage, compose
 from beyondscene.backend.pipeline.conditions import Condition
 from beyondscene.backend.pipeline.inpaint import inpaint_background
+from beyondscene.backend.pipeline.instances import Portrait, Similarity
 from beyondscene.backend.pipeline.prompts import Embedding, PromptEncoder
 from beyondscene.backend.pipeline.seeds import seed_for
+from beyondscene.backend.pipeline.segment import Cutout
 from beyondscene.backend.planning.people import Figure, gather_people
+from beyondscene.backend.planning.plan import Size
 from beyondscene.protocol import RenderRequest
 from diffusers import StableDiffusionXLControlNetInpaintPipeline
 from diffusers.pipelines.controlnet import pipeline_controlnet_inpaint_sd_xl as of_theirs
@@ -164,6 +167,26 @@ def test_latents_that_lie_mostly_in_the_rim_are_painted_anew(
     mask = torch.ones(8, 8)
     mask[slice(*rows), slice(*columns)] = 0
     assert torch.equal(calls[0].latents[0, 4], mask)
+
+
+@pytest.mark.parametrize("feather_px", [2, 6])
+def test_somebody_white_in_a_white_scene_has_no_grey_rim(
+    models: Models, unguided: RenderRequest, feather_px: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inpaint, "decode_latents", lambda *_: np.full((64, 64, 3), 255, np.uint8))
+    ana = gather_people(unguided)[0]
+    mask = make_collage().cover > 0
+    portrait = Portrait(ana, Similarity(64 / unguided.width, 0, 0), np.full((64, 64, 3), 255, np.uint8))
+    collage = compose(replace(unguided, height=192), {}, [Cutout(portrait, mask, {})], Size(64, 64), feather_px)
+    assert (collage.cover[mask] < 1).any()  # a soft rim
+    assert paint(models, unguided, collage, seam_px=2, strength=0.25).min() == 255
+
+
+def test_colours_of_a_rim_too_faint_to_be_seen_are_not_painted(models: Models, unguided: RenderRequest) -> None:
+    collage = make_collage()
+    faint = (far_from(collage.cover > 0, 2) == 0) & (collage.cover == 0)
+    red = Collage(np.where(faint[..., None], np.array((255, 0, 0), np.uint8), collage.image), collage.cover + 1e-5 * faint, [])
+    assert np.abs(paint(models, unguided, red).astype(int) - paint(models, unguided, collage)).max() <= 1
 
 
 def masked_picture(models: Models, request: RenderRequest, collage: Collage, seam_px: float) -> torch.Tensor:

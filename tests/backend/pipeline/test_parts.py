@@ -1,12 +1,14 @@
 """Every part that has a prompt is found: as the segmenter says, or by the joints."""
 
+from collections.abc import Collection
+
 import numpy as np
 import pytest
 from beyondscene.backend.pipeline.instances import Portrait, centre
 from beyondscene.backend.pipeline.parts import find_part
 from beyondscene.backend.pipeline.segment import cut_out
 from beyondscene.backend.planning.people import gather_people
-from beyondscene.protocol import RenderRequest
+from beyondscene.protocol import PartName, RenderRequest
 from msgspec.structs import replace
 from torch import nn
 
@@ -58,11 +60,15 @@ def test_hair_is_the_head_without_its_face_and_a_found_head_is_no_body(body: np.
 
 
 class Outline:
-    """A segmenter that knows persons only."""
+    """A segmenter that knows persons only. wanted: what it was asked for, portrait by portrait."""
 
     networks: tuple[nn.Module, ...] = ()
 
-    def segment(self, image: np.ndarray) -> dict[str, np.ndarray]:
+    def __init__(self) -> None:
+        self.wanted: list[set[str]] = []
+
+    def segment(self, image: np.ndarray, wanted: Collection[str]) -> dict[str, np.ndarray]:
+        self.wanted.append(set(wanted))
         return {"person": image[..., 0] > 100}
 
 
@@ -72,3 +78,22 @@ def test_a_prompt_for_a_part_that_the_segmenter_does_not_know_has_a_mask(two_peo
     portrait = Portrait(person, centre(person.keypoints, SIDE, 0.8), np.where(body[..., None], np.uint8(200), np.uint8(0)))
     (cutout,) = cut_out(Outline(), [portrait])
     assert set(cutout.parts) == {"hands"} and cutout.parts["hands"].any()
+
+
+@pytest.mark.parametrize(
+    ("prompts", "wanted"),
+    [
+        ({}, set()),
+        ({"hair": " "}, set()),
+        ({"feet": "boots"}, {"feet"}),
+        ({"upper_body": "a red coat"}, {"upper_body", "head"}),  # which begins where the head ends
+    ],
+)
+def test_a_segmenter_is_asked_for_what_has_a_prompt(
+    two_people: RenderRequest, body: np.ndarray, prompts: dict[PartName, str], wanted: set[str]
+) -> None:
+    ana = replace(two_people.characters[0], part_prompts=prompts)
+    person = gather_people(replace(two_people, characters=(ana,)))[0]
+    image = np.where(body[..., None], np.uint8(200), np.uint8(0))
+    cut_out(outline := Outline(), [Portrait(person, centre(person.keypoints, SIDE, 0.8), image)])
+    assert outline.wanted == [wanted]

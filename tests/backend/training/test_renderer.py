@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from beyondscene.backend.pose import KEYPOINT_NAMES
 from beyondscene.backend.training.renderer.looks import GARMENT_COLOURS, Look, describe_person, draw_look
 from beyondscene.backend.training.renderer.mannequin import pose_body
 from beyondscene.backend.training.renderer.raster import LIGHTS, LOWER_BODY, REGIONS, THINGS, UPPER_BODY, Camera
@@ -15,6 +14,7 @@ from beyondscene.backend.training.renderer.scenes import (
     draw_view,
     people_from_left,
 )
+from beyondscene.protocol import KEYPOINT_NAMES
 from msgspec.structs import replace
 
 
@@ -37,9 +37,7 @@ def test_views_are_deterministic_and_consistent(framing: Framing) -> None:
 
 def test_joints_lie_on_the_person() -> None:
     hits = []
-    joints = [
-        KEYPOINT_NAMES.index(name) for name in ("neck", "right_elbow", "left_elbow", "right_knee", "left_knee", "left_ankle")
-    ]
+    joints = [KEYPOINT_NAMES.index(name) for name in ("Neck", "RElbow", "LElbow", "RKnee", "LKnee", "LAnkle")]
     for seed in range(20):
         portrait = view(seed, framing="portrait")
         for x, y in portrait.keypoints[0, joints, :2]:
@@ -53,7 +51,7 @@ def test_keypoints_are_those_of_the_person_with_that_number() -> None:
     necks = []
     for seed in range(12):
         several = view(seed, framing="several")
-        for person, (x, y) in enumerate(several.keypoints[:, KEYPOINT_NAMES.index("neck"), :2]):
+        for person, (x, y) in enumerate(several.keypoints[:, KEYPOINT_NAMES.index("Neck"), :2]):
             if 0 <= x < 128 and 0 <= y < 128:
                 necks.append(several.instance[int(y), int(x)] == person + 1)
     assert len(necks) > 20
@@ -62,7 +60,7 @@ def test_keypoints_are_those_of_the_person_with_that_number() -> None:
 
 def test_people_are_drawn_far_to_near() -> None:
     for seed in range(10):
-        depth = view(seed, framing="several").far_to_near[:, KEYPOINT_NAMES.index("right_hip"), 3]
+        depth = view(seed, framing="several").far_to_near[:, KEYPOINT_NAMES.index("RHip"), 3]
         assert np.all(np.diff(depth) < 0.5)
 
 
