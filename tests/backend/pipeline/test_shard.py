@@ -29,6 +29,10 @@ from beyondscene.backend.cli import main
 sys.exit(main(sys.argv[1:]))"""
 
 
+def dark() -> np.ndarray:
+    return np.zeros((64, 64, 3), np.uint8)
+
+
 def test_parts_are_even() -> None:
     assert [len(part) for part in even_parts(list(range(49)), 16)] == [12, 12, 13, 12]
     assert even_parts([1, 2, 3], 4) == [[1, 2, 3]] and even_parts([1, 2], 1) == [[1], [2]]
@@ -42,7 +46,10 @@ def test_each_process_reads_its_own_views_only(tiny_models: ModelSet, monkeypatc
         models=models, unet=models.unet, encoder=PromptEncoder(models), scheduler=scheduler, timesteps=timesteps,
         guidance_scale=2.0, controlnet_scale=1.0, controlnet_views="with_people",
     )  # fmt: skip
-    lit, dark = np.full((64, 64, 3), 9, np.uint8), np.zeros((64, 64, 3), np.uint8)
+
+    def lit() -> np.ndarray:
+        return np.full((64, 64, 3), 9, np.uint8)
+
     told = [Condition("a man", "", lit), Condition("a plaza", "", dark, empty=True), Condition("a man " * 100, "", lit)]
     views = [(0, column) for column in range(45)]
     conditions = [told[1] if column % 9 < 4 else told[2 * (column % 2)] for column in range(45)]
@@ -70,7 +77,7 @@ def test_a_process_may_have_nothing_to_do(tiny_models: ModelSet, monkeypatch: py
     )  # fmt: skip
     monkeypatch.setattr(shard, "place", lambda: (1, 2))
     monkeypatch.setattr(joint, "add_over_devices", lambda canvas: canvas)
-    condition = Condition("a plaza", "", np.zeros((64, 64, 3), np.uint8), empty=True)
+    condition = Condition("a plaza", "", dark, empty=True)
     latents = denoise(job, torch.ones(4, 8, 8), 8, [(0, 0)], [condition], Progress(Spy(), 1, 1))
     assert latents.isfinite().all()
 
