@@ -150,12 +150,14 @@ def draw_batch(
 
 def halve(batch: Batch) -> Batch:
     """Return the batch at half size. A mean of latents is about the latent of the smaller picture, since they hold colours."""
+    # Not `amax` over two axes, which takes eight times as long.
+    rows = torch.maximum(batch.poses[..., ::2, :], batch.poses[..., 1::2, :])
     return msgspec.structs.replace(
         batch,
         latents=F.avg_pool2d(batch.latents, 2),
         weights=F.avg_pool2d(batch.weights, 2),
         people=batch.people[:, 1::2, 1::2],
-        poses=batch.poses.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2)).amax((-1, -3)),  # a mean would fade the lines
+        poses=torch.maximum(rows[..., ::2], rows[..., 1::2]),  # a mean would fade the lines
     )
 
 
