@@ -1,6 +1,7 @@
 """Take the steps of a training loop, and save and resume it in safetensors files, replaced atomically."""
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ...protocol import Refusal
 
 MOST_LEFT_OUT = 20  # steps in a row whose gradients are no numbers
+FEW_LEFT_OUT = 40, 200  # so many of the last so many, likewise
 # Without cuDNN's, torch's first choice on Hopper from 2.11 on: its backward pass makes every gradient NaN now and then
 # (pytorch#196678 and others; seen here on an H100 in step 75 of batches of 256). Flash attention takes its place.
 ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
@@ -100,7 +102,8 @@ class Steps:
         self.path, self.module, self.ema, self.optimizer = path, module, ema, optimizer
         self.steps, self.every, self.out_of_time, self.saved = steps, every, out_of_time, saved
         self.done = load_loop(path, module, ema, optimizer)
-        self.left_out = 0  # steps in a row
+        self.left_out, self._in_a_row = 0, 0  # steps of this process
+        self._lately: deque[bool] = deque(maxlen=FEW_LEFT_OUT[1])
 
     @property
     def finished(self) -> bool:
@@ -129,19 +132,26 @@ class Steps:
         """Take the step that is due down the gradients that are there, no longer than `most`, and let the mean follow.
 
         take: in place of the optimizer's own step. Raises TrainingError after MOST_LEFT_OUT steps in a row without finite
-        gradients.
+        gradients, and where they are more than FEW_LEFT_OUT.
         """
         length = nn.utils.clip_grad_norm_(self.module.parameters(), most)
-        if torch.isfinite(length):
+        finite = bool(torch.isfinite(length))
+        if finite:
             (take or self.optimizer.step)()
             self.ema.update(self.module, self.done)
-            self.left_out = 0
-        else:
-            self.left_out += 1
         self.optimizer.zero_grad(set_to_none=True)
-        if self.left_out == MOST_LEFT_OUT:
+        self._in_a_row = 0 if finite else self._in_a_row + 1
+        self.left_out += not finite
+        self._lately.append(not finite)
+        most_lately, latest = FEW_LEFT_OUT
+        if self._in_a_row == MOST_LEFT_OUT or sum(self._lately) > most_lately:
+            many = (
+                f"{MOST_LEFT_OUT} steps in a row"
+                if self._in_a_row == MOST_LEFT_OUT
+                else f"{sum(self._lately)} of {latest} steps"
+            )
             raise TrainingError(
-                f"The gradients of {MOST_LEFT_OUT} steps in a row, up to step {self.done + 1}, are no finite numbers: "
+                f"The gradients of {many}, up to step {self.done + 1}, are no finite numbers: "
                 "call again to go on from the last checkpoint, with another torch or on another device if it comes to the same."
             )
 

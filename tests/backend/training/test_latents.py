@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from beyondscene.backend.pipeline.prompts import split_tokens
+from beyondscene.backend.training.binding import views_of_several
 from beyondscene.backend.training.captions import draw_caption
 from beyondscene.backend.training.latents import Batch, LatentSet, draw_batch, encode_renders, halve
 from beyondscene.backend.training.renderer.looks import GARMENT_COLOURS, write_clauses
@@ -77,6 +78,7 @@ def test_halved_batches_show_the_same_at_half_size(latents: LatentSet) -> None:
     batch = draw(latents, 1, 16)
     small = halve(batch)
     assert small.latents.shape[-1] == 8
+    assert torch.equal(small.several, views_of_several(small.owners, small.people)) and len(small.several)
     assert torch.allclose(small.latents.mean((2, 3)), batch.latents.mean((2, 3)), atol=1e-5)
     assert small.poses.shape[-2:] == (64, 64)
     assert small.poses.dtype == torch.uint8

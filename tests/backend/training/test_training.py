@@ -1,5 +1,6 @@
 """Training resumes exactly, the autoencoder starts with colours, and the whole run ends in a model set."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from beyondscene.backend.training.binding import Binding
 from beyondscene.backend.training.checkpoints import Ema, Steps, TrainingError, set_rate
 from beyondscene.backend.training.decoder import DecoderSettings, draw_crops, train_decoder
 from beyondscene.backend.training.denoiser import Denoiser, DenoiserSizes
-from beyondscene.backend.training.diffusion import DenoiserSettings, group_parameters, train_denoiser
+from beyondscene.backend.training.diffusion import DenoiserSettings, StepBatches, group_parameters, train_denoiser
 from beyondscene.backend.training.embedded import tiny_settings, train_embedded, usual_settings
 from beyondscene.backend.training.highway import lay_highway
 from beyondscene.backend.training.latents import LatentSet, encode_renders
@@ -178,7 +179,29 @@ def test_a_step_without_finite_gradients_is_left_out_and_many_in_a_row_end_the_r
         for step in left:
             weights.append(float(layer.weight.detach()))
             left.learn(layer(torch.full((1, 1), torch.nan if step else 1.0)).sum())
-    assert weights == [1.0, *[pytest.approx(0.9)] * 20]
+    assert weights == [1.0, *[pytest.approx(0.9)] * 20] and left.left_out == 20
+
+
+def test_many_steps_without_finite_gradients_end_the_run_though_not_in_a_row(tmp_path: Path) -> None:
+    layer = torch.nn.Linear(1, 1, bias=False)
+    left = Steps(
+        tmp_path / "layer.safetensors", layer, Ema(layer, 0.5), torch.optim.SGD(layer.parameters(), 0.1), 999, 999, never
+    )
+    with pytest.raises(TrainingError, match="The gradients of 41 of 200 steps, up to step 81, are no finite numbers"):
+        for step in left:
+            left.learn(layer(torch.full((1, 1), 1.0 if step % 2 else torch.nan)).sum())
+    assert left.left_out == 41
+
+
+def test_the_log_tells_how_long_batches_let_wait(renders: Renders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = StepBatches.__getitem__
+    monkeypatch.setattr(StepBatches, "__getitem__", lambda self, step: time.sleep(0.2) or draw(self, step))
+    latents = encode_renders(build_vae((16, 16, 16, 16)), renders, tmp_path / "latents.safetensors", CPU)
+    text = TextEncoders(TEXT, build_tokenizers()[0])
+    settings, events = msgspec.structs.replace(DENOISER, steps=10, large_share=0.0), list[dict]()
+    train_denoiser(latents, build_tokenizers(), text, settings, 4, tmp_path, None, 0, CPU, never, ignore, events.append)
+    (event,) = events
+    assert event["waited_s"] > 0.2 and event["left_out"] == 0
 
 
 def test_weights_are_learnt_as_their_file_holds_them() -> None:
