@@ -54,25 +54,26 @@ class Ema:
             parameter.copy_(self.tensors[name])
 
 
-def save_loop(path: Path, step: int, module: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer) -> None:
-    """Write everything that resuming after `step` steps needs."""
+def save_loop(path: Path, step: int, module: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer, fitted: int | None) -> None:
+    """Write everything that resuming after `step` steps needs. fitted: the steps of a run that was fitted to its time."""
     tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
     tensors |= {f"ema.{name}": tensor for name, tensor in ema.tensors.items()}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, {"step": str(step)})
+    metadata = {"step": str(step)} | ({} if fitted is None else {"fitted": str(fitted)})
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata)
     part.replace(path)
 
 
-def load_loop(path: Path, module: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer) -> int:
-    """Restore what save_loop wrote; return the number of steps done, 0 where there is no file."""
+def load_loop(path: Path, module: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer) -> tuple[int, int | None]:
+    """Restore what save_loop wrote; return the number of steps done, 0 where there is no file, and `fitted`."""
     if not path.exists():
-        return 0
+        return 0, None
     with safe_open(path, "pt") as file:
         tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        step = int(file.metadata()["step"])
+        metadata: dict[str, str] = file.metadata()
     module.load_state_dict(_below("module.", tensors))
     device = next(module.parameters()).device
     averages = _below("ema.", tensors)
@@ -82,7 +83,7 @@ def load_loop(path: Path, module: nn.Module, ema: Ema, optimizer: torch.optim.Op
         number, _, key = name.partition(".")
         state.setdefault(int(number), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return step
+    return int(metadata["step"]), int(metadata["fitted"]) if "fitted" in metadata else None
 
 
 class Steps:
@@ -94,14 +95,18 @@ class Steps:
     def __init__(
         self, path: Path, module: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer, steps: int, every: int,
         out_of_time: Callable[[], bool], saved: Callable[[], None] = lambda: None,
+        fitting: bool = False,
     ) -> None:  # fmt: skip
         """every: steps between checkpoints; the last step and one that time ends at have theirs too.
 
-        saved: called after each checkpoint but that of the last step.
+        saved: called after each checkpoint but that of the last step. fitting: whether `fit` is called, and what it was called
+        with in an earlier process holds: what was fitted and has come to its end is finished.
         """
         self.path, self.module, self.ema, self.optimizer = path, module, ema, optimizer
-        self.steps, self.every, self.out_of_time, self.saved = steps, every, out_of_time, saved
-        self.done = load_loop(path, module, ema, optimizer)
+        self.every, self.out_of_time, self.saved = every, out_of_time, saved
+        self.done, fitted = load_loop(path, module, ema, optimizer)
+        self.fitted = fitted if fitting else None
+        self.steps = min(steps, self.fitted or steps)
         self.left_out, self._in_a_row = 0, 0  # steps of this process
         self._lately: deque[bool] = deque(maxlen=FEW_LEFT_OUT[1])
 
@@ -117,11 +122,15 @@ class Steps:
             self.done += 1
             stop = self.out_of_time() and not self.finished
             if self.done % self.every == 0 or stop or self.finished:
-                save_loop(self.path, self.done, self.module, self.ema, self.optimizer)
+                save_loop(self.path, self.done, self.module, self.ema, self.optimizer, self.fitted)
                 if not self.finished:
                     self.saved()
             if stop:
                 return
+
+    def fit(self, steps: int) -> None:
+        """Let the run end after `steps`, but not before the step that is due."""
+        self.steps = self.fitted = max(self.done + 1, steps)
 
     def learn(self, loss: Tensor, most: float = 1.0) -> None:
         """Take the step that is due down `loss`; see `descend`."""

@@ -55,6 +55,7 @@ def train_denoiser(
     start: a model set whose weights, text encoders included, are the initial values; None to begin with random ones.
     milestone: called with the averaged model each time a checkpoint is written.
     time_left_s: where given, the run is as long as fits, told by its first steps, if `settings.steps` are more than that.
+        Once it has come to that end it is finished; a call without goes on to `settings.steps`.
     """
     torch.manual_seed(seed)
     denoiser = Denoiser(settings.sizes, text).to(device).train()
@@ -75,7 +76,10 @@ def train_denoiser(
         ema.copy_to(averaged)
         milestone(averaged)
 
-    left = Steps(folder / "denoiser.safetensors", denoiser, ema, optimizer, settings.steps, 500, out_of_time, pass_on)
+    left = Steps(
+        folder / "denoiser.safetensors", denoiser, ema, optimizer, settings.steps, 500, out_of_time, pass_on,
+        fitting=time_left_s is not None,
+    )  # fmt: skip
     alphas = build_scheduler().alphas_cumprod.to(device)
     batches = DataLoader(
         StepBatches(data, tokenizers, settings, line_width_px, seed), batch_size=None, sampler=range(left.done, settings.steps),
@@ -84,7 +88,7 @@ def train_denoiser(
     pace, waited, rounded = Pace(), Waited(batches), Rounded(matrices(denoiser.unet, denoiser.controlnet))
     for step, drawn in zip(left, waited, strict=False):
         if time_left_s is not None and pace.tick() and step < settings.flat * left.steps:
-            left.steps = min(settings.steps, step + int(_FITTED * time_left_s() / pace.seconds_per_step))
+            left.fit(min(settings.steps, step + int(_FITTED * time_left_s() / pace.seconds_per_step)))
             report({"stage": "denoiser", "steps": left.steps, "seconds_per_step": round(pace.seconds_per_step, 4)})
         batch, (_, noise) = drawn.to(device), step_random(seed, _STAGE, step, device)
         set_rate(optimizer, settings.learning_rate, step, left.steps, warm_up=100, flat=settings.flat)

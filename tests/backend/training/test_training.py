@@ -1,8 +1,10 @@
 """Training resumes exactly, the autoencoder starts with colours, and the whole run ends in a model set."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -93,6 +95,26 @@ def test_shards_read_back(tmp_path: Path) -> None:
     assert np.array_equal(read.pictures, drawn.pictures)
     assert np.array_equal(read.keypoints, drawn.keypoints)
     assert (read.captions, read.looks, read.scenes) == (drawn.captions, drawn.looks, drawn.scenes)
+
+
+def test_a_last_shard_that_is_not_full_is_rendered_anew_for_more_views(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks: list[int] = []
+
+    class Here(ThreadPoolExecutor):
+        def __init__(self, processes: int, **_: object) -> None:
+            super().__init__(processes)
+
+        def map(self, fn: Callable, *iterables: Any, timeout: float | None = None, chunksize: int = 1) -> Iterator:
+            tasks.extend(task[2] for task in iterables[0])
+            return super().map(fn, *iterables, timeout=timeout, chunksize=chunksize)
+
+    monkeypatch.setattr("beyondscene.backend.training.renders._SHARD_VIEWS", 2)
+    monkeypatch.setattr("beyondscene.backend.training.renders.ProcessPoolExecutor", Here)
+    for count in (3, 4, 3):
+        assert render_shards(tmp_path, count, 64, seed=3, processes=1, report=ignore)
+        assert len(read_shards(tmp_path, count).pictures) == len(read_shards(tmp_path, count).looks) == count
+    assert tasks == [0, 2, 2]  # the second one twice
+    assert np.array_equal(read_shards(tmp_path, 4).pictures, stack_views(draw_views(3, 0, 4, 64)).pictures)
 
 
 def test_autoencoder_resumes_exactly(renders: Renders, tmp_path: Path) -> None:
@@ -227,10 +249,17 @@ def test_a_run_that_shall_fit_its_time_is_as_long_as_its_first_steps_tell(
     text = TextEncoders(TEXT, build_tokenizers()[0])
     settings = msgspec.structs.replace(DENOISER, steps=1000)
     events: list[dict] = []
-    train_denoiser(
-        latents, build_tokenizers(), text, settings, 4, tmp_path, None, 0, CPU, never, ignore, events.append, lambda: 0.0
-    )  # fmt: skip
-    assert [event["steps"] for event in events if "steps" in event] == [2]  # no time is left for more than what is done
+
+    def train(time_left_s: Callable[[], float] | None, out_of_time: Callable[[], bool] = never) -> Denoiser | None:
+        told = latents, build_tokenizers(), text, settings, 4, tmp_path, None, 0, CPU
+        return train_denoiser(*told, out_of_time, ignore, events.append, time_left_s)
+
+    first = train(lambda: -60.0)
+    assert [event["steps"] for event in events if "steps" in event] == [3]  # no time is left for more than the step that is due
+    again = train(lambda: 1e9, after(1))
+    assert first is not None and again is not None  # it was finished, and stays so however much time there is
+    _assert_same(first, again)
+    assert train(None, after(1)) is None  # goes on where it shall not fit
 
 
 def test_text_encoders_resume_exactly(tmp_path: Path) -> None:
