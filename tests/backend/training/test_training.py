@@ -338,6 +338,16 @@ def test_whole_run_ends_in_a_model_set(tmp_path: Path) -> None:
     assert _changed_parts(settings.out, half.out) == {"vae"}
     vae, before = (load_file(next((folder / "vae").glob("*.safetensors"))) for folder in (half.out, settings.out))
     assert {name.split(".")[0] for name, values in vae.items() if not torch.equal(values, before[name])} == {"decoder"}
+    (half.out / "few_steps").mkdir()
+    others_in_it = (half.out / "README.md", half.out / "few_steps" / "lora.safetensors")
+    for path in others_in_it:
+        path.write_text("kept")
+    before = (half.out / "unet").stat().st_ino
+    half.out.rename(half.out.with_name("fine.old"))  # as where it was stopped between two renames
+    assert train_embedded(half, ignore)
+    assert (half.out / "unet").stat().st_ino != before  # all of it is new, and came at once
+    assert [path.read_text() for path in others_in_it] == ["kept"] * 2
+    assert not list(tmp_path.glob("*.old")) and not list(tmp_path.glob("*.part"))
     with pytest.raises(RunError, match="--fit fits the training to --minutes: say how many"):
         train_embedded(msgspec.structs.replace(half, fit=True), ignore)
     with pytest.raises(RunError, match="--further vae trains the decoder with the rest: leave out one of the two"):
