@@ -45,11 +45,11 @@ while (($#)); do
 done
 
 source tools/gpu/prepare.sh
-check_gpu "$device"
 if [[ "$what" == embedded && "$device" != cpu ]] && shm=$(df --output=avail -B1M /dev/shm | tail -n 1) && ((shm < 3000)); then
   echo "/dev/shm has $shm MB free, but those who load batches pass on 3 GB there: mount -o remount,size=8G /dev/shm" >&2
   exit 2
 fi
+check_gpu "$device"
 work="$here/work-$what"
 made="$what"
 if [[ -n "$tiny" ]]; then rm -rf "$here/work-$what" "$here/$what" "$here/tiny" "$here/work-tiny"; fi # begin anew
