@@ -14,7 +14,7 @@
 #   few-steps  renders 6000 views in 40 s, then learns from the model itself.
 #   judge      begins anew: 64000 samples of 0.1 s on 15 cores are 430 s. The repository's had 3000 steps of 16.
 # What stops for want of time says so. It goes on when called again with the same arguments, where build/gpu/ is still there; that
-# has 2 GB of renders, so it is not for carrying, but the checkpoints of judge (14 MB) and few-steps (6 MB) are:
+# has 2 GB of renders, so it is not for carrying, but the checkpoints of judge (14 MB) and few-steps (7 MB) are:
 # $OUT/work-judge.tar.part-* and $OUT/work-few-steps.tar.part-*, to be unpacked in build/gpu. A run of embedded that was fitted to its
 # time and has come to its end is finished: called again, it does nothing more. Left in $OUT, in at most 6 files: the log, the weights, split into parts below 16 MB,
 #   cat "$OUT"/embedded.tar.part-* | tar -x -C backend/models
