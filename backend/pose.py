@@ -28,6 +28,7 @@ from ..protocol import (
 _SUBPIXEL_BITS = 4  # cv2 draws at 1/16 px
 
 Colour = tuple[int, ...]  # RGB, 0 to 255
+Points = npt.NDArray[np.float64]  # (N, 2), px
 
 _ANGLES = np.linspace(0, 2 * np.pi, 48, endpoint=False)
 _CIRCLE = np.column_stack([np.cos(_ANGLES), np.sin(_ANGLES)])
@@ -84,35 +85,42 @@ def _draw_body(
     line_width_px: int,
 ) -> None:
     """Ellipses for `limbs`, then discs at the places `discs` of `keypoints`."""
-    usable, brightness, radius_px = _usable(picture, keypoints), keypoints[:, 2], line_width_px / 2
-    for (start, end), colour in zip(limbs, limb_colours, strict=True):
-        if usable[start] and usable[end]:
-            outline = _ellipse(keypoints[start, :2], keypoints[end, :2], radius_px)
-            _fill(picture, outline, darken(colour, LIMB_BRIGHTNESS * min(brightness[start], brightness[end])))
-    for place, colour in zip(discs, disc_colours, strict=True):
-        if usable[place]:
-            point = keypoints[place, :2]
-            _fill(picture, _ellipse(point, point, radius_px), darken(colour, brightness[place]))
+    usable, brightness = _usable(picture, keypoints), keypoints[:, 2]
+    drawn = [
+        (start, end, darken(colour, LIMB_BRIGHTNESS * min(brightness[start], brightness[end])))
+        for (start, end), colour in zip(limbs, limb_colours, strict=True)
+        if usable[start] and usable[end]
+    ]
+    drawn += [
+        (place, place, darken(colour, brightness[place]))
+        for place, colour in zip(discs, disc_colours, strict=True)
+        if usable[place]
+    ]
+    starts, ends = (keypoints[[ellipse[end] for ellipse in drawn], :2] for end in (0, 1))
+    _fill(picture, _ellipses(starts, ends, line_width_px / 2), [colour for *_, colour in drawn])
 
 
 def _draw_hand(picture: npt.NDArray[np.uint8], keypoints: npt.NDArray[np.float64], line_width_px: int) -> None:
     usable = _usable(picture, keypoints)
     if _span_px(keypoints[usable]) < SMALLEST_HAND * line_width_px:
         return
-    for (start, end), colour in zip(HAND_LIMBS, HAND_COLOURS, strict=True):
-        if usable[start] and usable[end]:
-            bar = _bar(keypoints[start, :2], keypoints[end, :2], line_width_px * HAND_LINE_SHARE / 2)
-            _fill(picture, bar, darken(colour, min(keypoints[start, 2], keypoints[end, 2])))
-    for point, brightness in zip(keypoints[usable, :2], keypoints[usable, 2], strict=True):
-        _fill(picture, _ellipse(point, point, line_width_px / 2), darken(HAND_JOINT_COLOUR, brightness))
+    drawn = [
+        (start, end, darken(colour, min(keypoints[start, 2], keypoints[end, 2])))
+        for (start, end), colour in zip(HAND_LIMBS, HAND_COLOURS, strict=True)
+        if usable[start] and usable[end]
+    ]
+    starts, ends = (keypoints[[bar[end] for bar in drawn], :2] for end in (0, 1))
+    _fill(picture, _bars(starts, ends, line_width_px * HAND_LINE_SHARE / 2), [colour for *_, colour in drawn])
+    points, brightness = keypoints[usable, :2], keypoints[usable, 2]
+    _fill(picture, _ellipses(points, points, line_width_px / 2), [darken(HAND_JOINT_COLOUR, one) for one in brightness])
 
 
 def _draw_face(picture: npt.NDArray[np.uint8], keypoints: npt.NDArray[np.float64], line_width_px: int) -> None:
     usable = _usable(picture, keypoints)
     if _span_px(keypoints[usable]) < SMALLEST_FACE * line_width_px:
         return
-    for point in keypoints[usable, :2]:
-        _fill(picture, _ellipse(point, point, line_width_px * FACE_DISC_SHARE / 2), FACE_COLOUR)
+    points = keypoints[usable, :2]
+    _fill(picture, _ellipses(points, points, line_width_px * FACE_DISC_SHARE / 2), [FACE_COLOUR] * len(points))
 
 
 def _span_px(keypoints: npt.NDArray[np.float64]) -> float:
@@ -126,28 +134,36 @@ def _usable(picture: npt.NDArray[np.uint8], keypoints: npt.NDArray[np.float64]) 
     return (keypoints[:, 2] > 0) & (np.abs(np.nan_to_num(keypoints[:, :2], nan=np.inf)) < reach_px).all(axis=1)
 
 
-def _ellipse(start: npt.NDArray[np.float64], end: npt.NDArray[np.float64], radius_px: float) -> npt.NDArray[np.float64]:
-    """Outline (N, 2) of the ellipse that has start-end as its long axis; a disc if they coincide."""
-    half = (end - start) / 2
-    length = float(np.hypot(*half))
-    along = half / length if length > 0 else np.array([1.0, 0.0])
-    across = np.array([-along[1], along[0]])
-    return (start + end) / 2 + _CIRCLE @ np.array([along * max(length, radius_px), across * radius_px])
+def _ellipses(starts: Points, ends: Points, radius_px: float) -> npt.NDArray[np.float64]:
+    """Outlines (N, 48, 2) of the ellipses that have start-end as their long axis; discs where they coincide."""
+    half = (ends - starts) / 2
+    along, across, length = _directions(half)
+    axes = np.stack([along * np.maximum(length, radius_px), across * radius_px], axis=1)  # (N, 2, 2)
+    return ((starts + ends) / 2)[:, None] + _CIRCLE @ axes
 
 
-def _bar(start: npt.NDArray[np.float64], end: npt.NDArray[np.float64], radius_px: float) -> npt.NDArray[np.float64]:
-    """Outline (4, 2) of a straight line from start to end."""
-    along = end - start
-    length = float(np.hypot(*along))
-    across = np.array([-along[1], along[0]]) / length * radius_px if length > 0 else np.zeros(2)
-    return np.array([start + across, end + across, end - across, start - across])
+def _bars(starts: Points, ends: Points, radius_px: float) -> npt.NDArray[np.float64]:
+    """Outlines (N, 4, 2) of straight lines from start to end; of no width where they coincide."""
+    _, across, length = _directions(ends - starts)
+    across = np.where(length > 0, across * radius_px, 0.0)
+    return np.stack([starts + across, ends + across, ends - across, starts - across], axis=1)
 
 
-def _fill(picture: npt.NDArray[np.uint8], outline: npt.NDArray[np.float64], colour: Colour) -> None:
-    height_px, width_px = picture.shape[:2]
-    low, high = outline.min(axis=0), outline.max(axis=0)
-    if high[0] < 0 or high[1] < 0 or low[0] > width_px or low[1] > height_px:
+def _directions(vectors: Points) -> tuple[Points, Points, npt.NDArray[np.float64]]:
+    """Unit vectors (N, 2) along and across, and lengths (N, 1); along the x axis where there is no length."""
+    length = np.hypot(vectors[:, 0], vectors[:, 1])[:, None]
+    along = np.where(length > 0, vectors / np.where(length > 0, length, 1.0), (1.0, 0.0))
+    return along, np.stack([-along[:, 1], along[:, 0]], axis=1), length
+
+
+def _fill(picture: npt.NDArray[np.uint8], outlines: npt.NDArray[np.float64], colours: Sequence[Colour]) -> None:
+    """outlines: (N, M, 2), filled one after the other. All of a person's at once, since numpy's calls are what takes time."""
+    if len(outlines) == 0:
         return
+    height_px, width_px = picture.shape[:2]
+    low, high = outlines.min(axis=1), outlines.max(axis=1)
+    seen = (high >= 0).all(axis=1) & (low <= (width_px, height_px)).all(axis=1)
     # cv2 puts whole numbers at pixel centres; ours are pixel corners.
-    fixed_point = np.round((outline - 0.5) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
-    cv2.fillConvexPoly(picture, fixed_point, colour, lineType=cv2.LINE_AA, shift=_SUBPIXEL_BITS)
+    fixed_point = np.round((outlines - 0.5) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
+    for number in np.flatnonzero(seen):
+        cv2.fillConvexPoly(picture, fixed_point[number], colours[number], lineType=cv2.LINE_AA, shift=_SUBPIXEL_BITS)

@@ -2,8 +2,10 @@
 
 import argparse
 
+from ..cli import answer
 from ..cli.bench import add_arguments, run
 
 parser = argparse.ArgumentParser(prog="python -m beyondscene.backend.bench", description="Measure methods side by side.")
 add_arguments(parser)
-raise SystemExit(run(parser.parse_args()))
+asked = parser.parse_args()
+raise SystemExit(answer(lambda: run(asked)))

@@ -8,7 +8,7 @@ answers; 5 the data folder is in use by another backend; 130 interrupted.
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ...protocol import Refusal
 
@@ -31,13 +31,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("worker", description=(worker.__doc__ or "").splitlines()[0])
     asked = parser.parse_args(arguments)
     try:
-        return {**modules, "worker": worker}[asked.command].run(asked)
-    except (Refusal, OSError) as error:  # any other error is ours, and shows where it came from
-        print(f"beyondscene: {error}", file=sys.stderr)
-        return REFUSED
+        return answer(lambda: {**modules, "worker": worker}[asked.command].run(asked))
     except Unreachable as error:
         print(f"beyondscene: {error}", file=sys.stderr)
         return UNREACHABLE
+
+
+def answer(command: Callable[[], int]) -> int:
+    """Return the exit code of `command`, and say in one sentence what is to be put right."""
+    try:
+        return command()
+    except (Refusal, OSError) as error:  # any other error is ours, and shows where it came from
+        print(f"beyondscene: {error}", file=sys.stderr)
+        return REFUSED
     except KeyboardInterrupt:
         print("beyondscene: interrupted", file=sys.stderr)
         return INTERRUPTED

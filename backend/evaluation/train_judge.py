@@ -15,7 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..cli import answer
 from ..training.checkpoints import Ema, Steps, half_precision, set_rate
+from ..training.runs import JudgeRun, check_numbers, choose_device, claim
 from .judge import JOINTS, JUDGE_FOLDER, OFFSET_PX, STRIDE, JudgeConfig, JudgeNet, Maps, save_net, to_input
 from .judge_data import SIDE_PX, Sample, draw_samples
 from .keypoints import TORSO
@@ -110,8 +112,11 @@ def train_judge(
 ) -> JudgeNet | None:
     """Train with checkpoints under `folder`; return the averaged network, None if out of time.
 
-    samples: called with the first step to do; gives the samples of each step (`prefetch`).
+    samples: called with the first step to do; gives the samples of each step (`prefetch`). Raises RunError where `folder` is
+    another run's, or where a number means nothing.
     """
+    check_numbers(seed=settings.seed, steps=settings.steps, batch=settings.batch, processes=settings.processes)
+    claim(folder, describe_run(settings))
     torch.manual_seed(settings.seed)
     config = msgspec.structs.replace(settings.config, steps=settings.steps, batch=settings.batch)
     net = JudgeNet(config).to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
@@ -135,6 +140,12 @@ def train_judge(
     return net.eval()
 
 
+def describe_run(settings: JudgeSettings) -> JudgeRun:
+    """What another call must have in common to go on with this one's checkpoint."""
+    sizes = msgspec.structs.replace(settings.config, steps=0, batch=0)
+    return JudgeRun(seed=settings.seed, batch=settings.batch, network=msgspec.to_builtins(sizes))
+
+
 def main() -> int:
     """Exit code 0 where the judge is finished and written, 3 where time ran out: run again to go on."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -144,15 +155,20 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=JudgeSettings().steps)
     parser.add_argument("--batch", type=int, default=JudgeSettings().batch)
     parser.add_argument("--processes", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="that draw samples")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
+    parser.add_argument("--seed", type=int, default=JudgeSettings().seed)
     asked = parser.parse_args()
-    settings = JudgeSettings(steps=asked.steps, batch=asked.batch, processes=asked.processes)
+    return answer(lambda: run(asked))
+
+
+def run(asked: argparse.Namespace) -> int:
+    settings = JudgeSettings(steps=asked.steps, batch=asked.batch, processes=asked.processes, seed=asked.seed)
     deadline = time.monotonic() + (asked.minutes * 60 if asked.minutes else float("inf"))
 
     def report(event: dict) -> None:
         print(msgspec.json.encode(event).decode(), flush=True)
 
-    device = torch.device(asked.device)
+    device = choose_device(asked.device)
     net = train_judge(settings, asked.work, device, prefetch, lambda: time.monotonic() > deadline, report)
     if net is None:
         return OUT_OF_TIME

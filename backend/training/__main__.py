@@ -2,8 +2,10 @@
 
 import argparse
 
+from ..cli import answer
 from .command import add_arguments, run
 
 parser = argparse.ArgumentParser(prog="python -m beyondscene.backend.training", description="Train a model of this project.")
 add_arguments(parser)
-raise SystemExit(run(parser.parse_args()))
+asked = parser.parse_args()
+raise SystemExit(answer(lambda: run(asked)))

@@ -19,17 +19,24 @@ from .captions import NOBODY
 _LEAST = 1e-4  # of the attention, so that the logarithm of none is finite
 
 
+def views_of_several(owners: Tensor, people: Tensor) -> Tensor:
+    """Return int (R,), which views have something to bind. On a GPU it would be waited for: ask before they go there.
+
+    owners: int (B, tokens), whom each token is about. people: int (B, h, w), who is seen in each cell. 0 is nobody.
+    """
+    return torch.nonzero((owners.amax(1) > 1) & (people.flatten(1).amax(1) > 0))[:, 0]
+
+
 class Binding:
     """Watches the cross-attention in a UNet's middle and upper half for as long as it is entered.
 
     The lower half is left alone: a ControlNet's residuals join after it, so it cannot know yet who stands where.
     """
 
-    def __init__(self, unet: UNet2DConditionModel, owners: Tensor, people: Tensor) -> None:
-        """owners: int (B, tokens), whom each token is about. people: int (B, h, w), who is seen in each cell. 0 is nobody."""
-        self.unet = unet
-        self.rows = torch.nonzero((owners.amax(1) > 1) & (people.flatten(1).amax(1) > 0))[:, 0]  # views of several people
-        self.owners, self.people = owners[self.rows], people[self.rows]
+    def __init__(self, unet: UNet2DConditionModel, owners: Tensor, people: Tensor, rows: Tensor) -> None:
+        """owners, people: as in `views_of_several`, which gives the rows."""
+        self.unet, self.rows = unet, rows
+        self.owners, self.people = owners[rows], people[rows]
         self.losses: list[Tensor] = []
         self.hooks: list[RemovableHandle] = []
 

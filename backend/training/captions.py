@@ -1,5 +1,7 @@
 """Captions as tokens that know whom they are about."""
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -21,8 +23,11 @@ def draw_caption(
     Owners: 1 + index into `looks`, NOBODY for the background and for what stands between people; all chunks in one list.
     """
     clauses = write_clauses(scene, looks, numbers)
-    owners = [owner for owner, text in clauses for _ in _split_whole(tokenizer, text)]
-    return split_tokens(tokenizer, "".join(text for _, text in clauses)), owners
+    # Words do not depend on their neighbours, so those of clauses add up.
+    owned = [(token, owner) for owner, text in clauses for word in text.split() for token in _split_word(tokenizer, word)]
+    tokens, room = [token for token, _ in owned], MAX_TOKENS - 2
+    chunks = [tokens[first : first + room] for first in range(0, len(tokens), room)]
+    return chunks or [[]], [owner for _, owner in owned]
 
 
 def pad_owners(owners: list[list[int]], chunks: int) -> Tensor:
@@ -32,6 +37,7 @@ def pad_owners(owners: list[list[int]], chunks: int) -> Tensor:
     return F.pad(flat.unflatten(1, (chunks, room)), (1, 1), value=NOBODY).flatten(1)
 
 
-def _split_whole(tokenizer: CLIPTokenizer, text: str) -> list[int]:
-    """Token numbers of a text of any length. Words do not depend on their neighbours, so those of clauses add up."""
-    return [number for chunk in split_tokens(tokenizer, text) for number in chunk]
+@lru_cache(maxsize=1 << 14)
+def _split_word(tokenizer: CLIPTokenizer, word: str) -> tuple[int, ...]:
+    """Token numbers of a word, with what stands against it. Captions have few words, and a tokenizer takes long to call."""
+    return tuple(number for chunk in split_tokens(tokenizer, word) for number in chunk)

@@ -1,6 +1,7 @@
 """Take the steps of a training loop, and save and resume it in safetensors files, replaced atomically."""
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ...protocol import Refusal
 
 MOST_LEFT_OUT = 20  # steps in a row whose gradients are no numbers
+FEW_LEFT_OUT = 40, 200  # so many of the last so many, likewise
 # Without cuDNN's, torch's first choice on Hopper from 2.11 on: its backward pass makes every gradient NaN now and then
 # (pytorch#196678 and others; seen here on an H100 in step 75 of batches of 256). Flash attention takes its place.
 ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
@@ -52,25 +54,26 @@ class Ema:
             parameter.copy_(self.tensors[name])
 
 
-def save_loop(path: Path, step: int, module: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer) -> None:
-    """Write everything that resuming after `step` steps needs."""
+def save_loop(path: Path, step: int, module: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer, fitted: int | None) -> None:
+    """Write everything that resuming after `step` steps needs. fitted: the steps of a run that was fitted to its time."""
     tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
     tensors |= {f"ema.{name}": tensor for name, tensor in ema.tensors.items()}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, {"step": str(step)})
+    metadata = {"step": str(step)} | ({} if fitted is None else {"fitted": str(fitted)})
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata)
     part.replace(path)
 
 
-def load_loop(path: Path, module: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer) -> int:
-    """Restore what save_loop wrote; return the number of steps done, 0 where there is no file."""
+def load_loop(path: Path, module: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer) -> tuple[int, int | None]:
+    """Restore what save_loop wrote; return the number of steps done, 0 where there is no file, and `fitted`."""
     if not path.exists():
-        return 0
+        return 0, None
     with safe_open(path, "pt") as file:
         tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        step = int(file.metadata()["step"])
+        metadata: dict[str, str] = file.metadata()
     module.load_state_dict(_below("module.", tensors))
     device = next(module.parameters()).device
     averages = _below("ema.", tensors)
@@ -80,7 +83,7 @@ def load_loop(path: Path, module: nn.Module, ema: Ema, optimizer: torch.optim.Op
         number, _, key = name.partition(".")
         state.setdefault(int(number), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return step
+    return int(metadata["step"]), int(metadata["fitted"]) if "fitted" in metadata else None
 
 
 class Steps:
@@ -92,15 +95,20 @@ class Steps:
     def __init__(
         self, path: Path, module: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer, steps: int, every: int,
         out_of_time: Callable[[], bool], saved: Callable[[], None] = lambda: None,
+        fitting: bool = False,
     ) -> None:  # fmt: skip
         """every: steps between checkpoints; the last step and one that time ends at have theirs too.
 
-        saved: called after each checkpoint but that of the last step.
+        saved: called after each checkpoint but that of the last step. fitting: whether `fit` is called, and what it was called
+        with in an earlier process holds: what was fitted and has come to its end is finished.
         """
         self.path, self.module, self.ema, self.optimizer = path, module, ema, optimizer
-        self.steps, self.every, self.out_of_time, self.saved = steps, every, out_of_time, saved
-        self.done = load_loop(path, module, ema, optimizer)
-        self.left_out = 0  # steps in a row
+        self.every, self.out_of_time, self.saved = every, out_of_time, saved
+        self.done, fitted = load_loop(path, module, ema, optimizer)
+        self.fitted = fitted if fitting else None
+        self.steps = min(steps, self.fitted or steps)
+        self.left_out, self._in_a_row = 0, 0  # steps of this process
+        self._lately: deque[bool] = deque(maxlen=FEW_LEFT_OUT[1])
 
     @property
     def finished(self) -> bool:
@@ -114,11 +122,15 @@ class Steps:
             self.done += 1
             stop = self.out_of_time() and not self.finished
             if self.done % self.every == 0 or stop or self.finished:
-                save_loop(self.path, self.done, self.module, self.ema, self.optimizer)
+                save_loop(self.path, self.done, self.module, self.ema, self.optimizer, self.fitted)
                 if not self.finished:
                     self.saved()
             if stop:
                 return
+
+    def fit(self, steps: int) -> None:
+        """Let the run end after `steps`, but not before the step that is due."""
+        self.steps = self.fitted = max(self.done + 1, steps)
 
     def learn(self, loss: Tensor, most: float = 1.0) -> None:
         """Take the step that is due down `loss`; see `descend`."""
@@ -129,19 +141,26 @@ class Steps:
         """Take the step that is due down the gradients that are there, no longer than `most`, and let the mean follow.
 
         take: in place of the optimizer's own step. Raises TrainingError after MOST_LEFT_OUT steps in a row without finite
-        gradients.
+        gradients, and where they are more than FEW_LEFT_OUT.
         """
         length = nn.utils.clip_grad_norm_(self.module.parameters(), most)
-        if torch.isfinite(length):
+        finite = bool(torch.isfinite(length))
+        if finite:
             (take or self.optimizer.step)()
             self.ema.update(self.module, self.done)
-            self.left_out = 0
-        else:
-            self.left_out += 1
         self.optimizer.zero_grad(set_to_none=True)
-        if self.left_out == MOST_LEFT_OUT:
+        self._in_a_row = 0 if finite else self._in_a_row + 1
+        self.left_out += not finite
+        self._lately.append(not finite)
+        most_lately, latest = FEW_LEFT_OUT
+        if self._in_a_row == MOST_LEFT_OUT or sum(self._lately) > most_lately:
+            many = (
+                f"{MOST_LEFT_OUT} steps in a row"
+                if self._in_a_row == MOST_LEFT_OUT
+                else f"{sum(self._lately)} of {latest} steps"
+            )
             raise TrainingError(
-                f"The gradients of {MOST_LEFT_OUT} steps in a row, up to step {self.done + 1}, are no finite numbers: "
+                f"The gradients of {many}, up to step {self.done + 1}, are no finite numbers: "
                 "call again to go on from the last checkpoint, with another torch or on another device if it comes to the same."
             )
 

@@ -60,7 +60,8 @@ def run(asked: argparse.Namespace) -> int:
 
 
 def run_embedded(asked: argparse.Namespace) -> bool:
-    from .embedded import choose_device, tiny_settings, train_embedded, usual_settings
+    from .embedded import tiny_settings, train_embedded, usual_settings
+    from .runs import choose_device
 
     make = tiny_settings if asked.tiny else usual_settings
     settings = make(asked.work, asked.out, choose_device(asked.device))
@@ -78,8 +79,8 @@ def run_embedded(asked: argparse.Namespace) -> bool:
 
 def run_few_steps(asked: argparse.Namespace) -> bool:
     """Raises ModelSetError for a folder that is no model set with an entry for few steps."""
-    from .embedded import choose_device
     from .few_steps import FewStepsSettings, train_few_steps
+    from .runs import choose_device
 
     settings = FewStepsSettings(
         work=asked.work, models=asked.models, device=choose_device(asked.device), seed=asked.seed, minutes=asked.minutes,

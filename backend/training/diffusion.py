@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -55,6 +55,7 @@ def train_denoiser(
     start: a model set whose weights, text encoders included, are the initial values; None to begin with random ones.
     milestone: called with the averaged model each time a checkpoint is written.
     time_left_s: where given, the run is as long as fits, told by its first steps, if `settings.steps` are more than that.
+        Once it has come to that end it is finished; a call without goes on to `settings.steps`.
     """
     torch.manual_seed(seed)
     denoiser = Denoiser(settings.sizes, text).to(device).train()
@@ -75,33 +76,56 @@ def train_denoiser(
         ema.copy_to(averaged)
         milestone(averaged)
 
-    left = Steps(folder / "denoiser.safetensors", denoiser, ema, optimizer, settings.steps, 500, out_of_time, pass_on)
+    left = Steps(
+        folder / "denoiser.safetensors", denoiser, ema, optimizer, settings.steps, 500, out_of_time, pass_on,
+        fitting=time_left_s is not None,
+    )  # fmt: skip
     alphas = build_scheduler().alphas_cumprod.to(device)
     batches = DataLoader(
         StepBatches(data, tokenizers, settings, line_width_px, seed), batch_size=None, sampler=range(left.done, settings.steps),
-        num_workers=settings.loaders, prefetch_factor=4, multiprocessing_context="fork", pin_memory=device.type == "cuda",
+        num_workers=settings.loaders, prefetch_factor=2, multiprocessing_context="fork", pin_memory=device.type == "cuda",
     )  # fmt: skip
-    pace, rounded = Pace(), Rounded(matrices(denoiser.unet, denoiser.controlnet))
-    for step, drawn in zip(left, batches, strict=False):
+    pace, waited, rounded = Pace(), Waited(batches), Rounded(matrices(denoiser.unet, denoiser.controlnet))
+    for step, drawn in zip(left, waited, strict=False):
         if time_left_s is not None and pace.tick() and step < settings.flat * left.steps:
-            left.steps = min(settings.steps, step + int(_FITTED * time_left_s() / pace.seconds_per_step))
+            left.fit(min(settings.steps, step + int(_FITTED * time_left_s() / pace.seconds_per_step)))
             report({"stage": "denoiser", "steps": left.steps, "seconds_per_step": round(pace.seconds_per_step, 4)})
         batch, (_, noise) = drawn.to(device), step_random(seed, _STAGE, step, device)
         set_rate(optimizer, settings.learning_rate, step, left.steps, warm_up=100, flat=settings.flat)
         with rounded:
-            with half_precision(device), Binding(denoiser.unet, batch.owners, batch.people) as binding:
+            with half_precision(device), Binding(denoiser.unet, batch.owners, batch.people, batch.several) as binding:
                 loss = _loss(denoiser, batch, alphas, noise)  # not compiled: that passes over what binding hooks in
             bound = binding.loss()
             (loss + settings.binding * bound).backward()
         left.descend()
         if (step + 1) % 10 == 0:
             cells = batch.latents.shape[-1]
-            losses = {"loss": float(loss.detach()), "binding": float(bound.detach())}
-            report({"stage": "denoiser", "step": step + 1, "of": left.steps, "cells": cells} | losses)
+            told = {"loss": float(loss.detach()), "binding": float(bound.detach()), "left_out": left.left_out}
+            told["waited_s"] = round(waited.take_s(), 3)  # the GPU, for those who load; of ten steps
+            report({"stage": "denoiser", "step": step + 1, "of": left.steps, "cells": cells} | told)
     if not left.finished:
         return None
     pass_on()
     return averaged
+
+
+class Waited:
+    """Gives what `batches` gives, and tells how long it let wait."""
+
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self.batches, self.seconds = batches, 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        began, drawn = time.monotonic(), iter(self.batches)
+        while (batch := next(drawn, None)) is not None:
+            self.seconds += time.monotonic() - began
+            yield batch
+            began = time.monotonic()
+
+    def take_s(self) -> float:
+        """Seconds since the last call."""
+        taken, self.seconds = self.seconds, 0.0
+        return taken
 
 
 class Pace:

@@ -17,7 +17,7 @@ from .diffusion import DenoiserSettings, train_denoiser
 from .export import MODEL_SET, export_model_set
 from .latents import encode_renders
 from .renders import read_shards, render_shards
-from .runs import EmbeddedRun, RenderRun, RunError, claim, digest_model_set
+from .runs import EmbeddedRun, RenderRun, RunError, check_numbers, claim, digest_model_set
 from .segmenter import SegmenterSettings, load_segmenter, train_segmenter
 from .text import TextEncoders, TextSettings, train_text
 from .tokenizer import build_tokenizers, read_tokenizers
@@ -86,8 +86,8 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
     """Train and export the model set; return False if it stopped before, as where the time ran out: call again to go on.
 
     report: receives a small dict per event, always with "stage"; the same lines go to work/train.jsonl. Raises RunError where
-    `settings.work` is another run's, `settings.further` names vae and decoder, or `settings.fit` lacks minutes; ModelSetError
-    where `settings.start` is no model set.
+    `settings.work` is another run's, `settings.further` names vae and decoder, `settings.fit` lacks minutes, or a number means
+    nothing; ModelSetError where `settings.start` is no model set.
     """
     started = time.monotonic()
     work, seed, device = settings.work, settings.seed, settings.device
@@ -95,6 +95,9 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
         raise RunError("--further vae trains the decoder with the rest: leave out one of the two.")
     if settings.fit and settings.minutes is None:
         raise RunError("--fit fits the training to --minutes: say how many.")
+    check_numbers(seed=seed, views=settings.views)
+    for part in settings.further:
+        check_numbers(steps=getattr(settings, part).steps)
     claim(work, describe_run(settings))
     claim(work / "renders", RenderRun(seed=seed, size_px=settings.size_px))
     reuse_freed_memory(device)
@@ -187,13 +190,6 @@ def describe_run(settings: TrainingSettings) -> EmbeddedRun:
             "denoiser": msgspec.to_builtins(settings.denoiser.sizes),
         },
     )
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device called `name`; "auto" is a GPU that knows bfloat16, else the CPU."""
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "cpu")
 
 
 def _logged(report: Report, log: TextIO, started: float) -> Report:

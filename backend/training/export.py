@@ -60,10 +60,15 @@ def export_model_set(
 ) -> None:  # fmt: skip
     """Write the model set to `folder`, UNet and ControlNet in 8-bit floats and the rest in half precision.
 
-    The files are replaced one by one, each atomically.
+    The folder is replaced as a whole, so that no parts of different steps meet in it. Other files in it are kept, as README.md
+    and few_steps/. Stopped between two renames, it leaves what was there as FOLDER.old; the next call puts it back.
     """
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
+    folder = folder.resolve()
+    part, old = folder.with_name(folder.name + ".part"), folder.with_name(folder.name + ".old")
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+    for left_over in (part, old):
+        shutil.rmtree(left_over, ignore_errors=True)
     halves = _halve(denoiser)
     narrow(halves.unet)
     narrow(halves.controlnet)
@@ -72,11 +77,15 @@ def export_model_set(
     _halve(segmenter).save_pretrained(part / "segmenter", safe_serialization=True)
     _write_json(part / "segmenter" / "preprocessor_config.json", PREPROCESSOR)
     _write_json(part / "modelset.json", MODEL_SET)
-    for source in sorted(path for path in part.rglob("*") if path.is_file()):
-        target = folder / source.relative_to(part)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        source.replace(target)
-    shutil.rmtree(part)
+    if folder.exists():
+        for other in sorted(path for path in folder.rglob("*") if path.is_file()):
+            target = part / other.relative_to(folder)
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(other, target)
+        folder.rename(old)
+    part.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _halve(module: Part) -> Part:

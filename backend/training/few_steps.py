@@ -14,7 +14,7 @@ from .denoiser import Denoiser, DenoiserSizes
 from .distil import DistilSettings, distil, save_lora
 from .latents import encode_renders
 from .renders import read_shards, render_shards
-from .runs import FewStepsRun, RenderRun, claim, digest_model_set
+from .runs import FewStepsRun, RenderRun, check_numbers, claim, digest_model_set
 from .text import TextEncoders, TextSettings
 from .tokenizer import read_tokenizers
 from .vae import load_vae
@@ -41,9 +41,10 @@ def train_few_steps(settings: FewStepsSettings, report: Callable[[dict], None]) 
 
     report: receives a small dict per event, always with "stage". Raises ModelSetError where the manifest has no entry
     `few_steps`, which says where the LoRA goes and how many steps it is for, and RunError where `settings.work` is another
-    run's, as of a teacher with other weights.
+    run's, as of a teacher with other weights, or where a number means nothing.
     """
     started = time.monotonic()
+    check_numbers(seed=settings.seed, views=settings.views, steps=settings.distil.steps)
     model_set, device, folder = read_model_set(settings.models), settings.device, settings.work / "few-steps"
     few_steps = own_few_steps(model_set.manifest)
     out = few_steps.path(settings.models)
@@ -60,8 +61,10 @@ def train_few_steps(settings: FewStepsSettings, report: Callable[[dict], None]) 
         save_lora(layers, out)
         report({"stage": "export", "file": str(out)})
 
-    render_shards(settings.work / "renders", settings.views, settings.size_px, settings.seed + 1, settings.processes, report)
-    renders = read_shards(settings.work / "renders", settings.views)
+    views = settings.work / "renders"
+    if not render_shards(views, settings.views, settings.size_px, settings.seed + 1, settings.processes, report, out_of_time):
+        return False
+    renders = read_shards(views, settings.views)
     latents = encode_renders(load_vae(settings.models, device), renders, folder / "latents.safetensors", device)
     tokenizers = read_tokenizers(settings.models)
     teacher = Denoiser(settings.sizes, TextEncoders(settings.text, tokenizers[0]))

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from ..pose import draw_pose
+from .binding import views_of_several
 from .captions import draw_caption, pad_owners
 from .checkpoints import half_precision
 from .renderer.raster import ARMS, HAIR, HEAD, THINGS
@@ -55,6 +56,7 @@ class Batch(msgspec.Struct, frozen=True):
     tokens: Tensor  # int (2, B, chunks, MAX_TOKENS)
     owners: Tensor  # int (B, chunks * MAX_TOKENS), whom each token is about: 1, 2, ... from the left, 0 = nobody
     people: Tensor  # int (B, h, w), who is seen in each cell, in the same numbers
+    several: Tensor  # int (R,), the views with several people to tell apart, as `views_of_several` finds them
     kept_text: Tensor  # (B,)
     poses: Tensor  # uint8 (B, 3, 8 h, 8 w)
     kept_pose: Tensor  # (B,)
@@ -134,13 +136,15 @@ def draw_batch(
         sizes.append(_draw_sizes(numbers))
     # Stratified, and skewed towards the noisy end, where pose and colours are decided.
     strata = (np.arange(count) + numbers.random(count)) / count
+    whose, who = pad_owners(owners, max(len(chunks) for chunks in words)), torch.from_numpy(np.stack(people))
     return Batch(
         latents=torch.from_numpy(np.stack(latents)).float(),
         timesteps=torch.from_numpy((1000 * strata**0.6).astype(np.int64)).clamp(max=999),
         weights=torch.from_numpy(np.stack(weights)).float()[:, None],
         tokens=torch.stack([pad_chunks(tokenizer, words) for tokenizer in tokenizers]),
-        owners=pad_owners(owners, max(len(chunks) for chunks in words)),
-        people=torch.from_numpy(np.stack(people)),
+        owners=whose,
+        people=who,
+        several=views_of_several(whose, who),
         kept_text=torch.tensor(kept_text),
         poses=torch.from_numpy(np.stack(poses)).permute(0, 3, 1, 2),
         kept_pose=torch.tensor(kept_pose),
@@ -150,12 +154,15 @@ def draw_batch(
 
 def halve(batch: Batch) -> Batch:
     """Return the batch at half size. A mean of latents is about the latent of the smaller picture, since they hold colours."""
+    # Not `amax` over two axes, which takes eight times as long.
+    rows, people = torch.maximum(batch.poses[..., ::2, :], batch.poses[..., 1::2, :]), batch.people[:, 1::2, 1::2]
     return msgspec.structs.replace(
         batch,
         latents=F.avg_pool2d(batch.latents, 2),
         weights=F.avg_pool2d(batch.weights, 2),
-        people=batch.people[:, 1::2, 1::2],
-        poses=batch.poses.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2)).amax((-1, -3)),  # a mean would fade the lines
+        people=people,
+        several=views_of_several(batch.owners, people),
+        poses=torch.maximum(rows[..., ::2], rows[..., 1::2]),  # a mean would fade the lines
     )
 
 

@@ -69,7 +69,8 @@ def render_shards(
     """Write the first `count` views of `seed` under `folder`; shards that exist are kept. False where time ran out first."""
     folder.mkdir(parents=True, exist_ok=True)
     tasks = [(folder, seed, first, min(_SHARD_VIEWS, count - first), size_px) for first in range(0, count, _SHARD_VIEWS)]
-    missing = [task for task in tasks if not _shard_path(folder, task[2]).exists()]
+    # One that was the last of fewer views is not full: it is rendered anew.
+    missing = [task for task in tasks if _views_in(_shard_path(folder, task[2])) < task[3]]
     # Spawned, not forked: the parent may already run torch threads.
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         for done, _ in enumerate(pool.map(_render_shard, missing), 1):
@@ -97,6 +98,13 @@ def read_shards(folder: Path, count: int) -> Renders:
 
 def _shard_path(folder: Path, first: int) -> Path:
     return folder / f"views-{first:06d}.safetensors"
+
+
+def _views_in(path: Path) -> int:
+    if not path.exists():
+        return 0
+    with safe_open(path, "numpy") as shard:
+        return shard.get_slice("masks").get_shape()[0]
 
 
 def _render_shard(task: tuple[Path, int, int, int, int]) -> None:

@@ -1,5 +1,7 @@
 """The pose picture has the standard colours, in the right places, at the right width."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from beyondscene.backend.pose import (
@@ -10,6 +12,8 @@ from beyondscene.backend.pose import (
     LIMB_BRIGHTNESS,
     LIMB_COLOURS,
     LIMBS,
+    _bars,
+    _ellipses,
     draw_pose,
 )
 from beyondscene.protocol import KEYPOINT_NAMES
@@ -136,3 +140,13 @@ def test_darker_joints_darken_their_limbs_and_keep_their_hue() -> None:
 def test_other_numbers_of_joints_are_refused() -> None:
     with pytest.raises(ValueError, match="with hands"):
         draw_pose([np.zeros((39, 3))], 40, 40, 4)
+
+
+@pytest.mark.parametrize("outlines", [_bars, _ellipses])
+def test_outlines_found_at_once_are_those_found_one_by_one(outlines: Callable[..., np.ndarray]) -> None:
+    """Bit for bit, since weights were trained on such pictures."""
+    starts, ends = np.random.default_rng(0).uniform(-50, 300, (2, 40, 2))
+    ends[7] = starts[7]
+    together = outlines(starts, ends, 2.5)
+    assert all(np.array_equal(together[[row]], outlines(starts[[row]], ends[[row]], 2.5)) for row in range(40))
+    assert np.isfinite(together).all() and np.allclose(together.mean(1), (starts + ends) / 2)

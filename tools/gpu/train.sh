@@ -14,8 +14,9 @@
 #   few-steps  renders 6000 views in 40 s, then learns from the model itself.
 #   judge      begins anew: 64000 samples of 0.1 s on 15 cores are 430 s. The repository's had 3000 steps of 16.
 # What stops for want of time says so. It goes on when called again with the same arguments, where build/gpu/ is still there; that
-# has 2 GB of renders, so it is not for carrying, but the judge's checkpoint is (14 MB): $OUT/work-judge.tar.part-*, to be unpacked
-# in build/gpu. Left in $OUT, in at most 6 files: the log, the weights, split into parts below 16 MB,
+# has 2 GB of renders, so it is not for carrying, but the checkpoints of judge (14 MB) and few-steps (7 MB) are:
+# $OUT/work-judge.tar.part-* and $OUT/work-few-steps.tar.part-*, to be unpacked in build/gpu. A run of embedded that was fitted to its
+# time and has come to its end is finished: called again, it does nothing more. Left in $OUT, in at most 6 files: the log, the weights, split into parts below 16 MB,
 #   cat "$OUT"/embedded.tar.part-* | tar -x -C backend/models
 #   cat "$OUT"/judge.tar.part-* | tar -x -C backend/evaluation
 # and of the embedded model losses.png (where matplotlib is there), metrics.json and samples.png, where time is left for them.
@@ -44,6 +45,10 @@ while (($#)); do
 done
 
 source tools/gpu/prepare.sh
+if [[ "$what" == embedded && "$device" != cpu ]] && shm=$(df --output=avail -B1M /dev/shm | tail -n 1) && ((shm < 3000)); then
+  echo "/dev/shm has $shm MB free, but those who load batches pass on 3 GB there: mount -o remount,size=8G /dev/shm" >&2
+  exit 2
+fi
 check_gpu "$device"
 work="$here/work-$what"
 made="$what"
@@ -80,13 +85,17 @@ timeout --signal=INT --kill-after=10 "$(left 5)" "$python" -m "${command[@]}" --
   --minutes "$("$python" -c "print($(left "$((measure_s + 40))") / 60)")" >"$here/$what.log" 2>&1 || status=$?
 tail -n 5 "$here/$what.log"
 cp "$here/$what.log" "$out/"
-# Pack $1, a folder below build/gpu, and what follows it, below 16 MB a part.
+# Pack as $1 what follows, below build/gpu, below 16 MB a part.
 pack() {
   rm -f "$out/$1".tar.part-*
-  tar -c -C "$here" "$@" | split -b 15000000 - "$out/$1.tar.part-"
+  tar -c -C "$here" "${@:2}" | split -b 15000000 - "$out/$1.tar.part-"
 }
-if [[ -d "$here/$made" ]]; then pack "$made"; fi
-if [[ "$what" == judge && "$status" == 3 ]]; then pack work-judge; fi
+if [[ -d "$here/$made" ]]; then pack "$made" "$made"; fi
+if [[ "$what" == judge && "$status" == 3 ]]; then pack work-judge work-judge; fi
+begun="${work#"$here/"}/few-steps"
+if [[ "$what" == few-steps && "$status" == 3 && -f "$here/$begun/few_steps.safetensors" ]]; then
+  pack work-few-steps "$begun"/{run.json,few_steps.safetensors} # without what is encoded from the renders
+fi
 if [[ "$what" == embedded && -f "$work/train.jsonl" ]]; then
   "$python" tools/plot_training.py "$work/train.jsonl" "$out/losses.png" || echo "no plot of the losses" >&2
   if [[ -d "$here/embedded" && -z "$tiny$unmeasured" ]]; then

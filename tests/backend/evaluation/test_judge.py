@@ -27,6 +27,7 @@ from beyondscene.backend.evaluation.summary import summarise
 from beyondscene.backend.evaluation.train_judge import JudgeSettings, judge_loss, make_targets, prefetch, train_judge
 from beyondscene.backend.training.renderer.raster import REGIONS
 from beyondscene.backend.training.renderer.scenes import draw_view
+from beyondscene.backend.training.runs import RunError
 
 from .conftest import CPU, TINY_JUDGE
 
@@ -120,6 +121,10 @@ def test_training_resumes_exactly_and_its_net_is_small_and_loads(samples: list[S
     assert whole is not None and parts is not None
     for one, two in zip(whole.state_dict().values(), parts.state_dict().values(), strict=True):
         assert torch.allclose(one, two, atol=3e-4)
+    for other, told in ({"batch": 3}, "batch = 2, but now it is 3"), ({"seed": 1}, "seed = 77, but now it is 1"):
+        with pytest.raises(RunError, match=f"parts is of a run with {told}"):
+            another = msgspec.structs.replace(SETTINGS, **other)
+            train_judge(another, tmp_path / "parts", CPU, given(samples), lambda: True, lambda _: None)
     save_net(parts, tmp_path / "judge")
     judge = NetJudge(tmp_path / "judge", CPU)
     picture = np.random.default_rng(0).integers(0, 256, (200, 330, 3), np.uint8)

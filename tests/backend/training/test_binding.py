@@ -1,7 +1,7 @@
 """The binding loss: what it measures, that it teaches, and that it leaves the UNet as it was."""
 
 import torch
-from beyondscene.backend.training.binding import Binding
+from beyondscene.backend.training.binding import Binding, views_of_several
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
@@ -26,7 +26,7 @@ def run(unet: UNet2DConditionModel) -> Tensor:
 
 
 def measure(unet: UNet2DConditionModel, owners: Tensor = OWNERS) -> Tensor:
-    with Binding(unet, owners, PEOPLE) as binding:
+    with Binding(unet, owners, PEOPLE, views_of_several(owners, PEOPLE)) as binding:
         run(unet)
     return binding.loss()
 
@@ -57,7 +57,7 @@ def test_one_person_has_nobody_to_be_mixed_up_with() -> None:
 def test_the_unet_predicts_the_same_while_watched_and_keeps_nothing_of_it() -> None:
     unet = build_unet()
     plain = run(unet)
-    with Binding(unet, OWNERS, PEOPLE):
+    with Binding(unet, OWNERS, PEOPLE, views_of_several(OWNERS, PEOPLE)):
         watched = run(unet)
     assert torch.equal(plain, watched)
     assert not any(module._forward_pre_hooks for module in unet.modules())

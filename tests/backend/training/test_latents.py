@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from beyondscene.backend.pipeline.prompts import split_tokens
+from beyondscene.backend.training.binding import views_of_several
+from beyondscene.backend.training.captions import draw_caption
 from beyondscene.backend.training.latents import Batch, LatentSet, draw_batch, encode_renders, halve
-from beyondscene.backend.training.renderer.looks import GARMENT_COLOURS
+from beyondscene.backend.training.renderer.looks import GARMENT_COLOURS, write_clauses
 from beyondscene.backend.training.renderer.scenes import draw_view
 from beyondscene.backend.training.renders import stack_views
 from beyondscene.backend.training.tokenizer import MAX_TOKENS, build_tokenizers
@@ -46,6 +49,25 @@ def test_both_encoders_are_told_the_same(latents: LatentSet) -> None:
     assert first == second.replace("!", "").strip()
 
 
+def test_tokens_put_together_from_words_are_those_of_the_whole_caption(
+    latents: LatentSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(200):
+        looks, scene = list(latents.renders.looks[seed % 9]), latents.renders.scenes[seed % 9]
+        chunks, owners = draw_caption(TOKENIZERS[0], scene, looks, np.random.default_rng(seed))
+        clauses = write_clauses(scene, looks, np.random.default_rng(seed))
+        assert chunks == split_tokens(TOKENIZERS[0], "".join(text for _, text in clauses))
+        assert len(owners) == sum(map(len, chunks))
+        for number, text in clauses:
+            assert owners.count(number) == sum(
+                len(chunk) for owner, other in clauses if owner == number for chunk in split_tokens(TOKENIZERS[0], other)
+            ), text
+    asked: list[str] = []
+    monkeypatch.setattr("beyondscene.backend.training.captions.split_tokens", lambda _, text: asked.append(text) or [[]])
+    draw_caption(TOKENIZERS[0], latents.renders.scenes[0], list(latents.renders.looks[0]), np.random.default_rng(0))
+    assert not asked  # words that were met before are not tokenised again, which takes long
+
+
 def test_timesteps_span_the_schedule(latents: LatentSet) -> None:
     timesteps = torch.cat([draw(latents, seed, 8).timesteps for seed in range(20)])
     assert timesteps.min() < 150
@@ -56,9 +78,11 @@ def test_halved_batches_show_the_same_at_half_size(latents: LatentSet) -> None:
     batch = draw(latents, 1, 16)
     small = halve(batch)
     assert small.latents.shape[-1] == 8
+    assert torch.equal(small.several, views_of_several(small.owners, small.people)) and len(small.several)
     assert torch.allclose(small.latents.mean((2, 3)), batch.latents.mean((2, 3)), atol=1e-5)
     assert small.poses.shape[-2:] == (64, 64)
     assert small.poses.dtype == torch.uint8
+    assert torch.equal(small.poses, batch.poses.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2)).amax((-1, -3)))
     lines = batch.poses.amax(1) > 64
     kept = torch.nn.functional.interpolate(small.poses.float(), scale_factor=2).amax(1)[lines]
     assert (kept > 64).all()  # no limb fades

@@ -1,5 +1,7 @@
 """A used work folder goes on with its own run and with no other."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,53 @@ def test_the_command_refuses_renders_and_weights_of_unknown_runs(tmp_path: Path,
         assert main(["train", "embedded", "--tiny", "--work", str(work), "--out", str(tmp_path / "out")]) == 2
         (sentence,) = capsys.readouterr().err.strip().splitlines()
         assert "has *.safetensors, but no run.json that says of which run they are: name another folder" in sentence
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (["--steps", "-3"], "--steps -3 is too few: say 1 or more."),
+        (["--steps", "0"], "--steps 0 is too few: say 1 or more."),
+        (["--views", "0"], "--views 0 is too few: say 1 or more."),
+        (["--seed", "-1"], "--seed -1 is too few: say 0 or more."),
+        (["--device", "abacus"], "--device abacus is none that torch knows: say auto, cpu or cuda."),
+        (["--device", "cuda:99"], f"--device cuda:99 is not here: torch {torch.__version__} sees "),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused_before_a_folder_is_claimed(
+    asked: list[str], told: str, used: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    embedded = ["embedded", "--tiny", "--out", str(tmp_path / "out")]
+    for command in (embedded, ["few-steps", "--models", str(used / "models")]):
+        assert main(["train", *command, "--work", str(tmp_path / "work"), *asked]) == 2
+        (sentence,) = capsys.readouterr().err.strip().splitlines()
+        assert told in sentence
+    assert not list(tmp_path.iterdir())
+
+
+def test_few_steps_stop_between_renders_when_time_is_out(used: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    def render(*arguments: Any) -> bool:
+        asked.append(arguments[-1]())
+        return False
+
+    monkeypatch.setattr("beyondscene.backend.training.few_steps.render_shards", render)
+    assert not train_few_steps(replace(few_steps(used), work=tmp_path), ignore)
+    assert asked == [True]
+
+
+@pytest.mark.parametrize("module", ["training", "evaluation", "bench"])
+def test_modules_refuse_in_one_sentence_as_the_command_does(module: str, tmp_path: Path) -> None:
+    asked = {
+        "training": ["few-steps", "--models", str(tmp_path), "--work", str(tmp_path / "work")],
+        "evaluation": ["--method", "none", "--out", str(tmp_path / "out")],
+        "bench": ["--models", str(tmp_path), "--out", str(tmp_path / "out")],
+    }[module]
+    command = [sys.executable, "-m", f"beyondscene.backend.{module}", *asked]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("beyondscene: ")
 
 
 def test_latents_of_another_encoder_are_made_anew(tmp_path: Path) -> None:

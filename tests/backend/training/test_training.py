@@ -1,7 +1,10 @@
 """Training resumes exactly, the autoencoder starts with colours, and the whole run ends in a model set."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -11,7 +14,7 @@ from beyondscene.backend.training.binding import Binding
 from beyondscene.backend.training.checkpoints import Ema, Steps, TrainingError, set_rate
 from beyondscene.backend.training.decoder import DecoderSettings, draw_crops, train_decoder
 from beyondscene.backend.training.denoiser import Denoiser, DenoiserSizes
-from beyondscene.backend.training.diffusion import DenoiserSettings, group_parameters, train_denoiser
+from beyondscene.backend.training.diffusion import DenoiserSettings, StepBatches, group_parameters, train_denoiser
 from beyondscene.backend.training.embedded import tiny_settings, train_embedded, usual_settings
 from beyondscene.backend.training.highway import lay_highway
 from beyondscene.backend.training.latents import LatentSet, encode_renders
@@ -92,6 +95,26 @@ def test_shards_read_back(tmp_path: Path) -> None:
     assert np.array_equal(read.pictures, drawn.pictures)
     assert np.array_equal(read.keypoints, drawn.keypoints)
     assert (read.captions, read.looks, read.scenes) == (drawn.captions, drawn.looks, drawn.scenes)
+
+
+def test_a_last_shard_that_is_not_full_is_rendered_anew_for_more_views(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks: list[int] = []
+
+    class Here(ThreadPoolExecutor):
+        def __init__(self, processes: int, **_: object) -> None:
+            super().__init__(processes)
+
+        def map(self, fn: Callable, *iterables: Any, timeout: float | None = None, chunksize: int = 1) -> Iterator:
+            tasks.extend(task[2] for task in iterables[0])
+            return super().map(fn, *iterables, timeout=timeout, chunksize=chunksize)
+
+    monkeypatch.setattr("beyondscene.backend.training.renders._SHARD_VIEWS", 2)
+    monkeypatch.setattr("beyondscene.backend.training.renders.ProcessPoolExecutor", Here)
+    for count in (3, 4, 3):
+        assert render_shards(tmp_path, count, 64, seed=3, processes=1, report=ignore)
+        assert len(read_shards(tmp_path, count).pictures) == len(read_shards(tmp_path, count).looks) == count
+    assert tasks == [0, 2, 2]  # the second one twice
+    assert np.array_equal(read_shards(tmp_path, 4).pictures, stack_views(draw_views(3, 0, 4, 64)).pictures)
 
 
 def test_autoencoder_resumes_exactly(renders: Renders, tmp_path: Path) -> None:
@@ -178,7 +201,29 @@ def test_a_step_without_finite_gradients_is_left_out_and_many_in_a_row_end_the_r
         for step in left:
             weights.append(float(layer.weight.detach()))
             left.learn(layer(torch.full((1, 1), torch.nan if step else 1.0)).sum())
-    assert weights == [1.0, *[pytest.approx(0.9)] * 20]
+    assert weights == [1.0, *[pytest.approx(0.9)] * 20] and left.left_out == 20
+
+
+def test_many_steps_without_finite_gradients_end_the_run_though_not_in_a_row(tmp_path: Path) -> None:
+    layer = torch.nn.Linear(1, 1, bias=False)
+    left = Steps(
+        tmp_path / "layer.safetensors", layer, Ema(layer, 0.5), torch.optim.SGD(layer.parameters(), 0.1), 999, 999, never
+    )
+    with pytest.raises(TrainingError, match="The gradients of 41 of 200 steps, up to step 81, are no finite numbers"):
+        for step in left:
+            left.learn(layer(torch.full((1, 1), 1.0 if step % 2 else torch.nan)).sum())
+    assert left.left_out == 41
+
+
+def test_the_log_tells_how_long_batches_let_wait(renders: Renders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = StepBatches.__getitem__
+    monkeypatch.setattr(StepBatches, "__getitem__", lambda self, step: time.sleep(0.2) or draw(self, step))
+    latents = encode_renders(build_vae((16, 16, 16, 16)), renders, tmp_path / "latents.safetensors", CPU)
+    text = TextEncoders(TEXT, build_tokenizers()[0])
+    settings, events = msgspec.structs.replace(DENOISER, steps=10, large_share=0.0), list[dict]()
+    train_denoiser(latents, build_tokenizers(), text, settings, 4, tmp_path, None, 0, CPU, never, ignore, events.append)
+    (event,) = events
+    assert event["waited_s"] > 0.2 and event["left_out"] == 0
 
 
 def test_weights_are_learnt_as_their_file_holds_them() -> None:
@@ -204,10 +249,17 @@ def test_a_run_that_shall_fit_its_time_is_as_long_as_its_first_steps_tell(
     text = TextEncoders(TEXT, build_tokenizers()[0])
     settings = msgspec.structs.replace(DENOISER, steps=1000)
     events: list[dict] = []
-    train_denoiser(
-        latents, build_tokenizers(), text, settings, 4, tmp_path, None, 0, CPU, never, ignore, events.append, lambda: 0.0
-    )  # fmt: skip
-    assert [event["steps"] for event in events if "steps" in event] == [2]  # no time is left for more than what is done
+
+    def train(time_left_s: Callable[[], float] | None, out_of_time: Callable[[], bool] = never) -> Denoiser | None:
+        told = latents, build_tokenizers(), text, settings, 4, tmp_path, None, 0, CPU
+        return train_denoiser(*told, out_of_time, ignore, events.append, time_left_s)
+
+    first = train(lambda: -60.0)
+    assert [event["steps"] for event in events if "steps" in event] == [3]  # no time is left for more than the step that is due
+    again = train(lambda: 1e9, after(1))
+    assert first is not None and again is not None  # it was finished, and stays so however much time there is
+    _assert_same(first, again)
+    assert train(None, after(1)) is None  # goes on where it shall not fit
 
 
 def test_text_encoders_resume_exactly(tmp_path: Path) -> None:
@@ -286,6 +338,16 @@ def test_whole_run_ends_in_a_model_set(tmp_path: Path) -> None:
     assert _changed_parts(settings.out, half.out) == {"vae"}
     vae, before = (load_file(next((folder / "vae").glob("*.safetensors"))) for folder in (half.out, settings.out))
     assert {name.split(".")[0] for name, values in vae.items() if not torch.equal(values, before[name])} == {"decoder"}
+    (half.out / "few_steps").mkdir()
+    others_in_it = (half.out / "README.md", half.out / "few_steps" / "lora.safetensors")
+    for path in others_in_it:
+        path.write_text("kept")
+    before = (half.out / "unet").stat().st_ino
+    half.out.rename(half.out.with_name("fine.old"))  # as where it was stopped between two renames
+    assert train_embedded(half, ignore)
+    assert (half.out / "unet").stat().st_ino != before  # all of it is new, and came at once
+    assert [path.read_text() for path in others_in_it] == ["kept"] * 2
+    assert not list(tmp_path.glob("*.old")) and not list(tmp_path.glob("*.part"))
     with pytest.raises(RunError, match="--fit fits the training to --minutes: say how many"):
         train_embedded(msgspec.structs.replace(half, fit=True), ignore)
     with pytest.raises(RunError, match="--further vae trains the decoder with the rest: leave out one of the two"):
