@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from ...protocol import SAME_PROPORTIONS, Refusal, RenderRequest, check_request, load_request, resized
 from ..blend import Shot, export_blend
 from ..outputs import Record, read_record, restore_request
-from .arguments import frames, seed, size
+from .arguments import frame, frames, seed, size
 
 
 def add_source(parser: argparse.ArgumentParser, what: str) -> None:
@@ -19,7 +19,7 @@ def add_source(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--size", type=size, metavar="WxH", help="pixels, multiples of 8; default: the scene's own")
     parser.add_argument("--seed", type=seed, help="default: the scene's own")
     when = parser.add_mutually_exclusive_group()
-    when.add_argument("--frame", type=int, help="frame of a .blend; default: the one it was saved at")
+    when.add_argument("--frame", type=frame, help="frame of a .blend; default: the one it was saved at")
     when.add_argument(
         "--frames", type=frames, metavar="A-B[:STEP]", help="several, one picture each; #### in a name: the number"
     )

@@ -74,21 +74,22 @@ def test_bad_input_is_one_sentence_and_leaves_no_file(
     assert not output.exists()
 
 
-@pytest.mark.parametrize("command", ["render", "export"])
+@pytest.mark.parametrize(("command", "suffix"), [("render", "png"), ("export", "json")])
 def test_a_place_that_cannot_be_written_is_refused_before_any_work(
-    request_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
-) -> None:
+    request_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str,
+    suffix: str,
+) -> None:  # fmt: skip
     monkeypatch.setattr(source, "load_request", lambda path: pytest.fail("it was read"))
     for output, words in (
-        (tmp_path / "a folder.png", "a folder.png is a folder: name a file in it"),
+        (tmp_path / f"a folder.{suffix}", f"a folder.{suffix} is a folder: name a file in it"),
         (tmp_path, f"{tmp_path} is a folder"),
-        (request_file / "out.png", "cannot be written (a file stands where its folder should): choose another place"),
-        (tmp_path / f"{'long' * 64}.png", "cannot be written (File name too long): choose another place"),
+        (request_file / f"out.{suffix}", "cannot be written (a file stands where its folder should): choose another place"),
+        (tmp_path / f"{'long' * 64}.{suffix}", "cannot be written (File name too long): choose another place"),
     ):
-        (tmp_path / "a folder.png").mkdir(exist_ok=True)
+        (tmp_path / f"a folder.{suffix}").mkdir(exist_ok=True)
         assert main([command, str(request_file), "-o", str(output)]) == 2
         assert words in capsys.readouterr().err
-    assert {path.name for path in tmp_path.iterdir()} == {"request.json", "a folder.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {"request.json", f"a folder.{suffix}"}
 
 
 def test_what_neither_memory_nor_disk_can_hold_is_refused_before_the_models(
@@ -191,6 +192,8 @@ def test_missing_and_broken_requests_are_named(tmp_path: Path, capsys: pytest.Ca
         ("render r.json -o o.png --size 65537x64", "is not a size: write width x height in pixels, 65536 at most"),
         ("render r.json -o o.png --seed -1", "'-1' is no seed: write a whole number from 0 to 9223372036854775807"),
         ("render r.json -o o.png --device foo", "'foo' is no device: write auto, cpu, mps, cuda"),
+        ("export r.blend -o r.json --frame 99999999", "'99999999' is no frame: write a whole number from -1048574 to 1048574"),
+        ("export r.blend -o r.#.json --frames 1-1048575", "'1-1048575' are no frames"),
         ("serve --metrics-port 99999999", "'99999999' is no port: write a whole number from 1 to 65535"),
         ("serve --keep nan", "'nan' is no amount"),
         ("wait ID --patience -1", "'-1' is no amount"),
@@ -203,6 +206,20 @@ def test_numbers_and_names_that_are_none_are_refused_as_the_command_is_read(
         main(command.split())
     assert exit_code.value.code == 2
     assert words in capsys.readouterr().err
+
+
+def test_what_an_export_writes_has_names_of_their_own_that_say_json(
+    request_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = request_file.read_bytes()
+    twice = ["-o", str(request_file), "--openpose", str(tmp_path / "." / request_file.name)]
+    assert main(["export", str(request_file), *twice]) == 2
+    assert "cannot hold both the request and the poses: give --openpose another name" in capsys.readouterr().err
+    for option in ("-o", "--openpose"):
+        names = ["-o", str(tmp_path / "r.json"), option, str(tmp_path / "r.png")]
+        assert main(["export", str(request_file), *names]) == 2
+        assert "r.png would hold JSON, which its name does not say: end the name in .json" in capsys.readouterr().err
+    assert request_file.read_bytes() == before and list(tmp_path.iterdir()) == [request_file]
 
 
 def test_a_frame_without_a_blend_is_refused(request_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
