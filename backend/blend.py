@@ -63,7 +63,7 @@ def export_blend(
             "run `pip install bpy` in a Python 3.11, or save a request.json from the add-on and render that."
         )
     with tempfile.TemporaryDirectory(prefix="beyondscene-") as folder:
-        outputs = {frame: Path(folder) / f"{frame}.json" for frame in frames or (None,)}
+        outputs = {frame: request_path(Path(folder), frame) for frame in frames or (None,)}
         asked = {
             "--width": width,
             "--height": height,
@@ -80,7 +80,7 @@ def export_blend(
             capture_output=True,
             encoding="utf-8",
             errors="replace",
-            env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+            env={**os.environ, "PYTHONIOENCODING": "utf-8", "TMPDIR": folder, "TEMP": folder},  # Blender leaves a folder there
             cwd=folder,
             check=False,
         )
@@ -98,6 +98,11 @@ def export_blend(
                 print(line, file=sys.stderr)
         for frame, output in outputs.items():
             yield Shot(frame, *load_request(output))
+
+
+def request_path(folder: Path, frame: int | None) -> Path:
+    """Where the process leaves the request of a frame."""
+    return folder / ("request.json" if frame is None else f"request.{frame}.json")
 
 
 def number_path(path: Path, frame: int | None) -> Path:
@@ -141,7 +146,7 @@ def main() -> int:
             if asked.passes:
                 passes = gather_passes(bpy.context, request.width, request.height)
                 write_passes(number_path(asked.passes, frame), passes)
-            save_request(asked.folder / f"{frame}.json", request, arrays)
+            save_request(request_path(asked.folder, frame), request, arrays)
     except (Refusal, ExportError, OSError) as error:
         where = "" if frame is None else f"Frame {frame}: "
         print(where + " ".join(str(error).split()), file=sys.stderr)

@@ -2,22 +2,33 @@
 
 Exit codes: 0 done; 1 a fault of the program, with its traceback, or a job that failed; 2 something to put right in the command,
 the scene, the request, the models or the disk, said in one sentence on standard error; 3 a job that was cancelled; 4 no backend
-answers; 5 the data folder is in use by another backend; 130 interrupted.
+answers; 5 the data folder is in use by another backend; 130 interrupted, by Ctrl-C or SIGTERM.
 """
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Sequence
-
-from ...protocol import Refusal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 DONE, FAULT, REFUSED, CANCELLED, UNREACHABLE, IN_USE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit code."""
+    try:
+        return run(arguments)
+    except KeyboardInterrupt:
+        print("beyondscene: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    # The imports are in here since they take a second or two, in which Ctrl-C is no fault either.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns of torchvision as it is imported; we need none
+    from ...protocol import Refusal
     from . import bench, cancel, client, evaluate, export, fetch, info, jobs, keygen, render, serve, submit, train, wait, worker
     from .backend import Unreachable
 
@@ -30,14 +41,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module.add_arguments(commands.add_parser(name, description=words, help=words))
     commands.add_parser("worker", description=(worker.__doc__ or "").splitlines()[0])
     asked = parser.parse_args(arguments)
+    if asked.command == "worker":  # the gateway ends it in ways of its own
+        return worker.run(asked)
     try:
-        return {**modules, "worker": worker}[asked.command].run(asked)
+        with sigterm_as_interrupt():
+            return modules[asked.command].run(asked)
     except (Refusal, OSError) as error:  # any other error is ours, and shows where it came from
         print(f"beyondscene: {error}", file=sys.stderr)
         return REFUSED
     except Unreachable as error:
         print(f"beyondscene: {error}", file=sys.stderr)
         return UNREACHABLE
-    except KeyboardInterrupt:
-        print("beyondscene: interrupted", file=sys.stderr)
-        return INTERRUPTED
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Farms and systemd end a task by SIGTERM, on which Python would leave at once and with its temporary files in place."""
+    if threading.current_thread() is not threading.main_thread():  # no other may choose what a signal does
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,6 +1,8 @@
 """The command line: what it prints, what it writes, and how it refuses."""
 
 import json
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -231,6 +233,24 @@ def test_a_fault_of_ours_is_not_taken_for_something_to_put_right(monkeypatch: py
     monkeypatch.setattr(info, "find_model_sets", lambda: np.zeros(2) + np.zeros(3))
     with pytest.raises(ValueError, match="operands could not be broadcast"):  # with its traceback, and Python's exit code 1
         main(["info"])
+
+
+INTERRUPTED_IMPORT = """
+import sys
+from beyondscene.backend import cli
+assert "numpy" not in sys.modules  # whose own import takes a while
+class Interrupt:
+    def find_spec(self, name, path, target=None):
+        if name == "numpy":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+sys.exit(cli.main(["info"]))
+"""
+
+
+def test_an_interrupt_while_the_command_is_still_being_loaded_is_one_word() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_IMPORT], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "beyondscene: interrupted\n")
 
 
 def test_what_serve_is_asked_for_reaches_the_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
