@@ -155,13 +155,14 @@ def main() -> int:
 
 
 def open_blend(path: Path, scene: str | None) -> None:
-    """Open the file at this scene. Raises BlendError, in Blender's own words where it cannot be read."""
+    """Open the file at this scene. Raises BlendError, with Blender's own words where it cannot be read."""
     import bpy
 
     try:
         bpy.ops.wm.open_mainfile(filepath=str(path), load_ui=False)
     except RuntimeError as error:
-        raise BlendError(str(error)) from error
+        words = str(error).removeprefix("Error: ").strip()
+        raise BlendError(f"{path} cannot be opened ({words}): see that Blender opens it, and save it from there.") from error
     if scene is None:
         return
     if scene not in bpy.data.scenes:

@@ -60,7 +60,7 @@ def run(asked: argparse.Namespace) -> int:
                 raise
         case "allow":
             keys_of(asked.data)
-            client = listed(asked, asked.public_key.read_text(errors="replace").strip())
+            client = listed(asked, read_public_key(asked.public_key))
             add(path, client)
             print(f"{client.name}  {client.role}  {fingerprint(client.public_key)}")
         case "revoke":
@@ -69,6 +69,15 @@ def run(asked: argparse.Namespace) -> int:
             for one in read_list(path).clients:
                 print(f"{one.name}  {one.role}  {fingerprint(one.public_key)}")
     return DONE
+
+
+def read_public_key(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError as error:
+        raise Refusal(
+            f"{path} cannot be read ({error.strerror}): name the .pub that `beyondscene keygen --backend` made."
+        ) from error
 
 
 def listed(asked: argparse.Namespace, public_key: str) -> Listed:

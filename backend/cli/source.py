@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from ...protocol import SAME_PROPORTIONS, Refusal, RenderRequest, check_request, load_request, resized
 from ..blend import Shot, export_blend
-from ..outputs import Record, read_record, restore_request
+from ..outputs import FORMATS, Record, read_record, restore_request
 from .arguments import frame, frames, seed, size
 
 
@@ -42,6 +42,8 @@ def read_source(asked: argparse.Namespace, record: Record | None = None, passes:
         return
     refuse_what_a_blend_has(asked, source, passes)
     if asked.source:
+        if source.suffix.lower() in FORMATS:
+            raise Refusal(f"{source} is a picture: write --from-image before it, to have what it says about its own making.")
         request, arrays = load_request(source)
     else:
         request, arrays = restore_request(record or read_record(source))

@@ -19,6 +19,7 @@ from ..whole import whole_file
 from .picture import Layer, Picture
 
 __all__ = [
+    "FORMATS",
     "Layer",
     "Picture",
     "Record",

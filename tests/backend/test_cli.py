@@ -177,7 +177,9 @@ def test_repeating_with_other_weights_warns_and_without_a_record_or_models_refus
 
 def test_missing_and_broken_requests_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["render", str(tmp_path / "none.json"), "-o", str(tmp_path / "out.png")]) == 2
-    assert "none.json" in capsys.readouterr().err
+    assert "There is no file" in capsys.readouterr().err
+    assert main(["render", str(tmp_path / "plaza.png"), "-o", str(tmp_path / "out.png")]) == 2
+    assert "plaza.png is a picture: write --from-image before it" in capsys.readouterr().err
     (tmp_path / "broken.json").write_text('{"width": 64}')
     assert main(["render", str(tmp_path / "broken.json"), "-o", str(tmp_path / "out.png")]) == 2
     assert "missing required field" in capsys.readouterr().err

@@ -152,6 +152,12 @@ def test_sigterm_ends_a_command_as_ctrl_c_does_and_leaves_no_scene_behind(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_blend_that_is_none_is_refused_with_the_next_step(tmp_path: Path) -> None:
+    (tmp_path / "empty.blend").touch()
+    with pytest.raises(blend.BlendError, match=r"empty\.blend cannot be opened \(File format .*\): see that Blender opens it"):
+        blend.open_blend(tmp_path / "empty.blend", None)
+
+
 def test_a_slip_in_the_export_is_a_fault_of_ours_with_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     words = "Traceback (most recent call last):\n  ...\nValueError: operands could not be broadcast together"
     broken = subprocess.CompletedProcess([], 1, stdout="", stderr=words)  # as Python ends for what nobody caught

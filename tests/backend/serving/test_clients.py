@@ -223,6 +223,7 @@ def test_mistakes_of_whoever_runs_it(studio: Studio, tmp_path: Path, capsys: Cap
             "--endpoint",
             "tcp://0.0.0.0:5555",
         ],
+        "cannot be read (No such file": ["client", "allow", "Eve", str(tmp_path / "none.pub"), "--data", data],
         "is there already": ["client", "add", "Bob", "--data", data, "-o", str(tmp_path / "manual.pub")],
         "no keys that last": ["client", "add", "Ann", "--data", str(tmp_path), "-o", str(tmp_path / "x")],
     }.items():
