@@ -58,6 +58,9 @@ def test_size_scales_the_scene(
     ("arguments", "sentence"),
     [
         (["--size", "192x192"], "would stretch the people in it: use 192x128 or 288x192"),
+        (["--size", "100x64"], "use 96x64, or export"),
+        (["--size", "100x100"], "use 96x64 or 144x96, or export"),
+        (["--size", "60000x60000"], "use 60000x40000 or 65528x43688, or export"),
         (["--size", "190x128"], "The width is 190 px, but it must be a multiple of 8"),
         (["--models", "nowhere"], "There is no model set 'nowhere'"),
         (["-o", "out.jpg"], "end the name in .png, .tif, .tiff, .exr"),
