@@ -8,7 +8,7 @@ import pytest
 import zmq
 from beyondscene.backend.cli import main
 from beyondscene.backend.gateway import ServeError, ServeSettings, serve
-from beyondscene.backend.gateway.self_test import check_door
+from beyondscene.backend.gateway.self_test import check_door, knock
 from beyondscene.backend.gateway.sockets import Door, KeyPair, endpoint_of
 from beyondscene.protocol import (
     Accepted,
@@ -259,13 +259,18 @@ class ShutDoor(Door):
 @pytest.mark.parametrize(
     ("kind", "words"), [(Door, ""), (OpenDoor, "without a listed key got in"), (ShutDoor, "a listed key was turned away")]
 )
-def test_the_self_test_finds_a_door_that_is_open_or_shut(kind: type[Door], words: str) -> None:
+def test_the_self_test_finds_a_door_that_is_open_or_shut_and_is_no_news_itself(
+    kind: type[Door], words: str, caplog: pytest.LogCaptureFixture
+) -> None:
     server, listed = KeyPair.new(), set[bytes]()
     with zmq.Context() as context:
         door = kind(context)
         socket = door.bind("tcp://127.0.0.1:0", "clients", server, listed, 1000)
         with contextlib.nullcontext() if not words else pytest.raises(ServeError, match=words):
             check_door(context, door, endpoint_of(socket), server.public, listed)
-        assert not listed
+        assert not listed and not door.turned_away and not caplog.records
+        if kind is Door:
+            assert not knock(context, door, endpoint_of(socket), server.public, KeyPair.new())
+            assert door.turned_away == 1 and "without a listed key was turned away" in caplog.text
         socket.close()
         door.close()
