@@ -28,14 +28,13 @@ def main() -> int:
         bpy.ops.wm.open_mainfile(filepath=str(blend))
         scene = bpy.context.scene
         assert scene is not None
-        own_folder = scene.beyondscene.output_folder
         scene.beyondscene.output_folder = str(out)
         print(f"{blend.name}: rendering through the add-on, with a backend of its own", flush=True)
         bpy.ops.beyondscene.render(wait=True)
     except RuntimeError:  # Blender has said why
         print("No picture.", file=sys.stderr)
         return 1
-    scene.beyondscene.output_folder = own_folder
+    scene.beyondscene.property_unset("output_folder")
     image = bpy.data.images[session.current().picture]
     picture, saved = out / f"{blend.stem}.png", out / f"{blend.stem}.blend"
     image.filepath = str(Path(bpy.path.abspath(image.filepath)).replace(picture))

@@ -4,7 +4,10 @@ import argparse
 import math
 import re
 
+import msgspec
+
 from ...protocol import LARGEST_SEED, LONGEST_SIDE_PX
+from ...protocol.messages import JobId
 from ..models.thrift import DEVICE_NAME
 
 PORTS = range(1, 65536)
@@ -45,6 +48,14 @@ def device(text: str) -> str:
     if not re.fullmatch(DEVICE_NAME, text):
         raise argparse.ArgumentTypeError(f"'{text}' is no device: write auto, cpu, mps, cuda, or cuda:1 for the second")
     return text
+
+
+def job(text: str) -> str:
+    """The id of one."""
+    try:
+        return msgspec.convert(text, JobId)
+    except msgspec.ValidationError as error:
+        raise argparse.ArgumentTypeError(f"'{text}' is no job id: `beyondscene jobs` lists them") from error
 
 
 def port(text: str) -> int:

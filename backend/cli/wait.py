@@ -8,12 +8,13 @@ import msgspec
 from ...protocol import Cancelled, Failed, Finished, Paused, Progressed
 from ..watch import Headway
 from . import CANCELLED, DONE, FAULT
+from .arguments import job
 from .backend import add_backend, converse
 from .progress import Bar, Lines, open_console, show_progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("job_id", metavar="ID")
+    parser.add_argument("job_id", type=job, metavar="ID")
     parser.add_argument("--json", action="store_true", help="print one line about the end, for machines")
     add_backend(parser)
 

@@ -203,7 +203,11 @@ def test_missing_and_broken_requests_are_named(tmp_path: Path, capsys: pytest.Ca
         ("export r.blend -o r.#.json --frames 1-1048575", "'1-1048575' are no frames"),
         ("serve --metrics-port 99999999", "'99999999' is no port: write a whole number from 1 to 65535"),
         ("serve --keep nan", "'nan' is no amount"),
-        ("wait ID --patience -1", "'-1' is no amount"),
+        ("jobs --patience -1", "'-1' is no amount"),
+        ("wait nope", "'nope' is no job id: `beyondscene jobs` lists them"),
+        ("fetch nope -o o.png", "'nope' is no job id"),
+        ("cancel nope", "'nope' is no job id"),
+        ("submit r.json --job-id nope", "'nope' is no job id"),
     ],
 )
 def test_numbers_and_names_that_are_none_are_refused_as_the_command_is_read(
