@@ -13,7 +13,7 @@ from ..evaluation.variants import check_variants
 from ..models.sets import choose_model_set
 from . import DONE, FAULT
 from .arguments import amount, size
-from .device import add_device
+from .device import add_device, check_precision
 from .progress import open_console
 
 if TYPE_CHECKING:  # torch, only once the input is known to be good
@@ -91,6 +91,7 @@ def run(asked: argparse.Namespace) -> int:
     if asked.out and not has_matplotlib():
         console.print("bench.png is left out, since matplotlib is not installed: `pip install matplotlib` draws it.")
     device, dtype = choose_device(asked.device, asked.precision)
+    check_precision(device.type, asked.precision)
     if any("float8" in names for names in (*asked.tune, asked.tune_all)):
         check_device(device)
     if asked.device_memory is not None:

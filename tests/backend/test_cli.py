@@ -65,6 +65,7 @@ def test_size_scales_the_scene(
         (["--models", "nowhere"], "There is no model set 'nowhere'"),
         (["-o", "out.jpg"], "end the name in .png, .tif, .tiff, .exr"),
         (["--device", "cuda:9"], "'cuda:9'"),
+        (["--device", "cpu", "--precision", "float16"], "float16 is for GPUs"),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_no_file(
@@ -271,6 +272,7 @@ def test_what_serve_is_asked_for_reaches_the_gateway(tmp_path: Path, monkeypatch
     )
     assert (asked[0].offload, asked[0].precision, asked[0].metrics_port) == ("layers", "float16", 9464)
     assert (asked[0].release_s, asked[0].idle_exit_s) == (300, None)
+    assert main(["serve", "--data", str(tmp_path), "--devices", "cpu", "--precision", "float16"]) == 2
     assert main(["serve", "--data", str(tmp_path), "--release-after", "0", "--idle-exit", "90"]) == 0
     assert (asked[1].release_s, asked[1].idle_exit_s) == (None, 5400)
 
