@@ -287,3 +287,8 @@ def test_info_tells_versions_devices_and_models(capsys: pytest.CaptureFixture[st
     told = json.loads(capsys.readouterr().out)
     assert told["versions"]["protocol"] == "1" and told["devices"]
     assert {"embedded", "sdxl"} <= {one["name"] for one in told["models"]}
+    assert main(["info"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"torch         {told['versions']['torch']}" in lines
+    (sdxl,) = [line for line in lines if "sdxl, 1024 px: " in line]
+    assert ("lacks" in sdxl) == ("`beyondscene render --models sdxl` says how to get them" in sdxl)
