@@ -29,21 +29,23 @@ def run(arguments: Sequence[str] | None) -> int:
     # The imports are in here since they take a second or two, in which Ctrl-C is no fault either.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns of torchvision as it is imported; we need none
     from ...protocol import Refusal
+    from ..version import app_version
     from . import bench, cancel, client, evaluate, export, fetch, info, jobs, keygen, render, serve, submit, train, wait, worker
     from .backend import Unreachable
 
     shown = (render, export, serve, submit, jobs, wait, fetch, cancel, keygen, client, info, train, evaluate, bench)
     modules = {module.__name__.rpartition(".")[2]: module for module in shown}
     parser = argparse.ArgumentParser(prog="beyondscene", description="Pose to picture, without a window.")
+    parser.add_argument("--version", action="version", version=f"beyondscene {app_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="|".join(modules))
     for name, module in modules.items():
         words = (module.__doc__ or "").splitlines()[0]
         module.add_arguments(commands.add_parser(name, description=words, help=words))
-    commands.add_parser("worker", description=(worker.__doc__ or "").splitlines()[0])
-    asked = parser.parse_args(arguments)
-    if asked.command == "worker":  # the gateway ends it in ways of its own
-        return worker.run(asked)
+    given = sys.argv[1:] if arguments is None else arguments
     try:
+        if list(given) == ["worker"]:  # what `serve` starts, and ends in ways of its own
+            return worker.run()
+        asked = parser.parse_args(given)
         with sigterm_as_interrupt():
             return modules[asked.command].run(asked)
     except (Refusal, OSError) as error:  # any other error is ours, and shows where it came from

@@ -11,13 +11,14 @@ import msgspec
 import numpy as np
 import psutil
 import pytest
-from beyondscene.backend.cli import info, main, render, source, target
+from beyondscene.backend.cli import info, main, render, source, target, worker
 from beyondscene.backend.cli import serve as cli_serve
 from beyondscene.backend.gateway import ServeSettings
 from beyondscene.backend.models.fingerprint import fingerprint_weights
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.outputs import Picture, make_record, write_picture
-from beyondscene.protocol import RenderRequest, digest_of, load_request, resized
+from beyondscene.backend.version import app_version
+from beyondscene.protocol import Refusal, RenderRequest, digest_of, load_request, resized
 from msgspec.structs import replace
 from PIL import Image
 
@@ -261,6 +262,27 @@ sys.exit(cli.main(["info"]))
 def test_an_interrupt_while_the_command_is_still_being_loaded_is_one_word() -> None:
     done = subprocess.run([sys.executable, "-c", INTERRUPTED_IMPORT], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (130, "beyondscene: interrupted\n")
+
+
+def test_the_worker_is_not_for_people_and_refuses_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["wroker"])
+    assert "worker" not in capsys.readouterr().err
+
+    def refuse() -> int:
+        raise Refusal("The device 'cuda:9' is not to be had.")
+
+    monkeypatch.setattr(worker, "run", refuse)
+    assert main(["worker"]) == 2
+    assert capsys.readouterr().err == "beyondscene: The device 'cuda:9' is not to be had.\n"
+
+
+def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["--version"])
+    assert left.value.code == 0 and capsys.readouterr().out == f"beyondscene {app_version()}\n"
 
 
 def test_what_serve_is_asked_for_reaches_the_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
