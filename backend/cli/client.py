@@ -1,6 +1,7 @@
 """Say who may use the backend of a data folder: add, allow, revoke, list. A running one takes it up at the next message."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -58,6 +59,7 @@ def run(asked: argparse.Namespace) -> int:
             except OSError:
                 revoke(path, asked.name)
                 raise
+            print(f"{asked.output}: all that '{asked.name}' needs, with a secret in it: hand it over safely")
         case "allow":
             keys_of(asked.data)
             client = listed(asked, read_public_key(asked.public_key))
@@ -65,9 +67,12 @@ def run(asked: argparse.Namespace) -> int:
             print(f"{client.name}  {client.role}  {fingerprint(client.public_key)}")
         case "revoke":
             revoke(path, asked.name)
+            print(f"'{asked.name}' is let in no more")
         case "list":
             for one in read_list(path).clients:
                 print(f"{one.name}  {one.role}  {fingerprint(one.public_key)}")
+            if not read_list(path).clients:
+                print(f"beyondscene: nobody is listed in {path}", file=sys.stderr)
     return DONE
 
 

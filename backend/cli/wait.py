@@ -24,6 +24,8 @@ def run(asked: argparse.Namespace) -> int:
         end = wait_for_end(asked, bar)
     if isinstance(end, Failed):
         print(f"beyondscene: {end.message}", file=sys.stderr)
+    if isinstance(end, Cancelled):
+        print(f"beyondscene: Job {asked.job_id} was cancelled.", file=sys.stderr)
     if asked.json:
         facts = {name: value for name, value in msgspec.to_builtins(end).items() if name not in ("type", "seq")}
         print(msgspec.json.encode({"state": type(end).__name__.lower(), **facts}).decode())

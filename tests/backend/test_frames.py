@@ -133,6 +133,13 @@ def test_a_line_comes_also_where_nothing_gets_on(monkeypatch: pytest.MonkeyPatch
     assert lines[-1].startswith("beyondscene: a job: 42%, enlarging, level 1 of 2, step 3 of 35")
 
 
+def test_a_bar_writes_nothing_where_there_is_no_terminal() -> None:
+    log = io.StringIO()
+    with progress.Bar(Console(file=log)) as bar:
+        bar.progress(Headway(stage="enlarge", level=1, levels=2, step=3, steps=35, fraction=0.42))
+    assert not log.getvalue()
+
+
 def test_sigterm_ends_a_command_as_ctrl_c_does_and_leaves_no_scene_behind(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Capture
 ) -> None:

@@ -234,6 +234,16 @@ def test_mistakes_of_whoever_runs_it(studio: Studio, tmp_path: Path, capsys: Cap
     assert main(["client", "revoke", "Bob", "--data", data]) == 2  # whose file could not be written is not listed
 
 
+def test_what_was_done_about_a_client_is_said(studio: Studio, capsys: Capture) -> None:
+    assert client(studio.data_folder, "list") == 0
+    told = capsys.readouterr()
+    assert not told.out and "nobody is listed in" in told.err
+    file = studio.add("Ann")
+    assert capsys.readouterr().out.startswith(f"{file}: all that 'Ann' needs")
+    assert client(studio.data_folder, "revoke", "Ann") == 0
+    assert capsys.readouterr().out == "'Ann' is let in no more\n"
+
+
 def test_other_addresses_once_somebody_is_listed(studio: Studio, start: Start, connect: Connect) -> None:
     settings = ServeSettings(data_folder=studio.data_folder, ready_file=studio.folder / "r.json", bind="tcp://0.0.0.0:0")
     with pytest.raises(ServeError, match="list clients first"):
