@@ -30,7 +30,7 @@ install: $(INSTALLED)
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --upgrade pip
-	$(RUN) -m pip install --quiet --editable ".[dev]"
+	PYTHONWARNINGS=ignore $(RUN) -m pip install --quiet --editable ".[dev]"
 	touch $@
 
 # The repository root is the package; this link is how the type checker sees it under its name.

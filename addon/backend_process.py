@@ -58,9 +58,11 @@ class BackendProcess:
                     stderr=subprocess.STDOUT,
                     env=environment,
                     cwd=self.folder,  # so that a folder named beyondscene in the current one is not taken for the package
+                    start_new_session=True,  # Ctrl-C in the terminal is for Blender, which can still cancel what it asked for
                     creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
                 )
         except OSError as error:
+            shutil.rmtree(self.folder, ignore_errors=True)
             raise BackendError(
                 f"The backend's Python '{self._python}' cannot be run ({error.strerror}): choose another in "
                 "Preferences > Add-ons."
@@ -94,8 +96,8 @@ class BackendProcess:
         lines = self.log.read_text(errors="replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
 
-    def stop(self) -> None:
-        """The process has ended when this returns. Its log stays."""
+    def stop(self, *, keep_log: bool = False) -> None:
+        """The process has ended when this returns, and its folder is gone; of that the log can be kept."""
         if self._process.poll() is None:
             self._process.terminate()
             try:
@@ -103,6 +105,9 @@ class BackendProcess:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        if not keep_log:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            return
         self._ready_file.unlink(missing_ok=True)
         if self.own_data:
             shutil.rmtree(self.own_data, ignore_errors=True)

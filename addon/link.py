@@ -18,7 +18,7 @@ State = Literal["off", "starting", "connecting", "ready"]
 class Link:
     """state: `ready` once the backend has said Welcome, which whoever hears it notes here.
 
-    endpoint: empty before it is known. log: of a backend of our own, also after its end.
+    endpoint: empty before it is known. log: of a backend of our own, also after its end where it was kept.
     """
 
     def __init__(self) -> None:
@@ -56,12 +56,13 @@ class Link:
                 "installed in (.venv/bin/python of its folder; docs/addon.md) under Backend, or in Preferences > Add-ons."
             )
 
-    def stop(self) -> None:
-        """Part from the backend; a process of our own has ended when this returns."""
+    def stop(self, *, keep_log: bool = False) -> None:
+        """Part from the backend; a process of our own has ended when this returns, and its log is gone or kept."""
         if self._connection:
             self._connection.close()
         if self._process:
-            self._process.stop()
+            self._process.stop(keep_log=keep_log)
+            self.log = self.log if keep_log else ""
         self._connection = self._process = None
         self.state, self.endpoint = "off", ""
 

@@ -146,19 +146,27 @@ def make_jobs(context: bpy.types.Context) -> list[Job]:
 
 
 def wait_for_picture() -> None:
-    """Drain the queue until all jobs are over, printing what changes; an interrupt cancels the job and goes on."""
-    session, printed = current(), ""
-    try:
-        while session.jobs:
+    """Drain the queue until all jobs are over, printing what changes.
+
+    An interrupt cancels them and is an error of the session: let out of an operator, Blender would print it with its traceback.
+    A second one does not wait until the backend has stopped.
+    """
+    session, printed, interrupted = current(), "", False
+    while session.jobs:
+        try:
             session.tick()
             job = session.job
             if job and job.status != printed:
                 printed = job.status
                 print(f"{job.fraction:4.0%}  {printed}  {describe_remaining(job.remaining_s)}".rstrip(), flush=True)
             time.sleep(TICK_S / 2)
-    except KeyboardInterrupt:
-        session.cancel()
-        raise
+        except KeyboardInterrupt:
+            if interrupted:
+                session.stop()
+            interrupted = True
+            session.cancel()
+    if interrupted:
+        session.error = session.error or "Interrupted: the picture was cancelled."
 
 
 CLASSES = (BEYONDSCENE_OT_render, BEYONDSCENE_OT_cancel, BEYONDSCENE_OT_snap_size, BEYONDSCENE_OT_take_quality)

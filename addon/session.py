@@ -75,8 +75,8 @@ class Session:
             self._fail(str(error))
 
     def stop(self) -> None:
-        """Part from the backend; a process of our own has ended when this returns."""
-        self.link.stop()
+        """Part from the backend; a process of our own has ended when this returns. Its log stays while there is an error."""
+        self.link.stop(keep_log=bool(self.error))
         self.welcome = self._tested_s = None
         self.plans.clear()
         self.notice, self.queued, self.devices = "", 0, ()
@@ -277,8 +277,8 @@ class Session:
             self.plans.clear()  # how long it took is known better now
 
     def _fail(self, message: str) -> None:
-        self.stop()
         self.error = self.failure = message
+        self.stop()
 
 
 def leave_no_preview() -> None:
@@ -298,7 +298,7 @@ def current() -> Session:
 def part() -> None:
     """Part from the backend, and touch no data of Blender's."""
     if _session is not None:
-        _session.link.stop()
+        _session.link.stop(keep_log=bool(_session.error))
         presence.leave()
 
 

@@ -65,7 +65,7 @@ def export_blend(
             "run `pip install bpy` in a Python 3.11, or save a request.json from the add-on and render that."
         )
     with tempfile.TemporaryDirectory(prefix="beyondscene-") as folder:
-        outputs = {frame: Path(folder) / f"{frame}.json" for frame in frames or (None,)}
+        outputs = {frame: request_path(Path(folder), frame) for frame in frames or (None,)}
         asked = {
             "--width": width,
             "--height": height,
@@ -82,7 +82,7 @@ def export_blend(
             capture_output=True,
             encoding="utf-8",
             errors="replace",
-            env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+            env={**os.environ, "PYTHONIOENCODING": "utf-8", "TMPDIR": folder, "TEMP": folder},  # Blender leaves a folder there
             cwd=folder,
             check=False,
         )
@@ -112,6 +112,11 @@ def read_shots(outputs: dict[int | None, Path]) -> Iterator[Shot]:
     """Those that lie in files, one at a time: the masks of many frames would fill the memory."""
     for frame, output in outputs.items():
         yield Shot(frame, *load_request(output))
+
+
+def request_path(folder: Path, frame: int | None) -> Path:
+    """Where the process leaves the request of a frame."""
+    return folder / ("request.json" if frame is None else f"request.{frame}.json")
 
 
 def number_path(path: Path, frame: int | None) -> Path:
@@ -155,7 +160,7 @@ def main() -> int:
             if asked.passes:
                 passes = gather_passes(bpy.context, request.width, request.height)
                 write_passes(number_path(asked.passes, frame), passes)
-            save_request(asked.folder / f"{frame}.json", request, arrays)
+            save_request(request_path(asked.folder, frame), request, arrays)
     except (Refusal, ExportError, OSError) as error:
         where = "" if frame is None else f"Frame {frame}: "
         print(where + " ".join(str(error).split()), file=sys.stderr)
@@ -164,13 +169,14 @@ def main() -> int:
 
 
 def open_blend(path: Path, scene: str | None) -> None:
-    """Open the file at this scene. Raises BlendError, in Blender's own words where it cannot be read."""
+    """Open the file at this scene. Raises BlendError, with Blender's own words where it cannot be read."""
     import bpy
 
     try:
         bpy.ops.wm.open_mainfile(filepath=str(path), load_ui=False)
     except RuntimeError as error:
-        raise BlendError(str(error)) from error
+        words = str(error).removeprefix("Error: ").strip()
+        raise BlendError(f"{path} cannot be opened ({words}): see that Blender opens it, and save it from there.") from error
     if scene is None:
         return
     if scene not in bpy.data.scenes:

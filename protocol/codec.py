@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from .messages import JobId, Message
 from .refusal import Refusal
-from .scene import ArrayRef, RenderRequest
+from .scene import REQUEST_FORMAT, ArrayRef, RenderRequest
 
 MAGIC = b"BSZ\x01"  # three letters and the major version, checked before anything is decoded
 HEADER_LIMIT_BYTES = 4 * 1024 * 1024  # 256 characters with hands and faces: 2.4 MiB
@@ -33,6 +33,10 @@ def encode(message: Message, payload: Sequence[bytes | memoryview] = ()) -> Fram
 
 class _OfJob(Struct, frozen=True):
     job_id: JobId | None = None
+
+
+class _OfFormat(Struct, frozen=True):
+    format: int = REQUEST_FORMAT
 
 
 class Decoder:
@@ -111,6 +115,10 @@ def request_from_json(data: bytes) -> RenderRequest:
     people write, an unknown name is a typing slip, and a setting must not be dropped in silence.
     """
     try:
+        if (written := msgspec.json.decode(data, type=_OfFormat).format) > REQUEST_FORMAT:
+            raise WireError(
+                f"a render request of format {written}, from a newer version than this, which reads {REQUEST_FORMAT}: update it"
+            )
         request = msgspec.json.decode(data, type=RenderRequest)
         refuse_unknown(msgspec.json.decode(data), msgspec.to_builtins(request), "$")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -140,14 +148,27 @@ def save_request(path: Path, request: RenderRequest, arrays: dict[str, np.ndarra
 
 
 def load_request(path: Path) -> tuple[RenderRequest, dict[str, np.ndarray]]:
-    """Read what save_request wrote. Raises WireError, or OSError where a file is missing."""
-    request = request_from_json(path.read_bytes())
+    """Read what save_request wrote. Raises WireError, which names the file."""
+    try:
+        request = request_from_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise WireError(f"There is no file {path}: name an existing .blend or request.json.") from error
+    except OSError as error:
+        raise WireError(f"{path} cannot be read ({error.strerror}): name a .blend or request.json that can.") from error
+    except WireError as error:
+        raise WireError(f"{path} is {error}.") from error
     arrays = {}
     for character in request.characters:
         if character.mask is not None:
-            file = path.with_name(path.name + ".arrays") / f"{character.mask.digest}.npy"
+            folder = path.with_name(path.name + ".arrays")
+            file = folder / f"{character.mask.digest}.npy"
             try:
                 array = np.load(file, allow_pickle=False)
+            except FileNotFoundError as error:
+                raise WireError(
+                    f"The mask of '{character.name}' is not in {folder}: the masks of {path.name} belong there, so copy that "
+                    "folder along with it, under that name."
+                ) from error
             except (ValueError, EOFError) as error:
                 raise WireError(f"the mask file {file} cannot be read ({error}): export again") from error
             if describe_array(array) != character.mask:

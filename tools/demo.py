@@ -6,7 +6,6 @@ Opens the scene in Blender (the `bpy` module), renders it through the add-on and
 `out/NAME.blend`, the scene with the picture in it as an Image datablock.
 """
 
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -24,20 +23,21 @@ def main() -> int:
     out = ROOT / "out"
     out.mkdir(exist_ok=True)
     addon.register()
-    bpy.ops.wm.open_mainfile(filepath=str(blend))
-    scene = bpy.context.scene
-    assert scene is not None
-    scene.beyondscene.output_folder = str(out / "renders")
-    print(f"{blend.name}: rendering through the add-on, with a backend of its own")
     start = time.monotonic()
     try:
+        bpy.ops.wm.open_mainfile(filepath=str(blend))
+        scene = bpy.context.scene
+        assert scene is not None
+        scene.beyondscene.output_folder = str(out)
+        print(f"{blend.name}: rendering through the add-on, with a backend of its own", flush=True)
         bpy.ops.beyondscene.render(wait=True)
-    except RuntimeError as error:
-        print(f"No picture. {error}", file=sys.stderr)
+    except RuntimeError:  # Blender has said why
+        print("No picture.", file=sys.stderr)
         return 1
+    scene.beyondscene.property_unset("output_folder")
     image = bpy.data.images[session.current().picture]
     picture, saved = out / f"{blend.stem}.png", out / f"{blend.stem}.blend"
-    shutil.copyfile(bpy.path.abspath(image.filepath), picture)
+    image.filepath = str(Path(bpy.path.abspath(image.filepath)).replace(picture))
     image.pack()
     image.use_fake_user = True  # else Blender drops a datablock that nothing uses when the file is read
     bpy.ops.wm.save_as_mainfile(filepath=str(saved))

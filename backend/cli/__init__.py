@@ -2,36 +2,55 @@
 
 Exit codes: 0 done; 1 a fault of the program, with its traceback, or a job that failed; 2 something to put right in the command,
 the scene, the request, the models or the disk, said in one sentence on standard error; 3 a job that was cancelled; 4 no backend
-answers; 5 the data folder is in use by another backend; 130 interrupted.
+answers; 5 the data folder is in use by another backend; 130 interrupted, by Ctrl-C or SIGTERM.
 """
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
-
-from ...protocol import Refusal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 DONE, FAULT, REFUSED, CANCELLED, UNREACHABLE, IN_USE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit code."""
+    try:
+        return run(arguments)
+    except KeyboardInterrupt:
+        print("beyondscene: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    # The imports are in here since they take a second or two, in which Ctrl-C is no fault either.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns of torchvision as it is imported; we need none
+    from ..version import app_version
     from . import bench, cancel, client, evaluate, export, fetch, info, jobs, keygen, render, serve, submit, train, wait, worker
     from .backend import Unreachable
 
     shown = (render, export, serve, submit, jobs, wait, fetch, cancel, keygen, client, info, train, evaluate, bench)
     modules = {module.__name__.rpartition(".")[2]: module for module in shown}
     parser = argparse.ArgumentParser(prog="beyondscene", description="Pose to picture, without a window.")
+    parser.add_argument("--version", action="version", version=f"beyondscene {app_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="|".join(modules))
     for name, module in modules.items():
         words = (module.__doc__ or "").splitlines()[0]
         module.add_arguments(commands.add_parser(name, description=words, help=words))
-    commands.add_parser("worker", description=(worker.__doc__ or "").splitlines()[0])
-    asked = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+
+    def command() -> int:
+        if list(given) == ["worker"]:  # what `serve` starts, and ends in ways of its own
+            return worker.run()
+        asked = parser.parse_args(given)
+        with sigterm_as_interrupt():
+            return modules[asked.command].run(asked)
+
     try:
-        return answer(lambda: {**modules, "worker": worker}[asked.command].run(asked))
+        return answer(command)
     except Unreachable as error:
         print(f"beyondscene: {error}", file=sys.stderr)
         return UNREACHABLE
@@ -39,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def answer(command: Callable[[], int]) -> int:
     """Return the exit code of `command`, and say in one sentence what is to be put right."""
+    from ...protocol import Refusal
+
     try:
         return command()
     except (Refusal, OSError) as error:  # any other error is ours, and shows where it came from
@@ -47,3 +68,16 @@ def answer(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("beyondscene: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Farms and systemd end a task by SIGTERM, on which Python would leave at once and with its temporary files in place."""
+    if threading.current_thread() is not threading.main_thread():  # no other may choose what a signal does
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -4,10 +4,14 @@ import argparse
 import math
 import re
 
+import msgspec
+
 from ...protocol import LARGEST_SEED, LONGEST_SIDE_PX
+from ...protocol.messages import JobId
 from ..models.thrift import DEVICE_NAME
 
 PORTS = range(1, 65536)
+FRAMES = range(-1048574, 1048574 + 1)  # MINAFRAME to MAXFRAME of Blender, which goes no further and says nothing
 SEEDS = range(LARGEST_SEED + 1)
 
 
@@ -28,9 +32,15 @@ def frames(text: str) -> range:
     if parts:
         first = int(parts[1])
         found = range(first, int(parts[2] or first) + 1, int(parts[3] or 1))
-    if not found:
+    if not found or found[0] not in FRAMES or found[-1] not in FRAMES:
         raise argparse.ArgumentTypeError(f"'{text}' are no frames: write the first and the last, e.g. 1-48, or 1-48:2")
     return found
+
+
+def frame(text: str) -> int:
+    if not re.fullmatch("-?[0-9]{1,7}", text) or int(text) not in FRAMES:
+        raise argparse.ArgumentTypeError(f"'{text}' is no frame: write a whole number from {FRAMES[0]} to {FRAMES[-1]}")
+    return int(text)
 
 
 def device(text: str) -> str:
@@ -38,6 +48,14 @@ def device(text: str) -> str:
     if not re.fullmatch(DEVICE_NAME, text):
         raise argparse.ArgumentTypeError(f"'{text}' is no device: write auto, cpu, mps, cuda, or cuda:1 for the second")
     return text
+
+
+def job(text: str) -> str:
+    """The id of one."""
+    try:
+        return msgspec.convert(text, JobId)
+    except msgspec.ValidationError as error:
+        raise argparse.ArgumentTypeError(f"'{text}' is no job id: `beyondscene jobs` lists them") from error
 
 
 def port(text: str) -> int:

@@ -10,10 +10,10 @@ import msgspec
 from ...protocol import Refusal
 from ..evaluation.methods import METHODS
 from ..evaluation.variants import check_variants
-from ..models.sets import choose_model_set
+from ..models.sets import ModelSetError, choose_model_set
 from . import DONE, FAULT
 from .arguments import amount, size
-from .device import add_device
+from .device import add_device, check_precision
 from .progress import open_console
 
 if TYPE_CHECKING:  # torch, only once the input is known to be good
@@ -75,22 +75,19 @@ def run(asked: argparse.Namespace) -> int:
     methods: list[str] = list(dict.fromkeys(asked.method or DEFAULT_METHODS))
     sizes = sorted(set(asked.size or [(1024, 1024)]))
     check(asked, methods, sizes)
-    if asked.models not in RANDOM:
-        choose_model_set(asked.models)
     from ..bench.meter import MIB, HostPeak, measure_ceiling
     from ..bench.report import Report, describe_machine, plot
     from ..bench.run import bench, summarise
-    from ..bench.scene import bench_scene
     from ..models.device_memory import hold_to
     from ..models.float8 import check_device
     from ..models.load import choose_device
     from ..models.tune import tuned
 
-    bench_scene(asked.people)
     console = open_console()
     if asked.out and not has_matplotlib():
         console.print("bench.png is left out, since matplotlib is not installed: `pip install matplotlib` draws it.")
     device, dtype = choose_device(asked.device, asked.precision)
+    check_precision(device.type, asked.precision)
     if any("float8" in names for names in (*asked.tune, asked.tune_all)):
         check_device(device)
     if asked.device_memory is not None:
@@ -127,6 +124,14 @@ def run(asked: argparse.Namespace) -> int:
 
 def check(asked: argparse.Namespace, methods: list[str], sizes: list[tuple[int, int]]) -> None:
     """Raise Refusal for what cannot be measured, before anything is loaded."""
+    from ..bench.scene import bench_scene
+
+    for method in methods:
+        name, plus, _ = method.partition("+")
+        if name == PLAIN and plus:
+            raise Refusal(f"'{method}' gives {PLAIN} other settings, but it draws our picture with ours: name it alone.")
+        if name not in (PLAIN, *METHODS):
+            raise Refusal(f"There is no method '{name}': known are {', '.join((PLAIN, *METHODS))}.")
     check_variants([method for method in methods if method != PLAIN])
     if asked.tune and asked.tune_all:
         raise Refusal("--tune and --tune-all exclude each other: what all are tuned by would be undone by the other one.")
@@ -137,6 +142,12 @@ def check(asked: argparse.Namespace, methods: list[str], sizes: list[tuple[int, 
     for width, height in sizes:
         if width % 8 or height % 8 or not (width and height):
             raise Refusal(f"--size is {width}x{height}, but both sides must be multiples of 8.")
+    bench_scene(asked.people)
+    if asked.models not in RANDOM:
+        try:
+            choose_model_set(asked.models)
+        except ModelSetError as error:
+            raise Refusal(f"{error} With random weights there are {' and '.join(RANDOM)}.") from error
 
 
 def has_matplotlib() -> bool:

@@ -4,11 +4,12 @@ import argparse
 
 from ...protocol import Cancelled, Failed, Finished, Refusal, Stopping
 from . import DONE
+from .arguments import job
 from .backend import add_backend, converse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("job_id", metavar="ID")
+    parser.add_argument("job_id", type=job, metavar="ID")
     add_backend(parser)
 
 

@@ -1,6 +1,7 @@
 """Say who may use the backend of a data folder: add, allow, revoke, list. A running one takes it up at the next message."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -58,17 +59,30 @@ def run(asked: argparse.Namespace) -> int:
             except OSError:
                 revoke(path, asked.name)
                 raise
+            print(f"{asked.output}: all that '{asked.name}' needs, with a secret in it: hand it over safely")
         case "allow":
             keys_of(asked.data)
-            client = listed(asked, asked.public_key.read_text(errors="replace").strip())
+            client = listed(asked, read_public_key(asked.public_key))
             add(path, client)
             print(f"{client.name}  {client.role}  {fingerprint(client.public_key)}")
         case "revoke":
             revoke(path, asked.name)
+            print(f"'{asked.name}' is let in no more")
         case "list":
             for one in read_list(path).clients:
                 print(f"{one.name}  {one.role}  {fingerprint(one.public_key)}")
+            if not read_list(path).clients:
+                print(f"beyondscene: nobody is listed in {path}", file=sys.stderr)
     return DONE
+
+
+def read_public_key(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError as error:
+        raise Refusal(
+            f"{path} cannot be read ({error.strerror}): name the .pub that `beyondscene keygen --backend` made."
+        ) from error
 
 
 def listed(asked: argparse.Namespace, public_key: str) -> Listed:

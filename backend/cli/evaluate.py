@@ -12,7 +12,7 @@ from ..evaluation.methods import METHODS
 from ..evaluation.variants import ABLATIONS, check_variants
 from ..models.sets import choose_model_set, read_model_set
 from . import DONE
-from .device import add_device
+from .device import add_device, check_precision
 from .progress import Bar, open_console
 
 if TYPE_CHECKING:  # torch, only once the input is known to be good
@@ -65,6 +65,7 @@ def run(asked: argparse.Namespace) -> int:
     from ..models.load import choose_device, load_models
 
     device, dtype = choose_device(asked.device, asked.precision)
+    check_precision(device.type, asked.precision)
     judge = None if asked.draw_only else load_judge(asked.judge, device)
     models = load_models(model_set, device, dtype)
     numbers = scene_numbers(asked.set, asked.limit)

@@ -1,19 +1,19 @@
-"""Write the render request of a .blend file, for reading, editing and rendering elsewhere."""
+"""Write the render request of a .blend file, a request.json or a picture, for reading, editing and rendering elsewhere."""
 
 import argparse
 from pathlib import Path
 from typing import get_args
 
-from ...protocol import BodyModel, openpose_json, save_request
+from ...protocol import BodyModel, Refusal, openpose_json, save_request
 from ..blend import number_path
 from ..planning.people import gather_people, is_seen
 from . import DONE
 from .source import add_source, read_source
-from .target import check_target, check_targets
+from .target import check_request_target, check_targets
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_source(parser, "SCENE.blend")
+    add_source(parser, "SCENE.blend, or a request.json to be written at another size")
     parser.add_argument("-o", "--output", type=Path, required=True, help="request.json")
     parser.add_argument(
         "--passes", action="store_true", help="also depth.npy (metres) and normals.npy (camera frame), in request.json.arrays/"
@@ -26,8 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(asked: argparse.Namespace) -> int:
     folder = asked.output.with_name(f"{asked.output.name}.arrays") if asked.passes else None
+    if asked.openpose and asked.openpose.resolve() == asked.output.resolve():
+        raise Refusal(f"{asked.output} cannot hold both the request and the poses: give --openpose another name.")
     for path in filter(None, (asked.output, asked.openpose)):
-        check_targets(path, asked, check_target)
+        check_targets(path, asked, check_request_target)
     for frame, request, arrays in read_source(asked, passes=folder):
         output = number_path(asked.output, frame)
         save_request(output, request, arrays)

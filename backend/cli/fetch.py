@@ -7,12 +7,13 @@ from ...protocol import Finished, JobsListed, Refusal
 from ...protocol.client import Client, Saved, Spoilt
 from ..outputs import choose_format
 from . import DONE
+from .arguments import job
 from .backend import add_backend, converse
 from .target import check_picture_target
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("job_id", metavar="ID")
+    parser.add_argument("job_id", type=job, metavar="ID")
     parser.add_argument("-o", "--output", type=Path, required=True, help="OUT.png, or as `submit --format` said")
     add_backend(parser)
 

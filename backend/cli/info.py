@@ -5,8 +5,6 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from ...protocol import VERSION
 from ..models.sets import find_model_sets
@@ -34,16 +32,14 @@ def run(asked: argparse.Namespace) -> int:
     if asked.json:
         print(msgspec.json.encode({"versions": versions, "devices": devices, "models": sets}).decode())
         return DONE
-    table = Table("", "", show_header=False, box=None)
-    for name, number in versions.items():
-        table.add_row(name, number)
-    for name in devices:
-        table.add_row("device", name)
+    rows = [*versions.items(), *(("device", name) for name in devices)]
     for one in sets:
         state = "ready" if not one["missing"] else f"lacks {', '.join(one['missing'])}"
         state += ", also in few steps" if one["few_steps"] else ""
-        table.add_row("models", f"{one['name']}, {one['training_resolution_px']} px: {state}")
-    Console().print(table)
+        state += f"; `beyondscene render --models {one['name']}` says how to get them" if one["missing"] else ""
+        rows.append(("models", f"{one['name']}, {one['training_resolution_px']} px: {state}"))
+    for name, fact in rows:
+        print(f"{name:12}  {fact}")
     return DONE
 
 

@@ -22,7 +22,7 @@ from ..planning.expect import check_memory
 from ..planning.plan import plan_sizes
 from ..planning.settle import settle
 from . import DONE
-from .device import add_device, add_offload
+from .device import add_device, add_offload, check_precision
 from .progress import open_console, show_progress
 from .source import add_source, read_source
 from .target import check_picture_target, check_room, check_targets, write_somewhere
@@ -53,8 +53,10 @@ def run(asked: argparse.Namespace) -> int:
     from ..render import Renderer  # torch, only once the input is known to be good
 
     with joined_processes() as number, TemporaryDirectory() as spare:
-        precision = record.precision if record and record.precision and asked.precision == "auto" else asked.precision
-        renderer = Renderer(asked.device, precision=cast(Precision, precision), offload=asked.offload, write=write_somewhere)
+        own = record.precision if record and asked.precision == "auto" else ""
+        precision = cast(Precision, own or asked.precision)
+        renderer = Renderer(asked.device, precision=precision, offload=asked.offload, write=write_somewhere)
+        check_precision(renderer.device.type, precision)
         for shot in chain((first,), shots):
             output = number_path(asked.output, shot.frame)
             # each of several processes has the picture; one is enough to write it

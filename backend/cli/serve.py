@@ -10,7 +10,7 @@ from ..gateway import InUseError, ServeSettings, serve
 from ..gateway.settings import GIB
 from . import IN_USE
 from .arguments import amount, port
-from .device import add_offload, add_precision
+from .device import add_offload, add_precision, check_precision
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,6 +79,8 @@ def run(asked: argparse.Namespace) -> int:
         model_folders=tuple(asked.models_dir),
         parent_pid=asked.parent_pid,
     )
+    if "cpu" in settings.devices:
+        check_precision("cpu", asked.precision)
     try:
         return serve(settings)
     except InUseError as error:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from ...protocol import SAME_PROPORTIONS, Refusal, RenderRequest, check_request, load_request, resized
+from ...protocol import LONGEST_SIDE_PX, SAME_PROPORTIONS, Refusal, RenderRequest, check_request, load_request, resized
 from ..blend import Shot, export_blend
-from ..outputs import Record, read_record, restore_request
-from .arguments import frames, seed, size
+from ..outputs import FORMATS, Record, read_record, restore_request
+from .arguments import frame, frames, seed, size
 
 
 def add_source(parser: argparse.ArgumentParser, what: str) -> None:
@@ -19,7 +19,7 @@ def add_source(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--size", type=size, metavar="WxH", help="pixels, multiples of 8; default: the scene's own")
     parser.add_argument("--seed", type=seed, help="default: the scene's own")
     when = parser.add_mutually_exclusive_group()
-    when.add_argument("--frame", type=int, help="frame of a .blend; default: the one it was saved at")
+    when.add_argument("--frame", type=frame, help="frame of a .blend; default: the one it was saved at")
     when.add_argument(
         "--frames", type=frames, metavar="A-B[:STEP]", help="several, one picture each; #### in a name: the number"
     )
@@ -47,6 +47,8 @@ def read_source(
         return
     refuse_what_a_blend_has(asked, source, passes)
     if asked.source:
+        if source.suffix.lower() in FORMATS:
+            raise Refusal(f"{source} is a picture: write --from-image before it, to have what it says about its own making.")
         request, arrays = load_request(source)
     else:
         request, arrays = restore_request(record or read_record(source))
@@ -63,12 +65,20 @@ def read_source(
 
 def refuse_other_proportions(request: RenderRequest, width: int, height: int) -> None:
     """Raise Refusal for a size that would stretch people; sides that were rounded to multiples of 8 do not."""
-    if abs(width * request.height / (height * request.width) - 1) > SAME_PROPORTIONS:
-        wide = 8 * round(height * request.width / request.height / 8)
-        high = 8 * round(width * request.height / request.width / 8)
+
+    def stretch(wide: int, high: int) -> float:
+        return abs(wide * request.height / (high * request.width) - 1)
+
+    if stretch(width, height) > SAME_PROPORTIONS:
+        sides = range(64, LONGEST_SIDE_PX + 1, 8)  # that check_request will not refuse in turn
+        pairs = ((wide, 8 * round(wide * request.height / request.width / 8)) for wide in sides)
+        good = [(wide, high) for wide, high in pairs if high in sides and stretch(wide, high) <= SAME_PROPORTIONS]
+        same_width = min(good, key=lambda one: abs(one[0] - width))
+        same_height = min(good, key=lambda one: (abs(one[1] - height), stretch(*one)))
+        advice = " or ".join(f"{wide}x{high}" for wide, high in dict.fromkeys((same_width, same_height)))
         raise Refusal(
             f"--size {width}x{height} has other proportions than the picture's {request.width}x{request.height}, which would "
-            f"stretch the people in it: use {width}x{high} or {wide}x{height}, or export it again at that size."
+            f"stretch the people in it: use {advice}, or export it again at that size."
         )
 
 

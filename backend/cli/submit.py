@@ -9,6 +9,7 @@ from ...protocol import Accepted, PictureFormat, Refusal
 from ...protocol.client import new_job_id
 from ..blend import Shot
 from . import DONE
+from .arguments import job
 from .backend import add_backend, converse
 from .source import add_source, read_source
 
@@ -16,7 +17,8 @@ from .source import add_source, read_source
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source(parser, "SCENE.blend or request.json")
     parser.add_argument("--models", default="embedded", help="name of a model set that the backend has")
-    parser.add_argument("--job-id", metavar="UUID", help="repeat an earlier submit, which is harmless; default: a new one")
+    words = "repeat an earlier submit, which is harmless; default: a new one"
+    parser.add_argument("--job-id", type=job, metavar="UUID", help=words)
     words = "of the picture: exr has a mask for each person; default: png"
     parser.add_argument("--format", choices=get_args(PictureFormat), default="png", help=words)
     words = "-100 to 100, the highest first; above 0 for admins; default: 0"

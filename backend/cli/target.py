@@ -23,6 +23,14 @@ def check_picture_target(path: Path) -> None:
     check_target(path)
 
 
+def check_request_target(path: Path) -> None:
+    """As check_target, for a request or poses in JSON."""
+    refuse_folder(path)
+    if path.suffix.lower() != ".json":
+        raise Refusal(f"{path} would hold JSON, which its name does not say: end the name in .json.")
+    check_target(path)
+
+
 def check_targets(path: Path, asked: argparse.Namespace, check: Callable[[Path], None]) -> None:
     """`check` each file that `path` stands for. Raises Refusal, also where several frames would go to one file."""
     frames = asked.frames or (asked.frame,)

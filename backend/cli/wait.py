@@ -8,12 +8,13 @@ import msgspec
 from ...protocol import Cancelled, Failed, Finished, Paused, Progressed
 from ..watch import Headway
 from . import CANCELLED, DONE, FAULT
+from .arguments import job
 from .backend import add_backend, converse
 from .progress import Bar, Lines, open_console, show_progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("job_id", metavar="ID")
+    parser.add_argument("job_id", type=job, metavar="ID")
     parser.add_argument("--json", action="store_true", help="print one line about the end, for machines")
     add_backend(parser)
 
@@ -23,6 +24,8 @@ def run(asked: argparse.Namespace) -> int:
         end = wait_for_end(asked, bar)
     if isinstance(end, Failed):
         print(f"beyondscene: {end.message}", file=sys.stderr)
+    if isinstance(end, Cancelled):
+        print(f"beyondscene: Job {asked.job_id} was cancelled.", file=sys.stderr)
     if asked.json:
         facts = {name: value for name, value in msgspec.to_builtins(end).items() if name not in ("type", "seq")}
         print(msgspec.json.encode({"state": type(end).__name__.lower(), **facts}).decode())

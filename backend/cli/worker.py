@@ -1,9 +1,7 @@
 """The process that `serve` starts for each device; not for people."""
 
-import argparse
 
-
-def run(asked: argparse.Namespace) -> int:
+def run() -> int:
     from ..worker import run_worker
 
     return run_worker()

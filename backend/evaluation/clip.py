@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -9,19 +10,24 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer, CLIPModel
 
+from ..models.hub import locate
 from .judge import JudgeError
 
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 def load_local(read: Callable[..., Any], name: str) -> Any:
-    """`read` from this machine's files only. Raises JudgeError where they are not there."""
+    """`read` from this machine's files only: a folder, or the hub's cache. Raises JudgeError where they are not there."""
+    missing = JudgeError(
+        f"The public judge needs '{name}', which is not on this machine: run `hf download {name}` where there is a network."
+    )
+    folder = locate(name, Path())
+    if not folder.exists():  # transformers, given the name, would ask the network all the same
+        raise missing
     try:
-        return read(name, local_files_only=True)
+        return read(folder, local_files_only=True)
     except OSError as error:
-        raise JudgeError(
-            f"The public judge needs '{name}', which is not on this machine: run `hf download {name}` where there is a network."
-        ) from error
+        raise missing from error
 
 
 def to_pixels(picture: np.ndarray, mean: tuple[float, ...], deviation: tuple[float, ...], device: torch.device) -> torch.Tensor:

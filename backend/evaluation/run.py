@@ -67,7 +67,11 @@ def evaluate(
     """
     header = make_header(models, steps)
     drawn = Journal(folder / DRAWN, header, Drawing)
-    scores = Journal(folder / results_file(judge), replace(header, judge=judge.name, measures=MEASURES), SceneScore) if judge else None
+    scores = (
+        Journal(folder / results_file(judge), replace(header, judge=judge.name, measures=MEASURES), SceneScore)
+        if judge
+        else None
+    )
     names = (TRUTH, *methods)
     to_do = {n: [one for one in names if not is_drawn(drawn, folder, one, n)] for n in numbers}
     done, total = 0, sum(map(len, to_do.values()))

@@ -74,7 +74,6 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets | None = None)
         stack.callback(worker_socket.close)
         for bound, listed in ((socket, allow_list.keys), (worker_socket, worker_keys)):
             check_door(context, door, reachable(endpoint_of(bound)), server.public, listed)
-        door.turned_away = 0  # but our own
 
         counts = Counts()
         if settings.metrics_port is not None:
@@ -100,7 +99,10 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets | None = None)
         )
         write_connection(settings.ready_file, connection)
         stack.callback(remove_connection, settings.ready_file)
-        log.info("listening on %s for %d listed clients", endpoint_of(socket), len(allow_list.keys) - 1)
+        others = len(allow_list.keys) - 1
+        log.info(
+            "listening on %s for whoever started it%s", endpoint_of(socket), f" and {others} listed clients" if others else ""
+        )
 
         parent_seen_s = now()
         while not stop.wished:

@@ -19,6 +19,7 @@ from ..whole import whole_file
 from .picture import Layer, Picture
 
 __all__ = [
+    "FORMATS",
     "Layer",
     "Picture",
     "Record",
@@ -66,7 +67,7 @@ def read_record(path: Path) -> Record:
     """What the picture at `path` says about its making. Raises Refusal with one sentence, or OSError."""
     picture_format = choose_format(path)
     if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
+        raise FileNotFoundError(f"There is no file {path}: name a picture that was made here before.")
     try:
         text = picture_format.read(path)
     except Exception as error:  # each library raises what it likes

@@ -1,11 +1,13 @@
 """The add-on and a scripted backend over a real socket: pictures, refusals, cancelling, and nobody there."""
 
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -131,6 +133,26 @@ def test_cancel_ends_the_job_and_the_next_one_can_start(
     assert blender.ops.beyondscene.render.poll()
 
 
+def test_an_interrupt_while_a_script_waits_cancels_the_picture_and_is_one_sentence(
+    blender: Any, example: Example, start_peer: Any, use_backend: Any, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    example("duo")
+    peer = start_peer(hold=True)
+    use_backend(peer.connection)
+
+    def interrupt_once_it_runs(seconds: float) -> None:
+        job = session.current().job
+        if job and job.running and not job.cancelling:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(operators, "time", SimpleNamespace(sleep=interrupt_once_it_runs))
+    with pytest.raises(RuntimeError, match=r"^Error: Interrupted: the picture was cancelled\.$"):
+        blender.ops.beyondscene.render(wait=True)
+    assert any(isinstance(one, Cancel) for one in peer.heard) and not session.current().jobs
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
 def test_pictures_wait_in_line_and_each_can_be_cancelled(
     blender: Any, example: Example, gateway: Any, use_backend: Any, tmp_path: Path
 ) -> None:
@@ -231,12 +253,16 @@ def test_a_second_blender_has_a_backend_of_its_own(blender: Any) -> None:
         until(lambda: all(backend.poll() for backend in backends), timeout_s=60)
         endpoints = {connection.endpoint for backend in backends if (connection := backend.poll())}
         assert len(endpoints) == 2
+        processes = [backend._process.pid for backend in backends]
+        assert list(map(os.getsid, processes)) == processes  # so that Ctrl-C does not reach them
         (folder,) = [backend.own_data for backend in backends if backend.own_data]
         assert list(folder.iterdir())
     finally:
         for backend in backends:
-            backend.stop()
-    assert not folder.exists() and all(backend.log.exists() for backend in backends)
+            backend.stop(keep_log=backend.own_data is not None)
+    assert [backend.folder.exists() for backend in backends] == [backend.own_data is not None for backend in backends]
+    (left,) = folder.parent.iterdir()
+    assert left.name == "backend.log" and not left.unlink() and not left.parent.rmdir()
 
 
 def test_what_was_under_way_at_the_backend_of_a_second_blender_is_not_looked_for_later(

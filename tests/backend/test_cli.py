@@ -1,6 +1,8 @@
 """The command line: what it prints, what it writes, and how it refuses."""
 
 import json
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,13 +11,14 @@ import msgspec
 import numpy as np
 import psutil
 import pytest
-from beyondscene.backend.cli import info, main, render, source, target
+from beyondscene.backend.cli import info, main, render, source, target, worker
 from beyondscene.backend.cli import serve as cli_serve
 from beyondscene.backend.gateway import ServeSettings
 from beyondscene.backend.models.fingerprint import fingerprint_weights
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.outputs import Picture, make_record, write_picture
-from beyondscene.protocol import RenderRequest, digest_of, load_request, resized
+from beyondscene.backend.version import app_version
+from beyondscene.protocol import Refusal, RenderRequest, digest_of, load_request, resized
 from msgspec.structs import replace
 from PIL import Image
 
@@ -56,10 +59,14 @@ def test_size_scales_the_scene(
     ("arguments", "sentence"),
     [
         (["--size", "192x192"], "would stretch the people in it: use 192x128 or 288x192"),
+        (["--size", "100x64"], "use 96x64, or export"),
+        (["--size", "100x100"], "use 96x64 or 144x96, or export"),
+        (["--size", "60000x60000"], "use 60000x40000 or 65528x43688, or export"),
         (["--size", "190x128"], "The width is 190 px, but it must be a multiple of 8"),
         (["--models", "nowhere"], "There is no model set 'nowhere'"),
         (["-o", "out.jpg"], "end the name in .png, .tif, .tiff, .exr"),
         (["--device", "cuda:9"], "'cuda:9'"),
+        (["--device", "cpu", "--precision", "float16"], "float16 is for GPUs"),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_no_file(
@@ -74,21 +81,22 @@ def test_bad_input_is_one_sentence_and_leaves_no_file(
     assert not output.exists()
 
 
-@pytest.mark.parametrize("command", ["render", "export"])
+@pytest.mark.parametrize(("command", "suffix"), [("render", "png"), ("export", "json")])
 def test_a_place_that_cannot_be_written_is_refused_before_any_work(
-    request_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
-) -> None:
+    request_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str,
+    suffix: str,
+) -> None:  # fmt: skip
     monkeypatch.setattr(source, "load_request", lambda path: pytest.fail("it was read"))
     for output, words in (
-        (tmp_path / "a folder.png", "a folder.png is a folder: name a file in it"),
+        (tmp_path / f"a folder.{suffix}", f"a folder.{suffix} is a folder: name a file in it"),
         (tmp_path, f"{tmp_path} is a folder"),
-        (request_file / "out.png", "cannot be written (a file stands where its folder should): choose another place"),
-        (tmp_path / f"{'long' * 64}.png", "cannot be written (File name too long): choose another place"),
+        (request_file / f"out.{suffix}", "cannot be written (a file stands where its folder should): choose another place"),
+        (tmp_path / f"{'long' * 64}.{suffix}", "cannot be written (File name too long): choose another place"),
     ):
-        (tmp_path / "a folder.png").mkdir(exist_ok=True)
+        (tmp_path / f"a folder.{suffix}").mkdir(exist_ok=True)
         assert main([command, str(request_file), "-o", str(output)]) == 2
         assert words in capsys.readouterr().err
-    assert {path.name for path in tmp_path.iterdir()} == {"request.json", "a folder.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {"request.json", f"a folder.{suffix}"}
 
 
 def test_what_neither_memory_nor_disk_can_hold_is_refused_before_the_models(
@@ -174,7 +182,9 @@ def test_repeating_with_other_weights_warns_and_without_a_record_or_models_refus
 
 def test_missing_and_broken_requests_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["render", str(tmp_path / "none.json"), "-o", str(tmp_path / "out.png")]) == 2
-    assert "none.json" in capsys.readouterr().err
+    assert "There is no file" in capsys.readouterr().err
+    assert main(["render", str(tmp_path / "plaza.png"), "-o", str(tmp_path / "out.png")]) == 2
+    assert "plaza.png is a picture: write --from-image before it" in capsys.readouterr().err
     (tmp_path / "broken.json").write_text('{"width": 64}')
     assert main(["render", str(tmp_path / "broken.json"), "-o", str(tmp_path / "out.png")]) == 2
     assert "missing required field" in capsys.readouterr().err
@@ -191,9 +201,15 @@ def test_missing_and_broken_requests_are_named(tmp_path: Path, capsys: pytest.Ca
         ("render r.json -o o.png --size 65537x64", "is not a size: write width x height in pixels, 65536 at most"),
         ("render r.json -o o.png --seed -1", "'-1' is no seed: write a whole number from 0 to 9223372036854775807"),
         ("render r.json -o o.png --device foo", "'foo' is no device: write auto, cpu, mps, cuda"),
+        ("export r.blend -o r.json --frame 99999999", "'99999999' is no frame: write a whole number from -1048574 to 1048574"),
+        ("export r.blend -o r.#.json --frames 1-1048575", "'1-1048575' are no frames"),
         ("serve --metrics-port 99999999", "'99999999' is no port: write a whole number from 1 to 65535"),
         ("serve --keep nan", "'nan' is no amount"),
-        ("wait ID --patience -1", "'-1' is no amount"),
+        ("jobs --patience -1", "'-1' is no amount"),
+        ("wait nope", "'nope' is no job id: `beyondscene jobs` lists them"),
+        ("fetch nope -o o.png", "'nope' is no job id"),
+        ("cancel nope", "'nope' is no job id"),
+        ("submit r.json --job-id nope", "'nope' is no job id"),
     ],
 )
 def test_numbers_and_names_that_are_none_are_refused_as_the_command_is_read(
@@ -203,6 +219,20 @@ def test_numbers_and_names_that_are_none_are_refused_as_the_command_is_read(
         main(command.split())
     assert exit_code.value.code == 2
     assert words in capsys.readouterr().err
+
+
+def test_what_an_export_writes_has_names_of_their_own_that_say_json(
+    request_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = request_file.read_bytes()
+    twice = ["-o", str(request_file), "--openpose", str(tmp_path / "." / request_file.name)]
+    assert main(["export", str(request_file), *twice]) == 2
+    assert "cannot hold both the request and the poses: give --openpose another name" in capsys.readouterr().err
+    for option in ("-o", "--openpose"):
+        names = ["-o", str(tmp_path / "r.json"), option, str(tmp_path / "r.png")]
+        assert main(["export", str(request_file), *names]) == 2
+        assert "r.png would hold JSON, which its name does not say: end the name in .json" in capsys.readouterr().err
+    assert request_file.read_bytes() == before and list(tmp_path.iterdir()) == [request_file]
 
 
 def test_a_frame_without_a_blend_is_refused(request_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -216,6 +246,45 @@ def test_a_fault_of_ours_is_not_taken_for_something_to_put_right(monkeypatch: py
         main(["info"])
 
 
+INTERRUPTED_IMPORT = """
+import sys
+from beyondscene.backend import cli
+assert "numpy" not in sys.modules  # whose own import takes a while
+class Interrupt:
+    def find_spec(self, name, path, target=None):
+        if name == "numpy":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+sys.exit(cli.main(["info"]))
+"""
+
+
+def test_an_interrupt_while_the_command_is_still_being_loaded_is_one_word() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_IMPORT], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "beyondscene: interrupted\n")
+
+
+def test_the_worker_is_not_for_people_and_refuses_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["wroker"])
+    assert "worker" not in capsys.readouterr().err
+
+    def refuse() -> int:
+        raise Refusal("The device 'cuda:9' is not to be had.")
+
+    monkeypatch.setattr(worker, "run", refuse)
+    assert main(["worker"]) == 2
+    assert capsys.readouterr().err == "beyondscene: The device 'cuda:9' is not to be had.\n"
+
+
+def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["--version"])
+    assert left.value.code == 0 and capsys.readouterr().out == f"beyondscene {app_version()}\n"
+
+
 def test_what_serve_is_asked_for_reaches_the_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[ServeSettings] = []
     monkeypatch.setattr(cli_serve, "serve", lambda settings: asked.append(settings) or 0)
@@ -225,6 +294,7 @@ def test_what_serve_is_asked_for_reaches_the_gateway(tmp_path: Path, monkeypatch
     )
     assert (asked[0].offload, asked[0].precision, asked[0].metrics_port) == ("layers", "float16", 9464)
     assert (asked[0].release_s, asked[0].idle_exit_s) == (300, None)
+    assert main(["serve", "--data", str(tmp_path), "--devices", "cpu", "--precision", "float16"]) == 2
     assert main(["serve", "--data", str(tmp_path), "--release-after", "0", "--idle-exit", "90"]) == 0
     assert (asked[1].release_s, asked[1].idle_exit_s) == (None, 5400)
 
@@ -239,3 +309,8 @@ def test_info_tells_versions_devices_and_models(capsys: pytest.CaptureFixture[st
     told = json.loads(capsys.readouterr().out)
     assert told["versions"]["protocol"] == "1" and told["devices"]
     assert {"embedded", "sdxl"} <= {one["name"] for one in told["models"]}
+    assert main(["info"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"torch         {told['versions']['torch']}" in lines
+    (sdxl,) = [line for line in lines if "sdxl, 1024 px: " in line]
+    assert ("lacks" in sdxl) == ("`beyondscene render --models sdxl` says how to get them" in sdxl)

@@ -2,9 +2,12 @@
 
 import io
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -72,6 +75,9 @@ def test_each_frame_has_its_request_and_blender_is_started_once(
     animated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starts: list[object] = []
+    (spare := tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(spare))
+    monkeypatch.setattr(tempfile, "tempdir", str(spare))
     run = subprocess.run
     monkeypatch.setattr(blend.subprocess, "run", lambda *given, **how: starts.append(given) or run(*given, **how))
     command = ["export", str(animated), "--size", "256x256", "--passes", "-o", str(tmp_path / "shot.####.json")]
@@ -80,6 +86,7 @@ def test_each_frame_has_its_request_and_blender_is_started_once(
     assert nose_px(requests[0]) > nose_px(requests[1]) > nose_px(requests[2])  # the camera goes to the right
     assert all((tmp_path / f"shot.{number:04d}.json.arrays" / "depth.npy").exists() for number in (1, 5, 9))
     assert len(starts) == 1
+    assert not list(spare.iterdir())  # neither ours nor Blender's own
 
 
 def test_scene_and_camera_are_chosen_by_name_and_what_is_none_is_refused(
@@ -154,6 +161,38 @@ def test_a_line_comes_also_where_nothing_gets_on(monkeypatch: pytest.MonkeyPatch
     lines = log.getvalue().splitlines()
     assert len(lines) >= 3 and lines[0] == "beyondscene: a job: 0%, waiting"
     assert lines[-1].startswith("beyondscene: a job: 42%, enlarging, level 1 of 2, step 3 of 35")
+
+
+def test_a_bar_writes_nothing_where_there_is_no_terminal() -> None:
+    log = io.StringIO()
+    with progress.Bar(Console(file=log)) as bar:
+        bar.progress(Headway(stage="enlarge", level=1, levels=2, step=3, steps=35, fraction=0.42))
+    assert not log.getvalue()
+
+
+def test_sigterm_ends_a_command_as_ctrl_c_does_and_leaves_no_scene_behind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Capture
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(blend.subprocess, "run", lambda *given, **how: os.kill(os.getpid(), signal.SIGTERM))
+
+    def unheeded(number: int, frame: object) -> None:
+        raise AssertionError("SIGTERM would have ended the process there and then")
+
+    before = signal.signal(signal.SIGTERM, unheeded)
+    try:
+        assert main(["export", str(DUO), "-o", str(tmp_path / "r.json")]) == 130
+        assert signal.getsignal(signal.SIGTERM) is unheeded
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capsys.readouterr().err == "beyondscene: interrupted\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_blend_that_is_none_is_refused_with_the_next_step(tmp_path: Path) -> None:
+    (tmp_path / "empty.blend").touch()
+    with pytest.raises(blend.BlendError, match=r"empty\.blend cannot be opened \(File format .*\): see that Blender opens it"):
+        blend.open_blend(tmp_path / "empty.blend", None)
 
 
 def test_a_slip_in_the_export_is_a_fault_of_ours_with_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -155,6 +155,23 @@ def test_a_face_survives_its_file_and_a_resizing(two_people: RenderRequest) -> N
         request_from_json(broken(request, characters__0__face=[{"x": 1, "y": 1, "depth": 1}] * 68))
 
 
+def test_a_file_that_holds_no_request_of_this_version_is_named(tmp_path: Path, two_people: RenderRequest) -> None:
+    path = tmp_path / "r.json"
+    for content, words in (
+        (broken(two_people)[:100], r"r\.json is not a render request: Input data was truncated\."),
+        (b"", r"r\.json is not a render request: "),
+        (broken(two_people, format=2, new=1), r"r\.json is a render request of format 2, from a newer version .* update it"),
+        (broken(two_people, format=0), r"r\.json is not a render request: Invalid enum value 0"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(WireError, match=words):
+            load_request(path)
+    with pytest.raises(WireError, match=r"There is no file .*none\.json: name an existing"):
+        load_request(tmp_path / "none.json")
+    with pytest.raises(WireError, match=r"cannot be read \(Is a directory\): name a \.blend or request\.json"):
+        load_request(tmp_path)
+
+
 def test_masks_travel_beside_the_file(tmp_path: Path, two_people: RenderRequest) -> None:
     mask = np.zeros((128, 192), np.uint8)
     mask[10:20] = 255
@@ -163,6 +180,11 @@ def test_masks_travel_beside_the_file(tmp_path: Path, two_people: RenderRequest)
     request = replace(two_people, characters=(replace(ana, mask=reference), bo))
     save_request(tmp_path / "request.json", request, {reference.digest: mask})
     loaded, arrays = load_request(tmp_path / "request.json")
+    moved = (tmp_path / "request.json").rename(tmp_path / "moved.json")
+    with pytest.raises(WireError, match=r"mask of 'Ana' is not in .*moved\.json\.arrays.*so copy that folder along"):
+        load_request(moved)
+    (tmp_path / "request.json.arrays").rename(tmp_path / "moved.json.arrays")
+    assert load_request(moved)[0] == loaded
     assert loaded == request and (arrays[reference.digest] == mask).all()
     with pytest.raises(RequestError, match="mask of 'Ana' has shape"):
         check_request(replace(request, width=384))

@@ -195,10 +195,12 @@ def test_command_prints_one_object_with_the_agreed_keys_last(tmp_path: Path, cap
     ("arguments", "sentence"),
     [
         (["--size", "100x100"], "both sides must be multiples of 8"),
-        (["--method", "magic"], "There is no method 'magic'"),
+        (["--method", "magic"], "There is no method 'magic': known are plain, direct"),
+        (["--method", "plain+steps=2"], "'plain+steps=2' gives plain other settings, but it draws our picture with ours"),
         (["--people", "9"], "have 1 to 8"),
         (["--rounds", "0"], "at least 1 is needed"),
         (["--models", "nowhere"], "There is no model set 'nowhere'"),
+        (["--models", "nowhere"], "With random weights there are sdxl-random and toy-random."),
         (["--device-memory", "24", "--device", "cpu"], "--device-memory is 24 GiB, but the device 'cpu' is no CUDA device"),
     ],
 )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from beyondscene.backend.evaluation import public
+from beyondscene.backend.evaluation.clip import load_local
 from beyondscene.backend.evaluation.detect import NetJudge
 from beyondscene.backend.evaluation.judge import JudgeError
 from beyondscene.backend.evaluation.measure import measure_picture
@@ -199,6 +200,11 @@ def test_a_missing_model_is_named_with_the_next_step(folders: PublicModels) -> N
     absent = PublicModels(detector=folders.detector, pose="nobody/no-such-pose")
     with pytest.raises(JudgeError, match="needs 'nobody/no-such-pose', which is not on this machine: run `hf download"):
         PublicJudge(absent, CPU)
+
+
+def test_a_missing_model_is_not_asked_the_network_for() -> None:
+    with pytest.raises(JudgeError, match="which is not on this machine"):
+        load_local(lambda name, **how: pytest.fail(f"transformers looks for {name}"), "nobody/no-such-pose")
 
 
 def test_does_without_preferences(folders: PublicModels, scene: EvaluationScene) -> None:

@@ -8,7 +8,7 @@ import pytest
 import zmq
 from beyondscene.backend.cli import main
 from beyondscene.backend.gateway import ServeError, ServeSettings, serve
-from beyondscene.backend.gateway.self_test import check_door
+from beyondscene.backend.gateway.self_test import check_door, knock
 from beyondscene.backend.gateway.sockets import Door, KeyPair, endpoint_of
 from beyondscene.protocol import (
     Accepted,
@@ -223,6 +223,7 @@ def test_mistakes_of_whoever_runs_it(studio: Studio, tmp_path: Path, capsys: Cap
             "--endpoint",
             "tcp://0.0.0.0:5555",
         ],
+        "cannot be read (No such file": ["client", "allow", "Eve", str(tmp_path / "none.pub"), "--data", data],
         "is there already": ["client", "add", "Bob", "--data", data, "-o", str(tmp_path / "manual.pub")],
         "no keys that last": ["client", "add", "Ann", "--data", str(tmp_path), "-o", str(tmp_path / "x")],
     }.items():
@@ -231,6 +232,16 @@ def test_mistakes_of_whoever_runs_it(studio: Studio, tmp_path: Path, capsys: Cap
     assert not (tmp_path / "x").exists()
     assert main(["client", "add", "Bob", "--data", data, "-o", str(tmp_path / "no folder" / "bob.json")]) == 2
     assert main(["client", "revoke", "Bob", "--data", data]) == 2  # whose file could not be written is not listed
+
+
+def test_what_was_done_about_a_client_is_said(studio: Studio, capsys: Capture) -> None:
+    assert client(studio.data_folder, "list") == 0
+    told = capsys.readouterr()
+    assert not told.out and "nobody is listed in" in told.err
+    file = studio.add("Ann")
+    assert capsys.readouterr().out.startswith(f"{file}: all that 'Ann' needs")
+    assert client(studio.data_folder, "revoke", "Ann") == 0
+    assert capsys.readouterr().out == "'Ann' is let in no more\n"
 
 
 def test_other_addresses_once_somebody_is_listed(studio: Studio, start: Start, connect: Connect) -> None:
@@ -258,13 +269,18 @@ class ShutDoor(Door):
 @pytest.mark.parametrize(
     ("kind", "words"), [(Door, ""), (OpenDoor, "without a listed key got in"), (ShutDoor, "a listed key was turned away")]
 )
-def test_the_self_test_finds_a_door_that_is_open_or_shut(kind: type[Door], words: str) -> None:
+def test_the_self_test_finds_a_door_that_is_open_or_shut_and_is_no_news_itself(
+    kind: type[Door], words: str, caplog: pytest.LogCaptureFixture
+) -> None:
     server, listed = KeyPair.new(), set[bytes]()
     with zmq.Context() as context:
         door = kind(context)
         socket = door.bind("tcp://127.0.0.1:0", "clients", server, listed, 1000)
         with contextlib.nullcontext() if not words else pytest.raises(ServeError, match=words):
             check_door(context, door, endpoint_of(socket), server.public, listed)
-        assert not listed
+        assert not listed and not door.turned_away and not caplog.records
+        if kind is Door:
+            assert not knock(context, door, endpoint_of(socket), server.public, KeyPair.new())
+            assert door.turned_away == 1 and "without a listed key was turned away" in caplog.text
         socket.close()
         door.close()

@@ -67,6 +67,7 @@ def test_cancel_and_what_has_no_picture(start: Start, connect: Connect, tmp_path
     assert f"Job {running} has no picture: it is running." in capsys.readouterr().err
     assert ask(gateway, "cancel", running) == 0
     assert ask(gateway, "wait", running) == 3
+    assert f"Job {running} was cancelled." in capsys.readouterr().err
     assert ask(gateway, "cancel", running) == 0  # twice is harmless
     assert ask(gateway, "wait", waiting) == 1
     assert "a slip" in capsys.readouterr().err
