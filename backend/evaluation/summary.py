@@ -114,8 +114,8 @@ def resampled(parts: np.ndarray) -> np.ndarray:
 def interval(drawn: np.ndarray, scenes: int) -> list[float] | None:
     """The 95 % interval that the ratios `drawn` anew from so many scenes give: the expanded percentiles of the bootstrap.
 
-    Plain percentiles are too sure of themselves where scenes are few, for want of n / (n - 1) of the variance and of Student's t
-    in place of the normal distribution (Hesterberg, arXiv 1411.5279). None for so few that even these would be.
+    Plain percentiles are too sure of themselves where scenes are few, for want of n / (n - 1) of the variance and of Student's
+    t in place of the normal distribution (Hesterberg, arXiv 1411.5279). None for so few that even these would be.
     """
     if scenes < FEWEST_SCENES:
         return None
