@@ -15,7 +15,7 @@ from .keypoints import joints_right, likeness, match_people
 from .scenes import BACKGROUNDS
 
 _SEED = 770_999
-_SHORT_SIDES_PX = {1: (512, 724, 1024), 2: (360, 512, 720)}  # by aspect, the scenes' own
+_SHORT_SIDES_PX = {1: (512, 724, 1024), 2: (360, 512, 720)}  # by aspect, about the scenes' own
 _BLUR_PX = 1.2
 
 
