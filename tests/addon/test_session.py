@@ -268,6 +268,7 @@ def test_a_second_blender_has_a_backend_of_its_own(blender: Any) -> None:
 def test_what_was_under_way_at_the_backend_of_a_second_blender_is_not_looked_for_later(
     blender: Any, example: Example, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    pytest.importorskip("torch", reason="no backend without it takes a job")
     example("duo")
     earlier, state = new_job_id(), session.current()
     pending.remember(earlier, pending.Promise(picture=str(tmp_path / "earlier.png")))
