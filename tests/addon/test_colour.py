@@ -29,7 +29,8 @@ from beyondscene.addon import images
 from beyondscene.addon.destinations import put
 image = images.add_image(Path(sys.argv[1]))
 put(bpy.context, image, "SEQUENCER")
-(strip,) = bpy.context.scene.sequence_editor.strips
+editor = bpy.context.scene.sequence_editor
+(strip,) = editor.strips if hasattr(editor, "strips") else editor.sequences  # before 4.4
 print(image.use_fake_user, image.colorspace_settings.name, strip.colorspace_settings.name, sep="|")
 """
 
