@@ -221,9 +221,10 @@ def make_batches(
     to_read = [index for index in order if is_posed(job, conditions[index].empty)]
     read = read_poses(job.models.controlnet, [conditions[index].pose for index in to_read], job.models.device)
     hints = dict(zip(to_read, read, strict=True))
+    most = job.models.view_batch
     for (loras, chunks, empty), group in groupby(order, key=kinds.__getitem__):
         job.models.adapters.wear(loras)
-        for part in even_parts(list(group), job.models.view_batch):
+        for part in even_parts(list(group), most):
             told = [conditions[index] for index in part]
             texts = [job.encoder.encode(condition.prompt, chunks) for condition in told]
             if job.guidance_scale > 1:

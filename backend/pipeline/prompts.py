@@ -94,6 +94,11 @@ def split_tokens(tokenizer: CLIPTokenizer, text: str) -> list[list[int]]:
     A marker that stands in `text` is read letter by letter, as everything else that is no word.
     """
     ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True, truncation=False, verbose=False).input_ids
+    return cut_tokens(tokenizer, ids)
+
+
+def cut_tokens(tokenizer: CLIPTokenizer, ids: list[int]) -> list[list[int]]:
+    """The chunks of `split_tokens` of what is split already."""
     room = tokenizer.model_max_length - 2
     return [ids[start : start + room] for start in range(0, len(ids), room)] or [[]]
 

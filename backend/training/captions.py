@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from ..pipeline.prompts import split_tokens
+from ..pipeline.prompts import cut_tokens, split_tokens
 from .renderer.looks import Look, write_clauses
 from .tokenizer import MAX_TOKENS
 
@@ -25,9 +25,7 @@ def draw_caption(
     clauses = write_clauses(scene, looks, numbers)
     # Words do not depend on their neighbours, so those of clauses add up.
     owned = [(token, owner) for owner, text in clauses for word in text.split() for token in _split_word(tokenizer, word)]
-    tokens, room = [token for token, _ in owned], MAX_TOKENS - 2
-    chunks = [tokens[first : first + room] for first in range(0, len(tokens), room)]
-    return chunks or [[]], [owner for _, owner in owned]
+    return cut_tokens(tokenizer, [token for token, _ in owned]), [owner for _, owner in owned]
 
 
 def pad_owners(owners: list[list[int]], chunks: int) -> Tensor:

@@ -152,17 +152,17 @@ class Steps:
         self._in_a_row = 0 if finite else self._in_a_row + 1
         self.left_out += not finite
         self._lately.append(not finite)
-        most_lately, latest = FEW_LEFT_OUT
-        if self._in_a_row == MOST_LEFT_OUT or sum(self._lately) > most_lately:
-            many = (
-                f"{MOST_LEFT_OUT} steps in a row"
-                if self._in_a_row == MOST_LEFT_OUT
-                else f"{sum(self._lately)} of {latest} steps"
-            )
-            raise TrainingError(
-                f"The gradients of {many}, up to step {self.done + 1}, are no finite numbers: "
-                "call again to go on from the last checkpoint, with another torch or on another device if it comes to the same."
-            )
+        lately, (most_lately, latest) = sum(self._lately), FEW_LEFT_OUT
+        if self._in_a_row == MOST_LEFT_OUT:
+            many = f"{MOST_LEFT_OUT} steps in a row"
+        elif lately > most_lately:
+            many = f"{lately} of {latest} steps"
+        else:
+            return
+        raise TrainingError(
+            f"The gradients of {many}, up to step {self.done + 1}, are no finite numbers: "
+            "call again to go on from the last checkpoint, with another torch or on another device if it comes to the same."
+        )
 
 
 def set_rate(optimizer: torch.optim.Optimizer, peak: float, step: int, steps: int, warm_up: int, flat: float = 0.0) -> None:
