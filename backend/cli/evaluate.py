@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import msgspec
 from rich.table import Table
 
-from ...protocol import Refusal
+from ...protocol import Refusal, RenderSettings
 from ..evaluation.methods import METHODS
 from ..evaluation.variants import ABLATIONS, check_variants
 from ..models.sets import choose_model_set, read_model_set
+from ..planning.settle import settle
 from . import DONE
 from .device import add_device, check_precision
 from .progress import Bar, open_console
@@ -39,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, help="only the first so many scenes of the set")
     parser.add_argument("--models", default="embedded", help="embedded, sdxl, or the folder of a model set")
     parser.add_argument("--steps", type=int, help="default: the model set's own")
+    parser.add_argument(
+        "--few-steps", action="store_true", help="every method with the model set's LoRA for few steps: a tenth of the work"
+    )
     parser.add_argument("--judge", default="", help=f"folder of a judge, or '{PUBLIC}' for public models; default: our own")
     parser.add_argument("--draw-only", action="store_true", help="judge and report in a later run, with the same --out")
     add_device(parser)
@@ -60,6 +64,8 @@ def run(asked: argparse.Namespace) -> int:
     if asked.write_scenes:
         return write_scenes(asked)
     model_set = choose_model_set(asked.models)
+    settings = RenderSettings(steps=asked.steps, few_steps=asked.few_steps)
+    settle(settings, model_set)  # refuses few steps where there are none
     from ..evaluation.run import evaluate
     from ..evaluation.scenes import scene_numbers
     from ..models.load import choose_device, load_models
@@ -80,7 +86,7 @@ def run(asked: argparse.Namespace) -> int:
             bar.bar.update(pictures, description=f"picture {done + 1} of {total}", completed=done, total=total)
             return bar
 
-        summaries = evaluate(models, judge, methods, numbers, asked.steps, asked.out, announce)
+        summaries = evaluate(models, judge, methods, numbers, settings, asked.out, announce)
     if judge is None:
         console.print(f"{asked.out}: pictures of {len(numbers)} scenes. The same command without --draw-only judges them.")
         return DONE

@@ -93,6 +93,7 @@ class Header(Struct, frozen=True, kw_only=True):
     models: str
     weights: str = ""
     steps: int
+    few_steps: bool = False
     guidance_scale: float
     guide_pose: bool
     device: str

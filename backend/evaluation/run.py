@@ -11,6 +11,7 @@ import torch
 from msgspec.structs import replace
 from PIL import Image
 
+from ...protocol import RenderSettings
 from ..models.fingerprint import digest_fingerprints, fingerprint_weights
 from ..models.load import Models
 from ..models.loras import FEW_STEPS, fingerprint_loras, gather_loras
@@ -35,15 +36,17 @@ PATCHES = 24  # of each picture, for the patch distance
 Announce = Callable[[str, str, int, int], Watcher]  # before each picture: method, scene, pictures done, of how many to do
 
 
-def make_header(models: Models, steps: int | None) -> Header:
-    """What the pictures of a run have in common. steps: None for the model set's own."""
-    manifest = models.manifest
+def make_header(models: Models, settings: RenderSettings) -> Header:
+    """What the pictures of a run have in common."""
+    told = settle(settings, models.model_set)
+    assert told.steps is not None and told.guidance_scale is not None and told.guide_pose is not None  # settled
     return Header(
-        models=manifest.name,
+        models=models.manifest.name,
         weights=digest_weights(models.model_set),
-        steps=manifest.steps if steps is None else steps,
-        guidance_scale=manifest.guidance_scale,
-        guide_pose=manifest.guide_pose,
+        steps=told.steps,
+        few_steps=bool(told.few_steps),
+        guidance_scale=told.guidance_scale,
+        guide_pose=told.guide_pose,
         device=models.device.type,
         precision=str(models.dtype).removeprefix("torch."),
     )
@@ -56,16 +59,17 @@ def digest_weights(model_set: ModelSet) -> str:
 
 
 def evaluate(
-    models: Models, judge: Judge | None, methods: Sequence[str], numbers: Sequence[int], steps: int | None, folder: Path,
+    models: Models, judge: Judge | None, methods: Sequence[str], numbers: Sequence[int], settings: RenderSettings, folder: Path,
     announce: Announce,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Draw and judge what `folder` does not hold yet, write its report, and return one summary per method.
 
+    settings: what all pictures have in common; a variant's own come on top, and what both leave open the model set says.
     The true renders are judged beside the methods: they show what the judge itself gets wrong. Each judge has a file of
     its own in `folder`, so that another one can look at the same pictures. judge: None to draw only; nothing is returned.
     Raises ResultsError where `folder` holds other results, before any picture is drawn.
     """
-    header = make_header(models, steps)
+    header = make_header(models, settings)
     drawn = Journal(folder / DRAWN, header, Drawing)
     scores = (
         Journal(folder / results_file(judge), replace(header, judge=judge.name, measures=MEASURES), SceneScore)
@@ -82,7 +86,7 @@ def evaluate(
         scene = draw_scene(number, models.training_resolution_px)
         for method in missing:
             watcher = announce(method, scene.name, done, total)
-            drawn.add(draw_picture(models, scene, method, steps, folder, watcher))
+            drawn.add(draw_picture(models, scene, method, settings, folder, watcher))
             done += 1
         if judge is None or scores is None:
             continue
@@ -104,7 +108,7 @@ def is_drawn(drawn: Journal[Drawing], folder: Path, method: str, number: int) ->
 
 
 def draw_picture(
-    models: Models, scene: EvaluationScene, variant: str, steps: int | None, folder: Path, watcher: Watcher
+    models: Models, scene: EvaluationScene, variant: str, settings: RenderSettings, folder: Path, watcher: Watcher
 ) -> Drawing:
     """Write the picture that a variant of a method, or the renderer itself, makes of `scene`."""
     path = folder / picture_path(variant, scene.name)
@@ -112,7 +116,7 @@ def draw_picture(
     if variant == TRUTH:
         Image.fromarray(scene.truth.picture).save(path)
         return Drawing(method=variant, scene=scene.name, seconds=0.0)
-    method, settings = read_variant(variant, replace(scene.request.settings, steps=steps))
+    method, settings = read_variant(variant, settings)
     request = replace(scene.request, settings=settle(settings, models.model_set))
     torch.manual_seed(request.seed)  # nothing should draw from it; if something does, it repeats
     start = time.perf_counter()
@@ -154,7 +158,7 @@ def report(
             summary[f"beside_{OURS}"] = compare(*([scores[one, name] for name in names] for one in (method, OURS)))
         summaries.append(summary | {"patch_distance": distances.get(method)})
     header = journal.header
-    title = f"{len(names)} scenes, model set {header.models}, {header.steps} steps, {header.judge}"
+    title = f"{len(names)} scenes, model set {header.models}, {header.steps} {'few ' * header.few_steps}steps, {header.judge}"
     legend = f"{LEGEND} {NO_RENDERS}" if unmeasured else LEGEND
     write_markdown(folder / "results.md", title, legend, summaries)
     write_page(folder / "index.html", title, legend, summaries, scores)

@@ -1,5 +1,6 @@
 """Tiny models, a tiny judge with random weights, and a judge who looks the answers up, for what metrics make of them."""
 
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from beyondscene.backend.evaluation.measure import read_plan
 from beyondscene.backend.evaluation.scenes import EvaluationScene, draw_scene
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet
+
+from ..models.test_few_steps import name_lora
+from ..models.test_loras import save_lora
 
 THREE = 2  # a square scene of three people
 CPU = torch.device("cpu")
@@ -61,3 +65,11 @@ def judge_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def models(tiny_models: ModelSet) -> Models:
     return load_models(tiny_models, CPU, torch.float32)
+
+
+@pytest.fixture(scope="session")
+def few_step_set(tiny_models: ModelSet, tmp_path_factory: pytest.TempPathFactory) -> ModelSet:
+    """`tiny` with a random LoRA for two steps of Euler."""
+    folder = Path(shutil.copytree(tiny_models.folder, tmp_path_factory.mktemp("few") / "own"))
+    save_lora(load_models(tiny_models, CPU, torch.float32), folder / "few_steps", "two")
+    return name_lora(folder, place="few_steps", file="two.safetensors", steps=2, scheduler="euler")

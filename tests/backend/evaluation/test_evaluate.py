@@ -121,6 +121,23 @@ def test_a_variant_is_drawn_with_its_settings(command: list[str], tmp_path: Path
     assert settings["clahe_clip_limit"] == 0 and settings["prepend_global"] is False
 
 
+def test_few_steps_are_drawn_by_every_method_or_refused(
+    command: list[str], few_step_set: ModelSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "names no LoRA for few steps" in refusal([*command, "--few-steps"], capsys)
+    assert not (tmp_path / "out").exists()
+    plain = [*command[:1], "--models", str(few_step_set.folder), *command[3:-2], "--draw-only", "--method", "upscale"]
+    plain = [word for word in plain if word not in ("--steps", "2")]
+    assert main([*plain, "--method", "direct", "--few-steps"]) == 0
+    for method in ("upscale", "direct"):
+        with Image.open(tmp_path / "out" / "pictures" / method / "scene-01.png") as picture:
+            told = json.loads(picture.info["beyondscene"])["request"]["settings"]
+        assert (told["few_steps"], told["steps"], told["guidance_scale"], told["scheduler"]) == (True, 2, 1.0, "euler")
+    capsys.readouterr()
+    assert "has results with steps = 2, but now it is" in refusal(plain, capsys)
+    assert "has results with few_steps = True, but now it is False" in refusal([*plain, "--steps", "2"], capsys)
+
+
 def test_every_ablation_changes_a_setting() -> None:
     settings = RenderSettings(t_b=0.25)
     changed = [read_variant(variant, settings) for variant in ABLATIONS]

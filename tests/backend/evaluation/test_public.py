@@ -19,7 +19,7 @@ from beyondscene.backend.evaluation.scenes import EvaluationScene
 from beyondscene.backend.models.load import load_models
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.training.renderer.raster import REGIONS
-from beyondscene.protocol import KEYPOINT_NAMES
+from beyondscene.protocol import KEYPOINT_NAMES, RenderSettings
 from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, SegformerConfig, SegformerForSemanticSegmentation
 from transformers.models.rt_detr import RTDetrConfig, RTDetrForObjectDetection, RTDetrResNetConfig
 from transformers.models.vitpose import VitPoseConfig, VitPoseForPoseEstimation
@@ -171,7 +171,7 @@ def test_what_is_held_against_renders_is_left_out_of_its_report(
     models = load_models(tiny_models, CPU, torch.float32)
     told = {}
     for judge in (NetJudge(judge_folder, CPU), PublicJudge(folders, CPU)):
-        truth, *_ = evaluate(models, judge, ["upscale"], [1], 1, tmp_path, lambda *_: Spy())
+        truth, *_ = evaluate(models, judge, ["upscale"], [1], RenderSettings(steps=1), tmp_path, lambda *_: Spy())
         told[judge.name] = truth, (tmp_path / "results.md").read_text()
     (ours, our_table), (public, table) = told.values()
     for name in ("background_accuracy", "sharpness", "patch_distance"):

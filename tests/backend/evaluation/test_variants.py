@@ -1,7 +1,5 @@
 """A variant is drawn as it is called: with the weights for few steps, and only with settings that its method reads."""
 
-import shutil
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +13,6 @@ from beyondscene.backend.planning.settle import settle
 from beyondscene.protocol import RenderRequest, RenderSettings, resized
 from msgspec.structs import asdict, replace
 
-from ..models.test_few_steps import name_lora
-from ..models.test_loras import save_lora
 from ..pipeline.test_render import Spy
 from .conftest import CPU
 
@@ -85,12 +81,8 @@ def test_settings_that_a_method_does_not_read_are_refused(variant: str, setting:
 
 
 @pytest.fixture(scope="module")
-def few_step_models(tiny_models: ModelSet, tmp_path_factory: pytest.TempPathFactory) -> Models:
-    """`tiny` with a random LoRA for two steps of Euler."""
-    folder = Path(shutil.copytree(tiny_models.folder, tmp_path_factory.mktemp("few") / "own"))
-    save_lora(load_models(tiny_models, CPU, torch.float32), folder / "few_steps", "two")
-    model_set = name_lora(folder, place="few_steps", file="two.safetensors", steps=2, scheduler="euler")
-    return load_models(model_set, CPU, torch.float32)
+def few_step_models(few_step_set: ModelSet) -> Models:
+    return load_models(few_step_set, CPU, torch.float32)
 
 
 @pytest.mark.parametrize("method", METHODS)
