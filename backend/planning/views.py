@@ -5,6 +5,8 @@ paper's text; printed with the canvas), extra views are offset from the default 
 are united (printed as a sum), views at the border are clamped and doubles removed.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 View = tuple[int, int]  # top, left, in latents; all views of a canvas have the model's training size
@@ -51,17 +53,20 @@ def adaptive_views(
     people: bool (H, W) in latents, the union of the masks.
     beta_over: a default view of which more than this share is people gets the denser views as well.
     """
-    height, width = people.shape
-    offsets = range(0, stride_background, stride_instance)
-    covered = np.zeros((height + 1, width + 1), np.int64)  # latents with people above and left of each corner
-    covered[1:, 1:] = people.cumsum(0).cumsum(1)
-    views: dict[View, None] = {}
-    for top, left in grid(height, width, window, stride_background):
-        views[top, left] = None
-        bottom, right = top + window, left + window
-        inside = covered[bottom, right] - covered[top, right] - covered[bottom, left] + covered[top, left]
-        if inside / window**2 > beta_over:
-            for down in offsets:
-                for across in offsets:
-                    views[min(top + down, height - window), min(left + across, width - window)] = None
-    return sorted(views)
+    covered = np.zeros((people.shape[0] + 1, people.shape[1] + 1), np.int32)  # people's latents above and left of a corner
+    people.cumsum(1, out=covered[1:, 1:])
+    covered.cumsum(0, out=covered)
+    top, left = every(*(positions(length, window, stride_background) for length in people.shape))
+    bottom, right = top + window, left + window
+    inside = covered[bottom, right] - covered[top, right] - covered[bottom, left] + covered[top, left]
+    dense = inside / window**2 > beta_over
+    down, across = every(*2 * [range(0, stride_background, stride_instance)])
+    tops = np.minimum(top[dense, None] + down, people.shape[0] - window).ravel()
+    lefts = np.minimum(left[dense, None] + across, people.shape[1] - window).ravel()
+    corners = np.unique(np.stack([np.append(top, tops), np.append(left, lefts)], axis=1), axis=0)
+    return [(one, other) for one, other in corners.tolist()]
+
+
+def every(down: Sequence[int], across: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Each pair of them, as two int arrays of the same length, row by row."""
+    return np.repeat(down, len(across)), np.tile(across, len(down))
