@@ -53,7 +53,8 @@ def adaptive_views(
     people: bool (H, W) in latents, the union of the masks.
     beta_over: a default view of which more than this share is people gets the denser views as well.
     """
-    covered = np.zeros((people.shape[0] + 1, people.shape[1] + 1), np.int32)  # people's latents above and left of a corner
+    height, width = people.shape
+    covered = np.zeros((height + 1, width + 1), np.int32)  # people's latents above and left of a corner
     people.cumsum(1, out=covered[1:, 1:])
     covered.cumsum(0, out=covered)
     top, left = every(*(positions(length, window, stride_background) for length in people.shape))
@@ -61,10 +62,10 @@ def adaptive_views(
     inside = covered[bottom, right] - covered[top, right] - covered[bottom, left] + covered[top, left]
     dense = inside / window**2 > beta_over
     down, across = every(*2 * [range(0, stride_background, stride_instance)])
-    tops = np.minimum(top[dense, None] + down, people.shape[0] - window).ravel()
-    lefts = np.minimum(left[dense, None] + across, people.shape[1] - window).ravel()
-    corners = np.unique(np.stack([np.append(top, tops), np.append(left, lefts)], axis=1), axis=0)
-    return [(one, other) for one, other in corners.tolist()]
+    tops = np.append(top, np.minimum(top[dense, None] + down, height - window))
+    lefts = np.append(left, np.minimum(left[dense, None] + across, width - window))
+    rows, columns = np.divmod(np.unique(tops * width + lefts), width)
+    return list(zip(rows.tolist(), columns.tolist(), strict=True))
 
 
 def every(down: Sequence[int], across: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
