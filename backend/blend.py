@@ -62,7 +62,7 @@ def export_blend(
     if importlib.util.find_spec("bpy") is None:
         raise BlendError(
             "Reading a .blend needs Blender as a Python module, which is not installed: "
-            "run `pip install bpy` in a Python 3.11, or save a request.json from the add-on and render that."
+            "run `pip install bpy` in a Python 3.11 or 3.13, or save a request.json from the add-on and render that."
         )
     with tempfile.TemporaryDirectory(prefix="beyondscene-") as folder:
         outputs = {frame: request_path(Path(folder), frame) for frame in frames or (None,)}

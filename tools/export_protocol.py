@@ -10,7 +10,9 @@ version put on the wire or the disk, and later versions must still read it.
 import sqlite3
 import tempfile
 from contextlib import closing
+from inspect import cleandoc
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from beyondscene import protocol as p
@@ -131,7 +133,14 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
 
 def request_schema() -> bytes:
     """The JSON schema of a request file, indented."""
-    return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(p.RenderRequest)), indent=1) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(dedented(msgspec.json.schema(p.RenderRequest))), indent=1) + b"\n"
+
+
+def dedented(schema: Any) -> Any:
+    """With its descriptions, which are docstrings, as Python from 3.13 on has them: without the indentation of the source."""
+    if isinstance(schema, dict):
+        return {name: cleandoc(one) if name == "description" else dedented(one) for name, one in schema.items()}
+    return [dedented(one) for one in schema] if isinstance(schema, list) else schema
 
 
 def ledger_dump() -> str:

@@ -5,20 +5,25 @@
 #   tools/test_blender_versions.sh 4.2                     one
 #   tools/test_blender_versions.sh "4.2 4.5" -k camera     some, with options for pytest
 #
-# PYTHON names the Python 3.11 that makes the environments, in .cache/blender/. They hold no PyTorch: the add-on needs none.
+# The environments, in .cache/blender/, want python3.11 for Blender 4.2 to 5.0 and python3.13 for later ones; PYTHON311 and PYTHON313
+# name others. They hold no PyTorch: the add-on needs none.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-versions=${1:-4.2 4.5 5.0}
+versions=${1:-4.2 4.5 5.0 5.1 5.2 5.3}
 shift || true
 failed=""
 # Python must not finalise: bpy 4.2 crashes then (docs/addon.md), and the code would be lost.
 run="import os, sys, pytest; code = pytest.main(sys.argv[1:]); sys.stdout.flush(); os._exit(code)"
 for version in $versions; do
+    case $version in
+        4.* | 5.0) python=${PYTHON311:-python3.11} older=("numpy<2" "opencv-python-headless<4.12") ;;
+        *) python=${PYTHON313:-python3.13} older=("numpy>=2.2" "opencv-python-headless<5") ;;
+    esac
     venv=.cache/blender/$version
     if [ ! -e "$venv/.installed" ]; then
-        "${PYTHON:-python3.11}" -m venv "$venv"
-        "$venv/bin/python" -m pip install --quiet "bpy==$version.*" "numpy<2" "msgspec>=0.19" "pyzmq>=26" \
-            "opencv-python-headless>=4.9,<4.12" "platformdirs>=4" "psutil>=5.9" "pytest>=8" "pytest-timeout>=2" \
+        "$python" -m venv "$venv"
+        "$venv/bin/python" -m pip install --quiet "bpy==$version.*" "${older[@]}" "msgspec>=0.19" "pyzmq>=26" \
+            "platformdirs>=4" "psutil>=5.9" "pytest>=8" "pytest-timeout>=2" \
             "rich>=13" "safetensors>=0.4.5" "pillow>=11" prometheus-client
         "$venv/bin/python" -m pip install --quiet --no-deps --editable .
         touch "$venv/.installed"
