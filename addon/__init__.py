@@ -16,7 +16,6 @@ def parts() -> tuple[ModuleType, ...]:
         face_points,
         history,
         history_operators,
-        images,
         joints,
         loras,
         operators,
@@ -27,9 +26,10 @@ def parts() -> tuple[ModuleType, ...]:
         session,
         thumbnails,
         ticker,
+        undo,
     )
 
-    state = (properties, preferences, images, thumbnails, session, ticker, arrivals, planner, animation, history)
+    state = (properties, preferences, undo, thumbnails, session, ticker, arrivals, planner, animation, history)
     doing = (
         operators,
         backend_operators,

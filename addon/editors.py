@@ -4,7 +4,7 @@ from pathlib import Path
 
 import bpy
 
-from .images import NAME, PREVIEW, add_image
+from .images import NAME, PREVIEW, add_image, follow_frames
 
 Editor = tuple[bpy.types.Window, bpy.types.Area]
 
@@ -31,15 +31,16 @@ def show(image: bpy.types.Image, *, resized: bool = False) -> int:
 
 
 def free_editors() -> list[Editor]:
-    """Those that show nothing, the render result, or an image of ours. What is pinned, and where an artist edits UVs, paints or
-    masks, is left alone.
+    """Those that show nothing, the render result, or an image of ours. What is pinned, where an artist edits UVs, paints or
+    masks, and the render result while Blender renders, is left alone.
     """
     return [(window, area) for window, area in all_editors() if is_free(area.spaces.active)]
 
 
 def is_free(space: bpy.types.SpaceImageEditor) -> bool:
     image = space.image
-    replaceable = image is None or image.type == "RENDER_RESULT" or image.name.startswith(NAME.strip())
+    finished = image is not None and image.type == "RENDER_RESULT" and not bpy.app.is_job_running("RENDER")
+    replaceable = image is None or finished or image.name.startswith(NAME.strip())
     return replaceable and space.mode == "VIEW" and not space.use_image_pin
 
 
@@ -52,6 +53,8 @@ def put(editor: Editor, image: bpy.types.Image | None, resized: bool = False) ->
     window, area = editor
     if resized or area.spaces.active.image != image:
         area.spaces.active.image = image
+        if image is not None:
+            follow_frames(area.spaces.active.image_user, image)
         region = next(one for one in area.regions if one.type == "WINDOW")
         with bpy.context.temp_override(window=window, area=area, region=region):
             if image is not None and bpy.ops.image.view_all.poll():
@@ -60,23 +63,26 @@ def put(editor: Editor, image: bpy.types.Image | None, resized: bool = False) ->
 
 
 def show_preview(jpeg: bytes) -> None:
-    """Show the picture so far in the editors that are free; does nothing where none is."""
-    editors = free_editors()
+    """Show the picture so far: the first time in the editors that are free, then in those that still show it or are empty.
+
+    What an artist looks at meanwhile is left alone.
+    """
+    image = bpy.data.images.get(PREVIEW)
+    editors = [one for one in free_editors() if image is None or one[1].spaces.active.image in (None, image)]
     if not editors:
         return
     path = Path(bpy.app.tempdir) / "beyondscene preview.jpg"
     path.write_bytes(jpeg)
-    image = bpy.data.images.get(PREVIEW)
     if image is None:
         image = bpy.data.images.load(str(path))
         image.name = PREVIEW
     before = tuple(image.size)
     image.reload()
-    for _, area in editors:
-        shown = area.spaces.active.image
-        if shown != image:
-            _before[area.as_pointer()] = shown.name if shown else ""
-    show(image, resized=before != tuple(image.size))
+    for editor in editors:
+        shown = editor[1].spaces.active.image
+        if shown != image:  # where an undo has taken it away, what was there before is known
+            _before.setdefault(editor[1].as_pointer(), shown.name if shown else "")
+        put(editor, image, resized=before != tuple(image.size))
 
 
 def remove_preview() -> None:

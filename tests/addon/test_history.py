@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import animation, editors, history, panels, pending, preferences, quality, session, thumbnails
+from beyondscene.addon import animation, editors, history, images, panels, pending, preferences, quality, session, thumbnails
 from beyondscene.addon.destinations import DESTINATIONS
 from beyondscene.backend.outputs import Picture, make_record, write_picture
 from beyondscene.protocol import RenderSettings, Submit
@@ -221,7 +221,7 @@ def test_only_the_first_frame_of_an_animation_keeps_a_thumbnail(
     own.use_own_size, own.width, own.height = True, 128, 128
     scene.frame_start, scene.frame_end = 1, 3
     assert blender.ops.beyondscene.render_animation(wait=True) == {"FINISHED"}
-    first = history.path_of(chosen())
+    first = images.path_of(chosen())
     kept = thumbnails.place_of(first)
     assert list(kept.parent.iterdir()) == [kept]
     assert thumbnails.icons is not None and [name for name in thumbnails.icons if str(tmp_path) in name] == [str(first)]
@@ -253,6 +253,10 @@ def test_each_frame_of_a_range_is_a_picture_named_by_its_number(
     editor = scene.sequence_editor
     (strip,) = editor.strips if hasattr(editor, "strips") else editor.sequences
     assert [one.filename for one in strip.elements] == ["0008.png", "0010.png", "0012.png"]
+    assert blender.ops.beyondscene.place_picture(destination="CAMERA_BACKGROUND") == {"FINISHED"}
+    (background,) = scene.camera.data.background_images
+    scene.frame_set(10)
+    assert background.image_user.frame_current == 10  # the frame that is shown is that of the scene
     scene.frame_end = 5000
     assert not blender.ops.beyondscene.render_animation.poll()
 

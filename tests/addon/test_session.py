@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import images, operators, panels, pending, preferences, presence, session
+from beyondscene.addon import images, operators, panels, pending, preferences, presence, session, undo
 from beyondscene.addon.backend_process import BackendProcess
 from beyondscene.addon.preferences import Preferences
 from beyondscene.protocol import Cancel, Fetch, Submit, Subscribe, client
@@ -43,9 +43,9 @@ def test_a_picture_comes_back_as_a_file_and_an_image_datablock(
         assert tuple(image.size) == (1024, 1024)
         assert image.colorspace_settings.name == "sRGB"
         assert image.use_fake_user
-    images.remember_pictures()
+    undo.remember_pictures()
     blender.data.images.remove(blender.data.images["BeyondScene duo 0001"])  # as an undo does
-    images.restore_pictures()
+    undo.restore_pictures()
     assert tuple(blender.data.images["BeyondScene duo 0001"].size) == (1024, 1024)
     assert len(blender.data.images) == 2
     assert not list(tmp_path.glob("renders/*.part"))
