@@ -57,6 +57,9 @@ def draw_character(layout: bpy.types.UILayout, context: bpy.types.Context, perso
     if not enabled and person.said is None:
         sentence = f"Off, since {person.doubt}: tick it if it is a person of its own"
         draw_sentence(layout.column(align=True), context, sentence, "INFO")
+    if not person.described.is_editable:
+        sentence = "Linked from another file: make a library override of it to describe it here"
+        draw_sentence(layout.column(align=True), context, sentence, "LIBRARY_DATA_DIRECT")
     if enabled:
         column = layout.column(align=True)
         column.prop(own, "prompt", text="", placeholder=person.prompt or "describe this person")

@@ -184,7 +184,7 @@ def test_what_an_instance_does_not_show_is_not_there(blender: Any, example: Exam
     assert [one.name for one in find_people(blender.context.view_layer)] == ["Flo"]
 
 
-@pytest.mark.parametrize("how", ["hidden", "disabled", "excluded"])
+@pytest.mark.parametrize("how", ["hidden", "disabled", "excluded", "not rendered"])
 def test_a_rig_that_is_hidden_so_that_its_mesh_can_be_seen_is_still_a_person(blender: Any, example: Example, how: str) -> None:
     example("duo")
     expected = export_request(blender.context)[0]
@@ -194,6 +194,8 @@ def test_a_rig_that_is_hidden_so_that_its_mesh_can_be_seen_is_still_a_person(ble
             rig.hide_set(True)
         case "disabled":
             rig.hide_viewport = True
+        case "not rendered":
+            rig.hide_render = True
         case _:
             stored = store(blender, "Rigs", rig)
             blender.context.scene.collection.children.link(stored)
@@ -233,7 +235,7 @@ def test_a_rig_of_clothes_belongs_to_the_person_on_whom_it_hangs_until_it_is_swi
     assert [one.name for one in export_request(blender.context)[0].characters] == ["Dress", "Eve", "Flo"]
 
 
-@pytest.mark.parametrize("how", ["excluded", "hidden", "disabled"])
+@pytest.mark.parametrize("how", ["excluded", "hidden", "disabled", "not rendered"])
 def test_people_in_collections_that_are_not_shown_are_left_out_and_the_last_one_is_asked_for(
     blender: Any, example: Example, how: str
 ) -> None:
@@ -249,6 +251,8 @@ def test_people_in_collections_that_are_not_shown_are_left_out_and_the_last_one_
                 layer.exclude = True
             case "hidden":
                 layer.hide_viewport = True
+            case "not rendered":
+                stored.hide_render = True
             case _:
                 stored.hide_viewport = True
         view_layer.update()
@@ -257,5 +261,5 @@ def test_people_in_collections_that_are_not_shown_are_left_out_and_the_last_one_
     found, masks, _ = export(blender)
     assert sorted(found) == sorted(masks) == ["Flo"]
     put_away("Flo")
-    with pytest.raises(ExportError, match=r"'Eve' is hidden, or its collection .* show it in the Outliner"):
+    with pytest.raises(ExportError, match=r"'Eve' or its collection is hidden, .* show it in the Outliner"):
         export_request(blender.context)
