@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..protocol import Progressed, RenderRequest
+from ..protocol import Accepted, Finished, Paused, Progressed, RenderRequest, Started
 
 STAGES = {
     "load": "Loading the models",
@@ -39,6 +39,23 @@ class Job:
     fraction: float = 0.0
     remaining_s: float | None = None
     preview: bytes = b""  # JPEG, the newest
+
+    def note(self, event: Accepted | Started | Paused | Progressed | Finished) -> None:
+        """What the backend says of it while it is on its way."""
+        match event:
+            case Accepted(position=0):
+                self.status = "Waiting for the backend's device"
+            case Accepted(position=before):
+                self.status = f"Waiting for {before} other picture{'s' * (before > 1)}"
+            case Started():
+                self.running, self.status = True, f"Started on {event.device.name}"
+            case Paused():
+                self.status = "Waiting for room on the backend's disk"
+            case Progressed() if not self.cancelling:
+                self.running = True
+                self.status, self.fraction, self.remaining_s = describe(event), event.fraction, event.remaining_s
+            case Finished():
+                self.status, self.fraction, self.remaining_s = "Bringing the picture here", 1.0, None
 
 
 def describe(progress: Progressed) -> str:

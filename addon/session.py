@@ -27,7 +27,7 @@ from ..protocol.record import inflate
 from . import editors, images, presence, thumbnails
 from .backend_process import BackendError
 from .devices import devices_in, rounded
-from .job import Job, describe
+from .job import Job
 from .link import Link
 from .pending import Promise, forget, miss, pending, promises, remember
 from .preferences import Preferences
@@ -216,18 +216,11 @@ class Session:
                 self._end(job, event.message)
             case Cancelled():
                 self._end(job)
-            case Accepted() if event.position:
-                job.status = f"Waiting for {event.position} other picture{'s' * (event.position > 1)}"
             case Started():
-                job.running, job.status = True, f"Started on {event.device.name}"
+                job.note(event)
                 self.devices = self.devices or (event.device,)
-            case Paused():
-                job.status = "Waiting for room on the backend's disk"
-            case Progressed() if not job.cancelling:
-                job.running = True
-                job.status, job.fraction, job.remaining_s = describe(event), event.fraction, event.remaining_s
-            case Finished():
-                job.status, job.fraction, job.remaining_s = "Bringing the picture here", 1.0, None
+            case Accepted() | Paused() | Progressed() | Finished():
+                job.note(event)
             case Saved():
                 job.path = event.path
                 if job.path == images.first_file(job.path):  # of the other frames none is ever shown

@@ -23,7 +23,10 @@ class BEYONDSCENE_PT_characters(Section, bpy.types.Panel):
         for person in people:
             box = column.box()
             draw_character(box, context, person, known)
-            if person.id in left_out:
+            if person.enabled and best_match(person.armature).coverage < MIN_COVERAGE:
+                sentence = "Nothing can be rendered until its joints are named under Joints, or it is unticked"
+                draw_sentence(box.column(align=True), context, sentence, "ERROR")
+            elif person.id in left_out:
                 draw_sentence(box.column(align=True), context, f"Left out: {left_out[person.id]}", "HIDE_ON")
         if not people:
             column.label(text="Each visible armature is one person", icon="INFO")

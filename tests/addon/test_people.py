@@ -1,6 +1,6 @@
 """Who is found: rigs by themselves, in instanced and nested collections, linked, hidden, excluded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,15 @@ pytest.importorskip("bpy")
 from beyondscene.addon import joints, panels
 from beyondscene.addon.exporters import ExportError, export_request, find_people
 from beyondscene.addon.history import restore
-from beyondscene.protocol import SEEN, Character, RenderRequest
+from beyondscene.protocol import (
+    FACE_NAMES,
+    FEET_NAMES,
+    HAND_NAMES,
+    KEYPOINT_NAMES,
+    SEEN,
+    Character,
+    RenderRequest,
+)
 from beyondscene.protocol.record import make_record
 
 from .drawing import drawn
@@ -87,6 +95,43 @@ def test_each_instance_is_somebody_of_their_own(blender: Any, example: Example) 
     left.hide_set(True)
     blender.context.view_layer.update()
     assert sorted(export(blender)[0]) == ["Flo"]
+
+
+@pytest.mark.parametrize("instanced", [False, True])
+def test_a_mirrored_person_has_left_and_right_as_they_are_seen(blender: Any, example: Example, instanced: bool) -> None:
+    example("duo")  # whose camera looks along the plane of the mirror
+    rig, body = eve(blender)
+    body.vertex_groups.new(name="Face RBrow3").add([0], 1, "ADD")
+    blender.data.objects["Flo"].hide_render = blender.data.objects["Flo.body"].hide_render = True
+    (before,) = export(blender)[0].values()
+    if instanced:
+        mirror = instance(blender, "Mirror", store(blender, "Stored", rig, body))
+    else:
+        mirror = blender.data.objects.new("Mirror", None)
+        blender.context.scene.collection.objects.link(mirror)
+        rig.parent = mirror
+    mirror.scale.x = -1
+    blender.context.view_layer.update()
+    found, _, request = export(blender)
+    (after,) = found.values()
+
+    def seen(names: Sequence[str], points: Any, mirrored: bool = False) -> dict[str, tuple[float, ...]]:
+        """Where each is, and whether it is seen; mirrored: as the mirror image of somebody has it."""
+        others = {name: {"R": "L", "L": "R"}.get(name[0], name[0]) + name[1:] for name in names}
+        called = {name: other if mirrored and other in names else name for name, other in others.items()}
+        places = [(request.width - one.x if mirrored else one.x, one.y, one.state == "visible") for one in points]
+        return {called[name]: place for name, place in zip(names, places, strict=True)}
+
+    for names, old, new in (
+        (KEYPOINT_NAMES, before.keypoints, after.keypoints),
+        (FACE_NAMES, before.face, after.face),
+        (FEET_NAMES, before.feet, after.feet),
+        (HAND_NAMES, before.right_hand, after.left_hand),
+        (HAND_NAMES, before.left_hand, after.right_hand),
+    ):
+        expected, told = seen(names, old, mirrored=True), seen(names, new)
+        for name in names:
+            assert told[name] == pytest.approx(expected[name], abs=0.2), name
 
 
 def test_a_rig_that_stands_in_the_scene_and_is_instanced_is_two_people(blender: Any, example: Example) -> None:

@@ -56,6 +56,9 @@ def test_a_picture_comes_back_as_a_file_and_an_image_datablock(
     submitted = next(one for one in peer.heard if isinstance(one, Submit))
     assert [one.name for one in submitted.request.characters] == ["Eve", "Flo"]
     assert [one.mask for one in submitted.request.characters] == list(submitted.arrays)  # each mask came along
+    assert "BeyondScene duo 0002" in drawn(panels.BEYONDSCENE_PT_main)
+    example("plaza")
+    assert "BeyondScene duo 0002" not in drawn(panels.BEYONDSCENE_PT_main)
 
 
 def test_a_file_that_another_machine_has_put_there_meanwhile_is_kept(
