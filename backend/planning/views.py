@@ -52,16 +52,16 @@ def adaptive_views(
     beta_over: a default view of which more than this share is people gets the denser views as well.
     """
     height, width = people.shape
-    offsets = range(0, stride_background, stride_instance)
-    covered = np.zeros((height + 1, width + 1), np.int64)  # latents with people above and left of each corner
-    covered[1:, 1:] = people.cumsum(0).cumsum(1)
-    views: dict[View, None] = {}
-    for top, left in grid(height, width, window, stride_background):
-        views[top, left] = None
-        bottom, right = top + window, left + window
-        inside = covered[bottom, right] - covered[top, right] - covered[bottom, left] + covered[top, left]
-        if inside / window**2 > beta_over:
-            for down in offsets:
-                for across in offsets:
-                    views[min(top + down, height - window), min(left + across, width - window)] = None
-    return sorted(views)
+    covered = np.zeros((height + 1, width + 1), np.int32)  # latents with people above and left of each corner
+    covered[1:, 1:] = people.cumsum(0, np.int32).cumsum(1, np.int32)
+    tops, lefts = (np.array(positions(length, window, stride_background)) for length in people.shape)
+    bottoms, rights = tops + window, lefts + window
+    inside = covered[np.ix_(bottoms, rights)] - covered[np.ix_(tops, rights)]
+    inside += covered[np.ix_(tops, lefts)] - covered[np.ix_(bottoms, lefts)]
+    rows, columns = np.nonzero(inside / window**2 > beta_over)
+    offsets = np.arange(0, stride_background, stride_instance)
+    down = np.minimum(tops[rows, None] + offsets, height - window)
+    across = np.minimum(lefts[columns, None] + offsets, width - window)
+    denser = down[:, :, None] * width + across[:, None, :]
+    places = np.unique(np.concatenate([(tops[:, None] * width + lefts).ravel(), denser.ravel()]))  # in rows from the top left
+    return list(zip((places // width).tolist(), (places % width).tolist(), strict=True))
