@@ -13,6 +13,7 @@ def parts() -> tuple[ModuleType, ...]:
         character_operators,
         controls,
         diagnostics,
+        editors,
         face_points,
         history,
         history_operators,
@@ -29,7 +30,7 @@ def parts() -> tuple[ModuleType, ...]:
         undo,
     )
 
-    state = (properties, preferences, undo, thumbnails, session, ticker, arrivals, planner, animation, history)
+    state = (properties, preferences, editors, undo, thumbnails, session, ticker, arrivals, planner, animation, history)
     doing = (
         operators,
         backend_operators,

@@ -70,7 +70,8 @@ def step() -> bool:
             scene.frame_set(frame)
             request, arrays = export_request(bpy.context, deserted=True)
     except (ExportError, RequestError) as error:
-        _recording, session.error = None, f"Frame {frame}: {error} The frames before it go on."
+        _recording = None
+        session.refuse(f"Frame {frame}: {error} The frames before it go on.")
         return False
     finally:
         scene.frame_set(shown[0], subframe=shown[1])

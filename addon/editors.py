@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import bpy
+from bpy.app.handlers import persistent
 
+from . import callbacks
 from .images import NAME, PREVIEW, add_image, follow_frames
 
 Editor = tuple[bpy.types.Window, bpy.types.Area]
@@ -93,4 +95,30 @@ def remove_preview() -> None:
             if area.spaces.active.image == image:
                 put((window, area), bpy.data.images.get(_before.get(area.as_pointer(), "")))
         bpy.data.images.remove(image)
+    _before.clear()
+
+
+@persistent
+def leave_out_preview(*_: object) -> None:
+    """Before a file is saved: its preview would be there for ever, and a file that is gone by then."""
+    remove_preview()
+
+
+@persistent
+def forget_preview(*_: object) -> None:
+    """After a file was opened, which an automatic save may have left one in."""
+    _before.clear()
+    remove_preview()
+
+
+def handlers() -> list[callbacks.Handler]:
+    return [(bpy.app.handlers.save_pre, leave_out_preview), (bpy.app.handlers.load_post, forget_preview)]
+
+
+def register() -> None:
+    callbacks.add(handlers())
+
+
+def unregister() -> None:
+    callbacks.remove(handlers())
     _before.clear()

@@ -119,3 +119,14 @@ def test_an_editor_shows_the_frame_of_the_scene_however_long_an_animation_is(
     blender.context.scene.frame_set(250)
     user = spaces["empty"].image_user
     assert user.frame_current == 250 and user.use_auto_refresh
+
+
+def test_a_file_is_saved_without_the_picture_that_grows(blender: Any, spaces: dict[str, Any], tmp_path: Path) -> None:
+    before, path = shown(spaces), str(tmp_path / "duo.blend")
+    editors.show_preview(JPEG)
+    blender.ops.wm.save_as_mainfile(filepath=path, copy=True)
+    assert shown(spaces) == before and PREVIEW not in blender.data.images
+    editors.show_preview(JPEG)
+    assert shown(spaces) == before | {"empty": PREVIEW}
+    with blender.data.libraries.load(path) as (there, _):
+        assert PREVIEW not in there.images

@@ -368,6 +368,8 @@ def test_nothing_is_sent_for_a_scene_that_cannot_become_a_picture(
     assert "prompt of 'Eve' is empty" in session.current().error
     assert session.current().link.state == "off"
     assert not peer.heard
+    example("duo")
+    assert not session.current().error  # of the file that was open
     blender.data.objects["Eve"].beyondscene.prompt = "a woman" * 2000
     with pytest.raises(RuntimeError, match="The prompt of 'Eve' cannot be sent"):
         blender.ops.beyondscene.render(wait=True)
