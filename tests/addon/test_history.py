@@ -241,7 +241,13 @@ def test_each_frame_of_a_range_is_a_picture_named_by_its_number(
     for frame, x in ((8, rig.location.x), (12, rig.location.x + 0.4)):
         rig.location.x = x
         rig.keyframe_insert("location", frame=frame)
+    rig["mood"] = 1.0
+    rig.keyframe_insert('["mood"]', frame=8)
+    bone = rig.pose.bones["upperarm_l"]
+    bone.keyframe_insert("rotation_quaternion", frame=8)
+    rig.location.x, rig["mood"], bone.rotation_quaternion = 7, 0.5, (0, 1, 0, 0)  # not keyed yet
     assert blender.ops.beyondscene.render_animation(wait=True) == {"FINISHED"}
+    assert (rig.location.x, rig["mood"], tuple(bone.rotation_quaternion)) == (7, 0.5, (0, 1, 0, 0))
     folder = tmp_path / "duo animation 0001"
     assert sorted(one.name for one in folder.iterdir()) == ["0008.png", "0010.png", "0012.png"]
     assert scene.frame_current == 5
