@@ -116,6 +116,17 @@ def finished_pictures() -> list[bpy.types.Image]:
     return sorted(ours, key=lambda one: one.name)
 
 
+def size_of(image: bpy.types.Image) -> tuple[int, int]:
+    """Width and height in px; of a sequence also before a frame of it was shown, when Blender tells none."""
+    if image.source != "SEQUENCE":
+        return image.size[0], image.size[1]
+    first = bpy.data.images.load(str(path_of(image)))
+    try:
+        return first.size[0], first.size[1]
+    finally:
+        bpy.data.images.remove(first)
+
+
 def follow_frames(user: Any, image: bpy.types.Image) -> None:
     """Whatever shows `image` by way of `user`, an ImageUser or a node, shows of an animation the frame that the scene is at.
 

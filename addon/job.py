@@ -46,7 +46,7 @@ class Job:
             case Accepted(position=0):
                 self.status = "Waiting for the backend's device"
             case Accepted(position=before):
-                self.status = f"Waiting for {before} other picture{'s' * (before > 1)}"
+                self.status = f"Waiting for {counted(before, 'other picture', 'other pictures')}"
             case Started():
                 self.running, self.status = True, f"Started on {event.device.name}"
             case Paused():
@@ -76,6 +76,10 @@ def describe_seconds(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def counted(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"
 
 
 def describe_bytes(count: int) -> str:

@@ -261,6 +261,9 @@ def test_each_frame_of_a_range_is_a_picture_named_by_its_number(
     assert [one.filename for one in strip.elements] == ["0008.png", "0010.png", "0012.png"]
     assert blender.ops.beyondscene.place_picture(destination="CAMERA_BACKGROUND") == {"FINISHED"}
     (background,) = scene.camera.data.background_images
+    assert blender.ops.beyondscene.place_picture(destination="IMAGE_PLANE") == {"FINISHED"}
+    corners = np.array([vertex.co for vertex in scene.objects[image.name].data.vertices])
+    assert np.ptp(corners[:, 0]) == pytest.approx(np.ptp(corners[:, 1])) and np.ptp(corners[:, 0]) > 1  # as square as it is
     scene.frame_set(10)
     assert background.image_user.frame_current == 10  # the frame that is shown is that of the scene
     scene.frame_end = 5000
