@@ -86,12 +86,13 @@ def step() -> bool:
 
 @contextmanager
 def at_frame(scene: bpy.types.Scene, frame: int) -> Iterator[None]:
-    shown = scene.frame_current, scene.frame_subframe
+    shown, subframe, camera = scene.frame_current, scene.frame_subframe, scene.camera
     scene.frame_set(frame)
     try:
         yield
     finally:
-        scene.frame_set(shown[0], subframe=shown[1])
+        scene.frame_set(shown, subframe=subframe)
+        scene.camera = camera  # where a marker says another one
 
 
 def cancel() -> None:

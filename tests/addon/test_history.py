@@ -241,12 +241,21 @@ def test_each_frame_of_a_range_is_a_picture_named_by_its_number(
     for frame, x in ((8, rig.location.x), (12, rig.location.x + 0.4)):
         rig.location.x = x
         rig.keyframe_insert("location", frame=frame)
+    chosen = scene.camera
+    other = blender.data.objects.new("Other", chosen.data)
+    scene.collection.objects.link(other)
+    other.matrix_world = chosen.matrix_world
+    for frame, camera in ((1, other), (12, chosen)):
+        scene.timeline_markers.new("cut", frame=frame).camera = camera
+    blender.context.view_layer.update()
+    scene.camera = chosen  # whatever the marker says
     rig["mood"] = 1.0
     rig.keyframe_insert('["mood"]', frame=8)
     bone = rig.pose.bones["upperarm_l"]
     bone.keyframe_insert("rotation_quaternion", frame=8)
     rig.location.x, rig["mood"], bone.rotation_quaternion = 7, 0.5, (0, 1, 0, 0)  # not keyed yet
     assert blender.ops.beyondscene.render_animation(wait=True) == {"FINISHED"}
+    assert scene.camera == chosen
     assert (rig.location.x, rig["mood"], tuple(bone.rotation_quaternion)) == (7, 0.5, (0, 1, 0, 0))
     folder = tmp_path / "duo animation 0001"
     assert sorted(one.name for one in folder.iterdir()) == ["0008.png", "0010.png", "0012.png"]
