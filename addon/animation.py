@@ -15,7 +15,7 @@ from .exporters import ExportError, export_request
 from .job import Job
 from .session import current
 from .ticker import wake
-from .viewports import redraw
+from .viewports import redraw_panels
 
 TURN_S = 0.05  # between two exports
 FRAMES = 1000  # of one animation
@@ -105,7 +105,7 @@ def turn() -> float | None:
     """The timer's body."""
     more = step()
     wake()
-    redraw()
+    redraw_panels()
     return TURN_S if more else None
 
 
