@@ -66,7 +66,7 @@ def output_place(folder: str) -> Path:
     if folder.startswith("//") and not bpy.data.filepath:
         place = own_folder() / "renders"
     else:
-        place = Path(bpy.path.abspath(folder)).expanduser().absolute() if folder else own_folder() / "renders"
+        place = Path(os.path.expanduser(bpy.path.abspath(folder))).absolute() if folder else own_folder() / "renders"
     place.mkdir(parents=True, exist_ok=True)
     probe = place / f".beyondscene {secrets.token_hex(4)}"  # better now than when the picture is there
     probe.touch()
