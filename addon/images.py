@@ -5,6 +5,7 @@ import re
 import secrets
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,10 @@ def output_place(folder: str) -> Path:
     if folder.startswith("//") and not bpy.data.filepath:
         place = own_folder() / "renders"
     else:
-        place = Path(os.path.expanduser(bpy.path.abspath(folder))).absolute() if folder else own_folder() / "renders"
+        place = Path(bpy.path.abspath(folder)) if folder else own_folder() / "renders"
+        with suppress(RuntimeError):  # of a user whom nobody knows, it is a name as any
+            place = place.expanduser()
+        place = place.absolute()
     place.mkdir(parents=True, exist_ok=True)
     probe = place / f".beyondscene {secrets.token_hex(4)}"  # better now than when the picture is there
     probe.touch()

@@ -42,6 +42,7 @@ def test_a_folder_is_the_same_from_wherever_blender_is_started(
     monkeypatch.chdir(tmp_path)
     assert images.output_place("~/pictures") == tmp_path / "pictures"
     assert images.output_place("pictures") == tmp_path / "pictures"
+    assert images.output_place("~nobody at all") == tmp_path / "~nobody at all"
 
 
 def test_a_scene_of_another_file_is_rendered_as_it_is_there(blender: Any) -> None:
