@@ -13,10 +13,10 @@ def parts() -> tuple[ModuleType, ...]:
         character_operators,
         controls,
         diagnostics,
+        editors,
         face_points,
         history,
         history_operators,
-        images,
         joints,
         loras,
         operators,
@@ -27,9 +27,10 @@ def parts() -> tuple[ModuleType, ...]:
         session,
         thumbnails,
         ticker,
+        undo,
     )
 
-    state = (properties, preferences, images, thumbnails, session, ticker, arrivals, planner, animation, history)
+    state = (properties, preferences, editors, undo, thumbnails, session, ticker, arrivals, planner, animation, history)
     doing = (
         operators,
         backend_operators,

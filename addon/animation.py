@@ -1,5 +1,7 @@
 """A range of frames, each a picture of its own: exported one per turn of a timer, so that Blender stays free."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,12 +10,12 @@ import bpy
 from ..protocol import RequestError
 from ..protocol.client import new_job_id
 from ..protocol.record import deflate
-from . import images, preferences
+from . import images, preferences, unkeyed
 from .exporters import ExportError, export_request
 from .job import Job
 from .session import current
 from .ticker import wake
-from .viewports import redraw
+from .viewports import redraw_panels
 
 TURN_S = 0.05  # between two exports
 FRAMES = 1000  # of one animation
@@ -54,7 +56,9 @@ def start(context: bpy.types.Context) -> None:
 
 
 def step() -> bool:
-    """Export the next frame and send it; False where there is none. The scene is at its own frame again when this returns."""
+    """Export the next frame and send it; False where there is none. The scene is at its own frame again when this returns, with
+    what is not keyed yet.
+    """
     global _recording
     now, session = _recording, current()
     if now is None:
@@ -63,23 +67,32 @@ def step() -> bool:
     if scene is None:
         _recording, session.error = None, "The scene was closed: the frames that were not exported yet are left out."
         return False
-    frame, shown = now.frames.pop(0), (scene.frame_current, scene.frame_subframe)
+    frame = now.frames.pop(0)
     view_layer = scene.view_layers.get(now.view_layer) or scene.view_layers[0]
     try:
-        with bpy.context.temp_override(scene=scene, view_layer=view_layer):
-            scene.frame_set(frame)
+        with unkeyed.kept(), at_frame(scene, frame), bpy.context.temp_override(scene=scene, view_layer=view_layer):
             request, arrays = export_request(bpy.context, deserted=True)
     except (ExportError, RequestError) as error:
-        _recording, session.error = None, f"Frame {frame}: {error} The frames before it go on."
+        _recording = None
+        session.refuse(f"Frame {frame}: {error} The frames before it go on.")
         return False
-    finally:
-        scene.frame_set(shown[0], subframe=shown[1])
     path = now.folder / f"{frame:04d}.png"
     job = Job(new_job_id(), path, request, deflate(arrays), scene.beyondscene.models, bpy.data.filepath)
     session.render([job], preferences.get(bpy.context))
     if not now.frames or not session.jobs:  # the last one, or no backend can be had
         _recording = None
     return _recording is not None
+
+
+@contextmanager
+def at_frame(scene: bpy.types.Scene, frame: int) -> Iterator[None]:
+    shown, subframe, camera = scene.frame_current, scene.frame_subframe, scene.camera
+    scene.frame_set(frame)
+    try:
+        yield
+    finally:
+        scene.frame_set(shown, subframe=subframe)
+        scene.camera = camera  # where a marker says another one
 
 
 def cancel() -> None:
@@ -92,7 +105,7 @@ def turn() -> float | None:
     """The timer's body."""
     more = step()
     wake()
-    redraw()
+    redraw_panels()
     return TURN_S if more else None
 
 

@@ -38,7 +38,7 @@ class BEYONDSCENE_OT_render_animation(SaysWhyNot, bpy.types.Operator):
         try:
             animation.start(context)
         except OSError as error:
-            session.error = say_unwritable(folder, error)
+            session.refuse(say_unwritable(folder, error))
         else:
             if self.wait:
                 while animation.step() and not session.error:

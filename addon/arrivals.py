@@ -15,6 +15,7 @@ _saved_before = ""  # path of the open .blend when Blender began to save it
 @persistent
 def add_missed(*_: object) -> None:
     """After a file was opened: it gets the pictures that came while it was not."""
+    current().leave_file()
     promises = missed(bpy.data.filepath) if bpy.data.filepath else {}
     for job_id, promise in promises.items():
         if not promise.path.exists():  # perhaps its drive is not there

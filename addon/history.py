@@ -1,6 +1,5 @@
 """Finished pictures: the Image datablocks of the add-on, what they say about their own making, and the way back to it."""
 
-from pathlib import Path
 from typing import get_args
 
 import bpy
@@ -10,6 +9,7 @@ from ..protocol import PartName, RenderRequest
 from ..protocol.record import Record
 from . import images, thumbnails
 from .exporters import find_people
+from .images import finished_pictures, path_of
 from .loras import write_loras
 from .quality import CUSTOM, write_knobs
 from .session import current
@@ -19,36 +19,26 @@ Item = tuple[str, str, str, int, int]
 _items: list[Item] = []  # Blender keeps no reference to the strings of an enumeration
 
 
-def pictures() -> list[bpy.types.Image]:
-    """Oldest first."""
-    ours = [one for one in bpy.data.images if one.name.startswith(images.NAME) and one.name != images.PREVIEW]
-    return sorted(ours, key=lambda one: one.name)
-
-
 def chosen() -> bpy.types.Image | None:
     """The one that the panel shows: the newest until another is chosen."""
-    return bpy.data.images.get(current().picture) or next(reversed(pictures()), None)
-
-
-def path_of(image: bpy.types.Image) -> Path:
-    return Path(bpy.path.abspath(image.filepath))
+    return bpy.data.images.get(current().picture) or next(reversed(finished_pictures()), None)
 
 
 def list_items(owner: object, context: bpy.types.Context | None) -> list[Item]:
     _items[:] = [
         (one.name, one.name.removeprefix(images.NAME), str(path_of(one)), thumbnails.icon_of(path_of(one)), number)
-        for number, one in enumerate(pictures())
+        for number, one in enumerate(finished_pictures())
     ]
     return _items
 
 
 def get_number(owner: object) -> int:
     shown = chosen()
-    return next((number for number, one in enumerate(pictures()) if one == shown), 0)
+    return next((number for number, one in enumerate(finished_pictures()) if one == shown), 0)
 
 
 def set_number(owner: object, number: int) -> None:
-    current().picture = pictures()[number].name
+    current().picture = finished_pictures()[number].name
 
 
 def restore(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, record: Record, request: RenderRequest) -> list[str]:

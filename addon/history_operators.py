@@ -30,8 +30,8 @@ class OnPicture(SaysWhyNot):
         image = history.chosen()
         if image is None:
             return "There is no picture yet: render one"
-        if not history.path_of(image).exists():
-            return f"Its file {history.path_of(image)} is gone: render it again, or put the file back"
+        if not images.path_of(image).exists():
+            return f"Its file {images.path_of(image)} is gone: render it again, or put the file back"
         return ""
 
 
@@ -130,7 +130,7 @@ def read() -> tuple[Record, RenderRequest]:
     """The record of the chosen picture, and its request, whose masks it holds. Raises RecordError, WireError or OSError."""
     image = history.chosen()
     assert image  # polled
-    record = read_png_record(history.path_of(image))
+    record = read_png_record(images.path_of(image))
     return record, restore_request(record)[0]
 
 

@@ -5,20 +5,19 @@ import re
 import secrets
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import bpy
-from bpy.app.handlers import persistent
 
 from .. import __package__ as base_package
-from . import callbacks
 
 NAME = "BeyondScene "
 PREVIEW = "BeyondScene Preview"
 # As OCIO configs call it: Blender's own, then those of ACES, newest last.
 SRGB = ("sRGB", "Utility - sRGB - Texture", "sRGB - Texture", "sRGB Encoded Rec.709 (sRGB)")
-
-remembered: list[Path] = []  # files of the pictures that were here before an undo
+LONGEST_FRAMES = 100_000  # of a sequence; Blender stops at the last file by itself
 
 
 def next_paths(folder: str, count: int = 1, promised: Iterable[Path] = ()) -> list[Path]:
@@ -69,6 +68,9 @@ def output_place(folder: str) -> Path:
         place = own_folder() / "renders"
     else:
         place = Path(bpy.path.abspath(folder)) if folder else own_folder() / "renders"
+        with suppress(RuntimeError):  # of a user whom nobody knows, it is a name as any
+            place = place.expanduser()
+        place = place.absolute()
     place.mkdir(parents=True, exist_ok=True)
     probe = place / f".beyondscene {secrets.token_hex(4)}"  # better now than when the picture is there
     probe.touch()
@@ -112,22 +114,39 @@ def tell_srgb(settings: bpy.types.ColorManagedInputColorspaceSettings) -> None:
         settings.name = name
 
 
-@persistent
-def remember_pictures(*_: object) -> None:
-    """Before an undo or redo: Blender is about to go to a state of the file that may not have our pictures yet."""
-    ours = [image for image in bpy.data.images if image.name.startswith(NAME) and image.name != PREVIEW]
-    remembered[:] = [Path(bpy.path.abspath(image.filepath)) for image in ours]
+def finished_pictures() -> list[bpy.types.Image]:
+    """Oldest first."""
+    ours = [one for one in bpy.data.images if one.name.startswith(NAME) and one.name != PREVIEW]
+    return sorted(ours, key=lambda one: one.name)
 
 
-@persistent
-def restore_pictures(*_: object) -> None:
-    """After it: a picture that took minutes is no edit of the scene, and going back does not take it away."""
-    add_missing(remembered)
+def size_of(image: bpy.types.Image) -> tuple[int, int]:
+    """Width and height in px; of a sequence also before a frame of it was shown, when Blender tells none."""
+    if image.source != "SEQUENCE":
+        return image.size[0], image.size[1]
+    first = bpy.data.images.load(str(path_of(image)))
+    try:
+        return first.size[0], first.size[1]
+    finally:
+        bpy.data.images.remove(first)
+
+
+def follow_frames(user: Any, image: bpy.types.Image) -> None:
+    """Whatever shows `image` by way of `user`, an ImageUser or a node, shows of an animation the frame that the scene is at.
+
+    What is new counts a sequence from frame 1 or 0, and an Image Editor for 100 frames, after which it stays.
+    """
+    if image.source == "SEQUENCE":
+        user.frame_start, user.frame_offset, user.frame_duration, user.use_auto_refresh = 1, 0, LONGEST_FRAMES, True
+
+
+def path_of(image: bpy.types.Image) -> Path:
+    return Path(bpy.path.abspath(image.filepath))
 
 
 def add_missing(paths: Iterable[Path]) -> None:
     """Those of `paths` that are files and no Image datablock yet become one. Raises RuntimeError where one is no picture."""
-    here = {Path(bpy.path.abspath(image.filepath)) for image in bpy.data.images}
+    here = {path_of(image) for image in bpy.data.images}
     for path in paths:
         if path not in here and path.exists():
             add_image(path)
@@ -141,18 +160,3 @@ def same_file(one: str, other: str) -> bool:
 def is_open(blend: str) -> bool:
     """Whether pictures for `blend` belong in the file that is open; those of a file that was never saved belong in any."""
     return not blend or (bool(bpy.data.filepath) and same_file(blend, bpy.data.filepath))
-
-
-def handlers() -> list[callbacks.Handler]:
-    lists = bpy.app.handlers
-    before, after = (lists.undo_pre, lists.redo_pre), (lists.undo_post, lists.redo_post)
-    return [(one, remember_pictures) for one in before] + [(one, restore_pictures) for one in after]
-
-
-def register() -> None:
-    callbacks.add(handlers())
-
-
-def unregister() -> None:
-    callbacks.remove(handlers())
-    remembered.clear()

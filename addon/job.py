@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..protocol import Progressed, RenderRequest
+from ..protocol import Accepted, Finished, Paused, Progressed, RenderRequest, Started
 
 STAGES = {
     "load": "Loading the models",
@@ -40,6 +40,23 @@ class Job:
     remaining_s: float | None = None
     preview: bytes = b""  # JPEG, the newest
 
+    def note(self, event: Accepted | Started | Paused | Progressed | Finished) -> None:
+        """What the backend says of it while it is on its way."""
+        match event:
+            case Accepted(position=0):
+                self.status = "Waiting for the backend's device"
+            case Accepted(position=before):
+                self.status = f"Waiting for {counted(before, 'other picture', 'other pictures')}"
+            case Started():
+                self.running, self.status = True, f"Started on {event.device.name}"
+            case Paused():
+                self.status = "Waiting for room on the backend's disk"
+            case Progressed() if not self.cancelling:
+                self.running = True
+                self.status, self.fraction, self.remaining_s = describe(event), event.fraction, event.remaining_s
+            case Finished():
+                self.status, self.fraction, self.remaining_s = "Bringing the picture here", 1.0, None
+
 
 def describe(progress: Progressed) -> str:
     """One line for the artist: stage, level and step."""
@@ -59,6 +76,10 @@ def describe_seconds(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def counted(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"
 
 
 def describe_bytes(count: int) -> str:

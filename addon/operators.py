@@ -45,9 +45,9 @@ class BEYONDSCENE_OT_render(SaysWhyNot, bpy.types.Operator):
         try:
             jobs = make_jobs(context)
         except (ExportError, RequestError) as error:
-            session.error = str(error)
+            session.refuse(str(error))
         except OSError as error:
-            session.error = say_unwritable(settings.output_folder, error)
+            session.refuse(say_unwritable(settings.output_folder, error))
         else:
             session.render(jobs, preferences.get(context))
             wake()

@@ -20,22 +20,22 @@ def look(context: bpy.types.Context) -> None:
     session, scene, models = current(), context.scene.session_uid, context.scene.beyondscene.models
     try:
         now = gather_request(context), models  # without masks, which take long to draw
-        if now == _asked.get(scene) and scene in session.plans:
+        if now == _asked.get(scene) and scene in session.estimates.known:
             return
         check_bounds(now[0])
     except (ExportError, ValueError):  # the panel says so already, or Render does
         now = None
     if now and models:
         _asked[scene] = now
-        session.estimate(scene, *now)
+        session.estimates.ask(scene, *now)
     else:
-        session.plans.pop(scene, None)
+        session.estimates.known.pop(scene, None)
         _asked.pop(scene, None)
 
 
 def plan_of(scene: bpy.types.Scene) -> Estimated | None:
     """What a picture of `scene` would take, where a backend has said so."""
-    return current().plans.get(scene.session_uid)
+    return current().estimates.known.get(scene.session_uid)
 
 
 def obstacle(context: bpy.types.Context) -> str:

@@ -55,8 +55,8 @@ class BEYONDSCENE_AP_preferences(bpy.types.AddonPreferences):
 
 def draw_backend_place(layout: bpy.types.UILayout, own: BEYONDSCENE_AP_preferences) -> None:
     """Where the backend is: here and in the panel."""
-    layout.use_property_split, layout.use_property_decorate = True, False
     layout.row().prop(own, "place", expand=True)
+    layout.use_property_split, layout.use_property_decorate = True, False
     if own.place == "LOCAL":
         layout.prop(own, "python", placeholder=default_python())
         layout.prop(own, "models_folder")

@@ -7,6 +7,7 @@ from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProp
 from msgspec import inspect
 
 from ..protocol import ModelSetInfo, RenderSettings
+from .job import counted
 
 SIDE_MULTIPLE = 8  # of a picture's sides, in pixels
 
@@ -155,7 +156,7 @@ def describe_settings(settings: RenderSettings, models: ModelSetInfo | None = No
     few = settings.few_steps or (settings.few_steps is None and models is not None and models.few_steps > 0)
     asked = None if few and settings.few_steps is None else settings.steps
     number = asked or ((models.few_steps if few else models.steps) if models else 0)
-    steps = f"{number} steps" if number else "The models' own steps"
+    steps = counted(number, "step", "steps") if number else "The models' own steps"
     lines = [
         f"{steps}, {'the solver made for them' if few else settings.scheduler}",
         f"Views {settings.stride_background} apart, {settings.stride_instance} over people (of 128)",

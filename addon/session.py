@@ -18,7 +18,6 @@ from ..protocol import (
     Previewed,
     Progressed,
     Refused,
-    RenderRequest,
     Started,
     Welcome,
 )
@@ -27,7 +26,8 @@ from ..protocol.record import inflate
 from . import editors, images, presence, thumbnails
 from .backend_process import BackendError
 from .devices import devices_in, rounded
-from .job import Job, describe
+from .estimates import Estimates
+from .job import Job
 from .link import Link
 from .pending import Promise, forget, miss, pending, promises, remember
 from .preferences import Preferences
@@ -46,12 +46,12 @@ class Session:
         self.jobs: dict[str, Job] = {}
         self.error = ""  # of the last job or start; one sentence with its next step
         self.failure = ""  # the last one that was the backend's
+        self.refusal = ""  # the last one that was the scene's
         self.notice = ""  # the outcome of a test of the connection
         self.picture = ""  # name of the last Image datablock
         self.missed: Job | None = None  # the last one that came while its file was not open
-        self.plans: dict[int, Estimated] = {}  # of the picture of a scene as that now stands, by the scene's session_uid
+        self.estimates = Estimates(self.link)
         self.left_over = len(pending())  # pictures of an earlier Blender or backend that have not come yet
-        self._asked: dict[int, int] = {}  # estimates of each scene, by which the newest answer is known
         self._tested_s: float | None = None
 
     @property
@@ -78,7 +78,7 @@ class Session:
         """Part from the backend; a process of our own has ended when this returns. Its log stays while there is an error."""
         self.link.stop(keep_log=bool(self.error))
         self.welcome = self._tested_s = None
-        self.plans.clear()
+        self.estimates.known.clear()
         self.notice, self.queued, self.devices = "", 0, ()
         if self.jobs:
             self.jobs.clear()
@@ -112,6 +112,15 @@ class Session:
             else:
                 del self.jobs[job.id]
 
+    def refuse(self, message: str) -> None:
+        """The scene cannot be rendered as it is, which holds while its file is open."""
+        self.error = self.refusal = message
+
+    def leave_file(self) -> None:
+        """Another file is open now."""
+        if self.error == self.refusal:
+            self.error = ""
+
     def rename_blend(self, old: str, new: str) -> None:
         """The file that is open was `old` and is `new` from now on: its pictures go along."""
         for job in [one for one in self.jobs.values() if one.blend == old]:
@@ -122,13 +131,6 @@ class Session:
     def model_info(self, name: str) -> ModelSetInfo | None:
         """What the backend says about a model set; None while there is no backend, or where it has no such set."""
         return next((one for one in self.welcome.models if one.name == name), None) if self.welcome else None
-
-    def estimate(self, scene: int, request: RenderRequest, models: str) -> None:
-        """Ask what a picture of `scene`, a session_uid, would take; `plans` gets the answer."""
-        if self.link.state == "ready":
-            self._asked[scene] = self._asked.get(scene, 0) + 1
-            key = f"{scene}/{self._asked[scene]}"
-            self.link.ask(lambda client: client.estimate(key, request, models))
 
     def tick(self, budget_s: float = TICK_S) -> bool:
         """Take in what has happened, for `budget_s` at most; True if anything has that the panel shows."""
@@ -198,10 +200,7 @@ class Session:
                 self._tested()
                 return was != (self.notice, self.queued, rounded(self.devices))
             case Estimated():
-                scene, number = map(int, event.key.split("/"))
-                if number != self._asked.get(scene):
-                    return False
-                self.plans[scene] = event
+                return self.estimates.take(event)
             case Lost():
                 self._fail(event.message)
             case Refused(job_id=None):
@@ -216,18 +215,11 @@ class Session:
                 self._end(job, event.message)
             case Cancelled():
                 self._end(job)
-            case Accepted() if event.position:
-                job.status = f"Waiting for {event.position} other picture{'s' * (event.position > 1)}"
             case Started():
-                job.running, job.status = True, f"Started on {event.device.name}"
+                job.note(event)
                 self.devices = self.devices or (event.device,)
-            case Paused():
-                job.status = "Waiting for room on the backend's disk"
-            case Progressed() if not job.cancelling:
-                job.running = True
-                job.status, job.fraction, job.remaining_s = describe(event), event.fraction, event.remaining_s
-            case Finished():
-                job.status, job.fraction, job.remaining_s = "Bringing the picture here", 1.0, None
+            case Accepted() | Paused() | Progressed() | Finished():
+                job.note(event)
             case Saved():
                 job.path = event.path
                 if job.path == images.first_file(job.path):  # of the other frames none is ever shown
@@ -274,7 +266,7 @@ class Session:
         if not any(one.running for one in self.jobs.values()):
             leave_no_preview()
         if not self.jobs:
-            self.plans.clear()  # how long it took is known better now
+            self.estimates.known.clear()  # how long it took is known better now
 
     def _fail(self, message: str) -> None:
         self.error = self.failure = message

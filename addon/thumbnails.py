@@ -8,7 +8,7 @@ import bpy.utils.previews
 import numpy as np
 
 from . import images
-from .viewports import redraw
+from .viewports import redraw_panels
 
 GROWING = "the picture that is being made"
 
@@ -50,7 +50,7 @@ def draw_wanted() -> float | None:
         return None
     name, place = wanted.popitem()
     draw(name, place)
-    redraw()
+    redraw_panels()
     return 0.0 if wanted else None
 
 

@@ -3,7 +3,7 @@
 import bpy
 
 from .session import TICK_S, current
-from .viewports import redraw
+from .viewports import redraw_panels
 
 
 def wake() -> None:
@@ -15,7 +15,7 @@ def wake() -> None:
 def drain() -> float | None:
     """The timer's body: take in what happened, redraw the panel, say when to come again."""
     if current().tick():
-        redraw()
+        redraw_panels()
     return TICK_S if current().link.alive else None
 
 

@@ -114,6 +114,7 @@ def show_picture(picture: np.ndarray) -> bpy.types.Image:
         image.scale(width, height)
     fill(image, picture)
     image.update()
+    image.pack()  # or Blender would ask at its end whether to save it, and keep it black where one says no
     show(image, resized=resized)
     return image
 

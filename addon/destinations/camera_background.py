@@ -2,9 +2,8 @@
 
 import bpy
 
-from ..images import NAME
+from ..images import NAME, follow_frames
 from .errors import DestinationError
-from .nodes import LONGEST_FRAMES
 
 LABEL, ICON, WHAT = "Background", "VIEW_CAMERA", "Show it behind the scene, in the viewport seen through the camera"
 
@@ -18,7 +17,6 @@ def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
     ours = [one for one in camera.data.background_images if one.image and one.image.name.startswith(NAME)]
     background = ours[0] if ours else camera.data.background_images.new()
     background.image, background.alpha, background.frame_method = image, 1.0, "FIT"
-    if image.source == "SEQUENCE":
-        background.image_user.frame_duration, background.image_user.use_auto_refresh = LONGEST_FRAMES, True
+    follow_frames(background.image_user, image)
     camera.data.show_background_images = True
     return f"Behind the scene in '{camera.name}'"

@@ -4,7 +4,7 @@ from typing import Any
 
 import bpy
 
-from .nodes import LONGEST_FRAMES
+from ..images import follow_frames
 
 LABEL, ICON, WHAT = "Compositor", "NODE_COMPOSITING", "Add an image node with it to the scene's compositor; nothing is rewired"
 GAP = 300  # between nodes, in the tree's own units
@@ -17,8 +17,7 @@ def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
         lowest = min((one.location.y for one in tree.nodes), default=0)
         node = tree.nodes.new("CompositorNodeImage")
         node.image, node.label, node.location = image, image.name, (-GAP, lowest - GAP)
-        if image.source == "SEQUENCE":
-            node.frame_duration, node.use_auto_refresh = LONGEST_FRAMES, True
+        follow_frames(node, image)
     for one in tree.nodes:
         one.select = one == node
     tree.nodes.active = node

@@ -5,6 +5,7 @@ import numpy as np
 from mathutils import Matrix, Vector
 
 from ..exporters import find_people
+from ..images import size_of
 from .errors import DestinationError
 from .nodes import add_texture, clear_nodes
 
@@ -48,7 +49,7 @@ def frame_corners(
     context: bpy.types.Context, camera: bpy.types.Object, image: bpy.types.Image, distance: float
 ) -> list[tuple[float, float, float]]:
     """Bottom left, bottom right, top right, top left of the picture's frame, in the camera's own space."""
-    width, height = image.size
+    width, height = size_of(image)
     render = context.scene.render
     ndc = np.array(
         camera.calc_matrix_camera(

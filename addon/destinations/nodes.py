@@ -4,7 +4,7 @@ from typing import Any
 
 import bpy
 
-LONGEST_FRAMES = 100_000  # of a sequence; Blender stops at the last file by itself
+from ..images import follow_frames
 
 
 def clear_nodes(owner: Any) -> Any:
@@ -20,6 +20,5 @@ def clear_nodes(owner: Any) -> Any:
 def add_texture(tree: Any, image: bpy.types.Image) -> Any:
     texture = tree.nodes.new("ShaderNodeTexImage")
     texture.image, texture.extension = image, "EXTEND"
-    if image.source == "SEQUENCE":
-        texture.image_user.frame_duration, texture.image_user.use_auto_refresh = LONGEST_FRAMES, True
+    follow_frames(texture.image_user, image)
     return texture

@@ -42,7 +42,7 @@ def gather_camera(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph, width:
 
 
 def check_camera(scene: bpy.types.Scene) -> None:
-    """Raise ExportError where there is no camera, or one that is neither perspective nor orthographic."""
+    """Raise ExportError where there is no camera, or one that looks nowhere or is neither perspective nor orthographic."""
     if scene.camera is None:
         raise ExportError(f"The scene '{scene.name}' has no camera: add one (Add > Camera) and look through it.")
     if scene.camera.type != "CAMERA" or scene.camera.data.type not in ("PERSP", "ORTHO"):
@@ -50,6 +50,8 @@ def check_camera(scene: bpy.types.Scene) -> None:
             f"The camera '{scene.camera.name}' is neither perspective nor orthographic, and only those two can be followed: "
             "change its lens type, or make another camera active."
         )
+    if scene.camera.matrix_world.normalized().determinant() == 0:
+        raise ExportError(f"The camera '{scene.camera.name}' has a scale of 0, so it looks nowhere: set its scale to 1.")
 
 
 def near_metres(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph) -> float:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from ...protocol import DRAWN, FACE_NAMES, Keypoint
 from .camera import state_at
 from .head import FACE, find_head
-from .joints import gather_rest, rest_matrix, transform
+from .joints import as_seen, gather_rest, rest_matrix, transform
 from .people import Person
 from .rigs import Match, best_match
 
@@ -60,7 +60,7 @@ def gather_facial_bones(armature: bpy.types.Object, world: np.ndarray, match: Ma
     """
     if not match.face:
         return None
-    bones, anchors = armature.pose.bones, [match.face.get(name) for name in FACE_NAMES]
+    bones, anchors = armature.pose.bones, [match.face.get(name) for name in as_seen(FACE_NAMES, world)]
     return [at and transform(world, np.array(getattr(bones[at.bone], at.end))) for at in anchors]
 
 
@@ -87,8 +87,10 @@ class Mould:
             raise LookupError(f"'{armature.name}' does not say where its face is")
         skull = armature.pose.bones[match.anchors["Head"].bone]
         posed_from_rest = world @ np.array(skull.matrix @ rest_matrix(skull).inverted())
-        self.points = transform_all(posed_from_rest, head.place(MODEL))
-        self.joints = {n: transform(posed_from_rest, head.place(at)) for n, at in FACE.items() if n not in match.anchors}
+        model = dict(zip(FACE_NAMES, MODEL, strict=True))
+        self.points = transform_all(posed_from_rest, head.place([model[own] for own in as_seen(FACE_NAMES, world)]))
+        own = dict(zip(FACE, as_seen(tuple(FACE), world), strict=True))
+        self.joints = {n: transform(posed_from_rest, head.place(FACE[own[n]])) for n in FACE if own[n] not in match.anchors}
         self.middle = transform_all(posed_from_rest, head.place(MIDDLE))
         self._reach = REACH * float(np.linalg.norm(posed_from_rest[:3, :3] @ head.frame[:, 1]))
         self._skin: list[np.ndarray] = []

@@ -7,7 +7,7 @@ import numpy as np
 
 from ...protocol import FEET_NAMES
 from .head import find_head
-from .joints import gather_rest, rest_matrix, transform
+from .joints import as_seen, gather_rest, rest_matrix, transform
 from .rigs import Match
 
 # Outwards, up and forward of the ankle in the rest pose, in lengths of the way from there to where the toes begin, seen from
@@ -27,7 +27,7 @@ def gather_feet(armature: bpy.types.Object, world: np.ndarray, match: Match) -> 
     for name, place in estimate_feet(gather_rest(armature, match)).items():
         bone = bones[match.anchors[name[0] + BONES[name[1:]]].bone]
         places.setdefault(name, transform(world @ np.array(bone.matrix @ rest_matrix(bone).inverted()), place))
-    return [places.get(name) for name in FEET_NAMES] if places else None
+    return [places.get(name) for name in as_seen(FEET_NAMES, world)] if places else None
 
 
 def estimate_feet(rest: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

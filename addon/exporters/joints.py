@@ -1,5 +1,7 @@
 """The eighteen COCO joints of a posed armature, and the twenty-one of each hand, in the world."""
 
+from collections.abc import Sequence
+
 import bpy
 import numpy as np
 from mathutils import Matrix
@@ -25,7 +27,7 @@ def gather_joints(armature: bpy.types.Object, world: np.ndarray, match: Match) -
     if "RShoulder" in places and "LShoulder" in places:
         # By COCO's definition, not the rig's.
         places.setdefault("Neck", (places["RShoulder"] + places["LShoulder"]) / 2)
-    return [places.get(name) for name in KEYPOINT_NAMES]
+    return [places.get(name) for name in as_seen(KEYPOINT_NAMES, world)]
 
 
 def gather_hand(armature: bpy.types.Object, world: np.ndarray, match: Match, side: str) -> list[np.ndarray | None] | None:
@@ -33,6 +35,7 @@ def gather_hand(armature: bpy.types.Object, world: np.ndarray, match: Match, sid
 
     armature, world, the places: as of gather_joints.
     """
+    side = as_seen("RL", world)["RL".index(side)]
     roles = {name: match.fingers.get(side + name) for name in HAND_NAMES[1:]}
     if not any(roles.values()):
         return None
@@ -49,6 +52,21 @@ def gather_rest(armature: bpy.types.Object, match: Match) -> dict[str, np.ndarra
     if "Head" in match.anchors:
         rest.setdefault("Crown", np.array(bones[match.anchors["Head"].bone].tail_local))
     return rest
+
+
+def as_seen(names: Sequence[str], world: np.ndarray) -> list[str]:
+    """What each of `names` is called on the rig: in a mirror, as by a negative scale, the right of a person is the rig's left.
+
+    world: as of gather_joints. A name of a side begins with "R" or "L".
+    """
+    if not is_mirror(world):
+        return list(names)
+    others = {name: {"R": "L", "L": "R"}.get(name[0], name[0]) + name[1:] for name in names}
+    return [other if other in others else name for name, other in others.items()]  # a lip is on neither side
+
+
+def is_mirror(world: np.ndarray) -> bool:
+    return bool(np.linalg.det(world[:3, :3]) < 0)
 
 
 def rest_matrix(bone: bpy.types.PoseBone) -> Matrix:

@@ -35,3 +35,11 @@ def find_leaders(thing: bpy.types.Object) -> Iterator[bpy.types.Object | None]:
 
 def is_solid(thing: bpy.types.Object) -> bool:
     return thing.display_type not in ("WIRE", "BOUNDS") and not thing.hide_render and thing.visible_camera
+
+
+def rendered_objects(layer: bpy.types.LayerCollection) -> set[bpy.types.Object]:
+    """What `layer` and those below hold, without the collections that are switched off for renders."""
+    if layer.collection.hide_render:
+        return set()
+    objects = set() if layer.exclude else set(layer.collection.objects)
+    return objects.union(*(rendered_objects(child) for child in layer.children))

@@ -11,7 +11,7 @@ import numpy as np
 from ...protocol import Lora, PartName
 from ..loras import gather_loras
 from .errors import ExportError
-from .leaders import find_armature, find_movers, is_solid
+from .leaders import find_armature, find_movers, is_solid, rendered_objects
 from .rigs import MIN_COVERAGE, best_match
 
 LONGEST_ID = 128  # of a character of a request
@@ -105,10 +105,11 @@ class Person:
 
 
 def find_people(view_layer: bpy.types.ViewLayer) -> list[Person]:
-    """Everybody whom the view layer shows, switched on or not, by name; a rig may be hidden where its mesh is not."""
+    """Whom the view layer shows and renders, switched on or not, by name; a rig may be hidden where its mesh is not."""
+    rendered = rendered_objects(view_layer.layer_collection)
 
     def shown(thing: bpy.types.Object) -> bool:
-        return thing.visible_get(view_layer=view_layer)
+        return thing in rendered and not thing.hide_render and thing.visible_get(view_layer=view_layer)
 
     people = [Person(armature) for armature in find_rigs(view_layer.objects, bpy.data.objects, shown)]
     for thing in view_layer.objects:
@@ -156,7 +157,7 @@ def say_how_to_begin(scene: bpy.types.Scene, unknown: Sequence[Person]) -> str:
     if unknown:
         return f"'{unknown[0].name}' is off since {unknown[0].doubt}: tick it in the list if it is a person of its own."
     if hidden:
-        return f"'{hidden[0]}' is hidden, or its collection is hidden or excluded: show it in the Outliner."
+        return f"'{hidden[0]}' or its collection is hidden, excluded or switched off for renders: show it in the Outliner."
     return "add a rig, unhide it, or tick it in the list of characters."
 
 
@@ -189,9 +190,9 @@ def find_inside(path: tuple[bpy.types.Object, ...]) -> Iterator[tuple[bpy.types.
         return
     collection = path[-1].instance_collection
     shown = list(shown_objects(collection))
-    for armature in find_rigs(shown, collection.all_objects, lambda thing: True):
+    for armature in find_rigs(shown, collection.all_objects, lambda thing: not thing.hide_render):
         yield armature, path
-    for thing in shown:
+    for thing in (one for one in shown if not one.hide_render):
         yield from find_inside((*path, thing))
 
 

@@ -24,6 +24,7 @@ from ...protocol import (
 )
 from .camera import MISSING, gather_camera, near_metres, project, unproject
 from .face import follow, make_moulds, turned_away
+from .joints import as_seen
 from .people import Person
 from .raster import ZBuffer
 from .surfaces import PROP, gather_surfaces
@@ -95,7 +96,10 @@ def look(
         buffers[surface.owner].draw(surface.triangles * metres)
         if surface.owner in moulds:
             moulds[surface.owner].add(surface.triangles)
-        chosen[surface.owner] |= {name: see(place) for name, place in surface.chosen.items()}
+        if surface.chosen:
+            names = as_seen(FACE_NAMES, people[surface.owner].world(depsgraph)) if surface.owner != PROP else FACE_NAMES
+            called = dict(zip(names, FACE_NAMES, strict=True))
+            chosen[surface.owner] |= {called[name]: see(place) for name, place in surface.chosen.items()}
     depth, owner_seen = buffers[PROP].depth, np.full((height, width), PROP, np.int32)
     bodies = {owner: buffer.depth for owner, buffer in sorted(buffers.items()) if owner != PROP}
     for owner, body in bodies.items():

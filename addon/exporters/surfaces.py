@@ -9,7 +9,7 @@ import numpy as np
 
 from .chosen import gather_chosen
 from .joints import transform
-from .leaders import find_armature, is_solid
+from .leaders import find_armature, is_solid, rendered_objects
 from .people import Person
 
 PROP = -1  # owner of what is nobody's: it hides people and has no mask
@@ -114,14 +114,6 @@ class Owners:
         frame = world @ np.linalg.pinv(np.array(thing.evaluated_get(self._depsgraph).matrix_world))
         candidates = [(np.abs(own - frame).max(), index) for index, armature, own in self._inside[root] if armature == leader]
         return min(candidates)[1]
-
-
-def rendered_objects(layer: bpy.types.LayerCollection) -> set[bpy.types.Object]:
-    """What `layer` and those below hold, without the collections that are switched off for renders."""
-    if layer.collection.hide_render:
-        return set()
-    objects = set() if layer.exclude else set(layer.collection.objects)
-    return objects.union(*(rendered_objects(child) for child in layer.children))
 
 
 def bone_shapes(view_layer: bpy.types.ViewLayer) -> set[bpy.types.Object]:

@@ -4,6 +4,8 @@ import bpy
 
 from .. import animation
 from ..animation_operators import BEYONDSCENE_OT_render_animation
+from ..planner import plan_of
+from .picture import describe_time
 from .sidebar import Section
 
 
@@ -22,4 +24,7 @@ class BEYONDSCENE_PT_animation(Section, bpy.types.Panel):
             layout.label(
                 text=f"Frames {scene.frame_start} to {scene.frame_end}, {len(frames)} pictures, from Output Properties"
             )
+        plan = plan_of(scene)
+        if plan and plan.seconds:
+            layout.label(text=describe_time(plan.seconds, len(frames)), icon="TIME")
         layout.operator(BEYONDSCENE_OT_render_animation.bl_idname, icon="RENDER_ANIMATION")

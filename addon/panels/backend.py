@@ -55,7 +55,7 @@ def draw_state(layout: bpy.types.UILayout) -> None:
     """One row: a dot, the state in words, and the button that changes it."""
     session = current()
     text, icon = STATES[session.link.state]
-    if session.link.state == "off" and session.error:
+    if session.link.state == "off" and session.error and session.error == session.failure:
         icon = RED
     row = layout.split(factor=0.7)
     row.label(text=text, icon=icon)

@@ -23,7 +23,10 @@ class BEYONDSCENE_PT_characters(Section, bpy.types.Panel):
         for person in people:
             box = column.box()
             draw_character(box, context, person, known)
-            if person.id in left_out:
+            if person.enabled and best_match(person.armature).coverage < MIN_COVERAGE:
+                sentence = "Nothing can be rendered until its joints are named under Joints, or it is unticked"
+                draw_sentence(box.column(align=True), context, sentence, "ERROR")
+            elif person.id in left_out:
                 draw_sentence(box.column(align=True), context, f"Left out: {left_out[person.id]}", "HIDE_ON")
         if not people:
             column.label(text="Each visible armature is one person", icon="INFO")
@@ -57,6 +60,9 @@ def draw_character(layout: bpy.types.UILayout, context: bpy.types.Context, perso
     if not enabled and person.said is None:
         sentence = f"Off, since {person.doubt}: tick it if it is a person of its own"
         draw_sentence(layout.column(align=True), context, sentence, "INFO")
+    if not person.described.is_editable:
+        sentence = "Linked from another file: make a library override of it to describe it here"
+        draw_sentence(layout.column(align=True), context, sentence, "LIBRARY_DATA_DIRECT")
     if enabled:
         column = layout.column(align=True)
         column.prop(own, "prompt", text="", placeholder=person.prompt or "describe this person")

@@ -86,7 +86,7 @@ def draw_outcome(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
             column.operator("preferences.addon_show", text="Open Preferences", icon="PREFERENCES").module = base_package
     elif not session.jobs and (obstacle := why_not(context)):
         draw_error(layout, context, obstacle)
-    elif not session.jobs and session.picture:
+    elif not session.jobs and session.picture in bpy.data.images:  # and not in another file
         layout.label(text=session.picture, icon="IMAGE_DATA")
     if session.missed:
         blend, path = Path(session.missed.blend).name, session.missed.path

@@ -3,7 +3,7 @@
 import bpy
 
 from ..exporters import picture_size
-from ..job import describe_bytes, describe_seconds
+from ..job import counted, describe_bytes, describe_seconds
 from ..loras import draw_add_lora, draw_loras, known_loras
 from ..operators import BEYONDSCENE_OT_snap_size, BEYONDSCENE_OT_take_quality
 from ..planner import plan_of
@@ -83,9 +83,11 @@ def draw_plan(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         pictures = context.scene.beyondscene.variations
         column.label(text=describe_time(plan.seconds, pictures), icon="TIME")
         column.label(text=f"Memory: at least {describe_bytes(plan.memory_bytes)}")
-        column.label(text=f"{plan.people} people alone; base {base.width} x {base.height}, {base.views} views")
+        people, views = counted(plan.people, "person", "people"), counted(base.views, "view", "views")
+        column.label(text=f"{people} alone; base {base.width} x {base.height}, {views}")
         for number, level in enumerate(levels, start=1):
-            column.label(text=f"Level {number}: {level.width} x {level.height}, {level.views} views")
+            views = counted(level.views, "view", "views")
+            column.label(text=f"Level {number}: {level.width} x {level.height}, {views}")
 
 
 def describe_time(seconds: float | None, pictures: int) -> str:

@@ -10,7 +10,7 @@ from ..history_operators import (
     BEYONDSCENE_OT_render_again,
     BEYONDSCENE_OT_restore_settings,
 )
-from ..images import NAME
+from ..images import NAME, finished_pictures
 from .sidebar import Section
 
 
@@ -26,7 +26,7 @@ class BEYONDSCENE_PT_pictures(Section, bpy.types.Panel):
             return
         layout.template_icon_view(context.window_manager, "beyondscene_picture", show_labels=True, scale=6.0, scale_popup=5.0)
         row = layout.row(align=True)
-        row.label(text=f"{image.name.removeprefix(NAME)}, of {len(history.pictures())}", icon="IMAGE_DATA")
+        row.label(text=f"{image.name.removeprefix(NAME)}, of {len(finished_pictures())}", icon="IMAGE_DATA")
         row.operator(BEYONDSCENE_OT_open_picture.bl_idname, text="", icon="FILE_FOLDER")
         grid = layout.grid_flow(columns=2, even_columns=True, align=True)
         for name, destination in DESTINATIONS.items():

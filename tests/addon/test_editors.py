@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import editors, images
+from beyondscene.addon import editors, images, undo
 from beyondscene.addon.images import PREVIEW
 
 JPEG = cv2.imencode(".jpg", np.full((48, 64, 3), 128, np.uint8))[1].tobytes()
@@ -76,3 +76,57 @@ def test_a_finished_picture_comes_to_the_editors_that_are_free(blender: Any, spa
     editors.show_preview(JPEG)
     name = editors.load_picture(path).name
     assert shown(spaces) == before | {"empty": name} and PREVIEW not in blender.data.images
+
+
+def test_what_an_artist_looks_at_while_a_picture_grows_is_left_alone(
+    blender: Any, spaces: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "duo 0001.png"
+    cv2.imwrite(str(path), np.zeros((8, 8, 3), np.uint8))
+    earlier = spaces["empty"].image = images.add_image(path)
+    editors.show_preview(JPEG)
+    assert spaces["empty"].image.name == PREVIEW
+    spaces["empty"].image = earlier
+    editors.show_preview(JPEG)
+    assert spaces["empty"].image == earlier
+    editors.remove_preview()
+    editors.show_preview(JPEG)  # of the next picture
+    assert spaces["empty"].image.name == PREVIEW
+
+
+def test_an_undo_takes_no_finished_picture_out_of_its_editor(blender: Any, spaces: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "duo 0001.png"
+    cv2.imwrite(str(path), np.zeros((8, 8, 3), np.uint8))
+    editors.load_picture(path)
+    before = shown(spaces)
+    assert before["empty"] == "BeyondScene duo 0001"
+    undo.remember_pictures()
+    blender.data.images.remove(blender.data.images["BeyondScene duo 0001"])  # as an undo does
+    assert not spaces["empty"].image
+    undo.restore_pictures()
+    assert shown(spaces) == before
+
+
+def test_an_editor_shows_the_frame_of_the_scene_however_long_an_animation_is(
+    blender: Any, spaces: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "duo animation 0001"
+    folder.mkdir()
+    for frame in (249, 250):
+        cv2.imwrite(str(folder / f"{frame:04d}.png"), np.zeros((8, 8, 3), np.uint8))
+    editors.load_picture(folder / "0249.png")
+    assert spaces["empty"].image.source == "SEQUENCE"
+    blender.context.scene.frame_set(250)
+    user = spaces["empty"].image_user
+    assert user.frame_current == 250 and user.use_auto_refresh
+
+
+def test_a_file_is_saved_without_the_picture_that_grows(blender: Any, spaces: dict[str, Any], tmp_path: Path) -> None:
+    before, path = shown(spaces), str(tmp_path / "duo.blend")
+    editors.show_preview(JPEG)
+    blender.ops.wm.save_as_mainfile(filepath=path, copy=True)
+    assert shown(spaces) == before and PREVIEW not in blender.data.images
+    editors.show_preview(JPEG)
+    assert shown(spaces) == before | {"empty": PREVIEW}
+    with blender.data.libraries.load(path) as (there, _):
+        assert PREVIEW not in there.images

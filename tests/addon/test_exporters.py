@@ -152,7 +152,11 @@ def test_each_refusal_names_the_thing_and_leaves_the_scene(blender: Any, example
     eve.location.x = blender.data.objects["Flo"].location.x = 50
     blender.context.view_layer.update()
     assert "Nobody would be in the picture: 'Eve' stands wholly outside the 1024x1024 frame, and 1 more" in refusal(ExportError)
-    scene.camera.data.type = "PANO"
+    scene.camera.scale = (0, 0, 0)
+    blender.context.view_layer.update()
+    assert "'Camera' has a scale of 0" in refusal(ExportError)
+    scene.camera.scale, scene.camera.data.type = (1, 1, 1), "PANO"
+    blender.context.view_layer.update()
     assert "neither perspective nor orthographic" in refusal(ExportError)
     scene.camera = None
     assert "has no camera" in refusal(ExportError)
@@ -206,14 +210,16 @@ def test_an_armature_that_is_no_person_is_off_until_it_is_switched_on(blender: A
     assert "Off, since its bones are not plainly a person's" in drawn(panels.BEYONDSCENE_PT_characters)
     assert not crane.beyondscene.drawn and blender.data.objects["Eve"].beyondscene.drawn
     crane.beyondscene.drawn = True
-    assert crane.beyondscene.enabled and "Off, since" not in drawn(panels.BEYONDSCENE_PT_characters)
+    shown = drawn(panels.BEYONDSCENE_PT_characters)
+    assert crane.beyondscene.enabled and "Off, since" not in shown and "Left out" not in shown
+    assert "until its joints are named under Joints" in shown
     with pytest.raises(ExportError, match=r"'Crane' match no rig family \(15 tried; the best, .* 0%\).*name its joints"):
         export_request(blender.context)
     crane.beyondscene.drawn = False
     assert len(export_request(blender.context)[0].characters) == 2
     for name in ("Eve", "Eve.body", "Flo", "Flo.body"):
         blender.data.objects[name].hide_set(True)
-    with pytest.raises(ExportError, match=r"shows no armature that is switched on.*'Eve' is hidden"):
+    with pytest.raises(ExportError, match=r"shows no armature that is switched on.*'Eve' or its collection is hidden"):
         export_request(blender.context)
     crane.beyondscene.property_unset("enabled")
     with pytest.raises(ExportError, match=r"'Crane' is off since its bones are not plainly a person's: tick it in"):

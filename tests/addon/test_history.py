@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import animation, editors, history, panels, pending, preferences, quality, session, thumbnails
+from beyondscene.addon import animation, editors, history, images, panels, pending, preferences, quality, session, thumbnails
 from beyondscene.addon.destinations import DESTINATIONS
 from beyondscene.backend.outputs import Picture, make_record, write_picture
 from beyondscene.protocol import RenderSettings, Submit
@@ -221,7 +221,7 @@ def test_only_the_first_frame_of_an_animation_keeps_a_thumbnail(
     own.use_own_size, own.width, own.height = True, 128, 128
     scene.frame_start, scene.frame_end = 1, 3
     assert blender.ops.beyondscene.render_animation(wait=True) == {"FINISHED"}
-    first = history.path_of(chosen())
+    first = images.path_of(chosen())
     kept = thumbnails.place_of(first)
     assert list(kept.parent.iterdir()) == [kept]
     assert thumbnails.icons is not None and [name for name in thumbnails.icons if str(tmp_path) in name] == [str(first)]
@@ -241,7 +241,22 @@ def test_each_frame_of_a_range_is_a_picture_named_by_its_number(
     for frame, x in ((8, rig.location.x), (12, rig.location.x + 0.4)):
         rig.location.x = x
         rig.keyframe_insert("location", frame=frame)
+    chosen = scene.camera
+    other = blender.data.objects.new("Other", chosen.data)
+    scene.collection.objects.link(other)
+    other.matrix_world = chosen.matrix_world
+    for frame, camera in ((1, other), (12, chosen)):
+        scene.timeline_markers.new("cut", frame=frame).camera = camera
+    blender.context.view_layer.update()
+    scene.camera = chosen  # whatever the marker says
+    rig["mood"] = 1.0
+    rig.keyframe_insert('["mood"]', frame=8)
+    bone = rig.pose.bones["upperarm_l"]
+    bone.keyframe_insert("rotation_quaternion", frame=8)
+    rig.location.x, rig["mood"], bone.rotation_quaternion = 7, 0.5, (0, 1, 0, 0)  # not keyed yet
     assert blender.ops.beyondscene.render_animation(wait=True) == {"FINISHED"}
+    assert scene.camera == chosen
+    assert (rig.location.x, rig["mood"], tuple(bone.rotation_quaternion)) == (7, 0.5, (0, 1, 0, 0))
     folder = tmp_path / "duo animation 0001"
     assert sorted(one.name for one in folder.iterdir()) == ["0008.png", "0010.png", "0012.png"]
     assert scene.frame_current == 5
@@ -253,6 +268,13 @@ def test_each_frame_of_a_range_is_a_picture_named_by_its_number(
     editor = scene.sequence_editor
     (strip,) = editor.strips if hasattr(editor, "strips") else editor.sequences
     assert [one.filename for one in strip.elements] == ["0008.png", "0010.png", "0012.png"]
+    assert blender.ops.beyondscene.place_picture(destination="CAMERA_BACKGROUND") == {"FINISHED"}
+    (background,) = scene.camera.data.background_images
+    assert blender.ops.beyondscene.place_picture(destination="IMAGE_PLANE") == {"FINISHED"}
+    corners = np.array([vertex.co for vertex in scene.objects[image.name].data.vertices])
+    assert np.ptp(corners[:, 0]) == pytest.approx(np.ptp(corners[:, 1])) and np.ptp(corners[:, 0]) > 1  # as square as it is
+    scene.frame_set(10)
+    assert background.image_user.frame_current == 10  # the frame that is shown is that of the scene
     scene.frame_end = 5000
     assert not blender.ops.beyondscene.render_animation.poll()
 

@@ -34,6 +34,17 @@ def test_a_scene_that_was_never_saved_has_its_pictures_in_our_own_folder(
     assert (images.own_folder() / "renders" / "untitled 0001.png").read_bytes() == picture
 
 
+def test_a_folder_is_the_same_from_wherever_blender_is_started(
+    blender: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert images.output_place("~/pictures") == tmp_path / "pictures"
+    assert images.output_place("pictures") == tmp_path / "pictures"
+    assert images.output_place("~nobody at all") == tmp_path / "~nobody at all"
+
+
 def test_a_scene_of_another_file_is_rendered_as_it_is_there(blender: Any) -> None:
     with blender.data.libraries.load(str(EXAMPLES / "duo.blend"), link=True) as (there, here):
         here.scenes = there.scenes

@@ -1,6 +1,6 @@
 """Who is found: rigs by themselves, in instanced and nested collections, linked, hidden, excluded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,15 @@ pytest.importorskip("bpy")
 from beyondscene.addon import joints, panels
 from beyondscene.addon.exporters import ExportError, export_request, find_people
 from beyondscene.addon.history import restore
-from beyondscene.protocol import SEEN, Character, RenderRequest
+from beyondscene.protocol import (
+    FACE_NAMES,
+    FEET_NAMES,
+    HAND_NAMES,
+    KEYPOINT_NAMES,
+    SEEN,
+    Character,
+    RenderRequest,
+)
 from beyondscene.protocol.record import make_record
 
 from .drawing import drawn
@@ -87,6 +95,43 @@ def test_each_instance_is_somebody_of_their_own(blender: Any, example: Example) 
     left.hide_set(True)
     blender.context.view_layer.update()
     assert sorted(export(blender)[0]) == ["Flo"]
+
+
+@pytest.mark.parametrize("instanced", [False, True])
+def test_a_mirrored_person_has_left_and_right_as_they_are_seen(blender: Any, example: Example, instanced: bool) -> None:
+    example("duo")  # whose camera looks along the plane of the mirror
+    rig, body = eve(blender)
+    body.vertex_groups.new(name="Face RBrow3").add([0], 1, "ADD")
+    blender.data.objects["Flo"].hide_render = blender.data.objects["Flo.body"].hide_render = True
+    (before,) = export(blender)[0].values()
+    if instanced:
+        mirror = instance(blender, "Mirror", store(blender, "Stored", rig, body))
+    else:
+        mirror = blender.data.objects.new("Mirror", None)
+        blender.context.scene.collection.objects.link(mirror)
+        rig.parent = mirror
+    mirror.scale.x = -1
+    blender.context.view_layer.update()
+    found, _, request = export(blender)
+    (after,) = found.values()
+
+    def seen(names: Sequence[str], points: Any, mirrored: bool = False) -> dict[str, tuple[float, ...]]:
+        """Where each is, and whether it is seen; mirrored: as the mirror image of somebody has it."""
+        others = {name: {"R": "L", "L": "R"}.get(name[0], name[0]) + name[1:] for name in names}
+        called = {name: other if mirrored and other in names else name for name, other in others.items()}
+        places = [(request.width - one.x if mirrored else one.x, one.y, one.state == "visible") for one in points]
+        return {called[name]: place for name, place in zip(names, places, strict=True)}
+
+    for names, old, new in (
+        (KEYPOINT_NAMES, before.keypoints, after.keypoints),
+        (FACE_NAMES, before.face, after.face),
+        (FEET_NAMES, before.feet, after.feet),
+        (HAND_NAMES, before.right_hand, after.left_hand),
+        (HAND_NAMES, before.left_hand, after.right_hand),
+    ):
+        expected, told = seen(names, old, mirrored=True), seen(names, new)
+        for name in names:
+            assert told[name] == pytest.approx(expected[name], abs=0.2), name
 
 
 def test_a_rig_that_stands_in_the_scene_and_is_instanced_is_two_people(blender: Any, example: Example) -> None:
@@ -184,7 +229,7 @@ def test_what_an_instance_does_not_show_is_not_there(blender: Any, example: Exam
     assert [one.name for one in find_people(blender.context.view_layer)] == ["Flo"]
 
 
-@pytest.mark.parametrize("how", ["hidden", "disabled", "excluded"])
+@pytest.mark.parametrize("how", ["hidden", "disabled", "excluded", "not rendered"])
 def test_a_rig_that_is_hidden_so_that_its_mesh_can_be_seen_is_still_a_person(blender: Any, example: Example, how: str) -> None:
     example("duo")
     expected = export_request(blender.context)[0]
@@ -194,6 +239,8 @@ def test_a_rig_that_is_hidden_so_that_its_mesh_can_be_seen_is_still_a_person(ble
             rig.hide_set(True)
         case "disabled":
             rig.hide_viewport = True
+        case "not rendered":
+            rig.hide_render = True
         case _:
             stored = store(blender, "Rigs", rig)
             blender.context.scene.collection.children.link(stored)
@@ -233,7 +280,7 @@ def test_a_rig_of_clothes_belongs_to_the_person_on_whom_it_hangs_until_it_is_swi
     assert [one.name for one in export_request(blender.context)[0].characters] == ["Dress", "Eve", "Flo"]
 
 
-@pytest.mark.parametrize("how", ["excluded", "hidden", "disabled"])
+@pytest.mark.parametrize("how", ["excluded", "hidden", "disabled", "not rendered"])
 def test_people_in_collections_that_are_not_shown_are_left_out_and_the_last_one_is_asked_for(
     blender: Any, example: Example, how: str
 ) -> None:
@@ -249,6 +296,8 @@ def test_people_in_collections_that_are_not_shown_are_left_out_and_the_last_one_
                 layer.exclude = True
             case "hidden":
                 layer.hide_viewport = True
+            case "not rendered":
+                stored.hide_render = True
             case _:
                 stored.hide_viewport = True
         view_layer.update()
@@ -257,5 +306,5 @@ def test_people_in_collections_that_are_not_shown_are_left_out_and_the_last_one_
     found, masks, _ = export(blender)
     assert sorted(found) == sorted(masks) == ["Flo"]
     put_away("Flo")
-    with pytest.raises(ExportError, match=r"'Eve' is hidden, or its collection .* show it in the Outliner"):
+    with pytest.raises(ExportError, match=r"'Eve' or its collection is hidden, .* show it in the Outliner"):
         export_request(blender.context)

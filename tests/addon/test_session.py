@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import images, operators, panels, pending, preferences, presence, session
+from beyondscene.addon import images, operators, panels, pending, preferences, presence, session, undo
 from beyondscene.addon.backend_process import BackendProcess
 from beyondscene.addon.preferences import Preferences
 from beyondscene.protocol import Cancel, Fetch, Submit, Subscribe, client
@@ -43,9 +43,9 @@ def test_a_picture_comes_back_as_a_file_and_an_image_datablock(
         assert tuple(image.size) == (1024, 1024)
         assert image.colorspace_settings.name == "sRGB"
         assert image.use_fake_user
-    images.remember_pictures()
+    undo.remember_pictures()
     blender.data.images.remove(blender.data.images["BeyondScene duo 0001"])  # as an undo does
-    images.restore_pictures()
+    undo.restore_pictures()
     assert tuple(blender.data.images["BeyondScene duo 0001"].size) == (1024, 1024)
     assert len(blender.data.images) == 2
     assert not list(tmp_path.glob("renders/*.part"))
@@ -56,6 +56,9 @@ def test_a_picture_comes_back_as_a_file_and_an_image_datablock(
     submitted = next(one for one in peer.heard if isinstance(one, Submit))
     assert [one.name for one in submitted.request.characters] == ["Eve", "Flo"]
     assert [one.mask for one in submitted.request.characters] == list(submitted.arrays)  # each mask came along
+    assert "BeyondScene duo 0002" in drawn(panels.BEYONDSCENE_PT_main)
+    example("plaza")
+    assert "BeyondScene duo 0002" not in drawn(panels.BEYONDSCENE_PT_main)
 
 
 def test_a_file_that_another_machine_has_put_there_meanwhile_is_kept(
@@ -365,6 +368,8 @@ def test_nothing_is_sent_for_a_scene_that_cannot_become_a_picture(
     assert "prompt of 'Eve' is empty" in session.current().error
     assert session.current().link.state == "off"
     assert not peer.heard
+    example("duo")
+    assert not session.current().error  # of the file that was open
     blender.data.objects["Eve"].beyondscene.prompt = "a woman" * 2000
     with pytest.raises(RuntimeError, match="The prompt of 'Eve' cannot be sent"):
         blender.ops.beyondscene.render(wait=True)

@@ -1,0 +1,53 @@
+"""A picture that took minutes is no edit of the scene: an undo takes it neither from the file nor from the Image Editors."""
+
+from pathlib import Path
+
+import bpy
+from bpy.app.handlers import persistent
+
+from . import callbacks
+from .editors import all_editors
+from .images import add_missing, finished_pictures, follow_frames, path_of
+
+remembered: list[Path] = []  # files of the pictures that were here before an undo
+_shown: dict[int, Path] = {}  # those that an Image Editor showed then, by the address of the area
+
+
+@persistent
+def remember_pictures(*_: object) -> None:
+    """Before an undo or redo: Blender is about to go to a state of the file that may not have our pictures yet."""
+    ours = finished_pictures()
+    remembered[:] = map(path_of, ours)
+    _shown.clear()
+    for _, area in all_editors():
+        image = area.spaces.active.image
+        if image in ours:
+            _shown[area.as_pointer()] = path_of(image)
+
+
+@persistent
+def restore_pictures(*_: object) -> None:
+    """After it."""
+    add_missing(remembered)
+    here = {path_of(image): image for image in finished_pictures()}
+    for _, area in all_editors():
+        space, path = area.spaces.active, _shown.get(area.as_pointer())
+        if space.image is None and path in here:
+            space.image = here[path]
+            follow_frames(space.image_user, space.image)
+
+
+def handlers() -> list[callbacks.Handler]:
+    lists = bpy.app.handlers
+    before, after = (lists.undo_pre, lists.redo_pre), (lists.undo_post, lists.redo_post)
+    return [(one, remember_pictures) for one in before] + [(one, restore_pictures) for one in after]
+
+
+def register() -> None:
+    callbacks.add(handlers())
+
+
+def unregister() -> None:
+    callbacks.remove(handlers())
+    remembered.clear()
+    _shown.clear()
