@@ -65,7 +65,7 @@ def run_worker(render: RenderToFile | None = None, devices: tuple[str, ...] = ("
     line.open()  # heartbeats, while torch is being loaded
     device = DeviceInfo(kind="cpu", name="stand-in")
     if render is None:
-        from .models.load import list_devices, make_current
+        from .models.devices import list_devices, make_current
         from .render import Renderer
 
         render = Renderer(start.device, precision=start.precision, offload=start.offload)

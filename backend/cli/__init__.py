@@ -18,11 +18,7 @@ DONE, FAULT, REFUSED, CANCELLED, UNREACHABLE, IN_USE, INTERRUPTED = 0, 1, 2, 3, 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit code."""
-    try:
-        return run(arguments)
-    except KeyboardInterrupt:
-        print("beyondscene: interrupted", file=sys.stderr)
-        return INTERRUPTED
+    return answer(lambda: run(arguments))
 
 
 def run(arguments: Sequence[str] | None) -> int:
@@ -42,32 +38,31 @@ def run(arguments: Sequence[str] | None) -> int:
         module.add_arguments(commands.add_parser(name, description=words, help=words))
     given = sys.argv[1:] if arguments is None else arguments
 
-    def command() -> int:
-        if list(given) == ["worker"]:  # what `serve` starts, and ends in ways of its own
-            return worker.run()
-        asked = parser.parse_args(given)
+    if list(given) == ["worker"]:  # what `serve` starts, and ends in ways of its own
+        return worker.run()
+    asked = parser.parse_args(given)
+    try:
         with sigterm_as_interrupt():
             return modules[asked.command].run(asked)
-
-    try:
-        return answer(command)
     except Unreachable as error:
         print(f"beyondscene: {error}", file=sys.stderr)
         return UNREACHABLE
 
 
 def answer(command: Callable[[], int]) -> int:
-    """Return the exit code of `command`, and say in one sentence what is to be put right."""
-    from ...protocol import Refusal
-
+    """Return the exit code of `command`, and say in one sentence what is to be put right, or that it was interrupted."""
     try:
         return command()
-    except (Refusal, OSError) as error:  # any other error is ours, and shows where it came from
-        print(f"beyondscene: {error}", file=sys.stderr)
-        return REFUSED
     except KeyboardInterrupt:
         print("beyondscene: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except Exception as error:
+        from ...protocol import Refusal  # not before: its imports take a while, in which Ctrl-C is no fault either
+
+        if not isinstance(error, Refusal | OSError):
+            raise  # it is ours, and shows where it came from
+        print(f"beyondscene: {error}", file=sys.stderr)
+        return REFUSED
 
 
 @contextmanager

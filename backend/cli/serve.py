@@ -8,9 +8,10 @@ from platformdirs import user_data_path
 
 from ..gateway import InUseError, ServeSettings, serve
 from ..gateway.settings import GIB
+from ..models.thrift import check_precision
 from . import IN_USE
 from .arguments import amount, port
-from .device import add_offload, add_precision, check_precision
+from .device import add_offload, add_precision
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from platformdirs import user_data_path
 
-from ...protocol import Refusal, RenderRequest
+from ...protocol import Refusal
 from ..blend import number_path
 from ..outputs import Picture, Record, choose_format, write_picture
 
@@ -58,9 +58,9 @@ def refuse_folder(path: Path) -> None:
         raise Refusal(f"{path} is a folder: name a file in it.")
 
 
-def check_room(path: Path, request: RenderRequest, pictures: int) -> None:
-    """Raise Refusal where the disk of `path`, whose folder exists, may not take so many pictures of this request's size."""
-    needed, free = PIXEL_BYTES * request.width * request.height * pictures, shutil.disk_usage(path.parent).free
+def check_room(path: Path, width: int, height: int, pictures: int) -> None:
+    """Raise Refusal where the disk of `path`, whose folder exists, may not take so many pictures of this size."""
+    needed, free = PIXEL_BYTES * width * height * pictures, shutil.disk_usage(path.parent).free
     if free < needed:
         what = "The picture" if pictures == 1 else f"The {pictures} pictures"
         raise Refusal(

@@ -112,6 +112,39 @@ def test_what_neither_memory_nor_disk_can_hold_is_refused_before_the_models(
     assert "The picture may have 3 MB, but 1 MB are free" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("--size 65536x65536", "needs 22 GB of memory or more, but the machine that renders it has 12 GB"),
+        ("--size 1025x1024", "The width is 1025 px, but it must be a multiple of 8: use 1024 or 1032."),
+        ("--size 8192x64", "its longer side may be at most 16 times the shorter"),
+        ("--device cuda:99", "The device 'cuda:99' is not to be had"),
+        ("--device cpu --precision float16", "float16 is for GPUs"),
+    ],
+)
+def test_what_needs_no_scene_to_be_refused_is_refused_before_blender_reads_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: str, sentence: str
+) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=12 * 10**9))
+    monkeypatch.setattr(source, "export_blend", lambda *given, **options: pytest.fail("Blender was asked"))
+    assert main(["render", "shot.blend", "-o", str(tmp_path / "out.png"), *arguments.split()]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+REFUSED_DEVICE = """
+import sys
+from beyondscene.backend import cli
+assert cli.main(["render", "shot.blend", "-o", "out.png", "--device", "cuda:99"]) == 2
+assert "diffusers" not in sys.modules  # nor transformers: with torch alone, the refusal takes a fraction of the time
+"""
+
+
+def test_a_gpu_that_is_not_there_is_refused_before_the_libraries_of_the_models_are_loaded(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", REFUSED_DEVICE], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("beyondscene: The device 'cuda:99' is not to be had")
+
+
 def test_whoever_would_be_lost_is_refused_before_the_models(
     request_file: Path, two_people: RenderRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
