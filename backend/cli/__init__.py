@@ -2,7 +2,7 @@
 
 Exit codes: 0 done; 1 a fault of the program, with its traceback, or a job that failed; 2 something to put right in the command,
 the scene, the request, the models or the disk, said in one sentence on standard error; 3 a job that was cancelled; 4 no backend
-answers; 5 the data folder is in use by another backend; 130 interrupted, by Ctrl-C or SIGTERM.
+answers; 5 the data folder is in use by another backend; 130 interrupted, by Ctrl-C, SIGTERM or SIGHUP.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def run(arguments: Sequence[str] | None) -> int:
         return worker.run()
     asked = parser.parse_args(given)
     try:
-        with sigterm_as_interrupt():
+        with ended_by_interrupt():
             return modules[asked.command].run(asked)
     except Unreachable as error:
         print(f"beyondscene: {error}", file=sys.stderr)
@@ -66,13 +66,17 @@ def answer(command: Callable[[], int]) -> int:
 
 
 @contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """Farms and systemd end a task by SIGTERM, on which Python would leave at once and with its temporary files in place."""
+def ended_by_interrupt() -> Iterator[None]:
+    """Within, what asks a process to end is an interrupt: Python would leave at once and with its temporary files in place."""
     if threading.current_thread() is not threading.main_thread():  # no other may choose what a signal does
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    from ..signals import ending_signals
+
+    others = [number for number in ending_signals() if number != signal.SIGINT]
+    before = {number: signal.signal(number, signal.default_int_handler) for number in others}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -13,6 +13,7 @@ import psutil
 import zmq
 
 from ...protocol import ConnectionFile, Refusal, read_connection, write_connection
+from ..signals import ending_signals
 from ..version import app_version
 from .allow_list import AllowList, list_path, read_list
 from .clock import now
@@ -126,11 +127,11 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets | None = None)
 
 
 class StopSignal:
-    """Turns SIGINT and SIGTERM into a wish to stop."""
+    """Turns the signals that ask a process to end into a wish to stop."""
 
     def __init__(self) -> None:
         self.wished = False
-        self._before = {number: signal.signal(number, self._wish) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {number: signal.signal(number, self._wish) for number in ending_signals()}
 
     def _wish(self, number: int, frame: FrameType | None) -> None:
         self.wished = True
