@@ -10,20 +10,24 @@ from types import ModuleType
 import pytest
 from beyondscene.protocol import locks
 
+HOLDER = """
+import sys
+from beyondscene.protocol.locks import lock
+file = open(sys.argv[1], "ab")
+print(lock(file), flush=True)
+input()
+"""
+
 
 def test_a_file_is_locked_by_one_program_at_a_time_however_that_ends(tmp_path: Path) -> None:
     path = tmp_path / "one"
-    program = (
-        "import sys; from beyondscene.protocol.locks import lock; print(lock(open(sys.argv[1], 'ab')), flush=True); input()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as other, path.open("ab") as early:  # fmt: skip
+    command = [sys.executable, "-c", HOLDER, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other, path.open("ab") as file:
         assert other.stdout and other.stdout.readline() == b"True\n"
-        assert not locks.lock(early)
+        assert not locks.lock(file)
         other.kill()
         other.wait()
-        assert locks.lock(early)
+        assert locks.lock(file)
 
 
 class FakeRuntime(ModuleType):
