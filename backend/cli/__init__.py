@@ -2,7 +2,8 @@
 
 Exit codes: 0 done; 1 a fault of the program, with its traceback, or a job that failed; 2 something to put right in the command,
 the scene, the request, the models or the disk, said in one sentence on standard error; 3 a job that was cancelled; 4 no backend
-answers; 5 the data folder is in use by another backend; 130 interrupted, by Ctrl-C, SIGTERM or SIGHUP.
+answers; 5 the data folder is in use by another backend; 130 interrupted, by Ctrl-C, SIGTERM or SIGHUP; 141 whoever read the
+output has closed the pipe.
 """
 
 import argparse
@@ -12,8 +13,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
-DONE, FAULT, REFUSED, CANCELLED, UNREACHABLE, IN_USE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+DONE, FAULT, REFUSED, CANCELLED, UNREACHABLE, IN_USE, INTERRUPTED, UNREAD = 0, 1, 2, 3, 4, 5, 130, 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,7 +54,13 @@ def run(arguments: Sequence[str] | None) -> int:
 def answer(command: Callable[[], int]) -> int:
     """Return the exit code of `command`, and say in one sentence what is to be put right, or that it was interrupted."""
     try:
-        return command()
+        code = command()
+        if sys.stdout:  # None where it is closed
+            sys.stdout.flush()  # here, where what is wrong with it can still be told
+        return code
+    except BrokenPipeError:  # `| head` has read enough; there may be nobody to tell either
+        drop_output()
+        return UNREAD
     except KeyboardInterrupt:
         print("beyondscene: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -62,7 +70,18 @@ def answer(command: Callable[[], int]) -> int:
         if not isinstance(error, Refusal | OSError):
             raise  # it is ours, and shows where it came from
         print(f"beyondscene: {error}", file=sys.stderr)
+        drop_output()
         return REFUSED
+
+
+def drop_output() -> None:
+    """Let go of what cannot be written: Python would try again at its end, and leave with a code of its own."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The command line: what it prints, what it writes, and how it refuses."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -295,6 +296,25 @@ sys.exit(cli.main(["info"]))
 def test_an_interrupt_while_the_command_is_still_being_loaded_is_one_word() -> None:
     done = subprocess.run([sys.executable, "-c", INTERRUPTED_IMPORT], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (130, "beyondscene: interrupted\n")
+
+
+def export_to(stdout: int, request_file: Path) -> tuple[int, str]:
+    """Exit code and errors of a command that writes one line to `stdout`."""
+    command = [sys.executable, "-m", "beyondscene.backend", "export", str(request_file), "-o", str(request_file)]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=buffered)
+    return done.returncode, done.stderr
+
+
+def test_an_output_that_takes_no_more_is_told_by_the_exit_code(request_file: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)  # as `| head` does when it has read enough
+    assert export_to(writing, request_file) == (141, "")
+    os.close(writing)
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no disk that is always full")
+    with Path("/dev/full").open("w") as full:
+        assert export_to(full.fileno(), request_file) == (2, "beyondscene: [Errno 28] No space left on device\n")
 
 
 def test_the_worker_is_not_for_people_and_refuses_in_one_sentence(
