@@ -12,6 +12,7 @@ from msgspec import Struct
 from .messages import JobId, Message
 from .refusal import Refusal
 from .scene import REQUEST_FORMAT, ArrayRef, RenderRequest
+from .whole import whole_file
 
 MAGIC = b"BSZ\x01"  # three letters and the major version, checked before anything is decoded
 HEADER_LIMIT_BYTES = 4 * 1024 * 1024  # 256 characters with hands and faces: 2.4 MiB
@@ -144,7 +145,8 @@ def save_request(path: Path, request: RenderRequest, arrays: dict[str, np.ndarra
         folder.mkdir(parents=True, exist_ok=True)
         for digest, array in arrays.items():
             np.save(folder / f"{digest}.npy", array, allow_pickle=False)
-    path.write_bytes(request_to_json(request))
+    with whole_file(path) as partial:  # somebody's only copy may lie there
+        partial.write_bytes(request_to_json(request))
 
 
 def load_request(path: Path) -> tuple[RenderRequest, dict[str, np.ndarray]]:

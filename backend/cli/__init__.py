@@ -7,6 +7,7 @@ output has closed the pipe.
 """
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -19,7 +20,9 @@ DONE, FAULT, REFUSED, CANCELLED, UNREACHABLE, IN_USE, INTERRUPTED, UNREAD = 0, 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one subcommand and return the exit code."""
+    """Run one subcommand and return the exit code. arguments: None for those of the process, whose output is then UTF-8."""
+    if arguments is None and isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # as JSON is; names of files may be any bytes
     return answer(lambda: run(arguments))
 
 

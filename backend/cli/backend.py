@@ -1,6 +1,7 @@
 """A backend as the commands see it: found by its connection file, and found again when it was restarted meanwhile."""
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from platformdirs import user_data_path
 
 from ...protocol import ConnectionFile, Refusal, Refused, read_connection
 from ...protocol.client import Client, Heard, Lost
+from ...protocol.connection import is_open_to_others
 from .arguments import amount
 
 PATIENCE_S = 30.0
@@ -40,6 +42,7 @@ def converse(asked: argparse.Namespace, ask: Callable[[Client], None]) -> Iterat
     backend refuses, and OSError or Refusal for a connection file that cannot be read.
     """
     patient_until_s = time.monotonic() + asked.patience
+    warn_of_open_keys(asked.connection)
     while True:
         connection = read_connection_patiently(asked.connection, patient_until_s)
         for event, payload in converse_once(connection, asked.connection, ask):
@@ -85,6 +88,11 @@ def read_connection_patiently(path: Path, until_s: float) -> ConnectionFile:
             if time.monotonic() > until_s:
                 raise Unreachable(f"No backend has written {path}: start one with `beyondscene serve`.") from error
             time.sleep(POLL_MS / 1000)
+
+
+def warn_of_open_keys(path: Path) -> None:
+    if path.exists() and is_open_to_others(path):
+        print(f"beyondscene: warning: the keys in {path} are open to other users: `chmod 600 '{path}'`.", file=sys.stderr)
 
 
 def has_changed(connection: ConnectionFile, path: Path) -> bool:

@@ -317,6 +317,16 @@ def test_an_output_that_takes_no_more_is_told_by_the_exit_code(request_file: Pat
         assert export_to(full.fileno(), request_file) == (2, "beyondscene: [Errno 28] No space left on device\n")
 
 
+def test_what_is_told_is_utf_8_whatever_the_locale(request_file: Path, tmp_path: Path) -> None:
+    """As on Windows, where what goes to a file or a pipe is otherwise in an encoding of the country's."""
+    for name in ("広場.json".encode(), b"not utf-8 \xff.json"):
+        output = os.fsencode(tmp_path) + b"/" + name
+        command = [sys.executable, "-m", "beyondscene.backend", "export", str(request_file), "-o", output]
+        done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "latin-1"})
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout == output + b": 192x128, 2 characters\n"
+
+
 def test_the_worker_is_not_for_people_and_refuses_in_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
