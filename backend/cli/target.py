@@ -65,7 +65,7 @@ def check_room(path: Path, width: int, height: int, pictures: int) -> None:
     if free < needed:
         what = "The picture" if pictures == 1 else f"The {pictures} pictures"
         raise Refusal(
-            f"{what} may have {needed / 1e6:.0f} MB, but {free / 1e6:.0f} MB are free in {path.parent.resolve()}: "
+            f"{what} may have {needed / 1e6:.1f} MB, but {free / 1e6:.1f} MB are free in {path.parent.resolve()}: "
             "make room there, or choose another place."
         )
 

@@ -110,7 +110,7 @@ def test_what_neither_memory_nor_disk_can_hold_is_refused_before_the_models(
     assert "A picture of 65536x43688 px needs 15 GB of memory or more" in capsys.readouterr().err
     monkeypatch.setattr(target.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**6))
     assert main([*command, "1224x816"]) == 2
-    assert "The picture may have 3 MB, but 1 MB are free" in capsys.readouterr().err
+    assert "The picture may have 3.0 MB, but 1.0 MB are free" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -315,6 +315,23 @@ def test_an_output_that_takes_no_more_is_told_by_the_exit_code(request_file: Pat
         pytest.skip("this system has no disk that is always full")
     with Path("/dev/full").open("w") as full:
         assert export_to(full.fileno(), request_file) == (2, "beyondscene: [Errno 28] No space left on device\n")
+
+
+SMALL_FILES_ONLY = """
+import resource, sys
+from beyondscene.backend.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+sys.exit(main(["export", sys.argv[1], "--size", "384x256", "-o", sys.argv[1]]))
+"""
+
+
+def test_an_export_that_finds_no_room_leaves_the_request_that_was_there(request_file: Path) -> None:
+    before = request_file.read_bytes()
+    done = subprocess.run([sys.executable, "-c", SMALL_FILES_ONLY, str(request_file)], capture_output=True, text=True)
+    assert done.returncode == 2
+    words = f"beyondscene: {request_file} could not be written ([Errno 27] File too large): make room there, or choose another"
+    assert done.stderr.startswith(words)
+    assert request_file.read_bytes() == before and list(request_file.parent.iterdir()) == [request_file]
 
 
 def test_what_is_told_is_utf_8_whatever_the_locale(request_file: Path, tmp_path: Path) -> None:
