@@ -40,12 +40,12 @@ def check_request(request: RenderRequest) -> None:
 def check_size(width: int, height: int) -> None:
     """Raise RequestError for a size, in pixels, that no picture may have."""
     for side, value in (("width", width), ("height", height)):
-        if value % 8:
-            raise RequestError(
-                f"The {side} is {value} px, but it must be a multiple of 8: use {value // 8 * 8 or 8} or {value // 8 * 8 + 8}."
-            )
         if value < 64:
             raise RequestError(f"The {side} is {value} px, but a picture has at least 64: choose a larger size.")
+        if value % 8:
+            raise RequestError(
+                f"The {side} is {value} px, but it must be a multiple of 8: use {value // 8 * 8} or {value // 8 * 8 + 8}."
+            )
     longer, shorter = max(width, height), min(width, height)
     if longer > LONGEST * shorter:
         raise RequestError(

@@ -45,8 +45,8 @@ def write_secret(path: Path, data: bytes) -> None:
 
 
 def is_open_to_others(path: Path) -> bool:
-    """Whether somebody else than the owner of `path` may read it; of files on Windows nothing is known."""
-    return os.name == "posix" and bool(path.stat().st_mode & 0o077)
+    """Whether somebody else than the owner of `path` may read it; of files on Windows, or gone, nothing is known."""
+    return os.name == "posix" and path.exists() and bool(path.stat().st_mode & 0o077)
 
 
 def read_connection(path: Path) -> ConnectionFile:

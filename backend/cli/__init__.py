@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+EXIT_CODES = (__doc__ or "").partition("\n\n")[2]
 DONE, FAULT, REFUSED, CANCELLED, UNREACHABLE, IN_USE, INTERRUPTED, UNREAD = 0, 1, 2, 3, 4, 5, 130, 141
 
 
@@ -35,7 +36,7 @@ def run(arguments: Sequence[str] | None) -> int:
 
     shown = (render, export, serve, submit, jobs, wait, fetch, cancel, keygen, client, info, train, evaluate, bench)
     modules = {module.__name__.rpartition(".")[2]: module for module in shown}
-    parser = argparse.ArgumentParser(prog="beyondscene", description="Pose to picture, without a window.")
+    parser = argparse.ArgumentParser(prog="beyondscene", description="Pose to picture, without a window.", epilog=EXIT_CODES)
     parser.add_argument("--version", action="version", version=f"beyondscene {app_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="|".join(modules))
     for name, module in modules.items():

@@ -11,6 +11,8 @@ from ...protocol.messages import JobId
 from ..models.thrift import DEVICE_NAME
 
 PORTS = range(1, 65536)
+PROCESSES = range(1, 2**31)
+LARGEST_AMOUNT = 10**9  # whose bytes still fit 64 bits
 FRAMES = range(-1048574, 1048574 + 1)  # MINAFRAME to MAXFRAME of Blender, which goes no further and says nothing
 SEEDS = range(LARGEST_SEED + 1)
 
@@ -72,12 +74,17 @@ def whole(text: str, numbers: range, what: str) -> int:
     return int(text)
 
 
+def process(text: str) -> int:
+    """The number of one; whether there is such a process, is seen when it is watched."""
+    return whole(text, PROCESSES, "number of a process")
+
+
 def amount(text: str) -> float:
     """A number of seconds, minutes or GiB: 0 or more."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"'{text}' is no amount: write a number from 0 on")
+    if not 0 <= value <= LARGEST_AMOUNT:
+        raise argparse.ArgumentTypeError(f"'{text}' is no amount: write a number from 0 to {LARGEST_AMOUNT}")
     return value

@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import zmq
@@ -42,9 +43,9 @@ def converse(asked: argparse.Namespace, ask: Callable[[Client], None]) -> Iterat
     backend refuses, and OSError or Refusal for a connection file that cannot be read.
     """
     patient_until_s = time.monotonic() + asked.patience
+    connection = read_connection_patiently(asked.connection, patient_until_s)
     warn_of_open_keys(asked.connection)
     while True:
-        connection = read_connection_patiently(asked.connection, patient_until_s)
         for event, payload in converse_once(connection, asked.connection, ask):
             if isinstance(event, Lost):
                 if time.monotonic() > patient_until_s:
@@ -54,6 +55,7 @@ def converse(asked: argparse.Namespace, ask: Callable[[Client], None]) -> Iterat
                 raise Refusal(event.message)
             patient_until_s = time.monotonic() + asked.patience
             yield event, payload
+        connection = read_connection_patiently(asked.connection, patient_until_s)
 
 
 def converse_once(connection: ConnectionFile, path: Path, ask: Callable[[Client], None]) -> Iterator[Heard]:
@@ -90,8 +92,10 @@ def read_connection_patiently(path: Path, until_s: float) -> ConnectionFile:
             time.sleep(POLL_MS / 1000)
 
 
+@cache
 def warn_of_open_keys(path: Path) -> None:
-    if path.exists() and is_open_to_others(path):
+    """Once, however often a command has to connect."""
+    if is_open_to_others(path):
         print(f"beyondscene: warning: the keys in {path} are open to other users: `chmod 600 '{path}'`.", file=sys.stderr)
 
 

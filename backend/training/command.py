@@ -10,6 +10,8 @@ from pathlib import Path
 import msgspec
 from platformdirs import user_cache_path
 
+from ..cli.arguments import amount
+
 DONE, OUT_OF_TIME = 0, 3
 
 
@@ -47,7 +49,7 @@ def add_common(parser: argparse.ArgumentParser, steps: str) -> None:
     parser.add_argument(
         "--work", type=Path, default=work, help="renders and checkpoints of one run, about 5 GB; default: %(default)s"
     )
-    parser.add_argument("--minutes", type=float, help=f"stop after so long with exit code {OUT_OF_TIME}; call again to go on")
+    parser.add_argument("--minutes", type=amount, help=f"stop after so long with exit code {OUT_OF_TIME}; call again to go on")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     parser.add_argument("--steps", type=int, help=steps)
     parser.add_argument("--views", type=int, help="renders to train on; default: as many as do for the device")
