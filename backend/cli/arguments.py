@@ -11,6 +11,7 @@ from ...protocol.messages import JobId
 from ..models.thrift import DEVICE_NAME
 
 PORTS = range(1, 65536)
+PRIORITIES = range(-100, 100 + 1)
 PROCESSES = range(1, 2**31)
 LARGEST_AMOUNT = 10**9  # whose bytes still fit 64 bits
 FRAMES = range(-1048574, 1048574 + 1)  # MINAFRAME to MAXFRAME of Blender, which goes no further and says nothing
@@ -64,12 +65,16 @@ def port(text: str) -> int:
     return whole(text, PORTS, "port")
 
 
+def priority(text: str) -> int:
+    return whole(text, PRIORITIES, "priority")
+
+
 def seed(text: str) -> int:
     return whole(text, SEEDS, "seed")
 
 
 def whole(text: str, numbers: range, what: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,20}", text) or int(text) not in numbers:
+    if not re.fullmatch(r"-?[0-9]{1,20}", text) or int(text) not in numbers:
         raise argparse.ArgumentTypeError(f"'{text}' is no {what}: write a whole number from {numbers[0]} to {numbers[-1]}")
     return int(text)
 

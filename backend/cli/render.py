@@ -17,14 +17,14 @@ from ..models.fingerprint import fingerprint_weights
 from ..models.loras import fingerprint_loras, gather_loras
 from ..models.sets import ModelSet, choose_model_set
 from ..models.thrift import Precision
-from ..outputs import Record, read_record, weights_that_differ
+from ..outputs import Record, weights_that_differ
 from ..planning.expect import check_memory
 from ..planning.plan import plan_sizes
 from ..planning.settle import settle
 from . import DONE
 from .device import add_device, add_offload, check_device
 from .progress import open_console, show_progress
-from .source import add_source, is_blend, read_source
+from .source import add_source, is_blend, models_of, read_source, record_of
 from .target import check_picture_target, check_room, check_targets, write_somewhere
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(asked: argparse.Namespace) -> int:
     check_targets(asked.output, asked, check_picture_target)
     console = open_console(quiet=os.environ.get("RANK", "0") != "0")  # one of several processes speaks
-    record = None if asked.from_image is None else read_record(asked.from_image)
-    models = asked.models or (record.models if record else "embedded")
+    record = record_of(asked)
+    models = models_of(asked, record)
     model_set = choose_model_set(models)
     own = record.precision if record and asked.precision == "auto" else ""
     precision = cast(Precision, own or asked.precision)

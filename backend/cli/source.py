@@ -74,6 +74,16 @@ def read_source(
     yield shot
 
 
+def record_of(asked: argparse.Namespace) -> Record | None:
+    """What the image says about its making, where one is the source. Raises Refusal where it says nothing."""
+    return None if asked.from_image is None else read_record(asked.from_image)
+
+
+def models_of(asked: argparse.Namespace, record: Record | None) -> str:
+    """The model set that is asked for, or that an image was made with."""
+    return asked.models or (record.models if record else "embedded")
+
+
 def is_blend(source: Path | None) -> bool:
     return source is not None and source.suffix.lower() == ".blend"
 

@@ -242,6 +242,7 @@ def test_missing_and_broken_requests_are_named(tmp_path: Path, capsys: pytest.Ca
         ("serve --keep 1e308", "'1e308' is no amount: write a number from 0 to 1000000000"),
         ("serve --parent-pid -1", "'-1' is no number of a process: write a whole number from 1 to 2147483647"),
         ("train embedded --out o --minutes nan", "'nan' is no amount"),
+        ("submit r.json --priority 101", "'101' is no priority: write a whole number from -100 to 100"),
         ("jobs --patience -1", "'-1' is no amount"),
         ("wait nope", "'nope' is no job id: `beyondscene jobs` lists them"),
         ("fetch nope -o o.png", "'nope' is no job id"),
