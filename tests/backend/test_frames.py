@@ -146,7 +146,7 @@ def test_a_disk_too_small_for_all_frames_is_told_before_the_first(
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10**6))
     command = ["render", str(animated), "-o", str(tmp_path / "shot.#.png"), "--models", str(tiny_models.folder)]
     assert main([*command, "--size", "512x512", "--frames", "1-9:8"]) == 2
-    assert "The 2 pictures may have 2 MB, but 1 MB are free" in capsys.readouterr().err
+    assert "The 2 pictures may have 1.6 MB, but 1.0 MB are free" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.png"))
 
 
