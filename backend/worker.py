@@ -67,7 +67,9 @@ def run_worker(render: RenderToFile | None = None, devices: tuple[str, ...] = ("
     line.open()  # heartbeats, while torch is being loaded
     device = DeviceInfo(kind="cpu", name="stand-in")
     if render is None:
-        from .models.devices import list_devices, make_current
+        from .models.devices import choose_device, list_devices, make_current
+
+        choose_device(start.device, start.precision)  # what is refused is so before the models' libraries are loaded
         from .render import Renderer
 
         render = Renderer(start.device, precision=start.precision, offload=start.offload)
