@@ -9,8 +9,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from ..protocol.whole import whole_file
 from .watch import Arrays
-from .whole import whole_file
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from ..protocol import RenderRequest, StageTime, check_request, digest_of_file
 from .memory import Crowded, OutOfMemory, climb, free_cached, is_out_of_memory, what_would_fit, what_would_load
-from .models.load import Models, choose_device, load_models
+from .models.devices import choose_device
+from .models.load import Models, load_models
 from .models.loras import fingerprint_loras, gather_loras
 from .models.sets import choose_model_set, find_model_sets
 from .models.thrift import LADDER, OFFLOADS, Offload, Precision, Thrift

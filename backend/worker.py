@@ -33,6 +33,7 @@ from ..protocol import (
 from .checkpoints import CheckpointFolder
 from .launch import leave_with_the_gateway, read_start
 from .line import Line
+from .signals import ending_signals
 from .version import app_version
 from .watch import Headway, RenderToFile, Stopped
 
@@ -54,7 +55,8 @@ def run_worker(render: RenderToFile | None = None, devices: tuple[str, ...] = ("
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     faulthandler.enable()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the gateway decides
+    for number in ending_signals():  # Ctrl-C and systemd reach all processes of a backend; the gateway decides
+        signal.signal(number, signal.SIG_IGN)
     try:
         start = read_start()
     except Refusal as error:
@@ -65,7 +67,9 @@ def run_worker(render: RenderToFile | None = None, devices: tuple[str, ...] = ("
     line.open()  # heartbeats, while torch is being loaded
     device = DeviceInfo(kind="cpu", name="stand-in")
     if render is None:
-        from .models.load import list_devices, make_current
+        from .models.devices import choose_device, list_devices, make_current
+
+        choose_device(start.device, start.precision)  # what is refused is so before the models' libraries are loaded
         from .render import Renderer
 
         render = Renderer(start.device, precision=start.precision, offload=start.offload)

@@ -1,6 +1,6 @@
 """What Blender and the backend say to each other: structs, their bytes and their rules. Needs msgspec and numpy only."""
 
-from .check import SAME_PROPORTIONS, RequestError, check_request, check_settings, why_unseen
+from .check import SAME_PROPORTIONS, RequestError, check_request, check_settings, check_size, why_unseen
 from .codec import (
     Decoder,
     WireError,
@@ -218,6 +218,7 @@ __all__ = [
     "arrays_from_frames",
     "check_request",
     "check_settings",
+    "check_size",
     "darken",
     "depth_metres",
     "describe_array",

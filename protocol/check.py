@@ -21,19 +21,7 @@ class RequestError(Refusal):
 def check_request(request: RenderRequest) -> None:
     """Raise RequestError for the first rule that `request` breaks."""
     check_bounds(request)
-    for side, value in (("width", request.width), ("height", request.height)):
-        if value % 8:
-            raise RequestError(
-                f"The {side} is {value} px, but it must be a multiple of 8: use {value // 8 * 8 or 8} or {value // 8 * 8 + 8}."
-            )
-        if value < 64:
-            raise RequestError(f"The {side} is {value} px, but a picture has at least 64: choose a larger size.")
-    longer, shorter = max(request.width, request.height), min(request.width, request.height)
-    if longer > LONGEST * shorter:
-        raise RequestError(
-            f"The picture is {request.width}x{request.height} px, but its longer side may be at most {LONGEST} times the "
-            f"shorter: use {LONGEST * shorter} px for the longer side, or a larger shorter one."
-        )
+    check_size(request.width, request.height)
     if not request.prompt.strip():
         raise RequestError(
             "The scene prompt is empty, but it describes the background: write a few words, e.g. 'a city plaza'."
@@ -47,6 +35,23 @@ def check_request(request: RenderRequest) -> None:
         seen.add(character.id)
         check_loras(f"'{character.name}'", character.loras)
         check_character(character, request.width, request.height)
+
+
+def check_size(width: int, height: int) -> None:
+    """Raise RequestError for a size, in pixels, that no picture may have."""
+    for side, value in (("width", width), ("height", height)):
+        if value < 64:
+            raise RequestError(f"The {side} is {value} px, but a picture has at least 64: choose a larger size.")
+        if value % 8:
+            raise RequestError(
+                f"The {side} is {value} px, but it must be a multiple of 8: use {value // 8 * 8} or {value // 8 * 8 + 8}."
+            )
+    longer, shorter = max(width, height), min(width, height)
+    if longer > LONGEST * shorter:
+        raise RequestError(
+            f"The picture is {width}x{height} px, but its longer side may be at most {LONGEST} times the "
+            f"shorter: use {LONGEST * shorter} px for the longer side, or a larger shorter one."
+        )
 
 
 def check_bounds(request: RenderRequest) -> None:

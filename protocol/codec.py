@@ -1,6 +1,7 @@
 """Structs and arrays to frames and files, and back. Nothing else decodes bytes that came from outside."""
 
 import hashlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from msgspec import Struct
 from .messages import JobId, Message
 from .refusal import Refusal
 from .scene import REQUEST_FORMAT, ArrayRef, RenderRequest
+from .whole import whole_file
 
 MAGIC = b"BSZ\x01"  # three letters and the major version, checked before anything is decoded
 HEADER_LIMIT_BYTES = 4 * 1024 * 1024  # 256 characters with hands and faces: 2.4 MiB
@@ -143,8 +145,12 @@ def save_request(path: Path, request: RenderRequest, arrays: dict[str, np.ndarra
         folder = path.with_name(path.name + ".arrays")
         folder.mkdir(parents=True, exist_ok=True)
         for digest, array in arrays.items():
-            np.save(folder / f"{digest}.npy", array, allow_pickle=False)
-    path.write_bytes(request_to_json(request))
+            data = io.BytesIO()
+            np.save(data, array, allow_pickle=False)  # to a file it would hide why that cannot be written
+            with whole_file(folder / f"{digest}.npy") as partial:
+                partial.write_bytes(data.getbuffer())
+    with whole_file(path) as partial:  # somebody's only copy may lie there
+        partial.write_bytes(request_to_json(request))
 
 
 def load_request(path: Path) -> tuple[RenderRequest, dict[str, np.ndarray]]:

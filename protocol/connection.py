@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from .refusal import Refusal
+from .whole import whole_file
 
 Z85Key = Annotated[str, Meta(min_length=40, max_length=40)]
 
@@ -39,10 +40,13 @@ def write_connection(path: Path, connection: ConnectionFile) -> None:
 
 def write_secret(path: Path, data: bytes) -> None:
     """Make `path` appear at once and whole, readable by its owner only."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.touch(mode=0o600)  # before the keys are in it
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    with whole_file(path, 0o600) as partial:
+        partial.write_bytes(data)
+
+
+def is_open_to_others(path: Path) -> bool:
+    """Whether somebody else than the owner of `path` may read it; of files on Windows, or gone, nothing is known."""
+    return os.name == "posix" and path.exists() and bool(path.stat().st_mode & 0o077)
 
 
 def read_connection(path: Path) -> ConnectionFile:

@@ -11,16 +11,13 @@ import argparse
 import math
 import os
 import random
-import socket
 import statistics
 import subprocess
 import tempfile
 import time
 import uuid
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psutil
 from beyondscene.protocol import (
@@ -28,11 +25,8 @@ from beyondscene.protocol import (
     Cancel,
     Cancelled,
     Failed,
-    Fetch,
     Finished,
     Paused,
-    Ping,
-    Pong,
     Started,
     Stopping,
     Submit,
@@ -43,13 +37,12 @@ from beyondscene.protocol.messages import Message
 from beyondscene.tests.backend.serving.audit import audit, redone, told
 from beyondscene.tests.backend.serving.stand_in_worker import UNIT_STEPS
 from beyondscene.tests.backend.serving.talk import Running, Talk, picture
-from beyondscene.tests.protocol.mutate import corpus, mutated
+from soak_faults import EARLY, FAULTS, PATIENCE_S
 
 STEPS = 40
 SEEDS = 5  # as many different pictures
 SAMPLE_S = 5.0
 SILENCE_S = 8.0  # after which a frozen worker counts as dead
-PATIENCE_S = 300.0  # it gives way to whatever else the machine does
 MIB = 2**20
 DURABLE = Accepted | Started | Stopping | Paused | Finished | Failed | Cancelled
 ENDINGS = Finished | Failed | Cancelled
@@ -66,7 +59,7 @@ class Sample:
 
 
 class Soak:
-    """One client that wants pictures and keeps what it is told, and somebody who breaks things."""
+    """One client that wants pictures and keeps what it is told, while things are broken."""
 
     def __init__(self, folder: Path, seed: int, workers: int) -> None:
         self.dice = random.Random(seed)
@@ -79,7 +72,6 @@ class Soak:
         self.faults = Counter[str]()
         self.samples: list[Sample] = []
         self.idlers: list[Talk] = []  # clients that ask and do not read, until the next fault
-        self.noises = [frames for frames in corpus() if b"Submit" not in frames[1]]  # of which one might be understood
         self.gateway = self.start()
         self.talk = self.open()
 
@@ -168,80 +160,11 @@ class Soak:
         self.told = before
 
     def strike(self, early: bool) -> None:
-        faults = [
-            self.kill_worker, self.freeze_worker, self.get_stuck, self.drop_connection, self.cancel, self.submit_again,
-            self.send_noise, self.ask_and_not_read,
-        ]  # fmt: skip
-        fault = self.dice.choice([*faults, self.kill_gateway, self.kill_both] if early else faults)
+        fault = self.dice.choice([*FAULTS, *EARLY] if early else FAULTS)
         self.faults[fault.__name__.replace("_", " ")] += 1
         while self.idlers:
             self.idlers.pop().close()
-        fault()
-
-    def kill_worker(self) -> None:
-        if workers := self.gateway.workers():
-            self.dice.choice(workers).kill()
-
-    def freeze_worker(self) -> None:
-        if workers := self.gateway.workers():
-            self.dice.choice(workers).suspend()
-
-    def get_stuck(self) -> None:
-        """A job that hangs in its first attempt while its worker's heart beats."""
-        self.submit("stumbles")
-
-    def kill_gateway(self) -> None:
-        workers = self.gateway.workers()
-        self.gateway.kill()
-        self.gateway = self.start()
-        for worker in workers:  # one that was frozen wakes up under another gateway
-            with suppress(psutil.NoSuchProcess):
-                worker.resume()
-        self.reconnect()
-
-    def kill_both(self) -> None:
-        for worker in self.gateway.workers():
-            worker.kill()
-        self.kill_gateway()
-
-    def drop_connection(self) -> None:
-        self.reconnect()
-
-    def cancel(self) -> None:
-        if live := self.live():
-            job_id = self.dice.choice(live)
-            self.cancelled.add(job_id)
-            self.talk.say(Cancel(job_id=job_id))
-
-    def submit_again(self) -> None:
-        submit = self.submits[self.dice.choice(list(self.submits))]
-        for _ in range(10):
-            self.talk.say(submit)
-
-    def send_noise(self) -> None:
-        """Plain bytes from anybody, and damaged messages from somebody whose key is good."""
-        address = urlsplit(self.gateway.connection().endpoint)
-        for _ in range(5):
-            with socket.create_connection((address.hostname, address.port)) as stranger:
-                stranger.sendall(self.dice.randbytes(self.dice.randrange(1, 2000)))
-        talk = self.open()
-        for _ in range(100):
-            talk.socket.send_multipart(mutated(self.dice, self.noises) or [b""])
-        talk.say(Ping())
-        while not isinstance(event := talk.hear(PATIENCE_S), Pong):
-            if event is None:
-                self.broken.append("the gateway did not answer after damaged messages")
-                break
-        talk.close()
-
-    def ask_and_not_read(self) -> None:
-        idler = Talk(self.gateway.connection(), receive_messages=1)
-        idler.greet()
-        for job_id, events in self.told.items():
-            idler.say(Subscribe(job_id=job_id))
-            if events and isinstance(events[-1], Finished):
-                idler.say(Fetch(job_id=job_id, offset=0, chunks=1))
-        self.idlers.append(idler)
+        fault(self)
 
 
 def check_disk(soak: Soak) -> list[tuple[str, str]]:

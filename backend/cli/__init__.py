@@ -2,27 +2,29 @@
 
 Exit codes: 0 done; 1 a fault of the program, with its traceback, or a job that failed; 2 something to put right in the command,
 the scene, the request, the models or the disk, said in one sentence on standard error; 3 a job that was cancelled; 4 no backend
-answers; 5 the data folder is in use by another backend; 130 interrupted, by Ctrl-C or SIGTERM.
+answers; 5 the data folder is in use by another backend; 130 interrupted, by Ctrl-C, SIGTERM or SIGHUP; 141 whoever read the
+output has closed the pipe.
 """
 
 import argparse
+import io
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
-DONE, FAULT, REFUSED, CANCELLED, UNREACHABLE, IN_USE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+EXIT_CODES = (__doc__ or "").partition("\n\n")[2]
+DONE, FAULT, REFUSED, CANCELLED, UNREACHABLE, IN_USE, INTERRUPTED, UNREAD = 0, 1, 2, 3, 4, 5, 130, 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one subcommand and return the exit code."""
-    try:
-        return run(arguments)
-    except KeyboardInterrupt:
-        print("beyondscene: interrupted", file=sys.stderr)
-        return INTERRUPTED
+    """Run one subcommand and return the exit code. arguments: None for those of the process, whose output is then UTF-8."""
+    if arguments is None and isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # as JSON is; names of files may be any bytes
+    return answer(lambda: run(arguments))
 
 
 def run(arguments: Sequence[str] | None) -> int:
@@ -34,7 +36,7 @@ def run(arguments: Sequence[str] | None) -> int:
 
     shown = (render, export, serve, submit, jobs, wait, fetch, cancel, keygen, client, info, train, evaluate, bench)
     modules = {module.__name__.rpartition(".")[2]: module for module in shown}
-    parser = argparse.ArgumentParser(prog="beyondscene", description="Pose to picture, without a window.")
+    parser = argparse.ArgumentParser(prog="beyondscene", description="Pose to picture, without a window.", epilog=EXIT_CODES)
     parser.add_argument("--version", action="version", version=f"beyondscene {app_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="|".join(modules))
     for name, module in modules.items():
@@ -42,42 +44,62 @@ def run(arguments: Sequence[str] | None) -> int:
         module.add_arguments(commands.add_parser(name, description=words, help=words))
     given = sys.argv[1:] if arguments is None else arguments
 
-    def command() -> int:
-        if list(given) == ["worker"]:  # what `serve` starts, and ends in ways of its own
-            return worker.run()
-        asked = parser.parse_args(given)
-        with sigterm_as_interrupt():
-            return modules[asked.command].run(asked)
-
+    if list(given) == ["worker"]:  # what `serve` starts, and ends in ways of its own
+        return worker.run()
+    asked = parser.parse_args(given)
     try:
-        return answer(command)
+        with ended_by_interrupt():
+            return modules[asked.command].run(asked)
     except Unreachable as error:
         print(f"beyondscene: {error}", file=sys.stderr)
         return UNREACHABLE
 
 
 def answer(command: Callable[[], int]) -> int:
-    """Return the exit code of `command`, and say in one sentence what is to be put right."""
-    from ...protocol import Refusal
-
+    """Return the exit code of `command`, and say in one sentence what is to be put right, or that it was interrupted."""
     try:
-        return command()
-    except (Refusal, OSError) as error:  # any other error is ours, and shows where it came from
-        print(f"beyondscene: {error}", file=sys.stderr)
-        return REFUSED
+        code = command()
+        if sys.stdout:  # None where it is closed
+            sys.stdout.flush()  # here, where what is wrong with it can still be told
+        return code
+    except BrokenPipeError:  # `| head` has read enough; there may be nobody to tell either
+        drop_output()
+        return UNREAD
     except KeyboardInterrupt:
         print("beyondscene: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except Exception as error:
+        from ...protocol import Refusal  # not before: its imports take a while, in which Ctrl-C is no fault either
+
+        if not isinstance(error, Refusal | OSError):
+            raise  # it is ours, and shows where it came from
+        print(f"beyondscene: {error}", file=sys.stderr)
+        drop_output()
+        return REFUSED
+
+
+def drop_output() -> None:
+    """Let go of what cannot be written: Python would try again at its end, and leave with a code of its own."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
 
 
 @contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """Farms and systemd end a task by SIGTERM, on which Python would leave at once and with its temporary files in place."""
+def ended_by_interrupt() -> Iterator[None]:
+    """Within, what asks a process to end is an interrupt: Python would leave at once and with its temporary files in place."""
     if threading.current_thread() is not threading.main_thread():  # no other may choose what a signal does
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    from ..signals import ending_signals
+
+    others = [number for number in ending_signals() if number != signal.SIGINT]
+    before = {number: signal.signal(number, signal.default_int_handler) for number in others}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -11,6 +11,9 @@ from ...protocol.messages import JobId
 from ..models.thrift import DEVICE_NAME
 
 PORTS = range(1, 65536)
+PRIORITIES = range(-100, 100 + 1)
+PROCESSES = range(1, 2**31)
+LARGEST_AMOUNT = 10**9  # whose bytes still fit 64 bits
 FRAMES = range(-1048574, 1048574 + 1)  # MINAFRAME to MAXFRAME of Blender, which goes no further and says nothing
 SEEDS = range(LARGEST_SEED + 1)
 
@@ -62,14 +65,23 @@ def port(text: str) -> int:
     return whole(text, PORTS, "port")
 
 
+def priority(text: str) -> int:
+    return whole(text, PRIORITIES, "priority")
+
+
 def seed(text: str) -> int:
     return whole(text, SEEDS, "seed")
 
 
 def whole(text: str, numbers: range, what: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,20}", text) or int(text) not in numbers:
+    if not re.fullmatch(r"-?[0-9]{1,20}", text) or int(text) not in numbers:
         raise argparse.ArgumentTypeError(f"'{text}' is no {what}: write a whole number from {numbers[0]} to {numbers[-1]}")
     return int(text)
+
+
+def process(text: str) -> int:
+    """The number of one; whether there is such a process, is seen when it is watched."""
+    return whole(text, PROCESSES, "number of a process")
 
 
 def amount(text: str) -> float:
@@ -78,6 +90,6 @@ def amount(text: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"'{text}' is no amount: write a number from 0 on")
+    if not 0 <= value <= LARGEST_AMOUNT:
+        raise argparse.ArgumentTypeError(f"'{text}' is no amount: write a number from 0 to {LARGEST_AMOUNT}")
     return value

@@ -1,8 +1,10 @@
 """A backend as the commands see it: found by its connection file, and found again when it was restarted meanwhile."""
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import zmq
@@ -10,6 +12,7 @@ from platformdirs import user_data_path
 
 from ...protocol import ConnectionFile, Refusal, Refused, read_connection
 from ...protocol.client import Client, Heard, Lost
+from ...protocol.connection import is_open_to_others
 from .arguments import amount
 
 PATIENCE_S = 30.0
@@ -40,8 +43,9 @@ def converse(asked: argparse.Namespace, ask: Callable[[Client], None]) -> Iterat
     backend refuses, and OSError or Refusal for a connection file that cannot be read.
     """
     patient_until_s = time.monotonic() + asked.patience
+    connection = read_connection_patiently(asked.connection, patient_until_s)
+    warn_of_open_keys(asked.connection)
     while True:
-        connection = read_connection_patiently(asked.connection, patient_until_s)
         for event, payload in converse_once(connection, asked.connection, ask):
             if isinstance(event, Lost):
                 if time.monotonic() > patient_until_s:
@@ -51,6 +55,7 @@ def converse(asked: argparse.Namespace, ask: Callable[[Client], None]) -> Iterat
                 raise Refusal(event.message)
             patient_until_s = time.monotonic() + asked.patience
             yield event, payload
+        connection = read_connection_patiently(asked.connection, patient_until_s)
 
 
 def converse_once(connection: ConnectionFile, path: Path, ask: Callable[[Client], None]) -> Iterator[Heard]:
@@ -85,6 +90,13 @@ def read_connection_patiently(path: Path, until_s: float) -> ConnectionFile:
             if time.monotonic() > until_s:
                 raise Unreachable(f"No backend has written {path}: start one with `beyondscene serve`.") from error
             time.sleep(POLL_MS / 1000)
+
+
+@cache
+def warn_of_open_keys(path: Path) -> None:
+    """Once, however often a command has to connect."""
+    if is_open_to_others(path):
+        print(f"beyondscene: warning: the keys in {path} are open to other users: `chmod 600 '{path}'`.", file=sys.stderr)
 
 
 def has_changed(connection: ConnectionFile, path: Path) -> bool:

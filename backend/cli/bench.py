@@ -11,9 +11,10 @@ from ...protocol import Refusal
 from ..evaluation.methods import METHODS
 from ..evaluation.variants import check_variants
 from ..models.sets import ModelSetError, choose_model_set
+from ..planning.expect import check_memory
 from . import DONE, FAULT
 from .arguments import amount, size
-from .device import add_device, check_precision
+from .device import add_device, check_device
 from .progress import open_console
 
 if TYPE_CHECKING:  # torch, only once the input is known to be good
@@ -75,21 +76,21 @@ def run(asked: argparse.Namespace) -> int:
     methods: list[str] = list(dict.fromkeys(asked.method or DEFAULT_METHODS))
     sizes = sorted(set(asked.size or [(1024, 1024)]))
     check(asked, methods, sizes)
+    check_device(asked.device, asked.precision)
     from ..bench.meter import MIB, HostPeak, measure_ceiling
     from ..bench.report import Report, describe_machine, plot
     from ..bench.run import bench, summarise
+    from ..models import float8
     from ..models.device_memory import hold_to
-    from ..models.float8 import check_device
-    from ..models.load import choose_device
+    from ..models.devices import choose_device
     from ..models.tune import tuned
 
     console = open_console()
     if asked.out and not has_matplotlib():
         console.print("bench.png is left out, since matplotlib is not installed: `pip install matplotlib` draws it.")
     device, dtype = choose_device(asked.device, asked.precision)
-    check_precision(device.type, asked.precision)
     if any("float8" in names for names in (*asked.tune, asked.tune_all)):
-        check_device(device)
+        float8.check_device(device)
     if asked.device_memory is not None:
         hold_to(device, asked.device_memory)
     models = load(asked.models, device, dtype)
@@ -142,6 +143,7 @@ def check(asked: argparse.Namespace, methods: list[str], sizes: list[tuple[int, 
     for width, height in sizes:
         if width % 8 or height % 8 or not (width and height):
             raise Refusal(f"--size is {width}x{height}, but both sides must be multiples of 8.")
+        check_memory(width, height)
     bench_scene(asked.people)
     if asked.models not in RANDOM:
         try:

@@ -3,8 +3,7 @@
 import argparse
 from typing import get_args
 
-from ...protocol import Refusal
-from ..models.thrift import OFFLOADS, Precision
+from ..models.thrift import OFFLOADS, Precision, check_precision
 from .arguments import device
 
 
@@ -13,10 +12,17 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     add_precision(parser)
 
 
-def check_precision(kind: str, precision: Precision) -> None:
-    """Raise Refusal for what a kind of device takes for ever to compute in. kind: "cpu", "cuda" or "mps"."""
-    if kind == "cpu" and precision == "float16":
-        raise Refusal("float16 is for GPUs, and over 30 times slower than float32 on a CPU: choose float32 or bfloat16 there.")
+def check_device(name: str, precision: Precision) -> None:
+    """Raise Refusal for a named device that is not here, or not for this precision, before anything is read.
+
+    torch is imported only where a GPU is named, without the libraries of the models, which take several times as long.
+    """
+    if name == "cpu":
+        check_precision(name, precision)
+    elif name != "auto":
+        from ..models.devices import choose_device
+
+        choose_device(name, precision)
 
 
 def add_precision(parser: argparse.ArgumentParser) -> None:

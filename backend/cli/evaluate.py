@@ -13,7 +13,7 @@ from ..evaluation.variants import ABLATIONS, check_variants
 from ..models.sets import choose_model_set, read_model_set
 from ..planning.settle import settle
 from . import DONE
-from .device import add_device, check_precision
+from .device import add_device, check_device
 from .progress import Bar, open_console
 
 if TYPE_CHECKING:  # torch, only once the input is known to be good
@@ -66,12 +66,13 @@ def run(asked: argparse.Namespace) -> int:
     model_set = choose_model_set(asked.models)
     settings = RenderSettings(steps=asked.steps, few_steps=asked.few_steps)
     settle(settings, model_set)  # refuses few steps where there are none
+    check_device(asked.device, asked.precision)
     from ..evaluation.run import evaluate
     from ..evaluation.scenes import scene_numbers
-    from ..models.load import choose_device, load_models
+    from ..models.devices import choose_device
+    from ..models.load import load_models
 
     device, dtype = choose_device(asked.device, asked.precision)
-    check_precision(device.type, asked.precision)
     judge = None if asked.draw_only else load_judge(asked.judge, device)
     models = load_models(model_set, device, dtype)
     numbers = scene_numbers(asked.set, asked.limit)

@@ -32,10 +32,13 @@ def run(asked: argparse.Namespace) -> int:
         check_targets(path, asked, check_request_target)
     for frame, request, arrays in read_source(asked, passes=folder):
         output = number_path(asked.output, frame)
-        save_request(output, request, arrays)
-        if asked.openpose:
-            near_to_far = [one.character for one in reversed(gather_people(request)) if is_seen(one.character, arrays)]
-            poses = openpose_json(request, [one.id for one in near_to_far], asked.openpose_model)
-            number_path(asked.openpose, frame).write_bytes(poses)
+        try:
+            save_request(output, request, arrays)
+            if asked.openpose:
+                near_to_far = [one.character for one in reversed(gather_people(request)) if is_seen(one.character, arrays)]
+                poses = openpose_json(request, [one.id for one in near_to_far], asked.openpose_model)
+                number_path(asked.openpose, frame).write_bytes(poses)
+        except OSError as error:
+            raise Refusal(f"{output} could not be written ({error}): make room there, or choose another place.") from error
         print(f"{output}: {request.width}x{request.height}, {len(request.characters)} characters")
     return DONE

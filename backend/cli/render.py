@@ -17,14 +17,14 @@ from ..models.fingerprint import fingerprint_weights
 from ..models.loras import fingerprint_loras, gather_loras
 from ..models.sets import ModelSet, choose_model_set
 from ..models.thrift import Precision
-from ..outputs import Record, read_record, weights_that_differ
+from ..outputs import Record, weights_that_differ
 from ..planning.expect import check_memory
 from ..planning.plan import plan_sizes
 from ..planning.settle import settle
 from . import DONE
-from .device import add_device, add_offload, check_precision
+from .device import add_device, add_offload, check_device
 from .progress import open_console, show_progress
-from .source import add_source, read_source
+from .source import add_source, is_blend, models_of, read_source, record_of
 from .target import check_picture_target, check_room, check_targets, write_somewhere
 
 if TYPE_CHECKING:
@@ -43,20 +43,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(asked: argparse.Namespace) -> int:
     check_targets(asked.output, asked, check_picture_target)
     console = open_console(quiet=os.environ.get("RANK", "0") != "0")  # one of several processes speaks
-    record = None if asked.from_image is None else read_record(asked.from_image)
-    models = asked.models or (record.models if record else "embedded")
+    record = record_of(asked)
+    models = models_of(asked, record)
     model_set = choose_model_set(models)
+    own = record.precision if record and asked.precision == "auto" else ""
+    precision = cast(Precision, own or asked.precision)
+    if asked.size and is_blend(asked.source):
+        check_holds(asked, *asked.size)  # before Blender draws masks of it
+    check_device(asked.device, precision)
     shots = read_source(asked, record, check=lambda shot: check(shot, model_set, asked, record))
     first = next(shots)  # all are known to be good by now
-    check_room(asked.output, first.request, len(asked.frames or (None,)))
+    check_holds(asked, first.request.width, first.request.height)
     from ..processes import joined_processes
     from ..render import Renderer  # torch, only once the input is known to be good
 
     with joined_processes() as number, TemporaryDirectory() as spare:
-        own = record.precision if record and asked.precision == "auto" else ""
-        precision = cast(Precision, own or asked.precision)
         renderer = Renderer(asked.device, precision=precision, offload=asked.offload, write=write_somewhere)
-        check_precision(renderer.device.type, precision)
         for shot in chain((first,), shots):
             output = number_path(asked.output, shot.frame)
             # each of several processes has the picture; one is enough to write it
@@ -74,7 +76,6 @@ def run(asked: argparse.Namespace) -> int:
 def check(shot: Shot, model_set: ModelSet, asked: argparse.Namespace, record: Record | None) -> None:
     """Raise Refusal for what cannot be rendered here; warn where `record` was made with other models."""
     plan_sizes(shot.request, model_set.training_resolution_px, model_set.latent_downsampling)
-    check_memory(shot.request)
     loras = gather_loras(shot.request, model_set)
     if record is None:
         return
@@ -84,6 +85,12 @@ def check(shot: Shot, model_set: ModelSet, asked: argparse.Namespace, record: Re
             f"beyondscene: warning: the picture will not be the same as {asked.from_image}, whose models were others: {names}.",
             file=sys.stderr,
         )
+
+
+def check_holds(asked: argparse.Namespace, width: int, height: int) -> None:
+    """Raise Refusal where the machine's memory or the output's disk is too small for such pictures."""
+    check_memory(width, height)
+    check_room(asked.output, width, height, len(asked.frames or (None,)))
 
 
 def draw(renderer: "Renderer", shot: Shot, models: str, model_set: ModelSet, output: Path, console: Console) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from platformdirs import user_data_path
 
 from ..gateway import InUseError, ServeSettings, serve
 from ..gateway.settings import GIB
+from ..models.thrift import check_precision
 from . import IN_USE
-from .arguments import amount, port
-from .device import add_offload, add_precision, check_precision
+from .arguments import amount, port, process
+from .device import add_offload, add_precision
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="without a job and without a client the backend leaves; 0, the default: never",
     )
     parser.add_argument("--metrics-port", type=port, help="for Prometheus, on loopback; default: none")
-    parser.add_argument("--parent-pid", type=int, help="leave when this process is gone")
+    parser.add_argument("--parent-pid", type=process, help="leave when this process is gone")
 
 
 def run(asked: argparse.Namespace) -> int:

@@ -6,7 +6,16 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from ...protocol import LONGEST_SIDE_PX, SAME_PROPORTIONS, Refusal, RenderRequest, check_request, load_request, resized
+from ...protocol import (
+    LONGEST_SIDE_PX,
+    SAME_PROPORTIONS,
+    Refusal,
+    RenderRequest,
+    check_request,
+    check_size,
+    load_request,
+    resized,
+)
 from ..blend import Shot, export_blend
 from ..outputs import FORMATS, Record, read_record, restore_request
 from .arguments import frame, frames, seed, size
@@ -40,7 +49,9 @@ def read_source(
     """
     width, height = asked.size or (None, None)
     source: Path = asked.source or asked.from_image
-    if asked.source and source.suffix.lower() == ".blend":
+    if is_blend(asked.source):
+        if width and height:
+            check_size(width, height)  # before Blender draws masks of it, which takes long where they are large
         numbers = asked.frames or (None if asked.frame is None else (asked.frame,))
         options = {"scene": asked.scene, "camera": asked.camera, "passes": passes}
         yield from export_blend(source, width, height, asked.seed, numbers, **options, check=check)
@@ -61,6 +72,20 @@ def read_source(
     shot = Shot(None, request, arrays)
     check(shot)
     yield shot
+
+
+def record_of(asked: argparse.Namespace) -> Record | None:
+    """What the image says about its making, where one is the source. Raises Refusal where it says nothing."""
+    return None if asked.from_image is None else read_record(asked.from_image)
+
+
+def models_of(asked: argparse.Namespace, record: Record | None) -> str:
+    """The model set that is asked for, or that an image was made with."""
+    return asked.models or (record.models if record else "embedded")
+
+
+def is_blend(source: Path | None) -> bool:
+    return source is not None and source.suffix.lower() == ".blend"
 
 
 def refuse_other_proportions(request: RenderRequest, width: int, height: int) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from platformdirs import user_data_path
 
-from ...protocol import Refusal, RenderRequest
+from ...protocol import Refusal
 from ..blend import number_path
 from ..outputs import Picture, Record, choose_format, write_picture
 
@@ -44,9 +44,10 @@ def check_targets(path: Path, asked: argparse.Namespace, check: Callable[[Path],
 def check_target(path: Path) -> None:
     """Make the folder of `path` and try to write there. Raises Refusal where that cannot be."""
     refuse_folder(path)
+    place = Path(os.path.realpath(path))  # as whole_file follows links
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.", suffix=".part") as probe:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=place.parent, prefix=f"{place.name}.", suffix=".part") as probe:
             probe.write(bytes(4096))
     except OSError as error:
         words = "a file stands where its folder should" if isinstance(error, FileExistsError) else error.strerror
@@ -58,13 +59,13 @@ def refuse_folder(path: Path) -> None:
         raise Refusal(f"{path} is a folder: name a file in it.")
 
 
-def check_room(path: Path, request: RenderRequest, pictures: int) -> None:
-    """Raise Refusal where the disk of `path`, whose folder exists, may not take so many pictures of this request's size."""
-    needed, free = PIXEL_BYTES * request.width * request.height * pictures, shutil.disk_usage(path.parent).free
+def check_room(path: Path, width: int, height: int, pictures: int) -> None:
+    """Raise Refusal where the disk of `path`, whose folder exists, may not take so many pictures of this size."""
+    needed, free = PIXEL_BYTES * width * height * pictures, shutil.disk_usage(Path(os.path.realpath(path)).parent).free
     if free < needed:
         what = "The picture" if pictures == 1 else f"The {pictures} pictures"
         raise Refusal(
-            f"{what} may have {needed / 1e6:.0f} MB, but {free / 1e6:.0f} MB are free in {path.parent.resolve()}: "
+            f"{what} may have {needed / 1e6:.1f} MB, but {free / 1e6:.1f} MB are free in {path.parent.resolve()}: "
             "make room there, or choose another place."
         )
 

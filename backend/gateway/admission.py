@@ -77,7 +77,7 @@ class Admission:
             plan_sizes(request, chosen.training_resolution_px, chosen.latent_downsampling)
         except Refusal as error:
             raise RequestError(str(error)) from error
-        check_memory(request)
+        check_memory(request.width, request.height)
         return chosen
 
     def check(self, submit: Submit, payload: Sequence[memoryview | bytes], who: Listed, waiting: Sequence[Job]) -> None:

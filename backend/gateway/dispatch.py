@@ -191,10 +191,8 @@ class Dispatch:
         if job is not None and job.state == "running":
             self._end(self._jobs.lose(job, worker.lost))
         if all(one.failed_starts >= FAILED_STARTS for one in self._workers):
-            words = f"{worker.lost} It could not start {worker.failed_starts} times in a row. "
-            words += (
-                f"Its last words: {worker.last_words()} (log: {worker.log_path}): put that right, then start the backend again."
-            )
+            words = f"{worker.lost} It could not start {worker.failed_starts} times in a row: put that right, then start the "
+            words += f"backend again. Its log is {worker.log_path}."
             for waiting in self._jobs.waiting():
                 self._end(self._jobs.fail(waiting, words))
         self._counts.workers_lost[str(worker.number)] += 1

@@ -13,12 +13,14 @@ import psutil
 import zmq
 
 from ...protocol import ConnectionFile, Refusal, read_connection, write_connection
+from ...protocol.connection import is_open_to_others
+from ..signals import ending_signals
 from ..version import app_version
 from .allow_list import AllowList, list_path, read_list
 from .clock import now
 from .counts import Counts
 from .gateway import Gateway
-from .keys import read_keys
+from .keys import keys_path, read_keys
 from .ledger import Ledger
 from .logs import start_log, stop_log
 from .self_test import check_door
@@ -54,6 +56,8 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets | None = None)
     with ExitStack() as stack:
         handler = start_log(log_folder / "gateway.log")
         stack.callback(stop_log, handler)
+        if keys and is_open_to_others(path := keys_path(settings.data_folder)):
+            log.warning("the backend's keys in %s are open to other users: `chmod 600 '%s'`", path, path)
         ledger = Ledger(settings.data_folder / "ledger.sqlite")
         stack.callback(ledger.close)
         context = stack.enter_context(zmq.Context())
@@ -126,11 +130,11 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets | None = None)
 
 
 class StopSignal:
-    """Turns SIGINT and SIGTERM into a wish to stop."""
+    """Turns the signals that ask a process to end into a wish to stop."""
 
     def __init__(self) -> None:
         self.wished = False
-        self._before = {number: signal.signal(number, self._wish) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {number: signal.signal(number, self._wish) for number in ending_signals()}
 
     def _wish(self, number: int, frame: FrameType | None) -> None:
         self.wished = True

@@ -54,6 +54,7 @@ class Supervisor:
         self.resting = False  # it has ended for want of work, and starts when there is some
         self.seen: DeviceInfo | None = None  # the device as it was last told; of its memory nothing is known while resting
         self.log_path = log_folder / f"worker-{number}.log"
+        self._log_start = 0  # of the present process, in bytes
         self._device_name = device_name
         self._settings = settings
         self._command = command
@@ -183,16 +184,6 @@ class Supervisor:
             self._process.wait()
         self._close()
 
-    def last_words(self) -> str:
-        """The last line that the worker has logged, for the message of a failure."""
-        try:
-            with self.log_path.open("rb") as file:
-                file.seek(max(0, self.log_path.stat().st_size - 4096))
-                lines = file.read().decode(errors="replace").split("\n")
-        except OSError:
-            return ""
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
     def _start(self, now_s: float) -> None:
         keys = KeyPair.new()
         self.key = keys.public.decode()
@@ -202,6 +193,7 @@ class Supervisor:
             self.log_path.replace(self.log_path.with_suffix(".log.1"))
         try:
             with self.log_path.open("ab") as output:
+                self._log_start = output.tell()
                 process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT)
         except OSError as error:
             self._lose(f"The worker process could not be started ({error}).", now_s)
@@ -240,11 +232,23 @@ class Supervisor:
         pause_s = 0.0
         if not self.ready:  # it achieved nothing, so the next one will hardly do better
             self.failed_starts += 1
+            if words := self._last_words():
+                reason += f" Its last words: '{words}'."
             pause_s = min(0.5 * 2**self.failed_starts, LONGEST_PAUSE_S)
         log.error("%s The next one starts in %.0f s.", reason, pause_s, extra=self.about)
         self._close()
         self._start_at_s = now_s + pause_s
         self.lost = reason
+
+    def _last_words(self) -> str:
+        """The last line that the process has logged, for the message of a failure."""
+        try:
+            with self.log_path.open("rb") as file:
+                file.seek(max(self._log_start, self.log_path.stat().st_size - 4096))
+                lines = file.read().decode(errors="replace").split("\n")
+        except OSError:
+            return ""
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
     def _close(self) -> None:
         if self._process is not None and self._process.stdin is not None:

@@ -1,6 +1,5 @@
 """Load the networks of a model set, all through diffusers and transformers, safetensors only."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -12,7 +11,6 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from ...protocol import Refusal
 from .adapters import Adapters
 from .device_memory import room_bytes
 from .fingerprint import fingerprint_weights
@@ -20,7 +18,7 @@ from .host_memory import reuse_freed_memory
 from .offload import Turns
 from .segmenters import Segmenter, load_segmenter
 from .sets import Manifest, ModelSet, Role, read_json
-from .thrift import AMPLE, DEVICE_NAME, Offload, Precision, Thrift
+from .thrift import AMPLE, Offload, Thrift
 from .weights import find_weights
 
 # What UNet and ControlNet hold of a row, in fields of their first width and full resolution. SDXL's tensors and the copies that
@@ -154,39 +152,3 @@ def silence_libraries() -> None:
     for logging in (diffusers_logging, transformers_logging):
         logging.set_verbosity_error()
         logging.disable_progress_bar()
-
-
-def choose_device(name: str = "auto", precision: Precision = "auto") -> tuple[torch.device, torch.dtype]:
-    """The device called `name`, or the best there is, and `precision`, or the one that suits it.
-
-    Raises Refusal for a device that this machine or this build of torch lacks.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if not re.fullmatch(DEVICE_NAME, name):
-        raise Refusal(f"'{name}' is no device: write auto, cpu, mps, cuda, or cuda:1 for the second.")
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise Refusal(f"The device '{name}' is not to be had: torch {torch.__version__} sees no Apple GPU. Use cpu instead.")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise Refusal(f"The device '{name}' is not to be had: torch {torch.__version__} sees no CUDA device. Use cpu instead.")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise Refusal(f"The device '{name}' is not to be had: choose one of {', '.join(list_devices())}.")
-    if precision == "auto":
-        # GPUs before 2020 only emulate bfloat16
-        half = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
-        precision = "float32" if device.type == "cpu" else half
-    return device, getattr(torch, precision)
-
-
-def list_devices() -> tuple[str, ...]:
-    """The names of all devices of the best kind that there is on this machine."""
-    if torch.cuda.is_available():
-        return tuple(f"cuda:{number}" for number in range(torch.cuda.device_count()))
-    return ("mps",) if torch.backends.mps.is_available() else ("cpu",)
-
-
-def make_current(device: torch.device) -> None:
-    """What says "cuda" without a number means `device`, from now on and in the whole process."""
-    if device.type == "cuda" and device.index is not None:
-        torch.cuda.set_device(device)

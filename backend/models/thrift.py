@@ -3,12 +3,20 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from ...protocol import Refusal
+
 MIB = 2**20
 
 DEVICE_NAME = r"auto|cpu|mps|cuda(:[0-9]+)?"  # a pattern of what a user may write
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Offload = Literal["none", "networks", "layers"]
 OFFLOADS: tuple[Offload, ...] = ("none", "networks", "layers")  # each needs less memory than the one before it
+
+
+def check_precision(kind: str, precision: Precision) -> None:
+    """Raise Refusal for what a kind of device takes for ever to compute in. kind: "cpu", "cuda" or "mps"."""
+    if kind == "cpu" and precision == "float16":
+        raise Refusal("float16 is for GPUs, and over 30 times slower than float32 on a CPU: choose float32 or bfloat16 there.")
 
 
 @dataclass(frozen=True)

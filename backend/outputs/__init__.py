@@ -15,7 +15,7 @@ from ...protocol.record import (
     restore_request,
     weights_that_differ,
 )
-from ..whole import whole_file
+from ...protocol.whole import whole_file
 from .picture import Layer, Picture
 
 __all__ = [

@@ -35,6 +35,7 @@ def write(path: Path, picture: Picture, record: str) -> None:
     header = OpenEXR.Header(width, height)
     header["channels"] = dict.fromkeys([*"RGB", *names, *([DEPTH_ORDER] if names else [])], half)
     header[ATTRIBUTE], header["xmp"] = record.encode(), XMP
+    header["colorInteropID"] = b"lin_rec709_scene"  # what a file without `chromaticities` is in any case, said by its name
     OpenEXR.set_global_thread_count(thread_count())
     try:
         write_bands(OpenEXR.OutputFile(str(path), header), picture, names)

@@ -80,14 +80,14 @@ def largest_size(width: int, height: int, memory_bytes: int) -> tuple[int, int]:
     return int(width * scale) // 8 * 8, int(height * scale) // 8 * 8
 
 
-def check_memory(request: RenderRequest) -> None:
+def check_memory(width: int, height: int) -> None:
     """Raise RequestError for a picture that this machine cannot hold, before anything is done for it."""
-    needed, there = least_memory_bytes(request.width, request.height), psutil.virtual_memory().total
+    needed, there = least_memory_bytes(width, height), psutil.virtual_memory().total
     if needed > there:
-        width, height = largest_size(request.width, request.height, there)
+        most_wide, most_high = largest_size(width, height, there)
         raise RequestError(
-            f"A picture of {request.width}x{request.height} px needs {needed / 1e9:.0f} GB of memory or more, but the machine "
-            f"that renders it has {there / 1e9:.0f} GB: choose {width}x{height} px at most, or a larger machine."
+            f"A picture of {width}x{height} px needs {needed / 1e9:.0f} GB of memory or more, but the machine "
+            f"that renders it has {there / 1e9:.0f} GB: choose {most_wide}x{most_high} px at most, or a larger machine."
         )
 
 

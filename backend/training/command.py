@@ -10,6 +10,8 @@ from pathlib import Path
 import msgspec
 from platformdirs import user_cache_path
 
+from ..cli.arguments import amount
+
 DONE, OUT_OF_TIME = 0, 3
 
 
@@ -47,7 +49,7 @@ def add_common(parser: argparse.ArgumentParser, steps: str) -> None:
     parser.add_argument(
         "--work", type=Path, default=work, help="renders and checkpoints of one run, about 5 GB; default: %(default)s"
     )
-    parser.add_argument("--minutes", type=float, help=f"stop after so long with exit code {OUT_OF_TIME}; call again to go on")
+    parser.add_argument("--minutes", type=amount, help=f"stop after so long with exit code {OUT_OF_TIME}; call again to go on")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     parser.add_argument("--steps", type=int, help=steps)
     parser.add_argument("--views", type=int, help="renders to train on; default: as many as do for the device")
@@ -60,11 +62,11 @@ def run(asked: argparse.Namespace) -> int:
 
 
 def run_embedded(asked: argparse.Namespace) -> bool:
+    from ..models.devices import choose_device
     from .embedded import tiny_settings, train_embedded, usual_settings
-    from .runs import choose_device
 
     make = tiny_settings if asked.tiny else usual_settings
-    settings = make(asked.work, asked.out, choose_device(asked.device))
+    settings = make(asked.work, asked.out, choose_device(asked.device)[0])
     settings = msgspec.structs.replace(settings, start=asked.start, minutes=asked.minutes, seed=asked.seed)
     settings = msgspec.structs.replace(settings, fit=asked.fit, render_only=asked.render_only)
     if asked.views is not None:
@@ -79,11 +81,11 @@ def run_embedded(asked: argparse.Namespace) -> bool:
 
 def run_few_steps(asked: argparse.Namespace) -> bool:
     """Raises ModelSetError for a folder that is no model set with an entry for few steps."""
+    from ..models.devices import choose_device
     from .few_steps import FewStepsSettings, train_few_steps
-    from .runs import choose_device
 
     settings = FewStepsSettings(
-        work=asked.work, models=asked.models, device=choose_device(asked.device), seed=asked.seed, minutes=asked.minutes,
+        work=asked.work, models=asked.models, device=choose_device(asked.device)[0], seed=asked.seed, minutes=asked.minutes,
         processes=os.cpu_count() or 1,
     )  # fmt: skip
     if asked.views is not None:

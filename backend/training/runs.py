@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import torch
 from torch import nn
 
 from ...protocol import Refusal
@@ -71,19 +70,6 @@ def check_numbers(**numbers: int) -> None:
         least = 0 if name == "seed" else 1
         if number < least:
             raise RunError(f"--{name} {number} is too few: say {least} or more.")
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device called `name`; "auto" is a GPU that knows bfloat16, else the CPU. RunError for what is not here."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise RunError(f"--device {name} is none that torch knows: say auto, cpu or cuda.") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise RunError(f"--device {name} is not here: torch {torch.__version__} sees {torch.cuda.device_count()} of CUDA's.")
-    return device
 
 
 def claim(folder: Path, run: RenderRun | EmbeddedRun | FewStepsRun | JudgeRun) -> None:

@@ -1,6 +1,7 @@
 """The command line: what it prints, what it writes, and how it refuses."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -109,7 +110,40 @@ def test_what_neither_memory_nor_disk_can_hold_is_refused_before_the_models(
     assert "A picture of 65536x43688 px needs 15 GB of memory or more" in capsys.readouterr().err
     monkeypatch.setattr(target.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**6))
     assert main([*command, "1224x816"]) == 2
-    assert "The picture may have 3 MB, but 1 MB are free" in capsys.readouterr().err
+    assert "The picture may have 3.0 MB, but 1.0 MB are free" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("--size 65536x65536", "needs 22 GB of memory or more, but the machine that renders it has 12 GB"),
+        ("--size 1025x1024", "The width is 1025 px, but it must be a multiple of 8: use 1024 or 1032."),
+        ("--size 8192x64", "its longer side may be at most 16 times the shorter"),
+        ("--device cuda:99", "The device 'cuda:99' is not to be had"),
+        ("--device cpu --precision float16", "float16 is for GPUs"),
+    ],
+)
+def test_what_needs_no_scene_to_be_refused_is_refused_before_blender_reads_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: str, sentence: str
+) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=12 * 10**9))
+    monkeypatch.setattr(source, "export_blend", lambda *given, **options: pytest.fail("Blender was asked"))
+    assert main(["render", "shot.blend", "-o", str(tmp_path / "out.png"), *arguments.split()]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+REFUSED_DEVICE = """
+import sys
+from beyondscene.backend import cli
+assert cli.main(["render", "shot.blend", "-o", "out.png", "--device", "cuda:99"]) == 2
+assert "diffusers" not in sys.modules  # nor transformers: with torch alone, the refusal takes a fraction of the time
+"""
+
+
+def test_a_gpu_that_is_not_there_is_refused_before_the_libraries_of_the_models_are_loaded(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", REFUSED_DEVICE], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("beyondscene: The device 'cuda:99' is not to be had")
 
 
 def test_whoever_would_be_lost_is_refused_before_the_models(
@@ -205,6 +239,10 @@ def test_missing_and_broken_requests_are_named(tmp_path: Path, capsys: pytest.Ca
         ("export r.blend -o r.#.json --frames 1-1048575", "'1-1048575' are no frames"),
         ("serve --metrics-port 99999999", "'99999999' is no port: write a whole number from 1 to 65535"),
         ("serve --keep nan", "'nan' is no amount"),
+        ("serve --keep 1e308", "'1e308' is no amount: write a number from 0 to 1000000000"),
+        ("serve --parent-pid -1", "'-1' is no number of a process: write a whole number from 1 to 2147483647"),
+        ("train embedded --out o --minutes nan", "'nan' is no amount"),
+        ("submit r.json --priority 101", "'101' is no priority: write a whole number from -100 to 100"),
         ("jobs --patience -1", "'-1' is no amount"),
         ("wait nope", "'nope' is no job id: `beyondscene jobs` lists them"),
         ("fetch nope -o o.png", "'nope' is no job id"),
@@ -262,6 +300,52 @@ sys.exit(cli.main(["info"]))
 def test_an_interrupt_while_the_command_is_still_being_loaded_is_one_word() -> None:
     done = subprocess.run([sys.executable, "-c", INTERRUPTED_IMPORT], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (130, "beyondscene: interrupted\n")
+
+
+def export_to(stdout: int, request_file: Path) -> tuple[int, str]:
+    """Exit code and errors of a command that writes one line to `stdout`."""
+    command = [sys.executable, "-m", "beyondscene.backend", "export", str(request_file), "-o", str(request_file)]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=buffered)
+    return done.returncode, done.stderr
+
+
+def test_an_output_that_takes_no_more_is_told_by_the_exit_code(request_file: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)  # as `| head` does when it has read enough
+    assert export_to(writing, request_file) == (141, "")
+    os.close(writing)
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no disk that is always full")
+    with Path("/dev/full").open("w") as full:
+        assert export_to(full.fileno(), request_file) == (2, "beyondscene: [Errno 28] No space left on device\n")
+
+
+SMALL_FILES_ONLY = """
+import resource, sys
+from beyondscene.backend.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+sys.exit(main(["export", sys.argv[1], "--size", "384x256", "-o", sys.argv[1]]))
+"""
+
+
+def test_an_export_that_finds_no_room_leaves_the_request_that_was_there(request_file: Path) -> None:
+    before = request_file.read_bytes()
+    done = subprocess.run([sys.executable, "-c", SMALL_FILES_ONLY, str(request_file)], capture_output=True, text=True)
+    assert done.returncode == 2
+    words = f"beyondscene: {request_file} could not be written ([Errno 27] File too large): make room there, or choose another"
+    assert done.stderr.startswith(words)
+    assert request_file.read_bytes() == before and list(request_file.parent.iterdir()) == [request_file]
+
+
+def test_what_is_told_is_utf_8_whatever_the_locale(request_file: Path, tmp_path: Path) -> None:
+    """As on Windows, where what goes to a file or a pipe is otherwise in an encoding of the country's."""
+    for name in ("広場.json".encode(), b"not utf-8 \xff.json"):
+        output = os.fsencode(tmp_path) + b"/" + name
+        command = [sys.executable, "-m", "beyondscene.backend", "export", str(request_file), "-o", output]
+        done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "latin-1"})
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout == output + b": 192x128, 2 characters\n"
 
 
 def test_the_worker_is_not_for_people_and_refuses_in_one_sentence(

@@ -146,7 +146,7 @@ def test_a_disk_too_small_for_all_frames_is_told_before_the_first(
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10**6))
     command = ["render", str(animated), "-o", str(tmp_path / "shot.#.png"), "--models", str(tiny_models.folder)]
     assert main([*command, "--size", "512x512", "--frames", "1-9:8"]) == 2
-    assert "The 2 pictures may have 2 MB, but 1 MB are free" in capsys.readouterr().err
+    assert "The 2 pictures may have 1.6 MB, but 1.0 MB are free" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.png"))
 
 
@@ -170,21 +170,22 @@ def test_a_bar_writes_nothing_where_there_is_no_terminal() -> None:
     assert not log.getvalue()
 
 
-def test_sigterm_ends_a_command_as_ctrl_c_does_and_leaves_no_scene_behind(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Capture
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_end_a_command_as_ctrl_c_does_and_leave_no_scene_behind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Capture, number: int
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(blend.subprocess, "run", lambda *given, **how: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(blend.subprocess, "run", lambda *given, **how: os.kill(os.getpid(), number))
 
-    def unheeded(number: int, frame: object) -> None:
-        raise AssertionError("SIGTERM would have ended the process there and then")
+    def unheeded(signal_number: int, frame: object) -> None:
+        raise AssertionError("it would have ended the process there and then")
 
-    before = signal.signal(signal.SIGTERM, unheeded)
+    before = signal.signal(number, unheeded)
     try:
         assert main(["export", str(DUO), "-o", str(tmp_path / "r.json")]) == 130
-        assert signal.getsignal(signal.SIGTERM) is unheeded
+        assert signal.getsignal(number) is unheeded
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(number, before)
     assert capsys.readouterr().err == "beyondscene: interrupted\n"
     assert not list(tmp_path.iterdir())
 

@@ -102,6 +102,7 @@ def test_the_record_stands_where_other_programs_look(picture: Picture, record: R
         assert '"models": "tiny"' in tags[270] and DIGITAL_SOURCE in bytes(tags[700])
     header = OpenEXR.File(str(tmp_path / "out.exr"), header_only=True).header()
     assert '"models": "tiny"' in header["beyondscene"] and DIGITAL_SOURCE.decode() in header["xmp"]
+    assert header["colorInteropID"] == "lin_rec709_scene"
 
 
 def test_tiff_is_tiled_and_deflated(picture: Picture, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from beyondscene.backend.models.fingerprint import fingerprint_weights
-from beyondscene.backend.models.load import Models, choose_device, load_models
+from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.segmenters import grounded, load_segmenter
 from beyondscene.backend.models.sets import ModelSet, ModelSetError, choose_model_set, read_model_set
 from beyondscene.backend.pipeline import render
@@ -74,8 +74,7 @@ def test_sdxl_makes_a_picture(hub_set: ModelSet, two_people: RenderRequest) -> N
 @pytest.mark.usefixtures("sure")
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
 def test_half_precision_keeps_the_vae_and_the_segmenter_whole(hub_set: ModelSet, small: RenderRequest, precision: str) -> None:
-    device, dtype = choose_device("cpu", precision)  # type: ignore[arg-type]
-    models = load_models(hub_set, device, dtype)
+    models = load_models(hub_set, CPU, getattr(torch, precision))
     assert models.unet.dtype == models.controlnet.dtype == models.text_encoders[1].dtype == getattr(torch, precision)
     assert {network.dtype for network in (models.vae, *models.segmenter.networks)} == {torch.float32}
     assert picture(models, small).std() > 1

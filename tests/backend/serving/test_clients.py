@@ -205,6 +205,17 @@ def test_an_artist_whose_secret_does_not_travel(studio: Studio, connect: Connect
     here = read_connection(studio.gateway.ready_file)
     write_connection(mine, msgspec.structs.replace(read_connection(mine), endpoint=here.endpoint))
     assert main(["jobs", "--key-file", str(mine)]) == 0
+    assert not capsys.readouterr().err
+
+
+def test_keys_that_others_may_read_are_told_of(studio: Studio, capsys: Capture) -> None:
+    (studio.data_folder / "server.json").chmod(0o640)
+    studio.open()
+    assert "server.json are open to other users: `chmod 600 '" in studio.gateway.log()
+    studio.gateway.ready_file.chmod(0o644)
+    assert main(["jobs", "--ready-file", str(studio.gateway.ready_file)]) == 0
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert warning.endswith(f"are open to other users: `chmod 600 '{studio.gateway.ready_file}'`.")
 
 
 def test_mistakes_of_whoever_runs_it(studio: Studio, tmp_path: Path, capsys: Capture) -> None:

@@ -5,9 +5,10 @@ import threading
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from beyondscene.backend.cli import main
-from beyondscene.backend.outputs import choose_format
+from beyondscene.backend.outputs import Picture, choose_format, make_record, write_picture
 from beyondscene.protocol import Finished, Started, digest_of
 
 from .conftest import Connect, Start
@@ -119,3 +120,14 @@ def test_a_broken_transfer_goes_on_where_it_ended(
     assert (tmp_path / "out.png").read_bytes() == data
     assert min(taken) == len(data) // 2
     assert [path.name for path in tmp_path.glob("out*")] == ["out.png"]
+
+
+def test_a_picture_is_made_again_with_its_own_models_unless_others_are_named(
+    start: Start, tmp_path: Path, capsys: Capture
+) -> None:
+    gateway = start()
+    made = tmp_path / "made.png"
+    write_picture(made, Picture(np.zeros((64, 64, 3), np.uint8)), make_record(picture(), {}, "half", {}, ""))
+    assert ask(gateway, "submit", "--from-image", made) == 2
+    assert "The model set 'half' lacks its controlnet model" in capsys.readouterr().err
+    assert ask(gateway, "submit", "--from-image", made, "--models", "embedded") == 0

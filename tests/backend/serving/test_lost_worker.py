@@ -95,8 +95,9 @@ def test_a_slow_job_is_not_stuck() -> None:
 
 def test_never_comes_up(start: Start, connect: Connect) -> None:
     command = (sys.executable, "-c", "raise SystemExit('no such pipeline')")
-    talk = connect(start(worker_command=command))
+    gateway = start(worker_command=command)
+    talk = connect(gateway)
     job_id = talk.submit(picture())
-    failed = talk.hear_until(Failed, job_id)
-    assert "exit code 1" in failed.message
-    assert "no such pipeline" in failed.message
+    words = "The worker process ended with exit code 1. Its last words: 'no such pipeline'."
+    assert words in talk.hear_until(Failed, job_id).message
+    assert words in gateway.log()

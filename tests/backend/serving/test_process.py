@@ -8,13 +8,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from beyondscene.protocol import Finished
+from beyondscene.protocol import Finished, Started
 
 from .conftest import Connect, Start
-from .talk import PATIENCE_S, picture, wait_until
+from .talk import PATIENCE_S, attempts, picture, wait_until
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_leaves_without_having_seen_torch(start: Start, connect: Connect, number: int) -> None:
     gateway = start()
     talk = connect(gateway)
@@ -28,6 +28,22 @@ def test_leaves_without_having_seen_torch(start: Start, connect: Connect, number
     assert not gateway.ready_file.exists()
     assert not worker.is_running()
     assert "Traceback" not in errors
+
+
+def test_a_signal_to_all_of_its_processes_is_heeded_by_the_gateway_alone(start: Start, connect: Connect) -> None:
+    gateway = start()
+    talk = connect(gateway)
+    job_id = talk.submit(picture())
+    talk.hear_until(Started)
+    worker = gateway.worker()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C, systemd and a closed terminal send them
+        worker.send_signal(number)
+    finished = talk.hear_until(Finished)
+    assert (finished.job_id, attempts(talk.of(job_id))) == (job_id, [1])
+    gateway.process.terminate()
+    _, errors = gateway.process.communicate(timeout=PATIENCE_S)
+    assert gateway.process.returncode == 0 and "ERROR" not in errors, errors
+    assert not worker.is_running()
 
 
 def test_leaves_with_the_process_it_serves(start: Start) -> None:

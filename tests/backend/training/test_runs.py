@@ -100,8 +100,8 @@ def test_the_command_refuses_renders_and_weights_of_unknown_runs(tmp_path: Path,
         (["--steps", "0"], "--steps 0 is too few: say 1 or more."),
         (["--views", "0"], "--views 0 is too few: say 1 or more."),
         (["--seed", "-1"], "--seed -1 is too few: say 0 or more."),
-        (["--device", "abacus"], "--device abacus is none that torch knows: say auto, cpu or cuda."),
-        (["--device", "cuda:99"], f"--device cuda:99 is not here: torch {torch.__version__} sees "),
+        (["--device", "abacus"], "'abacus' is no device: write auto, cpu, mps, cuda, or cuda:1 for the second."),
+        (["--device", "cuda:99"], "The device 'cuda:99' is not to be had: "),
     ],
 )
 def test_numbers_that_mean_nothing_are_refused_before_a_folder_is_claimed(

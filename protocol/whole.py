@@ -1,0 +1,27 @@
+"""Files that are whole or absent, also after a crash."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole_file(path: Path, mode: int = 0o666) -> Iterator[Path]:
+    """A name to write to. What is there at the end is put on the disk and takes the place of `path`, or of what that links to;
+    after an error `path` is as it was, and nothing is left over.
+
+    The name is nobody else's, so that two programs which write the same file do not write into each other's.
+    mode: of the file, without what the process masks.
+    """
+    path = Path(os.path.realpath(path))
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+    try:
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
