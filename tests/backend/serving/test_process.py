@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -12,6 +13,14 @@ from beyondscene.protocol import Finished, Started
 
 from .conftest import Connect, Start
 from .talk import PATIENCE_S, attempts, picture, wait_until
+
+
+@pytest.fixture(autouse=True)
+def _hang_up_is_heeded() -> Iterator[None]:
+    """Under `nohup` all processes that these tests start would ignore SIGHUP, too."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
