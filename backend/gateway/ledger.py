@@ -28,6 +28,7 @@ LOCAL = "local"  # owner of the jobs of whoever started the gateway
 
 APPLICATION_ID = 0x42535A4C  # "BSZL", in the header of the file
 WAL_LIMIT_BYTES = 64 * 1024 * 1024  # to which the log is cut after a large transaction
+BUSY_S = 0.5  # of two that make the file at once, one waits until the other has given up
 
 # One step from each format to the next. A released step never changes; a new one is added behind it.
 MIGRATIONS = (
@@ -218,7 +219,7 @@ def text(struct: Struct | None) -> str:
 
 def open_database(path: Path) -> sqlite3.Connection:
     """The file at `path`, made if absent, brought to the present format and locked. Raises ServeError."""
-    database = sqlite3.connect(path, timeout=0, isolation_level=None)  # transactions are begun and ended by us alone
+    database = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)  # transactions are begun and ended by us alone
     try:
         for pragma in (
             "locking_mode = EXCLUSIVE",
