@@ -1,4 +1,5 @@
-# `make demo` and `make test` need nothing but Python 3.11 or 3.13, which Blender has as a module, and pip; each makes its own virtual environment in .venv.
+# `make demo` and `make test` need nothing but pip and Python 3.11 or 3.13, for which Blender is there as a module; each makes its
+# own virtual environment in .venv.
 
 PYTHON ?= $(firstword $(foreach one,python3.11 python3.13,$(shell command -v $(one))) python3.11)
 VENV := .venv

@@ -16,13 +16,13 @@ failed=""
 run="import os, sys, pytest; code = pytest.main(sys.argv[1:]); sys.stdout.flush(); os._exit(code)"
 for version in $versions; do
     case $version in
-        4.* | 5.0) python=${PYTHON311:-python3.11} older=("numpy<2" "opencv-python-headless<4.12") ;;
-        *) python=${PYTHON313:-python3.13} older=("numpy>=2.2" "opencv-python-headless<5") ;;
+        4.* | 5.0) python=${PYTHON311:-python3.11} arrays=("numpy<2" "opencv-python-headless<4.12") ;;
+        *) python=${PYTHON313:-python3.13} arrays=("numpy>=2.2" "opencv-python-headless<5") ;;
     esac
     venv=.cache/blender/$version
     if [ ! -e "$venv/.installed" ]; then
         "$python" -m venv "$venv"
-        "$venv/bin/python" -m pip install --quiet "bpy==$version.*" "${older[@]}" "msgspec>=0.19" "pyzmq>=26" \
+        "$venv/bin/python" -m pip install --quiet "bpy==$version.*" "${arrays[@]}" "msgspec>=0.19" "pyzmq>=26" \
             "platformdirs>=4" "psutil>=5.9" "pytest>=8" "pytest-timeout>=2" \
             "rich>=13" "safetensors>=0.4.5" "pillow>=11" prometheus-client
         "$venv/bin/python" -m pip install --quiet --no-deps --editable .

@@ -16,9 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..cli import answer
-from ..models.devices import choose_device
 from ..training.checkpoints import Ema, Steps, half_precision, set_rate
-from ..training.runs import JudgeRun, check_numbers, claim
+from ..training.runs import JudgeRun, check_numbers, claim, training_device
 from .judge import JOINTS, JUDGE_FOLDER, OFFSET_PX, STRIDE, JudgeConfig, JudgeNet, Maps, save_net, to_input
 from .judge_data import SIDE_PX, Sample, draw_samples
 from .keypoints import TORSO
@@ -169,7 +168,7 @@ def run(asked: argparse.Namespace) -> int:
     def report(event: dict) -> None:
         print(msgspec.json.encode(event).decode(), flush=True)
 
-    device, _ = choose_device(asked.device)
+    device = training_device(asked.device)
     net = train_judge(settings, asked.work, device, prefetch, lambda: time.monotonic() > deadline, report)
     if net is None:
         return OUT_OF_TIME

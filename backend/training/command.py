@@ -62,11 +62,11 @@ def run(asked: argparse.Namespace) -> int:
 
 
 def run_embedded(asked: argparse.Namespace) -> bool:
-    from ..models.devices import choose_device
     from .embedded import tiny_settings, train_embedded, usual_settings
+    from .runs import training_device
 
     make = tiny_settings if asked.tiny else usual_settings
-    settings = make(asked.work, asked.out, choose_device(asked.device)[0])
+    settings = make(asked.work, asked.out, training_device(asked.device))
     settings = msgspec.structs.replace(settings, start=asked.start, minutes=asked.minutes, seed=asked.seed)
     settings = msgspec.structs.replace(settings, fit=asked.fit, render_only=asked.render_only)
     if asked.views is not None:
@@ -81,11 +81,11 @@ def run_embedded(asked: argparse.Namespace) -> bool:
 
 def run_few_steps(asked: argparse.Namespace) -> bool:
     """Raises ModelSetError for a folder that is no model set with an entry for few steps."""
-    from ..models.devices import choose_device
     from .few_steps import FewStepsSettings, train_few_steps
+    from .runs import training_device
 
     settings = FewStepsSettings(
-        work=asked.work, models=asked.models, device=choose_device(asked.device)[0], seed=asked.seed, minutes=asked.minutes,
+        work=asked.work, models=asked.models, device=training_device(asked.device), seed=asked.seed, minutes=asked.minutes,
         processes=os.cpu_count() or 1,
     )  # fmt: skip
     if asked.views is not None:

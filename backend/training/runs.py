@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import torch
 from torch import nn
 
 from ...protocol import Refusal
+from ..models.devices import choose_device
 from ..models.fingerprint import digest_fingerprints, fingerprint_weights
 from ..models.sets import read_model_set
 
@@ -70,6 +72,15 @@ def check_numbers(**numbers: int) -> None:
         least = 0 if name == "seed" else 1
         if number < least:
             raise RunError(f"--{name} {number} is too few: say {least} or more.")
+
+
+def training_device(name: str) -> torch.device:
+    """The device called `name`; "auto" is a GPU that knows bfloat16, in which networks learn here, else the CPU.
+
+    Raises Refusal for one that is not here.
+    """
+    device, precision = choose_device(name)
+    return torch.device("cpu") if name == "auto" and precision == torch.float16 else device
 
 
 def claim(folder: Path, run: RenderRun | EmbeddedRun | FewStepsRun | JudgeRun) -> None:

@@ -13,7 +13,7 @@ from beyondscene.backend.training.embedded import tiny_settings, train_embedded
 from beyondscene.backend.training.few_steps import FewStepsSettings, train_few_steps
 from beyondscene.backend.training.latents import encode_renders
 from beyondscene.backend.training.renders import draw_views, stack_views
-from beyondscene.backend.training.runs import RunError
+from beyondscene.backend.training.runs import RunError, training_device
 from beyondscene.backend.training.vae import build_vae
 from msgspec.structs import replace
 from safetensors.torch import load_file, save_file
@@ -147,3 +147,14 @@ def test_latents_of_another_encoder_are_made_anew(tmp_path: Path) -> None:
     written = path.stat().st_mtime_ns
     assert np.array_equal(encode_renders(first, renders, path, CPU).latents, once) and path.stat().st_mtime_ns == written
     assert not np.allclose(encode_renders(second, renders, path, CPU).latents, once)
+
+
+@pytest.mark.parametrize(("known", "chosen"), [(True, "cuda"), (False, "cpu")])
+def test_training_is_left_to_the_cpu_where_the_gpu_does_not_know_its_precision(
+    known: bool, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: known)
+    assert training_device("auto").type == chosen
+    assert training_device("cuda").type == "cuda"  # who names it has it
