@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
@@ -23,8 +24,10 @@ def views_of_several(owners: Tensor, people: Tensor) -> Tensor:
     """Return int (R,), which views have something to bind. On a GPU it would be waited for: ask before they go there.
 
     owners: int (B, tokens), whom each token is about. people: int (B, h, w), who is seen in each cell. 0 is nobody.
+    At the end stand so many -1, for no view, that R is some quarters of B: few lengths, so that steps can be recorded.
     """
-    return torch.nonzero((owners.amax(1) > 1) & (people.flatten(1).amax(1) > 0))[:, 0]
+    rows = torch.nonzero((owners.amax(1) > 1) & (people.flatten(1).amax(1) > 0))[:, 0]
+    return F.pad(rows, (0, -len(rows) % max(1, len(owners) // 4)), value=-1)
 
 
 class Binding:
@@ -35,8 +38,8 @@ class Binding:
 
     def __init__(self, unet: UNet2DConditionModel, owners: Tensor, people: Tensor, rows: Tensor) -> None:
         """owners, people: as in `views_of_several`, which gives the rows."""
-        self.unet, self.rows = unet, rows
-        self.owners, self.people = owners[rows], people[rows]
+        self.unet, self.rows = unet, rows.clamp(min=0)
+        self.owners, self.people = owners[self.rows], people[self.rows] * (rows >= 0)[:, None, None]  # NOBODY in no view
         self.losses: list[Tensor] = []
         self.hooks: list[RemovableHandle] = []
 

@@ -59,7 +59,8 @@ class Denoiser(nn.Module):
         self,
         noisy: Tensor,
         timesteps: Tensor,
-        tokens: Tensor,
+        states: Tensor,
+        pooled: Tensor,
         kept_text: Tensor,
         poses: Tensor,
         kept_pose: Tensor,
@@ -67,11 +68,10 @@ class Denoiser(nn.Module):
     ) -> Tensor:
         """Return the predicted velocity (B, 4, h, w).
 
-        noisy: (B, 4, h, w). timesteps: (B,). tokens: int (2, B, chunks, MAX_TOKENS), for either encoder.
+        noisy: (B, 4, h, w). timesteps: (B,). states, pooled: of the captions, as `text` gives them.
         kept_text, kept_pose: (B,), 0 removes the text (zero embeddings) or the ControlNet's residuals.
         poses: (B, 3, 8 h, 8 w), 0..1. sizes: (B, 6), SDXL's original size, crop corner and target size.
         """
-        states, pooled = self.text(tokens)
         states, pooled = states * kept_text[:, None, None], pooled * kept_text[:, None]
         added = {"text_embeds": pooled, "time_ids": sizes}
         down, middle = self.controlnet(noisy, timesteps, states, poses, added_cond_kwargs=added, return_dict=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import CLIPTokenizer
 
@@ -16,6 +16,7 @@ from .binding import Binding
 from .checkpoints import Ema, Steps, half_precision, set_rate, step_random
 from .denoiser import Denoiser, DenoiserSizes, build_scheduler
 from .latents import Batch, LatentSet, draw_batch, halve
+from .replayed import Outputs, Replayed
 from .rounding import Rounded, matrices
 from .text import TextEncoders
 
@@ -85,22 +86,29 @@ def train_denoiser(
         StepBatches(data, tokenizers, settings, line_width_px, seed), batch_size=None, sampler=range(left.done, settings.steps),
         num_workers=settings.loaders, prefetch_factor=2, multiprocessing_context="fork", pin_memory=device.type == "cuda",
     )  # fmt: skip
-    pace, waited, rounded = Pace(), Waited(batches), Rounded(matrices(denoiser.unet, denoiser.controlnet))
+    pace, waited, learnt = Pace(), Waited(batches), [one for one in denoiser.parameters() if one.requires_grad]
+    teach = build_teaching(denoiser, learnt, settings.binding)
+    if device.type == "cuda" and not settings.text_share:
+        teach = Replayed(teach, lambda event: report({"stage": "denoiser"} | event))
     for step, drawn in zip(left, waited, strict=False):
         if time_left_s is not None and pace.tick() and step < settings.flat * left.steps:
             left.fit(min(settings.steps, step + int(_FITTED * time_left_s() / pace.seconds_per_step)))
             report({"stage": "denoiser", "steps": left.steps, "seconds_per_step": round(pace.seconds_per_step, 4)})
         batch, (_, noise) = drawn.to(device), step_random(seed, _STAGE, step, device)
         set_rate(optimizer, settings.learning_rate, step, left.steps, warm_up=100, flat=settings.flat)
-        with rounded:
-            with half_precision(device), Binding(denoiser.unet, batch.owners, batch.people, batch.several) as binding:
-                loss = _loss(denoiser, batch, alphas, noise)  # not compiled: that passes over what binding hooks in
-            bound = binding.loss()
-            (loss + settings.binding * bound).backward()
+        with half_precision(device):
+            states, pooled = denoiser.text(batch.tokens)
+        alpha, epsilon = alphas[batch.timesteps], torch.randn(batch.latents.shape, generator=noise, device=device)
+        loss, bound, *gradients = teach(
+            batch.latents, epsilon, alpha, batch.weights, batch.timesteps, states, pooled, batch.kept_text, batch.poses,
+            batch.kept_pose, batch.sizes, batch.owners, batch.people, batch.several,
+        )  # fmt: skip
+        for parameter, gradient in zip(learnt, gradients, strict=True):
+            parameter.grad = gradient
         left.descend()
         if (step + 1) % 10 == 0:
             cells = batch.latents.shape[-1]
-            told = {"loss": float(loss.detach()), "binding": float(bound.detach()), "left_out": left.left_out}
+            told = {"loss": float(loss), "binding": float(bound), "left_out": left.left_out}
             told["waited_s"] = round(waited.take_s(), 3)  # the GPU, for those who load; of ten steps
             report({"stage": "denoiser", "step": step + 1, "of": left.steps, "cells": cells} | told)
     if not left.finished:
@@ -175,13 +183,44 @@ class StepBatches(Dataset):
         return halve(batch) if halved else batch
 
 
-def _loss(denoiser: Denoiser, batch: Batch, alphas: Tensor, noise: torch.Generator) -> Tensor:
-    """Mean squared error of the velocity, heavier on people."""
-    clean = batch.latents
-    alpha = alphas[batch.timesteps][:, None, None, None]
-    epsilon = torch.randn(clean.shape, generator=noise, device=clean.device)
+def build_teaching(denoiser: Denoiser, learnt: list[nn.Parameter], binding_weight: float) -> Callable[..., Outputs]:
+    """Return what finds the gradients of `learnt` from a batch's tensors.
+
+    It returns the error of the velocity, the error of the binding, and the gradients. It waits for nothing, so that it can be
+    recorded; it is not compiled: that passes over what binding hooks in.
+    """
+    rounded = Rounded(matrices(denoiser.unet, denoiser.controlnet))
+
+    def teach(
+        clean: Tensor, epsilon: Tensor, alpha: Tensor, weights: Tensor, timesteps: Tensor, states: Tensor, pooled: Tensor,
+        kept_text: Tensor, poses: Tensor, kept_pose: Tensor, sizes: Tensor, owners: Tensor, people: Tensor, rows: Tensor,
+    ) -> Outputs:  # fmt: skip
+        def predict(noisy: Tensor) -> Tensor:
+            return denoiser(noisy, timesteps, states, pooled, kept_text, poses.float() / 255, kept_pose, sizes)
+
+        with rounded:
+            with half_precision(clean.device), Binding(denoiser.unet, owners, people, rows) as binding:
+                loss = weigh_error(predict, clean, epsilon, alpha, weights)
+            bound = binding.loss()
+            gradients = torch.autograd.grad(loss + binding_weight * bound, learnt, materialize_grads=True)
+        return loss.detach(), bound.detach(), *map(_laid_out_as, gradients, learnt)
+
+    return teach
+
+
+def _laid_out_as(gradient: Tensor, parameter: Tensor) -> Tensor:
+    """Return the gradient in its parameter's strides, which fused optimizers take for granted."""
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)
+
+
+def weigh_error(predict: Callable[[Tensor], Tensor], clean: Tensor, epsilon: Tensor, alpha: Tensor, weights: Tensor) -> Tensor:
+    """Return the mean squared error of the velocity, heavier on people.
+
+    predict: noisy latents (B, 4, h, w) to their velocity. alpha: (B,), the share of the signal's power. weights: (B, 1, h, w).
+    """
+    alpha = alpha[:, None, None, None]
     noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * epsilon
     target = alpha.sqrt() * epsilon - (1 - alpha).sqrt() * clean
-    poses = batch.poses.float() / 255
-    predicted = denoiser(noisy, batch.timesteps, batch.tokens, batch.kept_text, poses, batch.kept_pose, batch.sizes)
-    return (batch.weights * (predicted.float() - target).square()).mean()
+    return (weights * (predict(noisy).float() - target).square()).mean()
