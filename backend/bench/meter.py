@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -37,11 +37,14 @@ class StageCost(Struct, frozen=True, kw_only=True):
 
 
 class Meter:
-    """A Watcher that keeps what each stage costs. A stage ends where the next one begins."""
+    """A Watcher that keeps what each stage costs. A stage ends where the next one begins.
 
-    def __init__(self, counter: Counter, device: torch.device) -> None:
+    ended: told what each stage has cost once it has ended, so that something is known of a picture that breaks off.
+    """
+
+    def __init__(self, counter: Counter, device: torch.device, ended: Callable[[StageCost], None] = lambda cost: None) -> None:
         self.costs: list[StageCost] = []
-        self._counter, self._device = counter, device
+        self._counter, self._device, self._ended = counter, device, ended
         self._now: tuple[Stage, int] | None = None
         self._start_s = 0.0
         self._host = HostPeak()
@@ -97,6 +100,7 @@ class Meter:
                 peak_host_mib=self._host.peak / MIB,
             )
         )
+        self._ended(self.costs[-1])
 
 
 class HostPeak:

@@ -12,7 +12,7 @@ import torch
 from msgspec import Struct
 
 from ..models.load import Models
-from .run import OURS, PLAIN, Row, Runs, area, name_of
+from .run import OURS, PLAIN, Row, Runs, area, name_of, name_of_stage
 from .unit_costs import UnitCosts, unit_costs
 
 COLUMNS = (
@@ -143,7 +143,7 @@ def stage_cells(one: Runs, index: int, costs: UnitCosts, ceiling_tflops: float) 
     formula = stage.evaluations * costs.known_view / 1e12
     speed = stage.tflop / max(stage.seconds, 1e-9)
     return [
-        f"{stage.stage} {stage.level}" if stage.level else stage.stage,
+        name_of_stage(stage),
         f"{stage.seconds:.2f}",
         str(stage.evaluations),
         f"{stage.tflop:.4g}",

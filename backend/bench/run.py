@@ -119,7 +119,7 @@ def bench(
         tell(f"{one.name}, {name_of(one.size)}, {what}")
         try:
             with tuned(models, one.tuning):
-                return draw(models, counter, one, *make_request(models, one, people, steps, first=first))
+                return draw(models, counter, one, *make_request(models, one, people, steps, first=first), tell)
         except Exception as error:  # out of memory, or what a library lacks on this device
             tell(f"{one.name}, {name_of(one.size)}: broke off with {type(error).__name__}: {error}")
             broken.append(one.name)
@@ -167,14 +167,18 @@ def make_request(
     return name, replace(request, settings=replace(settings, steps=1) if first else settings)
 
 
-def draw(models: Models, counter: Counter, one: Runs, name: str, request: RenderRequest) -> list[StageCost]:
+def draw(models: Models, counter: Counter, one: Runs, name: str, request: RenderRequest, tell: Tell) -> list[StageCost]:
     """What one picture by the method `name` cost; the picture itself is kept in `one` where it will be compared."""
-    meter = Meter(counter, models.device)
+    meter = Meter(counter, models.device, lambda cost: tell(f"  {name_of_stage(cost)}: {cost.seconds:.1f} s"))
     method = load_method(name)
     with drawing_plainly() if one.method == PLAIN else nullcontext(), meter.measuring():
         picture = method(models, request, meter)
     one.picture = picture if one.method in (OURS, PLAIN) else None
     return meter.costs
+
+
+def name_of_stage(cost: StageCost) -> str:
+    return f"{cost.stage} {cost.level}" if cost.level else cost.stage
 
 
 def summarise(runs: list[Runs], ceiling_flops: float) -> list[Row]:
