@@ -14,6 +14,8 @@ from .loras import write_loras
 from .quality import CUSTOM, write_knobs
 from .session import current
 
+LARGEST_SEED = 2**31 - 1  # that a property of Blender holds; requests may have larger ones
+
 Item = tuple[str, str, str, int, int]
 
 _items: list[Item] = []  # Blender keeps no reference to the strings of an enumeration
@@ -50,7 +52,7 @@ def restore(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, record: Rec
     own.prompt, own.negative_prompt, own.models = request.prompt, request.negative_prompt, record.models
     own.use_own_size, own.width, own.height = True, request.width, request.height
     own.quality, own.variations = CUSTOM, 1
-    own.seed, own.lock_seed = min(request.seed, 2**31 - 1), True
+    own.seed, own.lock_seed = min(request.seed, LARGEST_SEED), True
     write_knobs(own.knobs, request.settings)
     write_loras(own.loras, request.loras)
     characters = {one.id: one for one in request.characters}

@@ -76,6 +76,8 @@ class BEYONDSCENE_OT_restore_settings(OnPicture, bpy.types.Operator):
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         gone = history.restore(context.scene, context.view_layer, record, request)
+        if request.seed > history.LARGEST_SEED:
+            self.report({"WARNING"}, f"Seed {request.seed} is more than a Blender scene can hold: Render Again draws with it")
         if gone:
             self.report({"WARNING"}, f"Not in this scene, or hidden: {', '.join(gone)}")
         return {"FINISHED"}

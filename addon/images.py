@@ -55,7 +55,7 @@ def first_file(path: Path) -> Path:
 
 def frames_beside(path: Path) -> list[Path]:
     """The frames of the animation that `path` is one of which are there, in their order."""
-    return sorted(path.parent.glob(f"*{path.suffix}"))
+    return sorted(path.parent.glob(f"*{path.suffix}"), key=lambda frame: (len(frame.name), frame.name))  # 10000 after 9999
 
 
 def blend_name() -> str:

@@ -119,6 +119,7 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
         if settings.render_only:
             return False
         renders = read_shards(work / "renders", settings.views)
+        report({"stage": "read", "views": settings.views})
         vae = (
             load_vae(settings.start, device)
             if settings.start and "vae" not in further
@@ -127,6 +128,7 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
         if vae is None:
             return False
         latents = encode_renders(vae, renders, work / "latents.safetensors", device)
+        report({"stage": "encode", "views": settings.views})
         if "decoder" in further:
             vae = train_decoder(latents, vae, settings.decoder, work, seed, device, out_of_time, report)
             if vae is None:

@@ -409,3 +409,11 @@ def test_a_picture_of_an_earlier_blender_is_followed_and_can_be_cancelled(
     assert blender.ops.beyondscene.cancel() == {"FINISHED"}
     until(lambda: not state.jobs)
     assert not state.error
+
+
+def test_frames_come_in_their_order_beyond_four_digits(tmp_path: Path) -> None:
+    sequence = tmp_path / "duo animation 0001"
+    sequence.mkdir()
+    for number in (10000, 9998, 9999):
+        (sequence / f"{number:04d}.png").touch()
+    assert [path.stem for path in images.frames_beside(sequence / "9999.png")] == ["9998", "9999", "10000"]

@@ -8,13 +8,14 @@
 # TFLOP/s (45 % of 798), loading and first pictures included.
 #   first, 7 minutes
 #     smoke     30 s  toy networks at 128x128: every method, channels_last, fused, float8
-#     embedded  60 s  the embedded model at 1024x1024 in float32, ours and the plain loop: equal pictures, and their ratio
+#     embedded  90 s  the embedded model at 1024x1024 in float32, ours and the plain loop: equal pictures, and their ratio
 #     compared 155 s  2048x2048, 10 steps, 2 rounds: ours, plain loop, DemoFusion, direct
 #     tuned    280 s  the same picture by ours alone: channels_last, fused, compiled, float8+compiled; the last may not fit
 #   second, 6 minutes
 #     targets  180 s  4096x4096 with stride_instance=64 and all 50 steps
 #     preview  165 s  8192x8192 with 8 unguided steps and stride_background=96, the device held to 24 GiB
 #     ratios   160 s  4096x4096, 5 steps: ours, plain loop, DemoFusion; only in a call with --minutes 9
+#     posed    170 s  as targets, the ControlNet in views with people alone; only by --parts
 # Left in $OUT: CALL.md, CALL.jsonl (each line names its part) and CALL.log, and meanwhile a folder of three files. What is measured
 # is written after every picture. --minutes counts from the start of this script: no picture is begun that would end later, and one
 # that takes longer than was known is stopped then. A method or a part that breaks off leaves the others as they are. --tiny tries
@@ -53,6 +54,7 @@ compared=("${sdxl[@]}" --steps 10 --rounds 2 --size 2048x2048 "${all[@]}")
 tuned=("${sdxl[@]}" --steps 10 --rounds 1 --size 2048x2048 --method beyondscene
   --tune channels_last --tune fused --tune compiled --tune float8+compiled)
 targets=("${sdxl[@]}" --rounds 1 --size 4096x4096 --method beyondscene+stride_instance=64)
+posed=("${sdxl[@]}" --rounds 1 --size 4096x4096 --method beyondscene+stride_instance=64+controlnet_views=with_people)
 preview=("${sdxl[@]}" --rounds 1 --size 8192x8192 --method "$unguided" --cold) # an untimed picture would take half as long
 ratios=("${sdxl[@]}" --steps 5 --rounds 1 --size 4096x4096 --method beyondscene --method plain --method demofusion)
 if [[ "$device" != cpu ]]; then
@@ -66,6 +68,7 @@ if [[ -n "$tiny" ]]; then
   compared=("${toy[@]}" --method plain --method beyondscene)
   tuned=("${toy[@]}" --method beyondscene --tune channels_last+fused --cold)
   targets=("${toy[@]}" --method beyondscene+stride_instance=64)
+  posed=("${toy[@]}" --method beyondscene+stride_instance=64+controlnet_views=with_people)
   preview=("${toy[@]}" --method "$unguided" --cold)
   ratios=("${toy[@]}" --method beyondscene --method demofusion)
 fi

@@ -7,10 +7,11 @@
 #   each also [--tiny] [--device cuda]
 #
 # Run it from the repository root. Seen on an H100 with 16 cores, which draw what is learnt from; the judge's reckoned:
-#   embedded   goes on from the repository's weights and trains UNet and ControlNet alone. Its 16000 views take a minute to render,
-#              of 60000 it took less than four, and half a minute to encode; loading takes 40 s in all. A step of 256 views takes
-#              0.2 s, and as many are taken as fit. A run of its own, on views of its own (--seed 1): the next one goes on from the
-#              weights that are committed then, and takes another --seed. --meanwhile: what shall use the GPU while views are rendered.
+#   embedded   goes on from the repository's weights and trains UNet and ControlNet alone. 40000 views take a minute to render and
+#              a minute and a half to read and encode. A step of 256 views takes 0.12 s, recorded as a CUDA graph (0.19 s where that
+#              fails, which the log says), and as many are taken as fit. A run of its own, on views of its own (--seed 1): the next
+#              one goes on from the weights that are committed then, and takes another --seed. --meanwhile: what shall use the GPU
+#              while views are rendered; training waits for it.
 #   few-steps  renders 6000 views in 40 s, then learns from the model itself.
 #   judge      begins anew: 64000 samples of 0.1 s on 15 cores are 430 s. The repository's had 3000 steps of 16.
 # What stops for want of time says so. It goes on when called again with the same arguments, where build/gpu/ is still there; that
