@@ -87,9 +87,9 @@ def train_denoiser(
         num_workers=settings.loaders, prefetch_factor=2, multiprocessing_context="fork", pin_memory=device.type == "cuda",
     )  # fmt: skip
     pace, waited, learnt = Pace(), Waited(batches), [one for one in denoiser.parameters() if one.requires_grad]
-    teach = build_teaching(denoiser, learnt, settings.binding)
+    find_gradients = gradient_finder(denoiser, learnt, settings.binding)
     if device.type == "cuda" and not settings.text_share:
-        teach = Replayed(teach, lambda event: report({"stage": "denoiser"} | event))
+        find_gradients = Replayed(find_gradients, lambda event: report({"stage": "denoiser"} | event))
     for step, drawn in zip(left, waited, strict=False):
         if time_left_s is not None and pace.tick() and step < settings.flat * left.steps:
             left.fit(min(settings.steps, step + int(_FITTED * time_left_s() / pace.seconds_per_step)))
@@ -99,7 +99,7 @@ def train_denoiser(
         with half_precision(device):
             states, pooled = denoiser.text(batch.tokens)
         alpha, epsilon = alphas[batch.timesteps], torch.randn(batch.latents.shape, generator=noise, device=device)
-        loss, bound, *gradients = teach(
+        loss, bound, *gradients = find_gradients(
             batch.latents, epsilon, alpha, batch.weights, batch.timesteps, states, pooled, batch.kept_text, batch.poses,
             batch.kept_pose, batch.sizes, batch.owners, batch.people, batch.several,
         )  # fmt: skip
@@ -183,7 +183,7 @@ class StepBatches(Dataset):
         return halve(batch) if halved else batch
 
 
-def build_teaching(denoiser: Denoiser, learnt: list[nn.Parameter], binding_weight: float) -> Callable[..., Outputs]:
+def gradient_finder(denoiser: Denoiser, learnt: list[nn.Parameter], binding_weight: float) -> Callable[..., Outputs]:
     """Return what finds the gradients of `learnt` from a batch's tensors.
 
     It returns the error of the velocity, the error of the binding, and the gradients. It waits for nothing, so that it can be
@@ -191,7 +191,7 @@ def build_teaching(denoiser: Denoiser, learnt: list[nn.Parameter], binding_weigh
     """
     rounded = Rounded(matrices(denoiser.unet, denoiser.controlnet))
 
-    def teach(
+    def find_gradients(
         clean: Tensor, epsilon: Tensor, alpha: Tensor, weights: Tensor, timesteps: Tensor, states: Tensor, pooled: Tensor,
         kept_text: Tensor, poses: Tensor, kept_pose: Tensor, sizes: Tensor, owners: Tensor, people: Tensor, rows: Tensor,
     ) -> Outputs:  # fmt: skip
@@ -205,7 +205,7 @@ def build_teaching(denoiser: Denoiser, learnt: list[nn.Parameter], binding_weigh
             gradients = torch.autograd.grad(loss + binding_weight * bound, learnt, materialize_grads=True)
         return loss.detach(), bound.detach(), *map(_laid_out_as, gradients, learnt)
 
-    return teach
+    return find_gradients
 
 
 def _laid_out_as(gradient: Tensor, parameter: Tensor) -> Tensor:

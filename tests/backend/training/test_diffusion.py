@@ -8,7 +8,7 @@ import torch
 from beyondscene.backend.training.binding import Binding
 from beyondscene.backend.training.checkpoints import half_precision
 from beyondscene.backend.training.denoiser import Denoiser, DenoiserSizes, build_scheduler
-from beyondscene.backend.training.diffusion import build_teaching, weigh_error
+from beyondscene.backend.training.diffusion import gradient_finder, weigh_error
 from beyondscene.backend.training.latents import Batch, LatentSet, draw_batch, encode_renders
 from beyondscene.backend.training.renderer.scenes import draw_view
 from beyondscene.backend.training.renders import stack_views
@@ -106,7 +106,7 @@ def test_gradients_are_those_of_a_backward_pass_in_the_layout_of_the_weights(lat
     before = [parameter.detach().clone() for parameter in learnt]
     with half_precision(CPU):
         states, pooled = text(batch.tokens)
-    loss, bound, *gradients = build_teaching(denoiser, learnt, 0.1)(
+    loss, bound, *gradients = gradient_finder(denoiser, learnt, 0.1)(
         batch.latents, epsilon, alpha, batch.weights, batch.timesteps, states, pooled, batch.kept_text, batch.poses,
         batch.kept_pose, batch.sizes, batch.owners, batch.people, batch.several,
     )  # fmt: skip
