@@ -308,7 +308,7 @@ def test_whole_run_ends_in_a_model_set(tmp_path: Path) -> None:
     settings = msgspec.structs.replace(settings, views=8, processes=1)
     stages: list[str] = []
     assert train_embedded(settings, lambda event: stages.append(event["stage"]))
-    assert list(dict.fromkeys(stages)) == ["render", "export"]  # too short for the others to report
+    assert list(dict.fromkeys(stages)) == ["render", "read", "encode", "export"]  # too short for the others to report
     assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} == {".safetensors", ".json", ".jsonl"}
     pipeline = StableDiffusionXLControlNetPipeline.from_pretrained(settings.out, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
