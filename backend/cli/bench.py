@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # torch, only once the input is known to be good
 PLAIN = "plain"
 DEFAULT_METHODS = ("beyondscene", PLAIN, "demofusion", "direct")
 RANDOM = ("sdxl-random", "toy-random")
-TUNINGS = ("channels_last", "fused", "float8", "compiled")
+TUNINGS = ("channels_last", "fused", "float8", "half_vae", "compiled")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -17,7 +18,7 @@ from .fingerprint import fingerprint_weights
 from .host_memory import reuse_freed_memory
 from .offload import Turns
 from .segmenters import Segmenter, load_segmenter
-from .sets import Manifest, ModelSet, Role, read_json
+from .sets import Manifest, ModelSet, read_json
 from .thrift import AMPLE, Offload, Thrift
 from .weights import find_weights
 
@@ -91,15 +92,17 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, o
     silence_libraries()
     reuse_freed_memory(device)
     base = model_set.role_folder("base")
-    unet = load_network(UNet2DConditionModel, model_set, "base", "unet", dtype)
-    controlnet = load_network(ControlNetModel, model_set, "controlnet", ".", dtype)
-    same = model_set.role_folder("inpainting").resolve() == base.resolve()
-    inpainting = unet if same else load_network(UNet2DConditionModel, model_set, "inpainting", "unet", dtype)
-    # in single precision: SDXL's own VAE overflows in half
-    vae = load_network(AutoencoderKL, model_set, "base", "vae", torch.float32)
+    unet = load_network(UNet2DConditionModel, base / "unet", dtype)
+    controlnet = load_network(ControlNetModel, model_set.role_folder("controlnet"), dtype)
+    other = model_set.role_folder("inpainting")
+    same = other.resolve() == base.resolve()
+    inpainting = unet if same else load_network(UNet2DConditionModel, other / "unet", dtype)
+    # SDXL's own overflows in half precision, and so may those that say nothing, as diffusers reads it
+    overflows = read_json(model_set.vae_folder / "config.json").get("force_upcast", True)
+    vae = load_network(AutoencoderKL, model_set.vae_folder, torch.float32 if overflows else dtype)
     texts = [name for name in model_set.networks("base") if name.startswith("text_encoder")]
     kinds = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
-    text_encoders = tuple(load_network(kinds[name], model_set, "base", name, dtype) for name in texts)
+    text_encoders = tuple(load_network(kinds[name], base / name, dtype) for name in texts)
     tokenizer_folders = [base / name.replace("text_encoder", "tokenizer") for name in texts]
     segmenter = load_segmenter(model_set, device)
     networks = (unet, controlnet, inpainting, vae, *text_encoders, *segmenter.networks)
@@ -126,9 +129,8 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, o
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def load_network(kind: type[Network], model_set: ModelSet, role: Role, part: str, dtype: torch.dtype) -> Network:
-    """The network in the folder `part` of a role, in eval mode in host memory, whichever variant of its weights is there."""
-    folder = model_set.role_folder(role) / part
+def load_network(kind: type[Network], folder: Path, dtype: torch.dtype) -> Network:
+    """The network in `folder`, in eval mode in host memory, whichever variant of its weights is there."""
     weights = find_weights(folder)
     assert weights is not None  # the set is complete
     loaded: Any = kind.from_pretrained(  # type: ignore[attr-defined]

@@ -13,17 +13,19 @@ from .few_steps import FewSteps
 from .hub import Download, download_command, is_hub_id, locate
 from .weights import Weights, find_weights
 
-Role = Literal["base", "controlnet", "inpainting", "segmenter", "sam"]
-ROLES: tuple[Role, ...] = ("base", "controlnet", "inpainting", "segmenter")  # `sam` beside a segmenter that only finds boxes
+Role = Literal["base", "controlnet", "inpainting", "segmenter", "sam", "vae"]
+# `sam` beside a segmenter that only finds boxes, `vae` in place of the base's own
+ROLES: tuple[Role, ...] = ("base", "controlnet", "inpainting", "segmenter")
 
 # Below the folder of a role: which files must stand there, and which folders must hold a config.json and weights.
 FILES: dict[Role, tuple[str, ...]] = {"base": ("model_index.json", "tokenizer", "scheduler/scheduler_config.json")}
 NETWORKS: dict[Role, tuple[str, ...]] = {
-    "base": ("unet", "vae", "text_encoder"),
+    "base": ("unet", "text_encoder"),
     "controlnet": (".",),
     "inpainting": ("unet",),
     "segmenter": (".",),
     "sam": (".",),
+    "vae": (".",),
 }
 MANIFEST = "modelset.json"
 PRESETS = Path(__file__).parent
@@ -88,7 +90,7 @@ class ModelSet(Struct, frozen=True, kw_only=True):
     @property
     def latent_downsampling(self) -> int:
         """Pixels per latent along a side, as the VAE's config.json tells. Raises ModelSetError where it does not."""
-        path = self.role_folder("base") / "vae" / "config.json"
+        path = self.vae_folder / "config.json"
         try:
             return 2 ** (len(msgspec.json.decode(path.read_bytes(), type=VaeConfig).block_out_channels) - 1)
         except (OSError, ValueError) as error:
@@ -100,11 +102,18 @@ class ModelSet(Struct, frozen=True, kw_only=True):
         """The folder of `role`, as `hub.locate` finds it."""
         return locate(self.manifest.roles.get(role, role), self.folder)
 
+    @property
+    def vae_folder(self) -> Path:
+        """Of the role `vae`, where the manifest names one; else the base has it."""
+        return self.role_folder("vae") if "vae" in self.manifest.roles else self.role_folder("base") / "vae"
+
     def networks(self, role: Role) -> dict[str, Weights | None]:
         """The weights that `role` loads, by the folder below the role's own ("." for that one); None where they are not."""
-        folder = self.role_folder(role)
-        second = ("text_encoder_2",) if role == "base" and has_second_text(folder) else ()
-        return {name: find_weights(folder / name) for name in (*NETWORKS[role], *second)}
+        folder, names = self.role_folder(role), list(NETWORKS[role])
+        if role == "base":
+            names += [] if "vae" in self.manifest.roles else ["vae"]
+            names += ["text_encoder_2"] if has_second_text(folder) else []
+        return {name: find_weights(folder / name) for name in names}
 
     def missing(self, role: Role) -> tuple[str, ...]:
         """What `role` lacks, as paths below its folder; empty if it is complete."""
@@ -170,6 +179,10 @@ class ModelSet(Struct, frozen=True, kw_only=True):
                 )
         if inpainting.get("in_channels") not in (4, 9):
             self.refuse("inpainting", f"has {inpainting.get('in_channels')} input channels", "one with 4 or 9")
+        vae = read_json(self.vae_folder / "config.json")
+        if vae.get("_class_name") != "AutoencoderKL" or vae.get("latent_channels", 4) != unet.get("in_channels", 4):
+            what = f"is a {vae.get('_class_name')} of {vae.get('latent_channels')} channels"
+            self.refuse("vae", what, f"an AutoencoderKL of the {unet.get('in_channels', 4)} channels that the base draws in")
         segmenter = read_json(self.role_folder("segmenter") / "config.json")
         if segmenter.get("model_type") == "grounding-dino" and self.missing("sam"):
             self.refuse("segmenter", "finds boxes alone", 'a SAM that draws outlines in them, as "sam",')

@@ -1,4 +1,4 @@
-"""Ways to run the same networks faster on some devices: another layout, fewer and larger products, compiled blocks.
+"""Ways to run the same networks faster on some devices: another layout, larger products, less precision, compiled blocks.
 
 What they compute is the same but for rounding, which is coarse with 8-bit floats. None is on by default:
 `beyondscene bench --tune` says what each is worth.
@@ -8,16 +8,19 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0, FusedAttnProcessor2_0
 from platformdirs import user_cache_path
+from torch import Tensor, nn
 
 from ...protocol import Refusal
 from .float8 import check_device, from_float8, to_float8
 from .load import Models
 
 MOST_COMPILED = 128  # versions of a block
+EXACT: WeakKeyDictionary[nn.Module, list[Tensor]] = WeakKeyDictionary()  # weights of a VAE that is halved, as they were
 
 
 class Tuning(NamedTuple):
@@ -77,6 +80,18 @@ def leave_float8(models: Models) -> None:
         from_float8(unet)
 
 
+def halve_vae(models: Models) -> None:
+    """The VAE in the precision of the other networks, as one whose config.json says that it does not overflow there."""
+    EXACT[models.vae] = [one.data for one in models.vae.parameters()]
+    for parameter in models.vae.parameters():
+        parameter.data = parameter.data.to(models.dtype)
+
+
+def restore_vae(models: Models) -> None:
+    for parameter, exact in zip(models.vae.parameters(), EXACT.pop(models.vae), strict=True):
+        parameter.data = exact
+
+
 def compile_blocks(models: Models) -> None:
     """The UNets' transformer blocks, once for all blocks alike, at their first call; later processes find them in a cache.
 
@@ -102,6 +117,7 @@ TUNINGS = {
     "channels_last": Tuning(lay_channels_last, lay_channels_first),
     "fused": Tuning(fuse_projections, part_projections),
     "float8": Tuning(take_float8, leave_float8),
+    "half_vae": Tuning(halve_vae, restore_vae),
     "compiled": Tuning(compile_blocks, run_uncompiled),
 }
 

@@ -18,7 +18,8 @@ def encode_image(models: Models, image: np.ndarray) -> Tensor:
 
     def read(tile: Tile) -> Tensor:
         part = image[slice(*tile.seen_rows), slice(*tile.seen_columns)]
-        return torch.from_numpy(part).permute(2, 0, 1).to(models.device).float() / 127.5 - 1
+        pixels = torch.from_numpy(part).permute(2, 0, 1).to(models.device).float() / 127.5 - 1
+        return pixels.to(models.vae.dtype)
 
     latents = torch.empty(channels, height // factor, width // factor)
     models.turns.begin(models.vae)
@@ -41,7 +42,7 @@ def decode_latents(models: Models, latents: Tensor) -> np.ndarray:
     scaled = latents.float() / models.vae.config["scaling_factor"] + shift
 
     def read(tile: Tile) -> Tensor:
-        return scaled[:, slice(*tile.seen_rows), slice(*tile.seen_columns)]
+        return scaled[:, slice(*tile.seen_rows), slice(*tile.seen_columns)].to(models.vae.dtype)
 
     image = np.empty((height * factor, width * factor, 3), np.uint8)
     models.turns.begin(models.vae)
@@ -49,7 +50,8 @@ def decode_latents(models: Models, latents: Tensor) -> np.ndarray:
     window, held_bytes = tile_limits(models)
     for tile, pixels in run_tiled(steps, read, height, width, window=window, held_bytes=held_bytes, check=models.check):
         (top, bottom), (left, right) = tile.rows, tile.columns
-        part = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu()  # bytes, not floats, are copied
+        whole_numbers = ((pixels.float() / 2 + 0.5).clamp(0, 1) * 255).round().byte()
+        part = whole_numbers.permute(1, 2, 0).cpu()  # bytes, not floats, are copied
         image[top * factor : bottom * factor, left * factor : right * factor] = part.numpy()
     give_back_freed_memory()
     return image

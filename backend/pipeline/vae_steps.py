@@ -128,11 +128,10 @@ class Norm:
         skip = tile.skip if self.skip is None else self.skip(tile.hidden)
         if pool is None:
             return replace(tile, hidden=self.norm(tile.hidden), skip=skip)
-        mean, variance = pool.repeat_interleave(tile.hidden.shape[1] // self.norm.num_groups, 1)
-        scale = self.norm.weight.cpu().double() / (variance + self.norm.eps).sqrt()
-        shift = self.norm.bias.cpu().double() - mean * scale
-        scale, shift = (one.to(tile.hidden.dtype).to(tile.hidden.device)[:, None, None] for one in (scale, shift))
-        return replace(tile, hidden=torch.addcmul(shift, tile.hidden, scale), skip=skip)
+        mean, variance = pool.repeat_interleave(tile.hidden.shape[1] // self.norm.num_groups, 1).float().to(tile.hidden.device)
+        weight, bias = self.norm.weight.float(), self.norm.bias.float()  # single precision: what they shift is the tone
+        hidden = functional.batch_norm(tile.hidden, mean, variance, weight, bias, eps=self.norm.eps)
+        return replace(tile, hidden=hidden, skip=skip)
 
 
 @dataclass(frozen=True)

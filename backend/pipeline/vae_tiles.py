@@ -2,8 +2,8 @@
 
 Each tile carries the margin that the convolutions still to come reach over, so with the same statistics it computes what
 the untiled network computes, and tiles meet without fading. The statistics come from walking all tiles to a GroupNorm,
-pooling what they hold there, and walking on to the next. Where the waiting tiles would hold more than is allowed, they
-are walked again from where they last held less: exact at any size, and paid for in time, not in memory.
+pooling what they hold there, and walking on to the next. As many tiles wait there as are allowed to, by what they hold; the
+others are walked again from where they last waited: exact at any size, and paid for in time, not in memory.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -61,10 +61,10 @@ def split(length: int, window: int, margin: int, multiple: int) -> list[tuple[Sp
 
 
 def walked_bytes(vae: AutoencoderKL, cells: int) -> int:
-    """What walking a tile takes whose side is `cells` latents, in float32. Its encoder takes less."""
+    """What walking a tile takes whose side is `cells` latents, in the VAE's precision. Its encoder takes less."""
     channels = vae.config["block_out_channels"]
     widest = channels[:2][-1] * 4 ** (len(channels) - 1)  # values per latent, after the last upsampling
-    return int(WALKED * widest * 4) * cells**2
+    return int(WALKED * widest * vae.dtype.itemsize) * cells**2
 
 
 def choose_window(device: torch.device, vae: AutoencoderKL, networks_bytes: int, share: float = 1.0) -> int:
@@ -104,20 +104,20 @@ def run_tiled(
 ) -> Iterator[tuple[Tile, Tensor]]:
     """Each tile and what the network makes of it, (C, h, w) without the margins, on the network's device.
 
-    read: the input under a tile with its margins, float32 (C, h, w), on the network's device.
+    read: the input under a tile with its margins, (C, h, w), on the network's device and in its precision.
     height, width, window: pixels of the input. held_bytes: what tiles may hold that wait; the output does not depend on it.
     check: called before each walk over a tile; what it raises comes through.
     """
     looks = reaches(steps)
     tiles = plan_tiles(height, width, window, looks[0])
     pools: list[Tensor | None] = [None] * len(steps)
-    held: list[Activations | None] = [None] * len(tiles)  # each tile before the step `start`; None: to be read
-    start = 0
+    held: list[Activations | None] = [None] * len(tiles)  # each tile before the step where it waits; None: to be read
+    starts = [0] * len(tiles)  # those steps
 
     def walk(index: int, end: int) -> Activations:
         """The tile before the step `end`."""
         check()
-        tile, state = tiles[index], held[index]
+        tile, state, start = tiles[index], held[index], starts[index]
         give_back_freed_memory()  # of the tile before, in pieces that would hardly fit together again
         if state is None:
             state = Activations(read(tile)[None], margins=tile.margins)
@@ -125,19 +125,20 @@ def run_tiled(
             state = step.apply(state, pool).trim(look.margin)  # type: ignore[arg-type]  # a pool only where the step has one
         return state
 
+    left_bytes = held_bytes
     stops = [n for n, step in enumerate(steps) if isinstance(step, Norm | Attend)]
     for stop in stops if len(tiles) > 1 else ():  # a single tile is the canvas: its own statistics are the right ones
-        step, gathered, fits = steps[stop], [], False
+        step, gathered = steps[stop], []
         assert isinstance(step, Norm | Attend)
-        for index in range(len(tiles)):
+        for index, before in enumerate(held):
             state = walk(index, stop)
             gathered.append(step.gather(state.own))
-            fits = state.size_bytes * len(tiles) <= held_bytes if index == 0 else fits
-            if fits:
-                held[index] = state
-            del state  # else it would be there while the next one is walked
+            more_bytes = state.size_bytes - (0 if before is None else before.size_bytes)
+            if more_bytes <= left_bytes:
+                held[index], starts[index] = state, stop
+                left_bytes -= more_bytes
+            del state, before  # else they would be there while the next one is walked
         pools[stop] = step.pool(gathered)
-        start = stop if fits else start
     for index, tile in enumerate(tiles):
         yield tile, walk(index, len(steps)).own[0]
         held[index] = None

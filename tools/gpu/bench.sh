@@ -13,7 +13,7 @@
 #     tuned    280 s  the same picture by ours alone: channels_last, fused, compiled, float8+compiled; the last may not fit
 #   second, 6 minutes
 #     targets  180 s  4096x4096 with stride_instance=64 and all 50 steps
-#     preview  165 s  8192x8192 with 8 unguided steps and stride_background=96, the device held to 24 GiB
+#     preview  165 s  8192x8192 with 8 unguided steps and stride_background=96, a VAE in half precision, the device held to 24 GiB
 #     ratios   160 s  4096x4096, 5 steps: ours, plain loop, DemoFusion; only in a call with --minutes 9
 #     posed    170 s  as targets, the ControlNet in views with people alone; only by --parts
 # Left in $OUT: CALL.md, CALL.jsonl (each line names its part) and CALL.log, and meanwhile a folder of three files. What is measured
@@ -55,7 +55,7 @@ tuned=("${sdxl[@]}" --steps 10 --rounds 1 --size 2048x2048 --method beyondscene
   --tune channels_last --tune fused --tune compiled --tune float8+compiled)
 targets=("${sdxl[@]}" --rounds 1 --size 4096x4096 --method beyondscene+stride_instance=64)
 posed=("${sdxl[@]}" --rounds 1 --size 4096x4096 --method beyondscene+stride_instance=64+controlnet_views=with_people)
-preview=("${sdxl[@]}" --rounds 1 --size 8192x8192 --method "$unguided" --cold) # an untimed picture would take half as long
+preview=("${sdxl[@]}" --rounds 1 --size 8192x8192 --method "$unguided" --tune-all half_vae --cold) # an untimed picture would take half as long
 ratios=("${sdxl[@]}" --steps 5 --rounds 1 --size 4096x4096 --method beyondscene --method plain --method demofusion)
 if [[ "$device" != cpu ]]; then
   smoke+=(--tune float8) # a CPU knows it in the newest torch only
@@ -69,7 +69,7 @@ if [[ -n "$tiny" ]]; then
   tuned=("${toy[@]}" --method beyondscene --tune channels_last+fused --cold)
   targets=("${toy[@]}" --method beyondscene+stride_instance=64)
   posed=("${toy[@]}" --method beyondscene+stride_instance=64+controlnet_views=with_people)
-  preview=("${toy[@]}" --method "$unguided" --cold)
+  preview=("${toy[@]}" --size 128x128 --precision bfloat16 --method "$unguided" --tune-all half_vae --cold)
   ratios=("${toy[@]}" --method beyondscene --method demofusion)
 fi
 

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from beyondscene.backend.models.fingerprint import fingerprint_weights
 from beyondscene.backend.models.sets import ModelSet, ModelSetError, choose_model_set, find_model_sets, read_model_set
 
 
@@ -98,3 +99,41 @@ def test_a_segmenter_that_finds_boxes_alone_wants_a_sam(copy: Path) -> None:
     (copy / "segmenter" / "config.json").write_text(json.dumps(config | {"model_type": "grounding-dino"}))
     with pytest.raises(ModelSetError, match=r'finds boxes alone: name a SAM .* as "sam", under "roles"'):
         choose_model_set(str(copy))
+
+
+def name_a_vae(folder: Path, **config: object) -> Path:
+    """The VAE of the set in `folder` becomes a role of its own."""
+    shutil.move(folder / "vae", folder / "other_vae")
+    for path, changed in ((folder / "modelset.json", {}), (folder / "other_vae" / "config.json", config)):
+        path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    manifest = json.loads((folder / "modelset.json").read_text())
+    manifest["roles"]["vae"] = "other_vae"
+    (folder / "modelset.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def test_a_vae_from_elsewhere_takes_the_place_of_the_bases_own(copy: Path) -> None:
+    chosen = choose_model_set(str(name_a_vae(copy)))
+    assert chosen.vae_folder == copy / "other_vae"
+    assert chosen.latent_downsampling == 8
+    assert "vae/diffusion_pytorch_model.safetensors" in fingerprint_weights(chosen)
+    shutil.rmtree(copy / "other_vae")
+    with pytest.raises(ModelSetError, match=r"lacks its vae model: .*other_vae has no config.json, \*.safetensors"):
+        choose_model_set(str(copy))
+
+
+@pytest.mark.parametrize("config", [{"_class_name": "AutoencoderTiny"}, {"latent_channels": 16}])
+def test_a_vae_of_another_kind_is_refused(copy: Path, config: dict[str, object]) -> None:
+    what = next(iter(config.values()))
+    with pytest.raises(ModelSetError, match=rf"vae model .*'other_vae', is a .*{what}.*: name an AutoencoderKL of the 4"):
+        choose_model_set(str(name_a_vae(copy, **config)))
+
+
+@pytest.mark.parametrize(("overflows", "dtype"), [(True, "float32"), (False, "bfloat16")])
+def test_a_vae_runs_in_half_precision_where_it_says_that_it_can(copy: Path, overflows: bool, dtype: str) -> None:
+    import torch
+    from beyondscene.backend.models.load import load_models
+
+    models = load_models(read_model_set(name_a_vae(copy, force_upcast=overflows)), torch.device("cpu"), torch.bfloat16)
+    assert models.vae.dtype == getattr(torch, dtype)
+    assert models.unet.dtype == torch.bfloat16

@@ -2,6 +2,7 @@
 
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from beyondscene.backend.bench.layouts import TOY
@@ -10,6 +11,7 @@ from beyondscene.backend.cli.bench import TUNINGS as OFFERED
 from beyondscene.backend.models.float8 import Float8Linear, check_device
 from beyondscene.backend.models.load import Models
 from beyondscene.backend.models.tune import TUNINGS, is_compiled, tuned
+from beyondscene.backend.pipeline.latents import decode_latents
 from beyondscene.backend.pipeline.texts import plain_cross_attention
 
 
@@ -38,9 +40,21 @@ def test_the_same_output(name: str) -> None:
         assert torch.equal(output(models), expected)
 
 
+def test_a_halved_vae_has_its_own_weights_back() -> None:
+    models = make_random_models(TOY, torch.device("cpu"), torch.bfloat16)
+    latents = torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    exact = decode_latents(models, latents)
+    with tuned(models, ["half_vae"]):
+        assert models.vae.dtype == torch.bfloat16
+        halved = decode_latents(models, latents).astype(int)
+        assert 0 < np.abs(halved - exact).max() <= 8
+    assert models.vae.dtype == torch.float32
+    assert np.array_equal(decode_latents(models, latents), exact)
+
+
 def test_unknown_names_are_refused() -> None:
     models = make_random_models(TOY, torch.device("cpu"), torch.float32)
-    refused = pytest.raises(ValueError, match=r"no tuning 'magic': known are channels_last, fused, float8, compiled")
+    refused = pytest.raises(ValueError, match=r"no tuning 'magic': known are channels_last, fused, float8, half_vae, compiled")
     with refused, tuned(models, [*TUNINGS, "magic"]):
         pass
     assert not is_compiled(models.unet)

@@ -1,5 +1,6 @@
 """A VAE in tiles must be the VAE: same picture as untiled, one tone over the whole canvas."""
 
+import copy
 import dataclasses
 from typing import Any
 
@@ -63,8 +64,8 @@ def uneven(channels: int, height: int, width: int) -> Tensor:
     return 0.3 * noise + torch.linspace(-1, 1, width)
 
 
-# All tiles wait at each GroupNorm, some layers are walked again for each, or all from the start.
-@pytest.mark.parametrize("held_bytes", [2**30, 2**22, 0])
+# All tiles wait at each GroupNorm, some tiles or layers are walked again for each, or all from the start.
+@pytest.mark.parametrize("held_bytes", [2**30, 2**22, 2**20, 2**18, 0])
 @torch.inference_mode()
 def test_tiles_decode_to_the_untiled_picture(vae: AutoencoderKL, held_bytes: int) -> None:
     latents = uneven(4, 44, 48)
@@ -95,6 +96,33 @@ def test_tiles_that_wait_hold_no_more_than_allowed(vae: AutoencoderKL) -> None:
         read.clear()
         assert len(list(run_tiled(steps, read_tile, 44, 48, window=43, held_bytes=held_bytes))) == 4
         assert len(read) == 4 * times
+
+
+@torch.inference_mode()
+def test_the_more_tiles_may_wait_the_less_is_walked_again(vae: AutoencoderKL) -> None:
+    latents, watched = uneven(4, 44, 48), copy.deepcopy(vae)
+    steps = decoder_steps(watched, 44 * 48)
+    walked: list[int] = []
+    for layer in (module for module in watched.decoder.modules() if isinstance(module, torch.nn.Conv2d)):
+        layer.register_forward_hook(lambda layer, given, made: walked.append(made.numel()))  # type: ignore[union-attr]
+    costs = []
+    for held_bytes in (0, 2**19, 2**20, 2**21, 2**22, 2**23, 2**30):
+        walked.clear()
+        tiled(steps, latents, 43, 8, held_bytes)
+        costs.append(sum(walked))
+    assert costs == sorted(costs, reverse=True)
+    assert len(set(costs)) == len(costs)  # each allowance is used: a part of the tiles waits where all would not fit
+
+
+@torch.inference_mode()
+def test_half_precision_keeps_the_tone_of_the_canvas(vae: AutoencoderKL) -> None:
+    latents = uneven(4, 44, 48)
+    whole = vae.decode(latents[None]).sample[0]  # type: ignore[arg-type, union-attr]
+    half = copy.deepcopy(vae).bfloat16()
+    untiled = half.decode(latents[None].to(torch.bfloat16)).sample[0].float()  # type: ignore[arg-type, union-attr]
+    found = tiled(decoder_steps(half, 44 * 48), latents.to(torch.bfloat16), 43, 8, 2**30)
+    assert psnr_db(found, whole) > psnr_db(untiled, whole) - 1
+    assert abs(float((found - whole).mean())) < 0.001
 
 
 @torch.inference_mode()
