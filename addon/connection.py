@@ -80,6 +80,7 @@ class Connection:
 def open_socket(context: zmq.Context[zmq.Socket[bytes]], backend: ConnectionFile) -> zmq.Socket[bytes]:
     socket = context.socket(zmq.DEALER)
     socket.linger = 200
+    socket.ipv6 = "[" in backend.endpoint  # a name is asked for its IPv4 address
     socket.immediate = 1  # nothing is queued for a backend that is not there
     socket.setsockopt(zmq.HEARTBEAT_IVL, 5000)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 15000)

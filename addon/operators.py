@@ -14,6 +14,7 @@ from ..protocol.client import new_job_id
 from ..protocol.record import deflate
 from . import animation, images, planner, preferences
 from .exporters import ExportError, check_scene, export_request, picture_size
+from .history import LARGEST_SEED
 from .job import Job, describe_remaining
 from .obstacles import SaysWhyNot
 from .quality import PRESETS, snapped, write_knobs
@@ -41,7 +42,7 @@ class BEYONDSCENE_OT_render(SaysWhyNot, bpy.types.Operator):
         session, settings = current(), context.scene.beyondscene
         session.error = ""
         if not settings.lock_seed:
-            settings.seed = secrets.randbelow(2**31 - settings.variations)
+            settings.seed = secrets.randbelow(LARGEST_SEED + 1 - settings.variations)
         try:
             jobs = make_jobs(context)
         except (ExportError, RequestError) as error:

@@ -64,6 +64,7 @@ def converse_once(connection: ConnectionFile, path: Path, ask: Callable[[Client]
     ask(client)
     with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
         socket.linger = LINGER_MS
+        socket.ipv6 = "[" in connection.endpoint
         socket.curve_serverkey = connection.server_public_key.encode()
         socket.curve_publickey = connection.client_public_key.encode()
         socket.curve_secretkey = connection.client_secret_key.encode()

@@ -48,6 +48,7 @@ def knock(
     """Whether a handshake with these keys succeeds; None: without CURVE."""
     with context.socket(zmq.DEALER) as socket:
         socket.linger = 0
+        socket.ipv6 = "[" in endpoint
         if keys is not None:
             socket.curve_serverkey = server_public_key
             socket.curve_publickey, socket.curve_secretkey = keys

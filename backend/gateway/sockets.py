@@ -91,6 +91,7 @@ class Door:
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 15000)
         socket.setsockopt(zmq.LINGER, 200)
         socket.setsockopt(zmq.SNDHWM, SEND_MESSAGES)
+        socket.ipv6 = "[" in endpoint
         socket.setsockopt(zmq.RCVHWM, RECEIVE_MESSAGES)
         try:
             socket.bind(endpoint)

@@ -1,18 +1,20 @@
 """The client's commands against a real gateway: what they print, how they exit, and that they survive its end."""
 
 import json
+import socket
 import threading
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
+from beyondscene.addon.connection import Connection
 from beyondscene.backend.cli import main
 from beyondscene.backend.outputs import Picture, choose_format, make_record, write_picture
-from beyondscene.protocol import Finished, Started, digest_of
+from beyondscene.protocol import Finished, Started, Welcome, digest_of
 
 from .conftest import Connect, Start
-from .talk import Running, picture
+from .talk import Running, picture, wait_until
 
 Capture = pytest.CaptureFixture[str]
 
@@ -131,3 +133,19 @@ def test_a_picture_is_made_again_with_its_own_models_unless_others_are_named(
     assert ask(gateway, "submit", "--from-image", made) == 2
     assert "The model set 'half' lacks its controlnet model" in capsys.readouterr().err
     assert ask(gateway, "submit", "--from-image", made, "--models", "embedded") == 0
+
+
+def test_an_ipv6_address(start: Start, capsys: Capture) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    gateway = start(bind="tcp://[::1]:0")
+    found = gateway.connection()
+    assert found.endpoint.startswith("tcp://[::1]:")
+    assert ask(gateway, "jobs") == 0
+    talk = Connection(found, "blender")
+    try:
+        wait_until(lambda: any(isinstance(event, Welcome) for event, _ in talk.heard()))
+    finally:
+        talk.close()
