@@ -57,7 +57,7 @@ def render(
     encoder = PromptEncoder(models)
     encoder.check(request)
     work = expect_work(request, plan, people, models.training_resolution_px, models.latent_downsampling)
-    progress = Progress(watcher, len(plan.levels), work.evaluations, checkpoints)
+    progress = Progress(watcher, len(plan.levels), work.whole, checkpoints)
 
     # stage 1: the detailed base image
     portraits = draw_people_alone(models, request, people, encoder, steps, guidance, progress)

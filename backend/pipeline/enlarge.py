@@ -4,7 +4,7 @@ import numpy as np
 
 from ...protocol import RenderRequest
 from ..models.load import Models
-from ..planning.expect import choose_views
+from ..planning.expect import choose_views, expect_painting
 from ..planning.people import Figure
 from ..planning.plan import Size
 from .conditions import describe_views, to_grid
@@ -29,9 +29,11 @@ def enlarge(
     assert settings.t_b is not None  # settled
     window = models.training_resolution_px // factor
     scheduler, timesteps = make_scheduler(models, settings.scheduler, steps, settings.t_b)
+    encoding, decoding = expect_painting(size, models.training_resolution_px, guidance > 1)
     with progress.stage("enlarge", level, len(timesteps)):
         # without a name for the injected picture, which else would be in memory beside the one that is decoded
-        clean = encode_image(models, inject_detail(image, size, settings, numpy_random(request.seed, f"injection {level}")))
+        random = numpy_random(request.seed, f"injection {level}")
+        clean = encode_image(models, inject_detail(image, size, settings, random), progress.part(encoding))
         noise = draw_noise(request.seed, f"level {level}", tuple(clean.shape)).to(models.device)
         people = find_people(figures, size.height // factor, size.width // factor)
         views = choose_views(request, people, window)
@@ -56,7 +58,7 @@ def enlarge(
         noisy = scheduler.add_noise(clean[None], noise[None], timesteps[:1])[0]  # type: ignore[arg-type]
         latents = denoise(job, noisy, window, views, conditions, progress)
     with progress.stage("decode", level):
-        enlarged = decode_latents(models, latents)
+        enlarged = decode_latents(models, latents, progress.part(decoding))
         progress.preview(enlarged)
     return enlarged
 

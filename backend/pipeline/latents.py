@@ -1,5 +1,7 @@
 """Pictures to latents and back, at any size: `vae_tiles` says how."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,9 +12,16 @@ from .vae_steps import decoder_steps, encoder_steps
 from .vae_tiles import Tile, allowed_bytes, choose_window, run_tiled
 
 
+def ignore(share: float) -> None:
+    """Nobody wants to know how much is done."""
+
+
 @torch.inference_mode()
-def encode_image(models: Models, image: np.ndarray) -> Tensor:
-    """uint8 (H, W, 3) to float32 (4, H/8, W/8), scaled by the VAE's factor: the mean of the posterior."""
+def encode_image(models: Models, image: np.ndarray, tell: Callable[[float], None] = ignore) -> Tensor:
+    """uint8 (H, W, 3) to float32 (4, H/8, W/8), scaled by the VAE's factor: the mean of the posterior.
+
+    tell: called now and then with the share that is done, 0 to 1.
+    """
     factor, (height, width) = models.latent_downsampling, image.shape[:2]
     channels = models.vae.config["latent_channels"]
 
@@ -26,7 +35,7 @@ def encode_image(models: Models, image: np.ndarray) -> Tensor:
     steps = encoder_steps(models.vae, height * width // factor**2)
     window, held_bytes = tile_limits(models)
     limits = {"window": window * factor, "held_bytes": held_bytes}
-    for tile, moments in run_tiled(steps, read, height, width, **limits, check=models.check):
+    for tile, moments in run_tiled(steps, read, height, width, **limits, check=models.check, tell=tell):
         (top, bottom), (left, right) = tile.rows, tile.columns
         latents[:, top // factor : bottom // factor, left // factor : right // factor] = moments[:channels].cpu()
     give_back_freed_memory()
@@ -35,8 +44,8 @@ def encode_image(models: Models, image: np.ndarray) -> Tensor:
 
 
 @torch.inference_mode()
-def decode_latents(models: Models, latents: Tensor) -> np.ndarray:
-    """float (4, h, w) to uint8 (8h, 8w, 3)."""
+def decode_latents(models: Models, latents: Tensor, tell: Callable[[float], None] = ignore) -> np.ndarray:
+    """float (4, h, w) to uint8 (8h, 8w, 3). tell: as of `encode_image`."""
     factor, (height, width) = models.latent_downsampling, latents.shape[-2:]
     shift = models.vae.config.get("shift_factor") or 0.0
     scaled = latents.float() / models.vae.config["scaling_factor"] + shift
@@ -48,7 +57,8 @@ def decode_latents(models: Models, latents: Tensor) -> np.ndarray:
     models.turns.begin(models.vae)
     steps = decoder_steps(models.vae, height * width)
     window, held_bytes = tile_limits(models)
-    for tile, pixels in run_tiled(steps, read, height, width, window=window, held_bytes=held_bytes, check=models.check):
+    limits = {"window": window, "held_bytes": held_bytes}
+    for tile, pixels in run_tiled(steps, read, height, width, **limits, check=models.check, tell=tell):
         (top, bottom), (left, right) = tile.rows, tile.columns
         whole_numbers = ((pixels.float() / 2 + 0.5).clamp(0, 1) * 255).round().byte()
         part = whole_numbers.permute(1, 2, 0).cpu()  # bytes, not floats, are copied

@@ -14,16 +14,17 @@ P = ParamSpec("P")
 
 
 class Progress:
-    """Counts network evaluations against the number expected, and stops the work where the watcher says so."""
+    """Counts the work that is done against what is expected, in network evaluations, and stops it where the watcher says so."""
 
     def __init__(
-        self, watcher: Watcher, levels: int, expected_evaluations: int, checkpoints: Checkpoints | None = None
+        self, watcher: Watcher, levels: int, expected_evaluations: float, checkpoints: Checkpoints | None = None
     ) -> None:
         self.watcher = watcher
         self.checkpoints = checkpoints or NoCheckpoints()
         self.levels = levels
         self.expected_evaluations = max(1, expected_evaluations)
         self.evaluations = 0
+        self.painted = 0.0  # by the autoencoder, as so many evaluations
         self.fraction = 0.0
         self.times: list[StageTime] = []
         self._now: tuple[Stage, int, int] = ("load", 0, 0)
@@ -45,14 +46,25 @@ class Progress:
         self._step += 1
         self._tell()
 
+    def part(self, evaluations: float) -> Callable[[float], None]:
+        """For the autoencoder's work on a canvas, which takes about as long as so many evaluations: to be told the share of it
+        that is done, 0 to 1."""
+        before = self.painted
+
+        def tell(share: float) -> None:
+            self.painted = before + share * evaluations
+            self._tell()
+
+        return tell
+
     def once(self, key: str, make: Callable[P, np.ndarray], *args: P.args, **kwargs: P.kwargs) -> np.ndarray:
         """The image that an earlier attempt has kept under `key`; else `make(...)`, which is kept there."""
         kept = self.checkpoints.get(key)
         if kept is None:
             image = make(*args, **kwargs)
-            self.checkpoints.put(key, {"image": image, "evaluations": np.array(self.evaluations)})
+            self.checkpoints.put(key, {"image": image} | self._counts())
             return image
-        self.evaluations = int(kept["evaluations"])
+        self._recall(kept)
         return kept["image"]
 
     def resume(self) -> tuple[int, Arrays]:
@@ -60,19 +72,26 @@ class Progress:
         kept = self.checkpoints.get(self._key)
         if kept is None:
             return 0, {}
-        self._step, self.evaluations = int(kept.pop("steps")), int(kept.pop("evaluations"))
+        self._step = int(kept.pop("steps"))
+        self._recall(kept)
         self._tell()
         return self._step, kept
 
     def keep(self, make: Callable[[], Arrays]) -> None:
         """Keep what the next step needs, where it is time to or where the stage's last step is done."""
         if self.checkpoints.due() or self._step == self._now[2]:
-            counts = {"steps": np.array(self._step), "evaluations": np.array(self.evaluations)}
-            self.checkpoints.put(self._key, make() | counts)
+            self.checkpoints.put(self._key, make() | {"steps": np.array(self._step)} | self._counts())
 
     def preview(self, image: np.ndarray) -> None:
         """uint8 (H, W, 3)."""
         self.watcher.preview(image)
+
+    def _counts(self) -> Arrays:
+        return {"evaluations": np.array(self.evaluations), "painted": np.array(self.painted)}
+
+    def _recall(self, kept: Arrays) -> None:
+        """Take what `_counts` had put into `kept`."""
+        self.evaluations, self.painted = int(kept.pop("evaluations")), float(kept.pop("painted", np.array(0.0)))
 
     @property
     def _key(self) -> str:
@@ -83,7 +102,7 @@ class Progress:
         self.watcher.check()
         stage, level, steps = self._now
         # the expectation rests on the poses' boxes, so it may fall short; what remains is writing the file
-        self.fraction = max(self.fraction, min(0.98, 0.98 * self.evaluations / self.expected_evaluations))
+        self.fraction = max(self.fraction, min(0.98, 0.98 * (self.evaluations + self.painted) / self.expected_evaluations))
         self.watcher.progress(
             Headway(stage=stage, level=level, levels=self.levels, step=self._step, steps=steps, fraction=self.fraction)
         )

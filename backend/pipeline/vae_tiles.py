@@ -101,21 +101,27 @@ def run_tiled(
     window: int,
     held_bytes: int,
     check: Callable[[], None] = lambda: None,
+    tell: Callable[[float], None] = lambda share: None,
 ) -> Iterator[tuple[Tile, Tensor]]:
     """Each tile and what the network makes of it, (C, h, w) without the margins, on the network's device.
 
     read: the input under a tile with its margins, (C, h, w), on the network's device and in its precision.
     height, width, window: pixels of the input. held_bytes: what tiles may hold that wait; the output does not depend on it.
-    check: called before each walk over a tile; what it raises comes through.
+    check: called before each walk over a tile; what it raises comes through. tell: called after each, with the share of walks
+    that are done, 0 to 1.
     """
     looks = reaches(steps)
     tiles = plan_tiles(height, width, window, looks[0])
     pools: list[Tensor | None] = [None] * len(steps)
     held: list[Activations | None] = [None] * len(tiles)  # each tile before the step where it waits; None: to be read
     starts = [0] * len(tiles)  # those steps
+    # a single tile is the canvas: its own statistics are the right ones
+    stops = [n for n, step in enumerate(steps) if isinstance(step, Norm | Attend)] if len(tiles) > 1 else []
+    walks = 0
 
     def walk(index: int, end: int) -> Activations:
         """The tile before the step `end`."""
+        nonlocal walks
         check()
         tile, state, start = tiles[index], held[index], starts[index]
         give_back_freed_memory()  # of the tile before, in pieces that would hardly fit together again
@@ -123,11 +129,12 @@ def run_tiled(
             state = Activations(read(tile)[None], margins=tile.margins)
         for step, pool, look in zip(steps[start:end], pools[start:end], looks[start + 1 :], strict=False):
             state = step.apply(state, pool).trim(look.margin)  # type: ignore[arg-type]  # a pool only where the step has one
+        walks += 1
+        tell(walks / len(tiles) / (len(stops) + 1))
         return state
 
     left_bytes = held_bytes
-    stops = [n for n, step in enumerate(steps) if isinstance(step, Norm | Attend)]
-    for stop in stops if len(tiles) > 1 else ():  # a single tile is the canvas: its own statistics are the right ones
+    for stop in stops:
         step, gathered = steps[stop], []
         assert isinstance(step, Norm | Attend)
         for index, before in enumerate(held):
