@@ -97,9 +97,10 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, o
     other = model_set.role_folder("inpainting")
     same = other.resolve() == base.resolve()
     inpainting = unet if same else load_network(UNet2DConditionModel, other / "unet", dtype)
-    # SDXL's own overflows in half precision, and so may those that say nothing, as diffusers reads it
-    overflows = read_json(model_set.vae_folder / "config.json").get("force_upcast", True)
-    vae = load_network(AutoencoderKL, model_set.vae_folder, torch.float32 if overflows else dtype)
+    # SDXL's own overflows in half precision, and so may those that say nothing, as diffusers reads it. Whether norms on Apple's
+    # GPUs take statistics that are more precise than their input has not been tried.
+    exact = device.type == "mps" or read_json(model_set.vae_folder / "config.json").get("force_upcast", True)
+    vae = load_network(AutoencoderKL, model_set.vae_folder, torch.float32 if exact else dtype)
     texts = [name for name in model_set.networks("base") if name.startswith("text_encoder")]
     kinds = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
     text_encoders = tuple(load_network(kinds[name], base / name, dtype) for name in texts)
