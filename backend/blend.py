@@ -153,7 +153,9 @@ def main() -> int:
                 bpy.context.scene.frame_set(frame)
             if asked.camera:
                 choose_camera(asked.camera)  # after the frame, whose marker may have bound another
-            request, arrays = export_request(bpy.context, width=asked.width, height=asked.height, seed=asked.seed)
+            request, arrays = export_request(
+                bpy.context, width=asked.width, height=asked.height, seed=asked.seed, deserted=frame is not None
+            )
             for person, why in find_left_out(bpy.context, width=request.width, height=request.height):
                 at = "" if frame is None else f"frame {frame}: "
                 print(f"{LEFT_OUT}{at}'{person.name}' {why}.", file=sys.stderr)

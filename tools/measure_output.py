@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-SOURCE = Path(__file__).parent.parent / "docs" / "duo.png"
+SOURCE = Path(__file__).parent.parent / "docs" / "duo.jpg"
 PART_PX = 512
 
 

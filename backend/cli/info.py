@@ -36,7 +36,7 @@ def run(asked: argparse.Namespace) -> int:
     for one in sets:
         state = "ready" if not one["missing"] else f"lacks {', '.join(one['missing'])}"
         state += ", also in few steps" if one["few_steps"] else ""
-        state += f"; `beyondscene render --models {one['name']}` says how to get them" if one["missing"] else ""
+        state += f"; a `beyondscene render` with `--models {one['name']}` says how to get them" if one["missing"] else ""
         rows.append(("models", f"{one['name']}, {one['training_resolution_px']} px: {state}"))
     for name, fact in rows:
         print(f"{name:12}  {fact}")

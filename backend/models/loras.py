@@ -1,5 +1,6 @@
 """LoRAs by name: which file of which folder. Never imports torch."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -33,8 +34,16 @@ def lora_folders(model_set_folder: Path) -> tuple[Path, ...]:
 
 def known_loras(folders: Sequence[Path]) -> tuple[str, ...]:
     """Names that a request may give: of all files in `folders` that can be named."""
-    names = {path.stem for folder in folders for path in folder.glob("*.safetensors")}
+    names = {path.stem for folder in folders for path in files_in(folder)}
     return tuple(sorted(name for name in names if re.fullmatch(LORA_NAME, name) and len(name) <= 128))
+
+
+def files_in(folder: Path) -> list[Path]:
+    """None where the folder may not be read, as in a home that is hidden from a service."""
+    try:
+        return list(folder.glob("*.safetensors"))
+    except OSError:
+        return []
 
 
 def gather_loras(request: RenderRequest, models: LoraSource) -> dict[str, Path]:
@@ -56,7 +65,7 @@ def find_lora(name: str, folders: Sequence[Path]) -> Path:
     """`name` is a label: the protocol lets no separator through."""
     for folder in folders:
         path = folder / f"{name}.safetensors"
-        if path.is_file():
+        if os.path.isfile(path):  # noqa: PTH113  (False also where the folder may not be read)
             return path
     known = ", ".join(known_loras(folders))
     raise ModelSetError(

@@ -93,7 +93,7 @@ def train_embedded(settings: TrainingSettings, report: Report) -> bool:
     work, seed, device = settings.work, settings.seed, settings.device
     if {"vae", "decoder"} <= settings.further:
         raise RunError("--further vae trains the decoder with the rest: leave out one of the two.")
-    if settings.fit and settings.minutes is None:
+    if settings.fit and settings.minutes is None and not settings.render_only:
         raise RunError("--fit fits the training to --minutes: say how many.")
     check_numbers(seed=seed, views=settings.views)
     for part in settings.further:

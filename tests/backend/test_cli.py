@@ -397,4 +397,4 @@ def test_info_tells_versions_devices_and_models(capsys: pytest.CaptureFixture[st
     lines = capsys.readouterr().out.splitlines()
     assert f"torch         {told['versions']['torch']}" in lines
     (sdxl,) = [line for line in lines if "sdxl, 1024 px: " in line]
-    assert ("lacks" in sdxl) == ("`beyondscene render --models sdxl` says how to get them" in sdxl)
+    assert ("lacks" in sdxl) == ("a `beyondscene render` with `--models sdxl` says how to get them" in sdxl)

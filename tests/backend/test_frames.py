@@ -140,6 +140,13 @@ def test_a_later_frame_that_cannot_be_drawn_is_refused_before_the_first_is(
     assert not list(tmp_path.glob("*.png"))
 
 
+def test_a_frame_with_nobody_in_it_is_a_picture_of_the_scene(animated: Path, tmp_path: Path, capsys: Capture) -> None:
+    command = ["export", str(animated), "--size", "128x64", "--camera", "Away", "-o", str(tmp_path / "shot.#.json")]
+    assert main([*command, "--frames", "1-9:8"]) == 0
+    assert [len(load_request(tmp_path / f"shot.{number}.json")[0].characters) for number in (1, 9)] == [2, 0]
+    assert "frame 9" in capsys.readouterr().err  # who is left out is said all the same
+
+
 def test_a_disk_too_small_for_all_frames_is_told_before_the_first(
     animated: Path, tiny_models: ModelSet, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

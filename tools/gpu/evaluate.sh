@@ -5,7 +5,7 @@
 #
 # Run it from the repository root. The quick set fits one call: 8 scenes by 7 methods, a few seconds a picture. `--set full` draws
 # all 64 and does not; run it with the same arguments until it says "finished": each call goes on behind the last picture in
-# build/gpu/evaluation, which git ignores, which has some 2 MB a picture, and which must still be there. --ablations: this method
+# build/gpu/evaluation-*, one for each device, for few steps and for trials, which git ignores, which has some 2 MB a picture, and which must still be there. --ablations: this method
 # without each of its parts in turn, in place of the other methods. Left in $OUT: the lines of every picture, and, when all are
 # there, results.md, results.json and cases.jpg (with --ablations: ablations.md and so on). --tiny tries the script itself.
 # PYTHON and OUT: see prepare.sh.
@@ -14,20 +14,22 @@ set -euo pipefail
 minutes=8.5
 device=cuda
 name=results
+place=evaluation
 arguments=()
 while (($#)); do
   case "$1" in
     --minutes) minutes="$2"; shift 2 ;;
     --device) device="$2"; shift 2 ;;
     --ablations) name=ablations; arguments+=("$1"); shift ;;
-    --tiny) arguments+=(--limit 1 --steps 2 --method upscale); shift ;;
+    --tiny) place+=-tiny arguments+=(--limit 1 --steps 2 --method upscale); shift ;;
+    --few-steps) place+=-few-steps arguments+=("$1"); shift ;;
     *) arguments+=("$1"); shift ;;
   esac
 done
 
 source tools/gpu/prepare.sh
 check_gpu "$device"
-work="$here/evaluation"
+work="$here/$place-$device" # what is drawn otherwise goes elsewhere
 mkdir -p "$work"
 left_s="$("$python" -c "print(max(1, round(60 * $minutes - $SECONDS)))")"
 status=0

@@ -1,6 +1,7 @@
 """LoRAs: found by name, worn where they should be, and taken off without a trace."""
 
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from beyondscene.backend.models.adapters import take_off
 from beyondscene.backend.models.load import Models, load_models
-from beyondscene.backend.models.loras import find_loras, worn
+from beyondscene.backend.models.loras import find_loras, known_loras, worn
 from beyondscene.backend.models.sets import ModelSet, ModelSetError
 from beyondscene.backend.outputs import read_record, restore_request
 from beyondscene.backend.pipeline import render
@@ -197,3 +198,19 @@ def test_the_record_names_and_fingerprints_them(
     record = read_record(tmp_path / "out.png")
     assert len(record.weights["loras/clay.safetensors"]) == 64
     assert restore_request(record)[0].loras == (CLAY,)
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="there are no such users here")
+def test_a_folder_that_may_not_be_read_has_none(tmp_path: Path, small: RenderRequest) -> None:
+    """As the home of a service is hidden from it."""
+    folder = tmp_path / "loras"
+    folder.mkdir(mode=0)
+    me = os.geteuid()
+    if me == 0:  # who may read everything
+        os.seteuid(65534)
+    try:
+        assert known_loras([folder]) == ()
+        with pytest.raises(ModelSetError, match="no LoRA 'wool'"):
+            find_loras(replace(small, loras=(Lora(name="wool"),)), [folder])
+    finally:
+        os.seteuid(me)

@@ -350,6 +350,7 @@ def test_whole_run_ends_in_a_model_set(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.old")) and not list(tmp_path.glob("*.part"))
     with pytest.raises(RunError, match="--fit fits the training to --minutes: say how many"):
         train_embedded(msgspec.structs.replace(half, fit=True), ignore)
+    assert not train_embedded(msgspec.structs.replace(half, fit=True, render_only=True), ignore)  # which needs no time to fit
     with pytest.raises(RunError, match="--further vae trains the decoder with the rest: leave out one of the two"):
         train_embedded(msgspec.structs.replace(half, further=frozenset({"vae", "decoder"})), ignore)
 
