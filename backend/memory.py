@@ -16,6 +16,7 @@ from .models.load import Models
 from .models.offload import weight_bytes
 from .models.sets import ModelSet
 from .models.thrift import LADDER, Thrift
+from .pipeline.shard import place
 from .watch import Checkpoints
 
 log = logging.getLogger(__name__)
@@ -41,8 +42,10 @@ def climb(attempt: Callable[[Thrift], T], checkpoints: Checkpoints, advice: Call
     """What `attempt` returns on the first rung of LADDER on which the memory suffices, and the rung's number.
 
     It begins at the rung `first`, or at a higher one that an earlier attempt has come to; where the device is Crowded, the
-    rungs that keep all networks there are left out. Raises OutOfMemory behind the last, with `advice()`.
+    rungs that keep all networks there are left out. Raises OutOfMemory behind the last, with `advice()`; among several
+    processes behind the first, for the others would wait in another step for one that begins anew.
     """
+    process, processes = place()
     kept, words = checkpoints.get(KEY), ""
     number = max(first, int(kept["rung"]) if kept else 0)
     while number < len(LADDER):
@@ -52,6 +55,9 @@ def climb(attempt: Callable[[Thrift], T], checkpoints: Checkpoints, advice: Call
             if not is_out_of_memory(error):
                 raise
             words, crowded = str(error).split("\n", 1)[0], isinstance(error, Crowded)
+        if processes > 1:
+            who = f"process {process + 1} of {processes}"
+            raise OutOfMemory(f"The memory of {who} was not enough: pass --offload networks to all, or {advice()} ({words})")
         free_cached()  # out here, where no traceback holds the tensors any more
         number += 1
         while crowded and number < len(LADDER) and LADDER[number].offload == "none":

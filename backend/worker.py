@@ -33,6 +33,8 @@ from ..protocol import (
 from .checkpoints import CheckpointFolder
 from .launch import leave_with_the_gateway, read_start
 from .line import Line
+from .models.fingerprint import digest_fingerprints, fingerprint_weights
+from .models.sets import choose_model_set
 from .signals import ending_signals
 from .version import app_version
 from .watch import Headway, RenderToFile, Stopped
@@ -65,7 +67,7 @@ def run_worker(render: RenderToFile | None = None, devices: tuple[str, ...] = ("
     leave_with_the_gateway()
     line = Line(start)
     line.open()  # heartbeats, while torch is being loaded
-    device = DeviceInfo(kind="cpu", name="stand-in")
+    device, precision = DeviceInfo(kind="cpu", name="stand-in"), ""
     if render is None:
         from .models.devices import choose_device, list_devices, make_current
 
@@ -73,10 +75,11 @@ def run_worker(render: RenderToFile | None = None, devices: tuple[str, ...] = ("
         from .render import Renderer
 
         render = Renderer(start.device, precision=start.precision, offload=start.offload)
+        precision = f", {render.dtype},"
         make_current(render.device)
         devices, device = list_devices(), describe(render.device)
         line.look = partial(describe, render.device)
-    made_by = f"beyondscene {app_version()} on {device.name}"
+    made_by = f"beyondscene {app_version()} on {device.name}{precision}"
     line.report(Ready(device=device, pid=os.getpid(), devices=devices))
     log.info("ready on %s", device.name)
     while (order := line.next_work()) is not None:
@@ -97,7 +100,8 @@ def do_work(work: Work, payload: list[bytes | memoryview], render: RenderToFile,
         arrays = arrays_from_frames(work.arrays, payload)
         models = work.models_folder or work.models
         folder = Path(work.checkpoints_folder or path.parent)
-        checkpoints = CheckpointFolder(folder, f"{made_by} with {models}", lambda: line.report(Kept(**job)))
+        made_with = f"{made_by} with {models} {digest_weights(models)}".rstrip()
+        checkpoints = CheckpointFolder(folder, made_with, lambda: line.report(Kept(**job)))
         result = render(work.request, arrays, models, path, JobWatcher(work, line), checkpoints)
         facts = {name: getattr(result, name) for name in result.__struct_fields__}
         return Done(**job, **facts)
@@ -110,6 +114,15 @@ def do_work(work: Work, payload: list[bytes | memoryview], render: RenderToFile,
         return broke(error, job)
     except (Exception, SystemExit) as error:
         return broke(error, job)
+
+
+def digest_weights(models: str) -> str:
+    """Of the model set, so that no picture goes on with others than it was begun with; empty where there is none, which the
+    renderer will say."""
+    try:
+        return digest_fingerprints(fingerprint_weights(choose_model_set(models)))
+    except Refusal:
+        return ""
 
 
 def broke(error: BaseException, job: dict[str, Any]) -> Broke:

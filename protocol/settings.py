@@ -14,9 +14,8 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
     """
 
     # diffusion
-    steps: Annotated[int, Meta(ge=1, le=1000, description="Of the full schedule; levels run the last t_b of them")] | None = (
-        None
-    )
+    # 999: diffusers begins a schedule of as many steps as there are training steps, with SDXL's spacing, one behind its end
+    steps: Annotated[int, Meta(ge=1, le=999, description="Of the full schedule; levels run the last t_b of them")] | None = None
     guidance_scale: Annotated[float, Meta(ge=0, le=100, description="How strongly the prompts are followed")] | None = None
     scheduler: Annotated[
         Literal["ddim", "euler", "dpmsolver++"], Meta(description="The solver; dpmsolver++ needs the fewest steps")

@@ -41,7 +41,7 @@ def unit_costs(models: Models) -> UnitCosts:
         vae = cast(AutoencoderKL, AutoencoderKL.from_config(models.vae.config))
         latents = torch.empty(1, models.vae.config["latent_channels"], window, window)
         pose = torch.empty(1, 3, models.training_resolution_px, models.training_resolution_px)
-        pooled: Any = models.text_encoders[1].config.projection_dim
+        pooled: Any = models.text_encoders[-1].config.projection_dim
         told: dict[str, Any] = {
             "timestep": torch.empty(()),
             "encoder_hidden_states": torch.empty(1, TOKENS, models.unet.config["cross_attention_dim"]),

@@ -22,7 +22,7 @@ class FewSteps(Struct, frozen=True, kw_only=True):
     place: str
     file: Annotated[str, Meta(pattern=r"^[\w.-]+\.safetensors$")]
     size_gb: float = 0.0
-    steps: Annotated[int, Meta(ge=1, le=1000)]
+    steps: Annotated[int, Meta(ge=1, le=999)]
     guidance_scale: Annotated[float, Meta(ge=0, le=100)] = 1.0
     controlnet_conditioning_scale: Annotated[float, Meta(ge=0, le=100)] | None = None
     t_b: Annotated[float, Meta(gt=0, le=1)] | None = None

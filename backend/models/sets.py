@@ -57,7 +57,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     pose_face: bool = False
     pose_feet: bool = False
     framing_prompt: str = ""
-    steps: Annotated[int, Meta(ge=1, le=1000)] = 50
+    steps: Annotated[int, Meta(ge=1, le=999)] = 50
     guidance_scale: Annotated[float, Meta(ge=0, le=100)] = 5.0
     controlnet_conditioning_scale: Annotated[float, Meta(ge=0, le=100)] = 1.0
     guide_pose: bool = False
@@ -183,6 +183,11 @@ class ModelSet(Struct, frozen=True, kw_only=True):
         if vae.get("_class_name") != "AutoencoderKL" or vae.get("latent_channels", 4) != unet.get("in_channels", 4):
             what = f"is a {vae.get('_class_name')} of {vae.get('latent_channels')} channels"
             self.refuse("vae", what, f"an AutoencoderKL of the {unet.get('in_channels', 4)} channels that the base draws in")
+        own = read_json(self.role_folder("base") / "vae" / "config.json")
+        for name, unsaid in (("scaling_factor", 0.18215), ("shift_factor", None)) if own else ():
+            has, wanted = vae.get(name, unsaid), own.get(name, unsaid)
+            if has != wanted:
+                self.refuse("vae", f"has the {name} {has}", f"one for the same family as the base, whose own has {wanted},")
         segmenter = read_json(self.role_folder("segmenter") / "config.json")
         if segmenter.get("model_type") == "grounding-dino" and self.missing("sam"):
             self.refuse("segmenter", "finds boxes alone", 'a SAM that draws outlines in them, as "sam",')

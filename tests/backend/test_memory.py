@@ -7,17 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from beyondscene.backend import render
+from beyondscene.backend import memory, render
 from beyondscene.backend.checkpoints import CheckpointFolder
-from beyondscene.backend.memory import KEY, OutOfMemory, is_out_of_memory
+from beyondscene.backend.memory import KEY, OutOfMemory, climb, is_out_of_memory
 from beyondscene.backend.models.load import Models
 from beyondscene.backend.models.offload import Turns
 from beyondscene.backend.models.sets import ModelSet
-from beyondscene.backend.models.thrift import LADDER
+from beyondscene.backend.models.thrift import LADDER, Thrift
 from beyondscene.backend.outputs import read_record
 from beyondscene.backend.pipeline import joint
 from beyondscene.backend.pipeline import latents as latents_stage
 from beyondscene.backend.render import Renderer
+from beyondscene.backend.watch import NoCheckpoints
 from beyondscene.protocol import RenderRequest
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import Image
@@ -171,3 +172,17 @@ def test_what_would_fit_is_said_when_nothing_helps(
 )
 def test_how_a_lack_of_memory_is_told(error: Exception, is_one: bool) -> None:
     assert is_out_of_memory(error) is is_one
+
+
+def test_one_of_several_processes_does_not_begin_anew_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others would wait for it in another step, for ever."""
+    tried: list[str] = []
+
+    def attempt(thrift: Thrift) -> None:
+        tried.append(thrift.name)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(memory, "place", lambda: (1, 2))
+    with pytest.raises(OutOfMemory, match="memory of process 2 of 2 was not enough: pass --offload networks to all, or less"):
+        climb(attempt, NoCheckpoints(), lambda: "less")
+    assert tried == [""]

@@ -1,13 +1,18 @@
 """The set with random weights has SDXL's own sizes: parameters to the last one, work as published."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from beyondscene.backend.bench.layouts import SDXL, TOY
 from beyondscene.backend.bench.random_models import count_parameters, made_on, make_networks, make_random_models
 from beyondscene.backend.bench.unit_costs import unit_costs
-from beyondscene.backend.models.sets import PRESETS
+from beyondscene.backend.models.load import load_models
+from beyondscene.backend.models.sets import PRESETS, read_model_set
 from diffusers import AutoencoderKL
 from transformers import CLIPTokenizer
+
+from ...tiny_hub import save_tiny_sd15
 
 
 def test_every_network_is_as_large_as_sdxls() -> None:
@@ -30,6 +35,12 @@ def test_one_view_of_sdxl_costs_what_its_layers_say() -> None:
     assert units.controlnet / 1e12 == pytest.approx(3.02, rel=0.01)
     assert units.hint / units.controlnet == pytest.approx(0.019, abs=0.004)
     assert units.decode / 1e12 == pytest.approx(10.47, rel=0.01)
+
+
+def test_a_set_with_one_text_encoder_has_costs_too(tmp_path: Path) -> None:
+    models = load_models(read_model_set(save_tiny_sd15(tmp_path)), torch.device("cpu"), torch.float32)
+    units = unit_costs(models)
+    assert min(units.unet, units.controlnet, units.hint, units.text, units.decode) > 0
 
 
 def test_the_same_seed_makes_the_same_weights() -> None:

@@ -129,6 +129,15 @@ def test_a_vae_of_another_kind_is_refused(copy: Path, config: dict[str, object])
         choose_model_set(str(name_a_vae(copy, **config)))
 
 
+def test_a_vae_of_another_family_is_refused(copy: Path) -> None:
+    own = (copy / "vae" / "config.json").read_text()
+    name_a_vae(copy, scaling_factor=0.18215)
+    (copy / "vae").mkdir()
+    (copy / "vae" / "config.json").write_text(own)
+    with pytest.raises(ModelSetError, match=r"'other_vae', has the scaling_factor 0.18215: name one .* has 0.5"):
+        choose_model_set(str(copy))
+
+
 @pytest.mark.parametrize(("overflows", "dtype"), [(True, "float32"), (False, "bfloat16")])
 def test_a_vae_runs_in_half_precision_where_it_says_that_it_can(copy: Path, overflows: bool, dtype: str) -> None:
     import torch

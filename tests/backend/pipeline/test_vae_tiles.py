@@ -125,6 +125,17 @@ def test_half_precision_keeps_the_tone_of_the_canvas(vae: AutoencoderKL) -> None
     assert abs(float((found - whole).mean())) < 0.001
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize(("dtype", "least_db"), [(torch.float32, 60), (torch.float16, 45), (torch.bfloat16, 40)])
+@torch.inference_mode()
+def test_tiles_on_a_gpu_are_the_untiled_picture(vae: AutoencoderKL, dtype: torch.dtype, least_db: float) -> None:
+    latents, there = uneven(4, 44, 48), copy.deepcopy(vae).to(dtype=dtype, device="cuda")  # type: ignore[call-overload]
+    whole = vae.decode(latents[None]).sample[0]  # type: ignore[arg-type, union-attr]
+    for held_bytes in (2**30, 2**20, 0):
+        found = tiled(decoder_steps(there, 44 * 48), latents.to("cuda", dtype), 43, 8, held_bytes)
+        assert psnr_db(found.float().cpu(), whole) > least_db
+
+
 @torch.inference_mode()
 def test_attention_that_looks_at_fewer_latents_stays_close(vae: AutoencoderKL, monkeypatch: pytest.MonkeyPatch) -> None:
     latents = uneven(4, 44, 48)
