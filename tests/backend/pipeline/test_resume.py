@@ -21,7 +21,7 @@ from safetensors import safe_open
 
 from .test_render import Spy
 
-FEW = 8  # looks at the watcher: with six steps, attempts end in the middle of inpainting and of the level
+FEW = 9  # looks at the watcher: with eight steps, attempts end in the middle of inpainting and of the level
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def steps_in(path: Path) -> int:
 def test_same_pixels_however_often_it_is_stopped(
     models: Models, two_people: RenderRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str
 ) -> None:
-    settings = replace(two_people.settings, scheduler=scheduler, steps=6)
+    settings = replace(two_people.settings, scheduler=scheduler, steps=8)
     request = replace(two_people, settings=settings, characters=two_people.characters[:1])
     evaluated: list[int] = []
     predict = joint.predict
