@@ -30,7 +30,7 @@ def cancels(gateway: Running, count: int) -> list[tuple[str, str]]:
     talk = Talk(gateway.connection())
     talk.greet()
     for _ in range(count):
-        job_id = talk.submit(picture(steps=1000))
+        job_id = talk.submit(picture(steps=999))
         talk.hear_until(Progressed, job_id)
         said_s = time.perf_counter()
         talk.say(Cancel(job_id=job_id))

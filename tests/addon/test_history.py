@@ -323,7 +323,7 @@ def test_an_animation_may_have_more_frames_than_the_backend_lets_wait(
     use_backend(start_gateway(waiting_jobs=2).connection())
     scene, state = blender.context.scene, session.current()
     own = scene.beyondscene
-    own.output_folder, own.quality, own.knobs.steps = str(tmp_path), "CUSTOM", 1000
+    own.output_folder, own.quality, own.knobs.steps = str(tmp_path), "CUSTOM", 999
     own.use_own_size, own.width, own.height = True, 64, 64
     scene.frame_start, scene.frame_end = 1, 6
     assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
@@ -351,7 +351,7 @@ def test_what_was_finished_of_an_animation_that_is_cancelled_is_listed(
     scene.frame_start, scene.frame_end = 1, 3
     assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
     animation.turn()
-    own.knobs.steps = 1000
+    own.knobs.steps = 999
     while animation.turn() is not None:
         pass
     until(lambda: len(state.jobs) == 2)
@@ -396,7 +396,7 @@ def test_a_picture_of_an_earlier_blender_is_followed_and_can_be_cancelled(
     example("duo")
     use_backend(gateway.connection())
     own = blender.context.scene.beyondscene
-    own.output_folder, own.quality, own.knobs.steps = str(tmp_path / "renders"), "CUSTOM", 1000
+    own.output_folder, own.quality, own.knobs.steps = str(tmp_path / "renders"), "CUSTOM", 999
     own.use_own_size, own.width, own.height = True, 64, 64
     assert blender.ops.beyondscene.render() == {"FINISHED"}
     state = session.current()

@@ -162,7 +162,7 @@ def test_pictures_wait_in_line_and_each_can_be_cancelled(
     example("duo")
     use_backend(gateway.connection())
     own, state = blender.context.scene.beyondscene, session.current()
-    own.output_folder, own.quality, own.knobs.steps = str(tmp_path / "renders"), "CUSTOM", 1000
+    own.output_folder, own.quality, own.knobs.steps = str(tmp_path / "renders"), "CUSTOM", 999
     own.use_own_size, own.width, own.height = True, 64, 64
     assert blender.ops.beyondscene.render() == {"FINISHED"}
     until(lambda: state.job and state.job.fraction > 0)

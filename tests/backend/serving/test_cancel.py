@@ -26,7 +26,7 @@ def test_a_running_job(start: Start, connect: Connect) -> None:
     gateway = start()
     talk = connect(gateway)
     pid = gateway.worker().pid
-    first, second = talk.submit(picture(steps=1000)), talk.submit(picture())
+    first, second = talk.submit(picture(steps=999)), talk.submit(picture())
     talk.hear_until(Progressed, first)
     said_s = time.monotonic()
     talk.say(Cancel(job_id=first))

@@ -64,7 +64,7 @@ def test_submit_wait_fetch_across_a_kill(
 def test_cancel_and_what_has_no_picture(start: Start, connect: Connect, tmp_path: Path, capsys: Capture) -> None:
     gateway = start()
     talk = connect(gateway)
-    running, waiting = talk.submit(picture(steps=1000)), talk.submit(picture("boom"))
+    running, waiting = talk.submit(picture(steps=999)), talk.submit(picture("boom"))
     talk.hear_until(Started, running)
     assert ask(gateway, "fetch", running, "-o", tmp_path / "out.png") == 2
     assert f"Job {running} has no picture: it is running." in capsys.readouterr().err
