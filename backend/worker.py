@@ -75,7 +75,7 @@ def run_worker(render: RenderToFile | None = None, devices: tuple[str, ...] = ("
         from .render import Renderer
 
         render = Renderer(start.device, precision=start.precision, offload=start.offload)
-        precision = f", {render.dtype},"
+        precision = f" in {render.dtype}"
         make_current(render.device)
         devices, device = list_devices(), describe(render.device)
         line.look = partial(describe, render.device)

@@ -79,6 +79,7 @@ class Door:
         """
         self._allowed[domain.encode()] = allowed
         socket = self._context.socket(zmq.ROUTER)
+        socket.ipv6 = "[" in endpoint
         socket.curve_server = True
         socket.curve_secretkey = server.secret
         socket.curve_publickey = server.public
@@ -91,7 +92,6 @@ class Door:
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 15000)
         socket.setsockopt(zmq.LINGER, 200)
         socket.setsockopt(zmq.SNDHWM, SEND_MESSAGES)
-        socket.ipv6 = "[" in endpoint
         socket.setsockopt(zmq.RCVHWM, RECEIVE_MESSAGES)
         try:
             socket.bind(endpoint)

@@ -12,12 +12,8 @@ from .vae_steps import decoder_steps, encoder_steps
 from .vae_tiles import Tile, allowed_bytes, choose_window, run_tiled
 
 
-def ignore(share: float) -> None:
-    """Nobody wants to know how much is done."""
-
-
 @torch.inference_mode()
-def encode_image(models: Models, image: np.ndarray, tell: Callable[[float], None] = ignore) -> Tensor:
+def encode_image(models: Models, image: np.ndarray, tell: Callable[[float], None] = lambda share: None) -> Tensor:
     """uint8 (H, W, 3) to float32 (4, H/8, W/8), scaled by the VAE's factor: the mean of the posterior.
 
     tell: called now and then with the share that is done, 0 to 1.
@@ -44,7 +40,7 @@ def encode_image(models: Models, image: np.ndarray, tell: Callable[[float], None
 
 
 @torch.inference_mode()
-def decode_latents(models: Models, latents: Tensor, tell: Callable[[float], None] = ignore) -> np.ndarray:
+def decode_latents(models: Models, latents: Tensor, tell: Callable[[float], None] = lambda share: None) -> np.ndarray:
     """float (4, h, w) to uint8 (8h, 8w, 3). tell: as of `encode_image`."""
     factor, (height, width) = models.latent_downsampling, latents.shape[-2:]
     shift = models.vae.config.get("shift_factor") or 0.0

@@ -5,9 +5,10 @@
 #
 # Run it from the repository root. The quick set fits one call: 8 scenes by 7 methods, a few seconds a picture. `--set full` draws
 # all 64 and does not; run it with the same arguments until it says "finished": each call goes on behind the last picture in
-# build/gpu/evaluation-*, one for each device, for few steps and for trials, which git ignores, which has some 2 MB a picture, and which must still be there. --ablations: this method
-# without each of its parts in turn, in place of the other methods. Left in $OUT: the lines of every picture, and, when all are
-# there, results.md, results.json and cases.jpg (with --ablations: ablations.md and so on). --tiny tries the script itself.
+# build/gpu/evaluation-*, one folder for each device, for few steps and for trials, which git ignores, which has some 2 MB a
+# picture, and which must still be there. --ablations: this method without each of its parts in turn, in place of the other
+# methods. Left in $OUT: the lines of every picture, and, when all are there, results.md, results.json and cases.jpg (with
+# --ablations: ablations.md and so on). --tiny tries the script itself.
 # PYTHON and OUT: see prepare.sh.
 set -euo pipefail
 
