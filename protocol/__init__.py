@@ -86,7 +86,7 @@ from .scene import (
     RenderRequest,
     resized,
 )
-from .settings import HiddenJoints, RenderSettings
+from .settings import LARGEST_STEPS, HiddenJoints, RenderSettings, Solver, Steps
 from .skeleton import (
     ANKLES,
     DRAWN,
@@ -137,6 +137,7 @@ __all__ = [
     "KEYPOINT_COLOURS",
     "KEYPOINT_NAMES",
     "LARGEST_SEED",
+    "LARGEST_STEPS",
     "LIMBS",
     "LIMB_BRIGHTNESS",
     "LIMB_COLOURS",
@@ -206,9 +207,11 @@ __all__ = [
     "RequestError",
     "Shutdown",
     "Sketched",
+    "Solver",
     "Stage",
     "StageTime",
     "Started",
+    "Steps",
     "Stopping",
     "Submit",
     "Subscribe",

@@ -5,6 +5,10 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 Share = Annotated[float, Meta(ge=0, le=1)]
+# diffusers begins a schedule of as many steps as there are training steps, with SDXL's spacing, one behind its end
+LARGEST_STEPS = 999
+Steps = Annotated[int, Meta(ge=1, le=LARGEST_STEPS)]
+Solver = Literal["ddim", "euler", "dpmsolver++"]
 HiddenJoints = Literal["keep", "dim", "drop"]
 
 
@@ -14,12 +18,9 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
     """
 
     # diffusion
-    # 999: diffusers begins a schedule of as many steps as there are training steps, with SDXL's spacing, one behind its end
-    steps: Annotated[int, Meta(ge=1, le=999, description="Of the full schedule; levels run the last t_b of them")] | None = None
+    steps: Annotated[Steps, Meta(description="Of the full schedule; levels run the last t_b of them")] | None = None
     guidance_scale: Annotated[float, Meta(ge=0, le=100, description="How strongly the prompts are followed")] | None = None
-    scheduler: Annotated[
-        Literal["ddim", "euler", "dpmsolver++"], Meta(description="The solver; dpmsolver++ needs the fewest steps")
-    ] = "ddim"
+    scheduler: Annotated[Solver, Meta(description="dpmsolver++ needs the fewest steps")] = "ddim"
     controlnet_conditioning_scale: (
         Annotated[float, Meta(ge=0, le=100, description="How strongly the poses are followed")] | None
     ) = None

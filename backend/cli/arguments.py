@@ -6,7 +6,7 @@ import re
 
 import msgspec
 
-from ...protocol import LARGEST_SEED, LONGEST_SIDE_PX
+from ...protocol import LARGEST_SEED, LARGEST_STEPS, LONGEST_SIDE_PX
 from ...protocol.messages import JobId
 from ..models.thrift import DEVICE_NAME
 
@@ -14,6 +14,8 @@ PORTS = range(1, 65536)
 PRIORITIES = range(-100, 100 + 1)
 PROCESSES = range(1, 2**31)
 LARGEST_AMOUNT = 10**9  # whose bytes still fit 64 bits
+STEPS = range(1, LARGEST_STEPS + 1)
+COUNTS = range(1, 10**6 + 1)
 FRAMES = range(-1048574, 1048574 + 1)  # MINAFRAME to MAXFRAME of Blender, which goes no further and says nothing
 SEEDS = range(LARGEST_SEED + 1)
 
@@ -54,7 +56,7 @@ def device(text: str) -> str:
 
 
 def job(text: str) -> str:
-    """The id of one."""
+    """The id of a job."""
     try:
         return msgspec.convert(text, JobId)
     except msgspec.ValidationError as error:
@@ -71,6 +73,15 @@ def priority(text: str) -> int:
 
 def seed(text: str) -> int:
     return whole(text, SEEDS, "seed")
+
+
+def step_count(text: str) -> int:
+    return whole(text, STEPS, "number of steps")
+
+
+def count(text: str) -> int:
+    """How many of something, at least one."""
+    return whole(text, COUNTS, "count")
 
 
 def whole(text: str, numbers: range, what: str) -> int:

@@ -13,7 +13,7 @@ from ..evaluation.variants import check_variants
 from ..models.sets import ModelSetError, choose_model_set
 from ..planning.expect import check_memory
 from . import DONE, FAULT
-from .arguments import amount, size
+from .arguments import amount, count, size, step_count
 from .device import add_device, check_device
 from .progress import open_console
 
@@ -40,9 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="embedded",
         help=f"embedded, sdxl, the folder of a model set, or random weights: {', '.join(RANDOM)}",
     )
-    parser.add_argument("--people", type=int, default=3, help="in the picture, 1 to 8; default: 3")
-    parser.add_argument("--steps", type=int, help="default: the model set's own")
-    parser.add_argument("--rounds", type=int, default=2, help="each runs all methods once; default: 2")
+    parser.add_argument("--people", type=count, default=3, help="in the picture, 1 to 8; default: 3")
+    parser.add_argument("--steps", type=step_count, help="default: the model set's own")
+    parser.add_argument("--rounds", type=count, default=2, help="each runs all methods once; default: 2")
     parser.add_argument(
         "--minutes", type=amount, default=float("inf"), help="begin nothing that would end later; loading counts"
     )
@@ -58,7 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tune-all", type=tuning, default=(), metavar="NAME[+NAME...]", help="all methods with their networks tuned so"
     )
-    parser.add_argument("--out", type=Path, help="folder for bench.md, bench.jsonl and bench.png, written after every picture")
+    parser.add_argument(
+        "--out", type=Path, help="folder for bench.md and bench.jsonl, written after every picture, and bench.png, at the end"
+    )
     parser.add_argument("--json", action="store_true", help="print one line per method and size, ours at the largest size last")
 
 
@@ -136,10 +138,6 @@ def check(asked: argparse.Namespace, methods: list[str], sizes: list[tuple[int, 
     check_variants([method for method in methods if method != PLAIN])
     if asked.tune and asked.tune_all:
         raise Refusal("--tune and --tune-all exclude each other: what all are tuned by would be undone by the other one.")
-    for name in ("steps", "rounds"):
-        value = getattr(asked, name)
-        if value is not None and value < 1:
-            raise Refusal(f"--{name} is {value}, but at least 1 is needed.")
     for width, height in sizes:
         if width % 8 or height % 8 or not (width and height):
             raise Refusal(f"--size is {width}x{height}, but both sides must be multiples of 8.")

@@ -15,7 +15,7 @@ from ..gateway.keys import ServerKeys, read_keys
 from ..gateway.settings import GIB
 from ..gateway.sockets import KeyPair
 from . import DONE
-from .arguments import amount
+from .arguments import amount, count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             one.add_argument("name", metavar="NAME", help="a label, for lists and logs")
         if action in ("add", "allow"):
             one.add_argument("--role", choices=get_args(Role), default="submit", help="default: submit")
-            one.add_argument("--jobs", type=int, default=100, help="that may wait at a time; default: 100")
+            one.add_argument("--jobs", type=count, default=100, help="that may wait at a time; default: 100")
             one.add_argument("--keep", type=amount, default=20.0, metavar="GIB", help="of unfetched pictures; default: 20")
     made["add"].add_argument("-o", "--output", type=Path, required=True, help="OUT, which holds a secret: send it safely")
     made["allow"].add_argument("public_key", type=Path, metavar="FILE.pub")

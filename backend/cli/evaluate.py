@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import msgspec
 from rich.table import Table
 
-from ...protocol import Refusal, RenderSettings
+from ...protocol import RenderSettings
 from ..evaluation.methods import METHODS
 from ..evaluation.variants import ABLATIONS, check_variants
 from ..models.sets import choose_model_set, read_model_set
 from ..planning.settle import settle
 from . import DONE
+from .arguments import count, step_count
 from .device import add_device, check_device
 from .progress import Bar, open_console
 
@@ -37,9 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--ablations", action="store_true", help="beyondscene, and without each of its parts in turn")
     parser.add_argument("--set", choices=("quick", "full"), default="quick", help="8 or 64 scenes; default: quick")
-    parser.add_argument("--limit", type=int, help="only the first so many scenes of the set")
+    parser.add_argument("--limit", type=count, help="only the first so many scenes of the set")
     parser.add_argument("--models", default="embedded", help="embedded, sdxl, or the folder of a model set")
-    parser.add_argument("--steps", type=int, help="default: the model set's own")
+    parser.add_argument("--steps", type=step_count, help="default: the model set's own")
     parser.add_argument(
         "--few-steps", action="store_true", help="every method with the model set's LoRA for few steps: a tenth of the work"
     )
@@ -57,10 +58,6 @@ def run(asked: argparse.Namespace) -> int:
     chosen = [*(asked.method or []), *(("beyondscene", *ABLATIONS) if asked.ablations else ())]
     methods = list(dict.fromkeys(chosen or METHODS))
     check_variants(methods)
-    for name in ("limit", "steps"):
-        value = getattr(asked, name)
-        if value is not None and value < 1:
-            raise Refusal(f"--{name} is {value}, but at least 1 is needed: leave it out for the default.")
     if asked.write_scenes:
         return write_scenes(asked)
     model_set = choose_model_set(asked.models)

@@ -1,10 +1,11 @@
 """A LoRA that makes a model set draw in a few steps, without guidance: where it lies and what it wants. Never imports torch."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from ...protocol import Solver, Steps
 from .hub import Download, download_command, is_hub_id, locate
 
 
@@ -22,11 +23,11 @@ class FewSteps(Struct, frozen=True, kw_only=True):
     place: str
     file: Annotated[str, Meta(pattern=r"^[\w.-]+\.safetensors$")]
     size_gb: float = 0.0
-    steps: Annotated[int, Meta(ge=1, le=999)]
+    steps: Steps
     guidance_scale: Annotated[float, Meta(ge=0, le=100)] = 1.0
     controlnet_conditioning_scale: Annotated[float, Meta(ge=0, le=100)] | None = None
     t_b: Annotated[float, Meta(gt=0, le=1)] | None = None
-    scheduler: Literal["ddim", "euler", "dpmsolver++"] = "ddim"
+    scheduler: Solver = "ddim"
     inpaint_strength: Annotated[float, Meta(ge=0, le=1)] = 1.0
 
     def path(self, folder: Path) -> Path:

@@ -198,7 +198,6 @@ def test_command_prints_one_object_with_the_agreed_keys_last(tmp_path: Path, cap
         (["--method", "magic"], "There is no method 'magic': known are plain, direct"),
         (["--method", "plain+steps=2"], "'plain+steps=2' gives plain other settings, but it draws our picture with ours"),
         (["--people", "9"], "have 1 to 8"),
-        (["--rounds", "0"], "at least 1 is needed"),
         (["--models", "nowhere"], "There is no model set 'nowhere'"),
         (["--models", "nowhere"], "With random weights there are sdxl-random and toy-random."),
         (["--device-memory", "24", "--device", "cpu"], "--device-memory is 24 GiB, but the device 'cpu' is no CUDA device"),
@@ -207,6 +206,13 @@ def test_command_prints_one_object_with_the_agreed_keys_last(tmp_path: Path, cap
 def test_refusals(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--models", "toy-random", *arguments]) == 2
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--rounds", "0"], ["--steps", "1000"], ["--people", "-1"]])
+def test_numbers_are_refused_while_the_command_is_read(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(["bench", *arguments])
+    assert refused.value.code == 2 and f"'{arguments[1]}' is no " in capsys.readouterr().err
 
 
 def test_an_unknown_tuning_is_refused_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:

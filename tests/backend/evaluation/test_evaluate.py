@@ -223,8 +223,6 @@ def refusal(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--method", "upscale+magic=1"], "'upscale+magic=1' sets 'magic', which is no setting: write upscale+NAME=VALUE"),
         (["--method", "upscale+t_b=2"], "'upscale+t_b=2' gives t_b the value '2'"),
         (["--method", "upscale+perturb"], "sets 'perturb', which is no setting"),
-        (["--limit", "0"], "--limit is 0, but at least 1 is needed"),
-        (["--steps", "-2"], "--steps is -2"),
         (["--judge", "nowhere"], "nowhere holds no judge"),
         (["--judge", "public"], "is not on this machine: run `hf download"),
         (["--write-scenes", "scenes", "--models", "nowhere"], "nowhere is no model set"),
@@ -237,6 +235,13 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
     monkeypatch.chdir(tmp_path)
     assert sentence in refusal([*command, *arguments], capsys)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["--limit", "0"], ["--steps", "1000"]])
+def test_numbers_are_refused_while_the_command_is_read(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(["evaluate", *arguments])
+    assert refused.value.code == 2 and f"'{arguments[1]}' is no " in capsys.readouterr().err
 
 
 def test_table_for_people(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
