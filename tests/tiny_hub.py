@@ -190,6 +190,17 @@ def save_tiny_hub(cache: Path) -> None:
     make_sdxl_unet(9).half().save_pretrained(places["inpainting"] / "unet", variant="fp16")
     save_grounding_dino(places["segmenter"])
     save_sam(places["sam"])
+    for place in places.values():
+        list_files(place)
+
+
+def list_files(snapshot: Path) -> None:
+    """As `hf download` lists all files of the repository, whichever it was told to get: here a README.md is not among them."""
+    names = [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()]
+    listing = snapshot.parent.parent / "trees" / f"{snapshot.name}.json"
+    listing.parent.mkdir()
+    files = {name: {"size": 1, "blob_id": "0" * 40} for name in (*names, "README.md")}
+    listing.write_text(json.dumps({"format_version": 1, "files": files}))
 
 
 def make_repository(cache: Path, hub_id: str) -> Path:

@@ -25,7 +25,8 @@ def hub_snapshot(hub_id: str) -> Path | None:
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(hub_id, local_files_only=True))
+        # no pattern: `hf download --include` leaves a list of all files, of which the others would be missed here
+        return Path(snapshot_download(hub_id, local_files_only=True, allow_patterns=[]))
     except (LocalEntryNotFoundError, HFValidationError, OSError):
         return None
 
