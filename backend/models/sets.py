@@ -1,21 +1,15 @@
 """Model sets: which folders hold the networks of each role. Reads small JSON files only; never imports torch."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from ...protocol import Refusal
-from .few_steps import FewSteps
-from .hub import Download, download_command, is_hub_id, locate
+from .hub import download_command, is_hub_id, locate
+from .kinds import check_kinds
+from .manifest import MANIFEST, ROLES, Manifest, ModelSetError, Role, own_few_steps, read_json
 from .weights import Weights, find_weights
-
-Role = Literal["base", "controlnet", "inpainting", "segmenter", "sam", "vae"]
-# `sam` beside a segmenter that only finds boxes, `vae` in place of the base's own
-ROLES: tuple[Role, ...] = ("base", "controlnet", "inpainting", "segmenter")
 
 # Below the folder of a role: which files must stand there, and which folders must hold a config.json and weights.
 FILES: dict[Role, tuple[str, ...]] = {"base": ("model_index.json", "tokenizer", "scheduler/scheduler_config.json")}
@@ -27,44 +21,7 @@ NETWORKS: dict[Role, tuple[str, ...]] = {
     "sam": (".",),
     "vae": (".",),
 }
-MANIFEST = "modelset.json"
 PRESETS = Path(__file__).parent
-
-
-class ModelSetError(Refusal):
-    """A model set cannot be used. The message names the set, what it lacks and the next step."""
-
-
-class Manifest(Struct, frozen=True, kw_only=True):
-    """The file `modelset.json`.
-
-    roles: folder of each role, relative to the manifest, or a hub id such as "stabilityai/...".
-    pose_line_width_px: width of the skeleton's limbs in a view of the training resolution.
-    pose_hands, pose_face, pose_feet: whether the skeletons that it was trained on had hands with fingers, white dots for a
-        face, and toes and heels; those of a request are drawn only then.
-    framing_prompt: words added to a person's prompt when that person is drawn alone.
-    steps, guidance_scale, controlnet_conditioning_scale, guide_pose, t_b: used where a request leaves them open; the defaults
-        are the paper's, for SDXL.
-    downloads: which files of a hub id are needed, to tell whoever has yet to fetch them.
-    few_steps: a LoRA for pictures in a few steps, where there is one for these models; they are complete without its file.
-    """
-
-    format: Literal[1] = 1
-    name: Annotated[str, Meta(pattern=r"^[\w.-]{1,64}$")]
-    training_resolution_px: Annotated[int, Meta(ge=64, le=4096, multiple_of=8)]
-    pose_line_width_px: Annotated[int, Meta(ge=1, le=256)]
-    pose_hands: bool = False
-    pose_face: bool = False
-    pose_feet: bool = False
-    framing_prompt: str = ""
-    steps: Annotated[int, Meta(ge=1, le=999)] = 50
-    guidance_scale: Annotated[float, Meta(ge=0, le=100)] = 5.0
-    controlnet_conditioning_scale: Annotated[float, Meta(ge=0, le=100)] = 1.0
-    guide_pose: bool = False
-    t_b: Annotated[float, Meta(gt=0, le=1)] = 0.7
-    roles: dict[Role, str]
-    downloads: dict[Role, Download] = {}
-    few_steps: FewSteps | None = None
 
 
 class VaeConfig(Struct, frozen=True):
@@ -158,46 +115,7 @@ class ModelSet(Struct, frozen=True, kw_only=True):
                 )
         if missing:
             raise ModelSetError(self.say_how_to_fetch(missing))
-        self.check_kinds()
-
-    def check_kinds(self) -> None:
-        """Raise ModelSetError for networks that are complete but of another kind, or made for another base."""
-        index = read_json(self.role_folder("base") / "model_index.json")
-        if "unet" not in index or "text_encoder" not in index:
-            self.refuse("base", f"is a {index.get('_class_name')}", "Stable Diffusion 1, 2 or XL with a UNet")
-        controlnet = read_json(self.role_folder("controlnet") / "config.json")
-        if controlnet.get("_class_name") != "ControlNetModel" or "num_control_type" in controlnet:
-            self.refuse("controlnet", f"is a {controlnet.get('_class_name')}", "a ControlNetModel for OpenPose skeletons alone")
-        unet = read_json(self.role_folder("base") / "unet" / "config.json")
-        inpainting = read_json(self.role_folder("inpainting") / "unet" / "config.json")
-        wanted = unet.get("cross_attention_dim")
-        for role, network in (("controlnet", controlnet), ("inpainting", inpainting)):
-            if network.get("cross_attention_dim") != wanted:
-                reads = network.get("cross_attention_dim")
-                self.refuse(
-                    role, f"reads prompts of {reads} channels", f"one for the same family as the base, which has {wanted}"
-                )
-        if inpainting.get("in_channels") not in (4, 9):
-            self.refuse("inpainting", f"has {inpainting.get('in_channels')} input channels", "one with 4 or 9")
-        vae = read_json(self.vae_folder / "config.json")
-        if vae.get("_class_name") != "AutoencoderKL" or vae.get("latent_channels", 4) != unet.get("in_channels", 4):
-            what = f"is a {vae.get('_class_name')} of {vae.get('latent_channels')} channels"
-            self.refuse("vae", what, f"an AutoencoderKL of the {unet.get('in_channels', 4)} channels that the base draws in")
-        own = read_json(self.role_folder("base") / "vae" / "config.json")
-        for name, unsaid in (("scaling_factor", 0.18215), ("shift_factor", None)) if own else ():
-            has, wanted = vae.get(name, unsaid), own.get(name, unsaid)
-            if has != wanted:
-                self.refuse("vae", f"has the {name} {has}", f"one for the same family as the base, whose own has {wanted},")
-        segmenter = read_json(self.role_folder("segmenter") / "config.json")
-        if segmenter.get("model_type") == "grounding-dino" and self.missing("sam"):
-            self.refuse("segmenter", "finds boxes alone", 'a SAM that draws outlines in them, as "sam",')
-
-    def refuse(self, role: str, what: str, instead: str) -> NoReturn:
-        place = self.manifest.roles.get(role, role)  # type: ignore[call-overload]
-        raise ModelSetError(
-            f"The {role} model of the model set '{self.name}', '{place}', {what}: "
-            f'name {instead} under "roles" in {self.folder / MANIFEST}.'
-        )
+        check_kinds(self)
 
     def is_remote(self, role: Role) -> bool:
         place = self.manifest.roles.get(role, role)
@@ -220,27 +138,9 @@ class ModelSet(Struct, frozen=True, kw_only=True):
         )
 
 
-def own_few_steps(manifest: Manifest) -> FewSteps:
-    """Raises ModelSetError where `manifest` names no LoRA for few steps."""
-    if manifest.few_steps is None:
-        raise ModelSetError(
-            f"The model set '{manifest.name}' names no LoRA for few steps: switch few_steps off, or name one under "
-            f'"few_steps" in its {MANIFEST}: docs/models.md shows it.'
-        )
-    return manifest.few_steps
-
-
 def has_second_text(base: Path) -> bool:
     """Whether the pipeline in `base` has a second text encoder: SDXL's has one, that of Stable Diffusion 1 and 2 has not."""
     return "text_encoder_2" in read_json(base / "model_index.json")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in the file `path`; empty where there is none."""
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
 
 
 def read_model_set(folder: Path) -> ModelSet:

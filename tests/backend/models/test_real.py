@@ -1,5 +1,6 @@
 """The real architectures as the hub lays them out, at toy size with random weights: they load and make a picture."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from ...tiny_hub import REPOSITORIES, save_tiny_hub, save_tiny_sd15, write_manif
 from ..pipeline.test_render import Spy
 
 CPU = torch.device("cpu")
+BODY = (16.0, 16.0, 48.0, 80.0)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +92,7 @@ def test_stable_diffusion_1_5_makes_a_picture(tmp_path: Path, two_people: Render
 def test_the_detector_and_sam_draw_masks_of_the_pictures_size(hub_set: ModelSet, sure: None) -> None:
     segmenter = load_models(hub_set, CPU, torch.float32).segmenter
     image = np.random.default_rng(0).integers(0, 256, (96, 64, 3), np.uint8)
-    masks = segmenter.segment(image, ("head", "hair"))
+    masks = segmenter.segment(image, ("head", "hair"), BODY)
     assert set(masks) == {"person", "head", "hair"}
     assert {mask.shape for mask in masks.values()} == {(96, 64)} and masks["person"].dtype == bool
     assert masks["person"].any()
@@ -107,14 +109,18 @@ def test_only_what_is_wanted_is_searched_for_and_sam_looks_once(
     for network in (segmenter.detector, segmenter.sam.vision_encoder):
         network.register_forward_hook(lambda network, *_: looks.append(network))
     image = np.random.default_rng(0).integers(0, 256, (96, 64, 3), np.uint8)
-    assert set(segmenter.segment(image, wanted)) == {"person", *wanted} - {"hands", "upper_body"}
+    assert set(segmenter.segment(image, wanted, BODY)) == {"person", *wanted} - {"hands", "upper_body"}
     assert (looks.count(segmenter.detector), looks.count(segmenter.sam.vision_encoder)) == (searches, 1)
 
 
-def test_nothing_found_is_an_empty_mask(hub_set: ModelSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nobody_is_found_sam_draws_what_stands_where_the_pose_is(
+    hub_set: ModelSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(grounded, "BOX_THRESHOLD", 1.0)
-    segmenter = load_models(hub_set, CPU, torch.float32).segmenter
-    assert not segmenter.segment(np.zeros((64, 64, 3), np.uint8), ())["person"].any()
+    segmenter = load_segmenter(hub_set, CPU)
+    image = np.random.default_rng(0).integers(0, 256, (96, 64, 3), np.uint8)
+    masks = segmenter.segment(image, ("hair",), BODY)
+    assert masks["person"].shape == (96, 64) and masks["person"].any() and not masks["hair"].any()
 
 
 def test_a_network_saved_in_parts_is_read_and_missed_by_part(hub_set: ModelSet, tmp_path: Path) -> None:
@@ -167,8 +173,6 @@ def test_what_is_absent_from_the_hubs_cache_is_named_with_its_size_and_its_comma
 def test_networks_of_another_kind_are_refused_before_they_are_read(
     hub_set: ModelSet, tmp_path: Path, role: str, config: dict[str, object], sentence: str
 ) -> None:
-    import json
-
     local = tmp_path / role
     shutil.copytree(hub_set.role_folder(role), local)  # type: ignore[arg-type]
     name = {"base": "model_index.json", "inpainting": "unet/config.json"}.get(role, "config.json")
@@ -176,3 +180,34 @@ def test_networks_of_another_kind_are_refused_before_they_are_read(
     other = read_model_set(write_manifest(tmp_path / "other", REPOSITORIES | {role: str(local)}))
     with pytest.raises(ModelSetError, match=f"The {role} model of the model set 'tiny-hub'.*{sentence}"):
         other.check()
+
+
+@pytest.mark.parametrize(
+    ("file", "entry", "sentence"),
+    [
+        ("scheduler/scheduler_config.json", {"_class_name": "EDMEulerScheduler"}, "base .* trained for an EDMEulerScheduler"),
+        ("scheduler/scheduler_config.json", {"prediction_type": "v_prediction"}, "inpainting .* epsilon, the base v_pred"),
+        ("vae/config.json", {"latents_mean": [0.1, 0.2, 0.3, 0.4]}, r"vae .* \(latents_mean\): name one that scales"),
+    ],
+)
+def test_a_base_that_would_draw_noise_without_a_word_is_refused(
+    hub_set: ModelSet, tmp_path: Path, file: str, entry: dict[str, object], sentence: str
+) -> None:
+    local = tmp_path / "base"
+    shutil.copytree(hub_set.role_folder("base"), local)
+    (local / file).write_text(json.dumps(json.loads((local / file).read_text()) | entry))
+    other = read_model_set(write_manifest(tmp_path / "other", REPOSITORIES | {"base": str(local)}))
+    with pytest.raises(ModelSetError, match=f"The {sentence}"):
+        other.check()
+
+
+def test_an_inpainting_model_that_says_it_predicts_as_the_base_does_is_taken(hub_set: ModelSet, tmp_path: Path) -> None:
+    folders = {role: tmp_path / role for role in ("base", "inpainting")}
+    for role, folder in folders.items():
+        shutil.copytree(hub_set.role_folder(role), folder)  # type: ignore[arg-type]
+        schedule = folder / "scheduler" / "scheduler_config.json"
+        schedule.parent.mkdir(exist_ok=True)
+        known = json.loads(schedule.read_text()) if schedule.exists() else {}
+        schedule.write_text(json.dumps(known | {"prediction_type": "v_prediction"}))
+    roles = REPOSITORIES | {role: str(folder) for role, folder in folders.items()}
+    read_model_set(write_manifest(tmp_path / "other", roles)).check()

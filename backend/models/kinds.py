@@ -1,0 +1,88 @@
+"""Whether the networks of a model set are of a kind that the pipeline can run, and made for each other. Never imports torch."""
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from .manifest import MANIFEST, ModelSetError, Role, read_json
+
+if TYPE_CHECKING:
+    from .sets import ModelSet
+
+SCHEDULE = "scheduler/scheduler_config.json"
+
+
+def check_kinds(model_set: "ModelSet") -> None:
+    """Raise ModelSetError for networks that are complete but of another kind, or made for another base."""
+    base = model_set.role_folder("base")
+    schedule, unet = read_json(base / SCHEDULE), read_json(base / "unet" / "config.json")
+    check_base(model_set, read_json(base / "model_index.json"), schedule)
+    check_controlnet(model_set, read_json(model_set.role_folder("controlnet") / "config.json"), unet)
+    folder = model_set.role_folder("inpainting")
+    inpainting = read_json(folder / "unet" / "config.json")
+    check_inpainting(model_set, inpainting, unet)
+    check_prediction(model_set, inpainting, read_json(folder / SCHEDULE), schedule)
+    vae = read_json(model_set.vae_folder / "config.json")
+    check_vae(model_set, vae, unet, read_json(base / "vae" / "config.json"))
+    segmenter = read_json(model_set.role_folder("segmenter") / "config.json")
+    if segmenter.get("model_type") == "grounding-dino" and model_set.missing("sam"):
+        refuse(model_set, "segmenter", "finds boxes alone", 'a SAM that draws outlines in them, as "sam",')
+
+
+def check_base(model_set: "ModelSet", index: dict[str, Any], schedule: dict[str, Any]) -> None:
+    if "unet" not in index or "text_encoder" not in index:
+        refuse(model_set, "base", f"is a {index.get('_class_name')}", "Stable Diffusion 1, 2 or XL with a UNet")
+    kind = str(schedule.get("_class_name"))
+    if kind.startswith("EDM"):  # noise without a bound, of which our solvers know nothing
+        refuse(model_set, "base", f"was trained for an {kind}", "one with the noise schedule of Stable Diffusion 1, 2 or XL")
+
+
+def check_controlnet(model_set: "ModelSet", controlnet: dict[str, Any], unet: dict[str, Any]) -> None:
+    if controlnet.get("_class_name") != "ControlNetModel" or "num_control_type" in controlnet:
+        what = f"is a {controlnet.get('_class_name')}"
+        refuse(model_set, "controlnet", what, "a ControlNetModel for OpenPose skeletons alone")
+    check_family(model_set, "controlnet", controlnet, unet)
+
+
+def check_inpainting(model_set: "ModelSet", inpainting: dict[str, Any], unet: dict[str, Any]) -> None:
+    check_family(model_set, "inpainting", inpainting, unet)
+    if inpainting.get("in_channels") not in (4, 9):
+        refuse(model_set, "inpainting", f"has {inpainting.get('in_channels')} input channels", "one with 4 or 9")
+
+
+def check_family(model_set: "ModelSet", role: Role, network: dict[str, Any], unet: dict[str, Any]) -> None:
+    reads, wanted = network.get("cross_attention_dim"), unet.get("cross_attention_dim")
+    if reads != wanted:
+        instead = f"one for the same family as the base, which has {wanted}"
+        refuse(model_set, role, f"reads prompts of {reads} channels", instead)
+
+
+def check_prediction(model_set: "ModelSet", inpainting: dict[str, Any], own: dict[str, Any], schedule: dict[str, Any]) -> None:
+    """What the base predicts the inpainting model must, since one scheduler serves both. own: its scheduler, if it has one."""
+    wanted = schedule.get("prediction_type", "epsilon")
+    # those of nine channels that are published predict the noise
+    unsaid = "epsilon" if own or inpainting.get("in_channels") == 9 else wanted
+    predicts = own.get("prediction_type", unsaid)
+    if predicts != wanted:
+        refuse(model_set, "inpainting", f"predicts {predicts}, the base {wanted}", "one that predicts the same, or the base,")
+
+
+def check_vae(model_set: "ModelSet", vae: dict[str, Any], unet: dict[str, Any], own: dict[str, Any]) -> None:
+    """own: of the VAE that the base has itself, if it has one."""
+    channels = unet.get("in_channels", 4)
+    if vae.get("_class_name") != "AutoencoderKL" or vae.get("latent_channels", 4) != channels:
+        what = f"is a {vae.get('_class_name')} of {vae.get('latent_channels')} channels"
+        refuse(model_set, "vae", what, f"an AutoencoderKL of the {channels} channels that the base draws in")
+    if vae.get("latents_mean") is not None:
+        refuse(model_set, "vae", "shifts each channel (latents_mean)", "one that scales all channels alike,")
+    for name, unsaid in (("scaling_factor", 0.18215), ("shift_factor", None)) if own else ():
+        has, wanted = vae.get(name, unsaid), own.get(name, unsaid)
+        if has != wanted:
+            instead = f"one for the same family as the base, whose own has {wanted},"
+            refuse(model_set, "vae", f"has the {name} {has}", instead)
+
+
+def refuse(model_set: "ModelSet", role: Role, what: str, instead: str) -> NoReturn:
+    place = model_set.manifest.roles.get(role, role)
+    raise ModelSetError(
+        f"The {role} model of the model set '{model_set.name}', '{place}', {what}: "
+        f'name {instead} under "roles" in {model_set.folder / MANIFEST}.'
+    )

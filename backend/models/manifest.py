@@ -1,0 +1,71 @@
+"""What a model set says of itself in its `modelset.json`. Never imports torch."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from ...protocol import Refusal, Steps
+from .few_steps import FewSteps
+from .hub import Download
+
+Role = Literal["base", "controlnet", "inpainting", "segmenter", "sam", "vae"]
+# `sam` beside a segmenter that only finds boxes, `vae` in place of the base's own
+ROLES: tuple[Role, ...] = ("base", "controlnet", "inpainting", "segmenter")
+
+MANIFEST = "modelset.json"
+
+
+class ModelSetError(Refusal):
+    """A model set cannot be used. The message names the set, what it lacks and the next step."""
+
+
+class Manifest(Struct, frozen=True, kw_only=True):
+    """The file `modelset.json`.
+
+    roles: folder of each role, relative to the manifest, or a hub id such as "stabilityai/...".
+    pose_line_width_px: width of the skeleton's limbs in a view of the training resolution.
+    pose_hands, pose_face, pose_feet: whether the skeletons that it was trained on had hands with fingers, white dots for a
+        face, and toes and heels; those of a request are drawn only then.
+    framing_prompt: words added to a person's prompt when that person is drawn alone.
+    steps, guidance_scale, controlnet_conditioning_scale, guide_pose, t_b: used where a request leaves them open; the defaults
+        are the paper's, for SDXL.
+    downloads: which files of a hub id are needed, to tell whoever has yet to fetch them.
+    few_steps: a LoRA for pictures in a few steps, where there is one for these models; they are complete without its file.
+    """
+
+    format: Literal[1] = 1
+    name: Annotated[str, Meta(pattern=r"^[\w.-]{1,64}$")]
+    training_resolution_px: Annotated[int, Meta(ge=64, le=4096, multiple_of=8)]
+    pose_line_width_px: Annotated[int, Meta(ge=1, le=256)]
+    pose_hands: bool = False
+    pose_face: bool = False
+    pose_feet: bool = False
+    framing_prompt: str = ""
+    steps: Steps = 50
+    guidance_scale: Annotated[float, Meta(ge=0, le=100)] = 5.0
+    controlnet_conditioning_scale: Annotated[float, Meta(ge=0, le=100)] = 1.0
+    guide_pose: bool = False
+    t_b: Annotated[float, Meta(gt=0, le=1)] = 0.7
+    roles: dict[Role, str]
+    downloads: dict[Role, Download] = {}
+    few_steps: FewSteps | None = None
+
+
+def own_few_steps(manifest: Manifest) -> FewSteps:
+    """Raises ModelSetError where `manifest` names no LoRA for few steps."""
+    if manifest.few_steps is None:
+        raise ModelSetError(
+            f"The model set '{manifest.name}' names no LoRA for few steps: switch few_steps off, or name one under "
+            f'"few_steps" in its {MANIFEST}: docs/models.md shows it.'
+        )
+    return manifest.few_steps
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in the file `path`; empty where there is none."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
