@@ -15,6 +15,7 @@ from ..models.adapters import Adapters
 from ..models.host_memory import reuse_freed_memory
 from ..models.load import Models, silence_libraries
 from ..models.offload import Turns
+from ..models.segmenters import Box
 from ..models.sets import PRESETS, ModelSet
 from .layouts import Layout
 
@@ -26,7 +27,7 @@ class Silhouette:
 
     networks: tuple[nn.Module, ...] = ()
 
-    def segment(self, image: np.ndarray, wanted: Collection[str]) -> dict[str, np.ndarray]:
+    def segment(self, image: np.ndarray, wanted: Collection[str], body: Box) -> dict[str, np.ndarray]:
         """As Segmenter.segment."""
         height, width = image.shape[:2]
         y, x = np.mgrid[:height, :width]

@@ -7,6 +7,7 @@ import numpy as np
 
 from ...protocol import KEYPOINT_NAMES
 from ..models.segmenters import Segmenter
+from ..planning.people import bounding_box
 from ..pose import LIMBS
 from .instances import Portrait
 from .parts import find_part, what_tells
@@ -29,8 +30,8 @@ def cut_out(segmenter: Segmenter, portraits: list[Portrait]) -> list[Cutout]:
     cutouts = []
     for portrait in portraits:
         asked = [part for part, prompt in portrait.person.character.part_prompts.items() if prompt.strip()]
-        masks = segmenter.segment(portrait.image, what_tells(asked))
         joints = portrait.canvas_from_scene.apply(portrait.person.keypoints)
+        masks = segmenter.segment(portrait.image, what_tells(asked), bounding_box(joints))
         person = keep_body(masks["person"], joints)
         found = {name: mask for name, mask in masks.items() if name != "person"}
         parts = {part: find_part(part, found, person, joints) for part in asked}
@@ -61,7 +62,7 @@ def draw_bones(joints: np.ndarray, height: int, width: int) -> np.ndarray:
     """bool (height, width): the torso, the limbs and the joints, no thicker than any body's are."""
     mask = np.zeros((height, width), np.uint8)
     points, drawn = joints[:, :2].round().astype(np.int32), joints[:, 2] > 0
-    thickness = max(1, round(BONE_WIDTH * float(np.ptp(joints[drawn, 1]))))
+    thickness = max(1, round(BONE_WIDTH * float(np.ptp(joints[drawn, :2], axis=0).max())))
     for joint in points[drawn]:  # also those whose limbs end in nothing
         cv2.circle(mask, joint.tolist(), thickness // 2, (1,), cv2.FILLED)
     for start, end in LIMBS:

@@ -14,6 +14,8 @@ from torch import nn
 
 from ..sets import ModelSet, ModelSetError
 
+Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
+
 # model type, as config.json has it, and the file that loads it
 MODEL_TYPES = {"segformer": "semantic", "upernet": "semantic", "grounding-dino": "grounded"}
 
@@ -24,10 +26,11 @@ class Segmenter(Protocol):
     @property
     def networks(self) -> tuple[nn.Module, ...]: ...
 
-    def segment(self, image: np.ndarray, wanted: Collection[str]) -> dict[str, np.ndarray]:
+    def segment(self, image: np.ndarray, wanted: Collection[str], body: Box) -> dict[str, np.ndarray]:
         """Masks by name, bool (H, W): always "person", and those of the `wanted` parts ("head", "hair", ...) that it knows.
 
-        image: uint8 (H, W, 3), RGB, one person.
+        image: uint8 (H, W, 3), RGB, one person. body: where that person's joints are, for a segmenter that may find others, or
+        nobody.
         """
         ...
 

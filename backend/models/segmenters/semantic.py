@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from transformers import AutoModelForSemanticSegmentation, SegformerImageProcessorPil
 
 from ..sets import ModelSet
+from . import Box
 
 HEAD = ("head", "hair")
 
@@ -28,7 +29,7 @@ class SemanticSegmenter:
         self.networks = (self.network,)
 
     @torch.inference_mode()
-    def segment(self, image: np.ndarray, wanted: Collection[str]) -> dict[str, np.ndarray]:
+    def segment(self, image: np.ndarray, wanted: Collection[str], body: Box) -> dict[str, np.ndarray]:
         """As Segmenter.segment: "person" is all but the background, "head" includes the hair."""
         pixels = self.processor(image, return_tensors="pt")["pixel_values"].to(self.device)
         logits = self.network(pixels).logits

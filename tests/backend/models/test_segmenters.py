@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from beyondscene.backend.models.segmenters import load_segmenter
+from beyondscene.backend.models.segmenters import Box, load_segmenter
 from beyondscene.backend.models.segmenters.grounded import GroundedSegmenter
 from beyondscene.backend.models.segmenters.semantic import SemanticSegmenter
 from beyondscene.backend.models.sets import ModelSet, read_model_set
@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from ...tiny_hub import save_tiny_sd15
 
 CPU = torch.device("cpu")
+WHOLE = (0.0, 0.0, 96.0, 128.0)
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def picture() -> np.ndarray:
 
 
 def test_classes_are_the_parts_that_their_labels_say(semantic: SemanticSegmenter, picture: np.ndarray) -> None:
-    masks = semantic.segment(picture, ("head", "hair", "upper_body", "lower_body", "hands"))
+    masks = semantic.segment(picture, ("head", "hair", "upper_body", "lower_body", "hands"), WHOLE)
     with torch.inference_mode():
         output = semantic.network(semantic.processor(picture, return_tensors="pt")["pixel_values"])
     (classes,) = semantic.processor.post_process_semantic_segmentation(output, [picture.shape[:2]])
@@ -44,23 +45,47 @@ def test_classes_are_the_parts_that_their_labels_say(semantic: SemanticSegmenter
     expected = {"head": head | hair, "hair": hair, "upper_body": upper, "lower_body": lower, "person": ~background}
     assert set(masks) == set(expected)
     assert all((masks[name] == mask).all() for name, mask in expected.items())
-    assert set(semantic.segment(picture, ("hair",))) == {"person", "hair"}
+    assert set(semantic.segment(picture, ("hair",), WHOLE)) == {"person", "hair"}
 
 
-def test_what_the_detector_finds_is_kept_within_the_person(
-    tmp_path_factory: pytest.TempPathFactory, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def grounded(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> GroundedSegmenter:
+    """Its outlines are whole boxes: with random weights they would be nothing of the kind."""
     segmenter = load_segmenter(read_model_set(save_tiny_sd15(tmp_path_factory.mktemp("grounded"))), CPU)
     assert isinstance(segmenter, GroundedSegmenter)
-    rows, columns = np.indices(picture.shape[:2])
-    person, head, hair = columns >= 30, (rows >= 20) & (rows < 40), rows < 28  # they overlap, and reach beyond the person
-    found = {"person.": person, "head.": head, "hair.": hair}  # random weights find nothing of the kind
-    monkeypatch.setattr(segmenter, "find", lambda _image, _seen, words: found[words])
-    masks = segmenter.segment(picture, ("head", "hair"))
-    assert set(masks) == {"person", "head", "hair"}
-    assert (masks["person"] == person).all()
-    assert (masks["head"] == (rows < 40) & person).all()
-    assert (masks["hair"] == hair & person).all()
+    monkeypatch.setattr(segmenter, "outline", lambda image, _seen, box: filled(box, image))
+    return segmenter
+
+
+def filled(box: Box, picture: np.ndarray) -> np.ndarray:
+    mask = np.zeros(picture.shape[:2], bool)
+    left, top, right, bottom = map(int, box)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def test_of_what_the_detector_finds_the_posed_person_is_taken(
+    grounded: GroundedSegmenter, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger, ana, hair, head = (0, 0, 40, 120), (50, 20, 90, 120), (45, 10, 80, 40), (50, 20, 70, 50)
+    found = {"person.": [stranger, ana], "hair.": [(5, 0, 30, 20), hair], "head.": [head]}  # the stranger's are the surest
+    monkeypatch.setattr(grounded, "find", lambda _image, words: found[words])
+    masks = grounded.segment(picture, ("head", "hair"), (55, 30, 85, 110))
+    assert (masks["person"] == filled(ana, picture)).all()
+    assert (masks["hair"] == filled(hair, picture) & masks["person"]).all() and masks["hair"].any()
+    assert (masks["head"] == (filled(head, picture) | filled(hair, picture)) & masks["person"]).all()
+
+
+def test_whoever_the_detector_misses_is_outlined_where_the_pose_is(
+    grounded: GroundedSegmenter, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ana = (50, 20, 90, 120)
+    found: dict[str, list[Box]] = {"person.": [], "human.": [ana], "hair.": []}
+    monkeypatch.setattr(grounded, "find", lambda _image, words: found[words])
+    masks = grounded.segment(picture, ("hair",), WHOLE)
+    assert (masks["person"] == filled(ana, picture)).all() and not masks["hair"].any()
+    found["human."] = []
+    assert (grounded.segment(picture, (), (50, 30, 80, 90))["person"] == filled((50, 30, 80, 90), picture)).all()
 
 
 def test_a_prompt_for_the_head_holds_for_the_hair_too(semantic: SemanticSegmenter, two_people: RenderRequest) -> None:

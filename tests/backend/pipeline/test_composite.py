@@ -139,6 +139,14 @@ def test_a_person_whom_the_segmenter_missed_is_not_lost(two_people: RenderReques
     assert all(kept[int(y), int(x)] for x, y, _ in joints)
 
 
+def test_bones_are_as_thick_for_somebody_who_lies_as_for_somebody_who_stands(two_people: RenderRequest) -> None:
+    standing = gather_people(two_people)[0].keypoints
+    lying = standing[:, [1, 0, 2]]
+    nothing = np.zeros((192, 192), bool)
+    upright, flat = (keep_body(nothing, joints) for joints in (standing, lying))
+    assert abs(int(upright.sum()) - int(flat.sum())) < 0.05 * upright.sum()
+
+
 def test_a_person_of_whom_no_limb_is_drawn_is_not_lost(two_people: RenderRequest) -> None:
     joints = gather_people(two_people)[0].keypoints.copy()
     wrist, knee = KEYPOINT_NAMES.index("RWrist"), KEYPOINT_NAMES.index("LKnee")

@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 import numpy as np
 import pytest
+from beyondscene.backend.models.segmenters import Box
 from beyondscene.backend.pipeline.instances import Portrait, centre
 from beyondscene.backend.pipeline.parts import find_part
 from beyondscene.backend.pipeline.segment import cut_out
@@ -67,7 +68,7 @@ class Outline:
     def __init__(self) -> None:
         self.wanted: list[set[str]] = []
 
-    def segment(self, image: np.ndarray, wanted: Collection[str]) -> dict[str, np.ndarray]:
+    def segment(self, image: np.ndarray, wanted: Collection[str], body: Box) -> dict[str, np.ndarray]:
         self.wanted.append(set(wanted))
         return {"person": image[..., 0] > 100}
 
