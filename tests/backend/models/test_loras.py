@@ -137,6 +137,29 @@ def test_a_lora_in_another_trainers_format_is_read(models: Models, small: Render
     assert (picture(models, replace(request, loras=(Lora(name="kohya", scale=4),)), tmp_path) != plain).any()
 
 
+def test_layers_whose_alphas_differ_are_each_worn_at_their_own(models: Models, tmp_path: Path) -> None:
+    """As kohya's scripts write them, ranks cut layer by layer: in the UNet's attention and in a text encoder's."""
+    encoder = next(network for name, network in models.text_encoders[0].named_modules() if name.endswith("encoder"))
+    places = [("lora_unet_", models.unet, f"down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_{one}") for one in "qkv"]
+    places += [("lora_te1_text_model_encoder_", encoder, f"layers.0.self_attn.{one}_proj") for one in ("q", "k", "v", "out")]
+    random, tensors, changes = torch.Generator().manual_seed(0), {}, []
+    for number, (prefix, network, path) in enumerate(places):
+        name, (out, into) = prefix + path.replace(".", "_"), network.get_submodule(path).weight.shape  # type: ignore[misc]
+        rank, alpha = 2 + number % 2, 0.5 + number
+        down, up = torch.randn(rank, int(into), generator=random), torch.randn(int(out), rank, generator=random)
+        tensors |= {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up, f"{name}.alpha": torch.tensor(alpha)}
+        changes.append(up @ down * alpha / rank)
+    save_file(tensors, tmp_path / "cut.safetensors")
+    inputs = [torch.randn(1, change.shape[1], generator=random) for change in changes]
+    with torch.no_grad():
+        plain = [network.get_submodule(path)(given) for (_, network, path), given in zip(places, inputs, strict=True)]
+        with models.adapters.loaded({"cut": tmp_path / "cut.safetensors"}):
+            models.adapters.wear((("cut", 1.0),))
+            changed = [network.get_submodule(path)(given) for (_, network, path), given in zip(places, inputs, strict=True)]
+    for before, after, given, change in zip(plain, changed, inputs, changes, strict=True):
+        assert torch.allclose(after - before, given @ change.T, atol=1e-4)
+
+
 class Canary:
     """Writes a file when somebody unpickles it."""
 
