@@ -13,7 +13,6 @@ from ..protocol import Refusal, RenderRequest
 from .models.fingerprint import weight_files
 from .models.host_memory import give_back_freed_memory
 from .models.load import Models
-from .models.offload import weight_bytes
 from .models.sets import ModelSet
 from .models.thrift import LADDER, Thrift
 from .pipeline.shard import place
@@ -107,8 +106,7 @@ def what_would_fit(models: Models, request: RenderRequest) -> str:
     if models.device.type != "cuda":
         return smaller
     free_bytes, total_bytes = torch.cuda.mem_get_info(models.device)
-    networks = dict.fromkeys((models.unet, models.controlnet, models.inpainting, models.vae, *models.text_encoders))
-    weights_bytes = sum(map(weight_bytes, networks))
+    weights_bytes = models.turns.weights_bytes
     found = (
         f"the GPU has {total_bytes / 1e9:.1f} GB, {free_bytes / 1e9:.1f} are free, the networks have {weights_bytes / 1e9:.1f}"
     )

@@ -25,6 +25,7 @@ from ..protocol import (
     Kept,
     Ready,
     Refusal,
+    RenderRequest,
     Report,
     Sketched,
     Work,
@@ -33,7 +34,7 @@ from ..protocol import (
 from .checkpoints import CheckpointFolder
 from .launch import leave_with_the_gateway, read_start
 from .line import Line
-from .models.fingerprint import digest_fingerprints, fingerprint_weights
+from .models.loras import digest_weights, gather_loras
 from .models.sets import choose_model_set
 from .signals import ending_signals
 from .version import app_version
@@ -100,7 +101,7 @@ def do_work(work: Work, payload: list[bytes | memoryview], render: RenderToFile,
         arrays = arrays_from_frames(work.arrays, payload)
         models = work.models_folder or work.models
         folder = Path(work.checkpoints_folder or path.parent)
-        made_with = f"{made_by} with {models} {digest_weights(models)}".rstrip()
+        made_with = f"{made_by} with {models} {digest_made_with(models, work.request)}".rstrip()
         checkpoints = CheckpointFolder(folder, made_with, lambda: line.report(Kept(**job)))
         result = render(work.request, arrays, models, path, JobWatcher(work, line), checkpoints)
         facts = {name: getattr(result, name) for name in result.__struct_fields__}
@@ -116,11 +117,12 @@ def do_work(work: Work, payload: list[bytes | memoryview], render: RenderToFile,
         return broke(error, job)
 
 
-def digest_weights(models: str) -> str:
-    """Of the model set, so that no picture goes on with others than it was begun with; empty where there is none, which the
-    renderer will say."""
+def digest_made_with(models: str, request: RenderRequest) -> str:
+    """Of the model set and the LoRAs, so that no picture goes on with others than it was begun with; empty where they are not
+    there, which the renderer will say."""
     try:
-        return digest_fingerprints(fingerprint_weights(choose_model_set(models)))
+        model_set = choose_model_set(models)
+        return digest_weights(model_set, gather_loras(request, model_set))
     except Refusal:
         return ""
 

@@ -18,7 +18,7 @@ MANIFEST = tomllib.loads((ROOT / "blender_manifest.toml").read_text())
 FORBIDDEN = {
     "protocol": {"bpy", "mathutils", "zmq", "torch", "diffusers", "transformers", "cv2", "PIL"},
     "addon": {"torch", "diffusers", "transformers", "cv2", "PIL"},
-    "backend": {"mathutils"},
+    "backend": {"mathutils", "bpy"},
     "backend/gateway": {"torch", "diffusers", "transformers", "bpy"},
     "backend/planning": {"torch", "diffusers", "transformers", "cv2", "zmq", "bpy"},
     "backend/pipeline": {"zmq", "bpy"},

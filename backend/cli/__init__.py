@@ -1,9 +1,9 @@
 """The command `beyondscene`: one file per subcommand, each with `add_arguments` and `run`.
 
 Exit codes: 0 done; 1 a fault of the program, with its traceback, or a job that failed; 2 something to put right in the command,
-the scene, the request, the models or the disk, said in one sentence on standard error; 3 a job that was cancelled; 4 no backend
-answers; 5 the data folder is in use by another backend; 130 interrupted, by Ctrl-C, SIGTERM or SIGHUP; 141 whoever read the
-output has closed the pipe.
+the scene, the request, the models or the disk, said in one sentence on standard error; 3 a job that was cancelled, or a
+training whose minutes were over; 4 no backend answers; 5 the data folder is in use by another backend; 130 interrupted, by
+Ctrl-C, SIGTERM or SIGHUP; 141 whoever read the output has closed the pipe.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 EXIT_CODES = (__doc__ or "").partition("\n\n")[2]
-DONE, FAULT, REFUSED, CANCELLED, UNREACHABLE, IN_USE, INTERRUPTED, UNREAD = 0, 1, 2, 3, 4, 5, 130, 141
+DONE, FAULT, REFUSED, STOPPED, UNREACHABLE, IN_USE, INTERRUPTED, UNREAD = 0, 1, 2, 3, 4, 5, 130, 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

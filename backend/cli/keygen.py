@@ -17,17 +17,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     whose.add_argument("--endpoint", metavar="tcp://HOST:PORT", help="of the backend in --data, as its clients see it")
     whose.add_argument("--backend", type=Path, metavar="FILE", help="the invitation.json of a backend that is to be used")
     data = user_data_path("beyondscene")
-    parser.add_argument("--data", type=Path, default=data, help=f"folder of the backend; default: {data}")
+    parser.add_argument("--data", type=Path, help=f"with --endpoint: folder of the backend; default: {data}")
     parser.add_argument("-o", "--output", type=Path, help="with --backend: the file for --key-file, which stays with its owner")
 
 
 def run(asked: argparse.Namespace) -> int:
     if asked.endpoint:
-        keys = make_keys(asked.data, asked.endpoint)
-        path = asked.data / "invitation.json"
+        if asked.output:
+            raise Refusal("-o names the file of a client's own keys, made with --backend: a backend's are in --data DIR.")
+        data = asked.data or user_data_path("beyondscene")
+        keys = make_keys(data, asked.endpoint)
+        path = data / "invitation.json"
         write_invitation(path, Invitation(endpoint=keys.endpoint, server_public_key=keys.public_key))
         print(f"{path}: for artists who make their own keys; the backend's fingerprint is {fingerprint(keys.public_key)}")
         return DONE
+    if asked.data:
+        raise Refusal("--data is the folder of a backend, whose keys are made with --endpoint: a client's go to -o FILE.")
     if asked.output is None:
         raise Refusal("A client's keys need a place: add -o FILE.")
     if asked.output.exists():

@@ -13,6 +13,7 @@ import msgspec
 from rich.console import Console
 
 from ..blend import Shot, number_path
+from ..checkpoints import CheckpointFolder
 from ..models.fingerprint import fingerprint_weights
 from ..models.loras import fingerprint_loras, gather_loras
 from ..models.sets import ModelSet, choose_model_set
@@ -96,8 +97,9 @@ def check_holds(asked: argparse.Namespace, width: int, height: int) -> None:
 def draw(renderer: "Renderer", shot: Shot, models: str, model_set: ModelSet, output: Path, console: Console) -> dict[str, Any]:
     """Render one picture; what `--json` tells about it."""
     start = time.perf_counter()
-    with show_progress(console, output.name) as bar:
-        result = renderer(shot.request, shot.arrays, models, output, bar)
+    # where memory runs out, the next attempt goes on from what this one has come to
+    with show_progress(console, output.name) as bar, TemporaryDirectory() as kept:
+        result = renderer(shot.request, shot.arrays, models, output, bar, CheckpointFolder(Path(kept), "this command"))
     return {
         "output": str(output),
         "frame": shot.frame,

@@ -7,7 +7,7 @@ import msgspec
 
 from ...protocol import Cancelled, Failed, Finished, Paused, Progressed
 from ..watch import Headway
-from . import CANCELLED, DONE, FAULT
+from . import DONE, FAULT, STOPPED
 from .arguments import job
 from .backend import add_backend, converse
 from .progress import Bar, Lines, open_console, show_progress
@@ -29,7 +29,7 @@ def run(asked: argparse.Namespace) -> int:
     if asked.json:
         facts = {name: value for name, value in msgspec.to_builtins(end).items() if name not in ("type", "seq")}
         print(msgspec.json.encode({"state": type(end).__name__.lower(), **facts}).decode())
-    return {Finished: DONE, Failed: FAULT, Cancelled: CANCELLED}[type(end)]
+    return {Finished: DONE, Failed: FAULT, Cancelled: STOPPED}[type(end)]
 
 
 def wait_for_end(asked: argparse.Namespace, bar: Bar | Lines) -> Finished | Failed | Cancelled:

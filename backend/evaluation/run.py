@@ -12,10 +12,8 @@ from msgspec.structs import replace
 from PIL import Image
 
 from ...protocol import RenderSettings
-from ..models.fingerprint import digest_fingerprints, fingerprint_weights
 from ..models.load import Models
-from ..models.loras import FEW_STEPS, fingerprint_loras, gather_loras
-from ..models.sets import ModelSet
+from ..models.loras import FEW_STEPS, digest_weights, gather_loras
 from ..outputs import Picture, write_picture
 from ..planning.settle import settle
 from ..render import record_making
@@ -38,11 +36,13 @@ Announce = Callable[[str, str, int, int], Watcher]  # before each picture: metho
 
 def make_header(models: Models, settings: RenderSettings) -> Header:
     """What the pictures of a run have in common."""
-    told = settle(settings, models.model_set)
+    model_set = models.model_set
+    few_steps = {FEW_STEPS.name: model_set.few_steps_file()} if model_set.has_few_steps else {}  # whether they are used or not
+    told = settle(settings, model_set)
     assert told.steps is not None and told.guidance_scale is not None and told.guide_pose is not None  # settled
     return Header(
         models=models.manifest.name,
-        weights=digest_weights(models.model_set),
+        weights=digest_weights(model_set, few_steps),
         steps=told.steps,
         few_steps=bool(told.few_steps),
         guidance_scale=told.guidance_scale,
@@ -50,12 +50,6 @@ def make_header(models: Models, settings: RenderSettings) -> Header:
         device=models.device.type,
         precision=str(models.dtype).removeprefix("torch."),
     )
-
-
-def digest_weights(model_set: ModelSet) -> str:
-    """One digest of all its weights, those for few steps included: sets of the same name are told apart."""
-    few_steps = {FEW_STEPS.name: model_set.few_steps_file()} if model_set.has_few_steps else {}
-    return digest_fingerprints(fingerprint_weights(model_set) | fingerprint_loras(few_steps))
 
 
 def evaluate(

@@ -15,14 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..cli import answer
+from ..cli import STOPPED, answer
 from ..training.checkpoints import Ema, Steps, half_precision, set_rate
 from ..training.runs import JudgeRun, check_numbers, claim, training_device
 from .judge import JOINTS, JUDGE_FOLDER, OFFSET_PX, STRIDE, JudgeConfig, JudgeNet, Maps, save_net, to_input
 from .judge_data import SIDE_PX, Sample, draw_samples
 from .keypoints import TORSO
 
-OUT_OF_TIME = 3
+OUT_OF_TIME = STOPPED
 _CELLS = SIDE_PX // STRIDE
 _PEOPLE_WEIGHT = 1.5  # of regions of people over the background, which is most of the picture
 

@@ -9,8 +9,8 @@ from typing import Protocol
 from platformdirs import user_data_path
 
 from ...protocol import LORA_NAME, Lora, RenderRequest
-from .fingerprint import fingerprint
-from .sets import ModelSetError
+from .fingerprint import digest_fingerprints, fingerprint, fingerprint_weights
+from .sets import ModelSet, ModelSetError
 
 Worn = tuple[tuple[str, float], ...]  # names and scales, in the order of the names
 FEW_STEPS = Lora(name="(few steps)")  # a model set's own; no request can give it that name
@@ -79,6 +79,11 @@ def fingerprint_loras(files: Mapping[str, Path]) -> dict[str, str]:
     return {
         f"{'few_steps' if name == FEW_STEPS.name else 'loras'}/{path.name}": fingerprint(path) for name, path in files.items()
     }
+
+
+def digest_weights(model_set: ModelSet, loras: Mapping[str, Path]) -> str:
+    """One short digest of all that a picture is made with: whatever else it is called, other weights have another one."""
+    return digest_fingerprints(fingerprint_weights(model_set) | fingerprint_loras(loras))
 
 
 def worn(scene: Iterable[Lora], own: Iterable[Lora] = ()) -> Worn:

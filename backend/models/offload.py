@@ -63,6 +63,11 @@ class Turns:
         streamed = self._large if self.offload == "layers" else ()
         return sum(weight_bytes(network) for network in there if network not in streamed)
 
+    @property
+    def weights_bytes(self) -> int:
+        """What all networks take, wherever they stand."""
+        return sum(map(weight_bytes, self._all))
+
     def rest(self) -> None:
         """No network carries anything of ours, so that its layers may be exchanged."""
         if self.offload != "none":

@@ -10,9 +10,10 @@ from pathlib import Path
 import msgspec
 from platformdirs import user_cache_path
 
+from ..cli import DONE, STOPPED
 from ..cli.arguments import amount
 
-DONE, OUT_OF_TIME = 0, 3
+OUT_OF_TIME = STOPPED
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -23,7 +23,7 @@ MODEL_SET = {
     "name": "embedded",
     "training_resolution_px": 256,
     "pose_line_width_px": 4,
-    "framing_prompt": ", plain background",
+    "framing_prompt": "plain background",
     "guidance_scale": 2.5,
     "guide_pose": True,
     "steps": 20,

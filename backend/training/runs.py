@@ -11,7 +11,7 @@ from torch import nn
 
 from ...protocol import Refusal
 from ..models.devices import choose_device
-from ..models.fingerprint import digest_fingerprints, fingerprint_weights
+from ..models.loras import digest_weights
 from ..models.sets import read_model_set
 
 RUN = "run.json"
@@ -117,7 +117,7 @@ def flatten(told: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def digest_model_set(folder: Path) -> str:
     """One digest of all weights of the model set in `folder`. Raises ModelSetError where there is none."""
-    return digest_fingerprints(fingerprint_weights(read_model_set(folder)))
+    return digest_weights(read_model_set(folder), {})
 
 
 def digest_module(module: nn.Module) -> str:

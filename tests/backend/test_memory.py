@@ -4,14 +4,17 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 from beyondscene.backend import memory, render
 from beyondscene.backend.checkpoints import CheckpointFolder
+from beyondscene.backend.cli import main
 from beyondscene.backend.memory import KEY, OutOfMemory, climb, is_out_of_memory
 from beyondscene.backend.models.load import Models
 from beyondscene.backend.models.offload import Turns
+from beyondscene.backend.models.segmenters.semantic import SemanticSegmenter
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.models.thrift import LADDER, Thrift
 from beyondscene.backend.outputs import read_record
@@ -94,6 +97,32 @@ def test_a_rung_is_kept_when_the_job_goes_on_elsewhere(
     card = Card(monkeypatch, NAMES[1])
     renderer(two_people, {}, "tiny", tmp_path / "out.png", Spy(), CheckpointFolder(tmp_path, "me"))
     assert (card.failures, read_record(tmp_path / "out.png").memory) == (0, NAMES[1])
+
+
+def test_a_command_draws_nothing_again_that_was_drawn_before_memory_ran_out(
+    tiny_models: ModelSet, two_people: RenderRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "request.json").write_bytes(msgspec.json.encode(two_people))
+    command = ["render", str(tmp_path / "request.json"), "--models", str(tiny_models.folder), "--device", "cpu"]
+    rows, predict, segment = [0], joint.predict, SemanticSegmenter.segment
+    failures = iter([1, 1])
+
+    def count(job: joint.Job, batch: joint.Batch, *rest: Any) -> torch.Tensor:
+        rows[-1] += len(batch.views)
+        return predict(job, batch, *rest)
+
+    def run_out_twice(*given: Any) -> Any:
+        if next(failures, None):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.10 GiB.")
+        return segment(*given)
+
+    monkeypatch.setattr(joint, "predict", count)
+    assert main([*command, "-o", str(tmp_path / "plain.png")]) == 0
+    rows.append(0)
+    monkeypatch.setattr(SemanticSegmenter, "segment", run_out_twice)
+    assert main([*command, "-o", str(tmp_path / "sparing.png")]) == 0
+    assert read_record(tmp_path / "sparing.png").memory == NAMES[2]
+    assert rows[0] == rows[1] > 0
 
 
 @pytest.mark.parametrize("layers", [False, True])
