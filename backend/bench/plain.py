@@ -13,6 +13,7 @@ import torch
 from ..pipeline.conditions import Condition
 from ..pipeline.joint import Job, chunks_of, size_conditioning, tell, with_zeros
 from ..pipeline.progress import Progress
+from ..pipeline.schedule import as_input, take_step
 from ..planning.views import View, weigh_views
 from .count import replaced
 
@@ -36,7 +37,7 @@ def denoise_plainly(
     height, width = latents.shape[-2:]
     weight = torch.from_numpy(weigh_views(window, job.view_weighting)[:height, :width]).to(latents.device)
     for index, timestep in enumerate(job.timesteps):
-        scaled = job.scheduler.scale_model_input(latents[None], timestep)[0]  # type: ignore[arg-type]
+        scaled = as_input(job.scheduler, latents, timestep)
         total, norm = torch.zeros_like(latents), torch.zeros_like(latents[0])
         for view, condition in zip(views, conditions, strict=True):
             rows, columns = slice(view[0], view[0] + window), slice(view[1], view[1] + window)
@@ -44,7 +45,7 @@ def denoise_plainly(
             extra = None if job.extra is None else job.extra[:, rows, columns]
             total[:, rows, columns] += predict_view(job, view, condition, seen, extra, timestep) * weight
             norm[rows, columns] += weight
-        latents = job.scheduler.step((total / norm)[None], timestep, latents[None], return_dict=False)[0][0]  # type: ignore[arg-type]
+        latents = take_step(job.scheduler, total / norm, timestep, latents)
         latents = job.keep(latents, index + 1)
         progress.step(evaluations=len(views))
     return latents

@@ -39,12 +39,11 @@ def make_header(models: Models, settings: RenderSettings) -> Header:
     model_set = models.model_set
     few_steps = {FEW_STEPS.name: model_set.few_steps_file()} if model_set.has_few_steps else {}  # whether they are used or not
     told = settle(settings, model_set)
-    assert told.steps is not None and told.guidance_scale is not None and told.guide_pose is not None  # settled
     return Header(
         models=models.manifest.name,
         weights=digest_weights(model_set, few_steps),
         steps=told.steps,
-        few_steps=bool(told.few_steps),
+        few_steps=told.few_steps,
         guidance_scale=told.guidance_scale,
         guide_pose=told.guide_pose,
         device=models.device.type,

@@ -46,8 +46,6 @@ def render(
     request = replace(request, settings=settings)
     if settings.few_steps:
         request = replace(request, loras=(*request.loras, FEW_STEPS))
-    steps, guidance = settings.steps, settings.guidance_scale
-    assert steps is not None and guidance is not None  # settled
     models = dataclasses.replace(spaced(models, settings), check=watcher.check)
     plan = plan_sizes(request, models.training_resolution_px, models.latent_downsampling)
     rim = models.training_resolution_px / PAPER_RESOLUTION_PX
@@ -60,20 +58,20 @@ def render(
     progress = Progress(watcher, len(plan.levels), work.whole, checkpoints)
 
     # stage 1: the detailed base image
-    portraits = draw_people_alone(models, request, people, encoder, steps, guidance, progress)
+    portraits = draw_people_alone(models, request, people, encoder, progress)
     with progress.stage("composite"):
         models.turns.begin(*models.segmenter.networks)
         cutouts = cut_out(models.segmenter, portraits)
         collage = compose(request, arrays, cutouts, plan.base, settings.mask_feather_px * rim)
         progress.preview(collage.show())
     seam_px = settings.seam_erosion_px * rim
-    image = progress.once("base", inpaint_background, models, request, collage, encoder, steps, guidance, seam_px, progress)
+    image = progress.once("base", inpaint_background, models, request, collage, encoder, seam_px, progress)
     with progress.stage("tone"):
         image = normalise_tone(image, settings.clahe_clip_limit, settings.clahe_tiles)
 
     # stage 2: instance-aware hierarchical enlargement
     for level, size in enumerate(plan.levels, start=1):
         image = progress.once(
-            f"level {level}", enlarge, models, request, collage.figures, image, size, level, encoder, steps, guidance, progress
+            f"level {level}", enlarge, models, request, collage.figures, image, size, level, encoder, progress
         )
     return fit(image, request.width, request.height), collage.figures, progress

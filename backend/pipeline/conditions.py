@@ -118,8 +118,12 @@ def view_texts(request: RenderRequest, present: list[Speaker]) -> tuple[str, str
     prompts = [speaker.prompt for speaker in present]
     if not prompts or request.settings.prepend_global:
         prompts.insert(0, request.prompt)
-    negatives = [request.negative_prompt, *(speaker.negative_prompt for speaker in present)]
-    return ", ".join(prompts), ", ".join(dict.fromkeys(text for text in negatives if text.strip()))
+    return ", ".join(prompts), joined_once(request.negative_prompt, *(speaker.negative_prompt for speaker in present))
+
+
+def joined_once(*texts: str) -> str:
+    """Those that say something, each once: scene and people often have the same negative prompt."""
+    return ", ".join(dict.fromkeys(text for text in texts if text.strip()))
 
 
 def view_loras(request: RenderRequest, present: list[Speaker]) -> Worn:

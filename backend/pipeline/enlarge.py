@@ -7,29 +7,29 @@ from ..models.load import Models
 from ..planning.expect import choose_views, expect_painting
 from ..planning.people import Figure
 from ..planning.plan import Size
+from ..planning.settle import settled
 from .conditions import describe_views, to_grid
 from .inject import inject_detail
 from .joint import Job, denoise
 from .latents import decode_latents, encode_image
 from .progress import Progress
 from .prompts import PromptEncoder
-from .schedule import make_scheduler
+from .schedule import make_scheduler, noised
 from .seeds import draw_noise, numpy_random
 
 
 def enlarge(
     models: Models, request: RenderRequest, figures: list[Figure], image: np.ndarray, size: Size, level: int,
-    encoder: PromptEncoder, steps: int, guidance: float, progress: Progress,
+    encoder: PromptEncoder, progress: Progress,
 ) -> np.ndarray:  # fmt: skip
     """`image` at `size`, with the detail that the model gives it.
 
     Forward diffusion to T_b after high-frequency injection, then adaptive joint diffusion back.
     """
-    settings, factor = request.settings, models.latent_downsampling
-    assert settings.t_b is not None  # settled
+    settings, factor = settled(request), models.latent_downsampling
     window = models.training_resolution_px // factor
-    scheduler, timesteps = make_scheduler(models, settings.scheduler, steps, settings.t_b)
-    encoding, decoding = expect_painting(size, models.training_resolution_px, guidance > 1)
+    scheduler, timesteps = make_scheduler(models, settings.scheduler, settings.steps, settings.t_b)
+    encoding, decoding = expect_painting(size, models.training_resolution_px, settings.guidance_scale > 1)
     with progress.stage("enlarge", level, len(timesteps)):
         # without a name for the injected picture, which else would be in memory beside the one that is decoded
         random = numpy_random(request.seed, f"injection {level}")
@@ -46,16 +46,16 @@ def enlarge(
             encoder=encoder,
             scheduler=scheduler,
             timesteps=timesteps,
-            guidance_scale=guidance,
+            guidance_scale=settings.guidance_scale,
             view_weighting=settings.view_weighting,
-            controlnet_scale=settings.controlnet_conditioning_scale or 0.0,
-            guide_pose=bool(settings.guide_pose),
+            controlnet_scale=settings.controlnet_conditioning_scale,
+            guide_pose=settings.guide_pose,
             controlnet_views=settings.controlnet_views,
             guidance_interval=settings.guidance_interval,
             background_every=settings.background_every,
             canvas_px=(size.height, size.width) if settings.size_conditioning == "canvas" else None,
         )
-        noisy = scheduler.add_noise(clean[None], noise[None], timesteps[:1])[0]  # type: ignore[arg-type]
+        noisy = noised(scheduler, clean, noise, timesteps[0])
         latents = denoise(job, noisy, window, views, conditions, progress)
     with progress.stage("decode", level):
         enlarged = decode_latents(models, latents, progress.part(decoding))

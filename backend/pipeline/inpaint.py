@@ -11,6 +11,7 @@ from ...protocol import RenderRequest
 from ..models.load import Models
 from ..models.loras import worn
 from ..planning.plan import Size
+from ..planning.settle import settled
 from ..planning.views import grid, scaled_stride
 from .composite import BACKDROP, Collage
 from .conditions import describe_views
@@ -18,18 +19,18 @@ from .joint import Job, denoise
 from .latents import decode_latents, encode_image
 from .progress import Progress
 from .prompts import PromptEncoder
-from .schedule import Scheduler, make_scheduler
+from .schedule import make_scheduler, noised
 from .seeds import draw_noise
 
 
 def inpaint_background(
-    models: Models, request: RenderRequest, collage: Collage, encoder: PromptEncoder, steps: int, guidance: float,
-    seam_px: float, progress: Progress,
-) -> np.ndarray:  # fmt: skip
+    models: Models, request: RenderRequest, collage: Collage, encoder: PromptEncoder, seam_px: float, progress: Progress
+) -> np.ndarray:
     """uint8 (H, W, 3): the collage with its grey replaced by the scene.
 
     seam_px: how far into the people the background may reach, in pixels of the base, so that rims are drawn anew.
     """
+    settings = settled(request)
     height, width = collage.cover.shape
     size, factor = Size(width, height), models.latent_downsampling
     window = models.training_resolution_px // factor
@@ -39,9 +40,9 @@ def inpaint_background(
     # colours reach beyond the people's outlines, and cells that are known in part would make them stouter
     clean = encode_image(models, np.where(people[..., None], collage.image, np.uint8(BACKDROP)))
     noise = draw_noise(request.seed, "background", tuple(clean.shape)).to(models.device)
-    scheduler, timesteps = make_scheduler(models, request.settings.scheduler, steps, request.settings.inpaint_strength)
-    views = grid(height // factor, width // factor, window, scaled_stride(request.settings.stride_instance, window))
-    told = request.settings.inpaint_people
+    scheduler, timesteps = make_scheduler(models, settings.scheduler, settings.steps, settings.inpaint_strength)
+    views = grid(height // factor, width // factor, window, scaled_stride(settings.stride_instance, window))
+    told = settings.inpaint_people
     figures = [] if told == "nothing" else collage.figures
     conditions = describe_views(
         request, figures, size, views, models.training_resolution_px, factor, models.manifest.pose_line_width_px
@@ -51,35 +52,32 @@ def inpaint_background(
     if told != "everything":  # poses say where the ground is; prompts would call forth more people
         own |= {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
     conditions = [replace(condition, **own) for condition in conditions]
+
+    def known_before(index: int) -> torch.Tensor:
+        """What is known, as noisy as the canvas is before step `index`; clean after the last one."""
+        return noised(scheduler, clean, noise, timesteps[index]) if index < len(timesteps) else clean
+
     job = Job(
         models=models,
         unet=models.inpainting,
         encoder=encoder,
         scheduler=scheduler,
         timesteps=timesteps,
-        guidance_scale=guidance,
-        view_weighting=request.settings.view_weighting,
-        controlnet_scale=request.settings.controlnet_conditioning_scale or 0.0,
-        guide_pose=bool(request.settings.guide_pose),
+        guidance_scale=settings.guidance_scale,
+        view_weighting=settings.view_weighting,
+        controlnet_scale=settings.controlnet_conditioning_scale,
+        guide_pose=settings.guide_pose,
         extra=masked_latents(models, collage.image, known, free),
-        keep=lambda latents, index: latents * free + noised(scheduler, timesteps, clean, noise, index) * (1 - free),
+        keep=lambda latents, index: latents * free + known_before(index) * (1 - free),
     )
-    start = noised(scheduler, timesteps, clean, noise, 0)
     with progress.stage("inpaint", steps=len(timesteps)):
-        latents = denoise(job, start, window, views, conditions, progress)
+        latents = denoise(job, known_before(0), window, views, conditions, progress)
         background = decode_latents(models, latents)
         alpha = cv2.GaussianBlur(known.astype(np.float32), (0, 0), max(0.5, seam_px / 2))
         alpha = np.minimum(alpha, collage.cover)[..., None]  # the collage has nothing but grey where nobody is
         image = (background + (collage.image - background.astype(np.float32)) * alpha).round().clip(0, 255)
         progress.preview(image.astype(np.uint8))
     return image.astype(np.uint8)
-
-
-def noised(scheduler: Scheduler, timesteps: torch.Tensor, clean: torch.Tensor, noise: torch.Tensor, index: int) -> torch.Tensor:
-    """What is known, as noisy as the canvas is before step `index`; clean after the last one."""
-    if index >= len(timesteps):
-        return clean
-    return scheduler.add_noise(clean[None], noise[None], timesteps[index : index + 1])[0]  # type: ignore[arg-type]
 
 
 def masked_latents(models: Models, image: np.ndarray, known: np.ndarray, free: torch.Tensor) -> torch.Tensor | None:

@@ -10,8 +10,9 @@ from ...protocol import RenderRequest
 from ..models.load import Models
 from ..models.loras import worn
 from ..planning.people import Person, bounding_box
+from ..planning.settle import settled
 from ..pose import draw_pose
-from .conditions import Condition
+from .conditions import Condition, joined_once
 from .joint import Job, denoise
 from .latents import decode_latents
 from .progress import Progress
@@ -43,34 +44,34 @@ class Portrait:
 
 
 def draw_people_alone(
-    models: Models, request: RenderRequest, people: list[Person], encoder: PromptEncoder, steps: int, guidance: float,
-    progress: Progress,
-) -> list[Portrait]:  # fmt: skip
+    models: Models, request: RenderRequest, people: list[Person], encoder: PromptEncoder, progress: Progress
+) -> list[Portrait]:
     """One portrait per person.
 
     They are denoised as the views of one tall canvas that do not overlap, which is the same as one by one.
     """
     if not people:
         return []
-    side, window = models.training_resolution_px, models.training_resolution_px // models.latent_downsampling
-    placements = [centre(person.keypoints, side, request.settings.person_cover) for person in people]
+    settings, side = settled(request), models.training_resolution_px
+    window = side // models.latent_downsampling
+    placements = [centre(person.keypoints, side, settings.person_cover) for person in people]
     conditions = [describe_alone(models, request, p, at) for p, at in zip(people, placements, strict=True)]
     channels = models.vae.config["latent_channels"]
     noise = [draw_noise(request.seed, f"person {p.character.id}", (channels, window, window)) for p in people]
-    scheduler, timesteps = make_scheduler(models, request.settings.scheduler, steps)
+    scheduler, timesteps = make_scheduler(models, settings.scheduler, settings.steps)
     job = Job(
         models=models,
         unet=models.unet,
         encoder=encoder,
         scheduler=scheduler,
         timesteps=timesteps,
-        guidance_scale=guidance,
-        controlnet_scale=request.settings.controlnet_conditioning_scale or 0.0,
-        guide_pose=bool(request.settings.guide_pose),
+        guidance_scale=settings.guidance_scale,
+        controlnet_scale=settings.controlnet_conditioning_scale,
+        guide_pose=settings.guide_pose,
     )
     latents = torch.cat(noise, 1).to(models.device) * scheduler.init_noise_sigma
     views = [(index * window, 0) for index in range(len(people))]
-    with progress.stage("instances", steps=steps):
+    with progress.stage("instances", steps=settings.steps):
         latents = denoise(job, latents, window, views, conditions, progress)
         images = [decode_latents(models, latents[:, top : top + window]) for top, _ in views]
         progress.preview(np.concatenate(images[:4], 1))
@@ -82,8 +83,7 @@ def describe_alone(models: Models, request: RenderRequest, person: Person, canva
     pose = partial(draw_pose, [canvas_from_scene.apply(person.keypoints)], side, side, models.manifest.pose_line_width_px)
     parts = (text for text in person.character.part_prompts.values() if text.strip())
     prompt = ", ".join(text for text in (person.character.prompt, *parts, models.manifest.framing_prompt) if text)
-    negatives = (request.negative_prompt, person.character.negative_prompt)
-    negative = ", ".join(text for text in negatives if text.strip())
+    negative = joined_once(request.negative_prompt, person.character.negative_prompt)
     return Condition(prompt, negative, pose, worn(request.loras, person.character.loras))
 
 

@@ -20,7 +20,7 @@ from .conditions import Condition
 from .hints import Hint, read_poses, taking_hints
 from .progress import Progress
 from .prompts import Embedding, PromptEncoder
-from .schedule import Scheduler, remember, remind
+from .schedule import Scheduler, as_input, remember, remind, take_step
 from .shard import add_over_devices, even_parts, my_share
 from .shortcuts import Background, is_guided
 from .texts import knowing_texts, stack_hidden
@@ -102,14 +102,14 @@ def denoise(
             job.models.adapters.wear(batch.loras)
             learn(batch.texts)
         for index, timestep in enumerate(job.timesteps[done:], start=done):
-            scaled = job.scheduler.scale_model_input(latents[None], timestep)[0]  # type: ignore[arg-type]
+            scaled = as_input(job.scheduler, latents, timestep)
             total = add_up(job, always, scaled, weight, window, timestep)
             if at_times and index % job.background_every == 0:
                 total += background.learn(scaled, add_up(job, at_times, scaled, weight, window, timestep), timestep)
             elif at_times:
                 total += background.guess(scaled, timestep)
             output = add_over_devices(total) / norm
-            latents = job.scheduler.step(output[None], timestep, latents[None], return_dict=False)[0][0]  # type: ignore[arg-type]
+            latents = take_step(job.scheduler, output, timestep, latents)
             latents = job.keep(latents, index + 1)
             progress.step(evaluations=len(views))
             progress.keep(

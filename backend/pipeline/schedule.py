@@ -35,6 +35,21 @@ def make_scheduler(models: Models, name: str, steps: int, strength: float = 1.0)
     return scheduler, scheduler.timesteps[skipped:]
 
 
+def noised(scheduler: Scheduler, clean: torch.Tensor, noise: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+    """`clean` (4, h, w), as noisy as latents are before the step at `timestep`."""
+    return scheduler.add_noise(clean[None], noise[None], timestep[None])[0]  # type: ignore[arg-type]
+
+
+def as_input(scheduler: Scheduler, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+    """`latents` (4, h, w), as the network wants to see them."""
+    return scheduler.scale_model_input(latents[None], timestep)[0]  # type: ignore[arg-type]
+
+
+def take_step(scheduler: Scheduler, output: torch.Tensor, timestep: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+    """(4, h, w): the latents of the next timestep. output: of the network, for these."""
+    return scheduler.step(output[None], timestep, latents[None], return_dict=False)[0][0]  # type: ignore[arg-type]
+
+
 def spaced(models: Models, settings: RenderSettings) -> Models:
     """`models`, whose schedulers then space timesteps as the LoRA for few steps was trained, where `settings` ask for it."""
     if not settings.few_steps:

@@ -10,6 +10,7 @@ import psutil
 from ...protocol import RenderRequest, RequestError
 from .people import Person, bounding_box, scaled
 from .plan import Plan, Size
+from .settle import settled
 from .views import View, adaptive_views, grid, scaled_stride
 
 # Measured (resident memory, Linux): of the process before a model is loaded, and of the largest canvas with the picture that
@@ -64,8 +65,7 @@ def expect_work(request: RenderRequest, plan: Plan, people: list[Person], window
 
     window_px: side of a view, the training resolution.
     """
-    settings, window = request.settings, window_px // latent_downsampling
-    assert settings.steps is not None and settings.guidance_scale is not None and settings.t_b is not None  # settled
+    settings, window = settled(request), window_px // latent_downsampling
     stride = scaled_stride(settings.stride_instance, window)
     base = grid(plan.base.height // latent_downsampling, plan.base.width // latent_downsampling, window, stride)
     levels = [choose_views(request, fill_boxes(request, people, size, latent_downsampling), window) for size in plan.levels]

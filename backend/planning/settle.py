@@ -1,13 +1,26 @@
 """The choices that a request leaves to the model set."""
 
+# what is settled has no defaults, though what may be left open has: pyright minds that, msgspec does not
+# pyright: reportGeneralTypeIssues=false
 from typing import Protocol
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
-from ...protocol import RenderSettings
+from ...protocol import RenderRequest, RenderSettings
 from ..models.sets import Manifest, own_few_steps
 
 _LEFT_OPEN = ("steps", "guidance_scale", "controlnet_conditioning_scale", "guide_pose", "t_b")
+
+
+class Settled(RenderSettings, frozen=True, kw_only=True):
+    """Settings of which none is left open."""
+
+    steps: int
+    guidance_scale: float
+    controlnet_conditioning_scale: float
+    guide_pose: bool
+    few_steps: bool
+    t_b: float
 
 
 class Recommending(Protocol):
@@ -19,7 +32,7 @@ class Recommending(Protocol):
     def has_few_steps(self) -> bool: ...
 
 
-def settle(settings: RenderSettings, models: Recommending) -> RenderSettings:
+def settle(settings: RenderSettings, models: Recommending) -> Settled:
     """`settings` with every None replaced by what the model set recommends.
 
     Few steps come with recommendations of their own, and with the solver that they were made for. Raises ModelSetError where
@@ -34,4 +47,10 @@ def settle(settings: RenderSettings, models: Recommending) -> RenderSettings:
         few = own_few_steps(models.manifest)
         settings = replace(settings, scheduler=few.scheduler, inpaint_strength=few.inpaint_strength)
         own |= {name: value for name in _LEFT_OPEN if (value := getattr(few, name, None)) is not None}
-    return replace(settings, **{name: value for name, value in own.items() if getattr(settings, name) is None})
+    return Settled(**asdict(settings) | {name: value for name, value in own.items() if getattr(settings, name) is None})
+
+
+def settled(request: RenderRequest) -> Settled:
+    """Its settings, which `settle` has made."""
+    assert isinstance(request.settings, Settled)
+    return request.settings

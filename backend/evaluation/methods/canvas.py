@@ -8,7 +8,7 @@ import torch
 
 from ....protocol import RenderRequest
 from ...models.load import Models
-from ...pipeline.conditions import Condition
+from ...pipeline.conditions import Condition, joined_once
 from ...pipeline.joint import Job, denoise
 from ...pipeline.latents import decode_latents
 from ...pipeline.progress import Progress
@@ -17,6 +17,7 @@ from ...pipeline.schedule import make_scheduler, spaced
 from ...pipeline.seeds import draw_noise
 from ...planning.people import gather_people, scaled
 from ...planning.plan import Size
+from ...planning.settle import settled
 from ...planning.views import View
 from ...pose import draw_pose
 from ...watch import Watcher
@@ -55,14 +56,12 @@ def lay_sheet(models: Models, request: RenderRequest, size: Size) -> Sheet:
     pose = draw_pose(joints, size.width, size.height, models.manifest.pose_line_width_px)
     from_left = sorted(people, key=lambda one: float(one.keypoints[one.keypoints[:, 2] > 0, 0].mean()))
     prompt = ", ".join([request.prompt, *(one.character.prompt for one in from_left)])
-    negatives = [request.negative_prompt, *(one.character.negative_prompt for one in people)]
-    return Sheet(size, prompt, ", ".join(dict.fromkeys(text for text in negatives if text.strip())), pose)
+    return Sheet(size, prompt, joined_once(request.negative_prompt, *(one.character.negative_prompt for one in people)), pose)
 
 
 def make_job(models: Models, request: RenderRequest, size: Size) -> Job:
     """The whole schedule on a canvas of `size`, with the base UNet."""
-    settings = request.settings
-    assert settings.steps is not None and settings.guidance_scale is not None  # settled
+    settings = settled(request)
     models = spaced(models, settings)
     scheduler, timesteps = make_scheduler(models, settings.scheduler, settings.steps)
     return Job(
@@ -72,8 +71,8 @@ def make_job(models: Models, request: RenderRequest, size: Size) -> Job:
         scheduler=scheduler,
         timesteps=timesteps,
         guidance_scale=settings.guidance_scale,
-        controlnet_scale=settings.controlnet_conditioning_scale or 0.0,
-        guide_pose=bool(settings.guide_pose),
+        controlnet_scale=settings.controlnet_conditioning_scale,
+        guide_pose=settings.guide_pose,
         controlnet_views=settings.controlnet_views,
         guidance_interval=settings.guidance_interval,
         canvas_px=(size.height, size.width) if settings.size_conditioning == "canvas" else None,

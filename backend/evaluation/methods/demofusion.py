@@ -17,6 +17,7 @@ from ...pipeline.joint import Batch, Job, denoise, make_batches, predict
 from ...pipeline.latents import decode_latents
 from ...pipeline.progress import Progress
 from ...pipeline.resize import fit
+from ...pipeline.schedule import as_input, noised, take_step
 from ...pipeline.seeds import draw_noise, numpy_random
 from ...planning.plan import Size, plan_sizes
 from ...planning.views import View, positions
@@ -65,12 +66,12 @@ def redraw(
     enlarged = F.interpolate(smaller[None], (height, width), mode="bicubic")[0]
     noise = draw_noise(request.seed, f"demofusion {scale}", tuple(enlarged.shape)).to(models.device)
     random = numpy_random(request.seed, f"jitter {scale}")
-    latents = noised(job, enlarged, noise, 0)
-    for index, timestep in enumerate(job.timesteps):
+    latents = noised(job.scheduler, enlarged, noise, job.timesteps[0])
+    for timestep in job.timesteps:
         falling = 0.5 * (1 - math.cos(math.pi * float(timestep) / job.scheduler.config["num_train_timesteps"]))  # 1 to 0
         skip, share = falling**SKIP_POWER, falling**DILATED_POWER
-        latents = skip * noised(job, enlarged, noise, index) + (1 - skip) * latents
-        scaled = job.scheduler.scale_model_input(latents[None], timestep)[0]  # type: ignore[arg-type]
+        latents = skip * noised(job.scheduler, enlarged, noise, timestep) + (1 - skip) * latents
+        scaled = as_input(job.scheduler, latents, timestep)
         views = jittered_views(height, width, window, random)
         local = predict_views(job, sheet, scaled, views, window, timestep)
         blurred = like(blur(scaled, BLUR * (0.99 * falling + 0.01), 2 * scale - 1), scaled)
@@ -80,7 +81,7 @@ def redraw(
                 every = blurred[:, row::scale, column::scale]
                 coarse[:, row::scale, column::scale] = predict(job, dilated, every, whole, timestep)[0]
         output = share * coarse + (1 - share) * local
-        latents = job.scheduler.step(output[None], timestep, latents[None], return_dict=False)[0][0]  # type: ignore[arg-type]
+        latents = take_step(job.scheduler, output, timestep, latents)
         progress.step(evaluations=len(views) + scale**2)
     return like(latents, smaller)
 
@@ -112,10 +113,6 @@ def count_views(base: Size, factor: int, scale: int, window: int) -> int:
     """Evaluations of one step of a phase."""
     rows, columns = (positions(side * scale // factor, window, window // 2) for side in (base.height, base.width))
     return len(rows) * len(columns) + scale**2
-
-
-def noised(job: Job, clean: torch.Tensor, noise: torch.Tensor, index: int) -> torch.Tensor:
-    return job.scheduler.add_noise(clean[None], noise[None], job.timesteps[index : index + 1])[0]  # type: ignore[arg-type]
 
 
 def like(latents: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

@@ -16,6 +16,7 @@ from ...pipeline.conditions import to_grid
 from ...pipeline.joint import Batch, Job, make_batches, predict
 from ...pipeline.latents import decode_latents, encode_image
 from ...pipeline.progress import Progress
+from ...pipeline.schedule import as_input, noised, take_step
 from ...pipeline.seeds import numpy_random
 from ...pipeline.segment import draw_bones
 from ...planning.people import bounding_box, gather_people
@@ -99,13 +100,13 @@ def denoise_layers(job: Job, latents: torch.Tensor, layers: list[Layer], window:
             seen = latents
             if layer.plain is not None and index < BOOTSTRAPPING * len(job.timesteps):
                 clean = layer.plain.expand_as(latents)
-                plain = job.scheduler.add_noise(clean[None], noise[None], job.timesteps[index : index + 1])[0]  # type: ignore[arg-type]
+                plain = noised(job.scheduler, clean, noise, timestep)
                 seen = latents * layer.weight + plain * (1 - layer.weight)
-            scaled = job.scheduler.scale_model_input(seen[None], timestep)[0]  # type: ignore[arg-type]
+            scaled = as_input(job.scheduler, seen, timestep)
             for batch in layer.batches:
                 for (top, left), output in zip(batch.views, predict(job, batch, scaled, window, timestep), strict=True):
                     here = (slice(top, top + window), slice(left, left + window))
                     total[:, here[0], here[1]] += output * layer.weight[here]
-        latents = job.scheduler.step((total / counts)[None], timestep, latents[None], return_dict=False)[0][0]  # type: ignore[arg-type]
+        latents = take_step(job.scheduler, total / counts, timestep, latents)
         progress.step(evaluations=sum(len(batch.views) for layer in layers for batch in layer.batches))
     return latents

@@ -59,10 +59,9 @@ def make_collage(width: int = 64, seed: int = 0) -> Collage:
 
 
 def paint(models: Models, request: RenderRequest, collage: Collage, seam_px: float = 0, strength: float = 0.5) -> np.ndarray:
-    settings = replace(settle(request.settings, models.model_set), inpaint_strength=strength)
-    return inpaint_background(
-        models, replace(request, settings=settings), collage, Monotone(models), STEPS, 2.0, seam_px, Progress(Spy(), 1, 1)
-    )
+    settings = replace(request.settings, steps=STEPS, guidance_scale=2.0, inpaint_strength=strength)
+    request = replace(request, settings=settle(settings, models.model_set))
+    return inpaint_background(models, request, collage, Monotone(models), seam_px, Progress(Spy(), 1, 1))
 
 
 def paint_with_diffusers(

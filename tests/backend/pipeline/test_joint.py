@@ -18,7 +18,7 @@ from beyondscene.backend.pipeline.seeds import draw_noise
 from beyondscene.backend.planning.people import gather_people
 from beyondscene.backend.planning.plan import Size
 from beyondscene.backend.planning.views import View, adaptive_views, grid, weigh_views
-from beyondscene.protocol import RenderRequest
+from beyondscene.protocol import RenderRequest, RenderSettings
 from diffusers import DDIMScheduler
 from msgspec.structs import replace
 
@@ -114,11 +114,13 @@ def test_noise_is_the_same_on_every_device_and_for_every_crowd() -> None:
 @pytest.mark.parametrize("conditioning", ["view", "canvas"])
 def test_networks_are_told_of_sizes_as_the_request_says(models: Models, two_people: RenderRequest, conditioning: str) -> None:
     """Height and width of the picture, top and left of the crop, height and width that are wanted, in pixels (SDXL, 2.2)."""
-    settings = replace(two_people.settings, size_conditioning=conditioning, t_b=0.25, guide_pose=False)
+    settings = replace(
+        two_people.settings, size_conditioning=conditioning, t_b=0.25, guide_pose=False, steps=4, guidance_scale=2.0
+    )
     request = replace(two_people, characters=(), settings=settle(settings, models.model_set))
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
     with overhear(models.unet) as told, overhear(models.controlnet) as posed:
-        enlarge(models, request, [], image, Size(192, 128), 1, PromptEncoder(models), 4, 2.0, Progress(Spy(), 1, 1))
+        enlarge(models, request, [], image, Size(192, 128), 1, PromptEncoder(models), Progress(Spy(), 1, 1))
     assert len({call.timestep for call in told}) == 1
     views = grid(16, 24, 8, 4)
     expected = [(64, 64, 0, 0, 64, 64)] * len(views)
@@ -138,11 +140,11 @@ def test_networks_are_told_of_sizes_as_the_request_says(models: Models, two_peop
 def test_guidance_to_the_pose_leaves_it_out_of_the_negative_half(models: Models, two_people: RenderRequest) -> None:
     def residuals(guide_pose: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """What the UNet is given of the pose in its first step: with the negative prompt, and with the positive one."""
-        settings = replace(two_people.settings, guide_pose=guide_pose, controlnet_conditioning_scale=1.0)
-        request = replace(two_people, settings=settings)
+        settings = RenderSettings(steps=1, guidance_scale=2.0, guide_pose=guide_pose, controlnet_conditioning_scale=1.0)
+        request = replace(two_people, settings=settle(settings, models.model_set))
         with overhear(models.unet) as calls:
             people = gather_people(request)[:1]
-            draw_people_alone(models, request, people, PromptEncoder(models), 1, 2.0, Progress(Spy(), 1, 1))
+            draw_people_alone(models, request, people, PromptEncoder(models), Progress(Spy(), 1, 1))
         named = calls[0].named
         given = [*named["down_block_additional_residuals"], named["mid_block_additional_residual"]]
         negative, positive = zip(*(part.chunk(2) for part in given), strict=True)

@@ -94,7 +94,7 @@ def test_rims_are_as_wide_as_asked_for_at_1024_px(
         monkeypatch.setattr(pipeline, name, noted)
 
     note("compose", 4)
-    note("inpaint_background", 6)
+    note("inpaint_background", 4)
     settings = replace(two_people.settings, steps=1, mask_feather_px=16, seam_erosion_px=32)
     render(models, replace(two_people, settings=settings), {}, Spy())
     assert given == {"compose": 1.0, "inpaint_background": 2.0}
@@ -105,12 +105,13 @@ def test_batch_size_does_not_change_the_picture(models: Models, two_people: Rend
     mask[20:, 30:50] = True
     figures = [Figure(person, mask, {}) for person in gather_people(two_people)]
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
-    request = replace(two_people, settings=settle(two_people.settings, models.model_set))
+    settings = replace(two_people.settings, steps=4, guidance_scale=2.0)
+    request = replace(two_people, settings=settle(settings, models.model_set))
 
     def enlarged(view_batch: int) -> np.ndarray:
         sparing = dataclasses.replace(models, thrift=Thrift(view_batch=view_batch))
         progress = Progress(Spy(), 1, 1)
-        return enlarge(sparing, request, figures, image, Size(192, 128), 1, PromptEncoder(models), 4, 2.0, progress)
+        return enlarge(sparing, request, figures, image, Size(192, 128), 1, PromptEncoder(models), progress)
 
     assert np.abs(enlarged(8).astype(int) - enlarged(1)).max() <= 1
 
@@ -214,7 +215,8 @@ def test_the_injected_picture_is_gone_before_the_next_one_is_decoded(
                 gone.extend(picture() is None for picture in pictures)
 
     monkeypatch.setattr(stage, "inject_detail", inject)
-    request = replace(two_people, characters=(), settings=settle(two_people.settings, models.model_set))
+    settings = replace(two_people.settings, steps=1, guidance_scale=1.0)
+    request = replace(two_people, characters=(), settings=settle(settings, models.model_set))
     image = np.zeros((64, 96, 3), np.uint8)
-    enlarge(models, request, [], image, Size(192, 128), 1, PromptEncoder(models), 1, 1.0, Progress(Decoding(), 1, 1))
+    enlarge(models, request, [], image, Size(192, 128), 1, PromptEncoder(models), Progress(Decoding(), 1, 1))
     assert gone == [True, True]  # when the stage begins, and when its one tile is done

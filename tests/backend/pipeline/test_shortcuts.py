@@ -37,13 +37,14 @@ def level(
     models: Models, request: RenderRequest, kept: Checkpoints | None = None, stop_after: int | None = None, **settings: Any
 ) -> np.ndarray:
     """One level, of four steps; nobody is in its views on the right."""
-    request = replace(request, settings=settle(replace(request.settings, t_b=T_B, **settings), models.model_set))
+    chosen = replace(request.settings, steps=STEPS, guidance_scale=2.0, t_b=T_B, **settings)
+    request = replace(request, settings=settle(chosen, models.model_set))
     mask = np.zeros((64, 96), bool)
     mask[20:, 30:50] = True
     figures = [Figure(person, mask, {}) for person in gather_people(request)]
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
     progress = Progress(Spy(stop_after), 1, 1, kept)
-    return enlarge(models, request, figures, image, Size(192, 128), 1, PromptEncoder(models), STEPS, 2.0, progress)
+    return enlarge(models, request, figures, image, Size(192, 128), 1, PromptEncoder(models), progress)
 
 
 def rows_and_picture(models: Models, request: RenderRequest, **settings: Any) -> tuple[int, int, np.ndarray]:
