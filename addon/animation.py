@@ -10,7 +10,7 @@ import bpy
 from ..protocol import RequestError
 from ..protocol.client import new_job_id
 from ..protocol.record import deflate
-from . import images, preferences, unkeyed
+from . import blender_render, images, preferences, unkeyed
 from .exporters import ExportError, export_request
 from .job import Job
 from .session import current
@@ -103,6 +103,8 @@ def cancel() -> None:
 
 def turn() -> float | None:
     """The timer's body."""
+    if blender_render.is_running():
+        return blender_render.LOOK_S
     more = step()
     wake()
     redraw_panels()

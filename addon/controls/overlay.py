@@ -17,7 +17,7 @@ from gpu_extras.batch import batch_for_shader
 from mathutils import Matrix
 
 from ...protocol import DRAWN, Keypoint
-from .. import callbacks
+from .. import blender_render, callbacks
 from ..exporters import ExportError
 from ..exporters.camera import unproject
 from ..viewports import redraw
@@ -186,6 +186,8 @@ def follow() -> float | None:
     """The timer's body: the joints while the scene changes, the surfaces once it rests."""
     if _overlay is None or not is_shown():
         return None
+    if blender_render.is_running():
+        return blender_render.LOOK_S
     rests = time.monotonic() - _overlay.changed_s >= REST_S and not is_playing()
     _overlay.take(bpy.context, surfaces=rests and not _overlay.slow_s)
     redraw()

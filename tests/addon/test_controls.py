@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import session
+from beyondscene.addon import blender_render, session
 from beyondscene.addon.controls import overlay
 from beyondscene.addon.controls.picture import draw_controls
 from beyondscene.addon.controls.snapshot import Controls, describe, gather_controls
@@ -265,6 +265,17 @@ def test_the_overlay_takes_the_joints_at_once_and_the_surfaces_when_the_scene_re
     assert shown.controls.sight is None  # too slow to be done unasked
     assert blender.ops.beyondscene.refresh_controls() == {"FINISHED"}
     assert shown.controls.sight is not None
+
+
+def test_the_overlay_leaves_the_scene_alone_while_blender_renders(
+    blender: Any, example: Example, shown: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example("duo")
+    blender.context.window_manager.beyondscene_controls.overlay = True
+    with monkeypatch.context() as rendering:
+        rendering.setattr(blender_render, "is_running", lambda: True)
+        assert overlay.follow() and shown.controls is None
+    assert overlay.follow() and shown.controls
 
 
 def test_the_overlay_says_what_is_missing_and_rests_when_off(blender: Any, example: Example, shown: Any) -> None:
