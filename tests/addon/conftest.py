@@ -73,6 +73,7 @@ def blender(registered: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     from beyondscene.addon import images
 
     monkeypatch.setattr(images, "own_folder", lambda: tmp_path / "own")
+    monkeypatch.setattr(images, "kept_folder", lambda: tmp_path / "kept")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user"))
     registered.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
     yield registered
