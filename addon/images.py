@@ -101,11 +101,10 @@ def add_image(path: Path) -> bpy.types.Image:
     Raises RuntimeError where Blender cannot read it.
     """
     sequence = sequence_of(path)
-    name = NAME + (sequence or path.stem)
-    if sequence and name in bpy.data.images:
-        return bpy.data.images[name]
+    if sequence and (known := known_sequence(path.parent)):
+        return known
     image = bpy.data.images.load(str(first_file(path)), check_existing=False)
-    image.name = name
+    image.name = NAME + (sequence or path.stem)
     if sequence:
         image.source = "SEQUENCE"
     image.use_fake_user = True
@@ -113,6 +112,12 @@ def add_image(path: Path) -> bpy.types.Image:
     if bpy.data.filepath and path.is_relative_to(Path(bpy.data.filepath).parent):
         image.filepath = bpy.path.relpath(image.filepath)
     return image
+
+
+def known_sequence(folder: Path) -> bpy.types.Image | None:
+    """The one whose frames are in `folder`: by name there may be another, and Blender cuts long names."""
+    ours = (one for one in finished_pictures() if one.source == "SEQUENCE")
+    return next((one for one in ours if same_file(str(path_of(one).parent), str(folder))), None)
 
 
 def tell_srgb(settings: bpy.types.ColorManagedInputColorspaceSettings) -> None:

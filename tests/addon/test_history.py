@@ -411,6 +411,19 @@ def test_a_picture_of_an_earlier_blender_is_followed_and_can_be_cancelled(
     assert not state.error
 
 
+@pytest.mark.parametrize("name", ["duo", "a shot whose name is longer than what Blender has room for in a name"])
+def test_an_animation_is_known_by_its_folder_and_not_by_its_name(
+    blender: Any, picture: bytes, tmp_path: Path, name: str
+) -> None:
+    frames = [tmp_path / place / f"{name} animation 0001" / "0001.png" for place in ("first", "second")]
+    for frame in frames:
+        frame.parent.mkdir(parents=True)
+        frame.write_bytes(picture)
+        shown = {editors.load_picture(frame) for _ in range(2)}  # as when more of its frames have come
+        assert [images.path_of(image) for image in shown] == [frame]
+    assert {images.path_of(image) for image in images.finished_pictures()} == set(frames)
+
+
 def test_frames_come_in_their_order_beyond_four_digits(tmp_path: Path) -> None:
     sequence = tmp_path / "duo animation 0001"
     sequence.mkdir()
