@@ -148,6 +148,10 @@ def test_one_click_puts_the_picture_there_in_its_colours(made: Any, destination:
             editor = scene.sequence_editor
             (strip,) = editor.strips if hasattr(editor, "strips") else editor.sequences
             assert strip.type == "IMAGE" and strip.elements[0].filename == "duo 0001.png"
+            assert not scene.render.use_sequencer  # a render is still of the scene
+            scene.render.use_sequencer = True
+            assert made.ops.beyondscene.place_picture(destination=destination) == {"FINISHED"}
+            assert scene.render.use_sequencer  # as the artist has chosen, now that there are strips
 
 
 def check_fills_the_frame(blender: Any, plane: Any, image: Any) -> None:
