@@ -10,7 +10,7 @@ import bpy
 from ..protocol import RequestError
 from ..protocol.client import new_job_id
 from ..protocol.record import deflate
-from . import images, preferences, unkeyed
+from . import blender_render, images, preferences, unkeyed
 from .exporters import ExportError, export_request
 from .job import Job
 from .session import current
@@ -18,6 +18,7 @@ from .ticker import wake
 from .viewports import redraw_panels
 
 TURN_S = 0.05  # between two exports
+WAIT_S = 0.5  # between two looks whether the next one can be made
 FRAMES = 1000  # of one animation
 
 
@@ -79,7 +80,7 @@ def step() -> bool:
     path = now.folder / f"{frame:04d}.png"
     job = Job(new_job_id(), path, request, deflate(arrays), scene.beyondscene.models, bpy.data.filepath)
     session.render([job], preferences.get(bpy.context))
-    if not now.frames or not session.jobs:  # the last one, or no backend can be had
+    if not now.frames or not session.link.alive:  # the last one, or no backend can be had
         _recording = None
     return _recording is not None
 
@@ -101,8 +102,21 @@ def cancel() -> None:
     _recording = None
 
 
+def obstacle() -> str:
+    """What the frames that are left wait for; empty where they need not wait, or where none are left."""
+    now = _recording
+    if now and blender_render.is_running():
+        return "Blender renders: the other frames are exported when it is done"
+    if now and len(now.frames) < now.total and not current().link.alive:  # the first one starts it
+        return "The backend is off: start it, and the other frames are exported"
+    return ""
+
+
 def turn() -> float | None:
     """The timer's body."""
+    if obstacle():
+        redraw_panels()
+        return WAIT_S
     more = step()
     wake()
     redraw_panels()

@@ -5,7 +5,7 @@
 import bpy
 from bpy.props import BoolProperty
 
-from . import animation
+from . import animation, blender_render
 from .obstacles import SaysWhyNot
 from .operators import outcome, say_unwritable, wait_for_picture, why_not
 from .session import current
@@ -30,6 +30,8 @@ class BEYONDSCENE_OT_render_animation(SaysWhyNot, bpy.types.Operator):
             return f"{frames} frames are more than the {animation.FRAMES} that are rendered at once: shorten the range"
         if animation.recording():
             return "Frames of an animation are still being exported: wait until they are, or cancel it"
+        if blender_render.is_running():
+            return "Blender renders, and counts the frames itself: wait until it is done"
         return why_not(context)
 
     def execute(self, context: bpy.types.Context) -> Result:

@@ -23,7 +23,7 @@ LONGEST_FRAMES = 100_000  # of a sequence; Blender stops at the last file by its
 def next_paths(folder: str, count: int = 1, promised: Iterable[Path] = ()) -> list[Path]:
     """File names that are free: <name of the .blend> <number>.png in `folder`, which exists when this returns.
 
-    folder: may be relative to the .blend ('//'); where there is none, the extension's own folder is used.
+    folder: may be relative to the .blend ('//'); see meant_folder.
     promised: names of pictures that are still on their way. Raises OSError where the folder cannot be made or written to.
     """
     place = output_place(folder)
@@ -64,13 +64,7 @@ def blend_name() -> str:
 
 def output_place(folder: str) -> Path:
     """The folder that is meant, which exists when this returns. Raises OSError where it cannot be made or written to."""
-    if folder.startswith("//") and not bpy.data.filepath:
-        place = own_folder() / "renders"
-    else:
-        place = Path(bpy.path.abspath(folder)) if folder else own_folder() / "renders"
-        with suppress(RuntimeError):  # of a user whom nobody knows, it is a name as any
-            place = place.expanduser()
-        place = place.absolute()
+    place = meant_folder(folder)
     place.mkdir(parents=True, exist_ok=True)
     probe = place / f".beyondscene {secrets.token_hex(4)}"  # better now than when the picture is there
     probe.touch()
@@ -78,8 +72,23 @@ def output_place(folder: str) -> Path:
     return place
 
 
+def meant_folder(folder: str) -> Path:
+    """As an absolute path; where there is no folder, or no .blend that it could be relative to, one in the kept folder."""
+    if not folder or (folder.startswith("//") and not bpy.data.filepath):
+        return kept_folder() / "renders"
+    place = Path(bpy.path.abspath(folder))
+    with suppress(RuntimeError):  # of a user whom nobody knows, it is a name as any
+        place = place.expanduser()
+    return place.absolute()
+
+
+def kept_folder() -> Path:
+    """For what an artist wants to keep: an uninstall leaves it alone. It need not be there yet."""
+    return Path(bpy.utils.user_resource("DATAFILES", path="beyondscene"))
+
+
 def own_folder() -> Path:
-    """A folder that this extension may write to."""
+    """A folder that this extension may write to, which Blender deletes when it is uninstalled."""
     try:
         return Path(bpy.utils.extension_path_user(base_package, create=True))
     except ValueError:  # not installed as an extension, as in the bpy wheel
@@ -92,11 +101,10 @@ def add_image(path: Path) -> bpy.types.Image:
     Raises RuntimeError where Blender cannot read it.
     """
     sequence = sequence_of(path)
-    name = NAME + (sequence or path.stem)
-    if sequence and name in bpy.data.images:
-        return bpy.data.images[name]
+    if sequence and (known := known_sequence(path.parent)):
+        return known
     image = bpy.data.images.load(str(first_file(path)), check_existing=False)
-    image.name = name
+    image.name = NAME + (sequence or path.stem)
     if sequence:
         image.source = "SEQUENCE"
     image.use_fake_user = True
@@ -104,6 +112,12 @@ def add_image(path: Path) -> bpy.types.Image:
     if bpy.data.filepath and path.is_relative_to(Path(bpy.data.filepath).parent):
         image.filepath = bpy.path.relpath(image.filepath)
     return image
+
+
+def known_sequence(folder: Path) -> bpy.types.Image | None:
+    """The one whose frames are in `folder`: by name there may be another, and Blender cuts long names."""
+    ours = (one for one in finished_pictures() if one.source == "SEQUENCE")
+    return next((one for one in ours if same_file(str(path_of(one).parent), str(folder))), None)
 
 
 def tell_srgb(settings: bpy.types.ColorManagedInputColorspaceSettings) -> None:

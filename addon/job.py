@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..protocol import Accepted, Finished, Paused, Progressed, RenderRequest, Started
 
+WAITING = "Waiting for the backend"
 STAGES = {
     "load": "Loading the models",
     "instances": "Drawing each person",
@@ -24,6 +25,7 @@ class Job:
     request: None for a job of an earlier Blender, of which only the place of its picture is known.
     arrays: the masks that the request names, by digest, deflated: the frames of an animation may wait here for hours.
     blend: path of the file that it was asked for from; empty where that was never saved.
+    accepted: the backend has it, and has said so.
     """
 
     id: str
@@ -33,15 +35,26 @@ class Job:
     models: str = ""
     blend: str = ""
     sent: bool = False
+    accepted: bool = False
     cancelling: bool = False
     running: bool = False
-    status: str = "Waiting for the backend"
+    status: str = WAITING
     fraction: float = 0.0
     remaining_s: float | None = None
     preview: bytes = b""  # JPEG, the newest
 
+    @property
+    def owed(self) -> bool:
+        """Whether no backend is known to have it, though one should."""
+        return self.request is not None and not self.accepted and not self.cancelling
+
+    def wait(self) -> None:
+        """For another backend."""
+        self.sent, self.status = False, WAITING
+
     def note(self, event: Accepted | Started | Paused | Progressed | Finished) -> None:
         """What the backend says of it while it is on its way."""
+        self.accepted, self.arrays = True, {}  # from now on they are the backend's
         match event:
             case Accepted(position=0):
                 self.status = "Waiting for the backend's device"

@@ -1,4 +1,4 @@
-"""An artist's corrections of joints as files, in Blender's folder for what belongs to this extension."""
+"""An artist's corrections of joints as files, which stay when the extension is uninstalled."""
 
 import re
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from . import images
 from .exporters.rigs import CORRECTABLE, Anchor
-from .images import own_folder
 
 NAME = re.compile(r"\w[\w .-]{0,63}")
 
@@ -29,7 +29,7 @@ class JointPreset(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 def preset_names() -> list[str]:
-    return sorted(path.stem for path in folder().glob("*.json"))
+    return sorted({path.stem for place in (folder(), earlier_folder()) for path in place.glob("*.json")})
 
 
 def save_preset(name: str, joints: dict[str, Anchor]) -> Path:
@@ -49,6 +49,8 @@ def save_preset(name: str, joints: dict[str, Anchor]) -> Path:
 def load_preset(name: str) -> dict[str, Anchor]:
     """The joints of the preset `name`. Raises PresetError where its file is missing or is no preset."""
     path = folder() / f"{name}.json"
+    if not path.exists() and (earlier := earlier_folder() / path.name).exists():
+        path = earlier
     try:
         return msgspec.json.decode(path.read_bytes(), type=JointPreset).joints
     except (OSError, msgspec.MsgspecError) as error:
@@ -56,4 +58,9 @@ def load_preset(name: str) -> dict[str, Anchor]:
 
 
 def folder() -> Path:
-    return own_folder() / "joints"
+    return images.kept_folder() / "joints"
+
+
+def earlier_folder() -> Path:
+    """Where earlier versions saved them."""
+    return images.own_folder() / "joints"

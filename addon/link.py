@@ -79,7 +79,7 @@ class Link:
         if self._process.ended:
             raise BackendError(
                 f"The backend ended unexpectedly, saying '{self._process.last_words()}': see its log, "
-                f"{self._process.log}, then render again."
+                f"{self._process.log}, then start it again."
             )
         return False
 

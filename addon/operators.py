@@ -153,7 +153,7 @@ def wait_for_picture() -> None:
     A second one does not wait until the backend has stopped.
     """
     session, printed, interrupted = current(), "", False
-    while session.jobs:
+    while session.jobs and session.link.alive:
         try:
             session.tick()
             job = session.job
@@ -166,6 +166,7 @@ def wait_for_picture() -> None:
                 session.stop()
             interrupted = True
             session.cancel()
+    session.cancel()  # what waits for another backend: a script asks again
     if interrupted:
         session.error = session.error or "Interrupted: the picture was cancelled."
 

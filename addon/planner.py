@@ -6,6 +6,7 @@ import bpy
 
 from ..protocol import Estimated, RenderRequest
 from ..protocol.check import check_bounds
+from . import blender_render
 from .exporters import ExportError, gather_request
 from .session import current
 
@@ -47,7 +48,8 @@ def obstacle(context: bpy.types.Context) -> str:
 def watch() -> float:
     """The timer's body: look at each scene that a window shows while a backend is there; say when to come again."""
     session, windows = current(), bpy.context.window_manager.windows
-    if session.link.state != "ready" or not windows or any(one.screen.is_animation_playing for one in windows):
+    busy = blender_render.is_running() or any(one.screen.is_animation_playing for one in windows)
+    if session.link.state != "ready" or not windows or busy:
         return LOOK_S
     began_s = time.monotonic()
     for window in {one.scene.session_uid: one for one in windows}.values():

@@ -23,7 +23,7 @@ from ..protocol import (
 )
 from ..protocol.client import Frames, Lost, Saved, Spoilt
 from ..protocol.record import inflate
-from . import editors, images, presence, thumbnails
+from . import editors, growing, images, presence
 from .backend_process import BackendError
 from .devices import devices_in, rounded
 from .estimates import Estimates
@@ -75,16 +75,21 @@ class Session:
             self._fail(str(error))
 
     def stop(self) -> None:
-        """Part from the backend; a process of our own has ended when this returns. Its log stays while there is an error."""
+        """Part from the backend; a process of our own has ended when this returns. Its log stays while there is an error.
+
+        Of the `jobs` those that it does not have wait for the next one; the others are promised.
+        """
         self.link.stop(keep_log=bool(self.error))
         self.welcome = self._tested_s = None
         self.estimates.known.clear()
         self.notice, self.queued, self.devices = "", 0, ()
         if self.jobs:
-            self.jobs.clear()
-            leave_no_preview()
+            self.jobs = {job.id: job for job in self.jobs.values() if job.owed}
+            for job in self.jobs.values():
+                job.wait()
+            growing.leave()
         presence.leave()
-        self.left_over = len(pending())
+        self.left_over = len(pending().keys() - self.jobs)
 
     def test(self, preferences: Preferences) -> None:
         """See whether the backend answers, and say so in `notice`; `error` says why it does not."""
@@ -95,13 +100,14 @@ class Session:
             self.link.ask(lambda client: client.ping())
 
     def render(self, jobs: Sequence[Job], preferences: Preferences) -> None:
-        """Have the requests of `jobs` made into pictures. Returns at once."""
+        """Have the requests of `jobs` made into pictures. Returns at once; where no backend can be had, `error` says why."""
         if not self.jobs:
             self.error = self.notice = ""
         self.missed = None
-        self.jobs |= {job.id: job for job in jobs}
         self.start(preferences)
-        self._submit()
+        if self.link.alive:
+            self.jobs |= {job.id: job for job in jobs}
+            self._submit()
 
     def cancel(self, job_id: str = "") -> None:
         """Ask for the end of one picture, or of all that are on their way; it is over once it is none of the `jobs`."""
@@ -111,6 +117,7 @@ class Session:
                 self.link.ask(lambda client, job_id=job.id: client.cancel(job_id))
             else:
                 del self.jobs[job.id]
+                forget(job.id)  # it may have been sent before
 
     def refuse(self, message: str) -> None:
         """The scene cannot be rendered as it is, which holds while its file is open."""
@@ -154,7 +161,7 @@ class Session:
             request = job.request
             assert request is not None  # only a job that was sent by an earlier Blender has none
             self._promise(job)
-            arrays, job.arrays = tuple(inflate(request, job.arrays).values()), {}  # once sent they are the backend's
+            arrays = tuple(inflate(request, job.arrays).values())
             self.link.ask(
                 lambda client, job=job, request=request, arrays=arrays: client.submit(
                     job.id, request, job.path, job.models, arrays
@@ -167,8 +174,10 @@ class Session:
         if not self.link.lasting:
             return  # it is new, and knows of none
         for job_id, promise in pending().items():
+            if job_id in self.jobs:
+                continue  # it is to be sent again
             job = Job(job_id, promise.path, blend=promise.blend, sent=True, status="Looking for an earlier picture")
-            self.jobs.setdefault(job_id, job)
+            self.jobs[job_id] = job
             self._promise(job)
             self.link.ask(lambda client, job_id=job_id, path=promise.path: client.follow(job_id, path))
         self.left_over = 0
@@ -222,16 +231,11 @@ class Session:
                 job.note(event)
             case Saved():
                 job.path = event.path
-                if job.path == images.first_file(job.path):  # of the other frames none is ever shown
-                    with suppress(OSError):  # no room on the disk: the picture is what counts
-                        thumbnails.keep(job.path, job.preview)
+                growing.keep(job.path, job.preview)
                 self._end(job, saved=True)
             case Previewed() if payload:
                 job.preview = bytes(payload[0])
-                with suppress(OSError, RuntimeError):  # no room on the disk, or half a file there
-                    if images.is_open(job.blend):
-                        editors.show_preview(job.preview)
-                    thumbnails.show_growing(job.preview)
+                growing.show(job.preview, job.blend)
         return True
 
     def _load(self, job: Job) -> str:
@@ -264,18 +268,13 @@ class Session:
         told = self._load(job) if saved or images.sequence_of(job.path) else ""
         self.error = error or told or self.error
         if not any(one.running for one in self.jobs.values()):
-            leave_no_preview()
+            growing.leave()
         if not self.jobs:
             self.estimates.known.clear()  # how long it took is known better now
 
     def _fail(self, message: str) -> None:
         self.error = self.failure = message
         self.stop()
-
-
-def leave_no_preview() -> None:
-    editors.remove_preview()
-    thumbnails.forget()
 
 
 _session: Session | None = None

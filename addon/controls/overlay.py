@@ -4,6 +4,7 @@ They follow the scene lazily: after a change the joints come first, which takes 
 surfaces, at a low resolution and only where the last such look was quick. Drawing itself computes nothing.
 """
 
+import threading
 import time
 from typing import Any
 
@@ -17,7 +18,7 @@ from gpu_extras.batch import batch_for_shader
 from mathutils import Matrix
 
 from ...protocol import DRAWN, Keypoint
-from .. import callbacks
+from .. import blender_render, callbacks
 from ..exporters import ExportError
 from ..exporters.camera import unproject
 from ..viewports import redraw
@@ -174,7 +175,12 @@ def draw_in_viewport() -> None:
 
 @persistent
 def note_change(*_: object) -> None:
-    """After an edit or another frame: come back soon, and not in the midst of it."""
+    """After an edit, another frame or the end of a playback: come back soon, and not in the midst of it.
+
+    Frames of Blender's own render are told in the thread of that, where Blender's data must be left alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
     if _overlay is None or not is_shown():
         return
     _overlay.changed_s = time.monotonic()
@@ -186,6 +192,8 @@ def follow() -> float | None:
     """The timer's body: the joints while the scene changes, the surfaces once it rests."""
     if _overlay is None or not is_shown():
         return None
+    if blender_render.is_running():
+        return blender_render.LOOK_S
     rests = time.monotonic() - _overlay.changed_s >= REST_S and not is_playing()
     _overlay.take(bpy.context, surfaces=rests and not _overlay.slow_s)
     redraw()
@@ -199,7 +207,8 @@ def is_playing() -> bool:
 
 def handlers() -> list[callbacks.Handler]:
     lists = bpy.app.handlers
-    return [(one, note_change) for one in (lists.depsgraph_update_post, lists.frame_change_post, lists.load_post)]
+    changes = lists.depsgraph_update_post, lists.frame_change_post, lists.animation_playback_post, lists.load_post
+    return [(one, note_change) for one in changes]
 
 
 def register() -> None:

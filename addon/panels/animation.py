@@ -5,8 +5,9 @@ import bpy
 from .. import animation
 from ..animation_operators import BEYONDSCENE_OT_render_animation
 from ..planner import plan_of
+from ..simulations import say_unbaked
 from .picture import describe_time
-from .sidebar import Section
+from .sidebar import Section, draw_sentence
 
 
 class BEYONDSCENE_PT_animation(Section, bpy.types.Panel):
@@ -27,4 +28,6 @@ class BEYONDSCENE_PT_animation(Section, bpy.types.Panel):
         plan = plan_of(scene)
         if plan and plan.seconds:
             layout.label(text=describe_time(plan.seconds, len(frames)), icon="TIME")
+        if unbaked := say_unbaked(context):
+            draw_sentence(layout.column(align=True), context, unbaked, "ERROR")
         layout.operator(BEYONDSCENE_OT_render_animation.bl_idname, icon="RENDER_ANIMATION")

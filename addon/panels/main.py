@@ -57,6 +57,8 @@ def draw_jobs(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
             draw_name(column, job)
         if len(waiting) > WAITING_SHOWN:
             column.label(text=f"and {len(waiting) - WAITING_SHOWN} more", icon="BLANK1")
+    if obstacle := animation.obstacle():
+        draw_sentence(layout.column(align=True), context, obstacle, "INFO")
     if len(jobs) > 1 or animation.recording():
         layout.operator(BEYONDSCENE_OT_cancel.bl_idname, text="Cancel All", icon="CANCEL")
 

@@ -2,6 +2,7 @@
 
 import bpy
 
+from .. import images
 from ..exporters import picture_size
 from ..job import counted, describe_bytes, describe_seconds
 from ..loras import draw_add_lora, draw_loras, known_loras
@@ -41,6 +42,9 @@ class BEYONDSCENE_PT_picture(Section, bpy.types.Panel):
         draw_loras(layout, context.scene, known_loras(context.scene))
         draw_add_lora(layout, context.scene)
         layout.prop(own, "output_folder")
+        place = images.meant_folder(own.output_folder)
+        if place.is_relative_to(images.kept_folder()):  # which the field does not tell
+            draw_sentence(layout.column(align=True), context, f"Pictures go to {place}", "INFO")
         draw_plan(layout, context)
 
 

@@ -73,12 +73,16 @@ def blender(registered: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     from beyondscene.addon import images
 
     monkeypatch.setattr(images, "own_folder", lambda: tmp_path / "own")
+    monkeypatch.setattr(images, "kept_folder", lambda: tmp_path / "kept")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "user"))
     registered.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
     yield registered
+    from beyondscene.addon import animation
     from beyondscene.addon.session import current
 
+    animation.cancel()
     current().stop()
+    current().cancel()  # what was not sent
     current().error = ""
 
 
@@ -97,12 +101,18 @@ class Peer:
     """A backend that follows a script: it greets, takes a job, reports progress and sends `picture`.
 
     versions: what it speaks. hold: it reports progress, then waits for a cancel. damage: it sends other bytes than announced.
+    waiting_jobs: as many as it lets wait.
     """
 
     def __init__(
-        self, picture: bytes = b"", versions: tuple[int, int] = (1, 1), hold: bool = False, damage: bool = False
+        self,
+        picture: bytes = b"",
+        versions: tuple[int, int] = (1, 1),
+        hold: bool = False,
+        damage: bool = False,
+        waiting_jobs: int = 100,
     ) -> None:
-        self.picture, self.versions, self.hold, self.damage = picture, versions, hold, damage
+        self.picture, self.versions, self.hold, self.damage, self.waiting_jobs = picture, versions, hold, damage, waiting_jobs
         self.heard: list[Message] = []
         self.most_ahead = 0  # the largest credit that was asked for at once
         server, client = zmq.curve_keypair(), zmq.curve_keypair()
@@ -123,6 +133,7 @@ class Peer:
         self._thread.start()
 
     def close(self) -> None:
+        """From then on nobody answers; a second time does nothing."""
         self._closing.set()
         self._thread.join()
         self._socket.close()
@@ -146,7 +157,8 @@ class Peer:
                 return [encode(Rejected(versions=self.versions, message="Update the add-on."))]
             case Hello():
                 models = (ModelSetInfo(name="embedded", training_resolution_px=256),)
-                return [encode(Welcome(version=1, app_version="0", boot_id="b", models=models, device=DEVICE))]
+                facts = {"models": models, "device": DEVICE, "waiting_jobs": self.waiting_jobs}
+                return [encode(Welcome(version=1, app_version="0", boot_id="b", **facts))]
             case Ping():
                 return [encode(Pong(device=DEVICE))]
             case Submit():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import session
+from beyondscene.addon import blender_render, session
 from beyondscene.addon.controls import overlay
 from beyondscene.addon.controls.picture import draw_controls
 from beyondscene.addon.controls.snapshot import Controls, describe, gather_controls
@@ -265,6 +266,44 @@ def test_the_overlay_takes_the_joints_at_once_and_the_surfaces_when_the_scene_re
     assert shown.controls.sight is None  # too slow to be done unasked
     assert blender.ops.beyondscene.refresh_controls() == {"FINISHED"}
     assert shown.controls.sight is not None
+
+
+def test_the_masks_come_back_after_a_playback(
+    blender: Any, example: Example, shown: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example("duo")
+    blender.context.window_manager.beyondscene_controls.overlay = True
+    with monkeypatch.context() as playing:
+        playing.setattr(overlay, "is_playing", lambda: True)
+        blender.context.scene.frame_set(2)
+        assert overlay.follow() is None and shown.controls.sight is None
+        blender.app.timers.unregister(overlay.follow)  # as Blender does then
+    for handler in blender.app.handlers.animation_playback_post:  # which Blender calls when it stops
+        handler(blender.context.scene, None)
+    assert blender.app.timers.is_registered(overlay.follow)
+    shown.changed_s -= overlay.REST_S
+    assert overlay.follow() is None and shown.controls.sight
+
+
+def test_the_frames_of_blenders_own_render_are_none_of_the_overlays(blender: Any, example: Example, shown: Any) -> None:
+    example("duo")
+    blender.context.window_manager.beyondscene_controls.overlay = True
+    blender.app.timers.unregister(overlay.follow)
+    renders = threading.Thread(target=overlay.note_change)
+    renders.start()
+    renders.join()
+    assert not blender.app.timers.is_registered(overlay.follow)
+
+
+def test_the_overlay_leaves_the_scene_alone_while_blender_renders(
+    blender: Any, example: Example, shown: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example("duo")
+    blender.context.window_manager.beyondscene_controls.overlay = True
+    with monkeypatch.context() as rendering:
+        rendering.setattr(blender_render, "is_running", lambda: True)
+        assert overlay.follow() and shown.controls is None
+    assert overlay.follow() and shown.controls
 
 
 def test_the_overlay_says_what_is_missing_and_rests_when_off(blender: Any, example: Example, shown: Any) -> None:

@@ -148,6 +148,10 @@ def test_one_click_puts_the_picture_there_in_its_colours(made: Any, destination:
             editor = scene.sequence_editor
             (strip,) = editor.strips if hasattr(editor, "strips") else editor.sequences
             assert strip.type == "IMAGE" and strip.elements[0].filename == "duo 0001.png"
+            assert not scene.render.use_sequencer  # a render is still of the scene
+            scene.render.use_sequencer = True
+            assert made.ops.beyondscene.place_picture(destination=destination) == {"FINISHED"}
+            assert scene.render.use_sequencer  # as the artist has chosen, now that there are strips
 
 
 def check_fills_the_frame(blender: Any, plane: Any, image: Any) -> None:
@@ -409,6 +413,19 @@ def test_a_picture_of_an_earlier_blender_is_followed_and_can_be_cancelled(
     assert blender.ops.beyondscene.cancel() == {"FINISHED"}
     until(lambda: not state.jobs)
     assert not state.error
+
+
+@pytest.mark.parametrize("name", ["duo", "a shot whose name is longer than what Blender has room for in a name"])
+def test_an_animation_is_known_by_its_folder_and_not_by_its_name(
+    blender: Any, picture: bytes, tmp_path: Path, name: str
+) -> None:
+    frames = [tmp_path / place / f"{name} animation 0001" / "0001.png" for place in ("first", "second")]
+    for frame in frames:
+        frame.parent.mkdir(parents=True)
+        frame.write_bytes(picture)
+        shown = {editors.load_picture(frame) for _ in range(2)}  # as when more of its frames have come
+        assert [images.path_of(image) for image in shown] == [frame]
+    assert {images.path_of(image) for image in images.finished_pictures()} == set(frames)
 
 
 def test_frames_come_in_their_order_beyond_four_digits(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import joint_presets
+from beyondscene.addon import images
 from beyondscene.addon.exporters import ExportError, best_match, detect, export_request
 from beyondscene.addon.exporters.rigs import Anchor
 from beyondscene.addon.joint_presets import PresetError, load_preset, preset_names, save_preset
@@ -24,8 +24,9 @@ Example = Callable[[str], dict[str, Any]]
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where presets go in this test."""
-    monkeypatch.setattr(joint_presets, "own_folder", lambda: tmp_path)
-    return tmp_path / "joints"
+    monkeypatch.setattr(images, "kept_folder", lambda: tmp_path / "kept")
+    monkeypatch.setattr(images, "own_folder", lambda: tmp_path / "own")
+    return tmp_path / "kept" / "joints"
 
 
 def test_a_joint_that_was_set_wins_over_what_was_found(blender: Any) -> None:
@@ -105,6 +106,15 @@ def test_a_preset_sets_the_joints_of_another_rig(blender: Any, folder: Path) -> 
     assert blender.ops.beyondscene.load_joints(name="mine") == {"FINISHED"}
     assert best_match(other).corrected == ("LElbow",)
     assert best_match(other).anchors["LElbow"] == Anchor("hand_l", "tail")
+
+
+def test_presets_of_earlier_versions_are_found_and_the_newer_one_counts(folder: Path) -> None:
+    save_preset("mine", {"LElbow": Anchor("hand_l")})
+    images.own_folder().mkdir()
+    folder.rename(images.own_folder() / "joints")
+    assert preset_names() == ["mine"] and load_preset("mine") == {"LElbow": Anchor("hand_l")}
+    save_preset("mine", {"LElbow": Anchor("forearm_l")})
+    assert preset_names() == ["mine"] and load_preset("mine") == {"LElbow": Anchor("forearm_l")}
 
 
 def test_a_preset_is_typed_and_versioned(folder: Path) -> None:

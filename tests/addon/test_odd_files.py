@@ -8,16 +8,17 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import images, session
+from beyondscene.addon import images, panels, session
 from beyondscene.addon.exporters import ExportError, export_request
 
 from .conftest import EXAMPLES, until
+from .drawing import drawn
 from .skeletons import SKELETONS, build_rig
 
 Example = Callable[[str], dict[str, Any]]
 
 
-def test_a_scene_that_was_never_saved_has_its_pictures_in_our_own_folder(
+def test_a_scene_that_was_never_saved_has_its_pictures_where_the_panel_says(
     blender: Any, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
 ) -> None:
     use_backend(start_peer(picture=picture).connection)
@@ -31,7 +32,15 @@ def test_a_scene_that_was_never_saved_has_its_pictures_in_our_own_folder(
     assert not blender.data.filepath and scene.beyondscene.output_folder == "//renders/"
     assert blender.ops.beyondscene.render(wait=True) == {"FINISHED"}
     until(lambda: not session.current().jobs)
-    assert (images.own_folder() / "renders" / "untitled 0001.png").read_bytes() == picture
+    place = tmp_path / "kept" / "renders"
+    assert (place / "untitled 0001.png").read_bytes() == picture
+    assert f"Pictures go to {place}" in drawn(panels.BEYONDSCENE_PT_picture)
+    scene.beyondscene.output_folder = str(tmp_path)
+    assert "Pictures go to" not in drawn(panels.BEYONDSCENE_PT_picture)
+
+
+def test_what_an_artist_keeps_is_not_where_an_uninstall_deletes(registered: Any) -> None:
+    assert not images.kept_folder().is_relative_to(registered.utils.user_resource("EXTENSIONS"))
 
 
 def test_a_folder_is_the_same_from_wherever_blender_is_started(

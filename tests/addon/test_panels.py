@@ -37,6 +37,30 @@ def test_it_draws_with_and_without_people(blender: Any, example: Example, panel:
     assert expected[0] in empty and expected[1] in full
 
 
+def test_a_simulation_that_would_stand_still_in_an_animation_is_named_until_it_is_baked(blender: Any) -> None:
+    scene = blender.context.scene
+    blender.ops.mesh.primitive_grid_add(x_subdivisions=2, y_subdivisions=2)
+    coat = blender.context.object
+    coat.name = "Coat"
+    hair = coat.modifiers.new("Hair", "PARTICLE_SYSTEM").particle_system
+    hair.settings.type = "HAIR"
+    assert "not baked" not in drawn(panels.BEYONDSCENE_PT_animation)
+    cache = coat.modifiers.new("Cloth", "CLOTH").point_cache
+    assert "The simulation of 'Coat' is not baked" in drawn(panels.BEYONDSCENE_PT_animation)
+    coat.hide_set(True)
+    assert "not baked" not in drawn(panels.BEYONDSCENE_PT_animation)
+    coat.hide_set(False)
+    cache.frame_end = scene.frame_end = 3
+    with blender.context.temp_override(point_cache=cache):
+        blender.ops.ptcache.bake(bake=True)
+    assert "not baked" not in drawn(panels.BEYONDSCENE_PT_animation)
+    hair.settings.type = "EMITTER"
+    assert "not baked" in drawn(panels.BEYONDSCENE_PT_animation)
+    hair.settings.physics_type = "NO"
+    blender.ops.rigidbody.object_add()
+    assert "The rigid bodies are not baked" in drawn(panels.BEYONDSCENE_PT_animation)
+
+
 def test_points_of_a_face_are_chosen_where_vertices_are(blender: Any, example: Example) -> None:
     example("plaza")
     blender.context.view_layer.objects.active = blender.data.objects["Ana.body"]

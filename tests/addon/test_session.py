@@ -328,6 +328,7 @@ def test_no_connection_file_and_nobody_listening_are_said(
     use_backend(peer.connection)
     with pytest.raises(RuntimeError, match="No backend answers at tcp"):
         blender.ops.beyondscene.render(wait=True)
+    assert not session.current().jobs  # a script asks again by itself
 
 
 def test_a_wrong_key_is_not_answered(

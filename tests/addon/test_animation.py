@@ -1,0 +1,134 @@
+"""A range of frames while other things happen: Blender's own render, a backend that goes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("bpy")
+
+from beyondscene.addon import animation, blender_render, panels, planner, preferences, session
+from beyondscene.protocol import client
+
+from .conftest import until
+from .drawing import drawn
+
+Example = Callable[[str], dict[str, Any]]
+
+
+@pytest.fixture
+def duo(blender: Any, example: Example, tmp_path: Path) -> Any:
+    """The scene duo with three frames, whose pictures go to `tmp_path`."""
+    example("duo")
+    scene = blender.context.scene
+    scene.beyondscene.output_folder = str(tmp_path)
+    scene.frame_start, scene.frame_end = 1, 3
+    return scene
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(one.name for one in folder.iterdir())
+
+
+def test_while_blender_renders_no_frame_is_exported_and_the_scene_is_left_alone(
+    blender: Any, duo: Any, start_peer: Any, use_backend: Any, picture: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    use_backend(start_peer(picture=picture).connection)
+    with monkeypatch.context() as rendering:
+        rendering.setattr(blender_render, "is_running", lambda: True)
+        assert not blender.ops.beyondscene.render_animation.poll()
+    assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
+    assert animation.turn() is not None
+    shown: list[int] = []
+    blender.app.handlers.frame_change_post.append(note := lambda scene, _: shown.append(scene.frame_current))
+    with monkeypatch.context() as rendering:
+        rendering.setattr(blender_render, "is_running", lambda: True)
+        assert animation.turn() is not None and not shown
+    blender.app.handlers.frame_change_post.remove(note)
+    while animation.turn() is not None:
+        pass
+    until(lambda: not session.current().jobs)
+    assert names_in(tmp_path / "duo animation 0001") == ["0001.png", "0002.png", "0003.png"]
+
+
+def test_while_blender_renders_nobody_asks_what_a_picture_would_take(
+    blender: Any, duo: Any, start_peer: Any, use_backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_backend(start_peer().connection)
+    session.current().start(preferences.get(blender.context))
+    until(lambda: session.current().link.state == "ready")
+    looks: list[object] = []
+    monkeypatch.setattr(planner, "look", looks.append)
+    with monkeypatch.context() as rendering:
+        rendering.setattr(blender_render, "is_running", lambda: True)
+        planner.watch()
+    assert not looks
+    planner.watch()
+    assert looks
+
+
+@pytest.fixture
+def lose(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+    """Has that backend fall silent until the add-on says so."""
+
+    def lose_it(peer: Any) -> None:
+        peer.close()
+        with monkeypatch.context() as impatient:
+            impatient.setattr(client, "SILENCE_S", 0.3)
+            until(lambda: session.current().link.state == "off")
+        assert "has been silent" in session.current().error
+
+    return lose_it
+
+
+def test_an_animation_waits_for_a_backend_that_was_lost_and_lacks_no_frame_in_the_end(
+    blender: Any, duo: Any, start_peer: Any, use_backend: Any, lose: Any, picture: bytes, tmp_path: Path
+) -> None:
+    state, peer = session.current(), start_peer(hold=True, waiting_jobs=1)
+    use_backend(peer.connection)
+    assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
+    assert animation.turn() is not None
+    until(lambda: state.job and state.job.running)
+    assert animation.turn() is not None
+    lose(peer)
+    assert animation.turn() is not None and state.link.state == "off" and "has been silent" in state.error
+    (waits,) = state.jobs.values()
+    assert waits.path.name == "0002.png" and state.left_over == 1
+    assert "The backend is off: start it, and the other frames are exported" in drawn(panels.BEYONDSCENE_PT_main)
+    use_backend(start_peer(picture=picture).connection)
+    state.start(preferences.get(blender.context))
+    while animation.turn() is not None:
+        pass
+    until(lambda: state.link.state == "ready" and not state.jobs)
+    assert names_in(tmp_path / "duo animation 0001") == ["0001.png", "0002.png", "0003.png"] and not state.error
+
+
+def test_stop_stops_an_animation_that_is_exported_and_cancel_ends_it(
+    blender: Any, duo: Any, start_peer: Any, use_backend: Any
+) -> None:
+    state = session.current()
+    use_backend(start_peer(hold=True, waiting_jobs=1).connection)
+    assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
+    assert animation.turn() is not None
+    assert blender.ops.beyondscene.stop_backend() == {"FINISHED"}
+    assert animation.turn() is not None and state.link.state == "off" and len(state.jobs) == 1
+    assert blender.ops.beyondscene.cancel() == {"FINISHED"}
+    assert animation.turn() is None and state.link.state == "off" and not state.jobs
+
+
+def test_what_was_sent_into_a_line_that_is_dead_is_sent_again(
+    blender: Any, duo: Any, start_peer: Any, use_backend: Any, lose: Any, picture: bytes, tmp_path: Path
+) -> None:
+    state, peer = session.current(), start_peer()
+    use_backend(peer.connection)
+    state.start(preferences.get(blender.context))
+    until(lambda: state.link.state == "ready")
+    peer.close()
+    assert blender.ops.beyondscene.render() == {"FINISHED"} and state.job and state.job.sent
+    lose(peer)
+    assert state.job and state.left_over == 0
+    use_backend(start_peer(picture=picture).connection)
+    state.start(preferences.get(blender.context))
+    until(lambda: state.link.state == "ready" and not state.jobs)
+    assert (tmp_path / "duo 0001.png").read_bytes() == picture
