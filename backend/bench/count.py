@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from ..models.load import Models
-from ..models.tune import is_compiled
 from ..pipeline import latents
+from ..pipeline.texts import is_compiled
 
 Signature = tuple[Any, ...]
 Shape = tuple[int, ...]

@@ -14,12 +14,12 @@ from ..evaluation.methods import load_method
 from ..evaluation.variants import read_variant
 from ..memory import free_cached
 from ..models.load import Models
-from ..models.tune import tuned
 from ..planning.settle import settle
 from .count import Counter
 from .meter import Meter, StageCost
 from .plain import drawing_plainly
 from .scene import bench_request
+from .tune import tuned
 
 OURS, PLAIN = "beyondscene", "plain"
 LEVEL_SHARE = 0.7  # of the steps, that our enlarged levels take

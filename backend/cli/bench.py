@@ -79,20 +79,20 @@ def run(asked: argparse.Namespace) -> int:
     sizes = sorted(set(asked.size or [(1024, 1024)]))
     check(asked, methods, sizes)
     check_device(asked.device, asked.precision)
+    from ..bench.float8 import check_device as check_float8
     from ..bench.meter import MIB, HostPeak, measure_ceiling
     from ..bench.report import Report, describe_machine, plot
     from ..bench.run import bench, summarise
-    from ..models import float8
+    from ..bench.tune import tuned
     from ..models.device_memory import hold_to
     from ..models.devices import choose_device
-    from ..models.tune import tuned
 
     console = open_console()
     if asked.out and not has_matplotlib():
         console.print("bench.png is left out, since matplotlib is not installed: `pip install matplotlib` draws it.")
     device, dtype = choose_device(asked.device, asked.precision)
     if any("float8" in names for names in (*asked.tune, asked.tune_all)):
-        float8.check_device(device)
+        check_float8(device)
     if asked.device_memory is not None:
         hold_to(device, asked.device_memory)
     models = load(asked.models, device, dtype)

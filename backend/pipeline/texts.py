@@ -12,7 +12,6 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..models.tune import is_compiled
 from .prompts import Embedding
 
 MOST_CHUNKS = 32  # of all texts that are kept; SDXL's UNet and ControlNet take 38 MB of the device for one
@@ -96,3 +95,8 @@ def plain_cross_attention(network: nn.Module) -> list[Attention]:
 def split_heads(projected: Tensor, heads: int) -> Tensor:
     """(..., tokens, heads * d) to (..., heads, tokens, d)."""
     return projected.unflatten(-1, (heads, -1)).transpose(-3, -2)
+
+
+def is_compiled(network: nn.Module) -> bool:
+    """Whether torch runs any part of it as code of its own, which no exchanged processor is seen in."""
+    return any(getattr(module, "_compiled_call_impl", None) is not None for module in network.modules())

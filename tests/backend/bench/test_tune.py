@@ -5,14 +5,14 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from beyondscene.backend.bench.float8 import Float8Linear, check_device
 from beyondscene.backend.bench.layouts import TOY
 from beyondscene.backend.bench.random_models import make_random_models
+from beyondscene.backend.bench.tune import TUNINGS, tuned
 from beyondscene.backend.cli.bench import TUNINGS as OFFERED
-from beyondscene.backend.models.float8 import Float8Linear, check_device
 from beyondscene.backend.models.load import Models
-from beyondscene.backend.models.tune import TUNINGS, is_compiled, tuned
 from beyondscene.backend.pipeline.latents import decode_latents
-from beyondscene.backend.pipeline.texts import plain_cross_attention
+from beyondscene.backend.pipeline.texts import is_compiled, plain_cross_attention
 
 
 def output(models: Models) -> torch.Tensor:
