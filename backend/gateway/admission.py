@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 from ...protocol import ModelSetInfo, Refusal, RenderRequest, RequestError, Submit, arrays_from_frames, check_request
 from ..models.loras import gather_loras, known_loras, lora_folders
+from ..models.sets import ModelSet
 from ..planning.expect import check_memory
 from ..planning.plan import plan_sizes
 from .allow_list import Listed
 from .files import Quota
 from .ledger import Job
-from .settings import FindModelSets, FoundModelSet, ServeSettings
+from .settings import FindModelSets, ServeSettings
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ class Admission:
         self._settings = settings
         self._find_model_sets = find_model_sets
         self._quota = quota
-        self._models: dict[str, FoundModelSet] = {}
+        self._models: dict[str, ModelSet] = {}
         self.look_for_models()
 
     def look_for_models(self) -> None:
@@ -62,7 +63,7 @@ class Admission:
         """How many of the jobs of `who` may wait at a time, where nobody else's do."""
         return min(who.waiting_jobs, self._settings.waiting_jobs)
 
-    def choose(self, models: str, request: RenderRequest) -> FoundModelSet:
+    def choose(self, models: str, request: RenderRequest) -> ModelSet:
         """The set of this name, complete, for a request that is sound and fits. Raises RequestError with the sentence."""
         chosen = self._models.get(models)  # by name: nothing that a client says is ever a path
         if chosen is None:

@@ -3,12 +3,12 @@
 from msgspec.structs import replace
 
 from ...protocol import Canvas, DeviceInfo, Estimated, Finished, Refusal, RenderRequest, StageTime, Started
+from ..models.sets import ModelSet
 from ..planning.expect import Work, expect_work, least_memory_bytes
 from ..planning.people import gather_people
 from ..planning.plan import plan_sizes
 from ..planning.settle import settle
 from .ledger import Job, Ledger
-from .settings import FoundModelSet
 
 PICTURES = 8  # the newest ones, from which the time is told
 BY_EVALUATIONS = ("instances", "inpaint", "enlarge")  # stages whose time goes with the network's evaluations
@@ -21,7 +21,7 @@ class Estimator:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    def estimate(self, key: str, request: RenderRequest, models: FoundModelSet, device: DeviceInfo | None) -> Estimated:
+    def estimate(self, key: str, request: RenderRequest, models: ModelSet, device: DeviceInfo | None) -> Estimated:
         """request: checked, and it fits. device: on which it would be made, where that is known."""
         work = foresee(request, models)
         sizes = (work.plan.base, *work.plan.levels)
@@ -34,7 +34,7 @@ class Estimator:
             memory_bytes=least_memory_bytes(request.width, request.height),
         )
 
-    def _seconds(self, work: Work, models: FoundModelSet, device: DeviceInfo | None) -> float | None:
+    def _seconds(self, work: Work, models: ModelSet, device: DeviceInfo | None) -> float | None:
         rows = pixels = evaluating_s = painting_s = 0.0
         for job in self._ledger.finished(models.name, PICTURES):
             times = self._times(job, device)
@@ -59,7 +59,7 @@ class Estimator:
         return finished.times if isinstance(finished, Finished) and len(started) == 1 and not elsewhere else ()
 
 
-def foresee(request: RenderRequest, models: FoundModelSet) -> Work:
+def foresee(request: RenderRequest, models: ModelSet) -> Work:
     request = replace(request, settings=settle(request.settings, models))
     plan = plan_sizes(request, models.training_resolution_px, models.latent_downsampling)
     return expect_work(request, plan, gather_people(request), models.training_resolution_px, models.latent_downsampling)

@@ -14,6 +14,7 @@ import zmq
 
 from ...protocol import ConnectionFile, Refusal, read_connection, write_connection
 from ...protocol.connection import is_open_to_others
+from ..models.sets import find_model_sets
 from ..signals import ending_signals
 from ..version import app_version
 from .allow_list import AllowList, list_path, read_list
@@ -34,25 +35,18 @@ log = logging.getLogger(__name__)
 WATCH_PARENT_S = 1.0
 
 
-def serve(settings: ServeSettings, find_model_sets: FindModelSets | None = None) -> int:
+def serve(settings: ServeSettings, find_model_sets: FindModelSets = find_model_sets) -> int:
     """Serve until a signal, the end of the parent or a long idle time; return the process's exit code.
 
     Call it on the main thread of a process of its own. Raises ServeError, or ModelSetError for a folder without a model
     set, before anything has started.
     """
-    if find_model_sets is None:
-        from ..models.sets import find_model_sets
     keys = read_keys(settings.data_folder)
     check_bind(settings.bind, len(read_list(list_path(settings.data_folder)).clients) if keys else 0)
     check_devices(settings.devices)
     parent = watched_process(settings.parent_pid)
     log_folder = settings.data_folder / "log"
-    try:
-        log_folder.mkdir(parents=True, exist_ok=True)
-        settings.ready_file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ServeError(f"The data folder or the place of the ready file cannot be made ({error}): choose another.") from error
-
+    make_folders(log_folder, settings.ready_file.parent)
     with ExitStack() as stack:
         handler = start_log(log_folder / "gateway.log")
         stack.callback(stop_log, handler)
@@ -67,12 +61,7 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets | None = None)
         server, client = keys.pair if keys else KeyPair.new(), KeyPair.new()
         allow_list = AllowList(list_path(settings.data_folder), client.public)
         worker_keys: set[bytes] = set()  # each supervisor lists the key of its process
-        try:
-            socket = door.bind(settings.bind, "clients", server, allow_list.keys, settings.frame_limit_bytes)
-        except zmq.ZMQError as error:
-            raise ServeError(
-                f"The address {settings.bind} cannot be used ({error}): end what uses it or choose port 0."
-            ) from error
+        socket = open_to_clients(door, settings, server, allow_list)
         stack.callback(socket.close)
         worker_socket = door.bind("tcp://127.0.0.1:0", "workers", server, worker_keys, settings.frame_limit_bytes)
         stack.callback(worker_socket.close)
@@ -107,26 +96,45 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets | None = None)
         log.info(
             "listening on %s for whoever started it%s", endpoint_of(socket), f" and {others} listed clients" if others else ""
         )
-
-        parent_seen_s = now()
-        while not stop.wished:
-            try:
-                gateway.turn()
-            except (sqlite3.Error, OSError) as error:  # what is not on the disk is not so; the next start goes on from what is
-                raise ServeError(
-                    f"The data folder {settings.data_folder} could not be written ({error}): make room on its disk and serve "
-                    "again; no accepted job is lost."
-                ) from error
-            if parent is not None and now() - parent_seen_s > WATCH_PARENT_S:
-                parent_seen_s = now()
-                if not is_running(parent):
-                    log.info("process %d, which started the backend, is gone", parent.pid)
-                    break
-            if settings.idle_exit_s is not None and now() - gateway.busy_s > settings.idle_exit_s:
-                log.info("nobody has asked for anything in %.0f s", settings.idle_exit_s)
-                break
+        run_until_told(gateway, settings, parent, stop)
         log.info("leaving; %d messages of clients were not understood", counts.malformed)
     return 0
+
+
+def make_folders(*folders: Path) -> None:
+    try:
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ServeError(f"The data folder or the place of the ready file cannot be made ({error}): choose another.") from error
+
+
+def open_to_clients(door: Door, settings: ServeSettings, server: KeyPair, allow_list: AllowList) -> zmq.Socket:
+    try:
+        return door.bind(settings.bind, "clients", server, allow_list.keys, settings.frame_limit_bytes)
+    except zmq.ZMQError as error:
+        raise ServeError(f"The address {settings.bind} cannot be used ({error}): end what uses it or choose port 0.") from error
+
+
+def run_until_told(gateway: Gateway, settings: ServeSettings, parent: psutil.Process | None, stop: "StopSignal") -> None:
+    """Until a signal, the end of the parent or a long idle time. Raises ServeError where the disk gives out."""
+    parent_seen_s = now()
+    while not stop.wished:
+        try:
+            gateway.turn()
+        except (sqlite3.Error, OSError) as error:  # what is not on the disk is not so; the next start goes on from what is
+            raise ServeError(
+                f"The data folder {settings.data_folder} could not be written ({error}): make room on its disk and serve "
+                "again; no accepted job is lost."
+            ) from error
+        if parent is not None and now() - parent_seen_s > WATCH_PARENT_S:
+            parent_seen_s = now()
+            if not is_running(parent):
+                log.info("process %d, which started the backend, is gone", parent.pid)
+                return
+        if settings.idle_exit_s is not None and now() - gateway.busy_s > settings.idle_exit_s:
+            log.info("nobody has asked for anything in %.0f s", settings.idle_exit_s)
+            return
 
 
 class StopSignal:

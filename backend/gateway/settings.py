@@ -5,13 +5,12 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from ...protocol import Refusal
-from ..models.sets import Manifest
+from ..models.sets import ModelSet
 from ..models.thrift import DEVICE_NAME, Offload, Precision
 
 MIB = 1024 * 1024
@@ -52,34 +51,7 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
     message_limit_frames: int = 260  # a header and a mask for each of 256 people
 
 
-class FoundModelSet(Protocol):
-    """What the gateway needs to know about a model set."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def folder(self) -> Path: ...
-    @property
-    def training_resolution_px(self) -> int: ...
-    @property
-    def latent_downsampling(self) -> int: ...
-    @property
-    def manifest(self) -> Manifest: ...
-    @property
-    def missing_roles(self) -> tuple[str, ...]: ...
-    @property
-    def has_few_steps(self) -> bool: ...
-
-    def check(self) -> None:
-        """Raise Refusal with one sentence if the set is incomplete."""
-        ...
-
-    def few_steps_file(self) -> Path:
-        """Raise Refusal with one sentence where there is none."""
-        ...
-
-
-FindModelSets = Callable[[Sequence[Path]], Sequence[FoundModelSet]]
+FindModelSets = Callable[[Sequence[Path]], Sequence[ModelSet]]
 
 
 def own_worker_command() -> tuple[str, ...]:

@@ -4,7 +4,6 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from platformdirs import user_data_path
 
@@ -14,17 +13,6 @@ from .sets import ModelSet, ModelSetError
 
 Worn = tuple[tuple[str, float], ...]  # names and scales, in the order of the names
 FEW_STEPS = Lora(name="(few steps)")  # a model set's own; no request can give it that name
-
-
-class LoraSource(Protocol):
-    """What of a model set is needed here."""
-
-    @property
-    def folder(self) -> Path: ...
-
-    def few_steps_file(self) -> Path:
-        """Raises Refusal with one sentence where there is none."""
-        ...
 
 
 def lora_folders(model_set_folder: Path) -> tuple[Path, ...]:
@@ -46,7 +34,7 @@ def files_in(folder: Path) -> list[Path]:
         return []
 
 
-def gather_loras(request: RenderRequest, models: LoraSource) -> dict[str, Path]:
+def gather_loras(request: RenderRequest, models: ModelSet) -> dict[str, Path]:
     """The file of each LoRA of `request` by its name; that of the model set is one where the request is for few steps.
 
     Raises ModelSetError for one that is not there.

@@ -2,12 +2,10 @@
 
 # what is settled has no defaults, though what may be left open has: pyright minds that, msgspec does not
 # pyright: reportGeneralTypeIssues=false
-from typing import Protocol
-
 from msgspec.structs import asdict, replace
 
 from ...protocol import RenderRequest, RenderSettings
-from ..models.sets import Manifest, own_few_steps
+from ..models.sets import ModelSet, own_few_steps
 
 _LEFT_OPEN = ("steps", "guidance_scale", "controlnet_conditioning_scale", "guide_pose", "t_b")
 
@@ -23,16 +21,7 @@ class Settled(RenderSettings, frozen=True, kw_only=True):
     t_b: float
 
 
-class Recommending(Protocol):
-    """A model set."""
-
-    @property
-    def manifest(self) -> Manifest: ...
-    @property
-    def has_few_steps(self) -> bool: ...
-
-
-def settle(settings: RenderSettings, models: Recommending) -> Settled:
+def settle(settings: RenderSettings, models: ModelSet) -> Settled:
     """`settings` with every None replaced by what the model set recommends.
 
     Few steps come with recommendations of their own, and with the solver that they were made for. Raises ModelSetError where

@@ -19,33 +19,36 @@ from beyondscene.backend.gateway import ServeSettings, serve
 from beyondscene.backend.gateway.clients import Clients
 from beyondscene.backend.gateway.files import JobFiles
 from beyondscene.backend.gateway.ledger import Ledger
-from beyondscene.backend.models.sets import Manifest
+from beyondscene.backend.models.manifest import Manifest, Role
+from beyondscene.backend.models.sets import ModelSet, find_model_sets
 from beyondscene.protocol import Refusal
 
 
-class PaintedSet:
-    """A model set without models."""
+class PaintedSet(ModelSet, frozen=True, kw_only=True):
+    """A model set without models. lacks: its roles that are not there."""
 
-    folder = Path("nowhere")
-    training_resolution_px = 128
-    latent_downsampling = 8
-    has_few_steps = False
+    lacks: tuple[Role, ...] = ()
 
-    def __init__(self, name: str, *missing_roles: str) -> None:
-        self.name = name
-        self.manifest = Manifest(name=name, training_resolution_px=128, pose_line_width_px=2, roles={})
-        self.missing_roles = missing_roles
+    @property
+    def latent_downsampling(self) -> int:
+        return 8
+
+    @property
+    def missing_roles(self) -> tuple[Role, ...]:
+        return self.lacks
 
     def check(self) -> None:
-        if self.missing_roles:
-            raise Refusal(f"The model set '{self.name}' lacks its {self.missing_roles[0]} model.")
-
-    def few_steps_file(self) -> Path:
-        raise Refusal(f"The model set '{self.name}' names no LoRA for few steps.")
+        if self.lacks:
+            raise Refusal(f"The model set '{self.name}' lacks its {self.lacks[0]} model.")
 
 
-def find_model_sets(extra: Sequence[Path]) -> list[PaintedSet]:
-    return [PaintedSet("embedded"), PaintedSet("half", "controlnet")]
+def painted(name: str, *lacks: Role) -> PaintedSet:
+    manifest = Manifest(name=name, training_resolution_px=128, pose_line_width_px=2, roles={})
+    return PaintedSet(folder=Path("nowhere"), manifest=manifest, lacks=lacks)
+
+
+def painted_sets(extra: Sequence[Path]) -> list[PaintedSet]:
+    return [painted("embedded"), painted("half", "controlnet")]
 
 
 def die_at(point: str) -> None:
@@ -74,10 +77,10 @@ def main() -> int:
     given |= {name: Path(given[name]) for name in ("data_folder", "ready_file")}
     if "devices" in given:
         given["devices"] = tuple(given["devices"])
-    find = find_model_sets
+    find = painted_sets
     if "model_folders" in given:
         given["model_folders"] = tuple(map(Path, given["model_folders"]))
-        find = None
+        find = find_model_sets
     given.setdefault("worker_command", (sys.executable, str(Path(__file__).with_name("stand_in_worker.py"))))
     code = serve(ServeSettings(**given), find)
     print(json.dumps({"torch": "torch" in sys.modules}))

@@ -25,7 +25,7 @@ from beyondscene.protocol import (
 from msgspec.structs import replace
 
 from .conftest import Connect, Start
-from .gateway_process import PaintedSet
+from .gateway_process import painted
 from .talk import Talk, picture
 
 CPU = DeviceInfo(kind="cpu", name="CPU, 2 cores")
@@ -60,10 +60,10 @@ def render(jobs: Jobs, request: RenderRequest, seconds: float, device: DeviceInf
 def test_levels_views_and_people_are_those_of_the_plan(tmp_path: Path) -> None:
     estimator = Estimator(Ledger(tmp_path / "ledger.sqlite"))
     request = replace(picture(side_px=512), characters=(tall_person(200),))
-    told = estimator.estimate("7", request, PaintedSet("embedded"), CPU)
+    told = estimator.estimate("7", request, painted("embedded"), CPU)
     assert [(one.width, one.height) for one in told.canvases] == [(128, 128), (256, 256), (512, 512)]
     assert told.people == 1 and told.key == "7" and not told.obstacle
-    empty = estimator.estimate("8", replace(request, characters=()), PaintedSet("embedded"), CPU)
+    empty = estimator.estimate("8", replace(request, characters=()), painted("embedded"), CPU)
     assert [one.views for one in empty.canvases] == [1, 9, 49]  # Algorithm 4 without people
     assert [one.views for one in told.canvases] > [1, 9, 49] and told.canvases[2].views > 49  # denser where she stands
     assert told.evaluations > empty.evaluations
@@ -71,7 +71,7 @@ def test_levels_views_and_people_are_those_of_the_plan(tmp_path: Path) -> None:
 
 def test_time_is_unknown_first_and_then_that_of_pictures_made_here(tmp_path: Path) -> None:
     jobs = Jobs(Ledger(tmp_path / "ledger.sqlite"))
-    estimator, models = Estimator(jobs.ledger), PaintedSet("embedded")
+    estimator, models = Estimator(jobs.ledger), painted("embedded")
     request = picture(side_px=256)
     assert estimator.estimate("1", request, models, CPU).seconds is None
     render(jobs, request, 9, device=DeviceInfo(kind="cuda", name="a card that is gone"))
@@ -85,7 +85,7 @@ def test_time_is_unknown_first_and_then_that_of_pictures_made_here(tmp_path: Pat
     assert estimator.estimate("1", unguided, models, CPU).seconds == pytest.approx(10)
     render(jobs, replace(request, settings=replace(request.settings, few_steps=True)), 900)  # with a LoRA that the set has lost
     assert estimator.estimate("1", request, models, CPU).seconds == pytest.approx(15)
-    assert estimator.estimate("1", request, PaintedSet("other"), CPU).seconds is None
+    assert estimator.estimate("1", request, painted("other"), CPU).seconds is None
     render(jobs, replace(picture(side_px=1024), characters=(far_away_person(),)), 900)  # as was possible once
     assert estimator.estimate("1", request, models, CPU).seconds == pytest.approx(15)
     larger = estimator.estimate("1", picture(side_px=512), models, CPU)
