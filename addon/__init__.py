@@ -20,6 +20,7 @@ def parts() -> tuple[ModuleType, ...]:
         joints,
         loras,
         operators,
+        overrides,
         panels,
         planner,
         preferences,
@@ -30,7 +31,20 @@ def parts() -> tuple[ModuleType, ...]:
         undo,
     )
 
-    state = (properties, preferences, editors, undo, thumbnails, session, ticker, arrivals, planner, animation, history)
+    state = (
+        properties,
+        overrides,
+        preferences,
+        editors,
+        undo,
+        thumbnails,
+        session,
+        ticker,
+        arrivals,
+        planner,
+        animation,
+        history,
+    )
     doing = (
         operators,
         backend_operators,

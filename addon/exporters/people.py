@@ -10,6 +10,7 @@ import numpy as np
 
 from ...protocol import Lora, PartName
 from ..loras import gather_loras
+from ..overrides import make_comparable
 from .errors import ExportError
 from .leaders import find_armature, find_movers, is_solid, rendered_objects
 from .rigs import MIN_COVERAGE, best_match
@@ -116,6 +117,8 @@ def find_people(view_layer: bpy.types.ViewLayer) -> list[Person]:
         if instances(thing) and shown(thing):
             inside = list(find_inside((thing,)))
             people += [Person(armature, path, alone=len(inside) == 1) for armature, path in inside]
+    for thing in {thing for person in people for thing in (person.described, person.armature)}:
+        make_comparable(thing)  # an automatic save asks nobody
     return sorted(people, key=lambda person: person.id)
 
 
