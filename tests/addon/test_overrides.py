@@ -9,17 +9,18 @@ import pytest
 pytest.importorskip("bpy")
 
 from beyondscene.addon import callbacks, overrides, panels
+from beyondscene.addon.colours import automatic_colour
 
 from .drawing import drawn
-from .skeletons import SKELETONS, build_rig
+from .skeletons import SKELETONS, Skeleton, build_rig
 
 
 @pytest.fixture
 def override(blender: Any, tmp_path: Path) -> Callable[..., Any]:
     """Links a rig from a library, of which nothing was said there beside `said`, and overrides it."""
 
-    def make(**said: Any) -> Any:
-        library, rig = str(tmp_path / "library.blend"), build_rig(blender, SKELETONS["unreal"])
+    def make(skeleton: Skeleton = SKELETONS["unreal"], **said: Any) -> Any:
+        library, rig = str(tmp_path / "library.blend"), build_rig(blender, skeleton)
         for name, value in said.items():
             setattr(rig.beyondscene, name, value)
         blender.data.libraries.write(library, {rig})
@@ -82,3 +83,32 @@ def test_an_automatic_save_which_calls_no_handlers_keeps_what_the_list_has_shown
         assert told(reopen()) == expected
     finally:
         callbacks.add(overrides.handlers())
+
+
+def test_a_linked_person_is_ticked_and_coloured_here(override: Callable[..., Any], reopen: Callable[[], Any]) -> None:
+    person = override().beyondscene
+    assert not any(person.is_property_readonly(name) for name in ("drawn", "show_parts", "colour"))
+    assert person.drawn
+    person.drawn, person.show_parts, person.colour = False, True, (0, 0, 1)
+    person = reopen()
+    assert (person.drawn, person.show_parts, tuple(person.colour)) == (False, True, (0, 0, 1))
+
+
+def test_a_linked_rig_that_is_not_plainly_a_person_stays_ticked(
+    override: Callable[..., Any], reopen: Callable[[], Any]
+) -> None:
+    person = override(SKELETONS["unreal"]._replace(names={"head": "head"})).beyondscene
+    assert not person.drawn
+    person.drawn = True
+    assert reopen().drawn
+
+
+def test_a_linked_person_of_another_name_has_the_colour_of_that_name(
+    override: Callable[..., Any], reopen: Callable[[], Any]
+) -> None:
+    rig = override()
+    rig.name = "Bo"
+    person = reopen()
+    assert tuple(person.colour) == pytest.approx(automatic_colour("Bo"))
+    person.id_data.name = "Ida"
+    assert tuple(person.colour) == pytest.approx(automatic_colour("Ida"))
