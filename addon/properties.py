@@ -25,6 +25,8 @@ from .loras import BEYONDSCENE_PG_lora
 from .quality import CUSTOM, PRESETS, BEYONDSCENE_PG_knobs
 
 OVERRIDABLE = {"LIBRARY_OVERRIDABLE"}  # so that a person of a linked library can be described in the scene that uses it
+# From Blender 4.5 on a path that begins with "//" is shown in red where its property does not say that it may.
+RELATIVE = {"PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.version >= (4, 5, 0) else set()
 
 
 class BEYONDSCENE_PG_scene(bpy.types.PropertyGroup):
@@ -67,6 +69,7 @@ class BEYONDSCENE_PG_scene(bpy.types.PropertyGroup):
         description="Where finished pictures are written; '//' is the folder of the .blend",
         default="//renders/",
         subtype="DIR_PATH",
+        options={"ANIMATABLE", *RELATIVE},
     )
 
 
