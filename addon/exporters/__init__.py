@@ -134,5 +134,5 @@ def picture_size(scene: bpy.types.Scene) -> tuple[int, int]:
     own, render = scene.beyondscene, scene.render
     if own.use_own_size:
         return limited_size(own, own.width, own.height)
-    scale = render.resolution_percentage / 100
-    return limited_size(own, int(render.resolution_x * scale), int(render.resolution_y * scale))
+    percentage = render.resolution_percentage  # in whole numbers, as Blender does: of 800 px, a float of 57 % leaves 455
+    return limited_size(own, render.resolution_x * percentage // 100, render.resolution_y * percentage // 100)
