@@ -104,6 +104,11 @@ class Person:
         """(4, 4): from the frame of the rig to the world of the scene."""
         return self.frame(depsgraph) @ np.array(self.armature.evaluated_get(depsgraph).matrix_world)
 
+    def is_mirrored(self, depsgraph: bpy.types.Depsgraph) -> bool:
+        """Whether the scene's camera sees them as in a mirror: by a negative scale of theirs or of its own, and not of both."""
+        camera = depsgraph.scene.camera.evaluated_get(depsgraph)
+        return bool(np.linalg.det(self.world(depsgraph)) * camera.matrix_world.determinant() < 0)
+
 
 def find_people(view_layer: bpy.types.ViewLayer) -> list[Person]:
     """Whom the view layer shows and renders, switched on or not, by name; a rig may be hidden where its mesh is not."""
