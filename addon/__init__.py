@@ -30,10 +30,12 @@ def parts() -> tuple[ModuleType, ...]:
         ticker,
         undo,
     )
+    from .exporters import shown
 
     state = (
         properties,
         overrides,
+        shown,
         preferences,
         editors,
         undo,
