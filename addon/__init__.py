@@ -20,6 +20,7 @@ def parts() -> tuple[ModuleType, ...]:
         joints,
         loras,
         operators,
+        overrides,
         panels,
         planner,
         preferences,
@@ -29,8 +30,23 @@ def parts() -> tuple[ModuleType, ...]:
         ticker,
         undo,
     )
+    from .exporters import shown
 
-    state = (properties, preferences, editors, undo, thumbnails, session, ticker, arrivals, planner, animation, history)
+    state = (
+        properties,
+        overrides,
+        shown,
+        preferences,
+        editors,
+        undo,
+        thumbnails,
+        session,
+        ticker,
+        arrivals,
+        planner,
+        animation,
+        history,
+    )
     doing = (
         operators,
         backend_operators,

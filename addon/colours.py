@@ -1,6 +1,7 @@
 """The colour in which a person is marked: in the list, in the preview of the controls and in the overlay."""
 
 import colorsys
+import math
 import zlib
 from typing import Any
 
@@ -19,4 +20,6 @@ def get_colour(own: Any) -> Colour:
 
 
 def set_colour(own: Any, colour: Colour) -> None:
-    own.chosen_colour = colour
+    """The name's own colour is no choice: Blender sets it for an override that has another name than in its library."""
+    chosen = math.dist(colour, automatic_colour(own.id_data.name)) > 1e-6
+    own.chosen_colour = colour if chosen else (0, 0, 0)

@@ -25,6 +25,8 @@ from .loras import BEYONDSCENE_PG_lora
 from .quality import CUSTOM, PRESETS, BEYONDSCENE_PG_knobs
 
 OVERRIDABLE = {"LIBRARY_OVERRIDABLE"}  # so that a person of a linked library can be described in the scene that uses it
+# From Blender 4.5 on a path that begins with "//" is shown in red where its property does not say that it may.
+RELATIVE = {"PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.version >= (4, 5, 0) else set()
 
 
 class BEYONDSCENE_PG_scene(bpy.types.PropertyGroup):
@@ -67,6 +69,7 @@ class BEYONDSCENE_PG_scene(bpy.types.PropertyGroup):
         description="Where finished pictures are written; '//' is the folder of the .blend",
         default="//renders/",
         subtype="DIR_PATH",
+        options={"ANIMATABLE", *RELATIVE},
     )
 
 
@@ -114,11 +117,13 @@ class BEYONDSCENE_PG_character(bpy.types.PropertyGroup):
     """One person; on the armature object."""
 
     enabled: BoolProperty(name="Enabled", default=True, override=OVERRIDABLE)  # once the artist has said so; see Person.said
-    drawn: BoolProperty(name="Drawn", description="Draw this person", get=is_drawn, set=switch)
+    drawn: BoolProperty(name="Drawn", description="Draw this person", get=is_drawn, set=switch, override=OVERRIDABLE)
     prompt: StringProperty(name="Prompt", description="This person alone, e.g. 'a woman in a red coat'", override=OVERRIDABLE)
     negative_prompt: StringProperty(name="Negative", description="What this person should not be", override=OVERRIDABLE)
     parts: PointerProperty(type=BEYONDSCENE_PG_parts, override=OVERRIDABLE)
-    show_parts: BoolProperty(name="Parts", description="Describe head, hair, clothes and so on, each by itself")
+    show_parts: BoolProperty(
+        name="Parts", description="Describe head, hair, clothes and so on, each by itself", override=OVERRIDABLE
+    )
     chosen_colour: FloatVectorProperty(size=3, min=0, max=1, override=OVERRIDABLE)  # black: none was chosen
     colour: FloatVectorProperty(
         name="Colour",
@@ -129,6 +134,7 @@ class BEYONDSCENE_PG_character(bpy.types.PropertyGroup):
         max=1,
         get=get_colour,
         set=set_colour,
+        override=OVERRIDABLE,
     )
     joints: PointerProperty(type=BEYONDSCENE_PG_joints, override=OVERRIDABLE)
     loras: CollectionProperty(type=BEYONDSCENE_PG_lora, override={*OVERRIDABLE, "USE_INSERTION"})

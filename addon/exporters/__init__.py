@@ -12,6 +12,7 @@ from .errors import ExportError
 from .passes import Passes, gather_passes, write_passes
 from .people import Person, chosen_people, find_enabled, find_people
 from .rigs import best_match, detect, load_families
+from .shown import find_shown
 from .sight import Sight, add_sight, look
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "export_request",
     "find_left_out",
     "find_people",
+    "find_shown",
     "gather_passes",
     "gather_request",
     "load_families",
@@ -70,7 +72,7 @@ def gather_request(
     scene, depsgraph = context.scene, context.evaluated_depsgraph_get()
     scene_width, scene_height = picture_size(scene)
     width, height = width or scene_width, height or scene_height
-    people = find_enabled(context.view_layer) if deserted else chosen_people(scene, context.view_layer)
+    people = find_enabled(context.view_layer) if deserted else chosen_people(scene, find_people(context.view_layer))
     camera = gather_camera(scene, depsgraph, width, height)
     everybody = gather_characters(people, scene, depsgraph, camera, width, height)
     characters = tuple(one for one in everybody if not why_unseen(one.keypoints, width, height))
@@ -105,7 +107,7 @@ def find_left_out(
     scene_width, scene_height = picture_size(scene)
     width, height = width or scene_width, height or scene_height
     see = seen_through(gather_camera(scene, depsgraph, width, height), scene, depsgraph, width, height)
-    people = find_enabled(context.view_layer)
+    people = [one for one in find_shown(context.view_layer) if one.enabled]
     reasons = [(one, why_unseen(gather_keypoints(one, depsgraph, see), width, height)) for one in people]
     return [(one, why) for one, why in reasons if why]
 
@@ -126,7 +128,7 @@ def look_at(context: bpy.types.Context, request: RenderRequest, divisor: int | N
 def check_scene(context: bpy.types.Context) -> None:
     """Raise ExportError where `context` has no camera or no armature; cheap enough for every redraw."""
     check_camera(context.scene)
-    chosen_people(context.scene, context.view_layer)
+    chosen_people(context.scene, find_shown(context.view_layer))
 
 
 def picture_size(scene: bpy.types.Scene) -> tuple[int, int]:
@@ -134,5 +136,5 @@ def picture_size(scene: bpy.types.Scene) -> tuple[int, int]:
     own, render = scene.beyondscene, scene.render
     if own.use_own_size:
         return limited_size(own, own.width, own.height)
-    scale = render.resolution_percentage / 100
-    return limited_size(own, int(render.resolution_x * scale), int(render.resolution_y * scale))
+    percentage = render.resolution_percentage  # in whole numbers, as Blender does: of 800 px, a float of 57 % leaves 455
+    return limited_size(own, render.resolution_x * percentage // 100, render.resolution_y * percentage // 100)

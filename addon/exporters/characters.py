@@ -31,9 +31,9 @@ def gather_characters(
 
 def gather_character(person: Person, depsgraph: bpy.types.Depsgraph, see: See) -> Character:
     match = detect(person.armature)
-    armature, world = person.armature.evaluated_get(depsgraph), person.world(depsgraph)
-    right, left = (gather_hand(armature, world, match, side) for side in "RL")
-    face, feet = gather_facial_bones(armature, world, match), gather_feet(armature, world, match)
+    rig = person.armature.evaluated_get(depsgraph), person.world(depsgraph), match, person.is_mirrored(depsgraph)
+    right, left = (gather_hand(*rig, side) for side in "RL")
+    face, feet = gather_facial_bones(*rig), gather_feet(*rig)
     return Character(
         id=person.id,
         name=person.name[:128],
@@ -41,7 +41,7 @@ def gather_character(person: Person, depsgraph: bpy.types.Depsgraph, see: See) -
         negative_prompt=person.negative_prompt,
         part_prompts=person.part_prompts,
         loras=person.loras,
-        keypoints=see(gather_joints(armature, world, match)),
+        keypoints=see(gather_joints(*rig)),
         right_hand=None if right is None else see(right),
         left_hand=None if left is None else see(left),
         face=None if face is None else see(face),
@@ -51,8 +51,8 @@ def gather_character(person: Person, depsgraph: bpy.types.Depsgraph, see: See) -
 
 def gather_keypoints(person: Person, depsgraph: bpy.types.Depsgraph, see: See) -> tuple[Keypoint, ...]:
     """Those of gather_character, of any rig: cheap enough for a redraw."""
-    armature = person.armature.evaluated_get(depsgraph)
-    return see(gather_joints(armature, person.world(depsgraph), best_match(person.armature)))
+    armature, match = person.armature.evaluated_get(depsgraph), best_match(person.armature)
+    return see(gather_joints(armature, person.world(depsgraph), match, person.is_mirrored(depsgraph)))
 
 
 def seen_through(camera: Camera, scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph, width: int, height: int) -> See:

@@ -53,14 +53,16 @@ PART = np.repeat(range(8), (17, 5, 5, 9, 6, 6, 20, 2))  # of each point: jaw, br
 CORNERS = tuple(FACE_NAMES.index(name) for name in ("RBrow3", "LBrow3", "LipTop"))  # bones have them, too
 
 
-def gather_facial_bones(armature: bpy.types.Object, world: np.ndarray, match: Match) -> list[np.ndarray | None] | None:
+def gather_facial_bones(
+    armature: bpy.types.Object, world: np.ndarray, match: Match, mirrored: bool
+) -> list[np.ndarray | None] | None:
     """Where the points of the face are that have a bone, in the order of FACE_NAMES; None for a face without any.
 
-    armature, world, the places: as of gather_joints.
+    armature, world, mirrored, the places: as of gather_joints.
     """
     if not match.face:
         return None
-    bones, anchors = armature.pose.bones, [match.face.get(name) for name in as_seen(FACE_NAMES, world)]
+    bones, anchors = armature.pose.bones, [match.face.get(name) for name in as_seen(FACE_NAMES, mirrored)]
     return [at and transform(world, np.array(getattr(bones[at.bone], at.end))) for at in anchors]
 
 
@@ -77,10 +79,10 @@ class Laid(NamedTuple):
 class Mould:
     """A face of human proportions on the head of a posed rig, which waits for the skin.
 
-    armature, world: as of gather_joints.
+    armature, world, mirrored: as of gather_joints.
     """
 
-    def __init__(self, armature: bpy.types.Object, world: np.ndarray, match: Match) -> None:
+    def __init__(self, armature: bpy.types.Object, world: np.ndarray, match: Match, mirrored: bool) -> None:
         """Raises LookupError where the rig has no head, shoulders or legs to say where a face would be."""
         head = find_head(gather_rest(armature, match)) if "Head" in match.anchors else None
         if head is None:
@@ -88,8 +90,8 @@ class Mould:
         skull = armature.pose.bones[match.anchors["Head"].bone]
         posed_from_rest = world @ np.array(skull.matrix @ rest_matrix(skull).inverted())
         model = dict(zip(FACE_NAMES, MODEL, strict=True))
-        self.points = transform_all(posed_from_rest, head.place([model[own] for own in as_seen(FACE_NAMES, world)]))
-        own = dict(zip(FACE, as_seen(tuple(FACE), world), strict=True))
+        self.points = transform_all(posed_from_rest, head.place([model[own] for own in as_seen(FACE_NAMES, mirrored)]))
+        own = dict(zip(FACE, as_seen(tuple(FACE), mirrored), strict=True))
         self.joints = {n: transform(posed_from_rest, head.place(FACE[own[n]])) for n in FACE if own[n] not in match.anchors}
         self.middle = transform_all(posed_from_rest, head.place(MIDDLE))
         self._reach = REACH * float(np.linalg.norm(posed_from_rest[:3, :3] @ head.frame[:, 1]))
@@ -147,7 +149,8 @@ def make_moulds(people: Sequence[Person], depsgraph: bpy.types.Depsgraph) -> dic
     for index, person in enumerate(people):
         with suppress(LookupError):
             armature = person.armature.evaluated_get(depsgraph)
-            moulds[index] = Mould(armature, person.world(depsgraph), best_match(person.armature))
+            world, mirrored = person.world(depsgraph), person.is_mirrored(depsgraph)
+            moulds[index] = Mould(armature, world, best_match(person.armature), mirrored)
     return moulds
 
 

@@ -17,17 +17,17 @@ SOLE = {"BigToe": (-0.15, -0.41, 1.48), "SmallToe": (0.33, -0.41, 1.19), "Heel":
 BONES = {"BigToe": "Toe", "SmallToe": "Toe", "Heel": "Ankle"}  # which each moves with
 
 
-def gather_feet(armature: bpy.types.Object, world: np.ndarray, match: Match) -> list[np.ndarray | None] | None:
+def gather_feet(armature: bpy.types.Object, world: np.ndarray, match: Match, mirrored: bool) -> list[np.ndarray | None] | None:
     """Where the points of the feet are, in the order of FEET_NAMES; None for a rig without toes.
 
-    armature, world, the places: as of gather_joints.
+    armature, world, mirrored, the places: as of gather_joints.
     """
     bones = armature.pose.bones
     places = {name: transform(world, np.array(getattr(bones[at.bone], at.end))) for name, at in match.feet.items()}
     for name, place in estimate_feet(gather_rest(armature, match)).items():
         bone = bones[match.anchors[name[0] + BONES[name[1:]]].bone]
         places.setdefault(name, transform(world @ np.array(bone.matrix @ rest_matrix(bone).inverted()), place))
-    return [places.get(name) for name in as_seen(FEET_NAMES, world)] if places else None
+    return [places.get(name) for name in as_seen(FEET_NAMES, mirrored)] if places else None
 
 
 def estimate_feet(rest: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -11,11 +11,12 @@ from .head import estimate_face
 from .rigs import Match
 
 
-def gather_joints(armature: bpy.types.Object, world: np.ndarray, match: Match) -> list[np.ndarray | None]:
+def gather_joints(armature: bpy.types.Object, world: np.ndarray, match: Match, mirrored: bool) -> list[np.ndarray | None]:
     """Where the joints are, in the order of KEYPOINT_NAMES, as (3,) Blender units of the world; None without a bone.
 
     armature: the evaluated object, so that constraints, drivers and parents have had their say.
     world: (4, 4), from the armature's frame to the world; for an instance not the armature's own.
+    mirrored: whether they are seen as in a mirror, see Person.is_mirrored.
     """
     bones = armature.pose.bones
     places = {role: transform(world, np.array(getattr(bones[at.bone], at.end))) for role, at in match.anchors.items()}
@@ -27,15 +28,17 @@ def gather_joints(armature: bpy.types.Object, world: np.ndarray, match: Match) -
     if "RShoulder" in places and "LShoulder" in places:
         # By COCO's definition, not the rig's.
         places.setdefault("Neck", (places["RShoulder"] + places["LShoulder"]) / 2)
-    return [places.get(name) for name in as_seen(KEYPOINT_NAMES, world)]
+    return [places.get(name) for name in as_seen(KEYPOINT_NAMES, mirrored)]
 
 
-def gather_hand(armature: bpy.types.Object, world: np.ndarray, match: Match, side: str) -> list[np.ndarray | None] | None:
+def gather_hand(
+    armature: bpy.types.Object, world: np.ndarray, match: Match, mirrored: bool, side: str
+) -> list[np.ndarray | None] | None:
     """Where the joints of the right ("R") or left ("L") hand are, in the order of HAND_NAMES; None for a hand without fingers.
 
-    armature, world, the places: as of gather_joints.
+    armature, world, mirrored, the places: as of gather_joints.
     """
-    side = as_seen("RL", world)["RL".index(side)]
+    side = as_seen("RL", mirrored)["RL".index(side)]
     roles = {name: match.fingers.get(side + name) for name in HAND_NAMES[1:]}
     if not any(roles.values()):
         return None
@@ -54,19 +57,15 @@ def gather_rest(armature: bpy.types.Object, match: Match) -> dict[str, np.ndarra
     return rest
 
 
-def as_seen(names: Sequence[str], world: np.ndarray) -> list[str]:
-    """What each of `names` is called on the rig: in a mirror, as by a negative scale, the right of a person is the rig's left.
+def as_seen(names: Sequence[str], mirrored: bool) -> list[str]:
+    """What each of `names` is called on the rig: in a mirror, the right of a person is the rig's left.
 
-    world: as of gather_joints. A name of a side begins with "R" or "L".
+    mirrored: as of gather_joints. A name of a side begins with "R" or "L".
     """
-    if not is_mirror(world):
+    if not mirrored:
         return list(names)
     others = {name: {"R": "L", "L": "R"}.get(name[0], name[0]) + name[1:] for name in names}
     return [other if other in others else name for name, other in others.items()]  # a lip is on neither side
-
-
-def is_mirror(world: np.ndarray) -> bool:
-    return bool(np.linalg.det(world[:3, :3]) < 0)
 
 
 def rest_matrix(bone: bpy.types.PoseBone) -> Matrix:

@@ -39,9 +39,11 @@ def gather_passes(context: bpy.types.Context, width: int, height: int) -> Passes
         triangles.append(surface.triangles * metres)
         normals.append(surface.normals)
     camera_from_world = np.reshape(camera.camera_from_world, (4, 4))
-    corners = np.concatenate(triangles) @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
+    turned = camera_from_world[:3, :3].T
+    corners = np.concatenate(triangles) @ turned + camera_from_world[:3, 3]
+    winding = np.sign(np.linalg.det(turned))  # seen in a mirror, the corners of a triangle run the other way round
     depth = buffer.depth
-    return Passes(depth, shade(camera, depth, buffer.front, corners, np.concatenate(normals) @ camera_from_world[:3, :3].T))
+    return Passes(depth, shade(camera, depth, buffer.front, corners, np.concatenate(normals) @ turned * winding))
 
 
 def shade(camera: Camera, depth: np.ndarray, front: np.ndarray, corners: np.ndarray, normals: np.ndarray) -> np.ndarray:

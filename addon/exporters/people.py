@@ -10,11 +10,15 @@ import numpy as np
 
 from ...protocol import Lora, PartName
 from ..loras import gather_loras
+from ..overrides import make_comparable
 from .errors import ExportError
 from .leaders import find_armature, find_movers, is_solid, rendered_objects
 from .rigs import MIN_COVERAGE, best_match
 
 LONGEST_ID = 128  # of a character of a request
+
+Inside = tuple[bpy.types.Object, tuple[bpy.types.Object, ...]]  # a rig, and the instancers on the way to it
+Contents = dict[bpy.types.Collection, list[Inside]]
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,11 @@ class Person:
         """(4, 4): from the frame of the rig to the world of the scene."""
         return self.frame(depsgraph) @ np.array(self.armature.evaluated_get(depsgraph).matrix_world)
 
+    def is_mirrored(self, depsgraph: bpy.types.Depsgraph) -> bool:
+        """Whether the scene's camera sees them as in a mirror: by a negative scale of theirs or of its own, and not of both."""
+        camera = depsgraph.scene.camera.evaluated_get(depsgraph)
+        return bool(np.linalg.det(self.world(depsgraph)) * camera.matrix_world.determinant() < 0)
+
 
 def find_people(view_layer: bpy.types.ViewLayer) -> list[Person]:
     """Whom the view layer shows and renders, switched on or not, by name; a rig may be hidden where its mesh is not."""
@@ -112,10 +121,13 @@ def find_people(view_layer: bpy.types.ViewLayer) -> list[Person]:
         return thing in rendered and not thing.hide_render and thing.visible_get(view_layer=view_layer)
 
     people = [Person(armature) for armature in find_rigs(view_layer.objects, bpy.data.objects, shown)]
+    known: Contents = {}
     for thing in view_layer.objects:
         if instances(thing) and shown(thing):
-            inside = list(find_inside((thing,)))
-            people += [Person(armature, path, alone=len(inside) == 1) for armature, path in inside]
+            inside = find_inside(thing.instance_collection, known)
+            people += [Person(armature, (thing, *path), alone=len(inside) == 1) for armature, path in inside]
+    for thing in {thing for person in people for thing in (person.described, person.armature)}:
+        make_comparable(thing)  # an automatic save asks nobody
     return sorted(people, key=lambda person: person.id)
 
 
@@ -140,15 +152,15 @@ def find_enabled(view_layer: bpy.types.ViewLayer) -> list[Person]:
     return [person for person in find_people(view_layer) if person.enabled]
 
 
-def chosen_people(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> list[Person]:
-    """The same. Raises ExportError where there is none."""
-    people = find_enabled(view_layer)
-    if not people:
+def chosen_people(scene: bpy.types.Scene, people: Sequence[Person]) -> list[Person]:
+    """Those of `people`, whom `scene` shows, that are switched on. Raises ExportError where there is none."""
+    chosen = [person for person in people if person.enabled]
+    if not chosen:
         raise ExportError(
             f"The scene '{scene.name}' shows no armature that is switched on, and each person comes from one: "
-            + say_how_to_begin(scene, [person for person in find_people(view_layer) if person.said is None])
+            + say_how_to_begin(scene, [person for person in people if person.said is None])
         )
-    return people
+    return chosen
 
 
 def say_how_to_begin(scene: bpy.types.Scene, unknown: Sequence[Person]) -> str:
@@ -170,10 +182,10 @@ def find_wearer(armature: bpy.types.Object) -> bpy.types.Object | None:
 def is_drawn(own: bpy.types.PropertyGroup) -> bool:
     """Whether anybody is drawn whom the `beyondscene` of an object describes."""
     thing = own.id_data
-    people = (
-        [Person(thing)] if thing.type == "ARMATURE" else [Person(armature, path) for armature, path in find_inside((thing,))]
-    )
-    return any(person.enabled for person in people)
+    if thing.type == "ARMATURE":
+        return Person(thing).enabled
+    inside = find_inside(thing.instance_collection, {}) if instances(thing) else ()
+    return any(Person(armature, (thing, *path)).enabled for armature, path in inside)
 
 
 def switch(own: bpy.types.PropertyGroup, on: bool) -> None:
@@ -184,16 +196,17 @@ def instances(thing: bpy.types.Object) -> bool:
     return thing.instance_type == "COLLECTION" and thing.instance_collection is not None
 
 
-def find_inside(path: tuple[bpy.types.Object, ...]) -> Iterator[tuple[bpy.types.Object, tuple[bpy.types.Object, ...]]]:
-    """Each rig that the last of `path` instances, at any depth, and the instancers on the way to it."""
-    if not instances(path[-1]):
-        return
-    collection = path[-1].instance_collection
-    shown = list(shown_objects(collection))
-    for armature in find_rigs(shown, collection.all_objects, lambda thing: not thing.hide_render):
-        yield armature, path
-    for thing in (one for one in shown if not one.hide_render):
-        yield from find_inside((*path, thing))
+def find_inside(collection: bpy.types.Collection, known: Contents) -> list[Inside]:
+    """What an instance of `collection` shows, at any depth. known: the same of other collections; takes what is found here."""
+    if collection not in known:
+        shown = list(shown_objects(collection))
+        rigs = find_rigs(shown, collection.all_objects, lambda thing: not thing.hide_render)
+        known[collection] = [(armature, ()) for armature in rigs]
+        for thing in (one for one in shown if instances(one) and not one.hide_render):
+            known[collection] += [
+                (armature, (thing, *path)) for armature, path in find_inside(thing.instance_collection, known)
+            ]
+    return known[collection]
 
 
 def shown_objects(collection: bpy.types.Collection) -> Iterator[bpy.types.Object]:

@@ -97,7 +97,7 @@ def look(
         if surface.owner in moulds:
             moulds[surface.owner].add(surface.triangles)
         if surface.chosen:
-            names = as_seen(FACE_NAMES, people[surface.owner].world(depsgraph)) if surface.owner != PROP else FACE_NAMES
+            names = as_seen(FACE_NAMES, surface.owner != PROP and people[surface.owner].is_mirrored(depsgraph))
             called = dict(zip(names, FACE_NAMES, strict=True))
             chosen[surface.owner] |= {called[name]: see(place) for name, place in surface.chosen.items()}
     depth, owner_seen = buffers[PROP].depth, np.full((height, width), PROP, np.int32)

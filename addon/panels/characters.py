@@ -7,7 +7,7 @@ import bpy
 
 from ...protocol import PartName
 from ..character_operators import BEYONDSCENE_OT_select_person
-from ..exporters import ExportError, Person, best_match, find_left_out, find_people
+from ..exporters import ExportError, Person, best_match, find_left_out, find_shown
 from ..exporters.rigs import MIN_COVERAGE, Match
 from ..loras import draw_add_lora, draw_loras, known_loras
 from .sidebar import Section, draw_sentence
@@ -18,7 +18,7 @@ class BEYONDSCENE_PT_characters(Section, bpy.types.Panel):
     bl_order = 0
 
     def draw(self, context: bpy.types.Context) -> None:
-        people, known, left_out = find_people(context.view_layer), known_loras(context.scene), why_left_out(context)
+        people, known, left_out = find_shown(context.view_layer), known_loras(context.scene), why_left_out(context)
         column = self.layout.column()
         for person in people:
             box = column.box()

@@ -35,6 +35,14 @@ def test_the_zip_holds_the_addon_and_nothing_of_the_backend(build: ModuleType, w
     assert not any("__pycache__" in name for name in files)
 
 
+def test_it_asks_for_what_it_touches_and_no_more(build: ModuleType, wheels: list[Path]) -> None:
+    files = build.contents(ROOT, wheels)
+    source = b"".join(text for name, text in files.items() if name.endswith(".py"))
+    traces = {"network": b"import zmq", "files": b".write_bytes(", "clipboard": b".clipboard"}
+    asked = tomllib.loads(files["blender_manifest.toml"].decode())["permissions"]
+    assert set(asked) == {permission for permission, trace in traces.items() if trace in source}
+
+
 def test_the_same_files_make_the_same_zip(build: ModuleType, wheels: list[Path], tmp_path: Path) -> None:
     for name in ("a.zip", "b.zip"):
         build.write_zip(tmp_path / name, build.contents(ROOT, wheels))

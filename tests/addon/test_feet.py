@@ -22,7 +22,7 @@ WITH_TOES = [name for name, one in SKELETONS.items() if "toe" in one.names and o
 
 def feet_of(blender: Any, rig: Any, world: np.ndarray | None = None) -> dict[str, np.ndarray]:
     evaluated = rig.evaluated_get(blender.context.evaluated_depsgraph_get())
-    places = gather_feet(evaluated, np.eye(4) if world is None else world, best_match(rig))
+    places = gather_feet(evaluated, np.eye(4) if world is None else world, best_match(rig), False)
     return {name: place for name, place in zip(FEET_NAMES, places or (), strict=False) if place is not None}
 
 

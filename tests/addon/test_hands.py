@@ -97,4 +97,4 @@ def test_hands_are_exported_where_blender_has_the_fingers(blender: Any, example:
 def test_a_rig_without_fingers_has_no_hands(blender: Any) -> None:
     rig = build_rig(blender, SKELETONS["unreal"])
     evaluated = rig.evaluated_get(blender.context.evaluated_depsgraph_get())
-    assert gather_hand(evaluated, np.eye(4), best_match(rig), "R") is None
+    assert gather_hand(evaluated, np.eye(4), best_match(rig), False, "R") is None

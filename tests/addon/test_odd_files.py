@@ -1,5 +1,6 @@
 """Files that are not as one expects: never saved, linked from another, with a rig that is half there."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,15 @@ def test_a_folder_is_the_same_from_wherever_blender_is_started(
     assert images.output_place("~/pictures") == tmp_path / "pictures"
     assert images.output_place("pictures") == tmp_path / "pictures"
     assert images.output_place("~nobody at all") == tmp_path / "~nobody at all"
+
+
+def test_a_folder_beside_the_blend_is_taken_without_a_warning(blender: Any) -> None:
+    own = blender.context.scene.beyondscene
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        own.output_folder = "//pictures/"
+    if blender.app.version >= (4, 5, 0):  # else the field is red
+        assert own.bl_rna.properties["output_folder"].is_path_supports_blend_relative
 
 
 def test_a_scene_of_another_file_is_rendered_as_it_is_there(blender: Any) -> None:

@@ -54,8 +54,10 @@ def test_a_sphere_and_the_wall_behind_it(blender: Any, kind: str) -> None:
     assert np.quantile(facing, 0.02) > 0.99 and facing.mean() > 0.995
 
 
-def test_each_face_of_a_turned_box_is_flat_and_faces_the_camera_also_from_within(blender: Any) -> None:
+@pytest.mark.parametrize("scale", [1, -1], ids=["camera", "mirrored camera"])
+def test_each_face_of_a_turned_box_is_flat_and_faces_the_camera_also_from_within(blender: Any, scale: int) -> None:
     look_down_y(blender, "PERSP")
+    blender.context.scene.camera.scale.x = scale
     box = add_box(blender, "Box", (1, 1, 1), (0, 4, 0))
     box.rotation_euler.z = np.pi / 4
     blender.context.view_layer.update()

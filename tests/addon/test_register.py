@@ -33,6 +33,8 @@ def test_the_size_is_that_of_the_render_unless_the_artist_sets_another(blender: 
     scene = blender.context.scene
     scene.render.resolution_x, scene.render.resolution_y, scene.render.resolution_percentage = 1920, 1080, 50
     assert picture_size(scene) == (960, 540)
+    scene.render.resolution_x, scene.render.resolution_y, scene.render.resolution_percentage = 800, 600, 57
+    assert picture_size(scene) == (456, 342)  # as Blender renders it
     scene.beyondscene.use_own_size, scene.beyondscene.width, scene.beyondscene.height = True, 4096, 2048
     assert picture_size(scene) == (4096, 2048)
 

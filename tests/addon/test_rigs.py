@@ -31,7 +31,7 @@ def turned(degrees: float, axis: str) -> np.ndarray:
 def found_joints(bpy: Any, rig: Any) -> dict[str, np.ndarray]:
     bpy.context.view_layer.update()
     evaluated = rig.evaluated_get(bpy.context.evaluated_depsgraph_get())
-    places = zip(KEYPOINT_NAMES, gather_joints(evaluated, np.array(evaluated.matrix_world), detect(rig)), strict=True)
+    places = zip(KEYPOINT_NAMES, gather_joints(evaluated, np.array(evaluated.matrix_world), detect(rig), False), strict=True)
     return {name: place for name, place in places if place is not None}
 
 

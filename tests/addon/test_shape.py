@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("bpy")
 
 from beyondscene.addon.exporters import best_match
+from beyondscene.addon.exporters.rigs import gather_rest_bones
 from beyondscene.addon.exporters.rigs.family import LIMBS
 from beyondscene.addon.exporters.rigs.shape import LABEL
 
@@ -84,3 +85,27 @@ def test_a_quadruped_gets_no_guess(blender: Any) -> None:
             bone.head.z, bone.tail.z = bone.head.z - drop, bone.head.z - drop - 0.05
     blender.ops.object.mode_set(mode="OBJECT")
     assert not best_match(rig).guessed
+
+
+def test_bones_that_change_are_read_anew(blender: Any) -> None:
+    rig = build_rig(blender, SKELETONS["unreal"])
+
+    def above(name: str) -> str | None:
+        bones = gather_rest_bones(rig)
+        parent = next(bone.parent for bone in bones if bone.name == name)
+        return None if parent is None else bones[parent].name
+
+    assert above("hand_l") == "lowerarm_l"
+    rig.data.bones["lowerarm_l"].use_deform = False
+    assert above("hand_l") == "upperarm_l"
+    rig.data.bones["upperarm_l"].name = "arm"
+    assert above("hand_l") == "arm"
+    blender.ops.object.mode_set(mode="EDIT")
+    rig.data.edit_bones["hand_l"].parent = rig.data.edit_bones["pelvis"]  # and stays where it is
+    blender.ops.object.mode_set(mode="OBJECT")
+    assert above("hand_l") == "pelvis"
+    blender.ops.object.mode_set(mode="EDIT")
+    rig.data.edit_bones["head"].tail.z += 0.1
+    blender.ops.object.mode_set(mode="OBJECT")
+    head = next(bone for bone in gather_rest_bones(rig) if bone.name == "head")
+    assert head.tail == tuple(rig.data.bones["head"].tail_local)

@@ -4,9 +4,11 @@ To add a family, write a table like `families/mixamo.toml`.
 """
 
 import re
+from collections.abc import Hashable
 from functools import lru_cache
 
 import bpy
+import numpy as np
 
 from ..errors import ExportError
 from .family import CORRECTABLE, FACE, Anchor, Family, Match, load_families, match_family
@@ -73,17 +75,27 @@ def match_names(bone_names: tuple[str, ...]) -> Match:
 
 def gather_rest_bones(armature: bpy.types.Object) -> tuple[RestBone, ...]:
     """The deforming bones in the rest pose, parents before children; all bones where none deforms."""
-    bones = [bone for bone in armature.data.bones if bone.use_deform] or list(armature.data.bones)
+    bones = armature.data.bones
+    places, deform = np.empty((3, 3 * len(bones)), np.float32), np.empty(len(bones), bool)
+    # `head` is told from the parent: with it, all that is read of the bones shows in these
+    for name, values in zip(("head_local", "tail_local", "head", "use_deform"), (*places, deform), strict=True):
+        bones.foreach_get(name, values)
+    return read_rest_bones(armature.data, (*bones.keys(), places.tobytes(), deform.tobytes()))
+
+
+@lru_cache(maxsize=64)  # animals and machines are asked about at every redraw, and may have many hundred bones
+def read_rest_bones(armature: bpy.types.Armature, state: Hashable) -> tuple[RestBone, ...]:
+    """The same. state: by which a change of the bones is known."""
+    bones = [bone for bone in armature.bones if bone.use_deform] or list(armature.bones)
     index = {bone.name: number for number, bone in enumerate(bones)}
-    return tuple(
-        RestBone(
-            bone.name,
-            next((index[one.name] for one in bone.parent_recursive if one.name in index), None),
-            tuple(bone.head_local),
-            tuple(bone.tail_local),
-        )
-        for bone in bones
-    )
+
+    def find_above(bone: bpy.types.Bone) -> int | None:
+        above = bone.parent
+        while above is not None and above.name not in index:
+            above = above.parent
+        return None if above is None else index[above.name]
+
+    return tuple(RestBone(bone.name, find_above(bone), tuple(bone.head_local), tuple(bone.tail_local)) for bone in bones)
 
 
 def gather_corrections(armature: bpy.types.Object) -> dict[str, Anchor]:

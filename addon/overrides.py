@@ -1,0 +1,45 @@
+"""What is said here of a linked person, kept when the file is saved.
+
+Blender compares an override with what it overrides, property by property, and saves the differences. A group that nothing has
+read yet is not there to be compared: then the whole group is the difference, which Blender cannot put back.
+"""
+
+from typing import Any
+
+import bpy
+from bpy.app.handlers import persistent
+
+from . import callbacks
+
+
+def make_comparable(thing: bpy.types.Object) -> None:
+    """Make every group of `thing` and of what it overrides; nothing where it overrides nothing, or nothing is said of it."""
+    if thing.override_library and thing.is_property_set("beyondscene"):
+        for one in (thing, thing.override_library.reference):
+            read_groups(one.beyondscene)
+
+
+def read_groups(group: Any) -> None:
+    """Read each group in `group`, at any depth, by which Blender makes those that were not there."""
+    for prop in group.bl_rna.properties:
+        if prop.type == "POINTER" and prop.identifier != "rna_type":
+            read_groups(getattr(group, prop.identifier))
+
+
+@persistent
+def make_all_comparable(*_: object) -> None:
+    """Before a file is saved."""
+    for thing in bpy.data.objects:
+        make_comparable(thing)
+
+
+def handlers() -> list[callbacks.Handler]:
+    return [(bpy.app.handlers.save_pre, make_all_comparable)]
+
+
+def register() -> None:
+    callbacks.add(handlers())
+
+
+def unregister() -> None:
+    callbacks.remove(handlers())
