@@ -141,8 +141,8 @@ def train_parts(run: Run, settings: TrainingSettings) -> None:
         denoiser = Denoiser(settings.denoiser.sizes, text)
         denoiser.load(kept)
     else:
-        line_width_px = int(MODEL_SET["pose_line_width_px"])
-        denoiser = train_denoiser(run, latents, tokenizers, text, settings.denoiser, line_width_px, start, export, settings.fit)
+        width_px = MODEL_SET.pose_line_width_px
+        denoiser = train_denoiser(run, latents, tokenizers, text, settings.denoiser, width_px, start, export, settings.fit)
     export(denoiser)
 
 

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from beyondscene.backend.models.sets import MANIFEST, PRESETS
 from beyondscene.backend.training.binding import Binding
 from beyondscene.backend.training.checkpoints import Ema, Steps, TrainingError, set_rate
 from beyondscene.backend.training.decoder import DecoderSettings, draw_crops, train_decoder
@@ -283,6 +284,7 @@ def test_whole_run_ends_in_a_model_set(tmp_path: Path) -> None:
     train_embedded(settings, lambda event: stages.append(event["stage"]))
     assert list(dict.fromkeys(stages)) == ["render", "read", "encode", "export"]  # too short for the others to report
     assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} == {".safetensors", ".json", ".jsonl"}
+    assert (settings.out / MANIFEST).read_bytes() == (PRESETS / "embedded" / MANIFEST).read_bytes()
     pipeline = StableDiffusionXLControlNetPipeline.from_pretrained(settings.out, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     pose = Image.fromarray(np.zeros((64, 64, 3), np.uint8))
