@@ -20,7 +20,6 @@ from .segmenter import PREPROCESSOR
 
 Part = TypeVar("Part", bound=nn.Module)
 
-EMBEDDED_FOLDER = Path(__file__).parents[1] / "models" / "embedded"
 MODEL_SET = Manifest(
     name="embedded",
     training_resolution_px=256,

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from beyondscene.backend.models.sets import read_model_set
-from beyondscene.backend.training.export import EMBEDDED_FOLDER, MODEL_SET
+from beyondscene.backend.models.sets import PRESETS, read_model_set
+from beyondscene.backend.training.export import MODEL_SET
 from beyondscene.backend.training.measure import measure_colours, measure_regions, measure_silhouettes
 from beyondscene.backend.training.samples import (
     draw_held_out,
@@ -19,24 +19,26 @@ from diffusers import StableDiffusionXLControlNetPipeline
 from msgspec.structs import replace
 from transformers import UperNetForSemanticSegmentation
 
+EMBEDDED = PRESETS / "embedded"
+
 Model = tuple[StableDiffusionXLControlNetPipeline, UperNetForSemanticSegmentation]
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return load_model_set(EMBEDDED_FOLDER, torch.device("cpu"))
+    return load_model_set(EMBEDDED, torch.device("cpu"))
 
 
 def test_files_are_small_and_safe() -> None:
-    files = [path for path in EMBEDDED_FOLDER.rglob("*") if path.is_file()]
+    files = [path for path in EMBEDDED.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} <= {".json", ".safetensors", ".md", ".txt"}
     assert max(path.stat().st_size for path in files) < 16_000_000
     assert sum(path.stat().st_size for path in files) < 60_000_000
 
 
 def test_model_set_names_its_roles() -> None:
-    assert read_model_set(EMBEDDED_FOLDER).manifest == MODEL_SET
-    assert all((EMBEDDED_FOLDER / role).is_dir() for role in MODEL_SET.roles.values())
+    assert read_model_set(EMBEDDED).manifest == MODEL_SET
+    assert all((EMBEDDED / role).is_dir() for role in MODEL_SET.roles.values())
 
 
 def test_samples_are_drawn_as_the_manifest_says() -> None:
@@ -56,8 +58,8 @@ def test_tokenizers_are_those_that_training_builds(model: Model) -> None:
 
 
 def test_four_unguided_steps_are_enough_with_the_lora_for_them() -> None:
-    pipeline, segmenter = load_model_set(EMBEDDED_FOLDER, torch.device("cpu"))
-    settings = with_few_steps(pipeline, read_model_set(EMBEDDED_FOLDER), replace(own_settings(MODEL_SET), batch=4))
+    pipeline, segmenter = load_model_set(EMBEDDED, torch.device("cpu"))
+    settings = with_few_steps(pipeline, read_model_set(EMBEDDED), replace(own_settings(MODEL_SET), batch=4))
     assert (settings.steps, settings.guidance_scale) == (4, 1)
     views = draw_held_out(4, ("portrait",), first=500)
     samples = generate(pipeline, views, settings)
