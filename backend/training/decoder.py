@@ -7,10 +7,10 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from ..renderer.raster import ARMS, HAIR, HEAD, THINGS
 from .checkpoints import Ema, Steps, half_precision, set_rate, step_random
 from .highway import pool_colours
 from .latents import CELL_PX, LatentSet
-from .renderer.raster import ARMS, HAIR, HEAD, THINGS
 from .renders import regions_of
 from .under_way import Run
 from .vae import decode, differences, to_tensor

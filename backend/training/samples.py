@@ -17,8 +17,8 @@ from transformers import UperNetForSemanticSegmentation
 from ..models.sets import Manifest, ModelSet, own_few_steps
 from ..pipeline.schedule import SCHEDULERS, TRAILING
 from ..pose import draw_pose
-from .renderer.looks import describe_person, describe_scene
-from .renderer.scenes import Framing, View, draw_view, people_from_left
+from ..renderer.looks import describe_person, describe_scene
+from ..renderer.scenes import Framing, View, draw_view, people_from_left
 from .segmenter import load_segmenter
 from .vae import decode, encode, to_tensor
 

@@ -12,9 +12,9 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from transformers import ResNetConfig, UperNetConfig, UperNetForSemanticSegmentation
 
+from ..renderer.raster import REGIONS
 from .checkpoints import Ema, Steps, half_precision, set_rate, step_random
 from .latents import CELL_PX, LatentSet
-from .renderer.raster import REGIONS
 from .renders import regions_of
 from .under_way import Run
 from .vae import decode, to_tensor

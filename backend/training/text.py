@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from ..pipeline.prompts import mark_chunks, split_tokens
-from .checkpoints import Ema, Steps, set_rate, step_random
-from .renderer.looks import (
+from ..renderer.looks import (
     GARMENT_COLOURS,
     HAIR_COLOURS,
     SCENE_PHRASES,
@@ -26,6 +25,7 @@ from .renderer.looks import (
     draw_look,
     write_caption,
 )
+from .checkpoints import Ema, Steps, set_rate, step_random
 from .tokenizer import MAX_TOKENS
 from .under_way import Run
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from beyondscene.backend.models.sets import MANIFEST, PRESETS
+from beyondscene.backend.renderer.looks import GARMENT_COLOURS
 from beyondscene.backend.training.binding import Binding
 from beyondscene.backend.training.checkpoints import Ema, Steps, TrainingError, set_rate
 from beyondscene.backend.training.decoder import DecoderSettings, draw_crops, train_decoder
@@ -21,7 +22,6 @@ from beyondscene.backend.training.diffusion import DenoiserSettings, StepBatches
 from beyondscene.backend.training.embedded import tiny_settings, train_embedded, usual_settings
 from beyondscene.backend.training.highway import lay_highway
 from beyondscene.backend.training.latents import encode_renders
-from beyondscene.backend.training.renderer.looks import GARMENT_COLOURS
 from beyondscene.backend.training.renders import Renders, draw_views, read_shards, render_shards, stack_views
 from beyondscene.backend.training.rounding import Rounded, matrices, narrow
 from beyondscene.backend.training.runs import RunError
