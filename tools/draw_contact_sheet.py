@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from beyondscene.backend.pose import draw_pose
-from beyondscene.backend.training.renderer.raster import REGIONS
-from beyondscene.backend.training.renderer.scenes import FRAMINGS, View, draw_view
+from beyondscene.backend.renderer.raster import REGIONS
+from beyondscene.backend.renderer.scenes import FRAMINGS, View, draw_view
 
 SIDE_PX, COLUMNS, SEED = 160, 8, 7
 

@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from ..training.renderer.looks import GARMENT_COLOURS, HAIR_COLOURS, Look
-from ..training.renderer.raster import HAIR, LOWER_BODY, UPPER_BODY
+from ..renderer.looks import GARMENT_COLOURS, HAIR_COLOURS, Look
+from ..renderer.raster import HAIR, LOWER_BODY, UPPER_BODY
 from .results import Leak, PartColour
 
 PARTS = {"shirt": UPPER_BODY, "trousers": LOWER_BODY, "hair": HAIR}

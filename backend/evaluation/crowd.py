@@ -7,10 +7,10 @@ import numpy as np
 from msgspec.structs import replace
 
 from ..pose import LIMBS
-from ..training.renderer.looks import Look, draw_look
-from ..training.renderer.mannequin import Body, pose_body
-from ..training.renderer.raster import Camera
-from ..training.renderer.scenes import View, compose_view, project_keypoints
+from ..renderer.looks import Look, draw_look
+from ..renderer.mannequin import Body, pose_body
+from ..renderer.raster import Camera
+from ..renderer.scenes import View, compose_view, project_keypoints
 from .keypoints import body_size
 
 SMALLEST = 0.22  # of the short side: a person of fewer pixels in the base image is a smudge

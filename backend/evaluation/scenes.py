@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from ...protocol import KEYPOINT_NAMES, Character, Keypoint, RenderRequest, save_request
-from ..training.renderer.looks import Look, describe_person, describe_scene
-from ..training.renderer.raster import REGIONS
-from ..training.renderer.scenes import View
+from ..renderer.looks import Look, describe_person, describe_scene
+from ..renderer.raster import REGIONS
+from ..renderer.scenes import View
 from .crowd import Crowd, draw_discernible
 
 SceneSet = Literal["quick", "full"]

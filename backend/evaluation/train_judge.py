@@ -15,14 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..cli import STOPPED, answer
+from ..cli import DONE, answer
 from ..training.checkpoints import Ema, Steps, half_precision, set_rate
+from ..training.command import OUT_OF_TIME, print_event
 from ..training.runs import JudgeRun, check_numbers, claim, training_device
+from ..training.under_way import OutOfTime, Report, Run, countdown
 from .judge import JOINTS, JUDGE_FOLDER, OFFSET_PX, STRIDE, JudgeConfig, JudgeNet, Maps, save_net, to_input
 from .judge_data import SIDE_PX, Sample, draw_samples
 from .keypoints import TORSO
 
-OUT_OF_TIME = STOPPED
 _CELLS = SIDE_PX // STRIDE
 _PEOPLE_WEIGHT = 1.5  # of regions of people over the background, which is most of the picture
 
@@ -107,13 +108,13 @@ def train_judge(
     folder: Path,
     device: torch.device,
     samples: Callable[[int, JudgeSettings], Iterator[list[Sample]]],
-    out_of_time: Callable[[], bool],
-    report: Callable[[dict], None],
-) -> JudgeNet | None:
-    """Train with checkpoints under `folder`; return the averaged network, None if out of time.
+    report: Report,
+    time_left_s: Callable[[], float],
+) -> JudgeNet:
+    """Train with checkpoints under `folder`; return the averaged network.
 
-    samples: called with the first step to do; gives the samples of each step (`prefetch`). Raises RunError where `folder` is
-    another run's, or where a number means nothing.
+    samples: called with the first step to do; gives the samples of each step (`prefetch`). Raises OutOfTime, and RunError where
+    `folder` is another run's, or where a number means nothing.
     """
     check_numbers(seed=settings.seed, steps=settings.steps, batch=settings.batch, processes=settings.processes)
     claim(folder, describe_run(settings))
@@ -121,8 +122,8 @@ def train_judge(
     config = msgspec.structs.replace(settings.config, steps=settings.steps, batch=settings.batch)
     net = JudgeNet(config).to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=0.02)
-    ema, path = Ema(net, 0.995), folder / "judge.safetensors"
-    left = Steps(path, net, ema, optimizer, settings.steps, settings.checkpoint_every, out_of_time)
+    ema, run = Ema(net, 0.995), Run(folder, settings.seed, device, report, time_left_s)
+    left = Steps(run, "judge", net, ema, optimizer, settings.steps, settings.checkpoint_every)
     start = time.perf_counter()
     for step, batch in zip(left, samples(left.done, settings), strict=False):
         pictures = to_input(np.stack([sample.picture for sample in batch]), device)
@@ -134,8 +135,6 @@ def train_judge(
         if (step + 1) % 20 == 0:
             seconds = round(time.perf_counter() - start, 1)
             report({"stage": "judge", "step": step + 1, "of": settings.steps, "loss": float(loss.detach()), "seconds": seconds})
-    if not left.finished:
-        return None
     ema.copy_to(net)
     return net.eval()
 
@@ -163,17 +162,13 @@ def main() -> int:
 
 def run(asked: argparse.Namespace) -> int:
     settings = JudgeSettings(steps=asked.steps, batch=asked.batch, processes=asked.processes, seed=asked.seed)
-    deadline = time.monotonic() + (asked.minutes * 60 if asked.minutes else float("inf"))
-
-    def report(event: dict) -> None:
-        print(msgspec.json.encode(event).decode(), flush=True)
-
-    device = training_device(asked.device)
-    net = train_judge(settings, asked.work, device, prefetch, lambda: time.monotonic() > deadline, report)
-    if net is None:
+    time_left_s, device = countdown(asked.minutes or None), training_device(asked.device)
+    try:
+        net = train_judge(settings, asked.work, device, prefetch, print_event, time_left_s)
+    except OutOfTime:
         return OUT_OF_TIME
     save_net(net, asked.out)
-    return 0
+    return DONE
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from ...protocol import Solver, Steps
 from .hub import Download, download_command, is_hub_id, locate
 
 
-class FewSteps(Struct, frozen=True, kw_only=True):
+class FewSteps(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The entry `few_steps` of a `modelset.json`. Its timesteps have trailing spacing, whatever the base model's.
 
     place: a folder, relative to the manifest, or a hub id. file: of the LoRA in there. size_gb: of it, to tell who has yet to

@@ -21,7 +21,7 @@ class ModelSetError(Refusal):
     """A model set cannot be used. The message names the set, what it lacks and the next step."""
 
 
-class Manifest(Struct, frozen=True, kw_only=True):
+class Manifest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The file `modelset.json`.
 
     roles: folder of each role, relative to the manifest, or a hub id such as "stabilityai/...".
@@ -29,7 +29,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     pose_hands, pose_face, pose_feet: whether the skeletons that it was trained on had hands with fingers, white dots for a
         face, and toes and heels; those of a request are drawn only then.
     framing_prompt: words added to a person's prompt when that person is drawn alone.
-    steps, guidance_scale, controlnet_conditioning_scale, guide_pose, t_b: used where a request leaves them open; the defaults
+    guidance_scale, controlnet_conditioning_scale, guide_pose, steps, t_b: used where a request leaves them open; the defaults
         are the paper's, for SDXL.
     downloads: which files of a hub id are needed, to tell whoever has yet to fetch them.
     few_steps: a LoRA for pictures in a few steps, where there is one for these models; they are complete without its file.
@@ -43,10 +43,10 @@ class Manifest(Struct, frozen=True, kw_only=True):
     pose_face: bool = False
     pose_feet: bool = False
     framing_prompt: str = ""
-    steps: Steps = 50
     guidance_scale: Annotated[float, Meta(ge=0, le=100)] = 5.0
     controlnet_conditioning_scale: Annotated[float, Meta(ge=0, le=100)] = 1.0
     guide_pose: bool = False
+    steps: Steps = 50
     t_b: Annotated[float, Meta(gt=0, le=1)] = 0.7
     roles: dict[Role, str]
     downloads: dict[Role, Download] = {}

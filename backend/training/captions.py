@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from ..pipeline.prompts import cut_tokens, split_tokens
-from .renderer.looks import Look, write_clauses
+from ..renderer.looks import Look, write_clauses
 from .tokenizer import MAX_TOKENS
 
 NOBODY = 0

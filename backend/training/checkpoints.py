@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...protocol import Refusal
+from .under_way import OutOfTime, Run
 
 MOST_LEFT_OUT = 20  # steps in a row whose gradients are no numbers
 FEW_LEFT_OUT = 40, 200  # so many of the last so many, likewise
@@ -87,24 +88,23 @@ def load_loop(path: Path, module: nn.Module, ema: Ema, optimizer: torch.optim.Op
 
 
 class Steps:
-    """The steps that a training loop has left: it resumes from `path`, writes checkpoints there, and stops when time is out.
+    """The steps that a training loop has left: it resumes from a file in the run's folder, and writes checkpoints there.
 
     A step whose gradients are no finite numbers is left out, since one would spoil every weight for good.
     """
 
     def __init__(
-        self, path: Path, module: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer, steps: int, every: int,
-        out_of_time: Callable[[], bool], saved: Callable[[], None] = lambda: None,
-        fitting: bool = False,
+        self, run: Run, name: str, module: nn.Module, ema: Ema, optimizer: torch.optim.Optimizer, steps: int, every: int,
+        saved: Callable[[], None] = lambda: None, fitting: bool = False,
     ) -> None:  # fmt: skip
-        """every: steps between checkpoints; the last step and one that time ends at have theirs too.
+        """name: of the file. every: steps between checkpoints; the last step and one that time ends at have theirs too.
 
         saved: called after each checkpoint but that of the last step. fitting: whether `fit` is called, and what it was called
         with in an earlier process holds: what was fitted and has come to its end is finished.
         """
-        self.path, self.module, self.ema, self.optimizer = path, module, ema, optimizer
-        self.every, self.out_of_time, self.saved = every, out_of_time, saved
-        self.done, fitted = load_loop(path, module, ema, optimizer)
+        self.run, self.path, self.every, self.saved = run, run.folder / f"{name}.safetensors", every, saved
+        self.module, self.ema, self.optimizer = module, ema, optimizer
+        self.done, fitted = load_loop(self.path, module, ema, optimizer)
         self.fitted = fitted if fitting else None
         self.steps = min(steps, self.fitted or steps)
         self.left_out, self._in_a_row = 0, 0  # steps of this process
@@ -112,21 +112,20 @@ class Steps:
 
     @property
     def finished(self) -> bool:
-        """Whether all steps are done, rather than time out."""
         return self.done >= self.steps
 
     def __iter__(self) -> Iterator[int]:
-        """Yield the number of each step before it is taken, from 0 on."""
+        """Yield the number of each step before it is taken, from 0 on. Raises OutOfTime after the step that time ends at."""
         while not self.finished:
             yield self.done
             self.done += 1
-            stop = self.out_of_time() and not self.finished
+            stop = not self.finished and self.run.out_of_time
             if self.done % self.every == 0 or stop or self.finished:
                 save_loop(self.path, self.done, self.module, self.ema, self.optimizer, self.fitted)
                 if not self.finished:
                     self.saved()
             if stop:
-                return
+                raise OutOfTime
 
     def fit(self, steps: int) -> None:
         """Let the run end after `steps`, but not before the step that is due."""
@@ -176,10 +175,10 @@ def set_rate(optimizer: torch.optim.Optimizer, peak: float, step: int, steps: in
         group["lr"] = rate * group.get("share", 1.0)
 
 
-def step_random(seed: int, stage: int, step: int, device: torch.device) -> tuple[np.random.Generator, torch.Generator]:
-    """Return generators that depend on the step alone, so that a resumed run draws the same numbers."""
-    numbers = np.random.default_rng([seed, stage, step])
-    noise = torch.Generator(device).manual_seed(int(numbers.integers(2**62)))
+def step_random(run: Run, stage: int, step: int) -> tuple[np.random.Generator, torch.Generator]:
+    """Return generators that depend on the seed and the step alone, so that a resumed run draws the same numbers."""
+    numbers = np.random.default_rng([run.seed, stage, step])
+    noise = torch.Generator(run.device).manual_seed(int(numbers.integers(2**62)))
     return numbers, noise
 
 

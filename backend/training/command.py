@@ -12,6 +12,7 @@ from platformdirs import user_cache_path
 
 from ..cli import DONE, STOPPED
 from ..cli.arguments import amount
+from .under_way import OutOfTime
 
 OUT_OF_TIME = STOPPED
 
@@ -59,10 +60,14 @@ def add_common(parser: argparse.ArgumentParser, steps: str) -> None:
 
 def run(asked: argparse.Namespace) -> int:
     """Train as `asked`, a line of JSON on standard output per event; return an exit code."""
-    return DONE if asked.train(asked) else OUT_OF_TIME
+    try:
+        asked.train(asked)
+    except OutOfTime:
+        return OUT_OF_TIME
+    return DONE
 
 
-def run_embedded(asked: argparse.Namespace) -> bool:
+def run_embedded(asked: argparse.Namespace) -> None:
     from .embedded import tiny_settings, train_embedded, usual_settings
     from .runs import training_device
 
@@ -77,10 +82,10 @@ def run_embedded(asked: argparse.Namespace) -> bool:
     if asked.steps is not None:
         longer = {part: msgspec.structs.replace(getattr(settings, part), steps=asked.steps) for part in settings.further}
         settings = msgspec.structs.replace(settings, **longer)
-    return train_embedded(settings, print_event)
+    train_embedded(settings, print_event)
 
 
-def run_few_steps(asked: argparse.Namespace) -> bool:
+def run_few_steps(asked: argparse.Namespace) -> None:
     """Raises ModelSetError for a folder that is no model set with an entry for few steps."""
     from .few_steps import FewStepsSettings, train_few_steps
     from .runs import training_device
@@ -93,7 +98,7 @@ def run_few_steps(asked: argparse.Namespace) -> bool:
         settings = msgspec.structs.replace(settings, views=asked.views)
     if asked.steps is not None:
         settings = msgspec.structs.replace(settings, distil=msgspec.structs.replace(settings.distil, steps=asked.steps))
-    return train_few_steps(settings, print_event)
+    train_few_steps(settings, print_event)
 
 
 def print_event(event: dict) -> None:

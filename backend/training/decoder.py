@@ -1,8 +1,5 @@
 """Train the autoencoder's decoder alone further: latents stay what they are, so the denoiser need not learn anew."""
 
-from collections.abc import Callable
-from pathlib import Path
-
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -10,11 +7,12 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from ..renderer.raster import ARMS, HAIR, HEAD, THINGS
 from .checkpoints import Ema, Steps, half_precision, set_rate, step_random
 from .highway import pool_colours
 from .latents import CELL_PX, LatentSet
-from .renderer.raster import ARMS, HAIR, HEAD, THINGS
 from .renders import regions_of
+from .under_way import Run
 from .vae import decode, differences, to_tensor
 
 _STAGE = 6
@@ -35,39 +33,31 @@ class DecoderSettings(msgspec.Struct, frozen=True):
     ema_decay: float = 0.998
 
 
-def train_decoder(
-    data: LatentSet, vae: AutoencoderKL, settings: DecoderSettings, folder: Path, seed: int, device: torch.device,
-    out_of_time: Callable[[], bool], report: Callable[[dict], None],
-) -> AutoencoderKL | None:  # fmt: skip
-    """Train the decoder of `vae` with checkpoints under `folder`; return `vae` with it, None if out of time.
-
-    data: what the encoder of `vae` made of renders.
-    """
+def train_decoder(run: Run, data: LatentSet, vae: AutoencoderKL, settings: DecoderSettings) -> AutoencoderKL:
+    """Return `vae` with its decoder trained. data: what its encoder made of renders."""
     decoder = vae.decoder.train()
     decoder.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     vae.requires_grad_(False)
     decoder.requires_grad_(True)
     optimizer = torch.optim.AdamW(decoder.parameters(), betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
     ema = Ema(decoder, settings.ema_decay)
-    left = Steps(folder / "decoder.safetensors", decoder, ema, optimizer, settings.steps, 500, out_of_time)
+    left = Steps(run, "decoder", decoder, ema, optimizer, settings.steps, 500)
     for step in left:
-        numbers, noise = step_random(seed, _STAGE, step, device)
+        numbers, noise = step_random(run, _STAGE, step)
         large = step >= 0.6 * settings.steps
         side, count = (settings.large_crop_cells, settings.large_crops) if large else (settings.crop_cells, settings.crops)
-        latents, pictures, weights = draw_crops(data, numbers, count, side, device)
-        spread = settings.most_noise * torch.rand((count, 1, 1, 1), generator=noise, device=device)
-        latents += spread * torch.randn(latents.shape, generator=noise, device=device)
+        latents, pictures, weights = draw_crops(data, numbers, count, side, run.device)
+        spread = settings.most_noise * torch.rand((count, 1, 1, 1), generator=noise, device=run.device)
+        latents += spread * torch.randn(latents.shape, generator=noise, device=run.device)
         set_rate(optimizer, settings.learning_rate, step, settings.steps, warm_up=100)
-        with half_precision(device):
+        with half_precision(run.device):
             restored = decode(vae, latents).float()
         residual = restored - pictures
         loss = differences(residual, weights) + 0.5 * (pool_colours(weights) * pool_colours(residual).abs()).mean()
         left.learn(loss)
         if (step + 1) % 50 == 0:
             mse = float(residual.detach().square().mean())
-            report({"stage": "decoder", "step": step + 1, "of": settings.steps, "loss": float(loss.detach()), "mse": mse})
-    if not left.finished:
-        return None
+            run.report({"stage": "decoder", "step": step + 1, "of": settings.steps, "loss": float(loss.detach()), "mse": mse})
     ema.copy_to(decoder)
     vae.requires_grad_(True)
     return vae.eval()

@@ -19,6 +19,7 @@ from .latents import Batch, LatentSet, draw_batch, halve
 from .replayed import Outputs, Replayed
 from .rounding import Rounded, matrices
 from .text import TextEncoders
+from .under_way import Run
 
 _STAGE = 3
 _PACE = 20, 100  # it is told how long a step takes by those after the first, and again after as many as the second
@@ -45,21 +46,20 @@ class DenoiserSettings(msgspec.Struct, frozen=True):
 
 
 def train_denoiser(
-    data: LatentSet, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer], text: TextEncoders, settings: DenoiserSettings,
-    line_width_px: int, folder: Path, start: Path | None, seed: int, device: torch.device,
-    out_of_time: Callable[[], bool], milestone: Callable[[Denoiser], None], report: Callable[[dict], None],
-    time_left_s: Callable[[], float] | None = None,
-) -> Denoiser | None:  # fmt: skip
-    """Train with checkpoints under `folder`; return the averaged model, None if out of time.
+    run: Run, data: LatentSet, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer], text: TextEncoders,
+    settings: DenoiserSettings, line_width_px: int, start: Path | None, milestone: Callable[[Denoiser], None],
+    fit: bool = False,
+) -> Denoiser:  # fmt: skip
+    """Return the averaged model.
 
     text: trained text encoders, which learn on with the rest, slowly.
     start: a model set whose weights, text encoders included, are the initial values; None to begin with random ones.
-    milestone: called with the averaged model each time a checkpoint is written.
-    time_left_s: where given, the run is as long as fits, told by its first steps, if `settings.steps` are more than that.
+    milestone: called with the averaged model at each checkpoint but that of the last step.
+    fit: whether the run is as long as fits its time, told by its first steps, if `settings.steps` are more than that.
         Once it has come to that end it is finished; a call without goes on to `settings.steps`.
     """
-    torch.manual_seed(seed)
-    denoiser = Denoiser(settings.sizes, text).to(device).train()
+    torch.manual_seed(run.seed)
+    denoiser = Denoiser(settings.sizes, text).to(run.device).train()
     if start is not None:
         denoiser.load(start)
         # Small views are for what it knows by now, and its text encoders with their words come trained.
@@ -73,32 +73,30 @@ def train_denoiser(
     ema = Ema(denoiser, settings.ema_decay)
     averaged = copy.deepcopy(denoiser).eval()
 
-    def pass_on() -> None:
+    def average() -> Denoiser:
         ema.copy_to(averaged)
-        milestone(averaged)
+        return averaged
 
-    left = Steps(
-        folder / "denoiser.safetensors", denoiser, ema, optimizer, settings.steps, 500, out_of_time, pass_on,
-        fitting=time_left_s is not None,
-    )  # fmt: skip
-    alphas = build_scheduler().alphas_cumprod.to(device)
+    left = Steps(run, "denoiser", denoiser, ema, optimizer, settings.steps, 500, lambda: milestone(average()), fit)
+    alphas = build_scheduler().alphas_cumprod.to(run.device)
     batches = DataLoader(
-        StepBatches(data, tokenizers, settings, line_width_px, seed), batch_size=None, sampler=range(left.done, settings.steps),
-        num_workers=settings.loaders, prefetch_factor=2, multiprocessing_context="fork", pin_memory=device.type == "cuda",
+        StepBatches(data, tokenizers, settings, line_width_px, run.seed), batch_size=None, num_workers=settings.loaders,
+        sampler=range(left.done, settings.steps), prefetch_factor=2, multiprocessing_context="fork",
+        pin_memory=run.device.type == "cuda",
     )  # fmt: skip
     pace, waited, learnt = Pace(), Waited(batches), [one for one in denoiser.parameters() if one.requires_grad]
     find_gradients = gradient_finder(denoiser, learnt, settings.binding)
-    if device.type == "cuda" and not settings.text_share:
-        find_gradients = Replayed(find_gradients, lambda event: report({"stage": "denoiser"} | event))
+    if run.device.type == "cuda" and not settings.text_share:
+        find_gradients = Replayed(find_gradients, lambda event: run.report({"stage": "denoiser"} | event))
     for step, drawn in zip(left, waited, strict=False):
-        if time_left_s is not None and pace.tick() and step < settings.flat * left.steps:
-            left.fit(min(settings.steps, step + int(_FITTED * time_left_s() / pace.seconds_per_step)))
-            report({"stage": "denoiser", "steps": left.steps, "seconds_per_step": round(pace.seconds_per_step, 4)})
-        batch, (_, noise) = drawn.to(device), step_random(seed, _STAGE, step, device)
+        if fit and pace.tick() and step < settings.flat * left.steps:
+            left.fit(min(settings.steps, step + int(_FITTED * run.time_left_s() / pace.seconds_per_step)))
+            run.report({"stage": "denoiser", "steps": left.steps, "seconds_per_step": round(pace.seconds_per_step, 4)})
+        batch, (_, noise) = drawn.to(run.device), step_random(run, _STAGE, step)
         set_rate(optimizer, settings.learning_rate, step, left.steps, warm_up=100, flat=settings.flat)
-        with half_precision(device):
+        with half_precision(run.device):
             states, pooled = denoiser.text(batch.tokens)
-        alpha, epsilon = alphas[batch.timesteps], torch.randn(batch.latents.shape, generator=noise, device=device)
+        alpha, epsilon = alphas[batch.timesteps], torch.randn(batch.latents.shape, generator=noise, device=run.device)
         loss, bound, *gradients = find_gradients(
             batch.latents, epsilon, alpha, batch.weights, batch.timesteps, states, pooled, batch.kept_text, batch.poses,
             batch.kept_pose, batch.sizes, batch.owners, batch.people, batch.several,
@@ -110,11 +108,8 @@ def train_denoiser(
             cells = batch.latents.shape[-1]
             told = {"loss": float(loss), "binding": float(bound), "left_out": left.left_out}
             told["waited_s"] = round(waited.take_s(), 3)  # the GPU, for those who load; of ten steps
-            report({"stage": "denoiser", "step": step + 1, "of": left.steps, "cells": cells} | told)
-    if not left.finished:
-        return None
-    pass_on()
-    return averaged
+            run.report({"stage": "denoiser", "step": step + 1, "of": left.steps, "cells": cells} | told)
+    return average()
 
 
 class Waited:

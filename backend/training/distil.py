@@ -24,6 +24,7 @@ from ..pipeline.hints import taking_hints
 from .checkpoints import Ema, Steps, half_precision, set_rate, step_random
 from .denoiser import Denoiser, build_scheduler
 from .latents import Batch, LatentSet, draw_batch, halve
+from .under_way import Run
 
 _STAGE = 5
 # Those of LCM-LoRA (arXiv 2311.05556). The first convolution stays out of it, so that a LoRA fits inpainting UNets as well.
@@ -85,34 +86,33 @@ class Ladder:
 
 
 def distil(
-    data: LatentSet, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer], teacher: Denoiser, settings: DistilSettings,
-    manifest: Manifest, folder: Path, seed: int, device: torch.device,
-    out_of_time: Callable[[], bool], milestone: Callable[[dict[str, Tensor]], None], report: Callable[[dict], None],
-) -> bool:  # fmt: skip
-    """Train with checkpoints under `folder`; False if out of time.
+    run: Run, data: LatentSet, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer], teacher: Denoiser, settings: DistilSettings,
+    manifest: Manifest, milestone: Callable[[dict[str, Tensor]], None],
+) -> dict[str, Tensor]:  # fmt: skip
+    """Return the averaged LoRA, as peft names its tensors.
 
     manifest: of the teacher, which says how it is guided.
-    milestone: called with the averaged LoRA, as peft names its tensors, with each checkpoint and at the end.
+    milestone: called with the LoRA at each checkpoint but that of the last step.
     """
-    torch.manual_seed(seed)
-    teacher.to(device).eval().requires_grad_(False)
+    torch.manual_seed(run.seed)
+    teacher.to(run.device).eval().requires_grad_(False)
     student = add_lora(teacher.unet, settings.rank)
     layers = lora_layers(student)
     optimizer = torch.optim.AdamW(layers.parameters(), betas=(0.9, 0.99), weight_decay=0.0)
     ema = Ema(layers, settings.ema_decay)
-    ladder = Ladder(settings.jumps, settings.teacher_steps, device)
+    ladder = Ladder(settings.jumps, settings.teacher_steps, run.device)
 
-    def pass_on() -> None:
+    def average() -> dict[str, Tensor]:
         averaged = copy.deepcopy(student)
         ema.copy_to(lora_layers(averaged))
-        milestone(get_peft_model_state_dict(averaged, adapter_name="default"))
+        return get_peft_model_state_dict(averaged, adapter_name="default")
 
-    left = Steps(folder / "few_steps.safetensors", layers, ema, optimizer, settings.steps, 100, out_of_time, pass_on)
+    left = Steps(run, "few_steps", layers, ema, optimizer, settings.steps, 100, lambda: milestone(average()))
     for step in left:
-        numbers, noise = step_random(seed, _STAGE, step, device)
-        batch = _draw(data, tokenizers, settings, manifest.pose_line_width_px, numbers).to(device)
+        numbers, noise = step_random(run, _STAGE, step)
+        batch = _draw(data, tokenizers, settings, manifest.pose_line_width_px, numbers).to(run.device)
         set_rate(optimizer, settings.learning_rate, step, settings.steps, warm_up=20, flat=settings.flat)
-        with half_precision(device):
+        with half_precision(run.device):
             told = tell(teacher, batch)
             start, rung = _start(teacher.controlnet, student, batch, told, ladder, settings, numbers, noise)
             target = _follow(teacher, start, rung, told, ladder, manifest)
@@ -121,10 +121,8 @@ def distil(
         loss = (batch.weights * error).mean()
         left.learn(loss)
         if (step + 1) % 10 == 0:
-            report({"stage": "few-steps", "step": step + 1, "of": settings.steps, "loss": float(loss.detach())})
-    if left.finished:
-        pass_on()
-    return left.finished
+            run.report({"stage": "few-steps", "step": step + 1, "of": settings.steps, "loss": float(loss.detach())})
+    return average()
 
 
 def add_lora(unet: UNet2DConditionModel, rank: int) -> UNet2DConditionModel:
@@ -140,7 +138,7 @@ def lora_layers(unet: UNet2DConditionModel) -> nn.ParameterDict:
 
 
 def save_lora(layers: dict[str, Tensor], path: Path) -> None:
-    """Write what `distil` passes on as the hub's LoRAs are written, in half precision."""
+    """Write what `distil` returns as the hub's LoRAs are written, in half precision."""
     halves = {name: tensor.detach().to("cpu", torch.float16).contiguous() for name, tensor in layers.items()}
     StableDiffusionXLPipeline.save_lora_weights(
         path.parent, unet_lora_layers=cast(dict[str, Tensor | nn.Module], halves), weight_name=path.name

@@ -1,9 +1,7 @@
 """Train the embedded model: render, train the autoencoder, encode, train segmenter, text encoders and denoiser, export."""
 
-import math
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, TextIO
 
@@ -21,9 +19,9 @@ from .runs import EmbeddedRun, RenderRun, RunError, check_numbers, claim, digest
 from .segmenter import SegmenterSettings, load_segmenter, train_segmenter
 from .text import TextEncoders, TextSettings, train_text
 from .tokenizer import build_tokenizers, read_tokenizers
+from .under_way import OutOfTime, Report, Run, countdown
 from .vae import VaeSettings, load_vae, train_vae
 
-Report = Callable[[dict], None]
 Part = Literal["vae", "decoder", "segmenter", "denoiser"]
 
 
@@ -51,6 +49,10 @@ class TrainingSettings(msgspec.Struct, frozen=True):
     segmenter: SegmenterSettings = SegmenterSettings()
     text: TextSettings = TextSettings()
     denoiser: DenoiserSettings = DenoiserSettings()
+
+    def kept(self, part: Part) -> Path | None:
+        """The model set that `part` is taken from as it is; None where it is trained."""
+        return None if part in self.further else self.start
 
 
 def usual_settings(work: Path, out: Path, device: torch.device) -> TrainingSettings:
@@ -82,99 +84,66 @@ def tiny_settings(work: Path, out: Path, device: torch.device) -> TrainingSettin
     )  # fmt: skip
 
 
-def train_embedded(settings: TrainingSettings, report: Report) -> bool:
-    """Train and export the model set; return False if it stopped before, as where the time ran out: call again to go on.
+def train_embedded(settings: TrainingSettings, report: Report) -> None:
+    """Train and export the model set.
 
-    report: receives a small dict per event, always with "stage"; the same lines go to work/train.jsonl. Raises RunError where
-    `settings.work` is another run's, `settings.further` names vae and decoder, `settings.fit` lacks minutes, or a number means
-    nothing; ModelSetError where `settings.start` is no model set.
+    report: receives a small dict per event, always with "stage"; the same lines go to work/train.jsonl. Raises OutOfTime, also
+    where no more than renders was asked for; RunError where `settings.work` is another run's, `settings.further` names vae and
+    decoder, `settings.fit` lacks minutes, or a number means nothing; ModelSetError where `settings.start` is no model set.
     """
-    started = time.monotonic()
-    work, seed, device = settings.work, settings.seed, settings.device
+    started, time_left_s = time.monotonic(), countdown(settings.minutes)
+    check_settings(settings)
+    claim(settings.work, describe_run(settings))
+    claim(settings.work / "renders", RenderRun(seed=settings.seed, size_px=settings.size_px))
+    reuse_freed_memory(settings.device)
+    with (settings.work / "train.jsonl").open("a") as log:
+        run = Run(settings.work, settings.seed, settings.device, _logged(report, log, started), time_left_s)
+        train_parts(run, settings)
+
+
+def check_settings(settings: TrainingSettings) -> None:
+    """Raise RunError for what contradicts itself, or means nothing."""
     if {"vae", "decoder"} <= settings.further:
         raise RunError("--further vae trains the decoder with the rest: leave out one of the two.")
     if settings.fit and settings.minutes is None and not settings.render_only:
         raise RunError("--fit fits the training to --minutes: say how many.")
-    check_numbers(seed=seed, views=settings.views)
+    check_numbers(seed=settings.seed, views=settings.views)
     for part in settings.further:
         check_numbers(steps=getattr(settings, part).steps)
-    claim(work, describe_run(settings))
-    claim(work / "renders", RenderRun(seed=seed, size_px=settings.size_px))
-    reuse_freed_memory(device)
-    line_width_px = int(MODEL_SET["pose_line_width_px"])
-    further = settings.further if settings.start else frozenset()
 
-    def time_left_s() -> float:
-        return math.inf if settings.minutes is None else started + 60 * settings.minutes - time.monotonic()
 
-    def out_of_time() -> bool:
-        return time_left_s() < 0
+def train_parts(run: Run, settings: TrainingSettings) -> None:
+    """Take every part from where it is kept, or train it, and export them together. Raises OutOfTime."""
+    views, start = run.folder / "renders", settings.start
+    render_shards(run, views, settings.views, settings.size_px, settings.processes)
+    if settings.render_only:
+        raise OutOfTime
+    renders = read_shards(views, settings.views)
+    run.report({"stage": "read", "views": settings.views})
+    kept = settings.kept("vae")
+    vae = load_vae(kept, run.device) if kept else train_vae(run, renders, settings.vae, start)
+    latents = encode_renders(vae, renders, run.folder / "latents.safetensors", run.device)
+    run.report({"stage": "encode", "views": settings.views})
+    if start and "decoder" in settings.further:
+        vae = train_decoder(run, latents, vae, settings.decoder)
+    kept = settings.kept("segmenter")
+    segmenter = load_segmenter(kept, run.device) if kept else train_segmenter(run, latents, vae, settings.segmenter, start)
+    # Weights know words by the numbers of their own tokenizers.
+    tokenizers = read_tokenizers(start) if start else build_tokenizers()
+    # The text encoders' own weights come with the denoiser's.
+    text = TextEncoders(settings.text, tokenizers[0]) if start else train_text(run, tokenizers, settings.text)
 
-    with (work / "train.jsonl").open("a") as log:
-        report = _logged(report, log, started)
-        if not render_shards(
-            work / "renders", settings.views, settings.size_px, seed + 1, settings.processes, report, out_of_time
-        ):
-            return False
-        if settings.render_only:
-            return False
-        renders = read_shards(work / "renders", settings.views)
-        report({"stage": "read", "views": settings.views})
-        vae = (
-            load_vae(settings.start, device)
-            if settings.start and "vae" not in further
-            else train_vae(renders, settings.vae, work, settings.start, seed, device, out_of_time, report)
-        )
-        if vae is None:
-            return False
-        latents = encode_renders(vae, renders, work / "latents.safetensors", device)
-        report({"stage": "encode", "views": settings.views})
-        if "decoder" in further:
-            vae = train_decoder(latents, vae, settings.decoder, work, seed, device, out_of_time, report)
-            if vae is None:
-                return False
-        segmenter = (
-            load_segmenter(settings.start, device)
-            if settings.start and "segmenter" not in further
-            else train_segmenter(latents, vae, settings.segmenter, work, settings.start, seed, device, out_of_time, report)
-        )
-        if segmenter is None:
-            return False
-        # Weights know words by the numbers of their own tokenizers.
-        tokenizers = read_tokenizers(settings.start) if settings.start else build_tokenizers()
-        text = (
-            TextEncoders(settings.text, tokenizers[0])
-            if settings.start
-            else train_text(tokenizers, settings.text, work, seed, device, out_of_time, report)
-        )
-        if text is None:
-            return False
+    def export(denoiser: Denoiser) -> None:
+        export_model_set(vae, denoiser, tokenizers, segmenter, settings.out)
+        run.report({"stage": "export", "folder": str(settings.out)})
 
-        def export(denoiser: Denoiser) -> None:
-            export_model_set(vae, denoiser, tokenizers, segmenter, settings.out)
-            report({"stage": "export", "folder": str(settings.out)})
-
-        if settings.start and "denoiser" not in further:
-            denoiser = Denoiser(settings.denoiser.sizes, text)
-            denoiser.load(settings.start)
-            export(denoiser)
-            return True
-        denoiser = train_denoiser(
-            latents,
-            tokenizers,
-            text,
-            settings.denoiser,
-            line_width_px,
-            work,
-            settings.start,
-            seed,
-            device,
-            out_of_time,
-            export,
-            report,
-            time_left_s if settings.fit else None,
-        )
-        return denoiser is not None
+    if kept := settings.kept("denoiser"):
+        denoiser = Denoiser(settings.denoiser.sizes, text)
+        denoiser.load(kept)
+    else:
+        width_px = MODEL_SET.pose_line_width_px
+        denoiser = train_denoiser(run, latents, tokenizers, text, settings.denoiser, width_px, start, export, settings.fit)
+    export(denoiser)
 
 
 def describe_run(settings: TrainingSettings) -> EmbeddedRun:

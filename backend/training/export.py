@@ -6,34 +6,35 @@ import shutil
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import torch
 from diffusers import AutoencoderKL, StableDiffusionXLControlNetPipeline
 from torch import nn
 from transformers import CLIPTokenizer, UperNetForSemanticSegmentation
 
+from ..models.few_steps import FewSteps
+from ..models.manifest import MANIFEST, Manifest
 from .denoiser import Denoiser, build_scheduler
 from .rounding import narrow
 from .segmenter import PREPROCESSOR
 
 Part = TypeVar("Part", bound=nn.Module)
 
-EMBEDDED_FOLDER = Path(__file__).parents[1] / "models" / "embedded"
-MODEL_SET = {
-    "format": 1,
-    "name": "embedded",
-    "training_resolution_px": 256,
-    "pose_line_width_px": 4,
-    "framing_prompt": "plain background",
-    "guidance_scale": 2.5,
-    "guide_pose": True,
-    "steps": 20,
+MODEL_SET = Manifest(
+    name="embedded",
+    training_resolution_px=256,
+    pose_line_width_px=4,
+    framing_prompt="plain background",
+    guidance_scale=2.5,
+    guide_pose=True,
+    steps=20,
     # At equal noise a side of 32 latents keeps less of a picture than SDXL's 128: the paper's 0.7 is the signal-to-noise of
     # 0.29 here when it falls with the square of the side (arXiv 2301.11093). Seen: from 0.35 up, arms and heads are lost.
-    "t_b": 0.25,
-    "roles": {"base": ".", "controlnet": "controlnet", "inpainting": ".", "segmenter": "segmenter"},
+    t_b=0.25,
+    roles={"base": ".", "controlnet": "controlnet", "inpainting": ".", "segmenter": "segmenter"},
     # made by few_steps.py
-    "few_steps": {"place": "few_steps", "file": "lora.safetensors", "steps": 4, "controlnet_conditioning_scale": 1.5},
-}
+    few_steps=FewSteps(place="few_steps", file="lora.safetensors", steps=4, controlnet_conditioning_scale=1.5),
+)
 
 
 def build_pipeline(
@@ -76,7 +77,8 @@ def export_model_set(
     pipeline.save_pretrained(part, safe_serialization=True)
     _halve(segmenter).save_pretrained(part / "segmenter", safe_serialization=True)
     _write_json(part / "segmenter" / "preprocessor_config.json", PREPROCESSOR)
-    _write_json(part / "modelset.json", MODEL_SET)
+    # Defaults are left out, but whoever reads the file is to know its format.
+    _write_json(part / MANIFEST, {"format": MODEL_SET.format} | msgspec.to_builtins(MODEL_SET))
     if folder.exists():
         for other in sorted(path for path in folder.rglob("*") if path.is_file()):
             target = part / other.relative_to(folder)

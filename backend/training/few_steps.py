@@ -1,7 +1,5 @@
 """Train the LoRA with which an embedded model draws in a few steps: render, encode, distil, write it into its folder."""
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -17,6 +15,7 @@ from .renders import read_shards, render_shards
 from .runs import FewStepsRun, RenderRun, check_numbers, claim, digest_model_set
 from .text import TextEncoders, TextSettings
 from .tokenizer import read_tokenizers
+from .under_way import Report, Run, countdown
 from .vae import load_vae
 
 
@@ -36,42 +35,36 @@ class FewStepsSettings(msgspec.Struct, frozen=True):
     distil: DistilSettings = DistilSettings()
 
 
-def train_few_steps(settings: FewStepsSettings, report: Callable[[dict], None]) -> bool:
-    """Train and write the LoRA; return False if the time ran out first: call again to go on.
+def train_few_steps(settings: FewStepsSettings, report: Report) -> None:
+    """Train and write the LoRA.
 
-    report: receives a small dict per event, always with "stage". Raises ModelSetError where the manifest has no entry
-    `few_steps`, which says where the LoRA goes and how many steps it is for, and RunError where `settings.work` is another
+    report: receives a small dict per event, always with "stage". Raises OutOfTime; ModelSetError where the manifest has no
+    entry `few_steps`, which says where the LoRA goes and how many steps it is for; RunError where `settings.work` is another
     run's, as of a teacher with other weights, or where a number means nothing.
     """
-    started = time.monotonic()
+    run = Run(settings.work / "few-steps", settings.seed, settings.device, report, countdown(settings.minutes))
     check_numbers(seed=settings.seed, views=settings.views, steps=settings.distil.steps)
-    model_set, device, folder = read_model_set(settings.models), settings.device, settings.work / "few-steps"
+    model_set, views = read_model_set(settings.models), settings.work / "renders"
     few_steps = own_few_steps(model_set.manifest)
     out = few_steps.path(settings.models)
     plan = msgspec.structs.replace(settings.distil, jumps=few_steps.steps)
-    claim(folder, describe_run(settings, plan))
-    claim(settings.work / "renders", RenderRun(seed=settings.seed, size_px=settings.size_px))
-    reuse_freed_memory(device)
-
-    def out_of_time() -> bool:
-        return settings.minutes is not None and time.monotonic() - started > 60 * settings.minutes
+    claim(run.folder, describe_run(settings, plan))
+    claim(views, RenderRun(seed=settings.seed, size_px=settings.size_px))
+    reuse_freed_memory(settings.device)
 
     def write(layers: dict[str, Tensor]) -> None:
         out.parent.mkdir(exist_ok=True)
         save_lora(layers, out)
         report({"stage": "export", "file": str(out)})
 
-    views = settings.work / "renders"
-    if not render_shards(views, settings.views, settings.size_px, settings.seed + 1, settings.processes, report, out_of_time):
-        return False
+    render_shards(run, views, settings.views, settings.size_px, settings.processes)
     renders = read_shards(views, settings.views)
-    latents = encode_renders(load_vae(settings.models, device), renders, folder / "latents.safetensors", device)
+    vae = load_vae(settings.models, settings.device)
+    latents = encode_renders(vae, renders, run.folder / "latents.safetensors", settings.device)
     tokenizers = read_tokenizers(settings.models)
     teacher = Denoiser(settings.sizes, TextEncoders(settings.text, tokenizers[0]))
     teacher.load(settings.models)
-    return distil(
-        latents, tokenizers, teacher, plan, model_set.manifest, folder, settings.seed, device, out_of_time, write, report
-    )
+    write(distil(run, latents, tokenizers, teacher, plan, model_set.manifest, write))
 
 
 def describe_run(settings: FewStepsSettings, plan: DistilSettings) -> FewStepsRun:

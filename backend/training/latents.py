@@ -17,11 +17,11 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from ..pose import draw_pose
+from ..renderer.raster import ARMS, HAIR, HEAD, THINGS
+from ..renderer.scenes import people_from_left
 from .binding import views_of_several
 from .captions import draw_caption, pad_owners
 from .checkpoints import half_precision
-from .renderer.raster import ARMS, HAIR, HEAD, THINGS
-from .renderer.scenes import people_from_left
 from .renders import Renders, instances_of, regions_of
 from .runs import digest_module
 from .text import pad_chunks

@@ -18,9 +18,9 @@ from ..evaluation.judge_data import label_people
 from ..evaluation.keypoints import joints_right, likeness, match_people
 from ..models.sets import read_model_set
 from ..pose import draw_pose
-from .renderer.raster import HAIR, HEAD, REGIONS
-from .renderer.scenes import Framing, View
-from .samples import Pictures, SampleSettings, draw_held_out, generate, load_model_set, redraw, restore, with_few_steps
+from ..renderer.raster import HAIR, HEAD, REGIONS
+from ..renderer.scenes import Framing, View
+from .samples import Pictures, draw_held_out, generate, load_model_set, own_settings, redraw, restore, with_few_steps
 from .segmenter import segment
 from .vae import to_tensor
 
@@ -33,7 +33,6 @@ class MeasureSettings(msgspec.Struct, frozen=True):
 
     singles: int = 64
     groups: int = 24
-    samples: SampleSettings = SampleSettings()
     few_steps: bool = False  # with the set's LoRA for few steps, and the steps and the guidance that it wants
 
 
@@ -108,14 +107,16 @@ def measure_regions(pictures: Pictures, views: list[View], segmenter: UperNetFor
 def measure_model_set(folder: Path, out: Path, settings: MeasureSettings, judge_folder: Path = JUDGE_FOLDER) -> dict:
     """Measure the model set in `folder`; write metrics.json and samples.png to `out` and return the metrics.
 
-    Raises JudgeError where `judge_folder` holds no judge, before anything is drawn.
+    It draws as its manifest says. Raises ModelSetError where it has none and JudgeError where `judge_folder` holds no judge,
+    before anything is drawn.
     """
+    model_set = read_model_set(folder)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     judge = NetJudge(judge_folder, device)
     pipeline, segmenter = load_model_set(folder, device)
-    drawing = settings.samples
+    drawing = own_settings(model_set.manifest)
     if settings.few_steps:
-        drawing = with_few_steps(pipeline, read_model_set(folder), drawing)
+        drawing = with_few_steps(pipeline, model_set, drawing)
     kinds: dict[str, tuple[int, tuple[Framing, ...]]] = {
         "one person": (settings.singles, ("portrait", "figure", "portrait", "zoom")),
         "two or three": (settings.groups, ("several",)),
@@ -144,7 +145,7 @@ def measure_model_set(folder: Path, out: Path, settings: MeasureSettings, judge_
                 "rolled truth (chance)": measure_poses(samples, rolled, judge),
             },
         }
-        sheets.append(draw_sheet(samples, views))
+        sheets.append(draw_sheet(samples, views, drawing.pose_line_width_px))
         held_out += views
         all_restored.append(restored)
     restored = np.concatenate(all_restored)
@@ -160,13 +161,13 @@ def measure_model_set(folder: Path, out: Path, settings: MeasureSettings, judge_
 
 
 def draw_sheet(
-    samples: Pictures, views: list[View], columns: int = 8, rows: int = 2, side_px: int = 160
+    samples: Pictures, views: list[View], line_width_px: int, columns: int = 8, rows: int = 2, side_px: int = 160
 ) -> npt.NDArray[np.uint8]:
     """Return a contact sheet: per row of views their poses, the samples and the truth."""
     lines = []
     for first in range(0, min(columns * rows, len(views) // columns * columns), columns):
         part = range(first, first + columns)
-        poses = [draw_pose(list(views[i].far_to_near[:, :, :3]), 256, 256, 4) for i in part]
+        poses = [draw_pose(list(views[i].far_to_near[:, :, :3]), 256, 256, line_width_px) for i in part]
         for pictures in (poses, [samples[i] for i in part], [views[i].picture for i in part]):
             small = [cv2.resize(picture, (side_px, side_px), interpolation=cv2.INTER_AREA) for picture in pictures]
             lines.append(np.hstack(small))

@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -13,8 +12,9 @@ import numpy.typing as npt
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from .renderer.looks import Look
-from .renderer.scenes import MOST_PEOPLE, View, draw_view
+from ..renderer.looks import Look
+from ..renderer.scenes import MOST_PEOPLE, View, draw_view
+from .under_way import OutOfTime, Run
 
 _PERSON = 16  # a mask holds this times the person, plus the region
 _SHARD_VIEWS = 500
@@ -62,23 +62,23 @@ def stack_views(views: list[View]) -> Renders:
     )
 
 
-def render_shards(
-    folder: Path, count: int, size_px: int, seed: int, processes: int, report: Callable[[dict], None],
-    out_of_time: Callable[[], bool] = lambda: False,
-) -> bool:  # fmt: skip
-    """Write the first `count` views of `seed` under `folder`; shards that exist are kept. False where time ran out first."""
+def render_shards(run: Run, folder: Path, count: int, size_px: int, processes: int) -> None:
+    """Write the first `count` views of the sequence `run.seed + 1` under `folder`; shards that exist are kept.
+
+    Raises OutOfTime between two shards.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    seed = run.seed + 1
     tasks = [(folder, seed, first, min(_SHARD_VIEWS, count - first), size_px) for first in range(0, count, _SHARD_VIEWS)]
     # One that was the last of fewer views is not full: it is rendered anew.
     missing = [task for task in tasks if _views_in(_shard_path(folder, task[2])) < task[3]]
     # Spawned, not forked: the parent may already run torch threads.
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         for done, _ in enumerate(pool.map(_render_shard, missing), 1):
-            report({"stage": "render", "shards": len(tasks) - len(missing) + done, "of": len(tasks)})
-            if out_of_time() and done < len(missing):
+            run.report({"stage": "render", "shards": len(tasks) - len(missing) + done, "of": len(tasks)})
+            if done < len(missing) and run.out_of_time:
                 pool.shutdown(cancel_futures=True)  # those begun are finished and kept
-                return False
-    return True
+                raise OutOfTime
 
 
 def read_shards(folder: Path, count: int) -> Renders:

@@ -14,11 +14,11 @@ from PIL import Image
 from torch import nn
 from transformers import UperNetForSemanticSegmentation
 
-from ..models.sets import ModelSet, own_few_steps
+from ..models.sets import Manifest, ModelSet, own_few_steps
 from ..pipeline.schedule import SCHEDULERS, TRAILING
 from ..pose import draw_pose
-from .renderer.looks import describe_person, describe_scene
-from .renderer.scenes import Framing, View, draw_view, people_from_left
+from ..renderer.looks import describe_person, describe_scene
+from ..renderer.scenes import Framing, View, draw_view, people_from_left
 from .segmenter import load_segmenter
 from .vae import decode, encode, to_tensor
 
@@ -28,13 +28,25 @@ _HELD_OUT_SEED = 900_001  # training uses small seeds
 
 
 class SampleSettings(msgspec.Struct, frozen=True):
-    """How a model set draws."""
+    """How a model set draws. All but `batch` is as in its manifest."""
 
-    steps: int = 20
-    guidance_scale: float = 2.5
-    controlnet_conditioning_scale: float = 1.0
-    guide_pose: bool = True  # as in RenderSettings
+    steps: int
+    guidance_scale: float
+    controlnet_conditioning_scale: float
+    guide_pose: bool
+    pose_line_width_px: int
     batch: int = 8
+
+
+def own_settings(manifest: Manifest) -> SampleSettings:
+    """How the model set of `manifest` draws where nothing else is asked for."""
+    return SampleSettings(
+        steps=manifest.steps,
+        guidance_scale=manifest.guidance_scale,
+        controlnet_conditioning_scale=manifest.controlnet_conditioning_scale,
+        guide_pose=manifest.guide_pose,
+        pose_line_width_px=manifest.pose_line_width_px,
+    )
 
 
 def with_few_steps(
@@ -76,23 +88,20 @@ def write_prompt(view: View) -> str:
     return ", ".join([describe_scene(view.scene), *people])
 
 
-def generate(
-    pipeline: StableDiffusionXLControlNetPipeline, views: list[View], settings: SampleSettings, line_width_px: int = 4
-) -> Pictures:
+def generate(pipeline: StableDiffusionXLControlNetPipeline, views: list[View], settings: SampleSettings) -> Pictures:
     """Return one sample per view, from its prompt and pose picture; sample i has noise seed i."""
     samples = []
     for first in range(0, len(views), settings.batch):
         part = views[first : first + settings.batch]
         with _guiding(pipeline.controlnet, settings):
-            output = pipeline(image=_draw_poses(part, line_width_px), **_ask(part, first, settings))
+            output = pipeline(image=_draw_poses(part, settings), **_ask(part, first, settings))
         samples.append(_to_pictures(output[0]))
     return np.concatenate(samples)
 
 
 def redraw(
-    pipeline: StableDiffusionXLControlNetPipeline, views: list[View], settings: SampleSettings, strength: float,
-    line_width_px: int = 4,
-) -> Pictures:  # fmt: skip
+    pipeline: StableDiffusionXLControlNetPipeline, views: list[View], settings: SampleSettings, strength: float
+) -> Pictures:
     """Return the views drawn anew by the model from `strength` of the noise: its own pictures, of which the truth is known."""
     parts = {name: part for name, part in pipeline.components.items() if part is not None}
     anew = StableDiffusionXLControlNetImg2ImgPipeline(**parts, add_watermarker=False)
@@ -102,9 +111,8 @@ def redraw(
         part = views[first : first + settings.batch]
         true = [Image.fromarray(view.picture) for view in part]
         with _guiding(pipeline.controlnet, settings):
-            output = anew(
-                image=true, control_image=_draw_poses(part, line_width_px), strength=strength, **_ask(part, first, settings)
-            )
+            poses = _draw_poses(part, settings)
+            output = anew(image=true, control_image=poses, strength=strength, **_ask(part, first, settings))
         drawn.append(_to_pictures(output[0]))
     return np.concatenate(drawn)
 
@@ -149,8 +157,9 @@ def _ask(views: list[View], first_seed: int, settings: SampleSettings) -> dict[s
     }  # fmt: skip
 
 
-def _draw_poses(views: list[View], line_width_px: int) -> list[Image.Image]:
-    return [Image.fromarray(draw_pose(list(view.far_to_near[:, :, :3]), 256, 256, line_width_px)) for view in views]
+def _draw_poses(views: list[View], settings: SampleSettings) -> list[Image.Image]:
+    width_px = settings.pose_line_width_px
+    return [Image.fromarray(draw_pose(list(view.far_to_near[:, :, :3]), 256, 256, width_px)) for view in views]
 
 
 def _guiding(controlnet: ControlNetModel, settings: SampleSettings) -> AbstractContextManager[None]:

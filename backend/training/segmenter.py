@@ -1,6 +1,5 @@
 """Train the segmenter, which finds people and their parts in pictures, on renders and what the autoencoder makes of them."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -13,10 +12,11 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from transformers import ResNetConfig, UperNetConfig, UperNetForSemanticSegmentation
 
+from ..renderer.raster import REGIONS
 from .checkpoints import Ema, Steps, half_precision, set_rate, step_random
 from .latents import CELL_PX, LatentSet
-from .renderer.raster import REGIONS
 from .renders import regions_of
+from .under_way import Run
 from .vae import decode, to_tensor
 
 _STAGE = 2
@@ -81,33 +81,30 @@ def segment(segmenter: UperNetForSemanticSegmentation, pictures: Tensor) -> npt.
 
 
 def train_segmenter(
-    data: LatentSet, vae: AutoencoderKL, settings: SegmenterSettings, folder: Path, start: Path | None, seed: int,
-    device: torch.device, out_of_time: Callable[[], bool], report: Callable[[dict], None],
-) -> UperNetForSemanticSegmentation | None:  # fmt: skip
-    """Train with checkpoints under `folder`; return the averaged model, None if out of time.
+    run: Run, data: LatentSet, vae: AutoencoderKL, settings: SegmenterSettings, start: Path | None
+) -> UperNetForSemanticSegmentation:
+    """Return the averaged model.
 
     start: a model set whose segmenter is trained further; None to begin with random values.
     """
-    torch.manual_seed(seed)
-    segmenter = load_segmenter(start, device) if start else build_segmenter(settings.widths)
-    segmenter.to(device).train()  # pyright: ignore[reportArgumentType]
+    torch.manual_seed(run.seed)
+    segmenter = load_segmenter(start, run.device) if start else build_segmenter(settings.widths)
+    segmenter.to(run.device).train()  # pyright: ignore[reportArgumentType]
     segmenter.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.AdamW(segmenter.parameters(), weight_decay=0.01, fused=True)
     ema = Ema(segmenter, 0.99)
-    left = Steps(folder / "segmenter.safetensors", segmenter, ema, optimizer, settings.steps, 500, out_of_time)
+    left = Steps(run, "segmenter", segmenter, ema, optimizer, settings.steps, 500)
     for step in left:
-        numbers, noise = step_random(seed, _STAGE, step, device)
+        numbers, noise = step_random(run, _STAGE, step)
         set_rate(optimizer, settings.learning_rate, step, settings.steps, warm_up=50)
-        with half_precision(device):
+        with half_precision(run.device):
             with torch.no_grad():
-                pictures, regions = _draw_crops(data, vae, settings, numbers, noise, device)
+                pictures, regions = _draw_crops(data, vae, settings, numbers, noise, run.device)
             logits = classify(segmenter, pictures)
         loss = F.cross_entropy(logits, regions) + 0.5 * _dice_loss(logits, regions)
         left.learn(loss)
         if (step + 1) % 20 == 0:
-            report({"stage": "segmenter", "step": step + 1, "of": settings.steps, "loss": float(loss.detach())})
-    if not left.finished:
-        return None
+            run.report({"stage": "segmenter", "step": step + 1, "of": settings.steps, "loss": float(loss.detach())})
     ema.copy_to(segmenter)
     # The batch statistics have no mean of their own to copy; their momentum is one.
     return segmenter.eval()

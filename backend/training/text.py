@@ -4,8 +4,6 @@ SDXL's text encoders come trained from CLIP. With untrained ones a UNet has to l
 belongs to which, and where they belong in the picture; it then takes captions for bags of colours for a long time.
 """
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import cast, get_args
 
 import msgspec
@@ -16,8 +14,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from ..pipeline.prompts import mark_chunks, split_tokens
-from .checkpoints import Ema, Steps, set_rate, step_random
-from .renderer.looks import (
+from ..renderer.looks import (
     GARMENT_COLOURS,
     HAIR_COLOURS,
     SCENE_PHRASES,
@@ -28,7 +25,9 @@ from .renderer.looks import (
     draw_look,
     write_caption,
 )
+from .checkpoints import Ema, Steps, set_rate, step_random
 from .tokenizer import MAX_TOKENS
+from .under_way import Run
 
 _STAGE = 4
 _PEOPLE = 3  # whose looks are asked for, from left to right
@@ -99,35 +98,31 @@ class Questions(nn.Module):
         return logits
 
 
-def train_text(
-    tokenizers: tuple[CLIPTokenizer, CLIPTokenizer], settings: TextSettings, folder: Path, seed: int, device: torch.device,
-    out_of_time: Callable[[], bool], report: Callable[[dict], None],
-) -> TextEncoders | None:  # fmt: skip
-    """Train with checkpoints under `folder`; return the averaged encoders, None if out of time."""
-    torch.manual_seed(seed)
-    model = nn.ModuleList((TextEncoders(settings, tokenizers[0]), Questions(settings.widths))).to(device)
+def train_text(run: Run, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer], settings: TextSettings) -> TextEncoders:
+    """Return the averaged encoders."""
+    torch.manual_seed(run.seed)
+    model = nn.ModuleList((TextEncoders(settings, tokenizers[0]), Questions(settings.widths))).to(run.device)
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     ema = Ema(model, 0.99)
-    left = Steps(folder / "text.safetensors", model, ema, optimizer, settings.steps, 500, out_of_time)
+    left = Steps(run, "text", model, ema, optimizer, settings.steps, 500)
     for step in left:
-        numbers, _ = step_random(seed, _STAGE, step, device)
+        numbers, _ = step_random(run, _STAGE, step)
         tokens, answers = draw_captions(tokenizers, numbers, settings.batch)
-        states, pooled = model[0](tokens.to(device))
+        states, pooled = model[0](tokens.to(run.device))
         logits = model[1](states, pooled)
         set_rate(optimizer, settings.learning_rate, step, settings.steps, warm_up=100)
         loss = _calm(states, pooled)
         right = []
         for name, (attended, from_pooled) in logits.items():
-            truth = answers[name].to(device)
+            truth = answers[name].to(run.device)
             loss = loss + F.cross_entropy(attended.flatten(0, 1), truth.flatten(), ignore_index=_UNTOLD)
             loss = loss + 0.3 * F.cross_entropy(from_pooled, truth[:, 0], ignore_index=_UNTOLD)
             right.append((attended.argmax(-1) == truth)[truth != _UNTOLD])
         left.learn(loss)
         if (step + 1) % 20 == 0:
             share = round(float(torch.cat(right).float().mean()), 3)
-            report({"stage": "text", "step": step + 1, "of": settings.steps, "loss": float(loss.detach()), "right": share})
-    if not left.finished:
-        return None
+            told = {"loss": float(loss.detach()), "right": share}
+            run.report({"stage": "text", "step": step + 1, "of": settings.steps} | told)
     ema.copy_to(model)
     return cast(TextEncoders, model[0]).eval()
 

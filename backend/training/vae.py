@@ -1,6 +1,5 @@
 """Train the latent autoencoder: a plain regression, from initial values through which colours already pass."""
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 from .checkpoints import Ema, Steps, half_precision, set_rate, step_random
 from .highway import SlowRows, lay_highway, pool_colours, whitening
 from .renders import Renders, regions_of
+from .under_way import Run
 
 _STAGE = 1
 # Of the loss, by raster.REGIONS: people weigh more than the background; head, hair, arms and things, which are small, most.
@@ -69,51 +69,41 @@ def load_vae(folder: Path, device: torch.device) -> AutoencoderKL:
     return vae.to(device)  # pyright: ignore[reportArgumentType]
 
 
-def train_vae(
-    renders: Renders,
-    settings: VaeSettings,
-    folder: Path,
-    start: Path | None,
-    seed: int,
-    device: torch.device,
-    out_of_time: Callable[[], bool],
-    report: Callable[[dict], None],
-) -> AutoencoderKL | None:
-    """Train with checkpoints under `folder`; return the model with unit-variance latents, None if out of time.
+def train_vae(run: Run, renders: Renders, settings: VaeSettings, start: Path | None) -> AutoencoderKL:
+    """Return the trained model, with unit-variance latents.
 
     start: a model set whose autoencoder is trained further; None to begin with the highway.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(run.seed)
     sample = to_tensor(renders.pictures[:48], torch.device("cpu"))
     if start is None:
         vae = build_vae(settings.widths)
-        matrix, mean = (t.to(device) for t in lay_highway(vae, sample))
+        matrix, mean = (t.to(run.device) for t in lay_highway(vae, sample))
     else:
         vae = load_vae(start, torch.device("cpu"))
-        matrix, mean = (t.to(device) for t in whitening(sample))
-    vae.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        matrix, mean = (t.to(run.device) for t in whitening(sample))
+    vae.to(device=run.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     vae.train()
     optimizer = torch.optim.AdamW(vae.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
     ema, slow = Ema(vae, 0.996), SlowRows(vae)
-    left = Steps(folder / "vae.safetensors", vae, ema, optimizer, settings.steps, 1000, out_of_time)
+    left = Steps(run, "vae", vae, ema, optimizer, settings.steps, 1000)
     for step in left:
         large = step >= 0.75 * settings.steps
         side, count = (settings.large_crop_px, settings.large_crops) if large else (settings.crop_px, settings.crops)
-        numbers, noise = step_random(seed, _STAGE, step, device)
-        pictures, weight = _draw_crops(renders, numbers, count, side, device)
+        numbers, noise = step_random(run, _STAGE, step)
+        pictures, weight = _draw_crops(renders, numbers, count, side, run.device)
         progress = step / settings.steps
         set_rate(optimizer, settings.learning_rate, step, settings.steps, warm_up=100)
-        with half_precision(device):
+        with half_precision(run.device):
             losses = _losses(vae, pictures, weight, matrix, mean, noise, progress)
         losses["loss"].backward()
         left.descend(take=partial(slow.apply, optimizer, 0.1 + 0.3 * progress))
         if (step + 1) % 50 == 0:
-            report({"stage": "vae", "step": step + 1, "of": settings.steps} | {k: float(v.detach()) for k, v in losses.items()})
-    if not left.finished:
-        return None
+            told = {name: float(loss.detach()) for name, loss in losses.items()}
+            run.report({"stage": "vae", "step": step + 1, "of": settings.steps} | told)
     ema.copy_to(vae)
     vae.eval()
-    standardise_latents(vae, to_tensor(renders.pictures[:256], device))
+    standardise_latents(vae, to_tensor(renders.pictures[:256], run.device))
     return vae
 
 

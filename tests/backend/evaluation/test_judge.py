@@ -25,9 +25,10 @@ from beyondscene.backend.evaluation.measure_judge import draw_true_crowds, measu
 from beyondscene.backend.evaluation.scenes import draw_scene
 from beyondscene.backend.evaluation.summary import summarise
 from beyondscene.backend.evaluation.train_judge import JudgeSettings, judge_loss, make_targets, prefetch, train_judge
-from beyondscene.backend.training.renderer.raster import REGIONS
-from beyondscene.backend.training.renderer.scenes import draw_view
+from beyondscene.backend.renderer.raster import REGIONS
+from beyondscene.backend.renderer.scenes import draw_view
 from beyondscene.backend.training.runs import RunError
+from beyondscene.backend.training.under_way import OutOfTime
 
 from .conftest import CPU, TINY_JUDGE
 
@@ -110,21 +111,20 @@ def given(samples: list[Sample]) -> Callable[[int, JudgeSettings], Iterator[list
 
 
 def test_training_resumes_exactly_and_its_net_is_small_and_loads(samples: list[Sample], tmp_path: Path) -> None:
-    def train(folder: str, stop_after: int) -> JudgeNet | None:
-        calls = iter(range(1, 99))
-        feed = given(samples)
-        return train_judge(SETTINGS, tmp_path / folder, CPU, feed, lambda: next(calls) >= stop_after, lambda _: None)
+    def train(folder: str, time_left_s: Callable[[], float] = lambda: 1.0) -> JudgeNet:
+        return train_judge(SETTINGS, tmp_path / folder, CPU, given(samples), lambda _: None, time_left_s)
 
-    whole = train("whole", 99)
-    assert train("parts", 2) is None
-    parts = train("parts", 99)
-    assert whole is not None and parts is not None
+    whole = train("whole")
+    left = iter((1.0, -1.0))
+    with pytest.raises(OutOfTime):
+        train("parts", lambda: next(left))
+    parts = train("parts")
     for one, two in zip(whole.state_dict().values(), parts.state_dict().values(), strict=True):
         assert torch.allclose(one, two, atol=3e-4)
     for other, told in ({"batch": 3}, "batch = 2, but now it is 3"), ({"seed": 1}, "seed = 77, but now it is 1"):
         with pytest.raises(RunError, match=f"parts is of a run with {told}"):
             another = msgspec.structs.replace(SETTINGS, **other)
-            train_judge(another, tmp_path / "parts", CPU, given(samples), lambda: True, lambda _: None)
+            train_judge(another, tmp_path / "parts", CPU, given(samples), lambda _: None, lambda: -1.0)
     save_net(parts, tmp_path / "judge")
     judge = NetJudge(tmp_path / "judge", CPU)
     picture = np.random.default_rng(0).integers(0, 256, (200, 330, 3), np.uint8)

@@ -18,7 +18,7 @@ from beyondscene.backend.evaluation.run import evaluate
 from beyondscene.backend.evaluation.scenes import EvaluationScene
 from beyondscene.backend.models.load import load_models
 from beyondscene.backend.models.sets import ModelSet
-from beyondscene.backend.training.renderer.raster import REGIONS
+from beyondscene.backend.renderer.raster import REGIONS
 from beyondscene.protocol import KEYPOINT_NAMES, RenderSettings
 from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, SegformerConfig, SegformerForSemanticSegmentation
 from transformers.models.rt_detr import RTDetrConfig, RTDetrForObjectDetection, RTDetrResNetConfig

@@ -5,12 +5,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from beyondscene.backend.renderer.scenes import draw_view
 from beyondscene.backend.training.binding import Binding
 from beyondscene.backend.training.checkpoints import half_precision
 from beyondscene.backend.training.denoiser import Denoiser, DenoiserSizes, build_scheduler
 from beyondscene.backend.training.diffusion import gradient_finder, weigh_error
 from beyondscene.backend.training.latents import Batch, LatentSet, draw_batch, encode_renders
-from beyondscene.backend.training.renderer.scenes import draw_view
 from beyondscene.backend.training.renders import stack_views
 from beyondscene.backend.training.rounding import Rounded, matrices
 from beyondscene.backend.training.text import TextEncoders, TextSettings

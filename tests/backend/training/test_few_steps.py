@@ -19,6 +19,7 @@ from beyondscene.backend.training.latents import LatentSet, encode_renders
 from beyondscene.backend.training.renders import read_shards
 from beyondscene.backend.training.text import TextEncoders
 from beyondscene.backend.training.tokenizer import read_tokenizers
+from beyondscene.backend.training.under_way import OutOfTime, Run
 from beyondscene.backend.training.vae import load_vae
 from msgspec.structs import replace
 from torch import Tensor
@@ -32,7 +33,7 @@ PLAN = DistilSettings(jumps=2, teacher_steps=2, rank=2, steps=4, batch=2)
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny embedded model under `models`, of no use, with what it was trained on."""
     work = tmp_path_factory.mktemp("few-steps")
-    assert train_embedded(replace(TINY, work=work, out=work / "models", views=8, processes=1), lambda _: None)
+    train_embedded(replace(TINY, work=work, out=work / "models", views=8, processes=1), lambda _: None)
     return work
 
 
@@ -73,19 +74,18 @@ def apart(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
 def test_a_student_resumes_exactly(work: Path, model_set: ModelSet, tmp_path: Path) -> None:
     latents, tokenizers = load_latents(work), read_tokenizers(work / "models")
 
-    def train(folder: str, out_of_time: Callable[[], bool]) -> tuple[bool, dict[str, Tensor]]:
-        passed: list[dict[str, Tensor]] = []
-        done = distil(
-            latents, tokenizers, load_teacher(work / "models"), PLAN, model_set.manifest, tmp_path / folder, 0, CPU,
-            out_of_time, passed.append, lambda _: None,
-        )  # fmt: skip
-        return done, passed[-1]
+    passed: list[dict[str, Tensor]] = []
 
-    done, whole = train("whole", lambda: False)
-    stops = iter((False, True))
-    half_done, half = train("parts", lambda: next(stops))
-    assert done and not half_done
-    _, parts = train("parts", lambda: False)
+    def train(folder: str, time_left_s: Callable[[], float] = lambda: 1.0) -> dict[str, Tensor]:
+        run = Run(tmp_path / folder, 0, CPU, lambda _: None, time_left_s)
+        return distil(run, latents, tokenizers, load_teacher(work / "models"), PLAN, model_set.manifest, passed.append)
+
+    whole = train("whole")
+    left = iter((1.0, -1.0))
+    with pytest.raises(OutOfTime):
+        train("parts", lambda: next(left))
+    (half,) = passed
+    parts = train("parts")
     assert apart(whole, parts) < 0.1 * apart(whole, half)  # not 0: where a gradient is next to none, rounding turns Adam's step
     assert any(tensor.abs().max() > 0 for name, tensor in whole.items() if "lora_B" in name)
 

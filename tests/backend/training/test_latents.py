@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 from beyondscene.backend.pipeline.prompts import split_tokens
+from beyondscene.backend.renderer.looks import GARMENT_COLOURS, write_clauses
+from beyondscene.backend.renderer.scenes import draw_view
 from beyondscene.backend.training.binding import views_of_several
 from beyondscene.backend.training.captions import draw_caption
 from beyondscene.backend.training.latents import Batch, LatentSet, draw_batch, encode_renders, halve
-from beyondscene.backend.training.renderer.looks import GARMENT_COLOURS, write_clauses
-from beyondscene.backend.training.renderer.scenes import draw_view
 from beyondscene.backend.training.renders import stack_views
 from beyondscene.backend.training.tokenizer import MAX_TOKENS, build_tokenizers
 from beyondscene.backend.training.vae import build_vae

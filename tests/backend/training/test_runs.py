@@ -14,6 +14,7 @@ from beyondscene.backend.training.few_steps import FewStepsSettings, train_few_s
 from beyondscene.backend.training.latents import encode_renders
 from beyondscene.backend.training.renders import draw_views, stack_views
 from beyondscene.backend.training.runs import RunError, training_device
+from beyondscene.backend.training.under_way import OutOfTime, Run
 from beyondscene.backend.training.vae import build_vae
 from msgspec.structs import replace
 from safetensors.torch import load_file, save_file
@@ -30,8 +31,9 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A work folder in which a tiny model was trained to `models`, and its LoRA for few steps begun."""
     work = tmp_path_factory.mktemp("runs")
     settings = replace(tiny_settings(work, work / "models", CPU), views=8, processes=1)
-    assert train_embedded(settings, ignore)
-    assert not train_few_steps(few_steps(work), ignore)
+    train_embedded(settings, ignore)
+    with pytest.raises(OutOfTime):
+        train_few_steps(few_steps(work), ignore)
     return work
 
 
@@ -67,11 +69,12 @@ def test_another_run_is_refused_and_nothing_is_written(used: Path, change: dict[
 
 def test_the_same_run_goes_on_with_other_steps_and_minutes(used: Path) -> None:
     settings = replace(tiny_settings(used, used / "longer", CPU), views=8, processes=1, minutes=9)
-    assert train_embedded(replace(settings, denoiser=replace(settings.denoiser, steps=9)), ignore)
+    train_embedded(replace(settings, denoiser=replace(settings.denoiser, steps=9)), ignore)
 
 
 def test_a_changed_teacher_is_refused(used: Path) -> None:
-    assert not train_few_steps(few_steps(used), ignore)  # goes on
+    with pytest.raises(OutOfTime):
+        train_few_steps(few_steps(used), ignore)  # goes on
     with pytest.raises(RunError, match=r"few-steps is of a run with rank = 6, but now it is 4"):
         train_few_steps(few_steps(used, distil=replace(few_steps(used).distil, rank=4)), ignore)
     (weights,) = (used / "models" / "unet").glob("*.safetensors")
@@ -116,15 +119,13 @@ def test_numbers_that_mean_nothing_are_refused_before_a_folder_is_claimed(
 
 
 def test_few_steps_stop_between_renders_when_time_is_out(used: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[bool] = []
-
-    def render(*arguments: Any) -> bool:
-        asked.append(arguments[-1]())
-        return False
+    def render(run: Run, *_: Any) -> None:
+        assert run.out_of_time
+        raise OutOfTime
 
     monkeypatch.setattr("beyondscene.backend.training.few_steps.render_shards", render)
-    assert not train_few_steps(replace(few_steps(used), work=tmp_path), ignore)
-    assert asked == [True]
+    with pytest.raises(OutOfTime):
+        train_few_steps(replace(few_steps(used), work=tmp_path), ignore)
 
 
 @pytest.mark.parametrize("module", ["training", "evaluation", "bench"])

@@ -1,5 +1,7 @@
 """Training resumes exactly, the autoencoder starts with colours, and the whole run ends in a model set."""
 
+import itertools
+import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +12,8 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from beyondscene.backend.models.sets import MANIFEST, PRESETS
+from beyondscene.backend.renderer.looks import GARMENT_COLOURS
 from beyondscene.backend.training.binding import Binding
 from beyondscene.backend.training.checkpoints import Ema, Steps, TrainingError, set_rate
 from beyondscene.backend.training.decoder import DecoderSettings, draw_crops, train_decoder
@@ -17,13 +21,13 @@ from beyondscene.backend.training.denoiser import Denoiser, DenoiserSizes
 from beyondscene.backend.training.diffusion import DenoiserSettings, StepBatches, group_parameters, train_denoiser
 from beyondscene.backend.training.embedded import tiny_settings, train_embedded, usual_settings
 from beyondscene.backend.training.highway import lay_highway
-from beyondscene.backend.training.latents import LatentSet, encode_renders
-from beyondscene.backend.training.renderer.looks import GARMENT_COLOURS
+from beyondscene.backend.training.latents import encode_renders
 from beyondscene.backend.training.renders import Renders, draw_views, read_shards, render_shards, stack_views
 from beyondscene.backend.training.rounding import Rounded, matrices, narrow
 from beyondscene.backend.training.runs import RunError
 from beyondscene.backend.training.text import TextEncoders, TextSettings, draw_captions, train_text
 from beyondscene.backend.training.tokenizer import build_tokenizers
+from beyondscene.backend.training.under_way import OutOfTime, Report, Run
 from beyondscene.backend.training.vae import (
     VaeSettings,
     build_vae,
@@ -50,18 +54,14 @@ def renders() -> Renders:
     return stack_views(draw_views(seed=3, first=0, count=12, size_px=128))
 
 
-def never() -> bool:
-    return False
-
-
-def after(calls: int) -> Callable[[], bool]:
-    """True from the given call on."""
-    count = iter(range(1_000_000))
-    return lambda: next(count) + 1 >= calls
-
-
 def ignore(_event: object) -> None:
     pass
+
+
+def run_in(folder: Path, report: Report = ignore, steps: float = math.inf, seed: int = 0) -> Run:
+    """A run whose time is out after so many steps."""
+    asked = itertools.count(1)
+    return Run(folder, seed, CPU, report, lambda: steps - next(asked) - 0.5)
 
 
 def test_highway_passes_colours(renders: Renders) -> None:
@@ -90,7 +90,7 @@ def test_standardised_latents_decode_the_same(renders: Renders) -> None:
 
 
 def test_shards_read_back(tmp_path: Path) -> None:
-    assert render_shards(tmp_path, 3, 64, seed=3, processes=1, report=ignore)
+    render_shards(run_in(tmp_path, seed=2), tmp_path, 3, 64, processes=1)
     read, drawn = read_shards(tmp_path, 3), stack_views(draw_views(3, 0, 3, 64))
     assert np.array_equal(read.pictures, drawn.pictures)
     assert np.array_equal(read.keypoints, drawn.keypoints)
@@ -111,52 +111,37 @@ def test_a_last_shard_that_is_not_full_is_rendered_anew_for_more_views(tmp_path:
     monkeypatch.setattr("beyondscene.backend.training.renders._SHARD_VIEWS", 2)
     monkeypatch.setattr("beyondscene.backend.training.renders.ProcessPoolExecutor", Here)
     for count in (3, 4, 3):
-        assert render_shards(tmp_path, count, 64, seed=3, processes=1, report=ignore)
+        render_shards(run_in(tmp_path, seed=2), tmp_path, count, 64, processes=1)
         assert len(read_shards(tmp_path, count).pictures) == len(read_shards(tmp_path, count).looks) == count
     assert tasks == [0, 2, 2]  # the second one twice
     assert np.array_equal(read_shards(tmp_path, 4).pictures, stack_views(draw_views(3, 0, 4, 64)).pictures)
 
 
 def test_autoencoder_resumes_exactly(renders: Renders, tmp_path: Path) -> None:
-    whole = train_vae(renders, VAE, tmp_path / "whole", None, 0, CPU, never, ignore)
-    assert train_vae(renders, VAE, tmp_path / "parts", None, 0, CPU, after(2), ignore) is None
-    parts = train_vae(renders, VAE, tmp_path / "parts", None, 0, CPU, never, ignore)
-    assert whole is not None and parts is not None
-    _assert_same(whole, parts)
+    _assert_resumes(lambda run: train_vae(run, renders, VAE, None), tmp_path)
 
 
 def test_denoiser_resumes_exactly(renders: Renders, tmp_path: Path) -> None:
     torch.manual_seed(0)
     latents = encode_renders(build_vae((16, 16, 16, 16)), renders, tmp_path / "latents.safetensors", CPU)
 
-    def train(folder: str, out_of_time: Callable[[], bool]) -> Denoiser | None:
+    def train(run: Run) -> Denoiser:
         torch.manual_seed(0)
         text = TextEncoders(TEXT, build_tokenizers()[0])
-        return train_denoiser(
-            latents, build_tokenizers(), text, DENOISER, 4, tmp_path / folder, None, 0, CPU, out_of_time, ignore, ignore
-        )
+        return train_denoiser(run, latents, build_tokenizers(), text, DENOISER, 4, None, ignore)
 
-    whole = train("whole", never)
-    assert train("parts", after(2)) is None
-    parts = train("parts", never)
-    assert whole is not None and parts is not None
-    _assert_same(whole, parts)
-    assert isinstance(latents, LatentSet)
+    _assert_resumes(train, tmp_path)
 
 
 def test_a_decoder_alone_resumes_exactly(renders: Renders, tmp_path: Path) -> None:
-    def train(folder: str, out_of_time: Callable[[], bool]) -> AutoencoderKL | None:
+    def train(run: Run) -> AutoencoderKL:
         torch.manual_seed(0)
         vae = build_vae((16, 16, 16, 16))
         latents = encode_renders(vae, renders, tmp_path / "latents.safetensors", CPU)
         settings = DecoderSettings(steps=4, crop_cells=6, crops=2, large_crop_cells=8)
-        return train_decoder(latents, vae, settings, tmp_path / folder, 0, CPU, out_of_time, ignore)
+        return train_decoder(run, latents, vae, settings)
 
-    whole = train("whole", never)
-    assert train("parts", after(2)) is None
-    parts = train("parts", never)
-    assert whole is not None and parts is not None
-    _assert_same(whole, parts)
+    _assert_resumes(train, tmp_path)
 
 
 def test_pixels_that_miss_what_is_beyond_their_crop_weigh_nothing(renders: Renders, tmp_path: Path) -> None:
@@ -184,7 +169,7 @@ def test_every_step_with_several_people_learns_whose_words_are_whose(
     settings = msgspec.structs.replace(gpu, sizes=DENOISER.sizes, steps=6, small_batch=4, large_batch=2, loaders=1)
     latents = encode_renders(build_vae((16, 16, 16, 16)), renders, tmp_path / "latents.safetensors", CPU)
     text = TextEncoders(TEXT, build_tokenizers()[0])
-    train_denoiser(latents, build_tokenizers(), text, settings, 4, tmp_path, None, 0, CPU, never, ignore, ignore)
+    train_denoiser(run_in(tmp_path), latents, build_tokenizers(), text, settings, 4, None, ignore)
     several = [step for step in steps if len(step.rows)]
     assert len(steps) == 6 and len(several) >= 2
     assert all(step.losses and float(step.loss()) > 0 for step in several)
@@ -193,9 +178,7 @@ def test_every_step_with_several_people_learns_whose_words_are_whose(
 def test_a_step_without_finite_gradients_is_left_out_and_many_in_a_row_end_the_run(tmp_path: Path) -> None:
     layer = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.ones_(layer.weight)
-    left = Steps(
-        tmp_path / "layer.safetensors", layer, Ema(layer, 0.5), torch.optim.SGD(layer.parameters(), 0.1), 100, 100, never
-    )
+    left = Steps(run_in(tmp_path), "layer", layer, Ema(layer, 0.5), torch.optim.SGD(layer.parameters(), 0.1), 100, 100)
     weights = []
     with pytest.raises(TrainingError, match="The gradients of 20 steps in a row, up to step 21, are no finite numbers"):
         for step in left:
@@ -206,9 +189,7 @@ def test_a_step_without_finite_gradients_is_left_out_and_many_in_a_row_end_the_r
 
 def test_many_steps_without_finite_gradients_end_the_run_though_not_in_a_row(tmp_path: Path) -> None:
     layer = torch.nn.Linear(1, 1, bias=False)
-    left = Steps(
-        tmp_path / "layer.safetensors", layer, Ema(layer, 0.5), torch.optim.SGD(layer.parameters(), 0.1), 999, 999, never
-    )
+    left = Steps(run_in(tmp_path), "layer", layer, Ema(layer, 0.5), torch.optim.SGD(layer.parameters(), 0.1), 999, 999)
     with pytest.raises(TrainingError, match="The gradients of 41 of 200 steps, up to step 81, are no finite numbers"):
         for step in left:
             left.learn(layer(torch.full((1, 1), 1.0 if step % 2 else torch.nan)).sum())
@@ -221,7 +202,7 @@ def test_the_log_tells_how_long_batches_let_wait(renders: Renders, tmp_path: Pat
     latents = encode_renders(build_vae((16, 16, 16, 16)), renders, tmp_path / "latents.safetensors", CPU)
     text = TextEncoders(TEXT, build_tokenizers()[0])
     settings, events = msgspec.structs.replace(DENOISER, steps=10, large_share=0.0), list[dict]()
-    train_denoiser(latents, build_tokenizers(), text, settings, 4, tmp_path, None, 0, CPU, never, ignore, events.append)
+    train_denoiser(run_in(tmp_path, events.append), latents, build_tokenizers(), text, settings, 4, None, ignore)
     (event,) = events
     assert event["waited_s"] > 0.2 and event["left_out"] == 0
 
@@ -250,27 +231,20 @@ def test_a_run_that_shall_fit_its_time_is_as_long_as_its_first_steps_tell(
     settings = msgspec.structs.replace(DENOISER, steps=1000)
     events: list[dict] = []
 
-    def train(time_left_s: Callable[[], float] | None, out_of_time: Callable[[], bool] = never) -> Denoiser | None:
-        told = latents, build_tokenizers(), text, settings, 4, tmp_path, None, 0, CPU
-        return train_denoiser(*told, out_of_time, ignore, events.append, time_left_s)
+    def train(steps: float, fit: bool) -> Denoiser:
+        run = run_in(tmp_path, events.append, steps)
+        return train_denoiser(run, latents, build_tokenizers(), text, settings, 4, None, ignore, fit)
 
-    first = train(lambda: -60.0)
+    first = train(3, fit=True)
     assert [event["steps"] for event in events if "steps" in event] == [3]  # no time is left for more than the step that is due
-    again = train(lambda: 1e9, after(1))
-    assert first is not None and again is not None  # it was finished, and stays so however much time there is
+    again = train(1, fit=True)  # it was finished, and takes no step more
     _assert_same(first, again)
-    assert train(None, after(1)) is None  # goes on where it shall not fit
+    with pytest.raises(OutOfTime):  # goes on where it shall not fit
+        train(1, fit=False)
 
 
 def test_text_encoders_resume_exactly(tmp_path: Path) -> None:
-    def train(folder: str, out_of_time: Callable[[], bool]) -> TextEncoders | None:
-        return train_text(build_tokenizers(), TEXT, tmp_path / folder, 0, CPU, out_of_time, ignore)
-
-    whole = train("whole", never)
-    assert train("parts", after(2)) is None
-    parts = train("parts", never)
-    assert whole is not None and parts is not None
-    _assert_same(whole, parts)
+    _assert_resumes(lambda run: train_text(run, build_tokenizers(), TEXT), tmp_path)
 
 
 def test_captions_come_with_the_answers_they_give() -> None:
@@ -307,9 +281,10 @@ def test_whole_run_ends_in_a_model_set(tmp_path: Path) -> None:
     settings = tiny_settings(tmp_path / "work", tmp_path / "out", CPU)
     settings = msgspec.structs.replace(settings, views=8, processes=1)
     stages: list[str] = []
-    assert train_embedded(settings, lambda event: stages.append(event["stage"]))
+    train_embedded(settings, lambda event: stages.append(event["stage"]))
     assert list(dict.fromkeys(stages)) == ["render", "read", "encode", "export"]  # too short for the others to report
     assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} == {".safetensors", ".json", ".jsonl"}
+    assert (settings.out / MANIFEST).read_bytes() == (PRESETS / "embedded" / MANIFEST).read_bytes()
     pipeline = StableDiffusionXLControlNetPipeline.from_pretrained(settings.out, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     pose = Image.fromarray(np.zeros((64, 64, 3), np.uint8))
@@ -325,16 +300,16 @@ def test_whole_run_ends_in_a_model_set(tmp_path: Path) -> None:
     further = msgspec.structs.replace(
         settings, start=settings.out, work=tmp_path / "further", out=tmp_path / "better", denoiser=faster
     )
-    assert train_embedded(further, ignore)
+    train_embedded(further, ignore)
     assert not [path for path in further.out.rglob("*.json") if str(tmp_path) in path.read_text()]
     assert _changed_parts(settings.out, further.out) == {"unet", "controlnet"}
     others = msgspec.structs.replace(
         further, further=frozenset({"vae", "segmenter"}), work=tmp_path / "others", out=tmp_path / "best"
     )
-    assert train_embedded(others, ignore)
+    train_embedded(others, ignore)
     assert _changed_parts(settings.out, others.out) == {"vae", "segmenter"}
     half = msgspec.structs.replace(further, further=frozenset({"decoder"}), work=tmp_path / "half", out=tmp_path / "fine")
-    assert train_embedded(half, ignore)
+    train_embedded(half, ignore)
     assert _changed_parts(settings.out, half.out) == {"vae"}
     vae, before = (load_file(next((folder / "vae").glob("*.safetensors"))) for folder in (half.out, settings.out))
     assert {name.split(".")[0] for name, values in vae.items() if not torch.equal(values, before[name])} == {"decoder"}
@@ -344,13 +319,14 @@ def test_whole_run_ends_in_a_model_set(tmp_path: Path) -> None:
         path.write_text("kept")
     before = (half.out / "unet").stat().st_ino
     half.out.rename(half.out.with_name("fine.old"))  # as where it was stopped between two renames
-    assert train_embedded(half, ignore)
+    train_embedded(half, ignore)
     assert (half.out / "unet").stat().st_ino != before  # all of it is new, and came at once
     assert [path.read_text() for path in others_in_it] == ["kept"] * 2
     assert not list(tmp_path.glob("*.old")) and not list(tmp_path.glob("*.part"))
     with pytest.raises(RunError, match="--fit fits the training to --minutes: say how many"):
         train_embedded(msgspec.structs.replace(half, fit=True), ignore)
-    assert not train_embedded(msgspec.structs.replace(half, fit=True, render_only=True), ignore)  # which needs no time to fit
+    with pytest.raises(OutOfTime):
+        train_embedded(msgspec.structs.replace(half, fit=True, render_only=True), ignore)  # which needs no time to fit
     with pytest.raises(RunError, match="--further vae trains the decoder with the rest: leave out one of the two"):
         train_embedded(msgspec.structs.replace(half, further=frozenset({"vae", "decoder"})), ignore)
 
@@ -363,6 +339,14 @@ def _changed_parts(one: Path, other: Path) -> set[str]:
         if not all(torch.equal(first[key], second[key]) for key in first):
             changed.add(part)
     return changed
+
+
+def _assert_resumes(train: Callable[[Run], torch.nn.Module], folder: Path) -> None:
+    """A run that is stopped after two steps comes to the same as one that is not."""
+    whole = train(run_in(folder / "whole"))
+    with pytest.raises(OutOfTime):
+        train(run_in(folder / "parts", steps=2))
+    _assert_same(whole, train(run_in(folder / "parts")))
 
 
 def _assert_same(one: torch.nn.Module, other: torch.nn.Module) -> None:

@@ -97,10 +97,11 @@ def draw_look(random: np.random.Generator) -> Look:
 
 
 def describe_person(look: Look, random: np.random.Generator | None = None) -> str:
-    """Return the words for one person: the usual form, or without fail a random variation of it.
+    """Return the words for one person: the usual form, or where `random` is given, in 40 % of draws, one of seven others.
 
-    The usual form, taken where `random` is None and in 60 % of draws, names all there is: "a person with a red
-    shirt, blue trousers and black hair", "a woman with a green dress, long grey hair and a white hat, holding a red ball".
+    The usual form names all but skin and sleeves: "a person with a red shirt, blue trousers and black hair",
+    "a woman with a green dress, long grey hair and a white hat, holding a red ball". The others name it in another order,
+    and may leave out the hat, what is carried, and the hair or its length.
     """
     dressed = garment_phrases(look)
     varied = random is not None and random.random() >= 0.6
@@ -134,7 +135,7 @@ def garment_phrases(look: Look) -> list[str]:
 
 
 def describe_scene(scene: str, random: np.random.Generator | None = None) -> str:
-    """Return a phrase that names `scene`, the usual one in 60 % of draws."""
+    """Return a phrase that names `scene`: the usual one, or where `random` is given, in 40 % of draws, any of them."""
     phrases = SCENE_PHRASES[scene]
     if random is None or random.random() < 0.6:
         return phrases[0]

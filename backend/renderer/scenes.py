@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from ....protocol import KEYPOINT_NAMES
+from ...protocol import KEYPOINT_NAMES
 from .backgrounds import paint_background
 from .figures import draw_person
 from .looks import SCENES, Look, draw_look, write_caption

@@ -1,1 +1,0 @@
-"""Procedural pictures of posed mannequins: numpy and cv2 only, with exact masks and keypoints."""
