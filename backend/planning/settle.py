@@ -36,6 +36,8 @@ def settle(settings: RenderSettings, models: ModelSet) -> Settled:
         few = own_few_steps(models.manifest)
         settings = replace(settings, scheduler=few.scheduler, inpaint_strength=few.inpaint_strength)
         own |= {name: value for name in _LEFT_OPEN if (value := getattr(few, name, None)) is not None}
+    if isinstance(settings, Settled):  # before
+        return settings
     return Settled(**asdict(settings) | {name: value for name, value in own.items() if getattr(settings, name) is None})
 
 

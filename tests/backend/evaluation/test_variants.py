@@ -9,7 +9,7 @@ from beyondscene.backend.evaluation.methods import METHODS, load_method, setting
 from beyondscene.backend.evaluation.variants import ABLATIONS, check_variants, read_variant
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet
-from beyondscene.backend.planning.settle import settle
+from beyondscene.backend.planning.settle import Settled, settle
 from beyondscene.protocol import RenderRequest, RenderSettings, resized
 from msgspec.structs import asdict, replace
 
@@ -17,7 +17,7 @@ from ..pipeline.test_render import Spy
 from .conftest import CPU
 
 
-class Noted(RenderSettings, frozen=True):
+class Noted(Settled, frozen=True):
     """Settings that know which of them somebody looked at."""
 
     def __getattribute__(self, name: str) -> Any:
