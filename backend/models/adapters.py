@@ -15,7 +15,6 @@ from diffusers.utils.peft_utils import (
 )
 from peft import inject_adapter_in_model, set_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .alphas import level_alphas
@@ -95,11 +94,10 @@ class Adapters:
         key = self._keys[name] = f"lora_{len(self._keys)}"
         mixin: Any = StableDiffusionXLLoraLoaderMixin if len(self.text_encoders) > 1 else StableDiffusionLoraLoaderMixin
         try:
-            tensors = load_file(path)
-            levelled = level_alphas(tensors)
+            levelled = level_alphas(path)
             # from a file also what it says of itself is read, which those whose alphas are tensors do not need
             state, alphas, metadata = mixin.lora_state_dict(
-                str(path.parent) if levelled is tensors else levelled, weight_name=path.name, unet_config=self.unets[0].config,
+                str(path.parent) if levelled is None else levelled, weight_name=path.name, unet_config=self.unets[0].config,
                 use_safetensors=True, local_files_only=True, return_lora_metadata=True,
             )  # fmt: skip
             more = {"network_alphas": alphas, "metadata": metadata, "adapter_name": key}

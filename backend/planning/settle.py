@@ -27,6 +27,8 @@ def settle(settings: RenderSettings, models: ModelSet) -> Settled:
     Few steps come with recommendations of their own, and with the solver that they were made for. Raises ModelSetError where
     they are asked of a set without them.
     """
+    if isinstance(settings, Settled):
+        return settings
     own = {name: getattr(models.manifest, name) for name in _LEFT_OPEN}
     if settings.few_steps is None:
         settings = replace(settings, few_steps=models.has_few_steps)
@@ -36,8 +38,6 @@ def settle(settings: RenderSettings, models: ModelSet) -> Settled:
         few = own_few_steps(models.manifest)
         settings = replace(settings, scheduler=few.scheduler, inpaint_strength=few.inpaint_strength)
         own |= {name: value for name in _LEFT_OPEN if (value := getattr(few, name, None)) is not None}
-    if isinstance(settings, Settled):  # before
-        return settings
     return Settled(**asdict(settings) | {name: value for name, value in own.items() if getattr(settings, name) is None})
 
 
