@@ -14,10 +14,20 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 EXIT_CODES = (__doc__ or "").partition("\n\n")[2]
+# In the order in which they are listed. Only the one that is asked for is imported, so that it alone has to find what it needs.
+COMMANDS = (
+    "render", "export", "serve", "submit", "jobs", "wait", "fetch", "cancel", "keygen", "client", "info",
+    "train", "evaluate", "bench",
+)  # fmt: skip
 DONE, FAULT, REFUSED, STOPPED, UNREACHABLE, IN_USE, INTERRUPTED, UNREAD = 0, 1, 2, 3, 4, 5, 130, 141
+
+
+class Unreachable(Exception):  # noqa: N818  (reads as what it is)
+    """No backend answers. The message says where it was looked for."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,21 +41,18 @@ def run(arguments: Sequence[str] | None) -> int:
     # The imports are in here since they take a second or two, in which Ctrl-C is no fault either.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns of torchvision as it is imported; we need none
     from ..version import app_version
-    from . import bench, cancel, client, evaluate, export, fetch, info, jobs, keygen, render, serve, submit, train, wait, worker
-    from .backend import Unreachable
 
-    shown = (render, export, serve, submit, jobs, wait, fetch, cancel, keygen, client, info, train, evaluate, bench)
-    modules = {module.__name__.rpartition(".")[2]: module for module in shown}
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given == ["worker"]:  # what `serve` starts, and ends in ways of its own
+        return import_module(".worker", __name__).run()
+    wanted = given[:1] if given and given[0] in COMMANDS else COMMANDS  # all of them to list them
+    modules = {name: import_module(f".{name}", __name__) for name in wanted}
     parser = argparse.ArgumentParser(prog="beyondscene", description="Pose to picture, without a window.", epilog=EXIT_CODES)
     parser.add_argument("--version", action="version", version=f"beyondscene {app_version()}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="|".join(modules))
+    commands = parser.add_subparsers(dest="command", required=True, metavar="|".join(COMMANDS))
     for name, module in modules.items():
         words = (module.__doc__ or "").splitlines()[0]
         module.add_arguments(commands.add_parser(name, description=words, help=words))
-    given = sys.argv[1:] if arguments is None else arguments
-
-    if list(given) == ["worker"]:  # what `serve` starts, and ends in ways of its own
-        return worker.run()
     asked = parser.parse_args(given)
     try:
         with ended_by_interrupt():

@@ -13,15 +13,12 @@ from platformdirs import user_data_path
 from ...protocol import ConnectionFile, Refusal, Refused, read_connection
 from ...protocol.client import Client, Heard, Lost
 from ...protocol.connection import is_open_to_others
+from . import Unreachable
 from .arguments import amount
 
 PATIENCE_S = 30.0
 POLL_MS = 100
 LINGER_MS = 500
-
-
-class Unreachable(Exception):  # noqa: N818  (reads as what it is)
-    """No backend answers. The message says where it was looked for."""
 
 
 def add_backend(parser: argparse.ArgumentParser) -> None:

@@ -1,5 +1,96 @@
 """Train a model of this project."""
 
-from ..training.command import add_arguments, run
+import argparse
+import os
+from pathlib import Path
 
-__all__ = ["add_arguments", "run"]
+import msgspec
+from platformdirs import user_cache_path
+
+from ..training.under_way import OutOfTime, print_event
+from . import DONE, STOPPED
+from .arguments import amount
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    models = parser.add_subparsers(dest="model", required=True, metavar="{embedded,few-steps}")
+
+    embedded = models.add_parser("embedded", help="the tiny model that ships with the package, from nothing")
+    add_common(embedded, "of the denoiser, or of what --further names")
+    embedded.add_argument("--out", type=Path, required=True, help="folder for the finished model set")
+    embedded.add_argument("--start", type=Path, help="model set to go on from")
+    embedded.add_argument(
+        "--further", choices=("vae", "decoder", "segmenter", "denoiser"), action="append",
+        help="with --start: what of it is trained further, the rest is kept; may be repeated; default: denoiser",
+    )  # fmt: skip
+    embedded.add_argument(
+        "--render-only",
+        action="store_true",
+        help=f"stop with exit code {STOPPED} when the views are rendered, which takes no GPU",
+    )
+    embedded.add_argument("--fit", action="store_true", help="with --minutes: no more steps of the denoiser than fit them")
+    embedded.add_argument("--tiny", action="store_true", help="run through all stages in a minute; the weights are of no use")
+    embedded.set_defaults(train=run_embedded)
+
+    few_steps = models.add_parser("few-steps", help="its LoRA, with which it draws in a few steps")
+    add_common(few_steps, "of the training")
+    few_steps.add_argument(
+        "--models", type=Path, required=True, help="folder of an embedded model, where the LoRA is written, too"
+    )
+    few_steps.set_defaults(train=run_few_steps)
+
+
+def add_common(parser: argparse.ArgumentParser, steps: str) -> None:
+    """steps: of what `--steps` are."""
+    work = user_cache_path("beyondscene") / "train-embedded"
+    parser.add_argument(
+        "--work", type=Path, default=work, help="renders and checkpoints of one run, about 5 GB; default: %(default)s"
+    )
+    parser.add_argument("--minutes", type=amount, help=f"stop after so long with exit code {STOPPED}; call again to go on")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
+    parser.add_argument("--steps", type=int, help=steps)
+    parser.add_argument("--views", type=int, help="renders to train on; default: as many as do for the device")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def run(asked: argparse.Namespace) -> int:
+    """Train as `asked`, a line of JSON on standard output per event; return an exit code."""
+    try:
+        asked.train(asked)
+    except OutOfTime:
+        return STOPPED
+    return DONE
+
+
+def run_embedded(asked: argparse.Namespace) -> None:
+    from ..training.embedded import tiny_settings, train_embedded, usual_settings
+    from ..training.runs import training_device
+
+    make = tiny_settings if asked.tiny else usual_settings
+    settings = make(asked.work, asked.out, training_device(asked.device))
+    settings = msgspec.structs.replace(settings, start=asked.start, minutes=asked.minutes, seed=asked.seed)
+    settings = msgspec.structs.replace(settings, fit=asked.fit, render_only=asked.render_only)
+    if asked.views is not None:
+        settings = msgspec.structs.replace(settings, views=asked.views)
+    if asked.further:
+        settings = msgspec.structs.replace(settings, further=frozenset(asked.further))
+    if asked.steps is not None:
+        longer = {part: msgspec.structs.replace(getattr(settings, part), steps=asked.steps) for part in settings.further}
+        settings = msgspec.structs.replace(settings, **longer)
+    train_embedded(settings, print_event)
+
+
+def run_few_steps(asked: argparse.Namespace) -> None:
+    """Raises ModelSetError for a folder that is no model set with an entry for few steps."""
+    from ..training.few_steps import FewStepsSettings, train_few_steps
+    from ..training.runs import training_device
+
+    settings = FewStepsSettings(
+        work=asked.work, models=asked.models, device=training_device(asked.device), seed=asked.seed, minutes=asked.minutes,
+        processes=os.cpu_count() or 1,
+    )  # fmt: skip
+    if asked.views is not None:
+        settings = msgspec.structs.replace(settings, views=asked.views)
+    if asked.steps is not None:
+        settings = msgspec.structs.replace(settings, distil=msgspec.structs.replace(settings.distil, steps=asked.steps))
+    train_few_steps(settings, print_event)

@@ -15,11 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..cli import DONE, answer
+from ..cli import DONE, STOPPED, answer
 from ..training.checkpoints import Ema, Steps, half_precision, set_rate
-from ..training.command import OUT_OF_TIME, print_event
 from ..training.runs import JudgeRun, check_numbers, claim, training_device
-from ..training.under_way import OutOfTime, Report, Run, countdown
+from ..training.under_way import OutOfTime, Report, Run, countdown, print_event
 from .judge import JOINTS, JUDGE_FOLDER, OFFSET_PX, STRIDE, JudgeConfig, JudgeNet, Maps, save_net, to_input
 from .judge_data import SIDE_PX, Sample, draw_samples
 from .keypoints import TORSO
@@ -150,7 +149,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints")
     parser.add_argument("--out", type=Path, default=JUDGE_FOLDER, help="folder for the finished judge")
-    parser.add_argument("--minutes", type=float, help=f"stop after so long with exit code {OUT_OF_TIME}")
+    parser.add_argument("--minutes", type=float, help=f"stop after so long with exit code {STOPPED}")
     parser.add_argument("--steps", type=int, default=JudgeSettings().steps)
     parser.add_argument("--batch", type=int, default=JudgeSettings().batch)
     parser.add_argument("--processes", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="that draw samples")
@@ -166,7 +165,7 @@ def run(asked: argparse.Namespace) -> int:
     try:
         net = train_judge(settings, asked.work, device, prefetch, print_event, time_left_s)
     except OutOfTime:
-        return OUT_OF_TIME
+        return STOPPED
     save_net(net, asked.out)
     return DONE
 

@@ -26,6 +26,9 @@ from .weights import find_weights
 # cuDNN makes for a convolution come to 23 (230 MiB); an eighth of the views could do without, which is not worth a failure.
 UNET_ROW = 30
 KEPT_BYTES = 2 * 2**30  # beside the views: keys and values of up to 32 prompts, canvases
+# Rows that keep a GPU busy: 16 of SDXL in half precision. Of smaller ones more: each batch launches as many kernels as any.
+BUSY_BYTES = 16 * UNET_ROW * 320 * 128**2 * 2
+MOST_VIEWS = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +150,8 @@ def choose_view_batch(device: torch.device, networks_bytes: int, row_bytes: int)
     """
     if device.type != "cuda":
         return 4
-    return max(1, min(16, (room_bytes(device, networks_bytes) - KEPT_BYTES) // (2 * row_bytes)))
+    enough = min(MOST_VIEWS, max(16, BUSY_BYTES // row_bytes))
+    return max(1, min(enough, (room_bytes(device, networks_bytes) - KEPT_BYTES) // (2 * row_bytes)))
 
 
 def silence_libraries() -> None:

@@ -38,3 +38,8 @@ def countdown(minutes: float | None) -> Callable[[], float]:
     """Return what tells the seconds that are left of so many minutes from now on; without end for None."""
     end = math.inf if minutes is None else time.monotonic() + 60 * minutes
     return lambda: end - time.monotonic()
+
+
+def print_event(event: dict) -> None:
+    """As a line of JSON on standard output: a Report."""
+    print(msgspec.json.encode(event).decode(), flush=True)

@@ -15,7 +15,7 @@
 #     targets  180 s  4096x4096 with stride_instance=64 and all 50 steps
 #     preview  165 s  8192x8192 with 8 unguided steps and stride_background=96, a VAE in half precision, the device held to 24 GiB
 #     ratios   160 s  4096x4096, 5 steps: ours, plain loop, DemoFusion; only in a call with --minutes 9
-#     posed    170 s  as targets, the ControlNet in views with people alone; only by --parts
+#     posed    170 s  as targets, the ControlNet in views with people alone and a VAE in half precision; only by --parts
 # Left in $OUT: CALL.md, CALL.jsonl (each line names its part) and CALL.log, and meanwhile a folder of three files. What is measured
 # is written after every picture. --minutes counts from the start of this script: no picture is begun that would end later, and one
 # that takes longer than was known is stopped then. A method or a part that breaks off leaves the others as they are. --tiny tries
@@ -54,7 +54,7 @@ compared=("${sdxl[@]}" --steps 10 --rounds 2 --size 2048x2048 "${all[@]}")
 tuned=("${sdxl[@]}" --steps 10 --rounds 1 --size 2048x2048 --method beyondscene
   --tune channels_last --tune fused --tune compiled --tune float8+compiled)
 targets=("${sdxl[@]}" --rounds 1 --size 4096x4096 --method beyondscene+stride_instance=64)
-posed=("${sdxl[@]}" --rounds 1 --size 4096x4096 --method beyondscene+stride_instance=64+controlnet_views=with_people)
+posed=("${sdxl[@]}" --rounds 1 --size 4096x4096 --method beyondscene+stride_instance=64+controlnet_views=with_people --tune-all half_vae)
 preview=("${sdxl[@]}" --rounds 1 --size 8192x8192 --method "$unguided" --tune-all half_vae --cold) # an untimed picture would take half as long
 ratios=("${sdxl[@]}" --steps 5 --rounds 1 --size 4096x4096 --method beyondscene --method plain --method demofusion)
 if [[ "$device" != cpu ]]; then
@@ -68,7 +68,7 @@ if [[ -n "$tiny" ]]; then
   compared=("${toy[@]}" --method plain --method beyondscene)
   tuned=("${toy[@]}" --method beyondscene --tune channels_last+fused --cold)
   targets=("${toy[@]}" --method beyondscene+stride_instance=64)
-  posed=("${toy[@]}" --method beyondscene+stride_instance=64+controlnet_views=with_people)
+  posed=("${toy[@]}" --precision bfloat16 --method beyondscene+stride_instance=64+controlnet_views=with_people --tune-all half_vae)
   preview=("${toy[@]}" --size 128x128 --precision bfloat16 --method "$unguided" --tune-all half_vae --cold)
   ratios=("${toy[@]}" --method beyondscene --method demofusion)
 fi
@@ -95,7 +95,7 @@ for part in "${parts[@]}"; do
     continue
   fi
   rm -rf "$now"
-  timeout --signal=INT --kill-after=5 "$left_s" "$python" -m beyondscene.backend.bench --device "$device" --out "$now" \
+  timeout --signal=INT --kill-after=5 "$left_s" "$python" -m beyondscene.backend bench --device "$device" --out "$now" \
     --minutes "$("$python" -c "print($left_s / 60)")" "${arguments[@]}" >/dev/null 2>>"$out/$call.log" || failed=$?
   gather "$part"
 done

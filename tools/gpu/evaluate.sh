@@ -34,7 +34,7 @@ work="$here/$place-$device" # what is drawn otherwise goes elsewhere
 mkdir -p "$work"
 left_s="$("$python" -c "print(max(1, round(60 * $minutes - $SECONDS)))")"
 status=0
-timeout --signal=INT --kill-after=10 "$left_s" "$python" -m beyondscene.backend.evaluation --json --device "$device" \
+timeout --signal=INT --kill-after=10 "$left_s" "$python" -m beyondscene.backend evaluate --json --device "$device" \
   --out "$work" "${arguments[@]}" >"$work/$name.json" 2>"$work/$name.log" || status=$?
 cp "$work"/*.jsonl "$out/" || true
 if ((status == 124 || status == 130 || status == 137)); then

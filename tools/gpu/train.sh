@@ -58,7 +58,7 @@ measure_s="${unmeasured:+0}"
 measure_s="${measure_s:-60}" # that the embedded model's measures take on a GPU
 case "$what" in
   embedded)
-    command=(beyondscene.backend.training embedded --out "$here/embedded")
+    command=(beyondscene.backend train embedded --out "$here/embedded")
     if [[ -n "$tiny" ]]; then
       command+=(--tiny)
     else
@@ -68,7 +68,7 @@ case "$what" in
     made=embedded work="$here/work-embedded" # whose renders it takes: the same seed
     if [[ -n "$tiny" ]]; then work="$here/work-tiny" made=tiny; fi
     [[ -d "$here/$made" ]] || cp -r backend/models/embedded "$here/$made"
-    command=(beyondscene.backend.training few-steps --models "$here/$made" --seed 1)
+    command=(beyondscene.backend train few-steps --models "$here/$made" --seed 1)
     if [[ -n "$tiny" ]]; then command+=(--steps 1 --views 8); fi ;;
   judge)
     measure_s=5
