@@ -14,7 +14,7 @@ from .models.fingerprint import weight_files
 from .models.host_memory import give_back_freed_memory
 from .models.load import Models
 from .models.sets import ModelSet
-from .models.thrift import LADDER, Thrift
+from .models.thrift import LADDER, Thrift, next_rung
 from .pipeline.shard import place
 from .watch import Checkpoints
 
@@ -40,8 +40,8 @@ class Crowded(MemoryError):  # noqa: N818  (reads as what it is)
 def climb(attempt: Callable[[Thrift], T], checkpoints: Checkpoints, advice: Callable[[], str], first: int = 0) -> tuple[T, int]:
     """What `attempt` returns on the first rung of LADDER on which the memory suffices, and the rung's number.
 
-    It begins at the rung `first`, or at a higher one that an earlier attempt has come to; where the device is Crowded, the
-    rungs that keep all networks there are left out. Raises OutOfMemory behind the last, with `advice()`; among several
+    It begins at the rung `first`, or at a higher one that an earlier attempt has come to; where the device is Crowded, it goes
+    on with those that keep fewer networks there. Raises OutOfMemory behind the last, with `advice()`; among several
     processes behind the first, for the others would wait in another step for one that begins anew.
     """
     process, processes = place()
@@ -58,9 +58,7 @@ def climb(attempt: Callable[[Thrift], T], checkpoints: Checkpoints, advice: Call
             who = f"process {process + 1} of {processes}"
             raise OutOfMemory(f"The memory of {who} was not enough: pass --offload networks to all, or {advice()} ({words})")
         free_cached()  # out here, where no traceback holds the tensors any more
-        number += 1
-        while crowded and number < len(LADDER) and LADDER[number].offload == "none":
-            number += 1
+        number = next_rung(number, crowded)
         if number < len(LADDER):
             log.warning("the memory was not enough (%s): now with %s", words, LADDER[number].name)
             checkpoints.put(KEY, {"rung": np.array(number)})

@@ -26,6 +26,7 @@ from ..protocol import (
 )
 
 _SUBPIXEL_BITS = 4  # cv2 draws at 1/16 px
+REACH_PX = 2**20  # of any canvas, of which a view may be a corner: limbs come from far away
 
 Colour = tuple[int, ...]  # RGB, 0 to 255
 Points = npt.NDArray[np.float64]  # (N, 2), px
@@ -130,8 +131,7 @@ def _span_px(keypoints: npt.NDArray[np.float64]) -> float:
 
 def _usable(picture: npt.NDArray[np.uint8], keypoints: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     """Which joints are drawn: beyond this reach the fixed-point coordinates of cv2 would overflow."""
-    reach_px = 16 * max(*picture.shape[:2], 256)
-    return (keypoints[:, 2] > 0) & (np.abs(np.nan_to_num(keypoints[:, :2], nan=np.inf)) < reach_px).all(axis=1)
+    return (keypoints[:, 2] > 0) & (np.abs(np.nan_to_num(keypoints[:, :2], nan=np.inf)) < REACH_PX).all(axis=1)
 
 
 def _ellipses(starts: Points, ends: Points, radius_px: float) -> npt.NDArray[np.float64]:

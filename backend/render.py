@@ -72,11 +72,11 @@ class Renderer:
 
         def attempt(thrift: Thrift) -> tuple[np.ndarray, list[Figure], Progress]:
             self._arrange(loaded, OFFLOADS[max(map(OFFLOADS.index, (thrift.offload, self.offload)))])
-            return render(dataclasses.replace(loaded, thrift=thrift), request, arrays, watcher, checkpoints)
+            with loaded.adapters.loaded(loras):  # which takes memory, too
+                return render(dataclasses.replace(loaded, thrift=thrift), request, arrays, watcher, checkpoints)
 
         kept = checkpoints or NoCheckpoints()
-        with loaded.adapters.loaded(loras):
-            made, self._rung = climb(attempt, kept, lambda: what_would_fit(loaded, request), self._rung)
+        made, self._rung = climb(attempt, kept, lambda: what_would_fit(loaded, request), self._rung)
         image, figures, progress = made
         made_with = dataclasses.replace(loaded, thrift=LADDER[self._rung])
         with progress.stage("write"):

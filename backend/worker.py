@@ -114,7 +114,18 @@ def do_work(work: Work, payload: list[bytes | memoryview], render: RenderToFile,
             return DiskFull(**job)
         return broke(error, job)
     except (Exception, SystemExit) as error:
+        if has_lost_its_device(error):
+            raise  # this process cannot go on; the next one can, and takes the job up again
         return broke(error, job)
+
+
+def has_lost_its_device(error: BaseException) -> bool:
+    """Whether CUDA will refuse all that this process asks of it from now on: an illegal address, a fault of the hardware."""
+    if not isinstance(error, RuntimeError) or "CUDA error" not in str(error):
+        return False
+    from .memory import is_out_of_memory
+
+    return not is_out_of_memory(error)
 
 
 def digest_made_with(models: str, request: RenderRequest) -> str:

@@ -37,6 +37,7 @@ from .transfer import Transfer
 
 GREETING_S = 10.0  # a backend that listens answers within milliseconds; one that has just started, within seconds
 PING_S = 1.0
+UPLOAD_BYTES_S = 500_000  # that a slow line takes at least: pings stand behind the masks of a request, in the same line
 SILENCE_S = 15.0  # the gateway computes nothing, so it answers while a model loads
 ASLEEP_S = 5.0  # nobody who is awake lets so much pass between two ticks
 
@@ -194,9 +195,10 @@ class Client:
                 return self.lose(
                     f"No backend answers at {self._endpoint}: start it, and see that this connection file is its own."
                 )
-        elif now - self._heard > SILENCE_S:
+        elif now - self._heard > SILENCE_S + self._unconfirmed_bytes() / UPLOAD_BYTES_S:
             return self.lose(
-                f"The backend at {self._endpoint} has been silent for {SILENCE_S:.0f} s: see its log, then start it again."
+                f"The backend at {self._endpoint} has been silent for {now - self._heard:.0f} s: see its log, "
+                "then start it again."
             )
         elif now - max(self._heard, self._pinged) > PING_S:
             self._pinged = now
@@ -251,6 +253,10 @@ class Client:
         """Say what wants an answer, and keep it under `key` until that has come."""
         frames = self._unanswered[key] = encode(message, payload)
         self.outgoing.append(frames)
+
+    def _unconfirmed_bytes(self) -> int:
+        """That may still be on their way."""
+        return sum(memoryview(frame).nbytes for frames in self._unanswered.values() for frame in frames)
 
     def _note_answer(self, event: Event) -> None:
         """An answer has come."""

@@ -56,7 +56,7 @@ def predict_view(
 ) -> torch.Tensor:
     """The guided output of the network for one view: float32 (4, h, w). seen: the latents in it; extra: as in Job."""
     models, dtype = job.models, job.models.dtype
-    chunks = chunks_of(job.encoder, condition)
+    chunks = chunks_of(job, condition)
     texts = [job.encoder.encode(condition.prompt, chunks)]
     if job.guidance_scale > 1:
         texts.insert(0, job.encoder.encode_negative(condition.negative_prompt, chunks))

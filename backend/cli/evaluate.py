@@ -9,10 +9,10 @@ from rich.table import Table
 
 from ...protocol import RenderSettings
 from ..evaluation.methods import METHODS
-from ..evaluation.variants import ABLATIONS, check_variants
+from ..evaluation.variants import ABLATIONS, check_variants, read_variant
 from ..models.sets import choose_model_set, read_model_set
 from ..planning.settle import settle
-from . import DONE
+from . import DONE, FAULT
 from .arguments import count, step_count
 from .device import add_device, check_device
 from .progress import Bar, open_console
@@ -62,7 +62,8 @@ def run(asked: argparse.Namespace) -> int:
         return write_scenes(asked)
     model_set = choose_model_set(asked.models)
     settings = RenderSettings(steps=asked.steps, few_steps=asked.few_steps)
-    settle(settings, model_set)  # refuses few steps where there are none
+    for method in methods:
+        settle(read_variant(method, settings)[1], model_set)  # refuses few steps where there are none
     check_device(asked.device, asked.precision)
     from ..evaluation.run import evaluate
     from ..evaluation.scenes import scene_numbers
@@ -84,18 +85,20 @@ def run(asked: argparse.Namespace) -> int:
             bar.bar.update(pictures, description=f"picture {done + 1} of {total}", completed=done, total=total)
             return bar
 
-        summaries = evaluate(models, judge, methods, numbers, settings, asked.out, announce)
+        faults: list[str] = []
+        summaries = evaluate(models, judge, methods, numbers, settings, asked.out, announce, faults)
+    for fault in faults:
+        console.print(f"{fault}. It is left out.")
     if judge is None:
         console.print(f"{asked.out}: pictures of {len(numbers)} scenes. The same command without --draw-only judges them.")
-        return DONE
-    if asked.json:
-        truth = {"judge": judge.name, **{name: summaries[0][name] for name in SHOWN[:5]}}
+    elif summaries and asked.json:
+        truth = {"judge": judge.name, **{name: value for name, value in summaries[0].items() if name != "method"}}
         for summary in summaries[1:]:
             print(msgspec.json.encode(summary | {"true_renders": truth}).decode())
-        return DONE
-    console.print(tabulate(summaries))
-    console.print(f"{asked.out / 'index.html'}: pictures side by side")
-    return DONE
+    elif summaries:
+        console.print(tabulate(summaries))
+        console.print(f"{asked.out / 'index.html'}: pictures side by side")
+    return FAULT if faults else DONE
 
 
 def write_scenes(asked: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from ..blend import number_path
 from ..outputs import Picture, Record, choose_format, write_picture
 
 PIXEL_BYTES = 3  # of a picture that does not compress
+HALF_PIXEL_BYTES = 6  # of one in OpenEXR, whose masks always do
 
 
 def check_picture_target(path: Path) -> None:
@@ -61,7 +62,8 @@ def refuse_folder(path: Path) -> None:
 
 def check_room(path: Path, width: int, height: int, pictures: int) -> None:
     """Raise Refusal where the disk of `path`, whose folder exists, may not take so many pictures of this size."""
-    needed, free = PIXEL_BYTES * width * height * pictures, shutil.disk_usage(Path(os.path.realpath(path)).parent).free
+    pixel_bytes = HALF_PIXEL_BYTES if path.suffix.lower() == ".exr" else PIXEL_BYTES
+    needed, free = pixel_bytes * width * height * pictures, shutil.disk_usage(Path(os.path.realpath(path)).parent).free
     if free < needed:
         what = "The picture" if pictures == 1 else f"The {pictures} pictures"
         raise Refusal(

@@ -24,9 +24,10 @@ _BORDER = 0.01  # of a window: a box that ends there is of somebody whom the win
 _CLOTHES_MARGIN = 0.15  # of the taller side of a person, around the box whose clothes are looked at
 # COCO's 17 joints in the places of COCO-18; the neck lies between the shoulders
 _COCO_17 = (0, None, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
+_DRESS = len(REGIONS)  # until it is split: what is below its middle counts as trousers, as the plan has it
 _CLOTHES = {
     "Hat": "things", "Bag": "things", "Scarf": "things", "Hair": "hair", "Face": "head", "Sunglasses": "head",
-    "Upper-clothes": "upper_body", "Dress": "upper_body", "Skirt": "lower_body", "Pants": "lower_body", "Belt": "lower_body",
+    "Upper-clothes": "upper_body", "Skirt": "lower_body", "Pants": "lower_body", "Belt": "lower_body",
     "Left-arm": "arms", "Right-arm": "arms", "Left-leg": "legs", "Right-leg": "legs", "Left-shoe": "feet", "Right-shoe": "feet",
 }  # fmt: skip
 
@@ -63,11 +64,14 @@ class PublicJudge:
             self.taste = Reader(models.preference, device)
         except JudgeError as error:
             self.taste, self.notes = None, (f"No preference scores: {error}",)
-        self.name = f"public {hashlib.blake2b(msgspec.json.encode(models), digest_size=6).hexdigest()}"
+        used = (models, self.taste is not None)  # scores without preferences are another judge's
+        self.name = f"public {hashlib.blake2b(msgspec.json.encode(used), digest_size=6).hexdigest()}"
         names = {int(i): name for i, name in self.detector.config.id2label.items()}
         self.person = next(i for i, name in names.items() if name.lower() == "person")
-        kinds = {int(i): _CLOTHES.get(name, "background") for i, name in self.clothes.config.id2label.items()}
-        self.region_of = np.array([REGIONS.index(kinds[i]) for i in range(len(kinds))], np.uint8)
+        labels = {int(i): name for i, name in self.clothes.config.id2label.items()}
+        kinds = {i: REGIONS.index(_CLOTHES.get(name, "background")) for i, name in labels.items()}
+        kinds |= {i: _DRESS for i, name in labels.items() if name == "Dress"}
+        self.region_of = np.array([kinds[i] for i in range(len(kinds))], np.uint8)
 
     def people(self, picture: np.ndarray) -> Found:
         keypoints, scores = [np.zeros((0, JOINTS, 2))], [np.zeros(0)]
@@ -78,7 +82,7 @@ class PublicJudge:
 
     @torch.inference_mode()
     def parse(self, picture: np.ndarray) -> np.ndarray:
-        """uint8 (512, 512): the picture is squeezed to the square that the model was trained on."""
+        """uint8 (512, 512), dresses as _DRESS: the picture is squeezed to the square that the model was trained on."""
         shrinks = min(picture.shape[:2]) > _CLOTHES_PX
         square = cv2.resize(picture, (_CLOTHES_PX,) * 2, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
         logits = self.clothes(self._input(square, *_IMAGENET)).logits
@@ -95,7 +99,7 @@ class PublicJudge:
             window = tuple(slice(max(0, at.min() - margin), at.max() + margin + 1) for at in (rows, columns))
             crop, here = picture[window], instances[window] == person
             parsed = cv2.resize(self.parse(crop), crop.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-            regions[window][here] = parsed[here]
+            regions[window][here] = _split_dress(parsed, here)[here]
         return regions
 
     @torch.inference_mode()
@@ -140,6 +144,17 @@ class PublicJudge:
 
     def _input(self, picture: np.ndarray, mean: tuple[float, ...], deviation: tuple[float, ...]) -> torch.Tensor:
         return to_pixels(picture, mean, deviation, self.device)
+
+
+def _split_dress(parsed: np.ndarray, here: np.ndarray) -> np.ndarray:
+    """`parsed` (H, W) with the dress of who is `here` as a garment of the trunk and, below its middle row, of the legs."""
+    dress = parsed == _DRESS
+    rows = np.nonzero(dress & here)[0]
+    if not len(rows):
+        return parsed
+    below = np.arange(len(parsed))[:, None] > (rows.min() + rows.max()) / 2
+    halves = np.where(below, REGIONS.index("lower_body"), REGIONS.index("upper_body")).astype(np.uint8)
+    return np.where(dress, halves, parsed)
 
 
 def _starts(length: int, side: int) -> list[int]:

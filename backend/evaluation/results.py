@@ -51,15 +51,16 @@ class PersonScore(Struct, frozen=True, kw_only=True):
 
 
 class Drawing(Struct, frozen=True, kw_only=True):
-    """One picture, drawn. seconds: of making it, without loading the models."""
+    """One picture, drawn. seconds: of making it, without loading the models. digest: of its file."""
 
     method: str
     scene: str
     seconds: float
+    digest: str
 
 
 class SceneScore(Struct, frozen=True, kw_only=True):
-    """One picture, judged. sharpness, seam_score: see texture.py. seconds: of making the picture."""
+    """One picture, judged. sharpness, seam_score: see texture.py. seconds: of making the picture. digest: of its file."""
 
     method: str
     scene: str
@@ -74,6 +75,7 @@ class SceneScore(Struct, frozen=True, kw_only=True):
     sharpness: float
     seam_score: float
     seconds: float = 0.0
+    digest: str = ""
     clip: float | None = None
     preference: float | None = None  # of people, by a model of it
 
@@ -85,13 +87,16 @@ class SceneScore(Struct, frozen=True, kw_only=True):
 class Header(Struct, frozen=True, kw_only=True):
     """The first line of a file: what all its pictures have in common.
 
-    weights: digest of all that the model set loads; formats before 4 had none. judge, measures: None where nobody judged the
-    pictures.
+    weights: digest of all that the model set loads; formats before 4 had none. advice: digest of what the set says beside its
+    weights: its manifest and its scheduler's settings. scenes: digest of one of them, of what is asked and of its true picture.
+    Formats before 5 had neither. judge, measures: None where nobody judged the pictures.
     """
 
-    format: int = 4
+    format: int = 5
     models: str
     weights: str = ""
+    advice: str = ""
+    scenes: str = ""
     steps: int
     few_steps: bool = False
     guidance_scale: float

@@ -1,17 +1,20 @@
 """The evaluation: draw what is missing, judge what is drawn, report. Each part goes on where it stopped."""
 
+import hashlib
 import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from msgspec.structs import replace
 from PIL import Image
 
 from ...protocol import RenderSettings
+from ..memory import free_cached
 from ..models.load import Models
 from ..models.loras import FEW_STEPS, digest_weights, gather_loras
 from ..outputs import Picture, write_picture
@@ -30,6 +33,8 @@ from .texture import cut_patches, frechet_distance
 from .variants import read_variant
 
 PATCHES = 24  # of each picture, for the patch distance
+PATCH_STEP_PX = 32  # sides that the judge's network takes are multiples of it
+SKETCH_PX = 64  # training resolution for which the scene is drawn that stands for all
 
 Announce = Callable[[str, str, int, int], Watcher]  # before each picture: method, scene, pictures done, of how many to do
 
@@ -42,6 +47,8 @@ def make_header(models: Models, settings: RenderSettings) -> Header:
     return Header(
         models=models.manifest.name,
         weights=digest_weights(model_set, few_steps),
+        advice=digest(msgspec.json.encode((models.manifest, models.scheduler_config), order="deterministic")),
+        scenes=digest_scenes(),
         steps=told.steps,
         few_steps=told.few_steps,
         guidance_scale=told.guidance_scale,
@@ -51,15 +58,26 @@ def make_header(models: Models, settings: RenderSettings) -> Header:
     )
 
 
+def digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
+
+
+def digest_scenes() -> str:
+    """Of one scene, small: what another renderer or another seed would draw is another scene, whose pictures do not compare."""
+    scene = draw_scene(0, SKETCH_PX)
+    return digest(msgspec.json.encode(scene.request) + scene.truth.picture.tobytes())
+
+
 def evaluate(
     models: Models, judge: Judge | None, methods: Sequence[str], numbers: Sequence[int], settings: RenderSettings, folder: Path,
-    announce: Announce,
+    announce: Announce, faults: list[str] | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Draw and judge what `folder` does not hold yet, write its report, and return one summary per method.
 
     settings: what all pictures have in common; a variant's own come on top, and what both leave open the model set says.
     The true renders are judged beside the methods: they show what the judge itself gets wrong. Each judge has a file of
     its own in `folder`, so that another one can look at the same pictures. judge: None to draw only; nothing is returned.
+    faults: gets a sentence for each method that breaks off, which is left out from then on, of the report as well.
     Raises ResultsError where `folder` holds other results, before any picture is drawn.
     """
     header = make_header(models, settings)
@@ -69,26 +87,38 @@ def evaluate(
         if judge
         else None
     )
-    names = (TRUTH, *methods)
+    names, broken = (TRUTH, *methods), set()
+    faults = [] if faults is None else faults
     to_do = {n: [one for one in names if not is_drawn(drawn, folder, one, n)] for n in numbers}
     done, total = 0, sum(map(len, to_do.values()))
     for number, missing in to_do.items():
-        unjudged = [] if scores is None else [one for one in names if (one, scene_name(number)) not in scores.lines]
+        unjudged = [] if scores is None else [one for one in names if not is_judged(scores, drawn, one, number)]
         if not missing and not unjudged:
             continue
         scene = draw_scene(number, models.training_resolution_px)
         for method in missing:
-            watcher = announce(method, scene.name, done, total)
-            drawn.add(draw_picture(models, scene, method, settings, folder, watcher))
             done += 1
+            if method in broken:
+                continue
+            watcher = announce(method, scene.name, done - 1, total)
+            try:
+                drawn.add(draw_picture(models, scene, method, settings, folder, watcher))
+            except (RuntimeError, MemoryError) as error:  # out of memory, or what a library lacks on this device
+                broken.add(method)
+                faults.append(f"{method} broke off at {scene.name} with {type(error).__name__}: {error}")
+        if broken:
+            free_cached()  # out here, where no traceback holds the tensors any more
         if judge is None or scores is None:
             continue
         for method in dict.fromkeys((*missing, *unjudged)):
-            picture, seconds = read_picture(folder, method, number), drawn.lines[method, scene.name].seconds
-            scores.add(measure_picture(judge, scene, picture, method, models.training_resolution_px, seconds))
+            if method not in broken:
+                picture, drawing = read_picture(folder, method, number), drawn.lines[method, scene.name]
+                score = measure_picture(judge, scene, picture, method, models.training_resolution_px, drawing.seconds)
+                scores.add(replace(score, digest=drawing.digest))
     if judge is None or scores is None:
         return []
-    return report(judge, methods, numbers, scores, folder, models.training_resolution_px)
+    whole = [method for method in methods if method not in broken]
+    return report(judge, whole, numbers, scores, folder, models.training_resolution_px) if whole else []
 
 
 def results_file(judge: Judge) -> str:
@@ -100,6 +130,12 @@ def is_drawn(drawn: Journal[Drawing], folder: Path, method: str, number: int) ->
     return (method, name) in drawn.lines and (folder / picture_path(method, name)).exists()
 
 
+def is_judged(scores: Journal[SceneScore], drawn: Journal[Drawing], method: str, number: int) -> bool:
+    """Whether what was judged is the picture that is there: one that was drawn again meanwhile is another one."""
+    key = method, scene_name(number)
+    return key in scores.lines and key in drawn.lines and scores.lines[key].digest == drawn.lines[key].digest
+
+
 def draw_picture(
     models: Models, scene: EvaluationScene, variant: str, settings: RenderSettings, folder: Path, watcher: Watcher
 ) -> Drawing:
@@ -108,7 +144,7 @@ def draw_picture(
     path.parent.mkdir(parents=True, exist_ok=True)
     if variant == TRUTH:
         Image.fromarray(scene.truth.picture).save(path)
-        return Drawing(method=variant, scene=scene.name, seconds=0.0)
+        return Drawing(method=variant, scene=scene.name, seconds=0.0, digest=digest(path.read_bytes()))
     method, settings = read_variant(variant, settings)
     request = replace(scene.request, settings=settle(settings, models.model_set))
     torch.manual_seed(request.seed)  # nothing should draw from it; if something does, it repeats
@@ -116,7 +152,7 @@ def draw_picture(
     picture = load_method(method)(models, request, watcher)
     seconds = time.perf_counter() - start
     write_picture(path, Picture(picture), record_making(models, request, {}, gather_loras(request, models.model_set)))
-    return Drawing(method=variant, scene=scene.name, seconds=seconds)
+    return Drawing(method=variant, scene=scene.name, seconds=seconds, digest=digest(path.read_bytes()))
 
 
 def read_picture(folder: Path, method: str, number: int) -> np.ndarray:
@@ -137,7 +173,8 @@ def report(
     names = [scene_name(number) for number in numbers]
     scores = {(m, name): journal.lines[m, name] for m in (TRUTH, *methods) for name in names}
     unmeasured = AGAINST_RENDERS if judge.of_photographs else ()
-    distances = {} if unmeasured else patch_distances(judge, methods, numbers, folder, resolution_px // 2)
+    side_px = max(PATCH_STEP_PX, resolution_px // 2 // PATCH_STEP_PX * PATCH_STEP_PX)
+    distances = {} if unmeasured else patch_distances(judge, methods, numbers, folder, side_px)
     summaries = []
     for method in (TRUTH, *methods):
         summary = without(summarise(method, [scores[method, name] for name in names]), unmeasured)

@@ -4,6 +4,9 @@ Names are labels for people and for the ledger; nothing is ever named after them
 """
 
 import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +15,7 @@ from msgspec import Meta, Struct
 
 from ...protocol import Cancel, Estimate, Fetch, Hello, ListJobs, Ping, Request, RequestError, Submit, Subscribe
 from ...protocol.connection import Z85Key, write_secret
+from ...protocol.locks import lock
 from ...protocol.scene import Label
 from .ledger import LOCAL, Job
 from .settings import GIB, ServeError
@@ -26,6 +30,8 @@ MAY: dict[Role, tuple[type, ...]] = {
     "observe": LOOKING,  # at everybody's
     "admin": (*LOOKING, Submit, Cancel),  # with everybody's
 }
+
+PATIENCE_S = 10.0  # with another command that changes the list
 
 # The keys printed in the manual of zmq_curve(7), whose secrets everybody knows.
 PUBLISHED = {"Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID", "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"}
@@ -116,26 +122,39 @@ def read_list(path: Path) -> ListFile:
         ) from error
 
 
+@contextmanager
+def changing(path: Path) -> Iterator[tuple[Listed, ...]]:
+    """Those listed in `path`; within, nobody else changes the list. Raises ServeError where somebody does for too long."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    give_up_s = time.monotonic() + PATIENCE_S
+    with path.with_suffix(".lock").open("ab") as file:
+        while not lock(file):
+            if time.monotonic() > give_up_s:
+                raise ServeError(f"Another command is changing the list of clients {path}: try again when that has ended.")
+            time.sleep(0.02)
+        yield read_list(path).clients
+
+
 def add(path: Path, client: Listed) -> None:
     """Raises ServeError for a name or a key that is listed already, and for a key that everybody knows."""
-    listed = read_list(path).clients
-    if client.name in {LOCAL, *(one.name for one in listed)}:
-        raise ServeError(f"The name '{client.name}' is taken: choose another, or revoke it first.")
-    if client.public_key in {one.public_key for one in listed}:
-        raise ServeError("This key is listed under another name: one key, one client.")
-    if client.public_key in PUBLISHED:
-        raise ServeError("This key is printed in a manual, so everybody has its secret: make one with `beyondscene keygen`.")
-    write_secret(path, msgspec.json.format(msgspec.json.encode(ListFile(clients=(*listed, client)))))
+    with changing(path) as listed:
+        if client.name in {LOCAL, *(one.name for one in listed)}:
+            raise ServeError(f"The name '{client.name}' is taken: choose another, or revoke it first.")
+        if client.public_key in {one.public_key for one in listed}:
+            raise ServeError("This key is listed under another name: one key, one client.")
+        if client.public_key in PUBLISHED:
+            raise ServeError("This key is printed in a manual, so all have its secret: make one with `beyondscene keygen`.")
+        write_secret(path, msgspec.json.format(msgspec.json.encode(ListFile(clients=(*listed, client)))))
 
 
 def revoke(path: Path, name: str) -> None:
     """Raises ServeError for a name that is not listed."""
-    listed = read_list(path).clients
-    left = tuple(one for one in listed if one.name != name)
-    if len(left) == len(listed):
-        names = ", ".join(f"'{one.name}'" for one in listed) or "nobody"
-        raise ServeError(f"There is no client '{name}': listed are {names}.")
-    write_secret(path, msgspec.json.format(msgspec.json.encode(ListFile(clients=left))))
+    with changing(path) as listed:
+        left = tuple(one for one in listed if one.name != name)
+        if len(left) == len(listed):
+            names = ", ".join(f"'{one.name}'" for one in listed) or "nobody"
+            raise ServeError(f"There is no client '{name}': listed are {names}.")
+        write_secret(path, msgspec.json.format(msgspec.json.encode(ListFile(clients=left))))
 
 
 def stamp(path: Path) -> tuple[int, int, int] | None:

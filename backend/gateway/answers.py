@@ -120,7 +120,7 @@ class Answers:
         except (RequestError, WireError, JobConflict) as error:
             return str(error)
         except (sqlite3.Error, OSError) as error:
-            if not is_full(error):
+            if not is_full(error, self._settings.data_folder):
                 log.exception("the disk could not take a %s", type(request).__name__)
             size_bytes = sum(map(len, payload)) + RESERVE_BYTES
             return f"The backend's disk could not take it ({error}): make {size_bytes} bytes of room there, then send it again."

@@ -176,7 +176,7 @@ class Clients:
         try:
             self._ledger.mark_fetched(job_id)
         except sqlite3.Error as error:
-            if not is_full(error):
+            if not is_full(error, self._files.data_folder):
                 raise
             log.warning("job %s: the disk is too full to note that its picture was fetched", job_id, extra={"job_id": job_id})
 

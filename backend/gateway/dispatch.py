@@ -88,7 +88,7 @@ class Dispatch:
             self._start_next()
             self._again_s = 0.0
         except (OSError, sqlite3.Error) as error:
-            if not is_full(error):
+            if not is_full(error, self._settings.data_folder):
                 raise
             if not self._again_s:  # once, however long it lasts
                 words = "the disk is full (%s): nothing goes on until %d bytes are free in %s; no job is lost"
@@ -145,7 +145,7 @@ class Dispatch:
         try:
             self._files.publish(done, job.submit.picture_format)
         except OSError as error:
-            if is_full(error):
+            if is_full(error, self._settings.data_folder):
                 raise
             self._end(self._jobs.fail(job, f"The picture could not be stored: {error}."))
         else:

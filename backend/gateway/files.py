@@ -23,6 +23,7 @@ class JobFiles:
     """
 
     def __init__(self, data_folder: Path) -> None:
+        self.data_folder = data_folder
         self._work = data_folder / "work"
         self._results = data_folder / "results"
         for folder in (self._work, self._results):

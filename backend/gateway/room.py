@@ -1,13 +1,16 @@
 """Room on the disk: what a job needs before it starts, and which errors say that there is none."""
 
 import errno
+import os
 import shutil
 import sqlite3
+import tempfile
 from pathlib import Path
 
 from ...protocol import Submit
 from .settings import MIB
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
 RESERVE_BYTES = 4 * MIB  # for the ledger and the logs
 PICTURE_BYTES = 3  # per pixel, of one that does not compress
 HALF_BYTES = 2  # per pixel and channel of an OpenEXR file: three colours, each person's, and their order
@@ -26,8 +29,21 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def is_full(error: BaseException) -> bool:
-    """Whether a full disk, or a used-up quota of it, is what `error` tells."""
+def is_full(error: BaseException, folder: Path) -> bool:
+    """Whether a full disk, or a used-up quota of it, is what `error` tells of a file in `folder`."""
     if isinstance(error, sqlite3.Error):
-        return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        told = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        return told == sqlite3.SQLITE_FULL or (told == sqlite3.SQLITE_IOERR and not takes_more(folder))
+    return isinstance(error, OSError) and error.errno in FULL
+
+
+def takes_more(folder: Path) -> bool:
+    """Whether there is room in `folder`, by trying: SQLite calls a used-up quota a fault of the disk."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(RESERVE_BYTES))
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as error:
+        return error.errno not in FULL
+    return True

@@ -14,6 +14,7 @@ from zmq.utils import z85
 log = logging.getLogger(__name__)
 
 MESSAGES_PER_TURN = 64  # so that no peer keeps the loop for itself
+CURVE_BYTES = 256  # that a frame has more when it is encrypted: some 30, and the limit counts them
 SEND_MESSAGES = 8  # in a pipe; with chunks of 1 MiB a client that does not read costs 8 MiB, and no more is ever queued
 RECEIVE_MESSAGES = 64
 
@@ -86,7 +87,7 @@ class Door:
         socket.zap_domain = domain.encode()
         socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # refuse everybody if the handler should ever be gone
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a full pipe is EAGAIN and a lost peer EHOSTUNREACH, never silence
-        socket.setsockopt(zmq.MAXMSGSIZE, frame_limit_bytes)
+        socket.setsockopt(zmq.MAXMSGSIZE, frame_limit_bytes + CURVE_BYTES)
         socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)
         socket.setsockopt(zmq.HEARTBEAT_IVL, 5000)
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 15000)

@@ -4,6 +4,7 @@ import logging
 import signal
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -252,7 +253,8 @@ class Supervisor:
 
     def _close(self) -> None:
         if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
+            with suppress(OSError):  # what it did not read any more
+                self._process.stdin.close()
         self._allowed.discard(self.key.encode())
         self._process = self.device = self._stopped_by_s = self._rest_by_s = None
         self.key = self._reason = ""

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from diffusers.loaders import StableDiffusionLoraLoaderMixin, StableDiffusionXLLoraLoaderMixin
 from diffusers.utils import convert_state_dict_to_diffusers, convert_state_dict_to_peft
 from diffusers.utils.peft_utils import (
@@ -107,6 +108,8 @@ class Adapters:
             for prefix, encoder in zip(TEXT_PREFIXES, self.text_encoders, strict=False):
                 if any(one.startswith(f"{prefix}.") for one in state):
                     load_into_text_encoder(encoder, state, alphas, metadata, prefix, key)
+        except (MemoryError, torch.OutOfMemoryError):
+            raise  # it may well fit
         except Exception as error:  # each library raises what it likes
             raise ModelSetError(
                 f"The LoRA '{name}' does not fit this model set: {path} holds something else, or was trained for another "

@@ -7,6 +7,8 @@ from .manifest import MANIFEST, ModelSetError, Role, read_json
 if TYPE_CHECKING:
     from .sets import ModelSet
 
+# model types of the segmenter, as config.json has them, and the file in segmenters/ that loads each
+SEGMENTERS = {"segformer": "semantic", "upernet": "semantic", "grounding-dino": "grounded"}
 SCHEDULE = "scheduler/scheduler_config.json"
 
 
@@ -22,8 +24,11 @@ def check_kinds(model_set: "ModelSet") -> None:
     check_prediction(model_set, inpainting, read_json(folder / SCHEDULE), schedule)
     vae = read_json(model_set.vae_folder / "config.json")
     check_vae(model_set, vae, unet, read_json(base / "vae" / "config.json"))
-    segmenter = read_json(model_set.role_folder("segmenter") / "config.json")
-    if segmenter.get("model_type") == "grounding-dino" and model_set.missing("sam"):
+    kind = read_json(model_set.role_folder("segmenter") / "config.json").get("model_type")
+    if kind not in SEGMENTERS:
+        instead = f'one of the types {", ".join(SEGMENTERS)}, the last with a "sam" beside it,'
+        refuse(model_set, "segmenter", f"has the model type {kind}", instead)
+    if kind == "grounding-dino" and model_set.missing("sam"):
         refuse(model_set, "segmenter", "finds boxes alone", 'a SAM that draws outlines in them, as "sam",')
 
 

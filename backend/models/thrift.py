@@ -42,12 +42,29 @@ class Thrift:
 
 AMPLE = Thrift()
 
-# Each rung needs less memory than the one before it, and more time.
+# Each rung needs less memory than the one before it with as much offloaded, and more time.
 LADDER = (
     AMPLE,
     Thrift("half as much at once", 1 / 2),
     Thrift("a quarter as much at once", 1 / 4),
     Thrift("views one by one, small tiles", 0, 1, 96, 256 * MIB),
+    Thrift("networks offloaded", offload="networks"),
+    Thrift("half as much at once, networks offloaded", 1 / 2, offload="networks"),
+    Thrift("a quarter as much at once, networks offloaded", 1 / 4, offload="networks"),
     Thrift("views one by one, small tiles, networks offloaded", 0, 1, 96, 256 * MIB, "networks"),
     Thrift("views one by one, small tiles, layers offloaded", 0, 1, 96, 256 * MIB, "layers"),
 )
+
+
+def next_rung(number: int, crowded: bool) -> int:
+    """The number of the rung to try after LADDER[number]; len(LADDER) where none is left.
+
+    crowded: whether there was no room for the networks alone: of the views as many may go through as before then.
+    """
+    now = LADDER[number]
+    for later in range(number + 1, len(LADDER)):
+        one = LADDER[later]
+        sparer = one.share < now.share or not one.share
+        if one.offload != now.offload and one.share <= now.share if crowded else sparer:
+            return later
+    return len(LADDER)

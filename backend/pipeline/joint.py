@@ -216,7 +216,7 @@ def make_batches(
     """
     job.models.turns.begin(job.models.controlnet)
     apart = job.controlnet_views == "with_people" or job.background_every > 1
-    kinds = [(told.loras, chunks_of(job.encoder, told), apart and told.empty) for told in conditions]
+    kinds = [(told.loras, chunks_of(job, told), apart and told.empty) for told in conditions]
     order = share(sorted(range(len(views)), key=kinds.__getitem__))
     to_read = [index for index in order if is_posed(job, conditions[index].empty)]
     read = read_poses(job.models.controlnet, [conditions[index].pose for index in to_read], job.models.device)
@@ -247,8 +247,10 @@ def is_posed(job: Job, empty: bool) -> bool:
     return wanted and job.controlnet_scale > 0
 
 
-def chunks_of(encoder: PromptEncoder, condition: Condition) -> int:
-    return max(encoder.count_chunks(text) for text in (condition.prompt, condition.negative_prompt))
+def chunks_of(job: Job, condition: Condition) -> int:
+    """Of the longest text that is read; what nobody reads must not pad the other."""
+    read = (condition.prompt, condition.negative_prompt) if job.guidance_scale > 1 else (condition.prompt,)
+    return max(job.encoder.count_chunks(text) for text in read)
 
 
 def size_conditioning(job: Job, view: View) -> tuple[int, ...]:

@@ -11,6 +11,8 @@ from ..models.load import Models
 from ..planning.expect import share
 
 SCHEDULERS = {"ddim": DDIMScheduler, "euler": EulerDiscreteScheduler, "dpmsolver++": DPMSolverMultistepScheduler}
+# what a config may have turned into another solver than its name says, one with noise of its own among them
+SOLVER = {"dpmsolver++": {"algorithm_type": "dpmsolver++"}}
 TRAILING = {"timestep_spacing": "trailing"}
 Scheduler = DDIMScheduler | EulerDiscreteScheduler | DPMSolverMultistepScheduler
 
@@ -27,7 +29,7 @@ def make_scheduler(models: Models, name: str, steps: int, strength: float = 1.0)
     not wait for the device.
     """
     # where a config is silent, diffusers' DDIM clips what it predicts to the range of pixels, which ruins latents
-    scheduler = SCHEDULERS[name].from_config({"clip_sample": False} | models.scheduler_config)
+    scheduler = SCHEDULERS[name].from_config({"clip_sample": False} | models.scheduler_config | SOLVER.get(name, {}))
     scheduler.set_timesteps(steps, device="cpu")
     skipped = (steps - share(steps, strength)) * scheduler.order
     if hasattr(scheduler, "set_begin_index"):

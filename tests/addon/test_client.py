@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from beyondscene.protocol import (
     CHUNK_BYTES,
@@ -192,9 +193,18 @@ def test_silence_is_broken_by_pings_and_then_believed(client: Client) -> None:
     assert not tick_until(client, 14, 30)
     ((lost, _),) = client.tick(30)
     assert isinstance(lost, Lost)
-    assert "silent for 15 s" in lost.message
+    assert "silent for 16 s" in lost.message
     assert not client.tick(60)
     assert hear(client, Pong(), now=61) == []
+
+
+def test_a_request_that_takes_long_to_send_is_no_silence(client: Client) -> None:
+    """Pings stand behind its masks: nothing can be heard before those are through."""
+    request = RenderRequest(width=64, height=64, prompt="a field")
+    client.submit(new_job_id(), request, None, arrays=[np.zeros((4000, 5000), np.uint8)])
+    assert not tick_until(client, 1, 15 + 40)  # 20 MB at 4 Mbit/s
+    ((lost, _),) = tick_until(client, 15 + 40, 60)
+    assert isinstance(lost, Lost)
 
 
 def test_a_machine_that_slept_does_not_take_its_sleep_for_silence(client: Client) -> None:

@@ -48,6 +48,12 @@ def test_a_limb_crosses_the_border() -> None:
     assert not picture[:20].any()
 
 
+def test_a_limb_crosses_a_view_that_is_far_from_its_ends() -> None:
+    """As in a small corner of a canvas of 16384 px."""
+    picture = draw_pose([place({"Neck": (128, -9000), "RHip": (128, 7000)})], 256, 256, 4)
+    assert (picture.any(axis=2).sum(axis=1) >= 4).all()
+
+
 def test_later_people_cover_earlier_ones() -> None:
     far, near = place({"Nose": (20.5, 20.5)}), place({"LWrist": (20.5, 20.5)})
     assert tuple(draw_pose([far, near], 40, 40, 4)[20, 20]) == KEYPOINT_COLOURS[7]

@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from beyondscene.backend.cli import main
@@ -40,6 +41,7 @@ def test_json_report_and_pictures(command: list[str], tmp_path: Path, capsys: py
     assert 0 <= told["missing_rate"] <= 1 and told["ci95"]["missing_rate"] is None  # of one scene
     assert told["seconds"] > 0 and told["sharpness"] > 0 and told["patch_distance"] > 0
     assert told["true_renders"]["judge"].startswith("judge ")
+    assert {*told["true_renders"]} >= KEYS - {"method", "true_renders"}
     out = tmp_path / "out"
     with Image.open(out / "pictures" / "upscale" / "scene-01.png") as picture:
         assert picture.size == (128, 128)
@@ -138,6 +140,13 @@ def test_few_steps_are_drawn_by_every_method_or_refused(
     assert "has results with few_steps = True, but now it is False" in refusal([*plain, "--steps", "2"], capsys)
 
 
+def test_a_variant_that_the_model_set_cannot_draw_is_refused_before_anything(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "names no LoRA for few steps" in refusal([*command, "--method", "beyondscene+few_steps=true"], capsys)
+    assert not (tmp_path / "out").exists()
+
+
 def test_every_ablation_changes_a_setting() -> None:
     settings = RenderSettings(t_b=0.25)
     changed = [read_variant(variant, settings) for variant in ABLATIONS]
@@ -206,7 +215,59 @@ def test_results_of_other_weights_or_an_older_format_are_refused(
     header, *lines = drawn.read_bytes().splitlines(keepends=True)
     old = {name: value for name, value in json.loads(header).items() if name != "weights"} | {"format": 3}
     drawn.write_bytes(json.dumps(old).encode() + b"\n" + b"".join(lines))
-    assert "has results with format = 3, but now it is 4: name another folder" in refusal(command, capsys)
+    assert "has results with format = 3, but now it is 5: name another folder" in refusal(command, capsys)
+
+
+def test_results_of_other_advice_are_refused(
+    command: list[str], tiny_models: ModelSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a set recommends is in its pictures, too."""
+    run(command, capsys)
+    changed = Path(shutil.copytree(tiny_models.folder, tmp_path / "changed"))
+    manifest = json.loads((changed / "modelset.json").read_text())
+    (changed / "modelset.json").write_text(json.dumps(manifest | {"t_b": 0.35}))
+    assert "has results with advice = " in refusal([*command, "--models", str(changed)], capsys)
+
+
+def test_a_picture_that_was_drawn_again_is_judged_again(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first,) = run(command, capsys)
+    (tmp_path / "out" / "pictures" / "upscale" / "scene-01.png").unlink()
+    grey = np.full((128, 128, 3), 128, np.uint8)
+    monkeypatch.setattr("beyondscene.backend.evaluation.methods.upscale.draw", lambda *_: grey)
+    assert main([*command, "--draw-only"]) == 0
+    capsys.readouterr()
+    (second,) = run(command, capsys)
+    assert first["sharpness"] > 0 and second["sharpness"] == 0
+
+
+def test_a_method_that_breaks_off_leaves_the_others_as_they_are(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_off(*_: object) -> None:
+        raise torch.OutOfMemoryError("of the device")
+
+    monkeypatch.setattr("beyondscene.backend.evaluation.methods.direct.draw", break_off)
+    assert main([*command, "--method", "direct"]) == 1
+    told = capsys.readouterr()
+    assert "direct broke off at scene-01 with OutOfMemoryError: of the device. It is left out." in " ".join(told.err.split())
+    assert [json.loads(line)["method"] for line in told.out.splitlines()] == ["upscale"]
+    assert "| upscale" in (tmp_path / "out" / "results.md").read_text()
+    alone = [*command[:-1], "direct"]
+    assert main(alone) == 1 and capsys.readouterr().out == ""
+    monkeypatch.undo()
+    assert [one["method"] for one in run([*command, "--method", "direct"], capsys)] == ["upscale", "direct"]
+
+
+def test_patches_suit_the_judge_at_any_training_resolution(
+    command: list[str], tiny_models: ModelSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Path(shutil.copytree(tiny_models.folder, tmp_path / "96"))
+    manifest = json.loads((other / "modelset.json").read_text())
+    (other / "modelset.json").write_text(json.dumps(manifest | {"training_resolution_px": 96}))
+    (told,) = run([*command, "--models", str(other)], capsys)
+    assert told["patch_distance"] > 0
 
 
 def refusal(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -158,6 +158,21 @@ def test_clothes_are_parsed_one_person_at_a_time(
         assert tall <= height <= 1.35 * max(tall, wide) and wide <= width <= 1.35 * max(tall, wide)
 
 
+def test_the_lower_half_of_a_dress_counts_as_trousers(
+    folders: PublicModels, scene: EvaluationScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = PublicJudge(folders, CPU)
+    monkeypatch.setattr(judge, "parse", lambda _: np.full((4, 4), public._DRESS, np.uint8))
+    instances = scene.truth.instance
+    regions = judge.regions(scene.truth.picture, instances)
+    for person in range(1, instances.max() + 1):
+        rows = np.nonzero(instances == person)[0]
+        halves = [regions[instances == person][rows < rows.mean()], regions[instances == person][rows > rows.mean()]]
+        upper, lower = (np.bincount(half, minlength=9).argmax() for half in halves)
+        assert (upper, lower) == (REGIONS.index("upper_body"), REGIONS.index("lower_body"))
+    assert set(np.unique(regions)) == {0, REGIONS.index("upper_body"), REGIONS.index("lower_body")}
+
+
 def test_networks_are_read_in_single_precision(folders: PublicModels, tmp_path: Path) -> None:
     save_pose(tmp_path / "pose")
     VitPoseForPoseEstimation.from_pretrained(tmp_path / "pose", dtype=torch.float16).save_pretrained(tmp_path / "half")

@@ -195,6 +195,17 @@ def test_what_is_no_lora_for_these_models_is_refused_and_leaves_nothing(
     assert not canary.exists()
 
 
+def test_memory_that_runs_out_while_one_is_read_says_nothing_of_the_lora(
+    models: Models, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_out(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    monkeypatch.setattr("beyondscene.backend.models.adapters.StableDiffusionXLLoraLoaderMixin.lora_state_dict", run_out)
+    with pytest.raises(torch.OutOfMemoryError), models.adapters.loaded({"clay": folder / "clay.safetensors"}):
+        raise AssertionError
+
+
 def test_names_are_labels_and_absent_ones_are_refused(small: RenderRequest, folder: Path) -> None:
     import msgspec
 

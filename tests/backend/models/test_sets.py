@@ -85,13 +85,10 @@ def test_folders_that_are_no_sets_are_refused(tmp_path: Path, content: bytes | N
 
 
 def test_an_odd_segmenter_is_refused(copy: Path) -> None:
-    import torch
-    from beyondscene.backend.models.segmenters import load_segmenter
-
     config = json.loads((copy / "segmenter" / "config.json").read_text())
     (copy / "segmenter" / "config.json").write_text(json.dumps(config | {"model_type": "yolos"}))
-    with pytest.raises(ModelSetError, match="model type 'yolos'"):
-        load_segmenter(read_model_set(copy), torch.device("cpu"))
+    with pytest.raises(ModelSetError, match="model type yolos"):
+        choose_model_set(str(copy))
 
 
 def test_a_segmenter_that_finds_boxes_alone_wants_a_sam(copy: Path) -> None:

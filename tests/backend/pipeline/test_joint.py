@@ -13,7 +13,7 @@ from beyondscene.backend.pipeline.enlarge import enlarge
 from beyondscene.backend.pipeline.instances import draw_people_alone
 from beyondscene.backend.pipeline.joint import Batch, Job, crops, denoise
 from beyondscene.backend.pipeline.prompts import PromptEncoder
-from beyondscene.backend.pipeline.schedule import SCHEDULERS, make_scheduler
+from beyondscene.backend.pipeline.schedule import SCHEDULERS, make_scheduler, take_step
 from beyondscene.backend.pipeline.seeds import draw_noise
 from beyondscene.backend.planning.people import gather_people
 from beyondscene.backend.planning.plan import Size
@@ -135,6 +135,29 @@ def test_networks_are_told_of_sizes_as_the_request_says(models: Models, two_peop
     for view, (top, left) in zip(seen, views, strict=True):
         canvas[:, top : top + 8, left : left + 8] = view
     assert torch.equal(crops(canvas, views, 8), seen)  # each crop is where its view is told to be
+
+
+def test_a_negative_prompt_that_nobody_reads_pads_nothing(models: Models) -> None:
+    """Attention sees padding: a prompt beside a longer negative one is another prompt."""
+    solver, timesteps = make_scheduler(models, "ddim", 2)
+    told = Condition("a plaza", " ".join(["rain"] * 200), lambda: np.zeros((64, 64, 3), np.uint8))
+    common = {
+        "models": models, "unet": models.unet, "encoder": PromptEncoder(models), "scheduler": solver, "timesteps": timesteps,
+        "controlnet_scale": 0.0,
+    }  # fmt: skip
+    assert joint.chunks_of(Job(**common, guidance_scale=1.0), told) == 1
+    assert joint.chunks_of(Job(**common, guidance_scale=2.0), told) >= 3
+
+
+def test_the_solver_is_the_one_that_is_named_whatever_the_config_says(models: Models) -> None:
+    """The stochastic one draws noise of its own, which no seed of ours repeats."""
+    odd = dataclasses.replace(models, scheduler_config=models.scheduler_config | {"algorithm_type": "sde-dpmsolver++"})
+    latents = draw_noise(0, "latents", (4, 8, 8))
+    results = []
+    for _ in range(2):
+        solver, timesteps = make_scheduler(odd, "dpmsolver++", 4)
+        results.append(take_step(solver, torch.zeros_like(latents), timesteps[0], latents))
+    assert torch.equal(*results)
 
 
 def test_guidance_to_the_pose_leaves_it_out_of_the_negative_half(models: Models, two_people: RenderRequest) -> None:

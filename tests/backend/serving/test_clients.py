@@ -1,6 +1,7 @@
 """Several clients with keys of their own: who may do what, how much, and until when."""
 
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -8,6 +9,7 @@ import pytest
 import zmq
 from beyondscene.backend.cli import main
 from beyondscene.backend.gateway import ServeError, ServeSettings, serve
+from beyondscene.backend.gateway.allow_list import Listed, add, list_path, read_list
 from beyondscene.backend.gateway.self_test import check_door, knock
 from beyondscene.backend.gateway.sockets import Door, KeyPair, endpoint_of
 from beyondscene.protocol import (
@@ -253,6 +255,15 @@ def test_mistakes_of_whoever_runs_it(studio: Studio, tmp_path: Path, capsys: Cap
     assert not (tmp_path / "x").exists()
     assert main(["client", "add", "Bob", "--data", data, "-o", str(tmp_path / "no folder" / "bob.json")]) == 2
     assert main(["client", "revoke", "Bob", "--data", data]) == 2  # whose file could not be written is not listed
+
+
+def test_clients_that_are_added_at_the_same_time_are_all_listed(studio: Studio) -> None:
+    def join(number: int) -> None:
+        add(list_path(studio.data_folder), Listed(name=f"node {number}", public_key=zmq.curve_keypair()[0].decode()))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(join, range(16)))
+    assert len(read_list(list_path(studio.data_folder)).clients) == 16
 
 
 def test_what_was_done_about_a_client_is_said(studio: Studio, capsys: Capture) -> None:

@@ -1,12 +1,14 @@
 """A disk that is full in earnest: a job waits for room, says how much, and goes on; nothing is lost and nobody leaves."""
 
+import errno
 import shutil
+import sqlite3
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from beyondscene.backend.gateway.room import needed_bytes
+from beyondscene.backend.gateway.room import is_full, needed_bytes
 from beyondscene.protocol import (
     Accepted,
     Cancel,
@@ -95,3 +97,15 @@ def test_a_disk_that_fills_up_under_a_running_job(start: Start, connect: Connect
     talk.say(other, [mask.tobytes()])
     talk.hear_until(Finished, other.job_id)
     assert gateway.process.poll() is None
+
+
+def test_a_used_up_quota_is_a_full_disk_whatever_sqlite_calls_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+    assert not is_full(error, tmp_path)
+
+    def refuse(_: int) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr("os.fsync", refuse)
+    assert is_full(error, tmp_path)

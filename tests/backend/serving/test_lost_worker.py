@@ -2,15 +2,47 @@
 
 import signal
 import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from beyondscene.backend.gateway.supervisor import is_stuck
 from beyondscene.backend.line import Pulse
-from beyondscene.protocol import Failed, Finished, Progressed
+from beyondscene.backend.watch import RenderResult
+from beyondscene.backend.worker import do_work
+from beyondscene.protocol import Broke, Failed, Finished, Progressed, RenderRequest, Work
 from msgspec.structs import replace
 
 from .conftest import Connect, Start
 from .talk import attempts, endings, picture
+
+
+@pytest.mark.parametrize(
+    ("words", "lost"),
+    [
+        ("CUDA error: an illegal memory access was encountered", True),
+        ("CUDA error: uncorrectable ECC error encountered", True),
+        ("CUDA error: out of memory", False),
+        ("mat1 and mat2 shapes cannot be multiplied", False),
+    ],
+)
+def test_a_process_whose_device_is_lost_ends_so_that_the_next_one_takes_the_job_up(
+    words: str, lost: bool, tmp_path: Path
+) -> None:
+    def fail(*_: Any, **__: Any) -> RenderResult:
+        raise RuntimeError(words)
+
+    work = Work(
+        job_id="01a", attempt=1, models="embedded", request=RenderRequest(width=64, height=64, prompt="a field"), arrays=(),
+        result_path=str(tmp_path / "out.png"),
+    )  # fmt: skip
+    line: Any = SimpleNamespace(report=lambda *_: None)
+    if lost:
+        with pytest.raises(RuntimeError, match=words):
+            do_work(work, [], fail, line, "tests")
+    else:
+        assert isinstance(do_work(work, [], fail, line, "tests"), Broke)
 
 
 def test_killed_from_outside(start: Start, connect: Connect) -> None:
