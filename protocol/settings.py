@@ -53,7 +53,9 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
             description="What the background, as it is painted around the people, is told of them: poses alone, prompts as well"
         ),
     ] = "poses"
-    inpaint_strength: Annotated[float, Meta(ge=0, le=1, description="How much of the background is painted anew")] = 0.99
+    inpaint_strength: Annotated[
+        float, Meta(ge=0, le=1, description="Noise from which the background begins, over flat grey: with little, grey stays")
+    ] = 0.99
     clahe_clip_limit: Annotated[
         float, Meta(ge=0, le=100, description="Strength of the tone normalisation; 0 leaves the tone as it is")
     ] = 2.0
@@ -66,7 +68,7 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
             Meta(
                 gt=0,
                 le=1,
-                description="Noise from which each level is drawn anew, as a share of the training steps: less keeps more",
+                description="Noise from which each level is drawn anew, as a share of the steps: less keeps more",
             ),
         ]
         | None
