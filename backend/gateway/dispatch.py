@@ -35,6 +35,7 @@ from .workers import Workers
 log = logging.getLogger(__name__)
 
 FAILED_STARTS = 3  # after which waiting jobs are told that no worker comes up
+LATER_STARTS = 30  # the same of a device that has worked: its memory is with another program, and a quarter of an hour may help
 LOOK_FOR_ROOM_S = 1.0
 
 
@@ -190,7 +191,7 @@ class Dispatch:
         job = self._jobs.ledger.job(worker.job_id) if worker.job_id else None
         if job is not None and job.state == "running":
             self._end(self._jobs.lose(job, worker.lost))
-        if all(one.failed_starts >= FAILED_STARTS for one in self._workers):
+        if all(one.failed_starts >= (LATER_STARTS if one.seen else FAILED_STARTS) for one in self._workers):
             words = f"{worker.lost} It could not start {worker.failed_starts} times in a row: put that right, then start the "
             words += f"backend again. Its log is {worker.log_path}."
             for waiting in self._jobs.waiting():

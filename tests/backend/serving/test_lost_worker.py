@@ -15,7 +15,7 @@ from beyondscene.protocol import Broke, Failed, Finished, Progressed, RenderRequ
 from msgspec.structs import replace
 
 from .conftest import Connect, Start
-from .talk import attempts, endings, picture
+from .talk import attempts, endings, picture, wait_until
 
 
 @pytest.mark.parametrize(
@@ -123,6 +123,23 @@ def test_a_slow_job_is_not_stuck() -> None:
     assert is_stuck(replace(told[-1], quiet_s=2401), 600)
     assert is_stuck(replace(told[-1], longest_quiet_s=1), 600)
     assert not is_stuck(pulse.heartbeat(None, 9999), 600)  # it has no job
+
+
+def test_what_has_worked_before_is_waited_for(start: Start, connect: Connect, tmp_path: Path) -> None:
+    """Another program has the GPU's memory for a while: that costs time, not jobs."""
+    taken = tmp_path / "taken"
+    stand_in = str(Path(__file__).with_name("stand_in_worker.py"))
+    program = f"import os, runpy, sys; os.path.exists({str(taken)!r}) and sys.exit(1); "
+    program += f"runpy.run_path({stand_in!r}, run_name='__main__')"
+    gateway = start(worker_command=[sys.executable, "-c", program])
+    talk = connect(gateway)
+    talk.hear_until(Finished, talk.submit(picture(steps=1)))
+    taken.touch()
+    gateway.worker().kill()
+    job_id = talk.submit(picture(steps=1))
+    wait_until(lambda: "starts in 4 s" in gateway.log())  # three have failed
+    taken.unlink()
+    talk.hear_until(Finished, job_id)
 
 
 def test_never_comes_up(start: Start, connect: Connect) -> None:
