@@ -9,10 +9,23 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import msgspec
-from beyondscene.protocol import Accepted, ConnectionFile, Finished, JobsListed, ListJobs, Ping, Pong, Started, Submit
+import numpy as np
+from beyondscene.protocol import (
+    Accepted,
+    ConnectionFile,
+    Finished,
+    JobsListed,
+    ListJobs,
+    Ping,
+    Pong,
+    Started,
+    Submit,
+    describe_array,
+)
+from msgspec.structs import replace
 
 from .conftest import Connect, Start
-from .talk import Talk, picture
+from .talk import Talk, masked_person, picture
 
 
 def address_of(connection: ConnectionFile) -> tuple[str, int]:
@@ -102,3 +115,13 @@ def test_noise_at_the_port_disturbs_nobody(start: Start, connect: Connect) -> No
     for stranger in open_ones:
         stranger.close()
     assert "Traceback" not in gateway.log()
+
+
+def test_a_mask_as_large_as_the_limit_comes_through(start: Start, connect: Connect) -> None:
+    """Its frame is larger by what encryption adds."""
+    mask = np.zeros((1024, 1024), np.uint8)
+    talk, reference = connect(start(frame_limit_bytes=mask.nbytes)), describe_array(mask)
+    request = replace(picture(steps=1, side_px=1024), characters=(masked_person(reference),))
+    order = Submit(job_id=str(uuid.uuid4()), request=request, arrays=(reference,))
+    talk.say(order, [mask.tobytes()])
+    talk.hear_until(Finished, order.job_id)
