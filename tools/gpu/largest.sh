@@ -4,7 +4,7 @@
 #   tools/gpu/largest.sh [--minutes 4] [--side 16384] [--tiny] [--device cuda]
 #
 # Run it from the repository root. Left in $OUT: largest.json (seconds of each stage, memory at most), largest.jpg (2048 wide), and
-# middle.png, 512 pixels out of the middle as they are. The picture itself, some 300 MB, stays in build/gpu. --tiny tries the script.
+# middle.png, 512 pixels out of the middle as they are. The picture itself, some 170 MB, stays in build/gpu. --tiny tries the script.
 # PYTHON and OUT: see prepare.sh.
 set -euo pipefail
 
@@ -33,7 +33,7 @@ from pathlib import Path
 
 picture, out, device, side = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 
-import cv2, msgspec, numpy as np, torch
+import cv2, msgspec, torch
 from beyondscene.backend.bench.scene import bench_request
 from beyondscene.backend.cli import main
 from beyondscene.backend.models.device_memory import hold_to
