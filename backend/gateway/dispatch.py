@@ -128,7 +128,7 @@ class Dispatch:
                 self._live.advance(report, job.next_seq - 1, now_s)
             case Sketched() if payload:
                 self._live.sketch(report, payload[0], job.next_seq - 1)
-            case Kept():
+            case Kept() if self._live.keep(report):  # two devices may take turns at what kills both, each from its start
                 self._jobs.get_further(job)
             case Done() if not job.stopping:
                 self._publish(job, report)

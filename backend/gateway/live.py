@@ -1,8 +1,9 @@
 """What is worth its newest only: progress and preview of the running jobs, one slot per job and kind."""
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from ...protocol import Advanced, Previewed, Progressed, Sketched
+from ...protocol import Advanced, Kept, Previewed, Progressed, Sketched
 from ...protocol.messages import Message
 
 PREVIEW_LIMIT_BYTES = 64 * 1024
@@ -17,11 +18,12 @@ class Slot(Struct, frozen=True):
 
 
 class Pace(Struct, frozen=True):
-    """Where an attempt stood when it was first heard of, to tell how long the rest takes."""
+    """Where an attempt stood when it was first heard of, to tell how long the rest takes, and where it is now."""
 
     attempt: int
     fraction: float
     at_s: float
+    reached: float
 
 
 class Live:
@@ -30,12 +32,14 @@ class Live:
     def __init__(self) -> None:
         self._slots: dict[tuple[str, type[Message]], Slot] = {}
         self._paces: dict[str, Pace] = {}
+        self._kept: dict[str, float] = {}  # where a job was at its furthest checkpoint
 
     def advance(self, report: Advanced, seq: int, now_s: float) -> None:
         """Take over a worker's progress. `seq` is that of the job's newest durable event."""
         pace = self._paces.get(report.job_id)
         if pace is None or pace.attempt != report.attempt:
-            pace = self._paces[report.job_id] = Pace(report.attempt, report.fraction, now_s)
+            pace = Pace(report.attempt, report.fraction, now_s, report.fraction)
+        self._paces[report.job_id] = replace(pace, reached=report.fraction)
         before = self.newest(report.job_id, Progressed)
         reached = before.message.fraction if before is not None and isinstance(before.message, Progressed) else 0.0
         progress = Progressed(
@@ -51,6 +55,13 @@ class Live:
         )
         self._put(progress, report.job_id)
 
+    def keep(self, report: Kept) -> bool:
+        """Note a checkpoint where the job is; whether it is further than every one before it, those of other attempts included."""
+        pace, furthest = self._paces.get(report.job_id), self._kept.get(report.job_id, -1.0)
+        reached = pace.reached if pace is not None and pace.attempt == report.attempt else 0.0
+        self._kept[report.job_id] = max(reached, furthest)
+        return reached > furthest
+
     def sketch(self, report: Sketched, jpeg: memoryview | bytes, seq: int) -> None:
         """Take over a worker's preview, unless it is too large."""
         if len(jpeg) <= PREVIEW_LIMIT_BYTES:
@@ -62,6 +73,7 @@ class Live:
     def forget(self, job_id: str) -> None:
         """The job has ended."""
         self._paces.pop(job_id, None)
+        self._kept.pop(job_id, None)
         for kind in (Progressed, Previewed):
             self._slots.pop((job_id, kind), None)
 

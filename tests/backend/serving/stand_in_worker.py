@@ -37,7 +37,7 @@ def render(
         sys.exit(3)
     if "fatal" in words:
         os._exit(7)
-    kept = checkpoints.get("canvas") or {"canvas": np.zeros((request.height, request.width, 3)), "steps": np.array(0)}
+    kept = ("forgetful" not in words and checkpoints.get("canvas")) or {"canvas": np.zeros((request.height, request.width, 3)), "steps": np.array(0)}
     canvas, done = kept["canvas"], int(kept["steps"])
     with (path.parents[2] / "steps.log").open("a", buffering=1) as log:
         for step in range(done, steps):
@@ -51,6 +51,8 @@ def render(
             if (step + 1) % UNIT_STEPS == 0:
                 checkpoints.put("canvas", {"canvas": canvas, "steps": np.array(step + 1)})
             if "fragile" in words and step == 8 * int(attempt):  # so each attempt gets a little further
+                os.kill(os.getpid(), signal.SIGKILL)
+            if "forgetful" in words and step == 12:  # having kept what no other attempt takes up
                 os.kill(os.getpid(), signal.SIGKILL)
             while "stuck" in words or ("stumbles" in words and attempt == "1" and step == 12):
                 time.sleep(0.1)

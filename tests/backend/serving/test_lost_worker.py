@@ -77,6 +77,13 @@ def test_killed_by_the_job_each_time(start: Start, connect: Connect) -> None:
     talk.hear_until(Finished, next_id)
 
 
+def test_killed_by_the_job_where_each_attempt_keeps_the_same_again(start: Start, connect: Connect) -> None:
+    talk = connect(start())
+    job_id = talk.submit(picture("forgetful"))
+    assert "without getting further" in talk.hear_until(Failed, job_id).message
+    assert attempts(talk.of(job_id)) == [1, 2, 3]
+
+
 def test_frozen(start: Start, connect: Connect) -> None:
     gateway = start(worker_silence_s=6)
     talk = connect(gateway)
