@@ -35,7 +35,7 @@ def inpaint_background(
     size, factor = Size(width, height), models.latent_downsampling
     window = models.training_resolution_px // factor
     people = collage.cover > 0.5
-    known = shrink_mask(people, seam_px)
+    known, alpha = keep_people(collage, seam_px)
     free = torch.from_numpy(free_cells(known, factor)).to(models.device)  # (1, h, w), 1 where the background goes
     # colours reach beyond the people's outlines, and cells that are known in part would make them stouter
     clean = encode_image(models, np.where(people[..., None], collage.image, np.uint8(BACKDROP)))
@@ -73,9 +73,7 @@ def inpaint_background(
     with progress.stage("inpaint", steps=len(timesteps)):
         latents = denoise(job, known_before(0), window, views, conditions, progress)
         background = decode_latents(models, latents)
-        alpha = cv2.GaussianBlur(known.astype(np.float32), (0, 0), max(0.5, seam_px / 2))
-        alpha = np.minimum(alpha, collage.cover)[..., None]  # the collage has nothing but grey where nobody is
-        image = (background + (collage.image - background.astype(np.float32)) * alpha).round().clip(0, 255)
+        image = (background + (collage.image - background.astype(np.float32)) * alpha[..., None]).round().clip(0, 255)
         progress.preview(image.astype(np.uint8))
     return image.astype(np.uint8)
 
@@ -88,9 +86,20 @@ def masked_latents(models: Models, image: np.ndarray, known: np.ndarray, free: t
     return torch.cat([free, encode_image(models, masked)])
 
 
-def shrink_mask(mask: np.ndarray, rim_px: float) -> np.ndarray:
-    """bool (H, W) without its outermost `rim_px` pixels."""
-    return cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5) > rim_px
+def keep_people(collage: Collage, seam_px: float) -> tuple[np.ndarray, np.ndarray]:
+    """Where the collage is kept: bool (H, W), without people's outermost `seam_px`, and float32 (H, W), softly.
+
+    Of somebody thin half of the thickest part stays: whoever is small in the scene would be painted over.
+    """
+    inside_px = cv2.distanceTransform((collage.cover > 0.5).astype(np.uint8), cv2.DIST_L2, 5)
+    rim_px = np.full(inside_px.shape, seam_px)
+    for figure in collage.figures:
+        rim_px[figure.mask] = min(seam_px, inside_px[figure.mask].max() / 2)
+    known, alpha = inside_px > rim_px, np.zeros(inside_px.shape, np.float32)
+    for width_px in np.unique(rim_px):
+        core = known & (rim_px == width_px)
+        alpha += cv2.GaussianBlur(core.astype(np.float32), (0, 0), max(0.5, width_px / 2))
+    return known, np.minimum(alpha, collage.cover)  # the collage has nothing but grey where nobody is
 
 
 def free_cells(known: np.ndarray, factor: int) -> np.ndarray:

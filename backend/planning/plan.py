@@ -4,7 +4,9 @@ import math
 from dataclasses import dataclass
 
 from ...protocol import RenderRequest, RequestError, span_px
+from .views import positions, scaled_stride
 
+MOST_VIEWS = 300_000  # of one canvas: listing them takes a second, drawing them the best of GPUs days
 LEAST_PX = 4  # a person's taller side in the base image: whoever is smaller is lost there
 
 
@@ -28,9 +30,18 @@ def plan_sizes(request: RenderRequest, training_resolution_px: int, latent_downs
     """The base has the training resolution as its short side; each level doubles, the last one lands on the target.
 
     A target smaller than the base has no level: the base is then scaled down. Raises RequestError for somebody who would be
-    too small in the base image.
+    too small in the base image, and for strides that make too many views.
     """
     plan = _plan(request, training_resolution_px, latent_downsampling)
+    window = training_resolution_px // latent_downsampling
+    stride = scaled_stride(request.settings.stride_instance, window)
+    largest = (plan.base, *plan.levels)[-1]
+    rows, columns = (len(positions(side // latent_downsampling, window, stride)) for side in (largest.height, largest.width))
+    if rows * columns > MOST_VIEWS:
+        raise RequestError(
+            f"stride_instance {request.settings.stride_instance} makes up to {rows * columns} views of {largest.width}x"
+            f"{largest.height} px, above the limit of {MOST_VIEWS}: choose a larger stride, or a smaller picture."
+        )
     for one in request.characters:
         span = span_px(one.keypoints)
         base_px = span * plan.base.height / request.height

@@ -48,6 +48,16 @@ def test_nearer_people_cover_farther_ones(two_people: RenderRequest, cutouts: li
     assert not (far.parts["head"] & near.mask).any()
 
 
+def test_somebody_thin_is_not_feathered_away(two_people: RenderRequest, cutouts: list[Cutout]) -> None:
+    small = Size(12, 8)
+    (thin,) = compose(two_people, {}, cutouts[:1], small, 0).figures
+    feathered = compose(two_people, {}, cutouts[:1], small, 4.0)
+    assert thin.mask.any(0).sum() <= 5
+    assert feathered.cover[thin.mask].max() > 0.6
+    stout = compose(two_people, {}, cutouts[:1], Size(192, 128), 4.0)  # as soft as was asked
+    assert 0.2 < stout.cover[stout.figures[0].mask].min() < 0.4
+
+
 def compose_masked(request: RenderRequest, cutouts: list[Cutout], *masks: np.ndarray) -> Collage:
     """The collage of `cutouts` whose people have these masks, in the order of the request, without feathering."""
     references = [describe_array(mask) for mask in masks]

@@ -12,7 +12,7 @@ from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.pipeline import Progress, inpaint, settle
 from beyondscene.backend.pipeline.composite import BACKDROP, Collage, compose
 from beyondscene.backend.pipeline.conditions import Condition
-from beyondscene.backend.pipeline.inpaint import inpaint_background
+from beyondscene.backend.pipeline.inpaint import inpaint_background, keep_people
 from beyondscene.backend.pipeline.instances import Portrait, Similarity
 from beyondscene.backend.pipeline.prompts import Embedding, PromptEncoder
 from beyondscene.backend.pipeline.seeds import seed_for
@@ -245,3 +245,16 @@ def test_the_background_is_told_of_the_scene_and_of_its_people_only_where_asked(
     assert alone.prompt == two_people.prompt and not alone.pose().any()
     assert posed.prompt == two_people.prompt and posed.pose().any()
     assert with_ana.prompt == f"{two_people.prompt}, {ana.character.prompt}" and with_ana.pose().any()
+
+
+def test_half_of_somebody_thin_is_kept_and_all_but_the_rim_of_others(two_people: RenderRequest) -> None:
+    cover, (ana, bo) = np.zeros((64, 96), np.float32), gather_people(two_people)
+    thin, stout = cover > 0, cover > 0
+    thin[20:40, 10:13] = stout[8:56, 40:70] = True
+    cover[thin | stout] = 1
+    figures = [Figure(ana, thin, {}), Figure(bo, stout, {})]
+    known, alpha = keep_people(Collage(np.zeros((64, 96, 3), np.uint8), cover, figures), 4.0)
+    assert known[21:39, 11].all() and known[thin].mean() < 0.5
+    assert alpha[25:35, 11].min() > 0.5
+    assert known[13:51, 45:65].all() and known[stout].sum() == (48 - 8) * (30 - 8)
+    assert alpha[30, 55] == 1 and alpha[~(thin | stout)].max() == 0

@@ -50,3 +50,11 @@ def test_whoever_would_be_lost_in_the_base_image_is_refused(two_people: RenderRe
 def replace_size(request: RenderRequest, width: int, height: int) -> RenderRequest:
     """The same joints in a larger frame."""
     return msgspec.structs.replace(request, width=width, height=height)
+
+
+def test_strides_that_make_too_many_views_are_refused() -> None:
+    request = RenderRequest(width=16384, height=16384, prompt="a city plaza")
+    assert plan_sizes(request, 1024, 8).levels
+    settings = msgspec.structs.replace(request.settings, stride_instance=1)
+    with pytest.raises(RequestError, match=r"stride_instance 1 makes up to 3690241 views of 16384x16384 px.*larger stride"):
+        plan_sizes(msgspec.structs.replace(request, settings=settings), 1024, 8)
