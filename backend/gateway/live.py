@@ -56,7 +56,7 @@ class Live:
         self._put(progress, report.job_id)
 
     def keep(self, report: Kept) -> bool:
-        """Note a checkpoint where the job is; whether it is further than every one before it, those of other attempts included."""
+        """Note a checkpoint where the job is; whether it is further than all before it, those of other attempts included."""
         pace, furthest = self._paces.get(report.job_id), self._kept.get(report.job_id, -1.0)
         reached = pace.reached if pace is not None and pace.attempt == report.attempt else 0.0
         self._kept[report.job_id] = max(reached, furthest)

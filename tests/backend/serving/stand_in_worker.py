@@ -37,7 +37,8 @@ def render(
         sys.exit(3)
     if "fatal" in words:
         os._exit(7)
-    kept = ("forgetful" not in words and checkpoints.get("canvas")) or {"canvas": np.zeros((request.height, request.width, 3)), "steps": np.array(0)}
+    kept = None if "forgetful" in words else checkpoints.get("canvas")
+    kept = kept or {"canvas": np.zeros((request.height, request.width, 3)), "steps": np.array(0)}
     canvas, done = kept["canvas"], int(kept["steps"])
     with (path.parents[2] / "steps.log").open("a", buffering=1) as log:
         for step in range(done, steps):
