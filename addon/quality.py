@@ -25,7 +25,14 @@ PRESETS = {
     "PREVIEW": Preset(
         "Preview",
         "Small and quick, to see whether people and places are right",
-        RenderSettings(steps=12, scheduler="dpmsolver++", few_steps=None, stride_background=96, stride_instance=64),
+        RenderSettings(
+            steps=12,
+            scheduler="dpmsolver++",
+            few_steps=None,
+            inpaint_strength=1.0,  # one of so few steps left out would be much of the noise
+            stride_background=96,
+            stride_instance=64,
+        ),
         longest_side_px=1024,
     ),
     "STANDARD": Preset("Standard", "The method's own settings, with the steps that the models were made for", RenderSettings()),
@@ -39,7 +46,8 @@ CUSTOM = "CUSTOM"
 
 
 OWN = "own"
-YES_OR_NO = ((OWN, "The Models' Own", "As the model set recommends"), ("true", "Yes", ""), ("false", "No", ""))
+AS_THE_MODELS = (OWN, "The Models' Own", "As the model set recommends")
+YES_OR_NO = (AS_THE_MODELS, ("true", "Yes", ""), ("false", "No", ""))
 
 
 def left_open(kind: inspect.Type) -> int | str | None:
@@ -47,7 +55,7 @@ def left_open(kind: inspect.Type) -> int | str | None:
     if not isinstance(kind, inspect.UnionType):
         return None
     number = number_of(kind)
-    if isinstance(number, inspect.BoolType):
+    if isinstance(number, inspect.BoolType | inspect.LiteralType):
         return OWN
     return 0 if number.gt == 0 or (number.ge or 0) > 0 else -1
 
@@ -76,7 +84,10 @@ def make_knob(field: inspect.Field) -> Any:
     kind, own = number_of(field.type), left_open(field.type)
     told = {"name": spoken(field.name), "description": describe(field.type)}
     if own == OWN:
-        return EnumProperty(items=YES_OR_NO, default=OWN if field.default is None else str(field.default).lower(), **told)
+        values = getattr(kind, "values", None)
+        # files hold a choice by its place
+        items = (*((value, value, "") for value in values), AS_THE_MODELS) if values else YES_OR_NO
+        return EnumProperty(items=items, default=OWN if field.default is None else str(field.default).lower(), **told)
     if isinstance(kind, inspect.BoolType):
         return BoolProperty(default=field.default, **told)
     if isinstance(kind, inspect.LiteralType):
@@ -114,7 +125,7 @@ def read_knobs(knobs: Any) -> RenderSettings:
     for name, field in FIELDS.items():
         value, own = getattr(knobs, name), left_open(field.type)
         exact = tuple(map(as_written, value)) if isinstance(field.default, tuple) else as_written(value)
-        values[name] = None if exact == own else exact == "true" if own == OWN else exact
+        values[name] = None if exact == own else exact == "true" if exact in ("true", "false") else exact
     return RenderSettings(**values)
 
 

@@ -4,13 +4,14 @@ from msgspec import Struct
 
 from .messages import Bytes, Count, Fraction, JobId, JobState, Message, Seconds, Sentence, Stage
 from .scene import Digest, Label, Prompt, Side
+from .settings import HiddenJoints
 
 
 class ModelSetInfo(Struct, frozen=True, kw_only=True):
     """One model set that the backend can use.
 
     pose_line_width_px: of a skeleton's limbs in a picture whose short side is the training resolution; 0 where the backend does
-    not say. pose_hands, pose_face, pose_feet: whether skeletons have them.
+    not say. pose_hands, pose_face, pose_feet: whether skeletons have them. hidden_joints: of its own choice.
     """
 
     name: Label
@@ -23,6 +24,7 @@ class ModelSetInfo(Struct, frozen=True, kw_only=True):
     pose_hands: bool = False
     pose_face: bool = False
     pose_feet: bool = False
+    hidden_joints: HiddenJoints = "keep"
 
 
 class DeviceInfo(Struct, frozen=True, kw_only=True):

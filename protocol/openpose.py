@@ -20,9 +20,10 @@ def openpose_json(request: RenderRequest, seen: Sequence[str], model: BodyModel 
 
     Coordinates are px of the picture, whose size is `canvas_width` and `canvas_height`, as editors of pose pictures write it.
     In the place of a detector's confidence stands the brightness of the joint in our own pose picture, 0 where it is left out.
+    Where `hidden_joints` is left open, hidden ones are left out, as a detector does.
     COCO_18 is what ControlNets know; BODY_25 has feet as well, and the middle of the hips.
     """
-    policy = request.settings.hidden_joints
+    policy = request.settings.hidden_joints or "drop"
     characters = {one.id: one for one in request.characters}
     people = []
     for one in (characters[name] for name in seen):

@@ -74,7 +74,7 @@ Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$", max_length=64)]
 LORA_NAME = r"^\w[\w .-]*$"
 
 KeypointState = Literal["visible", "occluded", "outside", "behind", "missing"]
-Hider = Literal["own_body", "character", "prop"]
+Hider = Literal["own_body", "own_head", "character", "prop"]
 PartName = Literal["head", "hair", "face", "upper_body", "lower_body", "hands", "feet"]
 
 
@@ -85,7 +85,8 @@ class Keypoint(Struct, frozen=True, kw_only=True):
     depth: metres along the view axis, positive in front of the camera.
     state: `visible`, `occluded` by a surface, `outside` the frame, `behind` the camera, or `missing` from the
     rig; x, y and depth of a missing keypoint are 0.
-    hidden_by: whose the surface is that hides an occluded keypoint; None where nobody looked.
+    hidden_by: whose the surface is that hides an occluded keypoint; None where nobody looked. own_head: of nose, eyes and ears,
+    which are on the far side of it.
     """
 
     x: Pixels

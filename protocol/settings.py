@@ -121,13 +121,16 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
         Literal["redrawn", "upscaled"],
         Meta(description="Skeletons drawn anew at each level, with lines as wide in every view, or those of the base enlarged"),
     ] = "redrawn"
-    hidden_joints: Annotated[
-        HiddenJoints,
-        Meta(
-            description="Joints behind somebody else or the set: keep draws them as any, dim darker, drop leaves them out with "
-            "their limbs. A person who is drawn alone is whole in any case"
-        ),
-    ] = "keep"
+    hidden_joints: (
+        Annotated[
+            HiddenJoints,
+            Meta(
+                description="Joints behind somebody else or the set, and the face on the far side of a head: keep draws them "
+                "as any, dim darker, drop leaves them out with their limbs. A person who is drawn alone lacks the face only"
+            ),
+        ]
+        | None
+    ) = None
     view_weighting: Annotated[
         Literal["feathered", "uniform"], Meta(description="How views that overlap are averaged; Algorithm 2 does so uniformly")
     ] = "feathered"

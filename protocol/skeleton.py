@@ -50,13 +50,16 @@ ANKLES = (13, 10)  # in KEYPOINT_NAMES
 FEET_LIMBS = ((0, 2), (2, 3), (0, 4), (1, 5), (5, 6), (1, 7))
 FEET_COLOURS = ((0, 0, 255),) * 3 + ((0, 255, 255),) * 3  # of the limbs, and of the points in the order of FEET_NAMES
 
+HEAD_NAMES = ("Nose", "REye", "LEye", "REar", "LEar")
+
 # How bright a joint is drawn that is_hidden, by `hidden_joints` of the settings; a limb is as bright as the darker of its ends.
 # MimicMotion (arXiv 2406.19680) darkens by a detector's confidence in the same way.
 HIDDEN_BRIGHTNESS: dict[HiddenJoints, float] = {"keep": 1.0, "dim": 0.5, "drop": 0.0}
 
 
 def is_hidden(joint: Keypoint) -> bool:
-    """Whether something else than the own body is before `joint`: a model knows that an arm may be behind a back."""
+    """Whether a detector would not find `joint`: it tells where an arm is behind its own back, but finds no face on the back of
+    a head."""
     return joint.state == "occluded" and joint.hidden_by != "own_body"
 
 

@@ -68,7 +68,7 @@ def draw_people(layout: bpy.types.UILayout, controls: Controls) -> None:
     for number, index in enumerate(near_to_far, 1):
         character = controls.request.characters[index]
         column.label(text=f"{number}  {character.name}: {describe(character)}")
-    becoming = BECOMING.get(controls.request.settings.hidden_joints)
+    becoming = BECOMING.get(controls.request.settings.hidden_joints or "keep")
     if becoming:
         column.label(text=f"What others or the set hide is {becoming}", icon="INFO")
     for index, character in enumerate(controls.request.characters):

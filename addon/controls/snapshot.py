@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import bpy
+from msgspec.structs import replace
 
 from ...protocol import DRAWN, Character, RenderRequest, RequestError, check_request, depth_metres
 from ..colours import Colour, get_colour
@@ -16,6 +17,7 @@ STATES = {
     ("visible", None): "seen",
     ("occluded", None): "hidden",
     ("occluded", "own_body"): "hidden by the own body",
+    ("occluded", "own_head"): "on the far side of the head",
     ("occluded", "character"): "hidden by others",
     ("occluded", "prop"): "hidden by the set",
     ("outside", None): "outside",
@@ -74,6 +76,8 @@ def gather_controls(context: bpy.types.Context, *, surfaces: bool = True, quick:
     colours = tuple(get_colour(one.described.beyondscene) for one in people_of(context, request))
     left_out = tuple(f"{person.name} {why}" for person, why in find_left_out(context))
     style = find_style(context.scene.beyondscene.models)
+    hidden_joints = request.settings.hidden_joints or style.hidden_joints
+    request = replace(request, settings=replace(request.settings, hidden_joints=hidden_joints))
     return Controls(request, sight, context.scene.name, refusal, left_out, colours, style)
 
 
@@ -83,7 +87,7 @@ def find_style(models: str) -> Style:
     if info is None or not info.pose_line_width_px:
         return Style()
     share = info.pose_line_width_px / info.training_resolution_px
-    return Style(share, info.pose_hands, info.pose_face, info.pose_feet)
+    return Style(share, info.pose_hands, info.pose_face, info.pose_feet, info.hidden_joints)
 
 
 def describe(character: Character) -> str:

@@ -23,6 +23,7 @@ from ...protocol import (
     SMALLEST_FACE,
     SMALLEST_HAND,
     Character,
+    HiddenJoints,
     Keypoint,
     RenderRequest,
     darken,
@@ -41,13 +42,14 @@ class Style:
     """How a model set wants its skeletons.
 
     line_share: width of a limb over the short side of the picture; as `sdxl` was trained, where no backend says another.
-    hands, face, feet: whether they are drawn.
+    hands, face, feet: whether they are drawn. hidden_joints: what becomes of those, where the request leaves it to the models.
     """
 
     line_share: float = 24 / 1024
     hands: bool = False
     face: bool = False
     feet: bool = False
+    hidden_joints: HiddenJoints = "drop"
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def join(
 def brightness_of(joint: Keypoint, request: RenderRequest) -> float:
     """0 for what is not drawn."""
     far = max(abs(joint.x), abs(joint.y)) >= REACH * max(request.width, request.height)
-    return 0.0 if far else find_brightness(joint, request.settings.hidden_joints)
+    return 0.0 if far else find_brightness(joint, request.settings.hidden_joints or "keep")
 
 
 def span(request: RenderRequest, joints: Sequence[Keypoint]) -> float:

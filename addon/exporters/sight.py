@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from ...protocol import (
     FACE_NAMES,
     FREE,
+    HEAD_NAMES,
     HIDDEN,
     KEYPOINT_NAMES,
     SEEN,
@@ -123,9 +124,10 @@ def add_sight(request: RenderRequest, sight: Sight) -> tuple[RenderRequest, dict
         torso_m = torso_metres(character, request.camera)
         flesh, head = [torso_m * FLESH.get(name, FLESH_OF_LIMBS) for name in KEYPOINT_NAMES], sight.heads.get(index, {})
         joints = [head.get(name, joint) for name, joint in zip(KEYPOINT_NAMES, character.keypoints, strict=True)]
+        joints = tuple(joints) if index in sight.bodies else turn_away(joints)
         character = replace(
             character,
-            keypoints=judge(joints, flesh, index, sight),
+            keypoints=name_head(judge(joints, flesh, index, sight)),
             right_hand=character.right_hand and judge(character.right_hand, [torso_m * FLESH_OF_HANDS] * 21, index, sight),
             left_hand=character.left_hand and judge(character.left_hand, [torso_m * FLESH_OF_HANDS] * 21, index, sight),
             face=judge_face(character.face, torso_m, index, sight),
@@ -194,6 +196,26 @@ def judge_face(bones: Sequence[Keypoint] | None, torso_m: float, index: int, sig
             replace(point, state="occluded", hidden_by="own_body") if point.state == "visible" else point for point in face
         )
     return judge(face, [torso_m * FLESH_OF_FACE] * len(face), index, sight) or None
+
+
+def name_head(joints: Sequence[Keypoint]) -> tuple[Keypoint, ...]:
+    """The joints of a body, of which its own hides those of the head as `own_head`."""
+    return tuple(
+        replace(joint, hidden_by="own_head") if name in HEAD_NAMES and joint.hidden_by == "own_body" else joint
+        for name, joint in zip(KEYPOINT_NAMES, joints, strict=True)
+    )
+
+
+def turn_away(joints: Sequence[Keypoint]) -> tuple[Keypoint, ...]:
+    """The joints of somebody without a mesh, nose and eyes hidden where they are farther away than the ears."""
+    named = dict(zip(KEYPOINT_NAMES, joints, strict=True))
+    ears = [named[name].depth for name in ("REar", "LEar") if named[name].state != "missing"]
+    return tuple(
+        replace(joint, state="occluded", hidden_by="own_head")
+        if joint.state == "visible" and name in ("Nose", "REye", "LEye") and len(ears) == 2 and joint.depth > np.mean(ears)
+        else joint
+        for name, joint in named.items()
+    )
 
 
 def find_hider(joint: Keypoint, flesh_m: float, index: int, sight: Sight) -> Hider | None:

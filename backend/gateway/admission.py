@@ -50,6 +50,7 @@ class Admission:
                 pose_hands=one.manifest.pose_hands,
                 pose_face=one.manifest.pose_face,
                 pose_feet=one.manifest.pose_feet,
+                hidden_joints=one.manifest.hidden_joints,
             )
             for one in self._models.values()
         )

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from ...protocol import Refusal, Steps
+from ...protocol import HiddenJoints, Refusal, Steps
 from .few_steps import FewSteps
 from .hub import Download
 
@@ -29,8 +29,8 @@ class Manifest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     pose_hands, pose_face, pose_feet: whether the skeletons that it was trained on had hands with fingers, white dots for a
         face, and toes and heels; those of a request are drawn only then.
     framing_prompt: words added to a person's prompt when that person is drawn alone.
-    guidance_scale, controlnet_conditioning_scale, guide_pose, steps, t_b: used where a request leaves them open; the defaults
-        are the paper's, for SDXL.
+    guidance_scale, controlnet_conditioning_scale, guide_pose, steps, t_b, hidden_joints: used where a request leaves them open;
+        the defaults are the paper's, for SDXL, and for ControlNets that were trained on what a detector finds.
     downloads: which files of a hub id are needed, to tell whoever has yet to fetch them.
     few_steps: a LoRA for pictures in a few steps, where there is one for these models; they are complete without its file.
     """
@@ -48,6 +48,7 @@ class Manifest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     guide_pose: bool = False
     steps: Steps = 50
     t_b: Annotated[float, Meta(gt=0, le=1)] = 0.7
+    hidden_joints: HiddenJoints = "drop"
     roles: dict[Role, str]
     downloads: dict[Role, Download] = {}
     few_steps: FewSteps | None = None

@@ -55,8 +55,8 @@ def describe_views(
     """One condition per view.
 
     figures: far to near. The skeletons are redrawn at each size, with lines as wide in every view as in training; or, with
-    `pose_at_levels` "upscaled", drawn so at the size of the base and enlarged as a picture. `hidden_joints` counts here only:
-    alone, nobody hides anybody, and a whole body is cut off where it is hidden.
+    `pose_at_levels` "upscaled", drawn so at the size of the base and enlarged as a picture. Of
+    `hidden_joints` only a head's far side counts for people alone: whole bodies are cut off where others hide them.
     """
     speakers = gather_speakers(figures, canvas.height // latent_downsampling, canvas.width // latent_downsampling)
     told = [figure.person.among_others(request.settings.hidden_joints) for figure in figures]

@@ -80,7 +80,8 @@ def draw_people_alone(
 
 def describe_alone(models: Models, request: RenderRequest, person: Person, canvas_from_scene: Similarity) -> Condition:
     side = models.training_resolution_px
-    pose = partial(draw_pose, [canvas_from_scene.apply(person.keypoints)], side, side, models.manifest.pose_line_width_px)
+    joints = canvas_from_scene.apply(person.alone(request.settings.hidden_joints))
+    pose = partial(draw_pose, [joints], side, side, models.manifest.pose_line_width_px)
     parts = (text for text in person.character.part_prompts.values() if text.strip())
     prompt = ", ".join(text for text in (person.character.prompt, *parts, models.manifest.framing_prompt) if text)
     negative = joined_once(request.negative_prompt, person.character.negative_prompt)

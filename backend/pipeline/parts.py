@@ -1,6 +1,7 @@
 """Where the parts of a body are: as the segmenter says, else by the joint that is nearest.
 
-Every part that has a prompt gets a mask, so that no prompt is lost because a segmenter does not know the part's name.
+Every part that has a prompt gets a mask, so that no prompt is lost because a segmenter does not know the part's name, or finds
+nothing of it.
 """
 
 import numpy as np
@@ -32,7 +33,7 @@ def find_part(part: str, masks: dict[str, np.ndarray], person: np.ndarray, joint
 
     masks: bool (H, W) by name, what the segmenter found of `what_tells`. person: bool (H, W). joints: (18, 3) in its pixels.
     """
-    if part in masks:
+    if part in masks and (masks[part] & person).any():
         return masks[part] & person
     if part == "hair":  # not known from joints: the head without its face
         return find_part("head", masks, person, joints) & ~find_part("face", masks, person, joints)

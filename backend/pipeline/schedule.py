@@ -11,8 +11,9 @@ from ..models.load import Models
 from ..planning.expect import share
 
 SCHEDULERS = {"ddim": DDIMScheduler, "euler": EulerDiscreteScheduler, "dpmsolver++": DPMSolverMultistepScheduler}
-# what a config may have turned into another solver than its name says, one with noise of its own among them
-SOLVER = {"dpmsolver++": {"algorithm_type": "dpmsolver++"}}
+# What a config may have turned into another solver than its name says, one with noise of its own among them. SDXL's own has
+# DDIM end at the noise of the first training step, 3 % of the picture's deviation, where the other solvers end at none.
+SOLVER = {"ddim": {"set_alpha_to_one": True}, "dpmsolver++": {"algorithm_type": "dpmsolver++"}}
 TRAILING = {"timestep_spacing": "trailing"}
 Scheduler = DDIMScheduler | EulerDiscreteScheduler | DPMSolverMultistepScheduler
 

@@ -32,20 +32,24 @@ class Person:
 
     keypoints: float64 (18, 3), x_px and y_px at the requested size, and 1 where the joint is drawn; (60, 3) where the right
         and the left hand follow; (130, 3) where the face follows these, and (136, 3) where the feet do.
-    hidden: bool, as many: which of them are behind somebody else or the set.
+    hidden: bool, as many: which of them are behind somebody else or the set, or on the far side of the head.
+    far_side: bool, as many: which of them are on the far side of the head.
     depth_m: median depth of the drawn joints.
     """
 
     character: Character
     keypoints: np.ndarray
     hidden: np.ndarray
+    far_side: np.ndarray
     depth_m: float
 
-    def among_others(self, hidden_joints: HiddenJoints) -> np.ndarray:
+    def among_others(self, hidden_joints: HiddenJoints | None) -> np.ndarray:
         """The keypoints as the whole picture has them: the third column is how bright, see HIDDEN_BRIGHTNESS."""
-        keypoints = self.keypoints.copy()
-        keypoints[self.hidden, 2] *= HIDDEN_BRIGHTNESS[hidden_joints]
-        return keypoints
+        return darkened(self.keypoints, self.hidden, hidden_joints)
+
+    def alone(self, hidden_joints: HiddenJoints | None) -> np.ndarray:
+        """The same where nobody and nothing is before the person."""
+        return darkened(self.keypoints, self.far_side, hidden_joints)
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,16 @@ def gather_people(request: RenderRequest, hands: bool = False, face: bool = Fals
             joints += ((point, DRAWN) for point in character.feet or NO_FEET)
         keypoints = np.array([(joint.x, joint.y, joint.state in drawn) for joint, drawn in joints], np.float64)
         hidden = np.array([is_hidden(joint) for joint, _ in joints])
-        people.append(Person(character, keypoints, hidden, depth_metres(character)))
+        far_side = np.array([joint.hidden_by == "own_head" for joint, _ in joints])
+        people.append(Person(character, keypoints, hidden, far_side, depth_metres(character)))
     return sorted(people, key=lambda person: -person.depth_m)
+
+
+def darkened(keypoints: np.ndarray, which: np.ndarray, hidden_joints: HiddenJoints | None) -> np.ndarray:
+    """`keypoints` of which these are as bright as `hidden_joints` says; None, which `settle` replaces, is "keep"."""
+    keypoints = keypoints.copy()
+    keypoints[which, 2] *= HIDDEN_BRIGHTNESS[hidden_joints or "keep"]
+    return keypoints
 
 
 def is_seen(character: Character, arrays: dict[str, np.ndarray]) -> bool:

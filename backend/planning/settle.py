@@ -4,10 +4,10 @@
 # pyright: reportGeneralTypeIssues=false
 from msgspec.structs import asdict, replace
 
-from ...protocol import RenderRequest, RenderSettings
+from ...protocol import HiddenJoints, RenderRequest, RenderSettings
 from ..models.sets import ModelSet, own_few_steps
 
-_LEFT_OPEN = ("steps", "guidance_scale", "controlnet_conditioning_scale", "guide_pose", "t_b")
+_LEFT_OPEN = ("steps", "guidance_scale", "controlnet_conditioning_scale", "guide_pose", "t_b", "hidden_joints")
 
 
 class Settled(RenderSettings, frozen=True, kw_only=True):
@@ -19,6 +19,7 @@ class Settled(RenderSettings, frozen=True, kw_only=True):
     guide_pose: bool
     few_steps: bool
     t_b: float
+    hidden_joints: HiddenJoints
 
 
 def settle(settings: RenderSettings, models: ModelSet) -> Settled:

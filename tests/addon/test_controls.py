@@ -82,7 +82,7 @@ def test_joints_that_others_hide_are_drawn_as_asked_and_as_the_backend_draws_the
     own.quality, own.knobs.hidden_joints = "CUSTOM", hidden_joints
     controls = gather_controls(blender.context)
     eve = controls.request.characters[0]
-    hidden = [joint for joint in eve.keypoints if joint.hidden_by == "character"]
+    hidden = [joint for joint in eve.keypoints if joint.hidden_by in ("character", "own_head")]
     strokes = list(gather_strokes(controls.request, eve, controls.style))
     dark = [stroke for stroke in strokes if stroke.is_joint and max(stroke.colour) < 0.9]
     joints = sum(stroke.is_joint for stroke in strokes)
@@ -102,7 +102,7 @@ def test_lines_hands_faces_and_feet_are_those_of_the_chosen_models(blender: Any,
         controls = gather_controls(blender.context)
     finally:
         session.current().welcome = None
-    assert controls.style == Style(8 / 512, True, True, True)
+    assert controls.style == Style(8 / 512, True, True, True, "keep")
     assert difference(draw_controls(controls, "POSE") * 255, backends_drawing(controls)) < 16
     plain = dataclasses.replace(controls, style=Style(8 / 512))
     assert difference(draw_controls(controls, "POSE") * 255, draw_controls(plain, "POSE") * 255) > 60

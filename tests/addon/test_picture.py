@@ -49,7 +49,7 @@ def test_every_setting_of_the_method_is_a_knob_and_comes_back_exactly(blender: A
     for settings in (
         RenderSettings(steps=50, t_b=0.7, guidance_scale=0.0, scheduler="euler", prepend_global=False, canny_low=33.3),
         RenderSettings(guide_pose=True, perturb="off", size_conditioning="canvas", clahe_clip_limit=0),
-        RenderSettings(guide_pose=False),
+        RenderSettings(guide_pose=False, hidden_joints="dim"),
     ):
         quality.write_knobs(own.knobs, settings)
         assert quality.chosen_settings(own) == settings

@@ -191,6 +191,22 @@ def test_somebody_without_a_mesh_has_no_mask_and_is_hidden_by_what_stands_before
     assert set(see(blender)[1]["Eve"].values()) == {"occluded"}
 
 
+@pytest.mark.parametrize("has_mesh", [True, False])
+def test_the_face_of_who_turns_away_is_on_the_far_side_of_the_head(blender: Any, example: Example, has_mesh: bool) -> None:
+    example("duo")
+    if not has_mesh:
+        blender.data.objects.remove(blender.data.objects["Eve.body"])
+
+    def hidden_by_own_head() -> set[str]:
+        keypoints = export_request(blender.context)[0].characters[0].keypoints
+        return {name for name, joint in zip(KEYPOINT_NAMES, keypoints, strict=True) if joint.hidden_by == "own_head"}
+
+    assert not hidden_by_own_head() & {"Nose", "REye", "LEye"}
+    blender.data.objects["Eve"].rotation_euler.z += np.pi
+    blender.context.view_layer.update()
+    assert hidden_by_own_head() >= {"Nose", "REye", "LEye"}
+
+
 @pytest.mark.parametrize("kind", ["PERSP", "ORTHO"])
 def test_surfaces_lie_where_blender_finds_them(blender: Any, example: Example, kind: str) -> None:
     example("plaza")

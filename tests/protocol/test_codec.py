@@ -135,7 +135,7 @@ def test_a_face_is_kept_and_a_request_of_before_has_none() -> None:
 
 def test_feet_and_what_becomes_of_hidden_joints_are_kept_and_a_request_of_before_has_neither() -> None:
     before, _ = Decoder(Request)([b"BSZ\x01", (GOLDEN / "v1-request-10-submit.msgpack").read_bytes()])
-    assert before.request.characters[0].feet is None and before.request.settings.hidden_joints == "keep"
+    assert before.request.characters[0].feet is None and before.request.settings.hidden_joints is None
     message, _ = Decoder(Request)([b"BSZ\x01", (GOLDEN / "v1-request-11-submit.msgpack").read_bytes()])
     feet = message.request.characters[0].feet
     assert (len(feet), feet[0].x, feet[5].state, message.request.settings.hidden_joints) == (6, 249.5, "missing", "drop")

@@ -52,9 +52,9 @@ def test_body_25_has_the_middle_of_the_hips_and_the_feet(two_people: RenderReque
     assert without[19:] == [[0, 0, 0]] * 6
 
 
-@pytest.mark.parametrize(("policy", "confidence"), [("keep", 1), ("dim", 0.5), ("drop", 0)])
+@pytest.mark.parametrize(("policy", "confidence"), [("keep", 1), ("dim", 0.5), ("drop", 0), (None, 0)])
 def test_hidden_joints_are_as_sure_as_they_are_bright(
-    two_people: RenderRequest, ana: Character, policy: str, confidence: float
+    two_people: RenderRequest, ana: Character, policy: str | None, confidence: float
 ) -> None:
     request = replace(two_people, characters=(ana,), settings=replace(two_people.settings, hidden_joints=policy))
     assert first(request)["pose_keypoints_2d"][KEYPOINT_NAMES.index("RKnee")][2] == confidence

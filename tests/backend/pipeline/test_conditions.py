@@ -190,12 +190,26 @@ def test_joints_that_others_hide_are_kept_darkened_or_left_out(two_people: Rende
     assert ((dropped != kept).any(-1) == changed).mean() > 0.995
 
 
+def test_the_far_side_of_a_head_is_left_out_as_a_detector_does_alone_and_among_others(two_people: RenderRequest) -> None:
+    ana = two_people.characters[0]
+    away = [KEYPOINT_NAMES.index(name) for name in ("Nose", "REye", "LEye")]
+    joints = [
+        replace(joint, state="occluded", hidden_by="own_head") if number in away else joint
+        for number, joint in enumerate(ana.keypoints)
+    ]
+    (person,) = gather_people(replace(two_people, characters=(replace(ana, keypoints=tuple(joints)),)))
+    assert (person.keypoints[:, 2] == 1).all()  # boxes and parts still know where the face would be
+    for seen in (person.alone, person.among_others):
+        assert np.flatnonzero(seen("drop")[:, 2] == 0).tolist() == sorted(away)
+        assert (seen("keep")[:, 2] == 1).all()
+
+
 def test_a_person_drawn_alone_is_whole_whoever_stands_before_them(two_people: RenderRequest) -> None:
     hidden = tuple(replace(joint, state="occluded", hidden_by="character") for joint in two_people.characters[0].keypoints)
     ana = replace(two_people.characters[0], keypoints=hidden)
     (person,) = gather_people(replace(two_people, characters=(ana,)))
     assert (person.keypoints[:, 2] == 1).all() and not person.among_others("drop")[:, 2].any()
-    assert (person.among_others("keep") == person.keypoints).all()
+    assert (person.among_others("keep") == person.keypoints).all() and (person.alone("drop") == person.keypoints).all()
 
 
 def test_the_nearer_skeleton_covers_the_farther_one_whatever_their_order(two_people: RenderRequest) -> None:

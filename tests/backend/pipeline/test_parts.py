@@ -60,6 +60,12 @@ def test_hair_is_the_head_without_its_face_and_a_found_head_is_no_body(body: np.
     assert not find_part("upper_body", found, body, joints)[:60].any()
 
 
+def test_a_part_of_which_a_segmenter_finds_nothing_is_where_the_joints_say(body: np.ndarray, joints: np.ndarray) -> None:
+    nothing = {"hair": np.zeros_like(body)}
+    assert (find_part("hair", nothing, body, joints) == find_part("hair", {}, body, joints)).all()
+    assert find_part("hair", nothing, body, joints).any()
+
+
 class Outline:
     """A segmenter that knows persons only. wanted: what it was asked for, portrait by portrait."""
 
