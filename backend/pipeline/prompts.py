@@ -10,6 +10,8 @@ from ...protocol import RenderRequest, RequestError
 from ..models.load import Models
 from ..models.loras import Worn
 
+BACKTRACK = 20  # tokens, as AUTOMATIC1111's comma_padding_backtrack; a person's prompt has about as many
+
 
 @dataclass(frozen=True)
 class Embedding:
@@ -98,9 +100,17 @@ def split_tokens(tokenizer: CLIPTokenizer, text: str) -> list[list[int]]:
 
 
 def cut_tokens(tokenizer: CLIPTokenizer, ids: list[int]) -> list[list[int]]:
-    """The chunks of `split_tokens` of what is split already."""
-    room = tokenizer.model_max_length - 2
-    return [ids[start : start + room] for start in range(0, len(ids), room)] or [[]]
+    """The chunks of `split_tokens` of what is split already. A full one ends with the comma among its last BACKTRACK tokens.
+
+    Chunks are encoded apart: a colour that ends one would not know the garment that begins the next.
+    """
+    room, comma = tokenizer.model_max_length - 2, tokenizer.convert_tokens_to_ids(",</w>")
+    chunks = []
+    while len(ids) > room:
+        end = next((end for end in range(room, room - BACKTRACK, -1) if ids[end - 1] == comma), room)
+        chunks.append(ids[:end])
+        ids = ids[end:]
+    return [*chunks, ids]
 
 
 def cannot_read(tokenizer: CLIPTokenizer, word: str) -> bool:

@@ -1,6 +1,8 @@
 """Stage 1: cut each person out of their portrait."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +15,7 @@ from .instances import Portrait
 from .parts import find_part, what_tells
 
 BONE_WIDTH = 0.03  # of the body's height
+TORN = 0.5  # share of a bone above which a segmenter that sees so much of it has torn the limb apart
 TORSO = tuple(KEYPOINT_NAMES.index(name) for name in ("RShoulder", "LShoulder", "LHip", "RHip"))
 
 
@@ -40,14 +43,19 @@ def cut_out(segmenter: Segmenter, portraits: list[Portrait]) -> list[Cutout]:
 
 
 def keep_body(mask: np.ndarray, joints: np.ndarray) -> np.ndarray:
-    """The connected pieces of `mask` that hold drawn joints, and the bones themselves; holes filled.
+    """The connected pieces of `mask` that touch the skeleton, and of its bones those that are seen in part; holes filled.
 
-    What lies apart is no part of the person. The bones are, whatever the segmenter says: the pose is known, so a person
-    whom it missed or tore apart is not lost from the picture.
+    What lies apart is no part of the person. A bone of which nothing is seen may be where no limb was drawn, and would bring
+    the backdrop along; all of them are taken where most of the skeleton is not seen: the pose is known, so a person whom the
+    segmenter missed is not lost from the picture.
     """
-    bones = draw_bones(joints, *mask.shape)
-    _, pieces = cv2.connectedComponents((mask | bones).astype(np.uint8))
-    body = np.isin(pieces, np.unique(pieces[bones])).astype(np.uint8)
+    bones = list(draw_bones(joints, *mask.shape))
+    skeleton = np.any(bones, axis=0)
+    if mask[skeleton].mean() >= TORN:
+        bones = [bone for bone in bones if mask[bone].mean() >= TORN]
+    seen = mask | np.any(bones, axis=0)
+    _, pieces = cv2.connectedComponents(seen.astype(np.uint8))
+    body = np.isin(pieces, np.unique(pieces[seen & skeleton])).astype(np.uint8)
     outlines, _ = cv2.findContours(body, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     small_holes = cv2.drawContours(np.zeros_like(body), outlines, -1, (1,), cv2.FILLED) - body
     # a gap between arm and hip is background; a hole of a few pixels is an error of the segmenter
@@ -58,16 +66,20 @@ def keep_body(mask: np.ndarray, joints: np.ndarray) -> np.ndarray:
     return body > 0
 
 
-def draw_bones(joints: np.ndarray, height: int, width: int) -> np.ndarray:
-    """bool (height, width): the torso, the limbs and the joints, no thicker than any body's are."""
-    mask = np.zeros((height, width), np.uint8)
+def draw_bones(joints: np.ndarray, height: int, width: int) -> Iterator[np.ndarray]:
+    """bool (height, width) of each joint, each limb and the torso, no thicker than any body's are; none is empty."""
     points, drawn = joints[:, :2].round().astype(np.int32), joints[:, 2] > 0
     thickness = max(1, round(BONE_WIDTH * float(np.ptp(joints[drawn, :2], axis=0).max())))
-    for joint in points[drawn]:  # also those whose limbs end in nothing
-        cv2.circle(mask, joint.tolist(), thickness // 2, (1,), cv2.FILLED)
-    for start, end in LIMBS:
-        if drawn[start] and drawn[end]:
-            cv2.line(mask, points[start].tolist(), points[end].tolist(), (1,), thickness)
+    shapes: list[tuple[Any, ...]] = [(cv2.circle, joint.tolist(), thickness // 2, (1,), cv2.FILLED) for joint in points[drawn]]
+    shapes += [
+        (cv2.line, points[start].tolist(), points[end].tolist(), (1,), thickness)
+        for start, end in LIMBS
+        if drawn[start] and drawn[end]
+    ]
     if drawn[list(TORSO)].all():
-        cv2.fillPoly(mask, [points[list(TORSO)]], (1,))
-    return mask > 0
+        shapes.append((cv2.fillPoly, [points[list(TORSO)]], (1,)))
+    for draw, *shape in shapes:
+        bone = np.zeros((height, width), np.uint8)
+        draw(bone, *shape)
+        if bone.any():
+            yield bone > 0

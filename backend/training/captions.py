@@ -4,7 +4,6 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from transformers import CLIPTokenizer
 
@@ -28,11 +27,14 @@ def draw_caption(
     return cut_tokens(tokenizer, [token for token, _ in owned]), [owner for _, owner in owned]
 
 
-def pad_owners(owners: list[list[int]], chunks: int) -> Tensor:
-    """Return owners as int (B, chunks * MAX_TOKENS), in the places that `pad_chunks` gives to their tokens."""
-    room = MAX_TOKENS - 2
-    flat = torch.tensor([row + [NOBODY] * (chunks * room - len(row)) for row in owners])
-    return F.pad(flat.unflatten(1, (chunks, room)), (1, 1), value=NOBODY).flatten(1)
+def pad_owners(owners: list[list[int]], captions: list[list[list[int]]]) -> Tensor:
+    """Return owners as int (B, chunks * MAX_TOKENS), in the places that `pad_chunks` gives to the tokens of `captions`."""
+    rows = torch.full((len(owners), max(map(len, captions)), MAX_TOKENS), NOBODY)
+    for row, whom, chunks in zip(rows, owners, captions, strict=True):
+        pieces = torch.tensor(whom, dtype=rows.dtype).split([len(chunk) for chunk in chunks])
+        for place, piece in zip(row, pieces, strict=False):
+            place[1 : 1 + len(piece)] = piece
+    return rows.flatten(1)
 
 
 @lru_cache(maxsize=1 << 14)

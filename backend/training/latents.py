@@ -136,7 +136,7 @@ def draw_batch(
         sizes.append(_draw_sizes(numbers))
     # Stratified, and skewed towards the noisy end, where pose and colours are decided.
     strata = (np.arange(count) + numbers.random(count)) / count
-    whose, who = pad_owners(owners, max(len(chunks) for chunks in words)), torch.from_numpy(np.stack(people))
+    whose, who = pad_owners(owners, words), torch.from_numpy(np.stack(people))
     return Batch(
         latents=torch.from_numpy(np.stack(latents)).float(),
         timesteps=torch.from_numpy((1000 * strata**0.6).astype(np.int64)).clamp(max=999),

@@ -5,6 +5,7 @@ is denoised before a random plain colour outside the mask, so that the body is d
 """
 
 from dataclasses import dataclass
+from functools import reduce
 
 import cv2
 import numpy as np
@@ -65,8 +66,8 @@ def make_layers(job: Job, request: RenderRequest, sheet: Sheet, views: list[View
     for person in reversed(gather_people(request)):  # near to far: the nearer one has the place
         left, top, right, bottom = bounding_box(person.keypoints)
         reach = 2 * max(1, round(FLESH * max(right - left, bottom - top))) + 1
-        bones = draw_bones(person.keypoints, request.height, request.width).astype(np.uint8)
-        body = cv2.dilate(bones, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
+        bones = reduce(np.logical_or, draw_bones(person.keypoints, request.height, request.width))
+        body = cv2.dilate(bones.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
         mask = to_grid(body > 0, height, width) & free
         free &= ~mask
         colour = np.full((job.models.training_resolution_px,) * 2 + (3,), random.integers(0, 256, 3), np.uint8)

@@ -149,6 +149,20 @@ def test_a_person_whom_the_segmenter_missed_is_not_lost(two_people: RenderReques
     assert all(kept[int(y), int(x)] for x, y, _ in joints)
 
 
+def test_a_limb_that_was_not_drawn_where_the_pose_has_it_brings_no_backdrop_along(two_people: RenderRequest) -> None:
+    joints = gather_people(two_people)[0].keypoints
+    whole = keep_body(np.zeros((128, 192), bool), joints)
+    elbow, wrist = (joints[KEYPOINT_NAMES.index(name), :2] for name in ("RElbow", "RWrist"))
+    x, y = (0.3 * elbow + 0.7 * wrist).astype(int)
+    without_forearm = whole.copy()
+    without_forearm[y - 6 : y + 20, x - 6 : x + 6] = False
+    assert whole[y, x] and without_forearm.sum() > 0.9 * whole.sum()
+    assert (keep_body(without_forearm, joints) == without_forearm).mean() > 0.999
+    torn = whole.copy()
+    torn[y - 1 : y + 1] = False  # a gap across forearm and body
+    assert (keep_body(torn, joints) == whole).mean() > 0.999
+
+
 def test_bones_are_as_thick_for_somebody_who_lies_as_for_somebody_who_stands(two_people: RenderRequest) -> None:
     standing = gather_people(two_people)[0].keypoints
     lying = standing[:, [1, 0, 2]]

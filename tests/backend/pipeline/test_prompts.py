@@ -48,6 +48,17 @@ def test_two_hundred_tokens_are_kept_to_the_last(models: Models, tokenizers: lis
     assert torch.equal(first[:2], other[:2]) and not torch.equal(first[2], other[2])
 
 
+def test_a_full_chunk_ends_after_the_last_comma_that_is_near(tokenizers: list[CLIPTokenizer]) -> None:
+    person = "a woman in a green jacket and blue trousers, "
+    for tokenizer in tokenizers:
+        text = (person * 12).rstrip(", ")
+        chunks = [str(tokenizer.decode(chunk)).strip() for chunk in split_tokens(tokenizer, text)]
+        assert len(chunks) > 1 and all(chunk.endswith(",") and chunk.startswith("a woman") for chunk in chunks[:-1])
+        assert " ".join(chunks).replace(" ,", ",") == text
+        far = "red, " + "green " * 90  # the comma is too far back
+        assert [len(chunk) for chunk in split_tokens(tokenizer, far)] == [75, 17]
+
+
 @pytest.mark.parametrize("text", SCRIPTS)
 def test_every_script_is_read_letter_by_letter(tokenizers: list[CLIPTokenizer], text: str) -> None:
     for tokenizer in tokenizers:

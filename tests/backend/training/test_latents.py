@@ -7,7 +7,7 @@ from beyondscene.backend.pipeline.prompts import split_tokens
 from beyondscene.backend.renderer.looks import GARMENT_COLOURS, write_clauses
 from beyondscene.backend.renderer.scenes import draw_view
 from beyondscene.backend.training.binding import views_of_several
-from beyondscene.backend.training.captions import draw_caption
+from beyondscene.backend.training.captions import draw_caption, pad_owners
 from beyondscene.backend.training.latents import Batch, LatentSet, draw_batch, encode_renders, halve
 from beyondscene.backend.training.renders import stack_views
 from beyondscene.backend.training.tokenizer import MAX_TOKENS, build_tokenizers
@@ -66,6 +66,14 @@ def test_tokens_put_together_from_words_are_those_of_the_whole_caption(
     monkeypatch.setattr("beyondscene.backend.training.captions.split_tokens", lambda _, text: asked.append(text) or [[]])
     draw_caption(TOKENIZERS[0], latents.renders.scenes[0], list(latents.renders.looks[0]), np.random.default_rng(0))
     assert not asked  # words that were met before are not tokenised again, which takes long
+
+
+def test_owners_stand_where_their_tokens_do_in_every_chunk() -> None:
+    captions = [[[11] * 60, [12] * 9], [[13] * 5]]
+    owners = pad_owners([[1] * 60 + [2] * 9, [3] * 5], captions).unflatten(1, (2, MAX_TOKENS))
+    assert owners[0, 0].tolist() == [0] + [1] * 60 + [0] * 16
+    assert owners[0, 1].tolist() == [0] + [2] * 9 + [0] * 67
+    assert owners[1].tolist() == [[0] + [3] * 5 + [0] * 71, [0] * 77]
 
 
 def test_timesteps_span_the_schedule(latents: LatentSet) -> None:
