@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
+import numpy as np
 
-from ..protocol import RequestError
+from ..protocol import RenderRequest, RequestError, check_request
 from ..protocol.client import new_job_id
 from ..protocol.record import deflate
 from . import blender_render, images, preferences, unkeyed
-from .exporters import ExportError, export_request
+from .asked import Asked
+from .exporters import ExportError, add_sight, gather_request, look_at
 from .job import Job
 from .session import current
 from .ticker import wake
@@ -27,10 +29,12 @@ class Recording:
     """What is still to be exported.
 
     scene: session_uid of the scene, by which it is known after an undo and whatever the windows show. view_layer: its name.
+    asked: as it was when the artist began, whatever the scene says by now.
     """
 
     scene: int
     view_layer: str
+    asked: Asked
     folder: Path
     frames: list[int]
     total: int
@@ -48,12 +52,14 @@ def frames_of(scene: bpy.types.Scene) -> range:
 
 
 def start(context: bpy.types.Context) -> None:
-    """Begin with the frames of the scene's range; `step` does one. Raises OSError where there is no place for them."""
+    """Begin with the frames of the scene's range; `step` does one. Raises ExportError, and OSError where there is no place for
+    them.
+    """
     global _recording
-    scene = context.scene
+    scene, asked = context.scene, Asked.of(context)
     frames = list(frames_of(scene))
     folder = images.next_sequence(scene.beyondscene.output_folder)
-    _recording = Recording(scene.session_uid, context.view_layer.name, folder, frames, len(frames))
+    _recording = Recording(scene.session_uid, context.view_layer.name, asked, folder, frames, len(frames))
 
 
 def step() -> bool:
@@ -72,17 +78,25 @@ def step() -> bool:
     view_layer = scene.view_layers.get(now.view_layer) or scene.view_layers[0]
     try:
         with unkeyed.kept(), at_frame(scene, frame), bpy.context.temp_override(scene=scene, view_layer=view_layer):
-            request, arrays = export_request(bpy.context, deserted=True)
+            request, arrays = export_frame(bpy.context, now.asked)
     except (ExportError, RequestError) as error:
         _recording = None
         session.refuse(f"Frame {frame}: {error} The frames before it go on.")
         return False
     path = now.folder / f"{frame:04d}.png"
-    job = Job(new_job_id(), path, request, deflate(arrays), scene.beyondscene.models, bpy.data.filepath)
+    job = Job(new_job_id(), path, request, deflate(arrays), now.asked.models, bpy.data.filepath)
     session.render([job], preferences.get(bpy.context))
     if not now.frames or not session.link.alive:  # the last one, or no backend can be had
         _recording = None
     return _recording is not None
+
+
+def export_frame(context: bpy.types.Context, asked: Asked) -> tuple[RenderRequest, dict[str, np.ndarray]]:
+    """The poses, masks and camera of the scene as it stands, and the rest as `asked`. Raises ExportError or RequestError."""
+    width, height = asked.picture["width"], asked.picture["height"]
+    request = asked.put_into(gather_request(context, width=width, height=height, deserted=True))
+    check_request(request)
+    return add_sight(request, look_at(context, request))
 
 
 @contextmanager

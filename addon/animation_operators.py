@@ -6,6 +6,7 @@ import bpy
 from bpy.props import BoolProperty
 
 from . import animation, blender_render
+from .exporters import ExportError
 from .obstacles import SaysWhyNot
 from .operators import outcome, say_unwritable, wait_for_picture, why_not
 from .session import current
@@ -39,6 +40,8 @@ class BEYONDSCENE_OT_render_animation(SaysWhyNot, bpy.types.Operator):
         session.error = ""
         try:
             animation.start(context)
+        except ExportError as error:
+            session.refuse(str(error))
         except OSError as error:
             session.refuse(say_unwritable(folder, error))
         else:

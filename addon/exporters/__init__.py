@@ -25,6 +25,7 @@ __all__ = [
     "check_scene",
     "detect",
     "export_request",
+    "find_enabled",
     "find_left_out",
     "find_people",
     "find_shown",

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("bpy")
 
 from beyondscene.addon import animation, blender_render, panels, planner, preferences, session
-from beyondscene.protocol import client
+from beyondscene.protocol import Submit, client
 
 from .conftest import until
 from .drawing import drawn
@@ -50,6 +50,51 @@ def test_while_blender_renders_no_frame_is_exported_and_the_scene_is_left_alone(
         pass
     until(lambda: not session.current().jobs)
     assert names_in(tmp_path / "duo animation 0001") == ["0001.png", "0002.png", "0003.png"]
+
+
+def test_what_the_artist_changes_meanwhile_is_for_the_next_picture_and_not_for_the_frames_that_are_left(
+    blender: Any, duo: Any, start_peer: Any, use_backend: Any, picture: bytes
+) -> None:
+    peer, own, eve, flo = start_peer(picture=picture), duo.beyondscene, *(blender.data.objects[name] for name in ("Eve", "Flo"))
+    use_backend(peer.connection)
+    own.prompt, own.seed, own.quality = "a quay", 7, "CUSTOM"
+    own.loras.add().name = "ink"
+    flo.location.x += 50  # she comes in later
+    flo.keyframe_insert("location", frame=1)
+    flo.location.x -= 50
+    flo.keyframe_insert("location", frame=2)
+    said = eve.beyondscene.prompt, flo.beyondscene.prompt
+    assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
+    assert animation.turn() is not None
+    own.prompt, own.negative_prompt, own.lock_seed, own.models = "a desert", "rain", False, "other"
+    own.use_own_size, own.width, own.height, own.knobs.steps = True, 64, 128, 3
+    own.loras[0].scale = 0.5
+    eve.beyondscene.prompt, eve.beyondscene.parts.hair, flo.beyondscene.prompt = "a bear", "red hair", ""
+    with pytest.raises(RuntimeError, match="The prompt of 'Flo' is empty"):
+        blender.ops.beyondscene.render()
+    flo.beyondscene.prompt = "a fox"
+    assert blender.ops.beyondscene.render() == {"FINISHED"}
+    flo.beyondscene.prompt = ""
+    eve.location.x += 0.2  # a pose is as it is when its frame is exported
+    while animation.turn() is not None:
+        pass
+    until(lambda: not session.current().jobs)
+    first, other, *rest = [one for one in peer.heard if isinstance(one, Submit)]
+    assert (other.request.prompt, other.request.width, other.models) == ("a desert", 64, "other")
+    assert own.seed != 7 and own.prompt == "a desert" and not session.current().error
+    assert len(rest) == 2
+    for one in (first, *rest):
+        asked = one.request
+        assert (asked.prompt, asked.negative_prompt, asked.seed, one.models) == ("a quay", "", 7, "embedded")
+        assert (asked.width, asked.height, asked.settings) == (1024, 1024, first.request.settings)
+        assert [(lora.name, lora.scale) for lora in asked.loras] == [("ink", 1)]
+        assert {who.name: who.prompt for who in asked.characters}.items() <= dict(
+            zip(("Eve", "Flo"), said, strict=True)
+        ).items()
+        assert not any(who.part_prompts for who in asked.characters)
+    assert [[who.name for who in one.request.characters] for one in (first, *rest)] == [["Eve"], ["Eve", "Flo"], ["Eve", "Flo"]]
+    before, after = (one.request.characters[0].keypoints[0].x for one in (first, rest[0]))
+    assert after > before + 10
 
 
 def test_while_blender_renders_nobody_asks_what_a_picture_would_take(

@@ -329,11 +329,11 @@ def test_an_animation_may_have_more_frames_than_the_backend_lets_wait(
     own = scene.beyondscene
     own.output_folder, own.quality, own.knobs.steps = str(tmp_path), "CUSTOM", 999
     own.use_own_size, own.width, own.height = True, 64, 64
-    scene.frame_start, scene.frame_end = 1, 6
-    assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
-    animation.turn()
-    own.knobs.steps = 1
+    scene.frame_start, scene.frame_end = 1, 5
+    assert blender.ops.beyondscene.render() == {"FINISHED"}
     until(lambda: state.job and state.job.running)
+    own.knobs.steps = 1
+    assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
     while animation.turn() is not None:
         pass
     first, *others = state.jobs.values()
@@ -350,12 +350,10 @@ def test_what_was_finished_of_an_animation_that_is_cancelled_is_listed(
     use_backend(gateway.connection())
     scene, state = blender.context.scene, session.current()
     own = scene.beyondscene
-    own.output_folder, own.quality, own.knobs.steps = str(tmp_path), "CUSTOM", 1
+    own.output_folder, own.quality, own.knobs.steps = str(tmp_path), "CUSTOM", 150
     own.use_own_size, own.width, own.height = True, 64, 64
     scene.frame_start, scene.frame_end = 1, 3
     assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
-    animation.turn()
-    own.knobs.steps = 999
     while animation.turn() is not None:
         pass
     until(lambda: len(state.jobs) == 2)

@@ -1,0 +1,41 @@
+"""What an artist asks of a picture, beside poses, masks and camera: the same for all frames of an animation."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import bpy
+from msgspec.structs import replace
+
+from ..protocol import Character, RenderRequest
+from .exporters import Person, find_enabled, gather_request
+
+PICTURE = ("width", "height", "seed", "prompt", "negative_prompt", "settings", "loras")  # of a request
+PERSON = ("prompt", "negative_prompt", "part_prompts", "loras")  # of a character
+
+
+@dataclass
+class Asked:
+    """Holds no Blender data, which an undo or another file would take away.
+
+    picture: those of PICTURE. people: those of PERSON, by the id of a character; somebody who comes in later is added then.
+    """
+
+    models: str
+    picture: dict[str, Any]
+    people: dict[str, dict[str, Any]]
+
+    @classmethod
+    def of(cls, context: bpy.types.Context) -> Self:
+        """As the scene has it now. Raises ExportError."""
+        request, people = gather_request(context, deserted=True), find_enabled(context.view_layer)
+        picture = {name: getattr(request, name) for name in PICTURE}
+        return cls(context.scene.beyondscene.models, picture, {one.id: said_of(one) for one in people})
+
+    def put_into(self, request: RenderRequest) -> RenderRequest:
+        """The same poses and camera, which are those of a picture of this size."""
+        characters = tuple(replace(one, **self.people.setdefault(one.id, said_of(one))) for one in request.characters)
+        return replace(request, characters=characters, **self.picture)
+
+
+def said_of(one: Person | Character) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in PERSON}
