@@ -24,4 +24,4 @@ def keep(picture: Path, jpeg: bytes) -> None:
 def leave() -> None:
     """Show it no longer."""
     editors.remove_preview()
-    thumbnails.forget()
+    thumbnails.leave_growing()

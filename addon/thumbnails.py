@@ -11,6 +11,7 @@ from . import images
 from .viewports import redraw_panels
 
 GROWING = "the picture that is being made"
+DRAFT = ".BeyondScene growing"  # the Image datablock of it; the dot hides it from lists, and without users it is never saved
 
 icons: bpy.utils.previews.ImagePreviewCollection | None = None
 wanted: dict[str, Path] = {}  # thumbnails of an earlier Blender that a panel has asked for
@@ -55,31 +56,51 @@ def draw_wanted() -> float | None:
 
 
 def show_growing(jpeg: bytes) -> None:
-    """Let the panel show the picture so far."""
+    """Let the panel show the picture so far.
+
+    Its datablock stays, since a new one each time would have Blender build all relations of the scene anew.
+    """
     path = Path(bpy.app.tempdir) / "beyondscene growing.jpg"
     path.write_bytes(jpeg)
-    draw(GROWING, path)
+    image = bpy.data.images.get(DRAFT)
+    if image is None:
+        image = bpy.data.images.load(str(path))
+        image.name = DRAFT
+    else:
+        image.reload()
+    copy_pixels(GROWING, image)
 
 
 def growing_icon() -> int:
     return icons[GROWING].icon_id if icons is not None and GROWING in icons else 0
 
 
-def forget(name: str = GROWING) -> None:
+def leave_growing() -> None:
+    """Show it no longer."""
+    forget(GROWING)
+    if image := bpy.data.images.get(DRAFT):
+        bpy.data.images.remove(image)
+
+
+def forget(name: str) -> None:
     if icons is not None:
         icons.pop(name, None)
 
 
 def draw(name: str, path: Path) -> None:
     """Blender's own thumbnails are cached by the second and made later; this one is there when it returns."""
-    assert icons is not None
     image = bpy.data.images.load(str(path))
     try:
-        width, height = image.size
-        pixels = np.empty(width * height * 4, np.float32)
-        image.pixels.foreach_get(pixels)
+        copy_pixels(name, image)
     finally:
         bpy.data.images.remove(image)
+
+
+def copy_pixels(name: str, image: bpy.types.Image) -> None:
+    assert icons is not None
+    width, height = image.size
+    pixels = np.empty(width * height * 4, np.float32)
+    image.pixels.foreach_get(pixels)
     icon = icons[name] if name in icons else icons.new(name)
     icon.image_size = (width, height)
     icon.image_pixels_float.foreach_set(pixels)

@@ -9,7 +9,19 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import animation, editors, history, images, panels, pending, preferences, quality, session, thumbnails
+from beyondscene.addon import (
+    animation,
+    editors,
+    growing,
+    history,
+    images,
+    panels,
+    pending,
+    preferences,
+    quality,
+    session,
+    thumbnails,
+)
 from beyondscene.addon.destinations import DESTINATIONS
 from beyondscene.backend.outputs import Picture, make_record, write_picture
 from beyondscene.protocol import RenderSettings, Submit
@@ -214,6 +226,30 @@ def test_the_picture_that_grows_is_shown_and_kept_as_thumbnail(
     assert thumbnails.place_of(tmp_path / "renders" / "duo 0001.png").exists()
 
 
+def test_a_picture_that_grows_gives_blender_no_scene_to_evaluate_anew_and_leaves_nothing_behind(
+    blender: Any, example: Example, tmp_path: Path
+) -> None:
+    import cv2
+
+    example("duo")
+    updates: list[object] = []
+    blender.app.handlers.depsgraph_update_post.append(note := lambda *_: updates.append(1))
+    assert thumbnails.icons is not None
+    for grey in (0, 128, 255):
+        growing.show(cv2.imencode(".jpg", np.full((30, 40, 3), grey, np.uint8))[1].tobytes(), "")
+        blender.context.view_layer.update()
+        assert abs(np.array(thumbnails.icons[thumbnails.GROWING].image_pixels_float)[0] - grey / 255) < 0.01
+        if not grey:
+            updates.clear()
+    blender.app.handlers.depsgraph_update_post.remove(note)
+    assert not updates and not images.finished_pictures()
+    blender.ops.wm.save_as_mainfile(filepath=str(tmp_path / "saved.blend"), copy=True)
+    with blender.data.libraries.load(str(tmp_path / "saved.blend")) as (there, _):
+        assert not there.images
+    growing.leave()
+    assert thumbnails.GROWING not in thumbnails.icons and not blender.data.images
+
+
 def test_only_the_first_frame_of_an_animation_keeps_a_thumbnail(
     blender: Any, example: Example, gateway: Any, use_backend: Any, tmp_path: Path
 ) -> None:
@@ -357,7 +393,7 @@ def test_what_was_finished_of_an_animation_that_is_cancelled_is_listed(
     while animation.turn() is not None:
         pass
     until(lambda: len(state.jobs) == 2)
-    assert not blender.data.images
+    assert not images.finished_pictures()
     assert blender.ops.beyondscene.cancel() == {"FINISHED"}
     until(lambda: not state.jobs)
     assert blender.data.images.keys() == ["BeyondScene duo animation 0001"] and not state.error
