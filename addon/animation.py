@@ -1,5 +1,6 @@
 """A range of frames, each a picture of its own: exported one per turn of a timer, so that Blender stays free."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from .session import current
 from .ticker import wake
 from .viewports import redraw_panels
 
-TURN_S = 0.05  # between two exports
+TURN_S = 0.05  # between two exports; where they take longer, as long as they do, so that Blender has half of the time
 WAIT_S = 0.5  # between two looks whether the next one can be made
 FRAMES = 1000  # of one animation
 
@@ -131,10 +132,11 @@ def turn() -> float | None:
     if obstacle():
         redraw_panels()
         return WAIT_S
+    began_s = time.monotonic()
     more = step()
     wake()
     redraw_panels()
-    return TURN_S if more else None
+    return max(TURN_S, time.monotonic() - began_s) if more else None
 
 
 def register() -> None:

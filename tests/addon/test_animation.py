@@ -1,5 +1,6 @@
 """A range of frames while other things happen: Blender's own render, a backend that goes."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,19 @@ def test_what_the_artist_changes_meanwhile_is_for_the_next_picture_and_not_for_t
     assert [[who.name for who in one.request.characters] for one in (first, *rest)] == [["Eve"], ["Eve", "Flo"], ["Eve", "Flo"]]
     before, after = (one.request.characters[0].keypoints[0].x for one in (first, rest[0]))
     assert after > before + 10
+
+
+def test_an_export_leaves_blender_as_much_time_as_it_takes(
+    blender: Any, duo: Any, start_peer: Any, use_backend: Any, picture: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_backend(start_peer(picture=picture).connection)
+    assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
+    export = animation.step
+    monkeypatch.setattr(animation, "step", lambda: time.sleep(0.3) or export())
+    pause_s = animation.turn()
+    assert pause_s is not None and pause_s >= 0.3
+    monkeypatch.setattr(animation, "step", lambda: True)
+    assert animation.turn() == pytest.approx(animation.TURN_S, abs=0.04)
 
 
 def test_while_blender_renders_nobody_asks_what_a_picture_would_take(
