@@ -4,6 +4,7 @@ They follow the scene lazily: after a change the joints come first, which takes 
 surfaces, at a low resolution and only where the last such look was quick. Drawing itself computes nothing.
 """
 
+import math
 import threading
 import time
 from typing import Any
@@ -29,6 +30,7 @@ from .strokes import ellipse_axes, gather_strokes, line_width_px
 FOLLOW_S = 0.1  # between two looks at a scene that changes
 REST_S = 0.4  # without a change before the surfaces are looked at
 LIMIT_S = 0.5  # that such a look may take; a slower scene is looked at only when asked for
+GIVE_UP_S = 2.0  # after which it is broken off unless it was asked for
 MASK_OPACITY = 0.35
 CORNERS = 32  # of an ellipse
 
@@ -42,17 +44,18 @@ class Overlay:
     def __init__(self) -> None:
         self.controls: Controls | None = None
         self.error = ""  # why there are none
-        self.slow_s = 0.0  # how long the last look at the surfaces took, where that was too long
+        self.slow_s = 0.0  # how long the last look at the surfaces took, or more, where that was too long
         self.changed_s = 0.0  # when the scene last changed
         self._batch: Any = None  # of the skeletons; None: to be made when drawn, since only then is there a GPU context
         self._texture: Any = None  # of the masks
 
-    def take(self, context: bpy.types.Context, *, surfaces: bool) -> None:
-        """Look at the scene as it is now."""
+    def take(self, context: bpy.types.Context, *, surfaces: bool, give_up_s: float = math.inf) -> None:
+        """Look at the scene as it is now. give_up_s: after so long a look at the surfaces, show the joints alone."""
         self._batch = self._texture = None
         began = time.monotonic()
         try:
-            self.controls, self.error = gather_controls(context, surfaces=surfaces, quick=True), ""
+            controls = gather_controls(context, surfaces=surfaces, quick=True, deadline_s=began + give_up_s)
+            self.controls, self.error = controls, ""
         except ExportError as error:
             self.controls, self.error = None, str(error)
         took = time.monotonic() - began
@@ -195,7 +198,7 @@ def follow() -> float | None:
     if blender_render.is_running():
         return blender_render.LOOK_S
     rests = time.monotonic() - _overlay.changed_s >= REST_S and not is_playing()
-    _overlay.take(bpy.context, surfaces=rests and not _overlay.slow_s)
+    _overlay.take(bpy.context, surfaces=rests and not _overlay.slow_s, give_up_s=GIVE_UP_S)
     redraw()
     return None if rests or is_playing() else FOLLOW_S
 

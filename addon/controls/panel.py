@@ -53,7 +53,7 @@ class BEYONDSCENE_PT_controls(Sidebar, bpy.types.Panel):
         if not own.overlay:
             return
         if state.slow_s:
-            layout.label(text=f"Masks take {state.slow_s:.1f} s: refresh by hand", icon="INFO")
+            layout.label(text=f"Masks take {state.slow_s:.1f} s or more: refresh by hand", icon="INFO")
         if state.controls:
             draw_people(layout, state.controls)
         refusal = state.controls.refusal if state.controls else state.error

@@ -1,6 +1,8 @@
 """The request of a scene at one moment, with what its camera saw."""
 
+import math
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 
 import bpy
@@ -59,10 +61,13 @@ class Controls:
         return bool((self.sight.owner == index).any())
 
 
-def gather_controls(context: bpy.types.Context, *, surfaces: bool = True, quick: bool = False) -> Controls:
+def gather_controls(
+    context: bpy.types.Context, *, surfaces: bool = True, quick: bool = False, deadline_s: float = math.inf
+) -> Controls:
     """What a render of `context` would send now. Raises ExportError where there is nobody or no camera.
 
-    surfaces: look at the meshes, which takes longest by far. quick: at a low resolution.
+    surfaces: look at the meshes, which takes longest by far; where that is not over at `deadline_s`, as of time.monotonic,
+        nobody has looked. quick: at a low resolution.
     """
     request, sight, refusal = gather_request(context), None, ""
     try:
@@ -71,8 +76,9 @@ def gather_controls(context: bpy.types.Context, *, surfaces: bool = True, quick:
         refusal = str(error)
     if surfaces:
         divisor = max(1, min(request.width, request.height) // QUICK_SHORT_SIDE_PX) if quick else None
-        sight = look_at(context, request, divisor)
-        request, _ = add_sight(request, sight)
+        with suppress(TimeoutError):
+            sight = look_at(context, request, divisor, deadline_s)
+            request, _ = add_sight(request, sight)
     colours = tuple(get_colour(one.described.beyondscene) for one in people_of(context, request))
     left_out = tuple(f"{person.name} {why}" for person, why in find_left_out(context))
     style = find_style(context.scene.beyondscene.models)

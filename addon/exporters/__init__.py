@@ -1,5 +1,7 @@
 """A scene as a render request: one file per concern, `gather_*` for each part. Nothing here changes the scene."""
 
+import math
+
 import bpy
 import numpy as np
 
@@ -119,11 +121,13 @@ def people_of(context: bpy.types.Context, request: RenderRequest) -> list[Person
     return [one for one in find_enabled(context.view_layer) if one.id in ids]
 
 
-def look_at(context: bpy.types.Context, request: RenderRequest, divisor: int | None = None) -> Sight:
+def look_at(
+    context: bpy.types.Context, request: RenderRequest, divisor: int | None = None, deadline_s: float = math.inf
+) -> Sight:
     """What the camera sees of the people of `request`, which gather_request made of the same `context`; see look."""
     scene, people = context.scene, people_of(context, request)
     depsgraph = context.evaluated_depsgraph_get()
-    return look(scene, context.view_layer, depsgraph, people, request.width, request.height, divisor)
+    return look(scene, context.view_layer, depsgraph, people, request.width, request.height, divisor, deadline_s)
 
 
 def check_scene(context: bpy.types.Context) -> None:

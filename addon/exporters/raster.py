@@ -8,6 +8,7 @@ from ...protocol import Camera
 
 TILES = (2, 4, 8, 16, 32, 64)  # px; a triangle is drawn in the smallest that its box fits, a larger one in several
 BATCH_PX = 1 << 18  # pixels tried at once: few enough to stay in a processor's cache
+BATCH_TRIANGLES = 100_000  # that are gathered before they are drawn: a tuft of grass alone would cost a hundred times as much
 SLACK_PX = 1e-3  # edges reach this far out, so that no rounding opens a seam between neighbours
 FLAT_PX = 1e-8  # twice the area below which a triangle is seen edge-on
 
@@ -26,10 +27,13 @@ class ZBuffer:
         self._nearness = np.full((height, width), 0 if self._perspective else -np.inf, np.float32)
         self._front = np.full((height, width), -1, np.int32) if with_front else None
         self._drawn = 0  # triangles so far
+        self._waiting: list[np.ndarray] = []  # to be drawn together
+        self._waiting_count = 0
 
     @property
     def depth(self) -> np.ndarray:
         """float32 (height, width), row 0 at the top, metres along the view axis; infinite where nothing is seen."""
+        self._draw_waiting()
         with np.errstate(divide="ignore"):
             return 1 / self._nearness if self._perspective else -self._nearness
 
@@ -37,10 +41,21 @@ class ZBuffer:
     def front(self) -> np.ndarray:
         """int32 (height, width): which triangle is seen, counted over all that were drawn; -1 where none is."""
         assert self._front is not None
+        self._draw_waiting()
         return self._front
 
     def draw(self, triangles: np.ndarray) -> None:
-        """Draw `triangles`, float (N, 3, 3) metres in the world's frame, both of their sides."""
+        """Draw `triangles`, float (N, 3, 3) metres in the world's frame, both of their sides, before anything is read."""
+        self._waiting.append(triangles)
+        self._waiting_count += len(triangles)
+        if self._waiting_count >= BATCH_TRIANGLES:
+            self._draw_waiting()
+
+    def _draw_waiting(self) -> None:
+        if not self._waiting_count:
+            return
+        triangles = np.concatenate(self._waiting)
+        self._waiting, self._waiting_count = [], 0
         camera_from_world, count = np.reshape(self.camera.camera_from_world, (4, 4)), len(triangles)
         triangles, source = clip_near(triangles @ camera_from_world[:3, :3].T + camera_from_world[:3, 3], self.near)
         source, self._drawn = source + self._drawn, self._drawn + count
@@ -84,6 +99,22 @@ class ZBuffer:
         if self._front is not None:
             won = self._nearness.reshape(-1)[pixel] == value
             self._front.reshape(-1)[pixel[won]] = source[which[won]]
+
+
+def frame_planes(camera: Camera, width: int, height: int, near: float) -> np.ndarray:
+    """(5, 4): left, right, top and bottom of the picture, a pixel further out, and the near plane.
+
+    By each a point of the world, (x, y, z, 1) in metres, that may be seen is not negative; nothing is seen of what lies between
+    points that are all negative by one.
+    """
+    m = 1.0
+    if camera.projection == "perspective":
+        sides = [(camera.fx, 0, camera.cx + m, 0), (-camera.fx, 0, width + m - camera.cx, 0)]
+        sides += [(0, camera.fy, camera.cy + m, 0), (0, -camera.fy, height + m - camera.cy, 0)]
+    else:
+        sides = [(camera.fx, 0, 0, camera.cx + m), (-camera.fx, 0, 0, width + m - camera.cx)]
+        sides += [(0, camera.fy, 0, camera.cy + m), (0, -camera.fy, 0, height + m - camera.cy)]
+    return np.array([*sides, (0, 0, 1, -0.999 * near)]) @ np.reshape(camera.camera_from_world, (4, 4))
 
 
 def clip_near(triangles: np.ndarray, near: float) -> tuple[np.ndarray, np.ndarray]:

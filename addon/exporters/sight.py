@@ -1,5 +1,7 @@
 """What the camera sees of whom: a mask for each character with a mesh, and which joints are hidden."""
 
+import math
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +29,7 @@ from .camera import MISSING, gather_camera, near_metres, project, unproject
 from .face import follow, make_moulds, turned_away
 from .joints import as_seen
 from .people import Person
-from .raster import ZBuffer
+from .raster import ZBuffer, frame_planes
 from .surfaces import PROP, gather_surfaces
 
 DIVISORS = (1, 2, 4, 8)  # of the picture's sides, which are multiples of 8
@@ -75,10 +77,12 @@ def look(
     width: int,
     height: int,
     divisor: int | None = None,
+    deadline_s: float = math.inf,
 ) -> Sight:
     """What `scene`'s camera sees in a picture of width x height px; owners are indices into `people`.
 
     divisor: of both sides; the protocol's own for this size, unless one is given for a quick look.
+    deadline_s: as of time.monotonic. Raises TimeoutError where there are more surfaces than can be looked at until then.
     """
     if divisor is None:
         divisor = max((one for one in DIVISORS if min(width, height) // one >= SHORT_SIDE_PX), default=1)
@@ -93,7 +97,10 @@ def look(
 
     chosen: dict[int, dict[str, Keypoint]] = defaultdict(dict)
     buffers: dict[int, ZBuffer] = defaultdict(partial(ZBuffer, camera, width, height, near))
-    for surface in gather_surfaces(view_layer, depsgraph, people):
+    planes = frame_planes(camera, width, height, near) * (metres, metres, metres, 1)
+    for surface in gather_surfaces(view_layer, depsgraph, people, planes=planes):
+        if time.monotonic() > deadline_s:
+            raise TimeoutError
         buffers[surface.owner].draw(surface.triangles * metres)
         if surface.owner in moulds:
             moulds[surface.owner].add(surface.triangles)

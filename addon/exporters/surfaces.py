@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import bpy
@@ -31,18 +32,29 @@ class Surface(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """The same in the object's own frame, float32, before it is known where it stands and whose it is."""
+    """The same in the object's own frame, float32, before it is known where it stands and whose it is.
+
+    box: (4, 8), the corners of what holds it all, each x, y, z, 1.
+    """
 
     triangles: np.ndarray
     normals: np.ndarray | None
     chosen: dict[str, np.ndarray]
+    box: np.ndarray
 
 
 def gather_surfaces(
-    view_layer: bpy.types.ViewLayer, depsgraph: bpy.types.Depsgraph, people: Sequence[Person], *, with_normals: bool = False
+    view_layer: bpy.types.ViewLayer,
+    depsgraph: bpy.types.Depsgraph,
+    people: Sequence[Person],
+    *,
+    planes: np.ndarray | None = None,
+    with_normals: bool = False,
 ) -> Iterator[Surface]:
     """All that the scene shows as surfaces. Left out is what is hidden in the viewport or in renders, what is shown as wire or
     bounds, and the shapes of bones.
+
+    planes: (n, 4) as of frame_planes, for Blender units; props beyond one of them are left out as well.
     """
     owners = Owners(people, depsgraph)
     rendered, shapes = rendered_objects(view_layer.layer_collection), bone_shapes(view_layer)
@@ -57,9 +69,11 @@ def gather_surfaces(
         mesh = evaluated.data.as_pointer()
         if mesh not in known:
             known[mesh] = gather_shape(evaluated, with_normals)
-        triangles, normals, chosen = known[mesh]
+        triangles, normals, chosen, box = known[mesh]
         world = np.array(instance.matrix_world)
         owner = owners.find_inside(root, source, world) if instance.is_instance else owners.find(source)
+        if owner == PROP and planes is not None and (planes @ world @ box).max(1).min() < 0:
+            continue
         if normals is not None:
             # a mirror turns the corners of a triangle the other way round, and with them its front
             normals = normals @ np.linalg.pinv(world[:3, :3]) * (-1 if np.linalg.det(world[:3, :3]) < 0 else 1)
@@ -81,9 +95,18 @@ def gather_shape(evaluated: bpy.types.Object, with_normals: bool) -> Shape:
         shaded = np.empty(len(mesh.loops) * 3, np.float32)
         mesh.corner_normals.foreach_get("vector", shaded)
         normals = shaded.reshape(-1, 3)[loops].reshape(-1, 3, 3)
-    shape = Shape(places.reshape(-1, 3)[corners].reshape(-1, 3, 3), normals, gather_chosen(evaluated, mesh))
+    triangles = places.reshape(-1, 3)[corners].reshape(-1, 3, 3)
+    shape = Shape(triangles, normals, gather_chosen(evaluated, mesh), find_box(triangles))
     evaluated.to_mesh_clear()
     return shape
+
+
+def find_box(triangles: np.ndarray) -> np.ndarray:
+    """The `box` of a Shape of these."""
+    places = triangles.reshape(-1, 3).astype(np.float64)
+    if not len(places):
+        return np.tile([[0.0], [0.0], [0.0], [1.0]], 8)
+    return np.array([*product(*zip(places.min(0), places.max(0), strict=True), (1.0,))]).T
 
 
 class Owners:
@@ -91,6 +114,7 @@ class Owners:
 
     def __init__(self, people: Sequence[Person], depsgraph: bpy.types.Depsgraph) -> None:
         self._depsgraph = depsgraph
+        self._known: dict[bpy.types.Object, int] = {}  # what scatters a meadow is asked for again and again
         self._armatures = {person.armature: index for index, person in enumerate(people) if not person.instancers}
         self._inside: dict[bpy.types.Object, list[tuple[int, bpy.types.Object, np.ndarray]]] = defaultdict(list)
         for index, person in enumerate(people):
@@ -99,8 +123,10 @@ class Owners:
 
     def find(self, thing: bpy.types.Object) -> int:
         """Of what stands in the scene itself."""
-        leader = find_armature(thing, self._armatures.keys())
-        return PROP if leader is None else self._armatures[leader]
+        if thing not in self._known:
+            leader = find_armature(thing, self._armatures.keys())
+            self._known[thing] = PROP if leader is None else self._armatures[leader]
+        return self._known[thing]
 
     def find_inside(self, root: bpy.types.Object, thing: bpy.types.Object, world: np.ndarray) -> int:
         """Of `thing` as instanced by `root`: an instanced rig's, else the instancer's own; a copy of somebody's clothes that
@@ -108,7 +134,8 @@ class Owners:
 
         world: (4, 4), of this instance. Where a collection comes twice, the rig that came the same way is the one.
         """
-        leader = find_armature(thing, {armature for _, armature, _ in self._inside.get(root, ())})
+        rigs = {armature for _, armature, _ in self._inside.get(root, ())}
+        leader = find_armature(thing, rigs) if rigs else None
         if leader is None:
             return self.find(root)
         frame = world @ np.linalg.pinv(np.array(thing.evaluated_get(self._depsgraph).matrix_world))

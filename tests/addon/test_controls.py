@@ -14,12 +14,14 @@ pytest.importorskip("bpy")
 
 from beyondscene.addon import blender_render, session
 from beyondscene.addon.controls import overlay
+from beyondscene.addon.controls.panel import BEYONDSCENE_PT_controls
 from beyondscene.addon.controls.picture import draw_controls
 from beyondscene.addon.controls.snapshot import Controls, describe, gather_controls
 from beyondscene.addon.controls.strokes import Style, gather_strokes, line_width_px
 from beyondscene.protocol import DRAWN, KEYPOINT_COLOURS, KEYPOINT_NAMES, LIMB_BRIGHTNESS, ModelSetInfo, Welcome
 from msgspec.structs import replace
 
+from .drawing import drawn
 from .test_exporters import snapshot
 from .test_sight import add_box, in_front_of, overlap
 
@@ -264,6 +266,21 @@ def test_the_overlay_takes_the_joints_at_once_and_the_surfaces_when_the_scene_re
     shown.slow_s, shown.changed_s = 3.0, 0.0
     assert overlay.follow() is None
     assert shown.controls.sight is None  # too slow to be done unasked
+    assert blender.ops.beyondscene.refresh_controls() == {"FINISHED"}
+    assert shown.controls.sight is not None
+
+
+def test_a_first_look_at_a_scene_with_too_much_in_it_is_broken_off_and_made_when_asked_for(
+    blender: Any, example: Example, shown: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example("duo")
+    monkeypatch.setattr(overlay, "LIMIT_S", 0)
+    monkeypatch.setattr(overlay, "GIVE_UP_S", 0)
+    blender.context.window_manager.beyondscene_controls.overlay = True
+    shown.changed_s -= 1
+    assert overlay.follow() is None
+    assert shown.controls and shown.controls.sight is None and not shown.error and shown.slow_s
+    assert "or more: refresh by hand" in drawn(BEYONDSCENE_PT_controls)
     assert blender.ops.beyondscene.refresh_controls() == {"FINISHED"}
     assert shown.controls.sight is not None
 

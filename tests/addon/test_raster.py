@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon.exporters.raster import ZBuffer
+from beyondscene.addon.exporters.raster import ZBuffer, frame_planes
 from beyondscene.protocol import Camera
 
 IDENTITY = tuple(np.eye(4).ravel().tolist())
@@ -81,6 +81,31 @@ def test_small_and_large_triangles_make_the_same_surface_without_a_seam(buffer: 
     fine.draw(surface(300))
     assert np.isfinite(coarse.depth).all()
     np.testing.assert_allclose(coarse.depth, fine.depth, rtol=1e-4)
+
+
+@pytest.mark.parametrize("projection", ["perspective", "orthographic"])
+def test_what_is_drawn_together_looks_as_if_each_was_drawn_alone(buffer: Buffer, projection: str) -> None:
+    together, alone = buffer(projection), buffer(projection)
+    centres = np.random.default_rng(0).uniform((-3, -3, -1), (3, 3, 6), (400, 1, 1, 3))
+    for triangles in centres + np.random.default_rng(1).normal(0, 0.4, (400, 8, 3, 3)):
+        together.draw(triangles)
+        alone.draw(triangles)
+        assert alone.depth.shape == (120, 160)
+    assert np.isfinite(alone.depth).mean() > 0.2
+    np.testing.assert_array_equal(together.depth, alone.depth)
+
+
+@pytest.mark.parametrize("projection", ["perspective", "orthographic"])
+def test_whatever_draws_a_pixel_is_within_the_planes_of_the_frame(buffer: Buffer, projection: str) -> None:
+    planes = frame_planes(buffer(projection).camera, 160, 120, 0.1)
+    beside = 0
+    for triangles in np.random.default_rng(0).uniform((-4, -4, -2), (4, 4, 6), (500, 1, 3, 3)):
+        scene = buffer(projection)
+        scene.draw(triangles)
+        missed = (np.concatenate([triangles[0], np.ones((3, 1))], 1) @ planes.T).max(0).min() < 0
+        assert not (missed and np.isfinite(scene.depth).any())
+        beside += missed
+    assert beside > 20
 
 
 def test_what_is_outside_the_frame_or_has_no_area_draws_nothing(buffer: Buffer) -> None:

@@ -1,6 +1,7 @@
 """Masks and hidden joints of posed scenes: what an artist sees through the camera."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon.exporters import Person, export_request
+from beyondscene.addon.exporters import Person, export_request, raster, sight
 from beyondscene.addon.exporters.sight import look
+from beyondscene.addon.exporters.surfaces import gather_surfaces
 from beyondscene.protocol import FREE, HIDDEN, KEYPOINT_NAMES, SEEN, RenderRequest
 
 Example = Callable[[str], dict[str, Any]]
@@ -233,6 +235,46 @@ def test_surfaces_lie_where_blender_finds_them(blender: Any, example: Example, k
         depth = (np.array(place) - eye) @ forward * 0.5 if hit else np.inf
         wrong += owner != name or not np.isclose(sight.depth[row, column], depth, rtol=1e-3)
     assert wrong <= 2  # rays that graze an outline
+
+
+def scatter(bpy: Any, thing: Any, places: np.ndarray) -> None:
+    """Instances of `thing` at `places`, (N, 3), and none of itself."""
+    mesh = bpy.data.meshes.new("Ground")
+    mesh.from_pydata(places.tolist(), [], [])
+    ground = bpy.data.objects.new("Ground", mesh)
+    bpy.context.scene.collection.objects.link(ground)
+    thing.parent, ground.instance_type = ground, "VERTS"
+    bpy.context.view_layer.update()
+
+
+@pytest.mark.parametrize("kind", ["PERSP", "ORTHO"])
+def test_a_meadow_is_drawn_at_once_without_what_is_beside_the_picture_and_looks_as_if_each_tuft_was_drawn_alone(
+    blender: Any, example: Example, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    example("duo")
+    scene = blender.context.scene
+    scene.camera.data.type, scene.camera.data.ortho_scale = kind, 4
+    scene.unit_settings.scale_length = 0.5
+    places = np.random.default_rng(0).uniform((-8, -8, 0), (8, 8, 2), (300, 3))
+    scatter(blender, add_box(blender, "Tuft", (0.04, 0.04, 0.4), (0, 0, 0)), places)
+    people = [Person(blender.data.objects[name]) for name in ("Eve", "Flo")]
+    place = scene, blender.context.view_layer, blender.context.evaluated_depsgraph_get(), people, 256, 256
+    draws: list[int] = []
+    clip = raster.clip_near
+    monkeypatch.setattr(raster, "clip_near", lambda triangles, near: draws.append(len(triangles)) or clip(triangles, near))
+    together, few = look(*place), len(draws)
+    monkeypatch.setattr(raster, "BATCH_TRIANGLES", 1)
+    everything = partial(gather_surfaces, planes=None)
+    monkeypatch.setattr(sight, "gather_surfaces", lambda *scene, planes: everything(*scene))
+    alone = look(*place)
+    assert few == 3 and len(draws) - few > 300
+    assert sum(draws[:few]) < sum(draws[few:]) - 12 * 50  # whose boxes are beside the picture or behind the camera
+    assert together.bodies.keys() == alone.bodies.keys() == {0, 1}
+    np.testing.assert_array_equal(together.depth, alone.depth)
+    np.testing.assert_array_equal(together.owner, alone.owner)
+    for owner, body in alone.bodies.items():
+        np.testing.assert_array_equal(together.bodies[owner], body)
+    assert (alone.owner[np.isfinite(alone.depth)] == -1).mean() > 0.1
 
 
 def test_large_pictures_have_coarser_masks(blender: Any, example: Example) -> None:
