@@ -1,29 +1,59 @@
 """The video sequencer: a strip at the current frame, in a channel of its own. What a render shows stays what it was."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import bpy
 
-from ..images import frames_beside, tell_srgb
+from ..images import frames_beside, path_of, tell_srgb
+from .errors import DestinationError
 
 LABEL, ICON, WHAT = "Sequencer", "SEQUENCE", "Add a strip with it at the current frame, above the others"
+STILL_FRAMES = 25  # of a single picture, as in Blender's own Add > Image
+LONGEST_FRAMES = 5000  # of a strip, which takes Blender two seconds, and four times as long for twice as many
 
 
 def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
-    scene = context.scene
+    scene, path = context.scene, path_of(image)
+    names = hold([one for one in frames_beside(path) if one.stem.isdecimal()]) if image.source == "SEQUENCE" else [path.name]
     editor: Any = scene.sequence_editor or scene.sequence_editor_create()
     strips = editor.strips if hasattr(editor, "strips") else editor.sequences  # before Blender 4.4
     takes_over = scene.render.use_sequencer and not len(strips)  # from its first strip on it is what Blender renders
     channel = max((one.channel for one in strips), default=0) + 1
-    path = Path(bpy.path.abspath(image.filepath))
     strip = strips.new_image(image.name, image.filepath, channel, scene.frame_current, fit_method="FIT")
-    if image.source == "SEQUENCE":
-        for frame in frames_beside(path)[1:]:
-            strip.elements.append(frame.name)
+    for name in names[1:]:
+        strip.elements.append(name)
+    if image.source != "SEQUENCE":
+        strip.frame_final_duration = STILL_FRAMES
     tell_srgb(strip.colorspace_settings)
+    show_sequence_of(scene)
     done = f"The strip '{strip.name}' is in channel {channel}"
     if not takes_over:
         return done
     scene.render.use_sequencer = False
     return f"{done}; to render it, switch on Output Properties > Post Processing > Sequencer"
+
+
+def hold(frames: Sequence[Path]) -> list[str]:
+    """Name of the file for each frame from the first of `frames` to the last: where one is missing, that before it.
+
+    Raises DestinationError where there are too many.
+    """
+    numbers = [int(one.stem) for one in frames]
+    total = numbers[-1] + 1 - numbers[0]
+    if total > LONGEST_FRAMES:
+        raise DestinationError(
+            f"It reaches over {total} frames, and a strip that is added here over {LONGEST_FRAMES} at most: add its files in "
+            "parts, with Add > Image/Sequence in the Sequencer."
+        )
+    lengths = [after - number for number, after in zip(numbers, [*numbers[1:], numbers[-1] + 1], strict=True)]
+    return [one.name for one, length in zip(frames, lengths, strict=True) for _ in range(length)]
+
+
+def show_sequence_of(scene: bpy.types.Scene) -> None:
+    """In each workspace where none was chosen yet, as Blender asks for from 5.0 on: else no editor shows the strip."""
+    workspaces: list[Any] = list(bpy.data.workspaces)
+    for one in workspaces:
+        if getattr(one, "sequencer_scene", scene) is None:
+            one.sequencer_scene = scene

@@ -160,10 +160,35 @@ def test_one_click_puts_the_picture_there_in_its_colours(made: Any, destination:
             editor = scene.sequence_editor
             (strip,) = editor.strips if hasattr(editor, "strips") else editor.sequences
             assert strip.type == "IMAGE" and strip.elements[0].filename == "duo 0001.png"
+            start = scene.frame_current
+            assert (strip.frame_final_start, strip.frame_final_end) == (start, start + 25)
             assert not scene.render.use_sequencer  # a render is still of the scene
             scene.render.use_sequencer = True
             assert made.ops.beyondscene.place_picture(destination=destination) == {"FINISHED"}
             assert scene.render.use_sequencer  # as the artist has chosen, now that there are strips
+
+
+def test_a_strip_is_shown_in_the_workspaces_that_show_no_other_sequence(made: Any) -> None:
+    if made.app.version < (5, 0, 0):
+        pytest.skip("a Sequencer shows the strips of its window's scene")
+    film = made.data.scenes.new("Film")
+    first, *others = made.data.workspaces
+    first.sequencer_scene = film
+    assert made.ops.beyondscene.place_picture(destination="SEQUENCER") == {"FINISHED"}
+    assert first.sequencer_scene == film and others
+    assert {one.sequencer_scene for one in others} == {made.context.scene}
+
+
+def test_a_sequence_that_is_too_long_for_a_strip_says_so_and_adds_none(blender: Any, picture: bytes, tmp_path: Path) -> None:
+    folder = tmp_path / "duo animation 0001"
+    folder.mkdir()
+    for frame in (1, 5001):
+        (folder / f"{frame:04d}.png").write_bytes(picture)
+    editors.load_picture(folder / "0001.png")
+    with pytest.raises(RuntimeError, match="reaches over 5001 frames"):
+        blender.ops.beyondscene.place_picture(destination="SEQUENCER")
+    editor = blender.context.scene.sequence_editor
+    assert not editor or not (editor.strips if hasattr(editor, "strips") else editor.sequences)
 
 
 def check_fills_the_frame(blender: Any, plane: Any, image: Any) -> None:
@@ -307,7 +332,9 @@ def test_each_frame_of_a_range_is_a_picture_named_by_its_number(
     assert blender.ops.beyondscene.place_picture(destination="SEQUENCER") == {"FINISHED"}
     editor = scene.sequence_editor
     (strip,) = editor.strips if hasattr(editor, "strips") else editor.sequences
-    assert [one.filename for one in strip.elements] == ["0008.png", "0010.png", "0012.png"]
+    names = [f"{number:04d}.png" for number in (8, 8, 10, 10, 12)]  # in step with the scene
+    assert [one.filename for one in strip.elements] == names
+    assert (strip.frame_final_start, strip.frame_final_end) == (5, 10)
     assert blender.ops.beyondscene.place_picture(destination="CAMERA_BACKGROUND") == {"FINISHED"}
     (background,) = scene.camera.data.background_images
     assert blender.ops.beyondscene.place_picture(destination="IMAGE_PLANE") == {"FINISHED"}
