@@ -43,10 +43,13 @@ def set_number(owner: object, number: int) -> None:
     current().picture = finished_pictures()[number].name
 
 
-def restore(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, record: Record, request: RenderRequest) -> list[str]:
-    """Give the scene the prompts and settings of a picture; poses and camera stay. Returns who is no longer there.
+def restore(
+    scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, record: Record, request: RenderRequest, *, is_frame: bool = False
+) -> tuple[list[str], list[str]]:
+    """Give the scene the prompts and settings of a picture; poses and camera stay. Returns who is no longer there, and who was
+    switched off: those whom the picture does not have.
 
-    People whom the picture does not have are switched off.
+    is_frame: it is one of an animation, whose others may have more people; these stay as they are.
     """
     own = scene.beyondscene
     own.prompt, own.negative_prompt, own.models = request.prompt, request.negative_prompt, record.models
@@ -55,16 +58,19 @@ def restore(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, record: Rec
     own.seed, own.lock_seed = min(request.seed, LARGEST_SEED), True
     write_knobs(own.knobs, request.settings)
     write_loras(own.loras, request.loras)
-    characters = {one.id: one for one in request.characters}
+    characters, switched_off = {one.id: one for one in request.characters}, []
     for person in find_people(view_layer):
         character, described = characters.pop(person.id, None), person.described.beyondscene
-        described.enabled = character is not None
+        if character is None and not is_frame:
+            switched_off += [person.name] if person.enabled else []
+            described.enabled = False
         if character is not None:
+            described.enabled = True
             described.prompt, described.negative_prompt = character.prompt, character.negative_prompt
             for part in get_args(PartName):
                 setattr(described.parts, part, character.part_prompts.get(part, ""))
             write_loras(described.loras, character.loras)
-    return [one.name for one in characters.values()]
+    return [one.name for one in characters.values()], switched_off
 
 
 def register() -> None:

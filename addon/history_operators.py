@@ -75,9 +75,13 @@ class BEYONDSCENE_OT_restore_settings(OnPicture, bpy.types.Operator):
         except (RecordError, WireError, OSError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        gone = history.restore(context.scene, context.view_layer, record, request)
+        image = history.chosen()
+        is_frame = image is not None and image.source == "SEQUENCE"
+        gone, switched_off = history.restore(context.scene, context.view_layer, record, request, is_frame=is_frame)
         if request.seed > history.LARGEST_SEED:
             self.report({"WARNING"}, f"Seed {request.seed} is more than a Blender scene can hold: Render Again draws with it")
+        if switched_off:
+            self.report({"WARNING"}, f"Switched off, since the picture is without them: {', '.join(switched_off)}")
         if gone:
             self.report({"WARNING"}, f"Not in this scene, or hidden: {', '.join(gone)}")
         return {"FINISHED"}

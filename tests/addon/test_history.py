@@ -73,6 +73,32 @@ def test_settings_come_back_from_the_file_of_a_picture(made: Any) -> None:
     assert not rigs["Evelyn"].beyondscene.enabled  # who is not in the picture
 
 
+def test_who_is_switched_off_with_the_settings_of_a_picture_is_told(
+    made: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rigs = made.data.objects
+    rigs["Eve"].name = "Evelyn"
+    assert made.ops.beyondscene.restore_settings() == {"FINISHED"}
+    told = capfd.readouterr().out
+    assert "Switched off, since the picture is without them: Evelyn\n" in told and "Not in this scene, or hidden: Eve\n" in told
+    assert made.ops.beyondscene.restore_settings() == {"FINISHED"}
+    assert "Switched off" not in capfd.readouterr().out  # a second time
+
+
+def test_who_is_not_in_the_first_frame_of_an_animation_may_come_in_later(
+    made: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rigs, folder = made.data.objects, tmp_path / "duo animation 0001"
+    folder.mkdir()
+    (folder / "0001.png").write_bytes((tmp_path / "duo 0001.png").read_bytes())
+    session.current().picture = editors.load_picture(folder / "0001.png").name
+    rigs["Eve"].name, rigs["Flo"].beyondscene.enabled = "Evelyn", False
+    assert made.ops.beyondscene.restore_settings() == {"FINISHED"}
+    session.current().picture = ""
+    assert made.context.scene.beyondscene.prompt == "a quay" and rigs["Flo"].beyondscene.drawn
+    assert rigs["Evelyn"].beyondscene.drawn and "Switched off" not in capfd.readouterr().out
+
+
 def test_a_picture_is_rendered_again_as_it_was_whatever_the_scene_is_now(
     made: Any, start_peer: Any, use_backend: Any, tmp_path: Path, picture: bytes
 ) -> None:

@@ -159,7 +159,7 @@ def test_people_with_long_paths_of_instances_differ_and_are_known_again(blender:
     request, arrays = export_request(blender.context)
     assert len({one.id for one in request.characters}) == 2
     record = make_record(request, arrays, "embedded", {}, "")
-    assert not restore(blender.context.scene, blender.context.view_layer, record, request)
+    assert restore(blender.context.scene, blender.context.view_layer, record, request) == ([], [])
     assert all(person.enabled for person in find_people(blender.context.view_layer))
 
 
