@@ -32,7 +32,11 @@ RELATIVE = {"PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.version >= (4, 5, 0) else
 class BEYONDSCENE_PG_scene(bpy.types.PropertyGroup):
     """Everything about the picture that is not a person."""
 
-    prompt: StringProperty(name="Scene", description="The place and the light, without its people, e.g. 'a city plaza at noon'")
+    prompt: StringProperty(
+        name="Scene",
+        description="The place and the light, without its people, e.g. 'a city plaza at noon'. "
+        "The set's meshes only hide people; what the place looks like is what you write",
+    )
     negative_prompt: StringProperty(name="Negative", description="What the scene should not show")
     use_own_size: BoolProperty(
         name="Own Size", description="Use the size below instead of the one in Output Properties", default=False
