@@ -56,11 +56,30 @@ def start(context: bpy.types.Context) -> None:
     """Begin with the frames of the scene's range; `step` does one. Raises ExportError, and OSError where there is no place for
     them.
     """
+    asked = Asked.of(context)
+    begin(context, asked, images.next_sequence(context.scene.beyondscene.output_folder), list(frames_of(context.scene)))
+
+
+def start_missing(context: bpy.types.Context, folder: Path) -> bool:
+    """The same for those that are neither in `folder` nor on their way to it, asked for as those that are there; False where
+    none is missing. Raises RecordError, WireError or OSError.
+    """
+    there = images.frames_in(folder)
+    on_their_way = (one for one in current().promised if images.same_file(str(one.parent), str(folder)))
+    known = {one.name for one in (*there, *on_their_way)}
+    missing = [frame for frame in frames_of(context.scene) if frame_path(folder, frame).name not in known]
+    if missing:
+        begin(context, Asked.of_frames(there), images.output_place(str(folder)), missing)
+    return bool(missing)
+
+
+def begin(context: bpy.types.Context, asked: Asked, folder: Path, frames: list[int]) -> None:
     global _recording
-    scene, asked = context.scene, Asked.of(context)
-    frames = list(frames_of(scene))
-    folder = images.next_sequence(scene.beyondscene.output_folder)
-    _recording = Recording(scene.session_uid, context.view_layer.name, asked, folder, frames, len(frames))
+    _recording = Recording(context.scene.session_uid, context.view_layer.name, asked, folder, frames, len(frames))
+
+
+def frame_path(folder: Path, frame: int) -> Path:
+    return folder / f"{frame:04d}.png"
 
 
 def step() -> bool:
@@ -84,7 +103,7 @@ def step() -> bool:
         _recording = None
         session.refuse(f"Frame {frame}: {error} The frames before it go on.")
         return False
-    path = now.folder / f"{frame:04d}.png"
+    path = frame_path(now.folder, frame)
     job = Job(new_job_id(), path, request, deflate(arrays), now.asked.models, bpy.data.filepath)
     session.render([job], preferences.get(bpy.context))
     if not now.frames or not session.link.alive:  # the last one, or no backend can be had

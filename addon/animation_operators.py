@@ -5,8 +5,11 @@
 import bpy
 from bpy.props import BoolProperty
 
-from . import animation, blender_render
+from ..protocol import WireError
+from ..protocol.record import RecordError
+from . import animation, blender_render, history, images
 from .exporters import ExportError
+from .history_operators import OnPicture
 from .obstacles import SaysWhyNot
 from .operators import outcome, say_unwritable, wait_for_picture, why_not
 from .session import current
@@ -45,13 +48,55 @@ class BEYONDSCENE_OT_render_animation(SaysWhyNot, bpy.types.Operator):
         except OSError as error:
             session.refuse(say_unwritable(folder, error))
         else:
-            if self.wait:
-                while animation.step() and not session.error:
-                    pass
-                wait_for_picture()
-            else:
-                bpy.app.timers.register(animation.turn, persistent=True)
+            go_on(wait=self.wait)
         return outcome(self)
 
 
-register, unregister = bpy.utils.register_classes_factory((BEYONDSCENE_OT_render_animation,))
+class BEYONDSCENE_OT_render_missing(OnPicture, bpy.types.Operator):
+    """Render those frames of the scene's range that this animation lacks, with the prompts and settings of those that it has"""
+
+    bl_idname = "beyondscene.render_missing"
+    bl_label = "Render Missing Frames"
+
+    wait: BoolProperty(
+        name="Wait", description="Return only when the pictures are here, for scripts", options={"HIDDEN", "SKIP_SAVE"}
+    )
+
+    @classmethod
+    def obstacle(cls, context: bpy.types.Context) -> str:
+        if sentence := super().obstacle(context):
+            return sentence
+        image = history.chosen()
+        if image is None or image.source != "SEQUENCE":
+            return "This picture is no animation: choose one"
+        return BEYONDSCENE_OT_render_animation.obstacle(context)
+
+    def execute(self, context: bpy.types.Context) -> Result:
+        session, image = current(), history.chosen()
+        session.error = ""
+        assert image  # polled
+        folder = images.path_of(image).parent
+        try:
+            if not animation.start_missing(context, folder):
+                self.report({"INFO"}, "It has all frames of the scene's range")
+                return {"CANCELLED"}
+        except (RecordError, WireError) as error:
+            session.refuse(str(error))
+        except OSError as error:
+            session.refuse(say_unwritable(str(folder), error))
+        else:
+            go_on(wait=self.wait)
+        return outcome(self)
+
+
+def go_on(*, wait: bool) -> None:
+    """Export the frames of the recording that has begun; return when their pictures are here, or at once."""
+    if not wait:
+        bpy.app.timers.register(animation.turn, persistent=True)
+        return
+    while animation.step() and not current().error:
+        pass
+    wait_for_picture()
+
+
+register, unregister = bpy.utils.register_classes_factory((BEYONDSCENE_OT_render_animation, BEYONDSCENE_OT_render_missing))

@@ -1,12 +1,15 @@
 """What an artist asks of a picture, beside poses, masks and camera: the same for all frames of an animation."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import bpy
 from msgspec.structs import replace
 
-from ..protocol import Character, RenderRequest
+from ..protocol import Character, RenderRequest, request_from_json
+from ..protocol.record import read_png_record
 from .exporters import Person, find_enabled, gather_request
 
 PICTURE = ("width", "height", "seed", "prompt", "negative_prompt", "settings", "loras")  # of a request
@@ -30,6 +33,15 @@ class Asked:
         request, people = gather_request(context, deserted=True), find_enabled(context.view_layer)
         picture = {name: getattr(request, name) for name in PICTURE}
         return cls(context.scene.beyondscene.models, picture, {one.id: said_of(one) for one in people})
+
+    @classmethod
+    def of_frames(cls, frames: Sequence[Path]) -> Self:
+        """As the files of an animation have it. Raises RecordError, WireError or OSError."""
+        records = [read_png_record(one) for one in frames]
+        requests = [request_from_json(bytes(one.request)) for one in records]
+        picture = {name: getattr(requests[0], name) for name in PICTURE}
+        people = {one.id: said_of(one) for request in requests for one in request.characters}
+        return cls(records[0].models, picture, people)
 
     def put_into(self, request: RenderRequest) -> RenderRequest:
         """The same poses and camera, which are those of a picture of this size."""

@@ -55,7 +55,12 @@ def first_file(path: Path) -> Path:
 
 def frames_beside(path: Path) -> list[Path]:
     """The frames of the animation that `path` is one of which are there, in their order."""
-    return sorted(path.parent.glob(f"*{path.suffix}"), key=lambda frame: (len(frame.name), frame.name))  # 10000 after 9999
+    return frames_in(path.parent, path.suffix)
+
+
+def frames_in(folder: Path, suffix: str = ".png") -> list[Path]:
+    """Those of the animation whose folder it is."""
+    return sorted(folder.glob(f"*{suffix}"), key=lambda frame: (len(frame.name), frame.name))  # 10000 after 9999
 
 
 def blend_name() -> str:
@@ -102,6 +107,7 @@ def add_image(path: Path) -> bpy.types.Image:
     """
     sequence = sequence_of(path)
     if sequence and (known := known_sequence(path.parent)):
+        known.reload()  # Blender remembers of which frames it found no file
         return known
     image = bpy.data.images.load(str(first_file(path)), check_existing=False)
     image.name = NAME + (sequence or path.stem)

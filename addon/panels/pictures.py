@@ -3,6 +3,7 @@
 import bpy
 
 from .. import history
+from ..animation_operators import BEYONDSCENE_OT_render_missing
 from ..destinations import DESTINATIONS
 from ..history_operators import (
     BEYONDSCENE_OT_open_picture,
@@ -35,3 +36,5 @@ class BEYONDSCENE_PT_pictures(Section, bpy.types.Panel):
         row = layout.row(align=True)
         row.operator(BEYONDSCENE_OT_restore_settings.bl_idname, icon="RECOVER_LAST")
         row.operator(BEYONDSCENE_OT_render_again.bl_idname, icon="FILE_REFRESH")
+        if image.source == "SEQUENCE":
+            layout.operator(BEYONDSCENE_OT_render_missing.bl_idname, icon="RENDER_ANIMATION")

@@ -121,6 +121,25 @@ def test_an_editor_shows_the_frame_of_the_scene_however_long_an_animation_is(
     assert user.frame_current == 250 and user.use_auto_refresh
 
 
+def test_an_editor_shows_a_frame_that_came_after_it_was_looked_for(
+    blender: Any, spaces: dict[str, Any], tmp_path: Path
+) -> None:
+    frames = [tmp_path / "duo animation 0001" / f"{number:04d}.png" for number in (1, 2)]
+    frames[0].parent.mkdir()
+    cv2.imwrite(str(frames[0]), np.zeros((8, 8, 3), np.uint8))
+    editors.load_picture(frames[0])
+    window = blender.context.window_manager.windows[0]
+    area = next(one for one in window.screen.areas if one.spaces.active == spaces["empty"])
+    region = next(one for one in area.regions if one.type == "WINDOW")
+    with blender.context.temp_override(window=window, area=area, region=region):
+        blender.context.scene.frame_set(2)
+        assert not blender.ops.image.save_as.poll()  # it shows nothing
+        cv2.imwrite(str(frames[1]), np.full((8, 8, 3), 80, np.uint8))
+        editors.load_picture(frames[1])
+        assert blender.ops.image.save_as(filepath=str(tmp_path / "shown.png"), copy=True) == {"FINISHED"}
+    assert (cv2.imread(str(tmp_path / "shown.png")) == 80).all()
+
+
 def test_a_file_is_saved_without_the_picture_that_grows(blender: Any, spaces: dict[str, Any], tmp_path: Path) -> None:
     before, path = shown(spaces), str(tmp_path / "duo.blend")
     editors.show_preview(JPEG)

@@ -452,6 +452,40 @@ def test_what_was_finished_of_an_animation_that_is_cancelled_is_listed(
     assert blender.data.images.keys() == ["BeyondScene duo animation 0001"] and not state.error
 
 
+def test_the_frames_that_an_animation_lacks_are_rendered_as_those_that_it_has(
+    made: Any, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
+) -> None:
+    peer = start_peer(picture=picture)
+    use_backend(peer.connection)
+    scene, folder = made.context.scene, tmp_path / "duo animation 0001"
+    eve, flo = (made.data.objects[name] for name in ("Eve", "Flo"))
+    folder.mkdir()
+    for frame in (2, 4):
+        (folder / f"{frame:04d}.png").write_bytes((tmp_path / "duo 0001.png").read_bytes())
+    said = eve.beyondscene.prompt
+    scene.beyondscene.prompt, eve.beyondscene.prompt, scene.frame_start, scene.frame_end = "a desert", "a bear", 1, 5
+    pending.remember(new_job_id(), pending.Promise(picture=str(folder / "0005.png")))  # asked for before
+    assert "Render Missing Frames" not in drawn(panels.BEYONDSCENE_PT_pictures)
+    assert not made.ops.beyondscene.render_missing.poll()  # of a single picture
+    editors.load_picture(folder / "0002.png")
+    assert chosen().source == "SEQUENCE" and "Render Missing Frames" in drawn(panels.BEYONDSCENE_PT_pictures)
+    flo.location.x += 0.3
+    flo.keyframe_insert("location", frame=3)
+    flo.location.x -= 0.3
+    flo.keyframe_insert("location", frame=1)
+    assert made.ops.beyondscene.render_missing(wait=True) == {"FINISHED"}
+    assert sorted(one.name for one in folder.iterdir()) == [f"{frame:04d}.png" for frame in range(1, 6)]
+    first, third = (one for one in peer.heard if isinstance(one, Submit))
+    for one in (first, third):
+        asked = one.request
+        assert (asked.prompt, asked.seed, asked.width, asked.height, one.models) == ("a quay", 11, 96, 64, "tiny")
+        assert (asked.settings, asked.characters[0].prompt) == (SETTINGS, said)
+    assert third.request.characters[1].keypoints[0].x > first.request.characters[1].keypoints[0].x + 2
+    assert scene.beyondscene.prompt == "a desert"  # the scene is left alone
+    assert len([one for one in images.finished_pictures() if one.source == "SEQUENCE"]) == 1
+    assert made.ops.beyondscene.render_missing() == {"CANCELLED"} and not animation.recording()
+
+
 def test_an_animation_goes_on_while_the_windows_show_another_scene(
     blender: Any, example: Example, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
 ) -> None:
