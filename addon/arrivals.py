@@ -5,7 +5,7 @@ from contextlib import suppress
 import bpy
 from bpy.app.handlers import persistent
 
-from . import callbacks, images
+from . import callbacks, history, images
 from .pending import forget, miss, missed
 from .session import current
 
@@ -27,6 +27,7 @@ def add_missed(*_: object) -> None:
         forget(job_id)
     if promises:
         current().missed = None
+    history.choose_newest()
 
 
 @persistent

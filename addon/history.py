@@ -26,6 +26,20 @@ def chosen() -> bpy.types.Image | None:
     return bpy.data.images.get(current().picture) or next(reversed(finished_pictures()), None)
 
 
+def choose_newest() -> None:
+    """After a file was opened: whose file was written last, since names say nothing of that between two that count apart."""
+    pictures = [(written_s(one), one.name) for one in finished_pictures()]
+    current().picture = max(pictures)[1] if pictures else ""
+
+
+def written_s(image: bpy.types.Image) -> float:
+    """When its file was, in seconds; 0 where that is gone."""
+    try:
+        return path_of(image).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
 def list_items(owner: object, context: bpy.types.Context | None) -> list[Item]:
     _items[:] = [
         (one.name, one.name.removeprefix(images.NAME), str(path_of(one)), thumbnails.icon_of(path_of(one)), number)

@@ -1,5 +1,6 @@
 """Finished pictures: found again, put somewhere with one click, and the way back to their settings."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -256,6 +257,20 @@ def test_the_gallery_lists_pictures_and_shows_their_thumbnails(made: Any, tmp_pa
     manager.beyondscene_picture = "BeyondScene duo 0001"
     assert chosen().name == "BeyondScene duo 0001"
     assert "duo 0001, of 2" in drawn(panels.BEYONDSCENE_PT_pictures)
+
+
+def test_a_file_that_is_opened_shows_the_picture_that_was_made_last_whatever_its_name(made: Any, tmp_path: Path) -> None:
+    for name, written_s in (("duo 0002", 2_000), ("an older name 0009", 1_000), ("zoo 0001", 1_500)):
+        path = tmp_path / f"{name}.png"
+        path.write_bytes((tmp_path / "duo 0001.png").read_bytes())
+        editors.load_picture(path)
+        os.utime(path, (written_s, written_s))
+    (tmp_path / "duo 0001.png").unlink()
+    made.ops.wm.save_as_mainfile(filepath=str(tmp_path / "duo.blend"))
+    made.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
+    assert history.chosen() is None
+    made.ops.wm.open_mainfile(filepath=str(tmp_path / "duo.blend"))
+    assert chosen().name == "BeyondScene duo 0002"
 
 
 def test_the_picture_that_grows_is_shown_and_kept_as_thumbnail(
