@@ -33,6 +33,7 @@ from .pending import Promise, forget, miss, pending, promises, remember
 from .preferences import Preferences
 
 TICK_S = 0.1  # between two looks at the queue, and the longest that one look may take
+LATER_S = 10.0  # after which a backend that takes nothing for now is asked again, where no job ends before
 
 
 class Session:
@@ -50,9 +51,12 @@ class Session:
         self.notice = ""  # the outcome of a test of the connection
         self.picture = ""  # name of the last Image datablock
         self.missed: Job | None = None  # the last one that came while its file was not open
+        self.crowded = ""  # why the backend takes no more for now, until it takes one again
+        self._one_by_one = False  # since it was crowded, until all are sent
         self.estimates = Estimates(self.link)
         self.left_over = len(pending())  # pictures of an earlier Blender or backend that have not come yet
         self._tested_s: float | None = None
+        self._later_s = 0.0  # when it is asked again
 
     @property
     def job(self) -> Job | None:
@@ -83,6 +87,7 @@ class Session:
         self.welcome = self._tested_s = None
         self.estimates.known.clear()
         self.notice, self.queued, self.devices = "", 0, ()
+        self.crowded, self._one_by_one, self._later_s = "", False, 0.0
         if self.jobs:
             self.jobs = {job.id: job for job in self.jobs.values() if job.owed}
             for job in self.jobs.values():
@@ -153,11 +158,15 @@ class Session:
         return changed
 
     def _submit(self) -> None:
-        """Send as many as the backend lets wait; the others wait here."""
-        if self.link.state != "ready" or self.welcome is None:
+        """Send as many as the backend lets wait, or one at a time to one that was crowded; the others wait here."""
+        if self.link.state != "ready" or self.welcome is None or time.monotonic() < self._later_s:
             return
-        room = max(1, self.welcome.waiting_jobs) - sum(job.sent for job in self.jobs.values())
-        for job in [one for one in self.jobs.values() if not one.sent][: max(0, room)]:
+        sent, waiting = ([job for job in self.jobs.values() if job.sent is state] for state in (True, False))
+        room = max(1, self.welcome.waiting_jobs) - len(sent)
+        self._one_by_one = self._one_by_one and bool(waiting)
+        if self._one_by_one:
+            room = min(room, 0 if any(job.owed for job in sent) else 1)
+        for job in waiting[: max(0, room)]:
             request = job.request
             assert request is not None  # only a job that was sent by an earlier Blender has none
             self._promise(job)
@@ -220,6 +229,11 @@ class Session:
                 del self.jobs[job.id]
                 with suppress(OSError):
                     miss(job.id)
+            case Refused(later=True) if job.owed:
+                job.wait()
+                self.crowded, self._one_by_one, self._later_s = event.message, True, time.monotonic() + LATER_S
+            case Refused(later=True) if not job.accepted:
+                self._end(job)  # it was to be cancelled
             case Refused() | Failed() | Spoilt():
                 self._end(job, event.message)
             case Cancelled():
@@ -228,6 +242,7 @@ class Session:
                 job.note(event)
                 self.devices = self.devices or (event.device,)
             case Accepted() | Paused() | Progressed() | Finished():
+                self.crowded = "" if isinstance(event, Accepted) else self.crowded
                 job.note(event)
             case Saved():
                 job.path = event.path
@@ -265,6 +280,7 @@ class Session:
 
     def _end(self, job: Job, error: str = "", *, saved: bool = False) -> None:
         self.jobs.pop(job.id, None)
+        self._later_s = 0.0  # there may be room now
         told = self._load(job) if saved or images.sequence_of(job.path) else ""
         self.error = error or told or self.error
         if not any(one.running for one in self.jobs.values()):

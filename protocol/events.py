@@ -45,7 +45,7 @@ class Welcome(Message, frozen=True, kw_only=True):
     models: tuple[ModelSetInfo, ...]
     device: DeviceInfo | None = None  # the first of `devices`; None until a worker has reported
     devices: tuple[DeviceInfo, ...] = ()  # of all workers that are ready
-    waiting_jobs: Count = 100  # of this client; more are refused
+    waiting_jobs: Count = 100  # of this client; more are refused, `later`
 
 
 class Rejected(Message, frozen=True, kw_only=True):
@@ -61,6 +61,7 @@ class Refused(Message, frozen=True, kw_only=True):
     message: Sentence
     job_id: JobId | None = None
     greet: bool = False  # nothing said on this connection was heard: say Hello, then everything again
+    later: bool = False  # a limit is reached for now: the same request may be taken once jobs have ended or there is room
 
 
 class Accepted(Message, frozen=True, kw_only=True):

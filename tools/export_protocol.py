@@ -109,6 +109,7 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
         p.Refused(message="This connection is new to the backend: say Hello first.", greet=True),
         p.Welcome(version=1, app_version="0.1.0", boot_id="a1", models=(SKELETONS,), device=DEVICE),
         p.Welcome(version=1, app_version="0.1.0", boot_id="a1", models=(), device=DEVICE, waiting_jobs=250),
+        p.Refused(message="100 jobs are waiting, which is the limit.", job_id=JOB, later=True),
     ),
     "order": (
         p.Work(job_id=JOB, attempt=1, request=SCENE, models="sdxl", arrays=(MASK,), result_path="results/1.png"),

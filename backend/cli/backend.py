@@ -17,6 +17,7 @@ from . import Unreachable
 from .arguments import amount
 
 PATIENCE_S = 30.0
+LATER_S = 5.0  # between two times that something is asked which is refused only for now
 POLL_MS = 100
 LINGER_MS = 500
 
@@ -29,17 +30,19 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
         help=f"where the backend has written its endpoint and keys; default: {default}",
     )  # fmt: skip
     parser.add_argument(
-        "--patience", type=amount, default=PATIENCE_S, metavar="S", help="how long to wait for a backend; default: 30"
-    )
+        "--patience", type=amount, default=PATIENCE_S, metavar="S",
+        help="how long to wait for a backend, and for room at one that takes no more jobs for now; default: 30",
+    )  # fmt: skip
 
 
 def converse(asked: argparse.Namespace, ask: Callable[[Client], None]) -> Iterator[Heard]:
-    """What the backend says, from `ask` on; where it falls silent or is restarted, `ask` is asked again.
+    """What the backend says, from `ask` on; where it falls silent, is restarted or refuses for now, `ask` is asked again.
 
     So `ask` must be harmless when repeated. Close the generator to hang up. Raises Unreachable, Refusal for what the
     backend refuses, and OSError or Refusal for a connection file that cannot be read.
     """
-    patient_until_s = time.monotonic() + asked.patience
+    patient_until_s = refused_until_s = time.monotonic() + asked.patience
+    told = False
     connection = read_connection_patiently(asked.connection, patient_until_s)
     warn_of_open_keys(asked.connection)
     while True:
@@ -49,7 +52,14 @@ def converse(asked: argparse.Namespace, ask: Callable[[Client], None]) -> Iterat
                     raise Unreachable(event.message)
                 break
             if isinstance(event, Refused):
-                raise Refusal(event.message)
+                if not event.later or time.monotonic() > refused_until_s:
+                    raise Refusal(event.message)
+                if not told:
+                    print(f"beyondscene: {event.message} It is asked again for {asked.patience:.0f} s.", file=sys.stderr)
+                told = True
+                time.sleep(min(LATER_S, asked.patience))
+                patient_until_s = time.monotonic() + asked.patience
+                break
             patient_until_s = time.monotonic() + asked.patience
             yield event, payload
         connection = read_connection_patiently(asked.connection, patient_until_s)

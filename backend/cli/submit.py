@@ -33,7 +33,12 @@ def run(asked: argparse.Namespace) -> int:
     record = record_of(asked)
     models = models_of(asked, record)
     for shot in read_source(asked, record):
-        job_id = submit(asked, shot, models)
+        try:
+            job_id = submit(asked, shot, models)
+        except Refusal as error:
+            if asked.frames is None or len(asked.frames) == 1:
+                raise
+            raise Refusal(f"{error} Frame {shot.frame} and those after it were not submitted.") from error
         told = {"job_id": job_id, "frame": shot.frame, "width": shot.request.width, "height": shot.request.height}
         print(msgspec.json.encode(told).decode() if asked.json else job_id, flush=True)
     return DONE

@@ -11,6 +11,7 @@ from ..planning.plan import plan_sizes
 from .allow_list import Listed
 from .files import Quota
 from .ledger import Job
+from .room import NotNow
 from .settings import FindModelSets, ServeSettings
 
 log = logging.getLogger(__name__)
@@ -83,15 +84,17 @@ class Admission:
         return chosen
 
     def check(self, submit: Submit, payload: Sequence[memoryview | bytes], who: Listed, waiting: Sequence[Job]) -> None:
-        """Refuse what cannot become a picture, or not for `who`. Raises RequestError or WireError with the sentence.
+        """Refuse what cannot become a picture, or not for `who`. Raises RequestError or WireError with the sentence; NotNow
+        where it is only too early.
 
         waiting: jobs in the queue.
         """
         if len(waiting) >= self._settings.waiting_jobs:
-            raise RequestError(f"{len(waiting)} jobs are waiting, which is the limit: try again when some are done.")
+            raise NotNow(f"{len(waiting)} jobs are waiting, which is the limit: try again when some are done.")
         own = sum(job.owner == who.name for job in waiting)
         if own >= who.waiting_jobs:
-            raise RequestError(f"{own} jobs of '{who.name}' are waiting, which is its limit: try again when some are done.")
+            sentence = f"{own} jobs of '{who.name}' are waiting, which is its limit: try again when some are done."
+            raise NotNow(sentence) if own else RequestError(sentence)  # who may have none need not wait
         self._quota.check(who)
         self.choose(submit.models, submit.request)
         arrays_from_frames(submit.arrays, payload)

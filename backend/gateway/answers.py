@@ -42,7 +42,7 @@ from .jobs import JobConflict, Jobs
 from .ledger import Job
 from .live import Live
 from .logs import about
-from .room import RESERVE_BYTES, is_full
+from .room import RESERVE_BYTES, NotNow, is_full
 from .settings import ServeSettings
 from .sockets import Incoming
 
@@ -100,10 +100,10 @@ class Answers:
         if not client.greeted and not isinstance(request, Hello):
             client.reply(Refused(message="This connection is new to the backend: say Hello first.", greet=True))
             return
-        sentence = self._try(client, who, request, payload, now_s)
+        sentence, later = self._try(client, who, request, payload, now_s)
         if sentence:
             self._counts.refused += 1
-            client.reply(Refused(job_id=getattr(request, "job_id", None), message=sentence[:4000]))
+            client.reply(Refused(job_id=getattr(request, "job_id", None), message=sentence[:4000], later=later))
 
     def _decode(self, message: Incoming) -> tuple[Request, Sequence[memoryview | bytes]]:
         """Raises WireError."""
@@ -113,21 +113,25 @@ class Answers:
             raise WireError(f"it is longer than the limit of {self._settings.message_limit_bytes} bytes")
         return decode_request(message.frames)
 
-    def _try(self, client: Client, who: Listed, request: Request, payload: Sequence[memoryview | bytes], now_s: float) -> str:
-        """The sentence of a refusal, or nothing."""
+    def _try(
+        self, client: Client, who: Listed, request: Request, payload: Sequence[memoryview | bytes], now_s: float
+    ) -> tuple[str, bool]:
+        """The sentence of a refusal, or nothing; and whether it holds only for now."""
         try:
             self._answer(client, who, request, payload, now_s)
         except (RequestError, WireError, JobConflict) as error:
-            return str(error)
+            return str(error), isinstance(error, NotNow)
         except (sqlite3.Error, OSError) as error:
-            if not is_full(error, self._settings.data_folder):
+            full = is_full(error, self._settings.data_folder)
+            if not full:
                 log.exception("the disk could not take a %s", type(request).__name__)
             size_bytes = sum(map(len, payload)) + RESERVE_BYTES
-            return f"The backend's disk could not take it ({error}): make {size_bytes} bytes of room there, then send it again."
+            sentence = f"The backend's disk could not take it ({error}): make {size_bytes} bytes of room there"
+            return f"{sentence}, then send it again.", full
         except Exception:  # a slip of ours: the other clients and their jobs must not pay for it
             log.exception("could not answer %s", type(request).__name__)
-            return "The backend failed here: see its log."
-        return ""
+            return "The backend failed here: see its log.", False
+        return "", False
 
     def _answer(
         self, client: Client, who: Listed, request: Request, payload: Sequence[memoryview | bytes], now_s: float

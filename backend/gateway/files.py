@@ -12,6 +12,7 @@ from typing import get_args
 from ...protocol import Done, PictureFormat, RequestError
 from .allow_list import Listed
 from .ledger import Ledger
+from .room import NotNow
 
 
 class JobFiles:
@@ -101,18 +102,20 @@ class Quota:
         return removed
 
     def check(self, who: Listed) -> None:
-        """Raise RequestError where pictures that nobody has fetched fill it, or the share of this client: one more could not
-        be kept."""
+        """Raise NotNow where pictures that nobody has fetched fill it, or the share of this client: one more could not be kept.
+
+        RequestError where the quota is nothing, which does not pass.
+        """
         unfetched = [one for one in self._ledger.results() if not one.fetched]
         unfetched_bytes = sum(one.size_bytes for one in unfetched)
         if unfetched_bytes >= self._limit_bytes:
-            raise RequestError(
+            raise (NotNow if unfetched_bytes else RequestError)(
                 f"Pictures that nobody has fetched fill {unfetched_bytes} bytes, the quota is {self._limit_bytes}: "
                 "fetch some, or serve with a larger one."
             )
         own_bytes = sum(one.size_bytes for one in unfetched if one.owner == who.name) + self._ledger.frames_bytes(who.name)
         if own_bytes >= who.stored_bytes:
-            raise RequestError(
+            raise (NotNow if own_bytes else RequestError)(
                 f"Pictures that '{who.name}' has not fetched and masks that wait fill {own_bytes} bytes, the quota of this key "
                 f"is {who.stored_bytes}: fetch some."
             )

@@ -7,7 +7,7 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
-from ...protocol import Submit
+from ...protocol import RequestError, Submit
 from .settings import MIB
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -15,6 +15,10 @@ RESERVE_BYTES = 4 * MIB  # for the ledger and the logs
 PICTURE_BYTES = 3  # per pixel, of one that does not compress
 HALF_BYTES = 2  # per pixel and channel of an OpenEXR file: three colours, each person's, and their order
 CHECKPOINT_BYTES = 5  # per pixel: images of all levels 4, latents and the solver's memory 1
+
+
+class NotNow(RequestError):  # noqa: N818  (reads as what it is)
+    """A limit is reached, of jobs or of bytes: what was asked for may be taken later."""
 
 
 def needed_bytes(submit: Submit) -> int:

@@ -9,9 +9,11 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import animation, blender_render, panels, planner, preferences, session
-from beyondscene.protocol import Submit, client
+from beyondscene.addon import animation, blender_render, panels, planner, preferences, session, ticker
+from beyondscene.protocol import Accepted, Cancel, Started, Submit, client
 
+from ..backend.serving.talk import Talk
+from ..backend.serving.talk import picture as work
 from .conftest import until
 from .drawing import drawn
 
@@ -191,3 +193,37 @@ def test_what_was_sent_into_a_line_that_is_dead_is_sent_again(
     state.start(preferences.get(blender.context))
     until(lambda: state.link.state == "ready" and not state.jobs)
     assert (tmp_path / "duo 0001.png").read_bytes() == picture
+
+
+def test_frames_that_a_crowded_backend_refuses_for_now_all_arrive(
+    blender: Any, example: Example, start_gateway: Any, use_backend: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example("duo")
+    monkeypatch.setattr(session, "LATER_S", 0.3)
+    gateway, state = start_gateway(waiting_jobs=2), session.current()
+    connection = gateway.connection()
+    talk = Talk(connection)
+    talk.greet()
+    talk.hear_until(Started, running := talk.submit(work(steps=999)))  # somebody else's, as are the two that fill the line
+    others = [running, talk.submit(work(steps=999)), talk.submit(work(steps=999))]
+    talk.hear_until(Accepted, others[-1])
+    use_backend(connection)
+    scene, own = blender.context.scene, blender.context.scene.beyondscene
+    own.output_folder, own.quality, own.knobs.steps = str(tmp_path), "CUSTOM", 1
+    own.use_own_size, own.width, own.height = True, 64, 64
+    scene.frame_start, scene.frame_end = 1, 6
+    assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
+    while animation.turn() is not None:
+        pass
+    until(lambda: state.crowded)
+    for _ in range(20):
+        ticker.drain()
+        time.sleep(0.05)
+    shown = drawn(panels.BEYONDSCENE_PT_main)
+    assert len(state.jobs) == 6 and not state.error and "6 wait" not in shown and "5 wait" in shown
+    assert "The backend takes no more for now and is asked again: 2 jobs are waiting, which is the limit" in shown
+    for other in others:
+        talk.say(Cancel(job_id=other))
+    until(lambda: not state.jobs)
+    talk.close()
+    assert len(list((tmp_path / "duo animation 0001").iterdir())) == 6 and not state.error and not state.crowded

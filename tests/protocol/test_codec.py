@@ -103,6 +103,12 @@ def test_golden_welcomes_say_how_many_jobs_may_wait() -> None:
     assert [one.waiting_jobs for one in welcomes] == [100, 250]  # the first is of a version that did not say
 
 
+def test_golden_refusals_say_whether_they_hold_only_for_now() -> None:
+    read = Decoder(Event)
+    refusals = [read([b"BSZ\x01", (GOLDEN / f"v1-event-{n}-refused.msgpack").read_bytes()])[0] for n in (3, 21)]
+    assert [one.later for one in refusals] == [False, True]  # the first is of a version that did not say
+
+
 def test_golden_submit_keeps_its_meaning() -> None:
     message, _ = Decoder(Request)([b"BSZ\x01", (GOLDEN / "v1-request-1-submit.msgpack").read_bytes()])
     assert isinstance(message, Submit)

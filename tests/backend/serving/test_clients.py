@@ -174,20 +174,25 @@ def keys_in(file: Path) -> tuple[bytes, bytes]:
 
 
 def test_each_key_has_its_quota(studio: Studio, connect: Connect) -> None:
-    few, little, free = (
-        studio.add("Few", "--jobs", 1), studio.add("Little", "--keep", 30_000 / 2**30), studio.add("Freely")
+    few, little, free, none = (
+        studio.add("Few", "--jobs", 1), studio.add("Little", "--keep", 30_000 / 2**30), studio.add("Freely"),
+        studio.add("None", "--keep", 0),
     )  # fmt: skip
     studio.open()
-    few_talk, little_talk, free_talk = (studio.talk(connect, file) for file in (few, little, free))
+    few_talk, little_talk, free_talk, none_talk = (studio.talk(connect, file) for file in (few, little, free, none))
     pictures = [little_talk.hear_until(Finished, little_talk.submit(picture(seed=seed))) for seed in (1, 2, 3)]  # of 12 kB
     little_talk.submit(picture(seed=4))
-    assert "'Little' has not fetched and masks that wait fill" in little_talk.hear_until(Refused).message
+    refused = little_talk.hear_until(Refused)
+    assert "'Little' has not fetched and masks that wait fill" in refused.message and refused.later
     little_talk.fetch(pictures[0])
     little_talk.hear_until(Accepted, little_talk.submit(picture(seed=4)))
     free_talk.hear_until(Started, free_talk.submit(picture(steps=200)))
     few_talk.hear_until(Accepted, few_talk.submit(picture()))
     few_talk.submit(picture())
-    assert "1 jobs of 'Few' are waiting, which is its limit" in few_talk.hear_until(Refused).message
+    refused = few_talk.hear_until(Refused)
+    assert "1 jobs of 'Few' are waiting, which is its limit" in refused.message and refused.later
+    none_talk.submit(picture())
+    assert not none_talk.hear_until(Refused).later  # it would wait for ever
     free_talk.hear_until(Accepted, free_talk.submit(picture()))
 
 

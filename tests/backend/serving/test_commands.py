@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 import pytest
 from beyondscene.addon.connection import Connection
-from beyondscene.backend.cli import main
+from beyondscene.backend.cli import backend, main
 from beyondscene.backend.outputs import Picture, choose_format, make_record, write_picture
-from beyondscene.protocol import Finished, Started, Welcome, digest_of
+from beyondscene.protocol import Accepted, Cancel, Finished, Started, Welcome, digest_of
 
 from .conftest import Connect, Start
 from .talk import Running, picture, wait_until
@@ -79,6 +79,40 @@ def test_cancel_and_what_has_no_picture(start: Start, connect: Connect, tmp_path
     assert ask(gateway, "fetch", "01890a5d-ac96-774b-bcce-b302099a8057", "-o", tmp_path / "out.png") == 2
     assert "knows no job" in capsys.readouterr().err
     assert not (tmp_path / "out.png").exists()
+
+
+def test_a_submit_waits_for_room_in_the_line_for_as_long_as_its_patience(
+    start: Start, connect: Connect, request_file: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "LATER_S", 0.1)
+    gateway = start(waiting_jobs=1)
+    talk = connect(gateway)
+    talk.hear_until(Started, talk.submit(picture(steps=999)))
+    waiting = talk.submit(picture())
+    talk.hear_until(Accepted, waiting)
+    assert main(["submit", str(request_file), "--ready-file", str(gateway.ready_file), "--patience", "0.3"]) == 2
+    assert capsys.readouterr().err.count("1 jobs are waiting, which is the limit") == 2  # as it begins to wait, and in the end
+    codes: list[int] = []
+    submitting = threading.Thread(target=lambda: codes.append(ask(gateway, "submit", request_file)))
+    submitting.start()
+    submitting.join(1)
+    assert not codes
+    talk.say(Cancel(job_id=waiting))
+    submitting.join(60)
+    assert codes == [0] and "It is asked again for 60 s" in capsys.readouterr().err
+
+
+def test_a_submit_of_frames_says_where_it_stopped(start: Start, connect: Connect, capsys: Capture) -> None:
+    pytest.importorskip("bpy")
+    gateway = start(waiting_jobs=2)
+    talk = connect(gateway)
+    talk.hear_until(Started, talk.submit(picture(steps=999)))
+    talk.submit(picture())
+    scene = Path(__file__).parents[3] / "examples" / "duo.blend"
+    command = ["submit", str(scene), "--size", "64x64", "--frames", "1-3", "--ready-file", str(gateway.ready_file)]
+    assert main([*command, "--patience", "0.3"]) == 2
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 1 and "Frame 2 and those after it were not submitted." in said.err
 
 
 def test_a_job_says_its_format_and_no_file_is_named_as_another(

@@ -89,7 +89,7 @@ def test_a_disk_that_fills_up_under_a_running_job(start: Start, connect: Connect
     )
     talk.say(other, [mask.tobytes()])  # more than the ledger has room for
     refused = talk.hear_until(Refused, other.job_id)
-    assert "make 5242880 bytes of room there" in refused.message
+    assert "make 5242880 bytes of room there" in refused.message and refused.later
     talk.say(Ping())
     talk.hear_until(Pong)
     disk.clear()

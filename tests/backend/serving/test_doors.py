@@ -233,7 +233,7 @@ def test_requests_that_cannot_become_pictures(start: Start, connect: Connect) ->
         submit = Submit(**{"job_id": str(uuid.uuid4()), "request": picture(), **changes})  # pyright: ignore[reportArgumentType]
         talk.say(submit, payload)  # pyright: ignore[reportArgumentType]
         refused = talk.hear_until(Refused)
-        assert refused.job_id == submit.job_id
+        assert refused.job_id == submit.job_id and not refused.later
         return refused.message
 
     assert "not understood: Expected `str` of length >= 1 - at `$.models`" in refusal(models="")
@@ -256,7 +256,8 @@ def test_a_full_queue(start: Start, connect: Connect) -> None:
     talk = connect(start(waiting_jobs=2))
     for _ in range(6):
         talk.submit(picture(steps=100))
-    assert "2 jobs are waiting" in talk.hear_until(Refused).message
+    refused = talk.hear_until(Refused)
+    assert "2 jobs are waiting" in refused.message and refused.later
 
 
 @pytest.mark.parametrize("bind", ["tcp://0.0.0.0:0", "tcp://192.168.1.2:5555", "tcp://*:5555", "ipc:///tmp/x", "nonsense"])

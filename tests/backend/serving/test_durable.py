@@ -189,7 +189,8 @@ def test_fetched_pictures_make_room_and_others_do_not(start: Start, connect: Con
 
     talk.hear_until(Finished, talk.submit(picture(seed=5)))
     talk.submit(picture(seed=6))
-    assert "that nobody has fetched fill" in talk.hear_until(Refused).message
+    refused = talk.hear_until(Refused)
+    assert "that nobody has fetched fill" in refused.message and refused.later
     talk.fetch(first)
     talk.hear_until(Finished, talk.submit(picture(seed=6)))
 
