@@ -19,6 +19,8 @@ class BEYONDSCENE_OT_start_backend(SaysWhyNot, bpy.types.Operator):
 
     @classmethod
     def obstacle(cls, context: bpy.types.Context) -> str:
+        if current().link.lost:
+            return "It is tried every 10 s: Test Connection tries it now"
         return "The backend runs already" if current().link.alive else ""
 
     def execute(self, context: bpy.types.Context) -> Result:

@@ -56,7 +56,7 @@ class Connection:
             with zmq.Context() as context, open_socket(context, self._backend) as socket:
                 self._talk(client, socket)
         except Exception as error:  # a thread that dies in silence would leave the panel waiting for ever
-            self._heard.put((Lost(message=f"The connection to {self._backend.endpoint} broke: {error}."), []))
+            self._heard.put((Lost(message=f"The connection to {self._backend.endpoint} broke: {error}.", passing=True), []))
         finally:
             client.close()
 

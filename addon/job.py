@@ -52,6 +52,11 @@ class Job:
         """For another backend."""
         self.sent, self.status = False, WAITING
 
+    def lose_sight(self) -> None:
+        """The backend that has it cannot be reached: it is followed again, as one of an earlier Blender is."""
+        self.request, self.arrays, self.running = None, {}, False
+        self.status = "Cancelled once the backend answers again" if self.cancelling else "Looking for the backend that has it"
+
     def note(self, event: Accepted | Started | Paused | Progressed | Finished) -> None:
         """What the backend says of it while it is on its way."""
         self.accepted, self.arrays = True, {}  # from now on they are the backend's

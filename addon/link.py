@@ -1,5 +1,6 @@
 """The way to the backend: the process of our own, if it is one, and the connection to it. Main thread only."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -12,11 +13,16 @@ from .backend_process import BackendError, BackendProcess, check_online
 from .connection import Connection
 from .preferences import Preferences
 
-State = Literal["off", "starting", "connecting", "ready"]
+AGAIN_S = 10.0  # between two times that a backend is tried that fell silent
+
+State = Literal["off", "starting", "connecting", "ready", "lost"]
 
 
 class Link:
-    """state: `ready` once the backend has said Welcome, which whoever hears it notes here.
+    """state: `ready` once the backend has said Welcome, which whoever hears it notes here; `lost` where it fell silent and is
+    tried again.
+
+    lost: why that was necessary, until it is ready again.
 
     endpoint: empty before it is known. log: of a backend of our own, also after its end where it was kept.
     """
@@ -25,6 +31,9 @@ class Link:
         self.state: State = "off"
         self.endpoint = ""
         self.log = ""
+        self.lost = ""
+        self._again_s = 0.0  # when it is tried again
+        self._preferences: Preferences | None = None
         self._process: BackendProcess | None = None
         self._connection: Connection | None = None
 
@@ -45,6 +54,7 @@ class Link:
 
     def start(self, preferences: Preferences) -> None:
         """Connect to the backend of the key file, or start one; `watch` does the rest. Raises BackendError."""
+        self._preferences = preferences
         if preferences.connection_file is not None:
             self._connect(preferences.connection_file)
         elif preferences.python:
@@ -64,10 +74,25 @@ class Link:
             self._process.stop(keep_log=keep_log)
             self.log = self.log if keep_log else ""
         self._connection = self._process = None
-        self.state, self.endpoint = "off", ""
+        self.state, self.endpoint, self.lost = "off", "", ""
+
+    def lose(self, why: str) -> None:
+        """The backend fell silent, or was not found again: `watch` tries again every `AGAIN_S`."""
+        if self._connection:
+            self._connection.close()
+        self._connection, self.state, self.lost = None, "lost", why
+
+    def hurry(self) -> None:
+        """Try again without waiting any longer."""
+        self._again_s = 0.0
 
     def watch(self) -> bool:
-        """Connect to a process of our own once it listens; True if anything changed. Raises BackendError where it ended."""
+        """Connect to a process of our own once it listens, or again to a backend that fell silent; True if anything changed.
+
+        Raises BackendError where the process ended.
+        """
+        if self.state == "lost":
+            return self._try_again()
         if self._process is None:
             return False
         if self._connection is None:
@@ -92,6 +117,16 @@ class Link:
         """The oldest word that was not heard yet."""
         heard = self._connection.heard(limit=1) if self._connection else []
         return heard[0] if heard else None
+
+    def _try_again(self) -> bool:
+        if time.monotonic() < self._again_s or self._preferences is None:
+            return False
+        self._again_s = time.monotonic() + AGAIN_S
+        try:
+            self.start(self._preferences)
+        except BackendError as error:  # its key file may be on a drive that is not there
+            self.lost = str(error)
+        return True
 
     def _connect(self, path: str) -> None:
         if not path:

@@ -84,10 +84,8 @@ class Session:
         Of the `jobs` those that it does not have wait for the next one; the others are promised.
         """
         self.link.stop(keep_log=bool(self.error))
-        self.welcome = self._tested_s = None
-        self.estimates.known.clear()
-        self.notice, self.queued, self.devices = "", 0, ()
-        self.crowded, self._one_by_one, self._later_s = "", False, 0.0
+        self._tested_s = None
+        self._forget_backend()
         if self.jobs:
             self.jobs = {job.id: job for job in self.jobs.values() if job.owed}
             for job in self.jobs.values():
@@ -100,6 +98,8 @@ class Session:
         """See whether the backend answers, and say so in `notice`; `error` says why it does not."""
         self.error = self.notice = ""
         self._tested_s = time.monotonic()
+        if self.link.state == "lost":
+            self.link.hurry()
         self.start(preferences)
         if self.link.state == "ready":
             self.link.ask(lambda client: client.ping())
@@ -119,7 +119,10 @@ class Session:
         for job in [one for one in self.jobs.values() if job_id in ("", one.id)]:
             if job.sent:
                 job.cancelling, job.status = True, "Cancelling"
-                self.link.ask(lambda client, job_id=job.id: client.cancel(job_id))
+                if self.link.state == "ready":
+                    self.link.ask(lambda client, job_id=job.id: client.cancel(job_id))
+                else:
+                    job.lose_sight()
             else:
                 del self.jobs[job.id]
                 forget(job.id)  # it may have been sent before
@@ -178,6 +181,44 @@ class Session:
             )
             job.sent, job.status = True, "Sent"
 
+    def _lose(self, lost: Lost) -> None:
+        """Try one elsewhere that fell silent again while something is still to come of it; part from any other."""
+        if self.link.local or not lost.passing or not (self.welcome or self.link.lost):
+            self._fail(lost.message)
+        elif self.jobs or self._recording():
+            self.link.lose(f"The backend at {self.link.endpoint} fell silent." if self.welcome else lost.message)
+            self._forget_backend()
+            for job in self.jobs.values():
+                if job.owed:
+                    job.wait()
+                else:
+                    job.lose_sight()
+            growing.leave()
+        else:
+            self._fail(
+                f"The connection to the backend at {self.link.endpoint} is lost: press Start to connect again; pictures go on "
+                "there."
+            )
+
+    def _recording(self) -> bool:
+        from . import animation  # which asks for its frames here
+
+        return animation.recording() is not None
+
+    def _forget_backend(self) -> None:
+        """What one says of itself holds no longer."""
+        self.welcome, self.queued, self.devices = None, 0, ()
+        self.notice = self.crowded = ""
+        self._one_by_one, self._later_s = False, 0.0
+        self.estimates.known.clear()
+
+    def _follow_lost(self) -> None:
+        """Hear again of the pictures that were under way when this backend fell silent."""
+        for job in [one for one in self.jobs.values() if one.sent]:
+            self.link.ask(lambda client, job=job: client.follow(job.id, job.path))
+            if job.cancelling:
+                self.link.ask(lambda client, job=job: client.cancel(job.id))
+
     def _follow_pending(self) -> None:
         """Find again the pictures that were under way when an earlier Blender or backend ended."""
         if not self.link.lasting:
@@ -204,11 +245,12 @@ class Session:
         match event:
             case Saved(job_id=over) | Failed(job_id=over) | Cancelled(job_id=over) | Spoilt(job_id=over, kept=False):
                 forget(over)
-            case Refused(job_id=str(over)) if job and job.request:
+            case Refused(job_id=str(over)) if job and (job.request or job.cancelling):
                 forget(over)  # a refusal of an earlier job may only mean that this is another backend
         match event:
             case Welcome():
-                self.welcome, self.link.state, self.devices = event, "ready", devices_in(event)
+                self.welcome, self.link.state, self.link.lost, self.devices = event, "ready", "", devices_in(event)
+                self._follow_lost()
                 self._follow_pending()
                 self._submit()
                 self._tested()
@@ -220,7 +262,7 @@ class Session:
             case Estimated():
                 return self.estimates.take(event)
             case Lost():
-                self._fail(event.message)
+                self._lose(event)
             case Refused(job_id=None):
                 self.error = event.message
             case _ if job is None:

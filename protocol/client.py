@@ -50,9 +50,13 @@ def new_job_id() -> str:
 
 
 class Lost(Struct, frozen=True, kw_only=True):
-    """The conversation is over; no more will come. The message says why and what to do next."""
+    """The conversation is over; no more will come. The message says why and what to do next.
+
+    passing: nobody was heard, which another conversation may mend by itself.
+    """
 
     message: str
+    passing: bool = False
 
 
 class Saved(Struct, frozen=True, kw_only=True):
@@ -193,25 +197,27 @@ class Client:
         if self.welcome is None:
             if now - self._opened > GREETING_S:
                 return self.lose(
-                    f"No backend answers at {self._endpoint}: start it, and see that this connection file is its own."
+                    f"No backend answers at {self._endpoint}: start it, and see that this connection file is its own.",
+                    passing=True,
                 )
         elif now - self._heard > SILENCE_S + self._unconfirmed_bytes() / UPLOAD_BYTES_S:
             return self.lose(
                 f"The backend at {self._endpoint} has been silent for {now - self._heard:.0f} s: see its log, "
-                "then start it again."
+                "then start it again.",
+                passing=True,
             )
         elif now - max(self._heard, self._pinged) > PING_S:
             self._pinged = now
             self.ping()
         return []
 
-    def lose(self, message: str) -> list[Heard]:
+    def lose(self, message: str, *, passing: bool = False) -> list[Heard]:
         """End the conversation; what has come of pictures stays on the disk for the next one."""
         for transfer in self._transfers.values():
             transfer.suspend()
         self._targets.clear()
         self._transfers.clear()
-        self.lost = Lost(message=message)
+        self.lost = Lost(message=message, passing=passing)
         return [(self.lost, [])]
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ STATES = {
     "starting": ("Backend is starting", YELLOW),
     "connecting": ("Connecting", YELLOW),
     "ready": ("Backend is ready", GREEN),
+    "lost": ("Connection lost, trying again", YELLOW),
 }
 
 
@@ -54,7 +55,7 @@ def draw_place(layout: bpy.types.UILayout, context: bpy.types.Context, own: BEYO
 def draw_state(layout: bpy.types.UILayout) -> None:
     """One row: a dot, the state in words, and the button that changes it."""
     session = current()
-    text, icon = STATES[session.link.state]
+    text, icon = STATES["lost" if session.link.lost else session.link.state]
     if session.link.state == "off" and session.error and session.error == session.failure:
         icon = RED
     row = layout.split(factor=0.7)

@@ -1,5 +1,6 @@
 """A range of frames while other things happen: Blender's own render, a backend that goes."""
 
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import animation, blender_render, panels, planner, preferences, session, ticker
+from beyondscene.addon import animation, blender_render, link, panels, pending, planner, preferences, session, ticker
 from beyondscene.protocol import Accepted, Cancel, Started, Submit, client
 
 from ..backend.serving.talk import Talk
@@ -131,14 +132,15 @@ def test_while_blender_renders_nobody_asks_what_a_picture_would_take(
 
 @pytest.fixture
 def lose(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
-    """Has that backend fall silent until the add-on says so."""
+    """Has that backend fall silent, or what `fall` stops, until the add-on notices; it is tried again every 0.3 s."""
+    monkeypatch.setattr(client, "GREETING_S", 0.3)
+    monkeypatch.setattr(link, "AGAIN_S", 0.3)
 
-    def lose_it(peer: Any) -> None:
-        peer.close()
+    def lose_it(fall: Callable[[], object]) -> None:
+        fall()
         with monkeypatch.context() as impatient:
             impatient.setattr(client, "SILENCE_S", 0.3)
-            until(lambda: session.current().link.state == "off")
-        assert "has been silent" in session.current().error
+            until(lambda: session.current().link.state in ("lost", "off"))
 
     return lose_it
 
@@ -152,17 +154,65 @@ def test_an_animation_waits_for_a_backend_that_was_lost_and_lacks_no_frame_in_th
     assert animation.turn() is not None
     until(lambda: state.job and state.job.running)
     assert animation.turn() is not None
-    lose(peer)
-    assert animation.turn() is not None and state.link.state == "off" and "has been silent" in state.error
-    (waits,) = state.jobs.values()
-    assert waits.path.name == "0002.png" and state.left_over == 1
-    assert "The backend is off: start it, and the other frames are exported" in drawn(panels.BEYONDSCENE_PT_main)
-    use_backend(start_peer(picture=picture).connection)
-    state.start(preferences.get(blender.context))
+    lose(peer.close)
+    assert state.link.state == "lost" and not state.error
+    shown = drawn(panels.BEYONDSCENE_PT_main)
+    assert "Connection lost, trying again" in shown and "fell silent. What it has goes on there" in shown
     while animation.turn() is not None:
         pass
+    assert [job.path.name for job in state.jobs.values()] == ["0001.png", "0002.png", "0003.png"]
+    until(lambda: "No backend answers" in state.link.lost)  # it was tried again
+    assert "Connection lost, trying again" in drawn(panels.BEYONDSCENE_PT_main)
+    use_backend(start_peer(picture=picture).connection)
     until(lambda: state.link.state == "ready" and not state.jobs)
+    assert "trying again" not in drawn(panels.BEYONDSCENE_PT_main)
     assert names_in(tmp_path / "duo animation 0001") == ["0001.png", "0002.png", "0003.png"] and not state.error
+
+
+def test_the_trying_can_be_stopped_and_what_the_backend_lacks_waits(
+    blender: Any, duo: Any, start_peer: Any, use_backend: Any, lose: Any
+) -> None:
+    state, peer = session.current(), start_peer(hold=True, waiting_jobs=1)
+    use_backend(peer.connection)
+    assert blender.ops.beyondscene.render() == {"FINISHED"} and blender.ops.beyondscene.render() == {"FINISHED"}
+    until(lambda: state.job and state.job.running)
+    lose(peer.close)
+    assert blender.ops.beyondscene.stop_backend() == {"FINISHED"}
+    assert state.link.state == "off" and ticker.drain() is None
+    (waits,) = state.jobs.values()
+    assert waits.path.stem == "duo 0002" and state.left_over == 1
+    assert "trying again" not in drawn(panels.BEYONDSCENE_PT_main)
+
+
+def test_a_picture_that_is_cancelled_in_a_gap_ends_when_the_backend_answers_again(
+    blender: Any, duo: Any, gateway: Any, use_backend: Any, lose: Any, tmp_path: Path
+) -> None:
+    state, own = session.current(), duo.beyondscene
+    use_backend(gateway.connection())
+    own.quality, own.knobs.steps, own.use_own_size, own.width, own.height = "CUSTOM", 999, True, 64, 64
+    assert blender.ops.beyondscene.render() == {"FINISHED"}
+    own.knobs.steps = 1
+    assert blender.ops.beyondscene.render() == {"FINISHED"}
+    first, second = state.jobs
+    until(lambda: state.jobs[first].running and state.jobs[second].accepted)
+    lose(lambda: gateway.process.send_signal(signal.SIGSTOP))
+    assert blender.ops.beyondscene.cancel(job_id=first) == {"FINISHED"} and len(state.jobs) == 2
+    gateway.process.send_signal(signal.SIGCONT)
+    until(lambda: not state.jobs)
+    assert not (tmp_path / "duo 0001.png").exists() and (tmp_path / "duo 0002.png").exists()
+    assert not pending.pending() and not state.error
+
+
+def test_a_backend_elsewhere_that_owes_nothing_is_left_and_the_panel_says_how_to_come_back(
+    blender: Any, duo: Any, start_peer: Any, use_backend: Any, lose: Any
+) -> None:
+    state, peer = session.current(), start_peer()
+    use_backend(peer.connection)
+    state.start(preferences.get(blender.context))
+    until(lambda: state.link.state == "ready")
+    lose(peer.close)
+    assert state.link.state == "off" and "press Start to connect again; pictures go on there" in state.error
+    assert "Start" in drawn(panels.BEYONDSCENE_PT_main)
 
 
 def test_stop_stops_an_animation_that_is_exported_and_cancel_ends_it(
@@ -187,10 +237,9 @@ def test_what_was_sent_into_a_line_that_is_dead_is_sent_again(
     until(lambda: state.link.state == "ready")
     peer.close()
     assert blender.ops.beyondscene.render() == {"FINISHED"} and state.job and state.job.sent
-    lose(peer)
+    lose(peer.close)
     assert state.job and state.left_over == 0
     use_backend(start_peer(picture=picture).connection)
-    state.start(preferences.get(blender.context))
     until(lambda: state.link.state == "ready" and not state.jobs)
     assert (tmp_path / "duo 0001.png").read_bytes() == picture
 
