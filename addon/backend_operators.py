@@ -31,7 +31,7 @@ class BEYONDSCENE_OT_start_backend(SaysWhyNot, bpy.types.Operator):
 
 class BEYONDSCENE_OT_stop_backend(SaysWhyNot, bpy.types.Operator):
     """Stop the backend that was started from here, which frees its memory, or part from another one. The next picture starts it
-    again, and what is under way is found again"""
+    again, and what is under way is found again, or begins anew where a second Blender had a backend of its own"""
 
     bl_idname = "beyondscene.stop_backend"
     bl_label = "Stop Backend"

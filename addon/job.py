@@ -25,7 +25,7 @@ class Job:
     request: None for a job of an earlier Blender, of which only the place of its picture is known.
     arrays: the masks that the request names, by digest, deflated: the frames of an animation may wait here for hours.
     blend: path of the file that it was asked for from; empty where that was never saved.
-    accepted: the backend has it, and has said so.
+    accepted: the backend has it, and has said so. kept: it has it also after its own end.
     """
 
     id: str
@@ -36,6 +36,7 @@ class Job:
     blend: str = ""
     sent: bool = False
     accepted: bool = False
+    kept: bool = False
     cancelling: bool = False
     running: bool = False
     status: str = WAITING
@@ -45,21 +46,24 @@ class Job:
 
     @property
     def owed(self) -> bool:
-        """Whether no backend is known to have it, though one should."""
-        return self.request is not None and not self.accepted and not self.cancelling
+        """Whether it must be sent again where the backend ends, though one should have it."""
+        return self.request is not None and not self.kept and not self.cancelling
 
     def wait(self) -> None:
         """For another backend."""
-        self.sent, self.status = False, WAITING
+        self.sent = self.accepted = self.running = False
+        self.status, self.fraction, self.remaining_s, self.preview = WAITING, 0.0, None, b""
 
     def lose_sight(self) -> None:
         """The backend that has it cannot be reached: it is followed again, as one of an earlier Blender is."""
         self.request, self.arrays, self.running = None, {}, False
         self.status = "Cancelled once the backend answers again" if self.cancelling else "Looking for the backend that has it"
 
-    def note(self, event: Accepted | Started | Paused | Progressed | Finished) -> None:
-        """What the backend says of it while it is on its way."""
-        self.accepted, self.arrays = True, {}  # from now on they are the backend's
+    def note(self, event: Accepted | Started | Paused | Progressed | Finished, *, lasting: bool = True) -> None:
+        """What the backend says of it while it is on its way. lasting: what that accepts it has also after its own end."""
+        self.accepted = True
+        if lasting:
+            self.kept, self.arrays = True, {}  # from now on they are the backend's
         match event:
             case Accepted(position=0):
                 self.status = "Waiting for the backend's device"

@@ -168,7 +168,7 @@ class Session:
         room = max(1, self.welcome.waiting_jobs) - len(sent)
         self._one_by_one = self._one_by_one and bool(waiting)
         if self._one_by_one:
-            room = min(room, 0 if any(job.owed for job in sent) else 1)
+            room = min(room, 0 if any(job.request and not job.accepted for job in sent) else 1)
         for job in waiting[: max(0, room)]:
             request = job.request
             assert request is not None  # only a job that was sent by an earlier Blender has none
@@ -271,7 +271,7 @@ class Session:
                 del self.jobs[job.id]
                 with suppress(OSError):
                     miss(job.id)
-            case Refused(later=True) if job.owed:
+            case Refused(later=True) if job.owed and not job.accepted:
                 job.wait()
                 self.crowded, self._one_by_one, self._later_s = event.message, True, time.monotonic() + LATER_S
             case Refused(later=True) if not job.accepted:
@@ -281,11 +281,11 @@ class Session:
             case Cancelled():
                 self._end(job)
             case Started():
-                job.note(event)
+                job.note(event, lasting=self.link.lasting)
                 self.devices = self.devices or (event.device,)
             case Accepted() | Paused() | Progressed() | Finished():
                 self.crowded = "" if isinstance(event, Accepted) else self.crowded
-                job.note(event)
+                job.note(event, lasting=self.link.lasting)
             case Saved():
                 job.path = event.path
                 growing.keep(job.path, job.preview)

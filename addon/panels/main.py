@@ -28,6 +28,9 @@ class BEYONDSCENE_PT_main(Sidebar, bpy.types.Panel):
         if session.link.lost:
             sentence = f"{session.link.lost} What it has goes on there and is found again; Disconnect stops the trying"
             draw_sentence(layout.column(align=True), context, sentence, "INFO")
+        if not session.link.lasting:
+            sentence = "This is a second Blender: its backend keeps nothing. Pictures begin anew after a stop, and end with it"
+            draw_sentence(layout.column(align=True), context, sentence, "INFO")
         if session.left_over and not session.link.alive:
             pictures = "A picture is" if session.left_over == 1 else f"{session.left_over} pictures are"
             column = layout.box().column(align=True)

@@ -290,6 +290,37 @@ def test_what_was_under_way_at_the_backend_of_a_second_blender_is_not_looked_for
     assert list(pending.pending()) == [earlier] and state.left_over == 1  # as it was, for the backend that lasts
 
 
+def test_what_the_backend_of_a_second_blender_had_taken_is_made_by_the_next_one(
+    blender: Any, example: Example, start_peer: Any, use_backend: Any, picture: bytes, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    pytest.importorskip("torch", reason="no backend without it takes a job")
+    example("duo")
+    state, first = session.current(), BackendProcess(preferences.default_python())
+    own, python = blender.context.scene.beyondscene, preferences.default_python()
+    own.output_folder, own.quality, own.knobs.steps = str(tmp_path), "CUSTOM", 999
+    try:
+        until(first.poll)
+        with monkeypatch.context() as local:
+            local.setattr(preferences, "get", lambda context: Preferences(python, None, ""))
+            for _ in range(2):
+                assert blender.ops.beyondscene.render() == {"FINISHED"}
+            until(lambda: len(state.jobs) == 2 and all(job.accepted for job in state.jobs.values()))
+        assert "This is a second Blender: its backend keeps nothing" in drawn(panels.BEYONDSCENE_PT_main)
+        assert blender.ops.beyondscene.stop_backend() == {"FINISHED"}
+    finally:
+        first.stop()
+    assert "second Blender" not in drawn(panels.BEYONDSCENE_PT_main)
+    shown = drawn(panels.BEYONDSCENE_PT_main)
+    assert "duo 0001" in shown and "Waiting for the backend" in shown and "1 waits" in shown
+    peer = start_peer(picture=picture)
+    use_backend(peer.connection)
+    state.start(preferences.get(blender.context))
+    until(lambda: state.link.state == "ready" and not state.jobs)
+    assert [(tmp_path / f"duo 000{number}.png").read_bytes() == picture for number in (1, 2)] == [True, True]
+    assert all(len(one.arrays) == 2 for one in peer.heard if isinstance(one, Submit))  # the masks were kept as well
+
+
 def test_an_earlier_picture_that_no_backend_knows_is_forgotten_after_a_month(
     blender: Any, gateway: Any, use_backend: Any, tmp_path: Path
 ) -> None:
