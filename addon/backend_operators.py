@@ -46,7 +46,8 @@ class BEYONDSCENE_OT_stop_backend(SaysWhyNot, bpy.types.Operator):
 
 
 class BEYONDSCENE_OT_test_backend(SaysWhyNot, bpy.types.Operator):
-    """See whether the backend answers; start it or connect to it where that is not done yet. Nothing is rendered"""
+    """See whether the backend answers, and which models and LoRAs it has now; start it or connect to it where that is not done
+    yet. Nothing is rendered"""
 
     bl_idname = "beyondscene.test_backend"
     bl_label = "Test Connection"

@@ -95,14 +95,14 @@ class Session:
         self.left_over = len(pending().keys() - self.jobs)
 
     def test(self, preferences: Preferences) -> None:
-        """See whether the backend answers, and say so in `notice`; `error` says why it does not."""
+        """See whether the backend answers and which models it has now, and say so in `notice`; `error` says why it does not."""
         self.error = self.notice = ""
         self._tested_s = time.monotonic()
         if self.link.state == "lost":
             self.link.hurry()
         self.start(preferences)
         if self.link.state == "ready":
-            self.link.ask(lambda client: client.ping())
+            self.link.ask(lambda client: client.greet())
 
     def render(self, jobs: Sequence[Job], preferences: Preferences) -> None:
         """Have the requests of `jobs` made into pictures. Returns at once; where no backend can be had, `error` says why."""
@@ -249,16 +249,18 @@ class Session:
                 forget(over)  # a refusal of an earlier job may only mean that this is another backend
         match event:
             case Welcome():
+                new = self.link.state != "ready"
                 self.welcome, self.link.state, self.link.lost, self.devices = event, "ready", "", devices_in(event)
-                self._follow_lost()
+                self.estimates.known.clear()  # its models may be others
+                if new:
+                    self._follow_lost()
                 self._follow_pending()
                 self._submit()
                 self._tested()
             case Pong():
-                was = self.notice, self.queued, rounded(self.devices)
+                was = self.queued, rounded(self.devices)
                 self.devices, self.queued = devices_in(event), event.queued
-                self._tested()
-                return was != (self.notice, self.queued, rounded(self.devices))
+                return was != (self.queued, rounded(self.devices))
             case Estimated():
                 return self.estimates.take(event)
             case Lost():

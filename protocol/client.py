@@ -86,7 +86,7 @@ Heard = tuple[Event | Lost | Saved | Spoilt, Frames]  # what happened, and its p
 
 class Client:
     """One conversation with one backend. Where the line breaks and stands again, or another gateway takes the place of the one
-    that has ended, everything that is still to be answered is said again; nobody outside notices.
+    that has ended, everything that is still to be answered is said again; outside only its `Welcome` is heard.
 
     endpoint: for the messages only.
     label: who this is, for the backend's log.
@@ -150,6 +150,10 @@ class Client:
         """Ask what a picture would take: `Estimated` is heard, with this key."""
         self._ask("estimate", Estimate(key=key, request=request, models=models))
 
+    def greet(self) -> None:
+        """Ask for `Welcome` again, with the models as they are now."""
+        self.outgoing.append(self._hello)
+
     def ping(self) -> None:
         """Ask for `Pong`, with the device as it is now. Silence is broken by itself."""
         self.outgoing.append(encode(Ping()))
@@ -171,9 +175,7 @@ class Client:
                 self._greet_again()
                 return []
             case Welcome():
-                known, self.welcome, self._greeting = self.welcome, event, False
-                if known:
-                    return []
+                self.welcome, self._greeting = event, False
             case Rejected():
                 return self.lose(self._mismatch(event.versions, event.message))
             case Chunk():

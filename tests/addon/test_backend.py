@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("bpy")
 
 from beyondscene.addon import diagnostics, panels, preferences, session
+from beyondscene.addon.loras import known_loras
 from beyondscene.addon.panels.backend import draw_backend
 
 from .conftest import until
@@ -39,6 +40,26 @@ def test_a_test_of_the_connection_says_who_answers(blender: Any, gateway: Any, u
     assert drawn(panels.BEYONDSCENE_PT_backend).count("Device: stand-in") == 2
     assert blender.ops.beyondscene.stop_backend() == {"FINISHED"}
     assert not state.devices and not blender.ops.beyondscene.stop_backend.poll()
+
+
+def test_a_test_of_the_connection_brings_loras_that_are_new_while_a_picture_is_made(
+    blender: Any, example: Example, gateway: Any, use_backend: Any, tmp_path: Path
+) -> None:
+    example("duo")
+    use_backend(gateway.connection())
+    state, own = session.current(), blender.context.scene.beyondscene
+    own.output_folder, own.quality, own.knobs.steps = str(tmp_path), "CUSTOM", 100
+    own.use_own_size, own.width, own.height = True, 64, 64
+    assert blender.ops.beyondscene.render() == {"FINISHED"}
+    until(lambda: state.job and state.job.running)
+    assert known_loras(blender.context.scene) == []
+    (tmp_path / "user" / "beyondscene" / "loras").mkdir(parents=True)
+    (tmp_path / "user" / "beyondscene" / "loras" / "ink.safetensors").touch()
+    assert blender.ops.beyondscene.test_backend() == {"FINISHED"}
+    until(lambda: state.notice)
+    assert known_loras(blender.context.scene) == ["ink"] and len(state.jobs) == 1
+    until(lambda: not state.jobs)
+    assert sorted(path.name for path in tmp_path.glob("duo*")) == ["duo 0001.png"] and not state.error
 
 
 def test_another_machine_needs_online_access_and_this_one_does_not(
