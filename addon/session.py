@@ -325,6 +325,8 @@ class Session:
     def _end(self, job: Job, error: str = "", *, saved: bool = False) -> None:
         self.jobs.pop(job.id, None)
         self._later_s = 0.0  # there may be room now
+        if error and (sequence := images.sequence_of(job.path)):
+            error = f"{sequence}, frame {int(job.path.stem)}: {error}"
         told = self._load(job) if saved or images.sequence_of(job.path) else ""
         self.error = error or told or self.error
         if not any(one.running for one in self.jobs.values()):

@@ -276,3 +276,20 @@ def test_frames_that_a_crowded_backend_refuses_for_now_all_arrive(
     until(lambda: not state.jobs)
     talk.close()
     assert len(list((tmp_path / "duo animation 0001").iterdir())) == 6 and not state.error and not state.crowded
+
+
+def test_the_error_of_a_frame_says_which_frame_it_is_of(
+    blender: Any, duo: Any, gateway: Any, use_backend: Any, tmp_path: Path
+) -> None:
+    use_backend(gateway.connection())
+    state, own = session.current(), duo.beyondscene
+    own.quality, own.knobs.steps, own.use_own_size, own.width, own.height = "CUSTOM", 1, True, 64, 64
+    assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
+    assert animation.turn() is not None
+    own.prompt = "a careless city"
+    assert animation.turn() is not None
+    own.prompt = "a city"
+    assert animation.turn() is None
+    until(lambda: not state.jobs)
+    assert "duo animation 0001, frame 2: The scene is careless: take care." in drawn(panels.BEYONDSCENE_PT_main)
+    assert names_in(tmp_path / "duo animation 0001") == ["0001.png", "0003.png"]
