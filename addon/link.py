@@ -74,7 +74,7 @@ class Link:
             self._process.stop(keep_log=keep_log)
             self.log = self.log if keep_log else ""
         self._connection = self._process = None
-        self.state, self.endpoint, self.lost = "off", "", ""
+        self.state, self.endpoint, self.lost, self._again_s = "off", "", "", 0.0
 
     def lose(self, why: str) -> None:
         """The backend fell silent, or was not found again: `watch` tries again every `AGAIN_S`."""

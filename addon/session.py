@@ -31,9 +31,9 @@ from .job import Job
 from .link import Link
 from .pending import Promise, forget, miss, pending, promises, remember
 from .preferences import Preferences
+from .sending import Sending
 
 TICK_S = 0.1  # between two looks at the queue, and the longest that one look may take
-LATER_S = 10.0  # after which a backend that takes nothing for now is asked again, where no job ends before
 
 
 class Session:
@@ -51,12 +51,10 @@ class Session:
         self.notice = ""  # the outcome of a test of the connection
         self.picture = ""  # name of the last Image datablock
         self.missed: Job | None = None  # the last one that came while its file was not open
-        self.crowded = ""  # why the backend takes no more for now, until it takes one again
-        self._one_by_one = False  # since it was crowded, until all are sent
+        self.sending = Sending()
         self.estimates = Estimates(self.link)
         self.left_over = len(pending())  # pictures of an earlier Blender or backend that have not come yet
         self._tested_s: float | None = None
-        self._later_s = 0.0  # when it is asked again
 
     @property
     def job(self) -> Job | None:
@@ -161,15 +159,10 @@ class Session:
         return changed
 
     def _submit(self) -> None:
-        """Send as many as the backend lets wait, or one at a time to one that was crowded; the others wait here."""
-        if self.link.state != "ready" or self.welcome is None or time.monotonic() < self._later_s:
+        """Send what the backend takes now; the others wait here."""
+        if self.link.state != "ready" or self.welcome is None:
             return
-        sent, waiting = ([job for job in self.jobs.values() if job.sent is state] for state in (True, False))
-        room = max(1, self.welcome.waiting_jobs) - len(sent)
-        self._one_by_one = self._one_by_one and bool(waiting)
-        if self._one_by_one:
-            room = min(room, 0 if any(job.request and not job.accepted for job in sent) else 1)
-        for job in waiting[: max(0, room)]:
+        for job in self.sending.choose(self.jobs.values(), self.welcome.waiting_jobs):
             request = job.request
             assert request is not None  # only a job that was sent by an earlier Blender has none
             self._promise(job)
@@ -207,9 +200,8 @@ class Session:
 
     def _forget_backend(self) -> None:
         """What one says of itself holds no longer."""
-        self.welcome, self.queued, self.devices = None, 0, ()
-        self.notice = self.crowded = ""
-        self._one_by_one, self._later_s = False, 0.0
+        self.welcome, self.queued, self.devices, self.notice = None, 0, (), ""
+        self.sending.reset()
         self.estimates.known.clear()
 
     def _follow_lost(self) -> None:
@@ -275,7 +267,7 @@ class Session:
                     miss(job.id)
             case Refused(later=True) if job.owed and not job.accepted:
                 job.wait()
-                self.crowded, self._one_by_one, self._later_s = event.message, True, time.monotonic() + LATER_S
+                self.sending.refuse(event.message)
             case Refused(later=True) if not job.accepted:
                 self._end(job)  # it was to be cancelled
             case Refused() | Failed() | Spoilt():
@@ -286,7 +278,7 @@ class Session:
                 job.note(event, lasting=self.link.lasting)
                 self.devices = self.devices or (event.device,)
             case Accepted() | Paused() | Progressed() | Finished():
-                self.crowded = "" if isinstance(event, Accepted) else self.crowded
+                self.sending.crowded = "" if isinstance(event, Accepted) else self.sending.crowded
                 job.note(event, lasting=self.link.lasting)
             case Saved():
                 job.path = event.path
@@ -324,7 +316,7 @@ class Session:
 
     def _end(self, job: Job, error: str = "", *, saved: bool = False) -> None:
         self.jobs.pop(job.id, None)
-        self._later_s = 0.0  # there may be room now
+        self.sending.end()
         if error and (sequence := images.sequence_of(job.path)):
             error = f"{sequence}, frame {int(job.path.stem)}: {error}"
         told = self._load(job) if saved or images.sequence_of(job.path) else ""

@@ -63,8 +63,8 @@ def draw_jobs(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
             draw_name(column, job)
         if len(waiting) > WAITING_SHOWN:
             column.label(text=f"and {len(waiting) - WAITING_SHOWN} more", icon="BLANK1")
-    if session.crowded:
-        sentence = f"The backend takes no more for now and is asked again: {session.crowded}"
+    if session.sending.crowded:
+        sentence = f"The backend takes no more for now and is asked again: {session.sending.crowded}"
         draw_sentence(layout.column(align=True), context, sentence, "INFO")
     if obstacle := animation.obstacle():
         draw_sentence(layout.column(align=True), context, obstacle, "INFO")

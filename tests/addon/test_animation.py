@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import animation, blender_render, link, panels, pending, planner, preferences, session, ticker
+from beyondscene.addon import animation, blender_render, link, panels, pending, planner, preferences, sending, session, ticker
 from beyondscene.protocol import Accepted, Cancel, Started, Submit, client
 
 from ..backend.serving.talk import Talk
@@ -184,6 +184,23 @@ def test_the_trying_can_be_stopped_and_what_the_backend_lacks_waits(
     assert "trying again" not in drawn(panels.BEYONDSCENE_PT_main)
 
 
+def test_a_test_of_the_connection_tries_a_lost_backend_at_once(
+    blender: Any, duo: Any, start_peer: Any, use_backend: Any, lose: Any, picture: bytes, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    state, peer = session.current(), start_peer(hold=True)
+    use_backend(peer.connection)
+    assert blender.ops.beyondscene.render() == {"FINISHED"}
+    until(lambda: state.job and state.job.running)
+    monkeypatch.setattr(link, "AGAIN_S", 1000)
+    lose(peer.close)
+    until(lambda: state.link.state == "lost" and "No backend answers" in state.link.lost)
+    use_backend(start_peer(picture=picture).connection)
+    assert blender.ops.beyondscene.test_backend() == {"FINISHED"}
+    until(lambda: not state.jobs)
+    assert "answered after" in state.notice and (tmp_path / "duo 0001.png").read_bytes() == picture
+
+
 def test_a_picture_that_is_cancelled_in_a_gap_ends_when_the_backend_answers_again(
     blender: Any, duo: Any, gateway: Any, use_backend: Any, lose: Any, tmp_path: Path
 ) -> None:
@@ -248,7 +265,7 @@ def test_frames_that_a_crowded_backend_refuses_for_now_all_arrive(
     blender: Any, example: Example, start_gateway: Any, use_backend: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     example("duo")
-    monkeypatch.setattr(session, "LATER_S", 0.3)
+    monkeypatch.setattr(sending, "LATER_S", 0.3)
     gateway, state = start_gateway(waiting_jobs=2), session.current()
     connection = gateway.connection()
     talk = Talk(connection)
@@ -264,18 +281,20 @@ def test_frames_that_a_crowded_backend_refuses_for_now_all_arrive(
     assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
     while animation.turn() is not None:
         pass
-    until(lambda: state.crowded)
+    until(lambda: state.sending.crowded)
     for _ in range(20):
         ticker.drain()
         time.sleep(0.05)
     shown = drawn(panels.BEYONDSCENE_PT_main)
     assert len(state.jobs) == 6 and not state.error and "6 wait" not in shown and "5 wait" in shown
     assert "The backend takes no more for now and is asked again: 2 jobs are waiting, which is the limit" in shown
+    last = list(state.jobs)[-1]
+    assert blender.ops.beyondscene.cancel(job_id=last) == {"FINISHED"} and last not in state.jobs
     for other in others:
         talk.say(Cancel(job_id=other))
     until(lambda: not state.jobs)
     talk.close()
-    assert len(list((tmp_path / "duo animation 0001").iterdir())) == 6 and not state.error and not state.crowded
+    assert len(list((tmp_path / "duo animation 0001").iterdir())) == 5 and not state.error and not state.sending.crowded
 
 
 def test_the_error_of_a_frame_says_which_frame_it_is_of(
