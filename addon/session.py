@@ -119,8 +119,9 @@ class Session:
                 job.cancelling, job.status = True, "Cancelling"
                 if self.link.state == "ready":
                     self.link.ask(lambda client, job_id=job.id: client.cancel(job_id))
-                else:
+                else:  # of a backend that is lost
                     job.lose_sight()
+                    forget(job.id)  # whether or not it is found again
             else:
                 del self.jobs[job.id]
                 forget(job.id)  # it may have been sent before

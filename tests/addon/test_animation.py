@@ -214,6 +214,7 @@ def test_a_picture_that_is_cancelled_in_a_gap_ends_when_the_backend_answers_agai
     until(lambda: state.jobs[first].running and state.jobs[second].accepted)
     lose(lambda: gateway.process.send_signal(signal.SIGSTOP))
     assert blender.ops.beyondscene.cancel(job_id=first) == {"FINISHED"} and len(state.jobs) == 2
+    assert list(pending.pending()) == [second]  # if it were never found again
     gateway.process.send_signal(signal.SIGCONT)
     until(lambda: not state.jobs)
     assert not (tmp_path / "duo 0001.png").exists() and (tmp_path / "duo 0002.png").exists()
