@@ -15,7 +15,7 @@ from .models.host_memory import give_back_freed_memory
 from .models.load import Models
 from .models.sets import ModelSet
 from .models.thrift import LADDER, Thrift, next_rung
-from .pipeline.shard import place
+from .pipeline.shard import rank_and_world_size
 from .watch import Checkpoints
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def climb(attempt: Callable[[Thrift], T], checkpoints: Checkpoints, advice: Call
     on with those that keep fewer networks there. Raises OutOfMemory behind the last, with `advice()`; among several
     processes behind the first, for the others would wait in another step for one that begins anew.
     """
-    process, processes = place()
+    process, processes = rank_and_world_size()
     kept, words = checkpoints.get(KEY), ""
     number = max(first, int(kept["rung"]) if kept else 0)
     while number < len(LADDER):

@@ -123,5 +123,5 @@ def record_making(models: Models, request: RenderRequest, arrays: dict[str, np.n
     """What the file of a picture is to say. request: with its settings settled. loras: see gather_loras."""
     precision = str(models.dtype).removeprefix("torch.")
     made_with = f"beyondscene {app_version()}, torch {torch.__version__}, {models.device}, {precision}"
-    weights = models.weights | fingerprint_loras(loras)
+    weights = models.fingerprints | fingerprint_loras(loras)
     return make_record(request, arrays, models.manifest.name, weights, made_with, models.thrift.name, precision)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from beyondscene.backend.pose import draw_pose
 from beyondscene.backend.renderer.raster import REGIONS
-from beyondscene.backend.renderer.scenes import FRAMINGS, View, draw_view
+from beyondscene.backend.renderer.scenes import FRAMINGS, Rendering, draw_view
 
 SIDE_PX, COLUMNS, SEED = 160, 8, 7
 
@@ -19,7 +19,7 @@ def row_of(pictures: list[np.ndarray]) -> np.ndarray:
     return np.hstack([cv2.resize(picture, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA) for picture in pictures])
 
 
-def annotations(view: View) -> list[np.ndarray]:
+def annotations(view: Rendering) -> list[np.ndarray]:
     """Skeletons, people, regions, depth and normals as pictures, uint8 (256, 256, 3)."""
     hues = np.arange(256, dtype=np.float32)
     palette = np.stack([127 + 120 * np.cos(2.4 * hues + shift) for shift in (0, 2, 4)], -1).astype(np.uint8)

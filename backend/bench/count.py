@@ -23,7 +23,7 @@ Signature = tuple[Any, ...]
 Shape = tuple[int, ...]
 
 
-class Work(NamedTuple):
+class Counted(NamedTuple):
     """flop: operations. evaluations: rows of batches that went through the UNet; a guided pair counts twice.
 
     unet_flop: those within the UNet. unet_seconds: between its calls' beginnings and ends, on the device where that is a GPU.
@@ -47,12 +47,12 @@ class Counter:
         self._flop = self._evaluations = self._unet_flop = 0
         self._spans: list[tuple[Any, Any]] = []
 
-    def take(self) -> Work:
+    def take(self) -> Counted:
         """What was done since the last call. All of it must have ended."""
         seconds = sum(seconds_between(*span) for span in self._spans)
-        work = Work(self._flop, self._evaluations, self._unet_flop, seconds)
+        counted = Counted(self._flop, self._evaluations, self._unet_flop, seconds)
         self._clear()
-        return work
+        return counted
 
     @contextmanager
     def counting(self) -> Iterator[None]:

@@ -10,10 +10,12 @@ from importlib import import_module
 
 import torch
 
+from ..pipeline.batches import chunks_of, size_conditioning
 from ..pipeline.conditions import Condition
-from ..pipeline.joint import Job, chunks_of, size_conditioning, tell, with_zeros
+from ..pipeline.job import Job
+from ..pipeline.joint import conditioning_kwargs, with_zeros
 from ..pipeline.progress import Progress
-from ..pipeline.schedule import as_input, take_step
+from ..pipeline.schedule import scale_model_input, scheduler_step
 from ..planning.views import View, weigh_views
 from .count import replaced
 
@@ -37,7 +39,7 @@ def denoise_plainly(
     height, width = latents.shape[-2:]
     weight = torch.from_numpy(weigh_views(window, job.view_weighting)[:height, :width]).to(latents.device)
     for index, timestep in enumerate(job.timesteps):
-        scaled = as_input(job.scheduler, latents, timestep)
+        scaled = scale_model_input(job.scheduler, latents, timestep)
         total, norm = torch.zeros_like(latents), torch.zeros_like(latents[0])
         for view, condition in zip(views, conditions, strict=True):
             rows, columns = slice(view[0], view[0] + window), slice(view[1], view[1] + window)
@@ -45,8 +47,8 @@ def denoise_plainly(
             extra = None if job.extra is None else job.extra[:, rows, columns]
             total[:, rows, columns] += predict_view(job, view, condition, seen, extra, timestep) * weight
             norm[rows, columns] += weight
-        latents = take_step(job.scheduler, total / norm, timestep, latents)
-        latents = job.keep(latents, index + 1)
+        latents = scheduler_step(job.scheduler, total / norm, timestep, latents)
+        latents = job.after_step(latents, index + 1)
         progress.step(evaluations=len(views))
     return latents
 
@@ -54,7 +56,7 @@ def denoise_plainly(
 def predict_view(
     job: Job, view: View, condition: Condition, seen: torch.Tensor, extra: torch.Tensor | None, timestep: torch.Tensor
 ) -> torch.Tensor:
-    """The guided output of the network for one view: float32 (4, h, w). seen: the latents in it; extra: as in Job."""
+    """The guided output of the network for one view: float32 (C, h, w). seen: the latents in it; extra: as in Job."""
     models, dtype = job.models, job.models.dtype
     chunks = chunks_of(job, condition)
     texts = [job.encoder.encode(condition.prompt, chunks)]
@@ -72,13 +74,13 @@ def predict_view(
             timestep,
             controlnet_cond=pose.expand(posed, *pose.shape),
             conditioning_scale=job.controlnet_scale,
-            **tell(models.controlnet, texts[-posed:], time_ids),
+            **conditioning_kwargs(models.controlnet, texts[-posed:], time_ids),
         )
         if posed < len(texts):
             down, mid = [with_zeros(residual, 1) for residual in down], with_zeros(mid, 1)
     if extra is not None:
         latents = torch.cat([latents, extra.to(dtype).expand(len(texts), *extra.shape)], 1)
-    told = tell(job.unet, texts, time_ids)
-    (output,) = job.unet(latents, timestep, down_block_additional_residuals=down, mid_block_additional_residual=mid, **told)
+    kwargs = conditioning_kwargs(job.unet, texts, time_ids)
+    (output,) = job.unet(latents, timestep, down_block_additional_residuals=down, mid_block_additional_residual=mid, **kwargs)
     output = output.float()
     return output[0] if len(texts) == 1 else output[0] + job.guidance_scale * (output[1] - output[0])

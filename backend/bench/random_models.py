@@ -51,7 +51,7 @@ def make_random_models(layout: Layout, device: torch.device, dtype: torch.dtype,
     turns = Turns(device, networks, (unet, controlnet, inpainting), "none")
     return Models(
         model_set=ModelSet(folder=Path(layout.manifest.name), manifest=layout.manifest),
-        weights={},
+        fingerprints={},
         unet=unet,
         controlnet=controlnet,
         inpainting=inpainting,

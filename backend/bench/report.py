@@ -11,6 +11,7 @@ import diffusers
 import torch
 from msgspec import Struct
 
+from ..markdown import markdown_table
 from ..models.load import Models
 from .run import OURS, PLAIN, Row, Runs, area, name_of, name_of_stage
 from .unit_costs import UnitCosts, unit_costs
@@ -107,7 +108,7 @@ class Report:
             + (f" Device memory held to {self.device_gib:g} GiB." if self.device_gib else "")
             + (f" All networks tuned: {'+'.join(self.tuning)}." if self.tuning else ""),
             "",
-            *table(COLUMNS, [cells_of(row) for row in rows]),
+            markdown_table(COLUMNS, [cells_of(row) for row in rows]),
         ]
         largest = {one.name: one for one in sorted(runs, key=lambda one: area(one.size))}
         for method in sorted(largest, key=lambda method: (method != OURS, method != PLAIN)):
@@ -115,7 +116,7 @@ class Report:
             stages = [stage_cells(one, index, self.costs, machine.ceiling_tflops) for index in range(len(one.stages))]
             rounds = ", ".join(f"{sum(stage.seconds for stage in stages):.2f}" for stages in one.rounds)
             lines += ["", f"## {one.name}, {name_of(one.size)}", "", f"Seconds of each round: {rounds}.", ""]
-            lines += table(STAGE_COLUMNS, stages)
+            lines.append(markdown_table(STAGE_COLUMNS, stages))
         return "\n".join(lines) + "\n"
 
 
@@ -155,11 +156,6 @@ def stage_cells(one: Runs, index: int, costs: UnitCosts, ceiling_tflops: float) 
         f"{stage.peak_device_mib:.0f}",
         f"{stage.peak_host_mib:.0f}",
     ]
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [head, ["---", *("---:" for _ in head[1:])], *rows]
-    return [f"| {' | '.join(cells)} |" for cells in lines]
 
 
 def plot(path: Path, rows: Sequence[Row], title: str) -> None:

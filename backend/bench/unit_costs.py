@@ -34,7 +34,7 @@ class UnitCosts(NamedTuple):
 
 
 def unit_costs(models: Models) -> UnitCosts:
-    window = models.training_resolution_px // models.latent_downsampling
+    window = models.view_latents
     with made_on("meta", torch.float32):
         unet = cast(UNet2DConditionModel, UNet2DConditionModel.from_config(models.unet.config))
         controlnet = cast(ControlNetModel, ControlNetModel.from_config(models.controlnet.config))

@@ -10,7 +10,7 @@ from ..pose import LIMBS
 from ..renderer.looks import Look, draw_look
 from ..renderer.mannequin import Body, pose_body
 from ..renderer.raster import Camera
-from ..renderer.scenes import View, compose_view, project_keypoints
+from ..renderer.scenes import Rendering, compose_view, project_keypoints
 from .keypoints import body_size
 
 SMALLEST = 0.22  # of the short side: a person of fewer pixels in the base image is a smudge
@@ -48,7 +48,7 @@ class Crowd:
         points = [project_keypoints(camera, body) for body in self.bodies]
         return np.stack(points) if points else np.zeros((0, 18, 4), np.float32)
 
-    def draw(self, width_px: int, height_px: int, random: np.random.Generator) -> View:
+    def draw(self, width_px: int, height_px: int, random: np.random.Generator) -> Rendering:
         """The true picture; instance i + 1 is `bodies[i]`."""
         return compose_view(self.camera_at(width_px, height_px), self.bodies, self.looks, self.background, random)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..renderer.scenes import Framing, View, draw_view
+from ..renderer.scenes import Framing, Rendering, draw_view
 from .crowd import draw_crowd
 from .scenes import BACKGROUNDS
 
@@ -49,7 +49,7 @@ def draw_sample(random: np.random.Generator) -> Sample:
     return Sample(spoil(view.picture, random), view.region, joints, there)
 
 
-def label_people(view: View, keypoints: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def label_people(view: Rendering, keypoints: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Joints and presence of each person, in `order`; person i of `keypoints` is instance i + 1."""
     joints, there = np.zeros((MOST_PEOPLE, 18, 3), np.float32), np.zeros(MOST_PEOPLE, bool)
     for slot, person in enumerate(order):

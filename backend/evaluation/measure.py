@@ -15,7 +15,7 @@ from .texture import seam_score, sharpness
 
 
 @dataclass(frozen=True)
-class Plan:
+class PlannedPoses:
     """The poses of a scene's people. keypoints: float (P, 18, 2), px. counts: bool (P, 18), joints that must be seen.
 
     placed: bool (P, 18), joints that have a place in the picture, also those that somebody covers.
@@ -26,11 +26,11 @@ class Plan:
     placed: np.ndarray
 
 
-def read_plan(scene: EvaluationScene) -> Plan:
+def read_plan(scene: EvaluationScene) -> PlannedPoses:
     people = scene.request.characters
     keypoints = np.array([[(joint.x, joint.y) for joint in one.keypoints] for one in people]).reshape(len(people), 18, 2)
     states = np.array([[joint.state for joint in one.keypoints] for one in people]).reshape(len(people), 18)
-    return Plan(keypoints, states == "visible", np.isin(states, DRAWN))
+    return PlannedPoses(keypoints, states == "visible", np.isin(states, DRAWN))
 
 
 def measure_picture(
@@ -81,7 +81,7 @@ def measure_picture(
     )
 
 
-def pair_texts(scene: EvaluationScene, picture: np.ndarray, plan: Plan) -> tuple[list[np.ndarray], list[str]]:
+def pair_texts(scene: EvaluationScene, picture: np.ndarray, plan: PlannedPoses) -> tuple[list[np.ndarray], list[str]]:
     """The picture and everybody's prompts together, then the box of each person and the person's own prompt."""
     characters = scene.request.characters
     pictures, texts = [picture], [", ".join([scene.request.prompt, *(one.prompt for one in characters)])]
@@ -95,7 +95,7 @@ def pair_texts(scene: EvaluationScene, picture: np.ndarray, plan: Plan) -> tuple
     return pictures, texts
 
 
-def score_pose(plan: Plan, person: int, found: Found, match: int | None) -> tuple[float | None, int]:
+def score_pose(plan: PlannedPoses, person: int, found: Found, match: int | None) -> tuple[float | None, int]:
     """OKS over the joints that must be seen, and how many of them are right; None and 0 where nobody was found."""
     if match is None:
         return None, 0

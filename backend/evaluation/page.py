@@ -5,6 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from ..markdown import markdown_table
 from .colours import leakage_matrix
 from .results import SceneScore
 from .summary import BESIDE
@@ -40,11 +41,6 @@ def write_markdown(path: Path, title: str, legend: str, summaries: Sequence[dict
             markdown_table(*make_table([one["by_size"][size] for one in summaries])),
         ]
     path.write_text("\n\n".join(parts) + "\n")
-
-
-def markdown_table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [" | ".join(cells) for cells in (head, ["---", *("---:" for _ in head[1:])], *rows)]
-    return "\n".join(f"| {line} |" for line in lines)
 
 
 def write_page(

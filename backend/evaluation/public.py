@@ -11,6 +11,7 @@ from transformers import AutoModelForObjectDetection, SegformerForSemanticSegmen
 from transformers.models.vitpose import VitPoseForPoseEstimation
 from transformers.models.vitpose.image_processing_pil_vitpose import VitPoseImageProcessorPil
 
+from ..planning.views import positions
 from ..renderer.raster import REGIONS
 from .clip import Reader, load_local, to_pixels
 from .detect import drop_doubles
@@ -158,5 +159,5 @@ def _split_dress(parsed: np.ndarray, here: np.ndarray) -> np.ndarray:
 
 
 def _starts(length: int, side: int) -> list[int]:
-    """Windows of `side`, half overlapping, over `length`."""
-    return sorted({*range(0, max(1, length - side + 1), max(1, side // 2)), max(0, length - side)})
+    """Of windows of `side`, half overlapping, over `length`, which may be less."""
+    return positions(max(length, side), side, max(1, side // 2))

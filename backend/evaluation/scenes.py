@@ -12,7 +12,7 @@ from PIL import Image
 from ...protocol import KEYPOINT_NAMES, Character, Keypoint, RenderRequest, save_request
 from ..renderer.looks import Look, describe_person, describe_scene
 from ..renderer.raster import REGIONS
-from ..renderer.scenes import View
+from ..renderer.scenes import Rendering
 from .crowd import Crowd, draw_discernible
 
 SceneSet = Literal["quick", "full"]
@@ -34,7 +34,7 @@ class EvaluationScene:
 
     name: str
     request: RenderRequest
-    truth: View
+    truth: Rendering
     background: str
 
     @property

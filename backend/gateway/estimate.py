@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from ...protocol import Canvas, DeviceInfo, Estimated, Finished, Refusal, RenderRequest, StageTime, Started
 from ..models.sets import ModelSet
-from ..planning.expect import Work, expect_work, least_memory_bytes
+from ..planning.expect import Workload, expect_work, least_memory_bytes
 from ..planning.people import gather_people
 from ..planning.plan import plan_sizes
 from ..planning.settle import settle
@@ -34,7 +34,7 @@ class Estimator:
             memory_bytes=least_memory_bytes(request.width, request.height),
         )
 
-    def _seconds(self, work: Work, models: ModelSet, device: DeviceInfo | None) -> float | None:
+    def _seconds(self, work: Workload, models: ModelSet, device: DeviceInfo | None) -> float | None:
         rows = pixels = evaluating_s = painting_s = 0.0
         for job in self._ledger.finished(models.name, PICTURES):
             times = self._times(job, device)
@@ -59,7 +59,7 @@ class Estimator:
         return finished.times if isinstance(finished, Finished) and len(started) == 1 and not elsewhere else ()
 
 
-def foresee(request: RenderRequest, models: ModelSet) -> Work:
+def foresee(request: RenderRequest, models: ModelSet) -> Workload:
     request = replace(request, settings=settle(request.settings, models))
     plan = plan_sizes(request, models.training_resolution_px, models.latent_downsampling)
     return expect_work(request, plan, gather_people(request), models.training_resolution_px, models.latent_downsampling)

@@ -72,7 +72,7 @@ class Adapters:
             self._wear(chosen)
 
     def _wear(self, chosen: Worn) -> None:
-        scales = {self._keys[name]: scale for name, scale in chosen if name != FEW_STEPS.name}
+        scales = {self._keys[name]: scale for name, scale in chosen}
         for network in (*self.unets, *self.text_encoders):
             here = {key: scale for key, scale in scales.items() if key in getattr(network, "peft_config", {})}
             set_adapter_layers(network, enabled=bool(here))

@@ -37,7 +37,7 @@ class Models:
 
     inpainting: a UNet with 9 input channels (latents, mask, masked image), as SDXL-inpainting; or with 4, which
         inpaints by keeping the known latents at every step. It may be the base UNet itself.
-    weights: fingerprint of each file that was read.
+    fingerprints: of each file that was read.
     text_encoders: two as SDXL has, or one as Stable Diffusion 1 and 2.
     adapters: carries the LoRAs of a picture.
     zeros_for_empty_prompt: an empty negative prompt is all zeros, as SDXL was trained, rather than an encoded "".
@@ -45,7 +45,7 @@ class Models:
     """
 
     model_set: ModelSet
-    weights: dict[str, str]
+    fingerprints: dict[str, str]
     unet: UNet2DConditionModel
     controlnet: ControlNetModel
     inpainting: UNet2DConditionModel
@@ -70,8 +70,7 @@ class Models:
         """Views that go through the networks at once."""
         if self.thrift.view_batch:
             return self.thrift.view_batch
-        window = self.training_resolution_px // self.latent_downsampling
-        row_bytes = UNET_ROW * self.unet.config["block_out_channels"][0] * window**2 * self.dtype.itemsize
+        row_bytes = UNET_ROW * self.unet.config["block_out_channels"][0] * self.view_latents**2 * self.dtype.itemsize
         resident = self.turns.resident_bytes(self.unet, self.controlnet)
         return max(1, int(choose_view_batch(self.device, resident, row_bytes) * self.thrift.share))
 
@@ -83,6 +82,11 @@ class Models:
     def latent_downsampling(self) -> int:
         """Pixels per latent along a side."""
         return 2 ** (len(self.vae.config["block_out_channels"]) - 1)
+
+    @property
+    def view_latents(self) -> int:
+        """Side of a view, in latents."""
+        return self.training_resolution_px // self.latent_downsampling
 
     @property
     def dtype(self) -> torch.dtype:
@@ -113,7 +117,7 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, o
     turns = Turns(device, networks, (unet, controlnet, inpainting), offload)
     return Models(
         model_set=model_set,
-        weights=fingerprint_weights(model_set),
+        fingerprints=fingerprint_weights(model_set),
         unet=unet,
         controlnet=controlnet,
         inpainting=inpainting,

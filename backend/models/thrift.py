@@ -26,7 +26,7 @@ class Thrift:
     name: for the record of a picture; empty for the usual way.
     share: of what the device has room for that views and tiles may take.
     view_batch: views that go through the network at once.
-    vae_window_cells: side of an autoencoder's tile with its margins, in latents.
+    vae_window_latents: side of an autoencoder's tile with its margins, in latents.
     vae_held_bytes: by all tiles that wait for each other.
     None of these three: their `share` of what there is room for.
     offload: which networks wait in host memory, at least: see Turns.
@@ -35,7 +35,7 @@ class Thrift:
     name: str = ""
     share: float = 1.0
     view_batch: int | None = None
-    vae_window_cells: int | None = None
+    vae_window_latents: int | None = None
     vae_held_bytes: int | None = None
     offload: Offload = "none"
 

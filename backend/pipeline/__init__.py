@@ -7,7 +7,6 @@ from msgspec.structs import replace
 
 from ...protocol import RenderRequest
 from ..models.load import Models
-from ..models.loras import FEW_STEPS
 from ..planning.expect import expect_work
 from ..planning.people import Figure, gather_people, is_seen
 from ..planning.plan import plan_sizes
@@ -20,7 +19,6 @@ from .instances import draw_people_alone
 from .progress import Progress
 from .prompts import PromptEncoder
 from .resize import fit
-from .schedule import spaced
 from .segment import cut_out
 from .tone import normalise_tone
 
@@ -44,11 +42,9 @@ def render(
     """
     settings = settle(request.settings, models.model_set)
     request = replace(request, settings=settings)
-    if settings.few_steps:
-        request = replace(request, loras=(*request.loras, FEW_STEPS))
-    models = dataclasses.replace(spaced(models, settings), check=watcher.check)
+    models = dataclasses.replace(models, check=watcher.check)
     plan = plan_sizes(request, models.training_resolution_px, models.latent_downsampling)
-    rim = models.training_resolution_px / PAPER_RESOLUTION_PX
+    px_scale = models.training_resolution_px / PAPER_RESOLUTION_PX
     # who stands wholly behind others or the set would be drawn for nothing, and their skeleton would call them forth
     everybody = gather_people(request, models.manifest.pose_hands, models.manifest.pose_face, models.manifest.pose_feet)
     people = [person for person in everybody if is_seen(person.character, arrays)]
@@ -62,9 +58,9 @@ def render(
     with progress.stage("composite"):
         models.turns.begin(*models.segmenter.networks)
         cutouts = cut_out(models.segmenter, portraits)
-        collage = compose(request, arrays, cutouts, plan.base, settings.mask_feather_px * rim)
+        collage = compose(request, arrays, cutouts, plan.base, settings.mask_feather_px * px_scale)
         progress.preview(collage.show())
-    seam_px = settings.seam_erosion_px * rim
+    seam_px = settings.seam_erosion_px * px_scale
     image = progress.once("base", inpaint_background, models, request, collage, encoder, seam_px, progress)
     with progress.stage("tone"):
         image = normalise_tone(image, settings.clahe_clip_limit, settings.clahe_tiles)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import cv2
 import numpy as np
@@ -21,16 +21,21 @@ from ..pose import draw_pose
 class Condition:
     """What one view is told.
 
-    pose: draws its skeletons, uint8 (side, side, 3) at the training resolution; the pictures of all views of a large canvas
-    would take more memory than the canvas. loras: that it wears. empty: nobody is in it, neither a pixel of anybody's mask
-    nor of a skeleton.
+    pose: draws its skeletons, uint8 (side, side, 3) at the training resolution, or as much of that as lies on the canvas; the
+    pictures of all views of a large canvas would take more memory than the canvas. loras: that it wears.
+    present: somebody is in it, by their mask.
     """
 
     prompt: str
     negative_prompt: str
     pose: Callable[[], np.ndarray]
     loras: Worn = ()
-    empty: bool = False
+    present: bool = False
+
+    @cached_property
+    def empty(self) -> bool:
+        """Whether nobody is in it, neither a pixel of anybody's mask nor of a skeleton; that takes drawing these."""
+        return not (self.present or self.pose().any())
 
 
 @dataclass(frozen=True)
@@ -70,9 +75,8 @@ def describe_views(
         near = [points for points in moved if may_show(points, window_px, (line_width_px + 2) * growth)]
         pose = partial(enlarge_pose, near, window_px, line_width_px, growth)
         present = who_is_present(request, speakers, (top, left), window_px // latent_downsampling)
-        posed = bool(near) and bool(pose().any())
         texts, worn_here = view_texts(request, present), view_loras(request, present)
-        conditions.append(Condition(*texts, pose, worn_here, empty=not (posed or present)))
+        conditions.append(Condition(*texts, pose, worn_here, present=bool(present)))
     return conditions
 
 

@@ -1,5 +1,7 @@
 """Stage 2: instance-aware hierarchical enlargement, one level at a time."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from ...protocol import RenderRequest
@@ -10,11 +12,12 @@ from ..planning.plan import Size
 from ..planning.settle import settled
 from .conditions import describe_views, to_grid
 from .inject import inject_detail
-from .joint import Job, denoise
+from .job import start_job
+from .joint import denoise
 from .latents import decode_latents, encode_image
 from .progress import Progress
 from .prompts import PromptEncoder
-from .schedule import make_scheduler, noised
+from .schedule import add_noise
 from .seeds import draw_noise, numpy_random
 
 
@@ -27,10 +30,17 @@ def enlarge(
     Forward diffusion to T_b after high-frequency injection, then adaptive joint diffusion back.
     """
     settings, factor = settled(request), models.latent_downsampling
-    window = models.training_resolution_px // factor
-    scheduler, timesteps = make_scheduler(models, settings.scheduler, settings.steps, settings.t_b)
+    window = models.view_latents
+    job = replace(
+        start_job(models, request, encoder, settings.t_b),
+        view_weighting=settings.view_weighting,
+        controlnet_views=settings.controlnet_views,
+        guidance_interval=settings.guidance_interval,
+        background_every=settings.background_every,
+        canvas_px=(size.height, size.width) if settings.size_conditioning == "canvas" else None,
+    )
     encoding, decoding = expect_painting(size, models.training_resolution_px, settings.guidance_scale > 1)
-    with progress.stage("enlarge", level, len(timesteps)):
+    with progress.stage("enlarge", level, len(job.timesteps)):
         # without a name for the injected picture, which else would be in memory beside the one that is decoded
         random = numpy_random(request.seed, f"injection {level}")
         clean = encode_image(models, inject_detail(image, size, settings, random), progress.part(encoding))
@@ -40,22 +50,7 @@ def enlarge(
         conditions = describe_views(
             request, figures, size, views, models.training_resolution_px, factor, models.manifest.pose_line_width_px
         )
-        job = Job(
-            models=models,
-            unet=models.unet,
-            encoder=encoder,
-            scheduler=scheduler,
-            timesteps=timesteps,
-            guidance_scale=settings.guidance_scale,
-            view_weighting=settings.view_weighting,
-            controlnet_scale=settings.controlnet_conditioning_scale,
-            guide_pose=settings.guide_pose,
-            controlnet_views=settings.controlnet_views,
-            guidance_interval=settings.guidance_interval,
-            background_every=settings.background_every,
-            canvas_px=(size.height, size.width) if settings.size_conditioning == "canvas" else None,
-        )
-        noisy = noised(scheduler, clean, noise, timesteps[0])
+        noisy = add_noise(job.scheduler, clean, noise, job.timesteps[0])
         latents = denoise(job, noisy, window, views, conditions, progress)
     with progress.stage("decode", level):
         enlarged = decode_latents(models, latents, progress.part(decoding))

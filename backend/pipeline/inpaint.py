@@ -1,7 +1,6 @@
 """Stage 1: draw the background around the people, as joint diffusion where the base is larger than one view."""
 
 from dataclasses import replace
-from typing import Any
 
 import cv2
 import numpy as np
@@ -10,16 +9,18 @@ import torch
 from ...protocol import RenderRequest
 from ..models.load import Models
 from ..models.loras import worn
+from ..planning.people import Figure
 from ..planning.plan import Size
 from ..planning.settle import settled
-from ..planning.views import grid, scaled_stride
+from ..planning.views import View, grid, scaled_stride
 from .composite import BACKDROP, Collage
-from .conditions import describe_views
-from .joint import Job, denoise
+from .conditions import Condition, describe_views
+from .job import start_job
+from .joint import denoise
 from .latents import decode_latents, encode_image
 from .progress import Progress
 from .prompts import PromptEncoder
-from .schedule import make_scheduler, noised
+from .schedule import add_noise
 from .seeds import draw_noise
 
 
@@ -32,58 +33,73 @@ def inpaint_background(
     """
     settings = settled(request)
     height, width = collage.cover.shape
-    size, factor = Size(width, height), models.latent_downsampling
-    window = models.training_resolution_px // factor
+    factor, window = models.latent_downsampling, models.view_latents
     people = collage.cover > 0.5
     known, alpha = keep_people(collage, seam_px)
-    free = torch.from_numpy(free_cells(known, factor)).to(models.device)  # (1, h, w), 1 where the background goes
-    # colours reach beyond the people's outlines, and cells that are known in part would make them stouter
+    repaint_mask = torch.from_numpy(find_repaint_mask(known, factor)).to(models.device)
+    # colours reach beyond the people's outlines, and latents that are known in part would make them stouter
     clean = encode_image(models, np.where(people[..., None], collage.image, np.uint8(BACKDROP)))
     noise = draw_noise(request.seed, "background", tuple(clean.shape)).to(models.device)
-    scheduler, timesteps = make_scheduler(models, settings.scheduler, settings.steps, settings.inpaint_strength)
+    common = start_job(models, request, encoder, settings.inpaint_strength)
+    scheduler, timesteps = common.scheduler, common.timesteps
     views = grid(height // factor, width // factor, window, scaled_stride(settings.stride_instance, window))
-    told = settings.inpaint_people
-    figures = [] if told == "nothing" else collage.figures
-    conditions = describe_views(
-        request, figures, size, views, models.training_resolution_px, factor, models.manifest.pose_line_width_px
-    )
-    # the people are drawn already; what is theirs alone is not the background's
-    own: dict[str, Any] = {"loras": worn(request.loras)}
-    if told != "everything":  # poses say where the ground is; prompts would call forth more people
-        own |= {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
-    conditions = [replace(condition, **own) for condition in conditions]
+    conditions = background_conditions(models, request, collage.figures, Size(width, height), views)
 
     def known_before(index: int) -> torch.Tensor:
         """What is known, as noisy as the canvas is before step `index`; clean after the last one."""
-        return noised(scheduler, clean, noise, timesteps[index]) if index < len(timesteps) else clean
+        return add_noise(scheduler, clean, noise, timesteps[index]) if index < len(timesteps) else clean
 
-    job = Job(
-        models=models,
+    job = replace(
+        common,
         unet=models.inpainting,
-        encoder=encoder,
-        scheduler=scheduler,
-        timesteps=timesteps,
-        guidance_scale=settings.guidance_scale,
         view_weighting=settings.view_weighting,
-        controlnet_scale=settings.controlnet_conditioning_scale,
-        guide_pose=settings.guide_pose,
-        extra=masked_latents(models, collage.image, known, free),
-        keep=lambda latents, index: latents * free + known_before(index) * (1 - free),
+        extra=masked_latents(models, collage.image, known, repaint_mask),
+        after_step=lambda latents, index: latents * repaint_mask + known_before(index) * (1 - repaint_mask),
     )
     with progress.stage("inpaint", steps=len(timesteps)):
         latents = denoise(job, known_before(0), window, views, conditions, progress)
-        background = decode_latents(models, latents)
-        image = (background + (collage.image - background.astype(np.float32)) * alpha[..., None]).round().clip(0, 255)
-        progress.preview(image.astype(np.uint8))
-    return image.astype(np.uint8)
+        image = blend(decode_latents(models, latents), collage.image, alpha)
+        progress.preview(image)
+    return image
 
 
-def masked_latents(models: Models, image: np.ndarray, known: np.ndarray, free: torch.Tensor) -> torch.Tensor | None:
-    """(5, h, w) mask and masked image for a UNet with 9 input channels, as SDXL-inpainting; None for one with 4."""
+def background_conditions(
+    models: Models, request: RenderRequest, figures: list[Figure], size: Size, views: list[View]
+) -> list[Condition]:
+    """What each view of the base, of `size`, is told of the people in it, as `inpaint_people` has it.
+
+    They are drawn already: what is theirs alone is not the background's. Poses say where the ground is; prompts would call
+    forth more people.
+    """
+    told = settled(request).inpaint_people
+    conditions = describe_views(
+        request,
+        [] if told == "nothing" else figures,
+        size,
+        views,
+        models.training_resolution_px,
+        models.latent_downsampling,
+        models.manifest.pose_line_width_px,
+    )
+    conditions = [replace(condition, loras=worn(request.loras)) for condition in conditions]
+    if told == "everything":
+        return conditions
+    scene = {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
+    return [replace(condition, **scene) for condition in conditions]
+
+
+def blend(background: np.ndarray, image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """uint8 (H, W, 3): `image` over `background`, both uint8, with the opacity `alpha`, float32 (H, W)."""
+    blended = background + (image - background.astype(np.float32)) * alpha[..., None]
+    return blended.round().clip(0, 255).astype(np.uint8)
+
+
+def masked_latents(models: Models, image: np.ndarray, known: np.ndarray, repaint_mask: torch.Tensor) -> torch.Tensor | None:
+    """(1 + C, h, w) mask and masked image for a UNet that sees them, as SDXL-inpainting; None for one that does not."""
     if models.inpainting.config["in_channels"] == models.unet.config["in_channels"]:
         return None
     masked = np.where(known[..., None], image, np.uint8(BACKDROP))
-    return torch.cat([free, encode_image(models, masked)])
+    return torch.cat([repaint_mask, encode_image(models, masked)])
 
 
 def keep_people(collage: Collage, seam_px: float) -> tuple[np.ndarray, np.ndarray]:
@@ -102,8 +118,8 @@ def keep_people(collage: Collage, seam_px: float) -> tuple[np.ndarray, np.ndarra
     return known, np.minimum(alpha, collage.cover)  # the collage has nothing but grey where nobody is
 
 
-def free_cells(known: np.ndarray, factor: int) -> np.ndarray:
-    """bool (H, W) to float32 (1, H/8, W/8): 1 where less than half of a latent's pixels are known."""
+def find_repaint_mask(known: np.ndarray, factor: int) -> np.ndarray:
+    """bool (H, W) to float32 (1, H/f, W/f), f the `factor`: 1 where less than half of a latent's pixels are known."""
     height, width = known.shape
     share = known.reshape(height // factor, factor, width // factor, factor).mean((1, 3))
     return (share < 0.5).astype(np.float32)[None]

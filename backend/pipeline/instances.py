@@ -13,11 +13,11 @@ from ..planning.people import Person, bounding_box
 from ..planning.settle import settled
 from ..pose import draw_pose
 from .conditions import Condition, joined_once
-from .joint import Job, denoise
+from .job import start_job
+from .joint import denoise
 from .latents import decode_latents
 from .progress import Progress
 from .prompts import PromptEncoder
-from .schedule import make_scheduler
 from .seeds import draw_noise
 
 
@@ -30,7 +30,7 @@ class Similarity:
     shift_y: float
 
     def apply(self, keypoints: np.ndarray) -> np.ndarray:
-        """(18, 3) in the scene to (18, 3) on the canvas."""
+        """(N, 3), N as in Person, in the scene to (N, 3) on the canvas."""
         return keypoints * (self.scale, self.scale, 1) + (self.shift_x, self.shift_y, 0)
 
 
@@ -53,23 +53,13 @@ def draw_people_alone(
     if not people:
         return []
     settings, side = settled(request), models.training_resolution_px
-    window = side // models.latent_downsampling
+    window = models.view_latents
     placements = [centre(person.keypoints, side, settings.person_cover) for person in people]
     conditions = [describe_alone(models, request, p, at) for p, at in zip(people, placements, strict=True)]
     channels = models.vae.config["latent_channels"]
     noise = [draw_noise(request.seed, f"person {p.character.id}", (channels, window, window)) for p in people]
-    scheduler, timesteps = make_scheduler(models, settings.scheduler, settings.steps)
-    job = Job(
-        models=models,
-        unet=models.unet,
-        encoder=encoder,
-        scheduler=scheduler,
-        timesteps=timesteps,
-        guidance_scale=settings.guidance_scale,
-        controlnet_scale=settings.controlnet_conditioning_scale,
-        guide_pose=settings.guide_pose,
-    )
-    latents = torch.cat(noise, 1).to(models.device) * scheduler.init_noise_sigma
+    job = start_job(models, request, encoder)
+    latents = torch.cat(noise, 1).to(models.device) * job.scheduler.init_noise_sigma
     views = [(index * window, 0) for index in range(len(people))]
     with progress.stage("instances", steps=settings.steps):
         latents = denoise(job, latents, window, views, conditions, progress)

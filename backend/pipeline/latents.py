@@ -13,10 +13,11 @@ from .vae_tiles import Tile, allowed_bytes, choose_window, run_tiled
 
 
 @torch.inference_mode()
-def encode_image(models: Models, image: np.ndarray, tell: Callable[[float], None] = lambda share: None) -> Tensor:
-    """uint8 (H, W, 3) to float32 (4, H/8, W/8), scaled by the VAE's factor: the mean of the posterior.
+def encode_image(models: Models, image: np.ndarray, on_progress: Callable[[float], None] = lambda share: None) -> Tensor:
+    """uint8 (H, W, 3) to float32 (C, H/f, W/f), scaled by the VAE's factor: the mean of the posterior.
 
-    tell: called now and then with the share that is done, 0 to 1.
+    C: channels of the VAE's latents. f: pixels per latent along a side, by which H and W are divisible.
+    on_progress: called now and then with the share that is done, 0 to 1.
     """
     factor, (height, width) = models.latent_downsampling, image.shape[:2]
     channels = models.vae.config["latent_channels"]
@@ -31,7 +32,7 @@ def encode_image(models: Models, image: np.ndarray, tell: Callable[[float], None
     steps = encoder_steps(models.vae, height * width // factor**2)
     window, held_bytes = tile_limits(models)
     limits = {"window": window * factor, "held_bytes": held_bytes}
-    for tile, moments in run_tiled(steps, read, height, width, **limits, check=models.check, tell=tell):
+    for tile, moments in run_tiled(steps, read, height, width, **limits, check=models.check, on_progress=on_progress):
         (top, bottom), (left, right) = tile.rows, tile.columns
         latents[:, top // factor : bottom // factor, left // factor : right // factor] = moments[:channels].cpu()
     give_back_freed_memory()
@@ -40,8 +41,8 @@ def encode_image(models: Models, image: np.ndarray, tell: Callable[[float], None
 
 
 @torch.inference_mode()
-def decode_latents(models: Models, latents: Tensor, tell: Callable[[float], None] = lambda share: None) -> np.ndarray:
-    """float (4, h, w) to uint8 (8h, 8w, 3). tell: as of `encode_image`."""
+def decode_latents(models: Models, latents: Tensor, on_progress: Callable[[float], None] = lambda share: None) -> np.ndarray:
+    """float (C, h, w) to uint8 (f * h, f * w, 3). C, f, on_progress: as of `encode_image`."""
     factor, (height, width) = models.latent_downsampling, latents.shape[-2:]
     shift = models.vae.config.get("shift_factor") or 0.0
     scaled = latents.float() / models.vae.config["scaling_factor"] + shift
@@ -54,7 +55,7 @@ def decode_latents(models: Models, latents: Tensor, tell: Callable[[float], None
     steps = decoder_steps(models.vae, height * width)
     window, held_bytes = tile_limits(models)
     limits = {"window": window, "held_bytes": held_bytes}
-    for tile, pixels in run_tiled(steps, read, height, width, **limits, check=models.check, tell=tell):
+    for tile, pixels in run_tiled(steps, read, height, width, **limits, check=models.check, on_progress=on_progress):
         (top, bottom), (left, right) = tile.rows, tile.columns
         whole_numbers = ((pixels.float() / 2 + 0.5).clamp(0, 1) * 255).round().byte()
         part = whole_numbers.permute(1, 2, 0).cpu()  # bytes, not floats, are copied
@@ -66,5 +67,5 @@ def decode_latents(models: Models, latents: Tensor, tell: Callable[[float], None
 def tile_limits(models: Models) -> tuple[int, int]:
     """Side of a tile with its margins, in latents, and what waiting tiles may hold, in bytes."""
     thrift, device, vae = models.thrift, models.device, models.vae
-    window = thrift.vae_window_cells or choose_window(device, vae, models.turns.resident_bytes(vae), thrift.share)
+    window = thrift.vae_window_latents or choose_window(device, vae, models.turns.resident_bytes(vae), thrift.share)
     return window, thrift.vae_held_bytes or allowed_bytes(device, vae, window, thrift.share)

@@ -31,7 +31,8 @@ def what_tells(parts: list[str]) -> set[str]:
 def find_part(part: str, masks: dict[str, np.ndarray], person: np.ndarray, joints: np.ndarray) -> np.ndarray:
     """bool (H, W), within `person`.
 
-    masks: bool (H, W) by name, what the segmenter found of `what_tells`. person: bool (H, W). joints: (18, 3) in its pixels.
+    masks: bool (H, W) by name, what the segmenter found of `what_tells`. person: bool (H, W).
+    joints: (N, 3), N as in Person, in its pixels.
     """
     if part in masks and (masks[part] & person).any():
         return masks[part] & person

@@ -77,7 +77,7 @@ class Progress:
         self._tell()
         return self._step, kept
 
-    def keep(self, make: Callable[[], Arrays]) -> None:
+    def checkpoint(self, make: Callable[[], Arrays]) -> None:
         """Keep what the next step needs, where it is time to or where the stage's last step is done."""
         if self.checkpoints.due() or self._step == self._now[2]:
             self.checkpoints.put(self._key, make() | {"steps": np.array(self._step)} | self._counts())

@@ -1,14 +1,11 @@
 """Schedulers, and the part of their timesteps that a stage runs."""
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
 
-from ...protocol import RenderSettings
 from ..models.load import Models
-from ..planning.expect import share
+from ..planning.plan import last_steps
 
 SCHEDULERS = {"ddim": DDIMScheduler, "euler": EulerDiscreteScheduler, "dpmsolver++": DPMSolverMultistepScheduler}
 # What a config may have turned into another solver than its name says, one with noise of its own among them. SDXL's own has
@@ -22,45 +19,42 @@ COUNTS = ("_step_index", "lower_order_nums")
 OUTPUTS = "model_outputs"
 
 
-def make_scheduler(models: Models, name: str, steps: int, strength: float = 1.0) -> tuple[Scheduler, torch.Tensor]:
-    """A fresh scheduler and the last int(steps * strength) of its timesteps, as in image-to-image.
+def make_scheduler(
+    models: Models, name: str, steps: int, strength: float = 1.0, *, trailing: bool = False
+) -> tuple[Scheduler, torch.Tensor]:
+    """A fresh scheduler and the last int(steps * strength) of its timesteps, at least one, as in image-to-image.
 
     A model trained with zero terminal signal keeps its own schedule; only the solver is exchanged. The scheduler's own
     list stays whole: solvers with a memory look there for the end. The timesteps are in host memory, where looking one up does
-    not wait for the device.
+    not wait for the device. trailing: spaced as LoRAs for few steps were trained, from pure noise on.
     """
+    spacing = TRAILING if trailing else {}
     # where a config is silent, diffusers' DDIM clips what it predicts to the range of pixels, which ruins latents
-    scheduler = SCHEDULERS[name].from_config({"clip_sample": False} | models.scheduler_config | SOLVER.get(name, {}))
+    config = {"clip_sample": False} | models.scheduler_config | spacing | SOLVER.get(name, {})
+    scheduler = SCHEDULERS[name].from_config(config)
     scheduler.set_timesteps(steps, device="cpu")
-    skipped = (steps - share(steps, strength)) * scheduler.order
+    skipped = (steps - last_steps(steps, strength)) * scheduler.order
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(skipped)
     return scheduler, scheduler.timesteps[skipped:]
 
 
-def noised(scheduler: Scheduler, clean: torch.Tensor, noise: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-    """`clean` (4, h, w), as noisy as latents are before the step at `timestep`."""
+def add_noise(scheduler: Scheduler, clean: torch.Tensor, noise: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+    """`clean` (C, h, w), as noisy as latents are before the step at `timestep`."""
     return scheduler.add_noise(clean[None], noise[None], timestep[None])[0]  # type: ignore[arg-type]
 
 
-def as_input(scheduler: Scheduler, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-    """`latents` (4, h, w), as the network wants to see them."""
+def scale_model_input(scheduler: Scheduler, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+    """`latents` (C, h, w), as the network wants to see them."""
     return scheduler.scale_model_input(latents[None], timestep)[0]  # type: ignore[arg-type]
 
 
-def take_step(scheduler: Scheduler, output: torch.Tensor, timestep: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-    """(4, h, w): the latents of the next timestep. output: of the network, for these."""
+def scheduler_step(scheduler: Scheduler, output: torch.Tensor, timestep: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+    """(C, h, w): the latents of the next timestep. output: of the network, for these."""
     return scheduler.step(output[None], timestep, latents[None], return_dict=False)[0][0]  # type: ignore[arg-type]
 
 
-def spaced(models: Models, settings: RenderSettings) -> Models:
-    """`models`, whose schedulers then space timesteps as the LoRA for few steps was trained, where `settings` ask for it."""
-    if not settings.few_steps:
-        return models
-    return replace(models, scheduler_config=models.scheduler_config | TRAILING)
-
-
-def remember(scheduler: Scheduler) -> dict[str, np.ndarray]:
+def state_arrays(scheduler: Scheduler) -> dict[str, np.ndarray]:
     """What a solver carries from one step to the next, as arrays; nothing for one without a memory."""
     memory = vars(scheduler)
     counts = {name: np.array(memory[name]) for name in COUNTS if memory.get(name) is not None}
@@ -68,8 +62,8 @@ def remember(scheduler: Scheduler) -> dict[str, np.ndarray]:
     return counts | outputs
 
 
-def remind(scheduler: Scheduler, arrays: dict[str, np.ndarray], device: torch.device) -> None:
-    """Give a fresh scheduler what `remember` has taken from another one with the same timesteps."""
+def load_state_arrays(scheduler: Scheduler, arrays: dict[str, np.ndarray], device: torch.device) -> None:
+    """Give a fresh scheduler what `state_arrays` has taken from another one with the same timesteps."""
     for name, array in arrays.items():
         if name in COUNTS:
             setattr(scheduler, name, int(array))

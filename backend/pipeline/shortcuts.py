@@ -1,8 +1,10 @@
 """Work that is left out where the user says so: another picture, sooner. All of it is off by default.
 
 Which steps are guided, and what stands for views without people in the steps that leave them out; views without people that do
-without the ControlNet are in `joint.make_batches`.
+without the ControlNet are in `batches.is_posed`.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ import torch
 from .schedule import Scheduler
 
 MEMORY = "background"
+Run = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def is_guided(scheduler: Scheduler, interval: tuple[float, float], timestep: torch.Tensor) -> bool:
@@ -28,30 +31,32 @@ class Background:
     canvas, whatever the number of views, since the network's output is linear in that estimate for a given noisy canvas.
     """
 
-    def __init__(self, scheduler: Scheduler, weight: torch.Tensor) -> None:
-        """weight: float32 (h, w), the sum of those views' weights."""
+    def __init__(self, scheduler: Scheduler, weight: torch.Tensor, run: Run, every: int) -> None:
+        """weight: float32 (h, w), the sum of those views' weights. every: steps from one run of them to the next.
+
+        run: takes the network's input, (C, h, w), and the timestep; returns the weighted sum of those views' outputs.
+        """
         self._alphas = scheduler.alphas_cumprod.cpu()
         self._velocity = scheduler.config["prediction_type"] == "v_prediction"
-        self._weight = weight
+        self._weight, self._run, self._every = weight, run, every
         self._clean: torch.Tensor | None = None
 
-    def learn(self, scaled: torch.Tensor, total: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-        """Keep what `total` says of the clean picture; return `total`. scaled: the network's input, (4, h, w)."""
+    def add_up(self, scaled: torch.Tensor, timestep: torch.Tensor, index: int) -> torch.Tensor:
+        """The weighted sum of those views' outputs, (C, h, w), at the step `index`: what they say, or what leads to the clean
+        picture that they last said. scaled: the network's input, (C, h, w)."""
         of_input, of_clean, noise = self._factors(timestep)
-        self._clean = (of_input * scaled * self._weight - noise * total) / of_clean
-        return total
-
-    def guess(self, scaled: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-        """The weighted sum of outputs that leads from `scaled` to the clean picture that is remembered."""
+        if index % self._every == 0:
+            total = self._run(scaled, timestep)
+            self._clean = (of_input * scaled * self._weight - noise * total) / of_clean
+            return total
         assert self._clean is not None  # the first step of a canvas runs all views
-        of_input, of_clean, noise = self._factors(timestep)
         return (of_input * scaled * self._weight - of_clean * self._clean) / noise
 
-    def remember(self) -> dict[str, np.ndarray]:
-        """For another attempt at the picture, as `schedule.remember`."""
+    def state_arrays(self) -> dict[str, np.ndarray]:
+        """For another attempt at the picture, as `schedule.state_arrays`."""
         return {} if self._clean is None else {MEMORY: self._clean.cpu().numpy()}
 
-    def remind(self, arrays: dict[str, np.ndarray]) -> None:
+    def load_state_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         if MEMORY in arrays:
             self._clean = torch.from_numpy(arrays.pop(MEMORY)).to(self._weight.device)
 

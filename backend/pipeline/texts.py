@@ -1,6 +1,8 @@
 """What cross-attention makes of a prompt, its keys and values: once per prompt and layer, not once per view and step.
 
-They depend on neither the noise nor the timestep, and most views of a large canvas share a few prompts.
+They depend on neither the noise nor the timestep, and most views of a large canvas share a few prompts. Whose text a row is
+travels as the attribute `texts` of the tensor that `stack_hidden` makes: the networks hand it on to their layers as it is, and
+a copy, which would lack the attribute, is refused.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -41,7 +43,13 @@ class KnownTexts:
     def __call__(
         self, attention: Attention, hidden_states: Tensor, encoder_hidden_states: Any = None, *_: Any, **__: Any
     ) -> Tensor:
-        rows = [self._projected[id(text)] for text in encoder_hidden_states.texts]
+        texts = getattr(encoder_hidden_states, "texts", None)
+        if texts is None:
+            raise ValueError(
+                "Cross-attention that knows its texts was given a tensor without the attribute `texts`, which says whose each "
+                "row is: give the network what stack_hidden returns, not a copy, or leave knowing_texts."
+            )
+        rows = [self._projected[id(text)] for text in texts]
         keys, values = (torch.stack(part) for part in zip(*rows, strict=True))
         query = split_heads(attention.to_q(hidden_states), attention.heads)
         seen = functional.scaled_dot_product_attention(query, keys, values)

@@ -166,21 +166,21 @@ class Attend:
 Step = Local | Add | Norm | Attend
 
 
-def encoder_steps(vae: AutoencoderKL, cells: int) -> list[Step]:
-    """From pixels to the mean and log variance of the posterior. cells: latents of the canvas."""
+def encoder_steps(vae: AutoencoderKL, latent_count: int) -> list[Step]:
+    """From pixels to the mean and log variance of the posterior. latent_count: of the canvas."""
     encoder: Any = vae.encoder
     steps: list[Step] = [Local(encoder.conv_in)]
     for block in encoder.down_blocks:
         steps += [*residuals(block), *(Local(layer) for layer in block.downsamplers or ())]
-    steps += [*middle(encoder.mid_block, cells), *head(encoder)]
+    steps += [*middle(encoder.mid_block, latent_count), *head(encoder)]
     return steps if vae.quant_conv is None else [*steps, Local(vae.quant_conv)]
 
 
-def decoder_steps(vae: AutoencoderKL, cells: int) -> list[Step]:
-    """From latents, as the VAE scales them, to pixels. cells: latents of the canvas."""
+def decoder_steps(vae: AutoencoderKL, latent_count: int) -> list[Step]:
+    """From latents, as the VAE scales them, to pixels. latent_count: of the canvas."""
     decoder: Any = vae.decoder
     steps: list[Step] = [] if vae.post_quant_conv is None else [Local(vae.post_quant_conv)]
-    steps += [Local(decoder.conv_in), *middle(decoder.mid_block, cells)]
+    steps += [Local(decoder.conv_in), *middle(decoder.mid_block, latent_count)]
     for block in decoder.up_blocks:
         steps += [*residuals(block), *(Local(layer) for layer in block.upsamplers or ())]
     return [*steps, *head(decoder)]
@@ -197,9 +197,9 @@ def residual(resnet: Any) -> Iterator[Step]:
     yield from (Norm(resnet.norm2), Local(resnet.nonlinearity), Local(resnet.conv2), Add(resnet.output_scale_factor))
 
 
-def middle(block: Any, cells: int) -> Iterator[Step]:
+def middle(block: Any, latent_count: int) -> Iterator[Step]:
     """UNetMidBlock2D: residual blocks with attention between them, where the VAE has it."""
-    spacing = ceil((cells / MAX_KEYS) ** 0.5)
+    spacing = ceil((latent_count / MAX_KEYS) ** 0.5)
     yield from residual(block.resnets[0])
     for attention, resnet in zip(block.attentions, block.resnets[1:], strict=True):
         if attention is not None:

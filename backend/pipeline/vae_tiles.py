@@ -18,8 +18,8 @@ from ..models.device_memory import free_bytes, room_bytes
 from ..models.host_memory import give_back_freed_memory
 from .vae_steps import Activations, Attend, Norm, Reach, Step, reaches
 
-WINDOWS_CELLS = (320, 160, 128, 96)  # sides of a tile with its margins, in latents: of a large one they are a smaller share
-HOST_WINDOW_CELLS = 160
+WINDOWS_LATENTS = (320, 160, 128, 96)  # sides of a tile with its margins, in latents: of a large one they are a smaller share
+HOST_WINDOW_LATENTS = 160
 # What is there of a tile while it is walked, in the decoder's largest activations: its input, its output and the residual of
 # a convolution, which cuDNN copies once more. So it is in SDXL's: 17.0 GiB for 256 latents, reckoned and measured.
 WALKED = 4.25
@@ -60,11 +60,11 @@ def split(length: int, window: int, margin: int, multiple: int) -> list[tuple[Sp
     return [(span, (max(0, span[0] - margin), min(length, span[1] + margin))) for span in spans]
 
 
-def walked_bytes(vae: AutoencoderKL, cells: int) -> int:
-    """What walking a tile takes whose side is `cells` latents, in the VAE's precision. Its encoder takes less."""
+def walked_bytes(vae: AutoencoderKL, side_latents: int) -> int:
+    """What walking a tile takes whose side is `side_latents` latents, in the VAE's precision. Its encoder takes less."""
     channels = vae.config["block_out_channels"]
     widest = channels[:2][-1] * 4 ** (len(channels) - 1)  # values per latent, after the last upsampling
-    return int(WALKED * widest * vae.dtype.itemsize) * cells**2
+    return int(WALKED * widest * vae.dtype.itemsize) * side_latents**2
 
 
 def choose_window(device: torch.device, vae: AutoencoderKL, networks_bytes: int, share: float = 1.0) -> int:
@@ -73,11 +73,11 @@ def choose_window(device: torch.device, vae: AutoencoderKL, networks_bytes: int,
 
     networks_bytes: on the device while the VAE works. share: as in Thrift.
     """
-    most_bytes = walked_bytes(vae, HOST_WINDOW_CELLS)
+    most_bytes = walked_bytes(vae, HOST_WINDOW_LATENTS)
     if device.type == "cuda":
         most_bytes = room_bytes(device, networks_bytes) - HELD_BYTES
-    fitting = (cells for cells in WINDOWS_CELLS if walked_bytes(vae, cells) <= most_bytes * share)
-    return next(fitting, WINDOWS_CELLS[-1])
+    fitting = (side for side in WINDOWS_LATENTS if walked_bytes(vae, side) <= most_bytes * share)
+    return next(fitting, WINDOWS_LATENTS[-1])
 
 
 def allowed_bytes(device: torch.device, vae: AutoencoderKL, window: int, share: float = 1.0) -> int:
@@ -101,14 +101,14 @@ def run_tiled(
     window: int,
     held_bytes: int,
     check: Callable[[], None] = lambda: None,
-    tell: Callable[[float], None] = lambda share: None,
+    on_progress: Callable[[float], None] = lambda share: None,
 ) -> Iterator[tuple[Tile, Tensor]]:
     """Each tile and what the network makes of it, (C, h, w) without the margins, on the network's device.
 
     read: the input under a tile with its margins, (C, h, w), on the network's device and in its precision.
     height, width, window: pixels of the input. held_bytes: what tiles may hold that wait; the output does not depend on it.
-    check: called before each walk over a tile; what it raises comes through. tell: called after each, with the share of walks
-    that are done, 0 to 1.
+    check: called before each walk over a tile; what it raises comes through.
+    on_progress: called after each, with the share of walks that are done, 0 to 1.
     """
     looks = reaches(steps)
     tiles = plan_tiles(height, width, window, looks[0])
@@ -130,7 +130,7 @@ def run_tiled(
         for step, pool, look in zip(steps[start:end], pools[start:end], looks[start + 1 :], strict=False):
             state = step.apply(state, pool).trim(look.margin)  # type: ignore[arg-type]  # a pool only where the step has one
         walks += 1
-        tell(walks / len(tiles) / (len(stops) + 1))
+        on_progress(walks / len(tiles) / (len(stops) + 1))
         return state
 
     left_bytes = held_bytes

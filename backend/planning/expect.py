@@ -9,7 +9,7 @@ import psutil
 
 from ...protocol import RenderRequest, RequestError
 from .people import Person, bounding_box, scaled
-from .plan import Plan, Size
+from .plan import Plan, Size, last_steps
 from .settle import settled
 from .views import View, adaptive_views, grid, scaled_stride
 
@@ -24,7 +24,7 @@ ENCODING_ROWS, DECODING_ROWS = 2, 4
 
 
 @dataclass(frozen=True)
-class Work:
+class Workload:
     """What a picture asks for.
 
     people: drawn alone. views: of the base image, then of each level. steps: of each person, the base and each level.
@@ -60,7 +60,7 @@ class Work:
         return sum(size.width * size.height for size in (self.plan.base, *self.plan.levels))
 
 
-def expect_work(request: RenderRequest, plan: Plan, people: list[Person], window_px: int, latent_downsampling: int) -> Work:
+def expect_work(request: RenderRequest, plan: Plan, people: list[Person], window_px: int, latent_downsampling: int) -> Workload:
     """From the boxes of the poses, in place of masks not yet drawn. request: with its settings settled.
 
     window_px: side of a view, the training resolution.
@@ -69,11 +69,11 @@ def expect_work(request: RenderRequest, plan: Plan, people: list[Person], window
     stride = scaled_stride(settings.stride_instance, window)
     base = grid(plan.base.height // latent_downsampling, plan.base.width // latent_downsampling, window, stride)
     levels = [choose_views(request, fill_boxes(request, people, size, latent_downsampling), window) for size in plan.levels]
-    return Work(
+    return Workload(
         plan,
         len(people),
         (len(base), *map(len, levels)),
-        (settings.steps, share(settings.steps, settings.inpaint_strength), share(settings.steps, settings.t_b)),
+        (settings.steps, last_steps(settings.steps, settings.inpaint_strength), last_steps(settings.steps, settings.t_b)),
         settings.guidance_scale > 1,
         window_px,
     )
@@ -128,8 +128,3 @@ def fill_boxes(request: RenderRequest, people: list[Person], size: Size, latent_
         quarter = (right - left) / 4
         filled[int(top) : int(np.ceil(bottom)), int(left + quarter) : int(np.ceil(right - quarter))] = True
     return filled
-
-
-def share(steps: int, part: float) -> int:
-    """Steps of the last `part` of a schedule: at least one, and 29 of 100 for 0.29, though their product is a hair less."""
-    return max(1, min(steps, int(steps * part + 1e-9)))

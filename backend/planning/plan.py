@@ -1,4 +1,4 @@
-"""Sizes of the base image and of each enlargement."""
+"""Sizes of the base image and of each enlargement, and how many steps each takes."""
 
 import math
 from dataclasses import dataclass
@@ -52,6 +52,12 @@ def plan_sizes(request: RenderRequest, training_resolution_px: int, latent_downs
                 "closer, or switch the character off."
             )
     return plan
+
+
+def last_steps(steps: int, strength: float) -> int:
+    """How many of `steps` a schedule's last part has, 0 to 1 of it: at least one, and 29 of 100 for 0.29, though their product
+    is a hair less."""
+    return max(1, min(steps, int(steps * strength + 1e-9)))
 
 
 def _plan(request: RenderRequest, training_resolution_px: int, latent_downsampling: int) -> Plan:

@@ -29,7 +29,7 @@ MOST_PEOPLE = 8
 _VISIBLE_PX = 0.0012  # of the view: fewer pixels do not make a person worth a caption
 
 
-class View(msgspec.Struct, frozen=True):
+class Rendering(msgspec.Struct, frozen=True):
     """One training sample."""
 
     picture: npt.NDArray[np.uint8]  # (H, W, 3), RGB
@@ -49,7 +49,7 @@ class View(msgspec.Struct, frozen=True):
         return self.keypoints[np.argsort(-self.keypoints[:, _HIPS, 3].mean(1), kind="stable")]
 
 
-def draw_view(random: np.random.Generator, size_px: int = 256, framing: Framing | None = None) -> View:
+def draw_view(random: np.random.Generator, size_px: int = 256, framing: Framing | None = None) -> Rendering:
     """Return a random square view, framed as asked or by FRAMINGS."""
     if framing is None:
         kinds = list(FRAMINGS)
@@ -64,7 +64,7 @@ def draw_view(random: np.random.Generator, size_px: int = 256, framing: Framing 
     return compose_view(camera, bodies, [draw_look(random) for _ in bodies], scene, random)
 
 
-def compose_view(camera: Camera, bodies: list[Body], looks: list[Look], scene: str, random: np.random.Generator) -> View:
+def compose_view(camera: Camera, bodies: list[Body], looks: list[Look], scene: str, random: np.random.Generator) -> Rendering:
     """Return what `camera` sees of people and a background, in a light from a random side.
 
     bodies: in any order; person i + 1 of the masks is bodies[i], who looks like looks[i]. scene: one of SCENES.
@@ -87,7 +87,7 @@ def compose_view(camera: Camera, bodies: list[Body], looks: list[Look], scene: s
     nobody = canvas.instance == 0
     ground = camera.ground_depth()
     canvas.normal[nobody] = np.where(np.isfinite(ground[nobody])[:, None], (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
-    return View(
+    return Rendering(
         picture=np.clip(canvas.colour + 0.5, 0, 255).astype(np.uint8),
         instance=canvas.instance,
         region=canvas.region,

@@ -49,7 +49,7 @@ class DistilSettings(msgspec.Struct, frozen=True):
     ema_decay: float = 0.99
 
 
-class Told(msgspec.Struct, frozen=True):
+class Conditioning(msgspec.Struct, frozen=True):
     """What the networks are told of each view beside its noise, all but the timestep."""
 
     states: Tensor  # (B, tokens, channels)
@@ -113,10 +113,10 @@ def distil(
         batch = _draw(data, tokenizers, settings, manifest.pose_line_width_px, numbers).to(run.device)
         set_rate(optimizer, settings.learning_rate, step, settings.steps, warm_up=20, flat=settings.flat)
         with half_precision(run.device):
-            told = tell(teacher, batch)
-            start, rung = _start(teacher.controlnet, student, batch, told, ladder, settings, numbers, noise)
-            target = _follow(teacher, start, rung, told, ladder, manifest)
-            predicted = predict(teacher.controlnet, student, start, ladder.timesteps[rung], told)
+            conditioning = condition(teacher, batch)
+            start, rung = _start(teacher.controlnet, student, batch, conditioning, ladder, settings, numbers, noise)
+            target = _follow(teacher, start, rung, conditioning, ladder, manifest)
+            predicted = predict(teacher.controlnet, student, start, ladder.timesteps[rung], conditioning)
         error = (predicted.float() - ladder.velocity(start, target, rung, settings.teacher_steps)).square()
         loss = (batch.weights * error).mean()
         left.learn(loss)
@@ -146,12 +146,12 @@ def save_lora(layers: dict[str, Tensor], path: Path) -> None:
 
 
 @torch.no_grad()
-def tell(teacher: Denoiser, batch: Batch) -> Told:
+def condition(teacher: Denoiser, batch: Batch) -> Conditioning:
     """Encode captions and poses. All views have their text, and those with people their pose, as they have in use."""
     states, pooled = teacher.text(batch.tokens)
     posed = torch.maximum(batch.kept_pose, (batch.people.flatten(1).amax(1) > 0).to(batch.kept_pose))
     hints = teacher.controlnet.controlnet_cond_embedding(batch.poses.float() / 255)
-    return Told(states=states, pooled=pooled, sizes=batch.sizes, hints=hints, posed=posed)
+    return Conditioning(states=states, pooled=pooled, sizes=batch.sizes, hints=hints, posed=posed)
 
 
 def predict(
@@ -159,15 +159,17 @@ def predict(
     unet: UNet2DConditionModel,
     noisy: Tensor,
     timesteps: Tensor,
-    told: Told,
+    conditioning: Conditioning,
     guided: bool = False,
 ) -> Tensor:
     """The velocity, (B, 4, h, w); where guided, after as many rows without text and pose."""
     with torch.no_grad(), taking_hints(controlnet):
-        added = {"text_embeds": told.pooled, "time_ids": told.sizes}
-        down, middle = controlnet(noisy, timesteps, told.states, told.hints, added_cond_kwargs=added, return_dict=False)
-        residuals = [_wide(told.posed) * one for one in (*down, middle)]
-    states, pooled, sizes = told.states, told.pooled, told.sizes
+        added = {"text_embeds": conditioning.pooled, "time_ids": conditioning.sizes}
+        down, middle = controlnet(
+            noisy, timesteps, conditioning.states, conditioning.hints, added_cond_kwargs=added, return_dict=False
+        )
+        residuals = [_wide(conditioning.posed) * one for one in (*down, middle)]
+    states, pooled, sizes = conditioning.states, conditioning.pooled, conditioning.sizes
     if guided:
         residuals = [torch.cat([torch.zeros_like(one), one]) for one in residuals]
         states, pooled = (torch.cat([torch.zeros_like(one), one]) for one in (states, pooled))
@@ -189,7 +191,7 @@ def _draw(
 
 @torch.no_grad()
 def _start(
-    controlnet: ControlNetModel, student: UNet2DConditionModel, batch: Batch, told: Told, ladder: Ladder,
+    controlnet: ControlNetModel, student: UNet2DConditionModel, batch: Batch, conditioning: Conditioning, ladder: Ladder,
     settings: DistilSettings, numbers: np.random.Generator, noise: torch.Generator,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Noisy latents and the rung that each view stands on."""
@@ -201,16 +203,18 @@ def _start(
     noisy = epsilon
     for jump in range(settings.jumps - 1):
         here = torch.full_like(rung, jump * settings.teacher_steps)
-        velocity = predict(controlnet, student, noisy, ladder.timesteps[here], told).float()
+        velocity = predict(controlnet, student, noisy, ladder.timesteps[here], conditioning).float()
         noisy = torch.where(_wide(rung > here), ladder.step(noisy, velocity, here, settings.teacher_steps), noisy)
     return noisy, rung
 
 
 @torch.no_grad()
-def _follow(teacher: Denoiser, noisy: Tensor, rung: Tensor, told: Told, ladder: Ladder, manifest: Manifest) -> Tensor:
+def _follow(
+    teacher: Denoiser, noisy: Tensor, rung: Tensor, conditioning: Conditioning, ladder: Ladder, manifest: Manifest
+) -> Tensor:
     """Where the teacher's guided steps lead within one jump; guidance points to pose and prompt, as with `guide_pose`."""
     for _ in range(ladder.teacher_steps):
-        rows = predict(teacher.controlnet, teacher.unet, noisy, ladder.timesteps[rung], told, guided=True)
+        rows = predict(teacher.controlnet, teacher.unet, noisy, ladder.timesteps[rung], conditioning, guided=True)
         negative, positive = rows.float().chunk(2)
         noisy = ladder.step(noisy, negative + manifest.guidance_scale * (positive - negative), rung, 1)
         rung = rung + 1

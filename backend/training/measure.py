@@ -19,7 +19,7 @@ from ..evaluation.keypoints import joints_right, likeness, match_people
 from ..models.sets import read_model_set
 from ..pose import draw_pose
 from ..renderer.raster import HAIR, HEAD, REGIONS
-from ..renderer.scenes import Framing, View
+from ..renderer.scenes import Framing, Rendering
 from .samples import Pictures, draw_held_out, generate, load_model_set, own_settings, redraw, restore, with_few_steps
 from .segmenter import segment
 from .vae import to_tensor
@@ -36,7 +36,7 @@ class MeasureSettings(msgspec.Struct, frozen=True):
     few_steps: bool = False  # with the set's LoRA for few steps, and the steps and the guidance that it wants
 
 
-def measure_colours(pictures: Pictures, views: list[View], truths: list[View] | None = None) -> dict[str, float]:
+def measure_colours(pictures: Pictures, views: list[Rendering], truths: list[Rendering] | None = None) -> dict[str, float]:
     """Return, per part, how often its mean colour is nearest to that of the right word.
 
     truths: views whose looks are expected instead, person by person: rolled views give the rate of chance.
@@ -53,7 +53,7 @@ def measure_colours(pictures: Pictures, views: list[View], truths: list[View] | 
     return {part: round(float(np.mean(hits)), 3) for part, hits in right.items() if hits}
 
 
-def measure_garments(pictures: Pictures, views: list[View]) -> float:
+def measure_garments(pictures: Pictures, views: list[Rendering]) -> float:
     """Return by how much, in CIELAB, the mean colour of a shirt or trousers is off on average."""
     errors = []
     for picture, view in zip(pictures, views, strict=True):
@@ -66,7 +66,7 @@ def measure_garments(pictures: Pictures, views: list[View]) -> float:
     return round(float(np.mean(errors)), 2)
 
 
-def measure_silhouettes(pictures: Pictures, views: list[View], segmenter: UperNetForSemanticSegmentation) -> float:
+def measure_silhouettes(pictures: Pictures, views: list[Rendering], segmenter: UperNetForSemanticSegmentation) -> float:
     """Return the mean IoU of people found by the segmenter with the people rendered."""
     device = next(segmenter.parameters()).device
     found = np.concatenate([segment(segmenter, to_tensor(picture[None], device)) for picture in pictures]) > 0
@@ -75,7 +75,7 @@ def measure_silhouettes(pictures: Pictures, views: list[View], segmenter: UperNe
     return round(float(np.mean((found & true).sum(axis=(1, 2)) / np.maximum(unions, 1))), 3)
 
 
-def measure_poses(pictures: Pictures, views: list[View], judge: Judge) -> float:
+def measure_poses(pictures: Pictures, views: list[Rendering], judge: Judge) -> float:
     """Return PCK: the share of the rendered joints that the judge finds within a tenth of the torso's length.
 
     Joints of people whom it does not find count as wrong.
@@ -91,7 +91,7 @@ def measure_poses(pictures: Pictures, views: list[View], judge: Judge) -> float:
     return round(right / max(1, planned), 3)
 
 
-def measure_regions(pictures: Pictures, views: list[View], segmenter: UperNetForSemanticSegmentation) -> dict[str, float]:
+def measure_regions(pictures: Pictures, views: list[Rendering], segmenter: UperNetForSemanticSegmentation) -> dict[str, float]:
     """Return the IoU of everything that the segmenter finds, over all views together: people, heads with hair, each region."""
     device = next(segmenter.parameters()).device
     found = np.concatenate([segment(segmenter, to_tensor(picture[None], device)) for picture in pictures])
@@ -161,7 +161,7 @@ def measure_model_set(folder: Path, out: Path, settings: MeasureSettings, judge_
 
 
 def draw_sheet(
-    samples: Pictures, views: list[View], line_width_px: int, columns: int = 8, rows: int = 2, side_px: int = 160
+    samples: Pictures, views: list[Rendering], line_width_px: int, columns: int = 8, rows: int = 2, side_px: int = 160
 ) -> npt.NDArray[np.uint8]:
     """Return a contact sheet: per row of views their poses, the samples and the truth."""
     lines = []
@@ -174,7 +174,7 @@ def draw_sheet(
     return np.vstack(lines)
 
 
-def _psnr(pictures: Pictures, views: list[View]) -> float:
+def _psnr(pictures: Pictures, views: list[Rendering]) -> float:
     errors = [np.mean((p.astype(float) - v.picture) ** 2) for p, v in zip(pictures, views, strict=True)]
     return round(float(np.mean(10 * np.log10(255**2 / np.array(errors)))), 2)
 

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from ..renderer.looks import Look
-from ..renderer.scenes import MOST_PEOPLE, View, draw_view
+from ..renderer.scenes import MOST_PEOPLE, Rendering, draw_view
 from .under_way import OutOfTime, Run
 
 _PERSON = 16  # a mask holds this times the person, plus the region
@@ -41,13 +41,13 @@ def regions_of(masks: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return masks % np.uint8(_PERSON)
 
 
-def draw_views(seed: int, first: int, count: int, size_px: int) -> list[View]:
+def draw_views(seed: int, first: int, count: int, size_px: int) -> list[Rendering]:
     """Return views number first .. first + count of the endless sequence that belongs to `seed`."""
     cv2.setNumThreads(1)
     return [draw_view(np.random.default_rng([seed, number]), size_px) for number in range(first, first + count)]
 
 
-def stack_views(views: list[View]) -> Renders:
+def stack_views(views: list[Rendering]) -> Renders:
     """Return views as one struct of arrays."""
     keypoints = np.zeros((len(views), MOST_PEOPLE, 18, 4), np.float32)
     for row, view in zip(keypoints, views, strict=True):

@@ -18,7 +18,7 @@ from ..models.sets import Manifest, ModelSet, own_few_steps
 from ..pipeline.schedule import SCHEDULERS, TRAILING
 from ..pose import draw_pose
 from ..renderer.looks import describe_person, describe_scene
-from ..renderer.scenes import Framing, View, draw_view, people_from_left
+from ..renderer.scenes import Framing, Rendering, draw_view, people_from_left
 from .segmenter import load_segmenter
 from .vae import decode, encode, to_tensor
 
@@ -76,19 +76,19 @@ def load_model_set(
     return pipeline.to(device), load_segmenter(folder, device)
 
 
-def draw_held_out(count: int, framings: Sequence[Framing], first: int = 0) -> list[View]:
+def draw_held_out(count: int, framings: Sequence[Framing], first: int = 0) -> list[Rendering]:
     """Return views that training never saw, cycling through `framings`."""
     numbers = range(first, first + count)
     return [draw_view(np.random.default_rng([_HELD_OUT_SEED, n]), 256, framings[n % len(framings)]) for n in numbers]
 
 
-def write_prompt(view: View) -> str:
+def write_prompt(view: Rendering) -> str:
     """Return the plainest prompt of a view: its background, then its people from left to right."""
     people = [describe_person(view.looks[i]) for i in people_from_left(view.instance)]
     return ", ".join([describe_scene(view.scene), *people])
 
 
-def generate(pipeline: StableDiffusionXLControlNetPipeline, views: list[View], settings: SampleSettings) -> Pictures:
+def generate(pipeline: StableDiffusionXLControlNetPipeline, views: list[Rendering], settings: SampleSettings) -> Pictures:
     """Return one sample per view, from its prompt and pose picture; sample i has noise seed i."""
     samples = []
     for first in range(0, len(views), settings.batch):
@@ -100,7 +100,7 @@ def generate(pipeline: StableDiffusionXLControlNetPipeline, views: list[View], s
 
 
 def redraw(
-    pipeline: StableDiffusionXLControlNetPipeline, views: list[View], settings: SampleSettings, strength: float
+    pipeline: StableDiffusionXLControlNetPipeline, views: list[Rendering], settings: SampleSettings, strength: float
 ) -> Pictures:
     """Return the views drawn anew by the model from `strength` of the noise: its own pictures, of which the truth is known."""
     parts = {name: part for name, part in pipeline.components.items() if part is not None}
@@ -134,7 +134,7 @@ def posing_prompts_only(controlnet: ControlNetModel) -> Iterator[None]:
 
 
 @torch.no_grad()
-def restore(pipeline: StableDiffusionXLControlNetPipeline, views: list[View]) -> Pictures:
+def restore(pipeline: StableDiffusionXLControlNetPipeline, views: list[Rendering]) -> Pictures:
     """Return the views after encoding and decoding: what a perfect denoiser would give."""
     restored = []
     for view in views:
@@ -144,7 +144,7 @@ def restore(pipeline: StableDiffusionXLControlNetPipeline, views: list[View]) ->
     return np.stack(restored)
 
 
-def _ask(views: list[View], first_seed: int, settings: SampleSettings) -> dict[str, Any]:
+def _ask(views: list[Rendering], first_seed: int, settings: SampleSettings) -> dict[str, Any]:
     """What a pipeline is asked for, beside pictures."""
     return {
         "prompt": [write_prompt(view) for view in views],
@@ -157,7 +157,7 @@ def _ask(views: list[View], first_seed: int, settings: SampleSettings) -> dict[s
     }  # fmt: skip
 
 
-def _draw_poses(views: list[View], settings: SampleSettings) -> list[Image.Image]:
+def _draw_poses(views: list[Rendering], settings: SampleSettings) -> list[Image.Image]:
     width_px = settings.pose_line_width_px
     return [Image.fromarray(draw_pose(list(view.far_to_near[:, :, :3]), 256, 256, width_px)) for view in views]
 

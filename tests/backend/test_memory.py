@@ -20,6 +20,8 @@ from beyondscene.backend.models.thrift import LADDER, Thrift, next_rung
 from beyondscene.backend.outputs import read_record
 from beyondscene.backend.pipeline import joint
 from beyondscene.backend.pipeline import latents as latents_stage
+from beyondscene.backend.pipeline.batches import Batch
+from beyondscene.backend.pipeline.job import Job
 from beyondscene.backend.render import Renderer
 from beyondscene.backend.watch import NoCheckpoints
 from beyondscene.protocol import RenderRequest
@@ -44,7 +46,7 @@ class Card:
             self.failures += 1
             raise torch.OutOfMemoryError(words)
 
-        def evaluate(job: joint.Job, batch: joint.Batch, *rest: Any) -> torch.Tensor:
+        def evaluate(job: Job, batch: Batch, *rest: Any) -> torch.Tensor:
             if number >= 1 and len(batch.views) > (4, 2, 1)[min(number, 2)]:
                 fail("CUDA out of memory. Tried to allocate 20.00 GiB.")
             if number >= 4 and job.models.turns.offload == "none":
@@ -107,7 +109,7 @@ def test_a_command_draws_nothing_again_that_was_drawn_before_memory_ran_out(
     rows, predict, segment = [0], joint.predict, SemanticSegmenter.segment
     failures = iter([1, 1])
 
-    def count(job: joint.Job, batch: joint.Batch, *rest: Any) -> torch.Tensor:
+    def count(job: Job, batch: Batch, *rest: Any) -> torch.Tensor:
         rows[-1] += len(batch.views)
         return predict(job, batch, *rest)
 
@@ -223,7 +225,7 @@ def test_one_of_several_processes_does_not_begin_anew_alone(monkeypatch: pytest.
         tried.append(thrift.name)
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(memory, "place", lambda: (1, 2))
+    monkeypatch.setattr(memory, "rank_and_world_size", lambda: (1, 2))
     with pytest.raises(OutOfMemory, match="memory of process 2 of 2 was not enough: pass --offload networks to all, or less"):
         climb(attempt, NoCheckpoints(), lambda: "less")
     assert tried == [""]

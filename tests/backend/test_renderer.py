@@ -9,7 +9,7 @@ from beyondscene.backend.renderer.scenes import (
     FRAMINGS,
     MOST_PEOPLE,
     Framing,
-    View,
+    Rendering,
     compose_view,
     draw_view,
     people_from_left,
@@ -18,7 +18,7 @@ from beyondscene.protocol import KEYPOINT_NAMES
 from msgspec.structs import replace
 
 
-def view(seed: int, framing: Framing) -> View:
+def view(seed: int, framing: Framing) -> Rendering:
     return draw_view(np.random.default_rng(seed), 128, framing)
 
 
@@ -78,7 +78,7 @@ def test_garments_have_the_colours_of_the_caption() -> None:
 PLAIN = Look(noun="person", shirt="orange", trousers="blue", hair="brown", skin=0, short_sleeves=False)
 
 
-def portray(look: Look, seed: int = 0, scene: str = "plain") -> View:
+def portray(look: Look, seed: int = 0, scene: str = "plain") -> Rendering:
     """One person at 2.5 m in a pose and a light that depend on `seed` alone."""
     random = np.random.default_rng(seed)
     camera = Camera(width_px=192, height_px=128, focal_px=130, centre_x_px=96, horizon_y_px=50, height_m=1.3)

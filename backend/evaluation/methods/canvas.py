@@ -9,11 +9,11 @@ import torch
 from ....protocol import RenderRequest
 from ...models.load import Models
 from ...pipeline.conditions import Condition, joined_once
-from ...pipeline.joint import Job, denoise
+from ...pipeline.job import Job, start_job
+from ...pipeline.joint import denoise
 from ...pipeline.latents import decode_latents
 from ...pipeline.progress import Progress
 from ...pipeline.prompts import PromptEncoder
-from ...pipeline.schedule import make_scheduler, spaced
 from ...pipeline.seeds import draw_noise
 from ...planning.people import gather_people, scaled
 from ...planning.plan import Size
@@ -41,7 +41,7 @@ class Sheet:
     def conditions(self, views: list[View], window: int, factor: int) -> list[Condition]:
         """The same prompt for all views, and the piece of the pose picture that each sees."""
         pieces = [partial(self.piece, view, window, factor) for view in views]
-        return [Condition(self.prompt, self.negative_prompt, piece, empty=not piece().any()) for piece in pieces]
+        return [Condition(self.prompt, self.negative_prompt, piece) for piece in pieces]
 
     def piece(self, view: View, window: int, factor: int) -> np.ndarray:
         rows, columns = (slice(start * factor, (start + window) * factor) for start in view)
@@ -62,17 +62,8 @@ def lay_sheet(models: Models, request: RenderRequest, size: Size) -> Sheet:
 def make_job(models: Models, request: RenderRequest, size: Size) -> Job:
     """The whole schedule on a canvas of `size`, with the base UNet."""
     settings = settled(request)
-    models = spaced(models, settings)
-    scheduler, timesteps = make_scheduler(models, settings.scheduler, settings.steps)
-    return Job(
-        models=models,
-        unet=models.unet,
-        encoder=PromptEncoder(models),
-        scheduler=scheduler,
-        timesteps=timesteps,
-        guidance_scale=settings.guidance_scale,
-        controlnet_scale=settings.controlnet_conditioning_scale,
-        guide_pose=settings.guide_pose,
+    return replace(
+        start_job(models, request, PromptEncoder(models)),
         controlnet_views=settings.controlnet_views,
         guidance_interval=settings.guidance_interval,
         canvas_px=(size.height, size.width) if settings.size_conditioning == "canvas" else None,
@@ -80,7 +71,7 @@ def make_job(models: Models, request: RenderRequest, size: Size) -> Job:
 
 
 def start_noise(job: Job, request: RenderRequest, size: Size, purpose: str) -> torch.Tensor:
-    """float32 (4, h, w), as noisy as the scheduler starts."""
+    """float32 (C, h, w), as noisy as the scheduler starts."""
     factor = job.models.latent_downsampling
     shape = (job.models.vae.config["latent_channels"], size.height // factor, size.width // factor)
     return draw_noise(request.seed, purpose, shape).to(job.models.device) * job.scheduler.init_noise_sigma

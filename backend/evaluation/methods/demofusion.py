@@ -13,11 +13,13 @@ import torch.nn.functional as F
 
 from ....protocol import RenderRequest
 from ...models.load import Models
-from ...pipeline.joint import Batch, Job, denoise, make_batches, predict
+from ...pipeline.batches import Batch, make_batches
+from ...pipeline.job import Job
+from ...pipeline.joint import add_up, denoise, predict, sum_view_weights
 from ...pipeline.latents import decode_latents
 from ...pipeline.progress import Progress
 from ...pipeline.resize import fit
-from ...pipeline.schedule import as_input, noised, take_step
+from ...pipeline.schedule import add_noise, scale_model_input, scheduler_step
 from ...pipeline.seeds import draw_noise, numpy_random
 from ...planning.plan import Size, plan_sizes
 from ...planning.views import View, positions
@@ -34,7 +36,7 @@ def draw(models: Models, request: RenderRequest, watcher: Watcher) -> np.ndarray
     factor = models.latent_downsampling
     base = plan_sizes(request, models.training_resolution_px, factor).base
     phases = max(1, math.ceil(min(request.width, request.height) / models.training_resolution_px - 1e-9))
-    window = models.training_resolution_px // factor
+    window = models.view_latents
     job, sheet = make_job(models, request, base), lay_sheet(models, request, base)
     steps, per_phase = len(job.timesteps), [count_views(base, factor, scale, window) for scale in range(2, phases + 1)]
     progress = Progress(watcher, phases, steps * (1 + sum(per_phase)))
@@ -55,23 +57,23 @@ def redraw(
     models: Models, request: RenderRequest, smaller: torch.Tensor, base: Size, scale: int, dilated: Batch, whole: int,
     progress: Progress,
 ) -> torch.Tensor:  # fmt: skip
-    """One phase: (4, h, w) at `scale` times the base, from the phase before.
+    """One phase: (C, h, w) at `scale` times the base, from the phase before.
 
     dilated: the whole scene at the base's size. whole: its window.
     """
     size, factor = Size(base.width * scale, base.height * scale), models.latent_downsampling
-    window = models.training_resolution_px // factor
+    window = models.view_latents
     job, sheet = make_job(models, request, size), lay_sheet(models, request, size)
     height, width = size.height // factor, size.width // factor
     enlarged = F.interpolate(smaller[None], (height, width), mode="bicubic")[0]
     noise = draw_noise(request.seed, f"demofusion {scale}", tuple(enlarged.shape)).to(models.device)
     random = numpy_random(request.seed, f"jitter {scale}")
-    latents = noised(job.scheduler, enlarged, noise, job.timesteps[0])
+    latents = add_noise(job.scheduler, enlarged, noise, job.timesteps[0])
     for timestep in job.timesteps:
         falling = 0.5 * (1 - math.cos(math.pi * float(timestep) / job.scheduler.config["num_train_timesteps"]))  # 1 to 0
         skip, share = falling**SKIP_POWER, falling**DILATED_POWER
-        latents = skip * noised(job.scheduler, enlarged, noise, timestep) + (1 - skip) * latents
-        scaled = as_input(job.scheduler, latents, timestep)
+        latents = skip * add_noise(job.scheduler, enlarged, noise, timestep) + (1 - skip) * latents
+        scaled = scale_model_input(job.scheduler, latents, timestep)
         views = jittered_views(height, width, window, random)
         local = predict_views(job, sheet, scaled, views, window, timestep)
         blurred = like(blur(scaled, BLUR * (0.99 * falling + 0.01), 2 * scale - 1), scaled)
@@ -81,7 +83,7 @@ def redraw(
                 every = blurred[:, row::scale, column::scale]
                 coarse[:, row::scale, column::scale] = predict(job, dilated, every, whole, timestep)[0]
         output = share * coarse + (1 - share) * local
-        latents = take_step(job.scheduler, output, timestep, latents)
+        latents = scheduler_step(job.scheduler, output, timestep, latents)
         progress.step(evaluations=len(views) + scale**2)
     return like(latents, smaller)
 
@@ -89,13 +91,11 @@ def redraw(
 def predict_views(
     job: Job, sheet: Sheet, canvas: torch.Tensor, views: list[View], window: int, timestep: torch.Tensor
 ) -> torch.Tensor:
-    """The mean of the outputs of overlapping views, (4, h, w)."""
-    total, counts = torch.zeros_like(canvas), torch.zeros(canvas.shape[-2:], device=canvas.device)
-    for batch in make_batches(job, views, sheet.conditions(views, window, job.models.latent_downsampling)):
-        for (top, left), output in zip(batch.views, predict(job, batch, canvas, window, timestep), strict=True):
-            total[:, top : top + window, left : left + window] += output
-            counts[top : top + window, left : left + window] += 1
-    return total / counts
+    """The mean of the outputs of overlapping views, (C, h, w)."""
+    batches = list(make_batches(job, views, sheet.conditions(views, window, job.models.latent_downsampling)))
+    weight = torch.ones(window, window, device=canvas.device)
+    total = add_up(job, batches, canvas, weight, window, timestep)
+    return total / sum_view_weights(views, weight, *canvas.shape[-2:])
 
 
 def jittered_views(height: int, width: int, window: int, random: np.random.Generator) -> list[View]:

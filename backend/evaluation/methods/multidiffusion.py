@@ -19,7 +19,7 @@ def draw(models: Models, request: RenderRequest, watcher: Watcher) -> np.ndarray
 def dense_views(models: Models, request: RenderRequest) -> tuple[list[View], int]:
     """Views everywhere as dense as ours are over people, a quarter of a window apart (the paper's panoramas: an eighth)."""
     factor = models.latent_downsampling
-    window = models.training_resolution_px // factor
+    window = models.view_latents
     stride = scaled_stride(request.settings.stride_instance, window)
     height, width = max(request.height // factor, window), max(request.width // factor, window)
     return grid(height, width, window, stride), window

@@ -13,11 +13,13 @@ import torch
 
 from ....protocol import RenderRequest
 from ...models.load import Models
+from ...pipeline.batches import Batch, make_batches
 from ...pipeline.conditions import to_grid
-from ...pipeline.joint import Batch, Job, make_batches, predict
+from ...pipeline.job import Job
+from ...pipeline.joint import predict
 from ...pipeline.latents import decode_latents, encode_image
 from ...pipeline.progress import Progress
-from ...pipeline.schedule import as_input, noised, take_step
+from ...pipeline.schedule import add_noise, scale_model_input, scheduler_step
 from ...pipeline.seeds import numpy_random
 from ...pipeline.segment import draw_bones
 from ...planning.people import bounding_box, gather_people
@@ -33,8 +35,8 @@ FLESH = 0.05  # by which a mask reaches beyond the bones, of the body's size
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One prompt and where it holds. weight: float32 (h, w), 0 or 1. plain: (4, 1, 1) clean latent of a plain colour."""
+class Region:
+    """One prompt and where it holds. weight: float32 (h, w), 0 or 1. plain: (C, 1, 1) clean latent of a plain colour."""
 
     batches: list[Batch]
     weight: torch.Tensor
@@ -45,24 +47,24 @@ def draw(models: Models, request: RenderRequest, watcher: Watcher) -> np.ndarray
     size, factor = Size(request.width, request.height), models.latent_downsampling
     job, sheet = make_job(models, request, size), lay_sheet(models, request, size)
     views, window = dense_views(models, request)
-    layers = make_layers(job, request, sheet, views, window)
-    evaluations = sum(len(batch.views) for layer in layers for batch in layer.batches)
+    regions = make_regions(job, request, sheet, views, window)
+    evaluations = sum(len(batch.views) for region in regions for batch in region.batches)
     progress = Progress(watcher, 1, evaluations * len(job.timesteps))
     with progress.stage("enlarge", 1, len(job.timesteps)):
         latents = start_noise(job, request, size, "canvas")
-        latents = denoise_layers(job, latents, layers, window, progress)
+        latents = denoise_regions(job, latents, regions, window, progress)
     with progress.stage("decode", 1):
         picture = decode_latents(models, latents)
     assert picture.shape[:2] == (size.height // factor * factor, size.width // factor * factor)
     return picture
 
 
-def make_layers(job: Job, request: RenderRequest, sheet: Sheet, views: list[View], window: int) -> list[Layer]:
-    """Each person's layer, and the background's; views that a mask does not touch are left out, as they weigh nothing."""
+def make_regions(job: Job, request: RenderRequest, sheet: Sheet, views: list[View], window: int) -> list[Region]:
+    """Each person's region, and the background's; views that a mask does not touch are left out, as they weigh nothing."""
     factor, device = job.models.latent_downsampling, job.models.device
     height, width = request.height // factor, request.width // factor
     random = numpy_random(request.seed, "plain colours")
-    free, layers = np.ones((height, width), bool), []
+    free, regions = np.ones((height, width), bool), []
     for person in reversed(gather_people(request)):  # near to far: the nearer one has the place
         left, top, right, bottom = bounding_box(person.keypoints)
         reach = 2 * max(1, round(FLESH * max(right - left, bottom - top))) + 1
@@ -72,42 +74,42 @@ def make_layers(job: Job, request: RenderRequest, sheet: Sheet, views: list[View
         free &= ~mask
         colour = np.full((job.models.training_resolution_px,) * 2 + (3,), random.integers(0, 256, 3), np.uint8)
         plain = encode_image(job.models, colour).mean((1, 2), keepdim=True)
-        layers.append(make_layer(job, sheet, person.character.prompt, mask, plain, views, window))
-    layers.append(make_layer(job, sheet, request.prompt, free, None, views, window))
-    return [Layer(layer.batches, layer.weight.to(device), layer.plain) for layer in layers]
+        regions.append(make_region(job, sheet, person.character.prompt, mask, plain, views, window))
+    regions.append(make_region(job, sheet, request.prompt, free, None, views, window))
+    return [Region(region.batches, region.weight.to(device), region.plain) for region in regions]
 
 
-def make_layer(
+def make_region(
     job: Job, sheet: Sheet, prompt: str, mask: np.ndarray, plain: torch.Tensor | None, views: list[View], window: int
-) -> Layer:
+) -> Region:
     touched = [(top, left) for top, left in views if mask[top : top + window, left : left + window].any()]
     told = Sheet(sheet.size, prompt, sheet.negative_prompt, sheet.pose)
     conditions = told.conditions(touched, window, job.models.latent_downsampling)
-    return Layer(list(make_batches(job, touched, conditions)), torch.from_numpy(mask.astype(np.float32)), plain)
+    return Region(list(make_batches(job, touched, conditions)), torch.from_numpy(mask.astype(np.float32)), plain)
 
 
 @torch.inference_mode()
-def denoise_layers(job: Job, latents: torch.Tensor, layers: list[Layer], window: int, progress: Progress) -> torch.Tensor:
-    """As joint.denoise, with the outputs of each layer weighted by its mask; (4, h, w), clean."""
+def denoise_regions(job: Job, latents: torch.Tensor, regions: list[Region], window: int, progress: Progress) -> torch.Tensor:
+    """As joint.denoise, with the outputs of each region weighted by its mask; (C, h, w), clean."""
     noise = latents / job.scheduler.init_noise_sigma
     counts = torch.zeros(latents.shape[-2:], device=latents.device)
-    for layer in layers:
-        for top, left in (view for batch in layer.batches for view in batch.views):
+    for region in regions:
+        for top, left in (view for batch in region.batches for view in batch.views):
             here = (slice(top, top + window), slice(left, left + window))
-            counts[here] += layer.weight[here]
+            counts[here] += region.weight[here]
     for index, timestep in enumerate(job.timesteps):
         total = torch.zeros_like(latents)
-        for layer in layers:
+        for region in regions:
             seen = latents
-            if layer.plain is not None and index < BOOTSTRAPPING * len(job.timesteps):
-                clean = layer.plain.expand_as(latents)
-                plain = noised(job.scheduler, clean, noise, timestep)
-                seen = latents * layer.weight + plain * (1 - layer.weight)
-            scaled = as_input(job.scheduler, seen, timestep)
-            for batch in layer.batches:
+            if region.plain is not None and index < BOOTSTRAPPING * len(job.timesteps):
+                clean = region.plain.expand_as(latents)
+                plain = add_noise(job.scheduler, clean, noise, timestep)
+                seen = latents * region.weight + plain * (1 - region.weight)
+            scaled = scale_model_input(job.scheduler, seen, timestep)
+            for batch in region.batches:
                 for (top, left), output in zip(batch.views, predict(job, batch, scaled, window, timestep), strict=True):
                     here = (slice(top, top + window), slice(left, left + window))
-                    total[:, here[0], here[1]] += output * layer.weight[here]
-        latents = take_step(job.scheduler, total / counts, timestep, latents)
-        progress.step(evaluations=sum(len(batch.views) for layer in layers for batch in layer.batches))
+                    total[:, here[0], here[1]] += output * region.weight[here]
+        latents = scheduler_step(job.scheduler, total / counts, timestep, latents)
+        progress.step(evaluations=sum(len(batch.views) for region in regions for batch in region.batches))
     return latents

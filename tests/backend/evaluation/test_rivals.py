@@ -11,6 +11,8 @@ import torch
 from beyondscene.backend.evaluation.methods import canvas, demofusion, load_method, regional_multidiffusion
 from beyondscene.backend.models.load import Models
 from beyondscene.backend.pipeline import joint, settle
+from beyondscene.backend.pipeline.batches import Batch
+from beyondscene.backend.pipeline.job import Job
 from beyondscene.protocol import RenderRequest, resized
 from msgspec.structs import replace
 
@@ -33,7 +35,7 @@ def draw(models: Models, two_people: RenderRequest, monkeypatch: pytest.MonkeyPa
     """The final latents of a method, every other one of row 8, in four steps at twice the training resolution."""
     drawn: list[torch.Tensor] = []
 
-    def predict(_job: joint.Job, batch: joint.Batch, canvas: torch.Tensor, window: int, _time: torch.Tensor) -> torch.Tensor:
+    def predict(_job: Job, batch: Batch, canvas: torch.Tensor, window: int, _time: torch.Tensor) -> torch.Tensor:
         seen = joint.crops(canvas, batch.views, window)
         return 0.8 * seen + 0.2 * seen.roll(1, -1).tanh()
 

@@ -8,12 +8,14 @@ import torch
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.pipeline import Progress, joint, settle
+from beyondscene.backend.pipeline.batches import Batch, chunks_of
 from beyondscene.backend.pipeline.conditions import Condition
 from beyondscene.backend.pipeline.enlarge import enlarge
 from beyondscene.backend.pipeline.instances import draw_people_alone
-from beyondscene.backend.pipeline.joint import Batch, Job, crops, denoise
+from beyondscene.backend.pipeline.job import Job
+from beyondscene.backend.pipeline.joint import crops, denoise
 from beyondscene.backend.pipeline.prompts import PromptEncoder
-from beyondscene.backend.pipeline.schedule import SCHEDULERS, make_scheduler, take_step
+from beyondscene.backend.pipeline.schedule import SCHEDULERS, make_scheduler, scheduler_step
 from beyondscene.backend.pipeline.seeds import draw_noise
 from beyondscene.backend.planning.people import gather_people
 from beyondscene.backend.planning.plan import Size
@@ -144,8 +146,8 @@ def test_a_negative_prompt_that_nobody_reads_pads_nothing(models: Models) -> Non
         "models": models, "unet": models.unet, "encoder": PromptEncoder(models), "scheduler": solver, "timesteps": timesteps,
         "controlnet_scale": 0.0,
     }  # fmt: skip
-    assert joint.chunks_of(Job(**common, guidance_scale=1.0), told) == 1
-    assert joint.chunks_of(Job(**common, guidance_scale=2.0), told) >= 3
+    assert chunks_of(Job(**common, guidance_scale=1.0), told) == 1
+    assert chunks_of(Job(**common, guidance_scale=2.0), told) >= 3
 
 
 def test_the_solver_is_the_one_that_is_named_whatever_the_config_says(models: Models) -> None:
@@ -155,7 +157,7 @@ def test_the_solver_is_the_one_that_is_named_whatever_the_config_says(models: Mo
     results = []
     for _ in range(2):
         solver, timesteps = make_scheduler(odd, "dpmsolver++", 4)
-        results.append(take_step(solver, torch.zeros_like(latents), timesteps[0], latents))
+        results.append(scheduler_step(solver, torch.zeros_like(latents), timesteps[0], latents))
     assert torch.equal(*results)
 
 

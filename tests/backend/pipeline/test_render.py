@@ -144,7 +144,7 @@ def test_a_large_canvas_is_seen_to_be_encoded_and_decoded(models: Models, two_pe
     """On small devices that takes minutes, in which nothing else is told."""
     request = replace(two_people, width=384, height=384, characters=())
     spy = Spy()
-    render(dataclasses.replace(models, thrift=Thrift(vae_window_cells=40)), request, {}, spy)
+    render(dataclasses.replace(models, thrift=Thrift(vae_window_latents=40)), request, {}, spy)
     encoding = [fraction for stage, level, step, fraction in spy.told if (stage, level, step) == ("enlarge", 3, 0)]
     decoding = [fraction for stage, level, _, fraction in spy.told if (stage, level) == ("decode", 3)]
     for told in (encoding, decoding):

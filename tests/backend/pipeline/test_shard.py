@@ -13,11 +13,12 @@ from beyondscene.backend.cli import main
 from beyondscene.backend.models.load import load_models
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.pipeline import Progress, hints, joint, shard
+from beyondscene.backend.pipeline.batches import even_parts, make_batches
 from beyondscene.backend.pipeline.conditions import Condition
-from beyondscene.backend.pipeline.joint import Job, denoise, make_batches
+from beyondscene.backend.pipeline.job import Job
+from beyondscene.backend.pipeline.joint import denoise
 from beyondscene.backend.pipeline.prompts import PromptEncoder
 from beyondscene.backend.pipeline.schedule import make_scheduler
-from beyondscene.backend.pipeline.shard import even_parts
 from beyondscene.protocol import RenderRequest, save_request
 from msgspec.structs import replace
 from PIL import Image
@@ -50,16 +51,16 @@ def test_each_process_reads_its_own_views_only(tiny_models: ModelSet, monkeypatc
     def lit() -> np.ndarray:
         return np.full((64, 64, 3), 9, np.uint8)
 
-    told = [Condition("a man", "", lit), Condition("a plaza", "", dark, empty=True), Condition("a man " * 100, "", lit)]
+    told = [Condition("a man", "", lit), Condition("a plaza", "", dark), Condition("a man " * 100, "", lit)]
     views = [(0, column) for column in range(45)]
     conditions = [told[1] if column % 9 < 4 else told[2 * (column % 2)] for column in range(45)]
     read, real = [], hints._read
     monkeypatch.setattr(hints, "_read", lambda *given: read.append(given) or real(*given))
     seen, counts = [], []
     for number in range(8):
-        monkeypatch.setattr(shard, "place", lambda number=number: (number, 8))
+        monkeypatch.setattr(shard, "rank_and_world_size", lambda number=number: (number, 8))
         read.clear()
-        batches = list(make_batches(job, views, conditions, shard.my_share))
+        batches = list(make_batches(job, views, conditions, shard.my_shard))
         mine = [view for batch in batches for view in batch.views]
         assert len(read) == sum(not conditions[column].empty for _, column in mine)
         assert len(mine) in (5, 6)
@@ -75,9 +76,9 @@ def test_a_process_may_have_nothing_to_do(tiny_models: ModelSet, monkeypatch: py
         models=models, unet=models.unet, encoder=PromptEncoder(models), scheduler=scheduler, timesteps=timesteps,
         guidance_scale=2.0, controlnet_scale=1.0, background_every=2,
     )  # fmt: skip
-    monkeypatch.setattr(shard, "place", lambda: (1, 2))
-    monkeypatch.setattr(joint, "add_over_devices", lambda canvas: canvas)
-    condition = Condition("a plaza", "", dark, empty=True)
+    monkeypatch.setattr(shard, "rank_and_world_size", lambda: (1, 2))
+    monkeypatch.setattr(joint, "all_reduce_sum", lambda canvas: canvas)
+    condition = Condition("a plaza", "", dark)
     latents = denoise(job, torch.ones(4, 8, 8), 8, [(0, 0)], [condition], Progress(Spy(), 1, 1))
     assert latents.isfinite().all()
 

@@ -94,23 +94,23 @@ def test_the_background_is_guessed_from_what_it_was_said_to_be(models: Models, p
     random = torch.Generator().manual_seed(0)
     scaled, total = torch.randn(4, 8, 8, generator=random), torch.randn(4, 8, 8, generator=random)
     weight = torch.rand(8, 8, generator=random)
-    background = Background(scheduler, weight)
-    assert background.learn(scaled, total, timesteps[2]) is total
-    assert torch.allclose(background.guess(scaled, timesteps[2]), total, atol=1e-4)  # nothing has changed
-    other = background.guess(scaled * 2, timesteps[3])
-    again = Background(scheduler, weight)
-    again.remind(background.remember())
-    assert torch.equal(again.guess(scaled * 2, timesteps[3]), other)
+    background, again = (Background(scheduler, weight, lambda *_: total, every=2) for _ in range(2))
+    assert background.add_up(scaled, timesteps[2], 0) is total
+    assert torch.allclose(background.add_up(scaled, timesteps[2], 1), total, atol=1e-4)  # nothing has changed
+    other = background.add_up(scaled * 2, timesteps[3], 1)
+    again.load_state_arrays(background.state_arrays())
+    assert torch.equal(again.add_up(scaled * 2, timesteps[3], 1), other)
 
 
 def test_the_guess_leads_to_the_same_clean_picture(models: Models) -> None:
     scheduler, timesteps = make_scheduler(models, "ddim", 4)
     clean, noise = torch.full((4, 8, 8), 0.7), torch.full((4, 8, 8), -0.3)
-    background = Background(scheduler, torch.ones(8, 8))
+    # the network says: this is the noise
+    background = Background(scheduler, torch.ones(8, 8), lambda *_: noise, every=2)
     noisy = scheduler.add_noise(clean, noise, timesteps[1:2])  # type: ignore[arg-type]
-    background.learn(noisy, noise, timesteps[1])  # the network says: this is the noise
+    background.add_up(noisy, timesteps[1], 0)
     noisier = scheduler.add_noise(clean, 2 * noise, timesteps[2:3])  # type: ignore[arg-type]
-    assert torch.allclose(background.guess(noisier, timesteps[2]), 2 * noise, atol=1e-4)
+    assert torch.allclose(background.add_up(noisier, timesteps[2], 1), 2 * noise, atol=1e-4)
 
 
 def test_a_picture_with_a_remembered_background_goes_on_as_it_was(

@@ -42,6 +42,18 @@ def test_the_same_output_whoever_projects(models: Models) -> None:
     assert [layer.processor for layer in layers] == before
 
 
+def test_states_that_do_not_say_whose_they_are_are_refused(models: Models) -> None:
+    text = PromptEncoder(models).encode("a red shirt")
+    layer = plain_cross_attention(models.unet)[0]
+    with torch.inference_mode(), knowing_texts([models.unet], [text]) as learn:
+        learn([text])
+        hidden = torch.zeros(1, 4, layer.query_dim)
+        states = stack_hidden([text], torch.float32)
+        assert layer(hidden, states).shape == hidden.shape
+        with pytest.raises(ValueError, match="without the attribute `texts`"):
+            layer(hidden, states.clone())
+
+
 def test_too_many_texts_are_not_kept(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "MOST_CHUNKS", 3)
     encoder = PromptEncoder(models)

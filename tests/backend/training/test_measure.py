@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from beyondscene.backend.evaluation.judge import Found
-from beyondscene.backend.renderer.scenes import View
+from beyondscene.backend.renderer.scenes import Rendering
 from beyondscene.backend.training.measure import measure_poses
 from beyondscene.backend.training.samples import draw_held_out
 from msgspec.structs import replace
@@ -14,7 +14,7 @@ class Oracle:
 
     name, notes, of_photographs = "oracle", (), False
 
-    def __init__(self, views: list[View], shift_px: float = 0.0) -> None:
+    def __init__(self, views: list[Rendering], shift_px: float = 0.0) -> None:
         self.views, self.shift_px = {view.picture.tobytes(): view for view in views}, shift_px
 
     def people(self, picture: np.ndarray) -> Found:
@@ -35,11 +35,11 @@ class Oracle:
 
 
 @pytest.fixture(scope="module")
-def views() -> list[View]:
+def views() -> list[Rendering]:
     return draw_held_out(6, ("several",))
 
 
-def test_everybodys_joints_count(views: list[View]) -> None:
+def test_everybodys_joints_count(views: list[Rendering]) -> None:
     pictures = np.stack([view.picture for view in views])
     assert measure_poses(pictures, views, Oracle(views)) == 1
     assert measure_poses(pictures, views, Oracle(views, shift_px=40)) < 0.2
