@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from beyondscene.backend.models.load import Models
-from beyondscene.backend.pipeline.schedule import SCHEDULERS
+from beyondscene.backend.pipeline.schedule import SCHEDULERS, SOLVER
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
@@ -24,7 +24,7 @@ def of_diffusers(kind: type[DiffusionPipeline], models: Models, solver: str = "d
         variant="fp16" if any(base.glob("unet/*.fp16.*")) else None,
         dtype=torch.float32,
         local_files_only=True,
-        scheduler=SCHEDULERS[solver].from_config({"clip_sample": False} | models.scheduler_config),
+        scheduler=SCHEDULERS[solver].from_config({"clip_sample": False} | models.scheduler_config | SOLVER.get(solver, {})),
         **parts,
     )
     pipeline.set_progress_bar_config(disable=True)
