@@ -11,10 +11,7 @@ from platformdirs import user_data_path
 
 from ...protocol import Refusal
 from ..blend import number_path
-from ..outputs import Picture, Record, choose_format, write_picture
-
-PIXEL_BYTES = 3  # of a picture that does not compress
-HALF_PIXEL_BYTES = 6  # of one in OpenEXR, whose masks always do
+from ..outputs import FORMATS, Picture, Record, choose_format, most_bytes, write_picture
 
 
 def check_picture_target(path: Path) -> None:
@@ -62,8 +59,8 @@ def refuse_folder(path: Path) -> None:
 
 def check_room(path: Path, width: int, height: int, pictures: int) -> None:
     """Raise Refusal where the disk of `path`, whose folder exists, may not take so many pictures of this size."""
-    pixel_bytes = HALF_PIXEL_BYTES if path.suffix.lower() == ".exr" else PIXEL_BYTES
-    needed, free = pixel_bytes * width * height * pictures, shutil.disk_usage(Path(os.path.realpath(path)).parent).free
+    needed = pictures * most_bytes(FORMATS[path.suffix.lower()], width, height)
+    free = shutil.disk_usage(Path(os.path.realpath(path)).parent).free
     if free < needed:
         what = "The picture" if pictures == 1 else f"The {pictures} pictures"
         raise Refusal(

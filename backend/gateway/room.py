@@ -8,12 +8,11 @@ import tempfile
 from pathlib import Path
 
 from ...protocol import RequestError, Submit
+from ..outputs import most_bytes
 from .settings import MIB
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 RESERVE_BYTES = 4 * MIB  # for the ledger and the logs
-PICTURE_BYTES = 3  # per pixel, of one that does not compress
-HALF_BYTES = 2  # per pixel and channel of an OpenEXR file: three colours, each person's, and their order
 CHECKPOINT_BYTES = 5  # per pixel: images of all levels 4, latents and the solver's memory 1
 
 
@@ -23,10 +22,9 @@ class NotNow(RequestError):  # noqa: N818  (reads as what it is)
 
 def needed_bytes(submit: Submit) -> int:
     """What must be free for a job to be done whatever the picture looks like."""
-    request, picture = submit.request, PICTURE_BYTES
-    if submit.picture_format == "exr":
-        picture = HALF_BYTES * (4 + len(request.characters))
-    return RESERVE_BYTES + (picture + CHECKPOINT_BYTES) * request.width * request.height
+    request = submit.request
+    picture = most_bytes(submit.picture_format, request.width, request.height, len(request.characters))
+    return RESERVE_BYTES + picture + CHECKPOINT_BYTES * request.width * request.height
 
 
 def free_bytes(folder: Path) -> int:

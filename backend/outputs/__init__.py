@@ -16,7 +16,7 @@ from ...protocol.record import (
     weights_that_differ,
 )
 from ...protocol.whole import whole_file
-from .picture import Layer, Picture
+from .picture import Layer, Picture, most_bytes
 
 __all__ = [
     "FORMATS",
@@ -26,6 +26,7 @@ __all__ = [
     "RecordError",
     "choose_format",
     "make_record",
+    "most_bytes",
     "read_record",
     "restore_request",
     "weights_that_differ",
