@@ -47,7 +47,12 @@ def make_header(models: Models, settings: RenderSettings) -> Header:
     return Header(
         models=models.manifest.name,
         weights=digest_weights(model_set, few_steps),
-        advice=digest(msgspec.json.encode((models.manifest, models.scheduler_config), order="deterministic")),
+        # the settled settings, for a manifest leaves out what is a default, which may change
+        advice=digest(
+            msgspec.json.encode(
+                (models.manifest, settle(RenderSettings(), model_set), models.scheduler_config), order="deterministic"
+            )
+        ),
         scenes=digest_scenes(),
         steps=told.steps,
         few_steps=told.few_steps,

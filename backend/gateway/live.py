@@ -7,6 +7,7 @@ from ...protocol import Advanced, Kept, Previewed, Progressed, Sketched
 from ...protocol.messages import Message
 
 PREVIEW_LIMIT_BYTES = 64 * 1024
+NOWHERE = (0.0, 0, 0)
 
 
 class Slot(Struct, frozen=True):
@@ -17,13 +18,16 @@ class Slot(Struct, frozen=True):
     payload: tuple[memoryview | bytes, ...] = ()
 
 
+Place = tuple[float, int, int]  # fraction, level, step: a fraction stands still near the end of work that was underestimated
+
+
 class Pace(Struct, frozen=True):
     """Where an attempt stood when it was first heard of, to tell how long the rest takes, and where it is now."""
 
     attempt: int
     fraction: float
     at_s: float
-    reached: float
+    reached: Place
 
 
 class Live:
@@ -32,14 +36,14 @@ class Live:
     def __init__(self) -> None:
         self._slots: dict[tuple[str, type[Message]], Slot] = {}
         self._paces: dict[str, Pace] = {}
-        self._kept: dict[str, float] = {}  # where a job was at its furthest checkpoint
+        self._kept: dict[str, Place] = {}  # where a job was at its furthest checkpoint
 
     def advance(self, report: Advanced, seq: int, now_s: float) -> None:
         """Take over a worker's progress. `seq` is that of the job's newest durable event."""
         pace = self._paces.get(report.job_id)
         if pace is None or pace.attempt != report.attempt:
-            pace = Pace(report.attempt, report.fraction, now_s, report.fraction)
-        self._paces[report.job_id] = replace(pace, reached=report.fraction)
+            pace = Pace(report.attempt, report.fraction, now_s, NOWHERE)
+        self._paces[report.job_id] = replace(pace, reached=(report.fraction, report.level, report.step))
         before = self.newest(report.job_id, Progressed)
         reached = before.message.fraction if before is not None and isinstance(before.message, Progressed) else 0.0
         progress = Progressed(
@@ -57,10 +61,12 @@ class Live:
 
     def keep(self, report: Kept) -> bool:
         """Note a checkpoint where the job is; whether it is further than all before it, those of other attempts included."""
-        pace, furthest = self._paces.get(report.job_id), self._kept.get(report.job_id, -1.0)
-        reached = pace.reached if pace is not None and pace.attempt == report.attempt else 0.0
-        self._kept[report.job_id] = max(reached, furthest)
-        return reached > furthest
+        pace, furthest = self._paces.get(report.job_id), self._kept.get(report.job_id)
+        reached = pace.reached if pace is not None and pace.attempt == report.attempt else NOWHERE
+        further = furthest is None or reached > furthest
+        if further:
+            self._kept[report.job_id] = reached
+        return further
 
     def sketch(self, report: Sketched, jpeg: memoryview | bytes, seq: int) -> None:
         """Take over a worker's preview, unless it is too large."""
