@@ -15,7 +15,10 @@ from .instances import Portrait
 from .parts import find_part, what_tells
 
 BONE_WIDTH = 0.03  # of the body's height
-TORN = 0.5  # share of a bone above which a segmenter that sees so much of it has torn the limb apart
+MISSED = 0.5  # share of the skeleton of which the segmenter sees less where it has missed the person
+TORN = (
+    0.3  # share of a bone of which it sees more where it has torn the limb apart; of one drawn elsewhere a quarter at the joint
+)
 TORSO = tuple(KEYPOINT_NAMES.index(name) for name in ("RShoulder", "LShoulder", "LHip", "RHip"))
 
 
@@ -43,15 +46,15 @@ def cut_out(segmenter: Segmenter, portraits: list[Portrait]) -> list[Cutout]:
 
 
 def keep_body(mask: np.ndarray, joints: np.ndarray) -> np.ndarray:
-    """The connected pieces of `mask` that touch the skeleton, and of its bones those that are seen in part; holes filled.
+    """The connected pieces of `mask` that touch the skeleton, and of its bones those of which TORN is seen; holes filled.
 
-    What lies apart is no part of the person. A bone of which nothing is seen may be where no limb was drawn, and would bring
+    What lies apart is no part of the person. A bone of which less is seen may be where no limb was drawn, and would bring
     the backdrop along; all of them are taken where most of the skeleton is not seen: the pose is known, so a person whom the
     segmenter missed is not lost from the picture.
     """
     bones = list(draw_bones(joints, *mask.shape))
     skeleton = np.any(bones, axis=0)
-    if mask[skeleton].mean() >= TORN:
+    if mask[skeleton].mean() >= MISSED:
         bones = [bone for bone in bones if mask[bone].mean() >= TORN]
     seen = mask | np.any(bones, axis=0)
     _, pieces = cv2.connectedComponents(seen.astype(np.uint8))
