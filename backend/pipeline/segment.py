@@ -16,9 +16,7 @@ from .parts import find_part, what_tells
 
 BONE_WIDTH = 0.03  # of the body's height
 MISSED = 0.5  # share of the skeleton of which the segmenter sees less where it has missed the person
-TORN = (
-    0.3  # share of a bone of which it sees more where it has torn the limb apart; of one drawn elsewhere a quarter at the joint
-)
+TORN = 0.3  # share of a bone of which it sees more where it has torn the limb apart; elsewhere it sees the joint alone
 TORSO = tuple(KEYPOINT_NAMES.index(name) for name in ("RShoulder", "LShoulder", "LHip", "RHip"))
 
 
