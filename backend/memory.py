@@ -10,9 +10,11 @@ import psutil
 import torch
 
 from ..protocol import Refusal, RenderRequest
+from .models.device_memory import is_out_of_memory
 from .models.fingerprint import weight_files
 from .models.host_memory import give_back_freed_memory
 from .models.load import Models
+from .models.offload import Crowded
 from .models.sets import ModelSet
 from .models.thrift import LADDER, Thrift, next_rung
 from .pipeline.shard import rank_and_world_size
@@ -23,18 +25,10 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 KEY = "memory"  # of the checkpoint that holds the rung
-WORDS = (  # as cuBLAS, cuDNN, the CPU's allocator, MPS, XPU and HIP put it in a plain RuntimeError
-    "out of memory", "status_alloc_failed", "can't allocate memory", "not enough memory", "out_of_device_memory",
-    "out_of_resources", "out_of_host_memory",
-)  # fmt: skip
 
 
 class OutOfMemory(Refusal):
     """There was not enough on the last rung either. The message says what would fit."""
-
-
-class Crowded(MemoryError):  # noqa: N818  (reads as what it is)
-    """The device has no room for all networks at once, whatever else is saved."""
 
 
 def climb(attempt: Callable[[Thrift], T], checkpoints: Checkpoints, advice: Callable[[], str], first: int = 0) -> tuple[T, int]:
@@ -63,12 +57,6 @@ def climb(attempt: Callable[[Thrift], T], checkpoints: Checkpoints, advice: Call
             log.warning("the memory was not enough (%s): now with %s", words, LADDER[number].name)
             checkpoints.put(KEY, {"rung": np.array(number)})
     raise OutOfMemory(f"The memory was not enough, even with {LADDER[-1].name}: {advice()} ({words})")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in WORDS)
 
 
 def free_cached() -> None:

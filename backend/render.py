@@ -10,7 +10,8 @@ import torch
 from msgspec.structs import replace
 
 from ..protocol import RenderRequest, StageTime, check_request, digest_of_file
-from .memory import Crowded, OutOfMemory, climb, free_cached, is_out_of_memory, what_would_fit, what_would_load
+from .memory import OutOfMemory, climb, free_cached, what_would_fit, what_would_load
+from .models.device_memory import is_out_of_memory
 from .models.devices import choose_device
 from .models.load import Models, load_models
 from .models.loras import fingerprint_loras, gather_loras
@@ -71,7 +72,9 @@ class Renderer:
         torch.manual_seed(request.seed)  # nothing should draw from it; if something does, it repeats
 
         def attempt(thrift: Thrift) -> tuple[np.ndarray, list[Figure], Progress]:
-            self._arrange(loaded, OFFLOADS[max(map(OFFLOADS.index, (thrift.offload, self.offload)))])
+            offload = OFFLOADS[max(map(OFFLOADS.index, (thrift.offload, self.offload)))]
+            if loaded.turns.offload != offload:
+                loaded.turns.change(offload)
             with loaded.adapters.loaded(loras):  # which takes memory, too
                 return render(dataclasses.replace(loaded, thrift=thrift), request, arrays, watcher, checkpoints)
 
@@ -105,18 +108,6 @@ class Renderer:
                 words = str(error).split("\n", 1)[0]
                 raise OutOfMemory(f"{what_would_load(chosen, find_model_sets(self.extra))} ({words})") from None
         return self._loaded[1]
-
-    @staticmethod
-    def _arrange(models: Models, offload: Offload) -> None:
-        """Bring the networks to where `offload` wants them. Raises Crowded where the device has no room for all."""
-        if models.turns.offload == offload:
-            return
-        try:
-            models.turns.change(offload)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            raise Crowded(str(error)) from None
 
 
 def record_making(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], loras: Mapping[str, Path]) -> Record:

@@ -123,7 +123,7 @@ def has_lost_its_device(error: BaseException) -> bool:
     """Whether CUDA will refuse all that this process asks of it from now on: an illegal address, a fault of the hardware."""
     if not isinstance(error, RuntimeError) or "CUDA error" not in str(error):
         return False
-    from .memory import is_out_of_memory
+    from .models.device_memory import is_out_of_memory
 
     return not is_out_of_memory(error)
 

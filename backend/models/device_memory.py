@@ -1,10 +1,20 @@
-"""The memory of a GPU that this process may take: all of it, or less where it has been held to less."""
+"""The memory of a GPU that this process may take: all of it, or less where it has been held to less; and how it runs out."""
 
 import torch
 
 from ...protocol import Refusal
 
 GIB = 2**30
+WORDS = (  # as cuBLAS, cuDNN, the CPU's allocator, MPS, XPU and HIP put it in a plain RuntimeError
+    "out of memory", "status_alloc_failed", "can't allocate memory", "not enough memory", "out_of_device_memory",
+    "out_of_resources", "out_of_host_memory",
+)  # fmt: skip
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in WORDS)
 
 
 def hold_to(device: torch.device, gib: float) -> None:

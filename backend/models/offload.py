@@ -1,15 +1,32 @@
 """Networks that take turns on the device: whatever does not work waits in host memory, for devices too small for all."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from accelerate import cpu_offload
 from accelerate.hooks import remove_hook_from_submodules
 from torch import nn
 
+from .device_memory import is_out_of_memory
 from .thrift import Offload
 
 HOST = torch.device("cpu")
+
+
+class Crowded(MemoryError):  # noqa: N818  (reads as what it is)
+    """The device has no room for the networks that are to stand there at once, whatever else is saved."""
+
+
+@contextmanager
+def telling_crowded() -> Iterator[None]:
+    """Within, where memory runs out it is for the networks alone."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise Crowded(str(error)) from None
 
 
 class Turns:
@@ -31,16 +48,23 @@ class Turns:
         self.change(offload)
 
     def change(self, offload: Offload) -> None:
-        """From now on offload as `offload` says; the pixels stay the same. May be called whenever no network works."""
+        """From now on offload as `offload` says; the pixels stay the same. May be called whenever no network works.
+
+        Raises Crowded where the device has no room for all of them and they are to be there.
+        """
         self.send_home()
         self.offload = "networks"  # how they stand now, should there be no room for all
         if offload == "none":
-            for network in self._all:
-                self._bring(network)
+            with telling_crowded():
+                for network in self._all:
+                    self._bring(network)
         self.offload = offload
 
     def begin(self, *working: nn.Module) -> None:
-        """These networks are ready to work on the device; where it does not hold all, the others go to host memory first."""
+        """These networks are ready to work on the device; where it does not hold all, the others go to host memory first.
+
+        Raises Crowded where there is no room for these.
+        """
         if self.offload == "none":
             return
         self.send_home(but=working)
@@ -51,7 +75,8 @@ class Turns:
                 self._up.append(network)
                 cpu_offload(network, self.device)
             else:
-                self._bring(network)
+                with telling_crowded():
+                    self._bring(network)
 
     def _bring(self, network: nn.Module) -> None:
         self._up.append(network)  # before, so that it is sent home where there was room for a part of it only
