@@ -26,6 +26,7 @@ class Job:
     arrays: the masks that the request names, by digest, deflated: the frames of an animation may wait here for hours.
     blend: path of the file that it was asked for from; empty where that was never saved.
     accepted: the backend has it, and has said so. kept: it has it also after its own end.
+    lost: that backend fell silent meanwhile, so that nobody knows whether it has it still.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Job:
     sent: bool = False
     accepted: bool = False
     kept: bool = False
+    lost: bool = False
     cancelling: bool = False
     running: bool = False
     status: str = WAITING
@@ -56,7 +58,7 @@ class Job:
 
     def lose_sight(self) -> None:
         """The backend that has it cannot be reached: it is followed again, as one of an earlier Blender is."""
-        self.request, self.arrays, self.running = None, {}, False
+        self.request, self.arrays, self.running, self.lost = None, {}, False, True
         self.status = "Cancelled once the backend answers again" if self.cancelling else "Looking for the backend that has it"
 
     def note(self, event: Accepted | Started | Paused | Progressed | Finished, *, lasting: bool = True) -> None:

@@ -263,9 +263,12 @@ class Session:
             case _ if job is None:
                 return False  # of a job that was given up
             case Refused() if job.request is None:
-                del self.jobs[job.id]
                 with suppress(OSError):
                     miss(job.id)
+                if job.lost:
+                    self._end(job, "" if job.cancelling else event.message)
+                else:
+                    del self.jobs[job.id]
             case Refused(later=True) if job.owed and not job.accepted:
                 job.wait()
                 self.sending.refuse(event.message)

@@ -10,7 +10,19 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import animation, blender_render, link, panels, pending, planner, preferences, sending, session, ticker
+from beyondscene.addon import (
+    animation,
+    blender_render,
+    link,
+    operators,
+    panels,
+    pending,
+    planner,
+    preferences,
+    sending,
+    session,
+    ticker,
+)
 from beyondscene.protocol import Accepted, Cancel, Started, Submit, client
 
 from ..backend.serving.talk import Talk
@@ -169,6 +181,37 @@ def test_an_animation_waits_for_a_backend_that_was_lost_and_lacks_no_frame_in_th
     assert names_in(tmp_path / "duo animation 0001") == ["0001.png", "0002.png", "0003.png"] and not state.error
 
 
+def test_a_backend_that_comes_back_without_its_pictures_is_said_and_the_others_become_the_sequence(
+    blender: Any, duo: Any, gateway: Any, start_peer: Any, use_backend: Any, lose: Any, picture: bytes, tmp_path: Path
+) -> None:
+    state, peer = session.current(), start_peer(hold=True)
+    use_backend(peer.connection)
+    assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
+    while animation.turn() is not None:
+        pass
+    until(lambda: len(state.jobs) == 3 and all(job.accepted for job in state.jobs.values()))
+    (tmp_path / "duo animation 0001" / "0001.png").write_bytes(picture)  # which had come
+    lose(peer.close)
+    use_backend(gateway.connection())  # without its ledger
+    until(lambda: state.link.state == "ready" and not state.jobs)
+    assert "duo animation 0001, frame 3: The backend knows no job" in drawn(panels.BEYONDSCENE_PT_main)
+    assert blender.data.images.keys() == ["BeyondScene duo animation 0001"]
+    assert [one.blender for one in pending.promises().values()] == [None] * 3  # whoever uses the backend that has them
+
+
+def test_a_script_learns_that_a_picture_was_lost_in_a_gap(
+    blender: Any, duo: Any, gateway: Any, start_peer: Any, use_backend: Any, lose: Any
+) -> None:
+    state, peer = session.current(), start_peer(hold=True)
+    use_backend(peer.connection)
+    assert blender.ops.beyondscene.render() == {"FINISHED"}
+    until(lambda: state.job and state.job.running)
+    lose(peer.close)
+    use_backend(gateway.connection())
+    operators.wait_for_picture()
+    assert state.error.startswith("The backend knows no job")
+
+
 def test_the_trying_can_be_stopped_and_what_the_backend_lacks_waits(
     blender: Any, duo: Any, start_peer: Any, use_backend: Any, lose: Any
 ) -> None:
@@ -306,9 +349,11 @@ def test_the_error_of_a_frame_says_which_frame_it_is_of(
     own.quality, own.knobs.steps, own.use_own_size, own.width, own.height = "CUSTOM", 1, True, 64, 64
     assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
     assert animation.turn() is not None
-    own.prompt = "a careless city"
+    now = animation.recording()
+    assert now
+    now.asked.picture["prompt"] = "a careless city"
     assert animation.turn() is not None
-    own.prompt = "a city"
+    now.asked.picture["prompt"] = "a city"
     assert animation.turn() is None
     until(lambda: not state.jobs)
     assert "duo animation 0001, frame 2: The scene is careless: take care." in drawn(panels.BEYONDSCENE_PT_main)
