@@ -65,7 +65,7 @@ def start_missing(context: bpy.types.Context, folder: Path) -> bool:
     none is missing. Raises RecordError, WireError or OSError.
     """
     there = images.frames_in(folder)
-    on_their_way = (one for one in current().promised if images.same_file(str(one.parent), str(folder)))
+    on_their_way = (one for one in current().on_their_way if images.same_file(str(one.parent), str(folder)))
     known = {one.name for one in (*there, *on_their_way)}
     missing = [frame for frame in frames_of(context.scene) if frame_path(folder, frame).name not in known]
     if missing:

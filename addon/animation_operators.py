@@ -78,7 +78,7 @@ class BEYONDSCENE_OT_render_missing(OnPicture, bpy.types.Operator):
         folder = images.path_of(image).parent
         try:
             if not animation.start_missing(context, folder):
-                self.report({"INFO"}, "It has all frames of the scene's range")
+                self.report({"INFO"}, "It has, or will have, all frames of the scene's range")
                 return {"CANCELLED"}
         except (RecordError, WireError) as error:
             session.refuse(str(error))

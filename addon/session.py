@@ -66,6 +66,12 @@ class Session:
         """The files of pictures that have not come yet, those of other Blenders included."""
         return [*(job.path for job in self.jobs.values()), *(one.path for one in promises().values())]
 
+    @property
+    def on_their_way(self) -> list[Path]:
+        """Those of them that some Blender waits for: of the others no backend is known that has them."""
+        waited_for = [one.path for one in promises().values() if one.blender is not None]
+        return [*(job.path for job in self.jobs.values()), *waited_for]
+
     def start(self, preferences: Preferences) -> None:
         """Connect to the backend of the key file, or start one; the rest happens in `tick`."""
         if self.link.alive:

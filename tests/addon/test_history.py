@@ -501,6 +501,26 @@ def test_the_frames_that_an_animation_lacks_are_rendered_as_those_that_it_has(
     assert made.ops.beyondscene.render_missing() == {"CANCELLED"} and not animation.recording()
 
 
+def test_a_frame_that_no_backend_is_known_to_have_is_missing(
+    made: Any, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
+) -> None:
+    use_backend(start_peer(picture=picture).connection)
+    session.current().start(preferences.get(made.context))
+    until(lambda: session.current().link.state == "ready")
+    scene, folder = made.context.scene, tmp_path / "duo animation 0001"
+    folder.mkdir()
+    (folder / "0001.png").write_bytes((tmp_path / "duo 0001.png").read_bytes())
+    editors.load_picture(folder / "0001.png")
+    scene.frame_start, scene.frame_end = 1, 3
+    ids = [new_job_id() for _ in range(2)]
+    for frame, job_id in enumerate(ids, 2):
+        pending.remember(job_id, pending.Promise(picture=str(folder / f"{frame:04d}.png")))
+    assert made.ops.beyondscene.render_missing() == {"CANCELLED"}
+    pending.miss(ids[0])  # by a backend that does not know it
+    assert made.ops.beyondscene.render_missing(wait=True) == {"FINISHED"}
+    assert sorted(one.name for one in folder.iterdir()) == ["0001.png", "0002.png"]
+
+
 def test_an_animation_goes_on_while_the_windows_show_another_scene(
     blender: Any, example: Example, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
 ) -> None:
