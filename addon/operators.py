@@ -15,13 +15,15 @@ from ..protocol.record import deflate
 from . import animation, images, planner, preferences
 from .exporters import ExportError, check_scene, export_request, picture_size
 from .history import LARGEST_SEED
-from .job import Job, describe_remaining
+from .job import Job, describe_remaining, describe_seconds
 from .obstacles import SaysWhyNot
 from .quality import PRESETS, snapped, write_knobs
 from .session import TICK_S, current
 from .ticker import wake
 
 Result = set[str]
+
+PATIENCE_S = 600.0  # of a script, with a backend that is lost or takes nothing for now
 
 
 class BEYONDSCENE_OT_render(SaysWhyNot, bpy.types.Operator):
@@ -147,18 +149,22 @@ def make_jobs(context: bpy.types.Context) -> list[Job]:
 
 
 def wait_for_picture() -> None:
-    """Drain the queue until all jobs are over, printing what changes.
+    """Drain the queue until all jobs are over, printing what changes, or nothing could go on for `PATIENCE_S`.
 
     An interrupt cancels them and is an error of the session: let out of an operator, Blender would print it with its traceback.
     A second one does not wait until the backend has stopped.
     """
-    session, printed, interrupted = current(), "", False
+    session, printed, interrupted, went_on_s = current(), "", False, time.monotonic()
     while session.jobs and session.link.alive:
         try:
             session.tick()
-            job = session.job
-            if job and job.status != printed:
-                printed = job.status
+            job, hindrance = session.job, session.hindrance
+            if not hindrance:
+                went_on_s = time.monotonic()
+            elif time.monotonic() - went_on_s > PATIENCE_S:
+                session.give_up(f"{hindrance} A script waits no longer than {describe_seconds(PATIENCE_S)} for that to change.")
+            if job and (hindrance or job.status) != printed:
+                printed = hindrance or job.status
                 print(f"{job.fraction:4.0%}  {printed}  {describe_remaining(job.remaining_s)}".rstrip(), flush=True)
             time.sleep(TICK_S / 2)
         except KeyboardInterrupt:

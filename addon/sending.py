@@ -16,7 +16,7 @@ class Sending:
 
     def __init__(self) -> None:
         self.crowded = ""
-        self._one_by_one = False  # since it was crowded, until all are sent
+        self._one_by_one = False  # since it was crowded, until it has taken all
         self._later_s = 0.0  # when it is asked again
 
     def reset(self) -> None:
@@ -35,11 +35,12 @@ class Sending:
         """Those of `jobs` to send now. most: as many of ours as the backend lets wait."""
         jobs = list(jobs)
         sent, waiting = [job for job in jobs if job.sent], [job for job in jobs if not job.sent]
-        if not waiting:
+        unanswered = any(job.request and not job.accepted for job in sent)
+        if not waiting and not unanswered:
             self.crowded, self._one_by_one = "", False
         if time.monotonic() < self._later_s:
             return []
         room = max(1, most) - len(sent)
         if self._one_by_one:
-            room = min(room, 0 if any(job.request and not job.accepted for job in sent) else 1)
+            room = min(room, 0 if unanswered else 1)
         return waiting[: max(0, room)]

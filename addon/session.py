@@ -72,6 +72,11 @@ class Session:
         waited_for = [one.path for one in promises().values() if one.blender is not None]
         return [*(job.path for job in self.jobs.values()), *waited_for]
 
+    @property
+    def hindrance(self) -> str:
+        """Why none of the `jobs` goes on for now, though nothing has failed: the backend is lost, or takes none."""
+        return self.link.lost or ("" if any(job.accepted for job in self.jobs.values()) else self.sending.crowded)
+
     def start(self, preferences: Preferences) -> None:
         """Connect to the backend of the key file, or start one; the rest happens in `tick`."""
         if self.link.alive:
@@ -131,6 +136,10 @@ class Session:
             else:
                 del self.jobs[job.id]
                 forget(job.id)  # it may have been sent before
+
+    def give_up(self, message: str) -> None:
+        """Wait no longer for the backend, as after a failure: what it had taken comes to whoever finds it again."""
+        self._fail(message)
 
     def refuse(self, message: str) -> None:
         """The scene cannot be rendered as it is, which holds while its file is open."""
@@ -277,6 +286,7 @@ class Session:
                     del self.jobs[job.id]
             case Refused(later=True) if job.owed and not job.accepted:
                 job.wait()
+                job.status = event.message
                 self.sending.refuse(event.message)
             case Refused(later=True) if not job.accepted:
                 self._end(job)  # it was to be cancelled

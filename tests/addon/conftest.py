@@ -27,6 +27,7 @@ from beyondscene.protocol import (
     Ping,
     Pong,
     Progressed,
+    Refused,
     Rejected,
     Request,
     Started,
@@ -101,7 +102,7 @@ class Peer:
     """A backend that follows a script: it greets, takes a job, reports progress and sends `picture`.
 
     versions: what it speaks. hold: it reports progress, then waits for a cancel. damage: it sends other bytes than announced.
-    waiting_jobs: as many as it lets wait.
+    waiting_jobs: as many as it lets wait. full: it takes none for now.
     """
 
     def __init__(
@@ -111,7 +112,9 @@ class Peer:
         hold: bool = False,
         damage: bool = False,
         waiting_jobs: int = 100,
+        full: bool = False,
     ) -> None:
+        self.full = full
         self.picture, self.versions, self.hold, self.damage, self.waiting_jobs = picture, versions, hold, damage, waiting_jobs
         self.heard: list[Message] = []
         self.most_ahead = 0  # the largest credit that was asked for at once
@@ -161,6 +164,8 @@ class Peer:
                 return [encode(Welcome(version=1, app_version="0", boot_id="b", **facts))]
             case Ping():
                 return [encode(Pong(device=DEVICE))]
+            case Submit() if self.full:
+                return [encode(Refused(job_id=message.job_id, message="100 jobs are waiting.", later=True))]
             case Submit():
                 job_id, size = message.job_id, {"width": message.request.width, "height": message.request.height}
                 begun = [

@@ -212,6 +212,39 @@ def test_a_script_learns_that_a_picture_was_lost_in_a_gap(
     assert state.error.startswith("The backend knows no job")
 
 
+def test_a_script_does_not_wait_for_ever_in_a_gap_and_says_what_for(
+    blender: Any, duo: Any, start_peer: Any, use_backend: Any, lose: Any, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    state, peer = session.current(), start_peer(hold=True, waiting_jobs=1)
+    use_backend(peer.connection)
+    assert blender.ops.beyondscene.render() == {"FINISHED"} and blender.ops.beyondscene.render() == {"FINISHED"}
+    until(lambda: state.job and state.job.running)
+    lose(peer.close)
+    monkeypatch.setattr(operators, "PATIENCE_S", 1.5)
+    operators.wait_for_picture()
+    assert "No backend answers" in state.error and "A script waits no longer than 2 s" in state.error
+    assert state.link.state == "off" and not state.jobs and state.left_over == 1  # which comes once the backend is back
+    assert "fell silent." in capfd.readouterr().out
+
+
+def test_a_script_does_not_wait_for_ever_for_a_backend_that_takes_nothing(
+    blender: Any,
+    duo: Any,
+    start_peer: Any,
+    use_backend: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    use_backend(start_peer(full=True).connection)
+    monkeypatch.setattr(sending, "LATER_S", 0.3)
+    monkeypatch.setattr(operators, "PATIENCE_S", 1.0)
+    with pytest.raises(RuntimeError, match=r"100 jobs are waiting\. A script waits no longer than 1 s for that to change"):
+        blender.ops.beyondscene.render(wait=True)
+    assert not session.current().jobs and capfd.readouterr().out.count("100 jobs are waiting") == 2  # once, and as the error
+    assert not pending.pending()
+
+
 def test_the_trying_can_be_stopped_and_what_the_backend_lacks_waits(
     blender: Any, duo: Any, start_peer: Any, use_backend: Any, lose: Any
 ) -> None:

@@ -149,7 +149,7 @@ def test_an_interrupt_while_a_script_waits_cancels_the_picture_and_is_one_senten
         if job and job.running and not job.cancelling:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(operators, "time", SimpleNamespace(sleep=interrupt_once_it_runs))
+    monkeypatch.setattr(operators, "time", SimpleNamespace(sleep=interrupt_once_it_runs, monotonic=time.monotonic))
     with pytest.raises(RuntimeError, match=r"^Error: Interrupted: the picture was cancelled\.$"):
         blender.ops.beyondscene.render(wait=True)
     assert any(isinstance(one, Cancel) for one in peer.heard) and not session.current().jobs
