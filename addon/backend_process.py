@@ -119,14 +119,31 @@ def default_python() -> str:
     return os.environ.get("BEYONDSCENE_PYTHON", "") or ("" if bpy.app.binary_path else sys.executable)
 
 
-def check_online(endpoint: str) -> None:
-    """Raise BackendError for a backend on another machine while Blender is told to stay off line."""
+def find_backend(key_file: str, *, online: bool) -> ConnectionFile:
+    """The backend of that key file. Raises BackendError. Touches no bpy, so that a thread can wait for a drive.
+
+    online: whether it may be on another machine.
+    """
+    try:
+        backend = read_connection(Path(key_file))
+    except (OSError, ValueError) as error:
+        reason = (error.strerror or error) if isinstance(error, OSError) else error
+        raise BackendError(
+            f"No backend can be found through the key file '{key_file}' ({reason}): start the backend that writes it, "
+            "or choose This Machine under Backend."
+        ) from error
+    check_online(backend.endpoint, allowed=online)
+    return backend
+
+
+def check_online(endpoint: str, *, allowed: bool) -> None:
+    """Raise BackendError for a backend on another machine unless that is allowed, as by Blender's online access."""
     host = urlsplit(endpoint).hostname or ""
     try:
         here = host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         here = False
-    if not here and not bpy.app.online_access:
+    if not here and not allowed:
         raise BackendError(
             f"The backend at {endpoint} is on another machine, and Blender's online access is off: allow it in "
             "Preferences > System > Network, or use a backend on this machine."

@@ -9,6 +9,7 @@ import zmq
 
 from ..protocol import ConnectionFile
 from ..protocol.client import Client, Heard, Lost
+from .backend_process import BackendError
 
 POLL_MS = 30  # how long a wish of the main thread may wait
 
@@ -16,13 +17,16 @@ POLL_MS = 30  # how long a wish of the main thread may wait
 class Connection:
     """A conversation with one backend, from construction to `close`.
 
-    >>> connection = Connection(read_connection(path), "blender 4.5")
+    backend: finds it, in the thread; raises BackendError. endpoint: empty before that.
+
+    >>> connection = Connection(lambda: read_connection(path), "blender 4.5")
     >>> connection.ask(lambda client: client.submit(job_id, request, picture_path))
     >>> connection.heard()  # now and then, on the main thread
     """
 
-    def __init__(self, backend: ConnectionFile, label: str) -> None:
-        self._backend = backend
+    def __init__(self, backend: Callable[[], ConnectionFile], label: str) -> None:
+        self.endpoint = ""
+        self._find = backend
         self._label = label
         self._wishes: queue.SimpleQueue[Callable[[Client], None]] = queue.SimpleQueue()
         self._heard: queue.SimpleQueue[Heard] = queue.SimpleQueue()
@@ -51,12 +55,21 @@ class Connection:
         self._thread.join(timeout=2)
 
     def _run(self) -> None:
-        client = Client(self._backend.endpoint, self._label, time.monotonic(), overwrite=False)
         try:
-            with zmq.Context() as context, open_socket(context, self._backend) as socket:
-                self._talk(client, socket)
+            backend = self._find()
+            if not self._closing.is_set():  # while that took its time
+                self.endpoint = backend.endpoint
+                self._hold(backend)
+        except BackendError as error:  # its key file may be on a drive that is not there
+            self._heard.put((Lost(message=str(error), passing=True), []))
         except Exception as error:  # a thread that dies in silence would leave the panel waiting for ever
-            self._heard.put((Lost(message=f"The connection to {self._backend.endpoint} broke: {error}.", passing=True), []))
+            self._heard.put((Lost(message=f"The connection to {self.endpoint} broke: {error}.", passing=True), []))
+
+    def _hold(self, backend: ConnectionFile) -> None:
+        client = Client(backend.endpoint, self._label, time.monotonic(), overwrite=False)
+        try:
+            with zmq.Context() as context, open_socket(context, backend) as socket:
+                self._talk(client, socket)
         finally:
             client.close()
 

@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Literal
 
 import bpy
 
-from ..protocol import ConnectionFile, read_connection
+from ..protocol import ConnectionFile
 from ..protocol.client import Client, Heard
-from .backend_process import BackendError, BackendProcess, check_online
+from .backend_process import BackendError, BackendProcess, find_backend
 from .connection import Connection
 from .preferences import Preferences
 
@@ -116,16 +115,18 @@ class Link:
     def hear(self) -> Heard | None:
         """The oldest word that was not heard yet."""
         heard = self._connection.heard(limit=1) if self._connection else []
+        if self._connection and self._connection.endpoint:
+            self.endpoint = self._connection.endpoint
         return heard[0] if heard else None
 
     def _try_again(self) -> bool:
         if time.monotonic() < self._again_s or self._preferences is None:
             return False
         self._again_s = time.monotonic() + AGAIN_S
-        try:
-            self.start(self._preferences)
-        except BackendError as error:  # its key file may be on a drive that is not there
-            self.lost = str(error)
+        key_file, online = self._preferences.connection_file or "", bpy.app.online_access
+        # Read over there: where its drive is not there, Blender would stand still as long as that takes.
+        self._connection = Connection(lambda: find_backend(key_file, online=online), label())
+        self.state = "connecting"
         return True
 
     def _connect(self, path: str) -> None:
@@ -133,17 +134,13 @@ class Link:
             raise BackendError(
                 "No key file is chosen: name the one that the backend gave out, or choose This Machine under Backend."
             )
-        try:
-            backend = read_connection(Path(path))
-        except (OSError, ValueError) as error:
-            reason = (error.strerror or error) if isinstance(error, OSError) else error
-            raise BackendError(
-                f"No backend can be found through the key file '{path}' ({reason}): start the backend that writes it, "
-                "or choose This Machine under Backend."
-            ) from error
-        check_online(backend.endpoint)
-        self._open(backend)
+        self._open(find_backend(path, online=bpy.app.online_access))
 
     def _open(self, backend: ConnectionFile) -> None:
-        self._connection = Connection(backend, f"blender {bpy.app.version_string}")
+        self._connection = Connection(lambda: backend, label())
         self.state, self.endpoint = "connecting", backend.endpoint
+
+
+def label() -> str:
+    """Who this is, for the backend's log."""
+    return f"blender {bpy.app.version_string}"

@@ -1,6 +1,7 @@
 """A range of frames while other things happen: Blender's own render, a backend that goes."""
 
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -243,6 +244,28 @@ def test_a_script_does_not_wait_for_ever_for_a_backend_that_takes_nothing(
         blender.ops.beyondscene.render(wait=True)
     assert not session.current().jobs and capfd.readouterr().out.count("100 jobs are waiting") == 2  # once, and as the error
     assert not pending.pending()
+
+
+def test_blender_goes_on_while_the_key_file_is_on_a_drive_that_does_not_answer(
+    blender: Any, duo: Any, start_peer: Any, use_backend: Any, lose: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    state, peer, answers, find = session.current(), start_peer(hold=True), threading.Event(), link.find_backend
+    use_backend(peer.connection)
+    assert blender.ops.beyondscene.render() == {"FINISHED"}
+    until(lambda: state.job and state.job.running)
+    lose(peer.close)
+    monkeypatch.setattr(link, "find_backend", lambda *key, **how: answers.wait(20) and find(*key, **how))
+    (tmp_path / "connection.json").unlink()
+    until(lambda: state.link.state == "connecting")
+    began_s = time.monotonic()
+    for _ in range(5):
+        state.tick()
+    assert time.monotonic() - began_s < 2 and state.link.state == "connecting"
+    answers.set()
+    until(lambda: "No backend can be found through the key file" in state.link.lost)
+    assert state.link.alive
+    state.jobs.clear()
+    until(lambda: not state.link.alive)  # nothing is to come
 
 
 def test_the_trying_can_be_stopped_and_what_the_backend_lacks_waits(
