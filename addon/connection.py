@@ -63,7 +63,7 @@ class Connection:
         except BackendError as error:  # its key file may be on a drive that is not there
             self._heard.put((Lost(message=str(error), passing=True), []))
         except Exception as error:  # a thread that dies in silence would leave the panel waiting for ever
-            self._heard.put((Lost(message=f"The connection to {self.endpoint} broke: {error}.", passing=True), []))
+            self._heard.put((Lost(message=f"The connection to {self.endpoint} broke: {error}."), []))
 
     def _hold(self, backend: ConnectionFile) -> None:
         client = Client(backend.endpoint, self._label, time.monotonic(), overwrite=False)

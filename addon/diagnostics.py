@@ -34,6 +34,7 @@ def describe(context: bpy.types.Context) -> str:
         "Blender": f"{bpy.app.version_string}, Python {platform.python_version()}, {platform.platform()}",
         "Add-on": f"{base_package}, protocol {VERSION}",
         "Backend": f"{session.link.state}, {session.link.endpoint or 'no endpoint'}",
+        "Connection": session.link.lost or "not lost",
         "Backend's version": welcome.app_version if welcome else "unknown",
         "Devices": "; ".join(
             f"{device.kind}, {device.name}, {device.free_bytes} of {device.total_bytes} bytes free"

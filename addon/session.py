@@ -207,6 +207,8 @@ class Session:
             self._fail(
                 f"The connection to the backend at {self.link.endpoint} is lost: press Start to connect again; pictures go on "
                 "there."
+                if self.welcome
+                else lost.message
             )
 
     def _recording(self) -> bool:

@@ -14,6 +14,7 @@ pytest.importorskip("bpy")
 from beyondscene.addon import (
     animation,
     blender_render,
+    diagnostics,
     link,
     operators,
     panels,
@@ -176,6 +177,7 @@ def test_an_animation_waits_for_a_backend_that_was_lost_and_lacks_no_frame_in_th
     assert [job.path.name for job in state.jobs.values()] == ["0001.png", "0002.png", "0003.png"]
     until(lambda: "No backend answers" in state.link.lost)  # it was tried again
     assert "Connection lost, trying again" in drawn(panels.BEYONDSCENE_PT_main)
+    assert f"Connection: {state.link.lost}" in diagnostics.describe(blender.context)
     use_backend(start_peer(picture=picture).connection)
     until(lambda: state.link.state == "ready" and not state.jobs)
     assert "trying again" not in drawn(panels.BEYONDSCENE_PT_main)
@@ -266,6 +268,7 @@ def test_blender_goes_on_while_the_key_file_is_on_a_drive_that_does_not_answer(
     assert state.link.alive
     state.jobs.clear()
     until(lambda: not state.link.alive)  # nothing is to come
+    assert "No backend can be found through the key file" in state.error
 
 
 def test_the_trying_can_be_stopped_and_what_the_backend_lacks_waits(
@@ -318,6 +321,18 @@ def test_a_picture_that_is_cancelled_in_a_gap_ends_when_the_backend_answers_agai
     until(lambda: not state.jobs)
     assert not (tmp_path / "duo 0001.png").exists() and (tmp_path / "duo 0002.png").exists()
     assert not pending.pending() and not state.error
+
+
+def test_a_connection_that_breaks_says_why_and_is_not_tried_again(
+    blender: Any, duo: Any, start_peer: Any, use_backend: Any
+) -> None:
+    state = session.current()
+    use_backend(start_peer(hold=True).connection)
+    assert blender.ops.beyondscene.render() == {"FINISHED"}
+    until(lambda: state.job and state.job.running)
+    state.link.ask(lambda client: [][0])
+    until(lambda: not state.link.alive)
+    assert "broke: list index out of range." in state.error and state.left_over == 1
 
 
 def test_a_backend_elsewhere_that_owes_nothing_is_left_and_the_panel_says_how_to_come_back(
