@@ -27,6 +27,7 @@ class Job:
     blend: path of the file that it was asked for from; empty where that was never saved.
     accepted: the backend has it, and has said so. kept: it has it also after its own end.
     lost: that backend fell silent meanwhile, so that nobody knows whether it has it still.
+    doubtful: it was sent to a backend that fell silent before it said whether it has it.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Job:
     accepted: bool = False
     kept: bool = False
     lost: bool = False
+    doubtful: bool = False
     cancelling: bool = False
     running: bool = False
     status: str = WAITING

@@ -93,7 +93,6 @@ class Session:
         Of the `jobs` those that it does not have wait for the next one; the others are promised.
         """
         self.link.stop(keep_log=bool(self.error))
-        self._tested_s = None
         self._forget_backend()
         if self.jobs:
             self.jobs = {job.id: job for job in self.jobs.values() if job.owed}
@@ -133,6 +132,12 @@ class Session:
                 else:  # of a backend that is lost
                     job.lose_sight()
                     forget(job.id)  # whether or not it is found again
+            elif job.doubtful and self.link.alive:
+                job.sent = job.cancelling = True
+                job.lose_sight()
+                forget(job.id)
+                if self.link.state == "ready":
+                    self._follow(job)
             else:
                 del self.jobs[job.id]
                 forget(job.id)  # it may have been sent before
@@ -154,7 +159,7 @@ class Session:
         """The file that is open was `old` and is `new` from now on: its pictures go along."""
         for job in [one for one in self.jobs.values() if one.blend == old]:
             job.blend = new
-            if job.sent:
+            if job.sent and not job.cancelling:
                 self._promise(job)
 
     def model_info(self, name: str) -> ModelSetInfo | None:
@@ -199,6 +204,7 @@ class Session:
             self._forget_backend()
             for job in self.jobs.values():
                 if job.owed:
+                    job.doubtful |= job.sent
                     job.wait()
                 else:
                     job.lose_sight()
@@ -219,15 +225,20 @@ class Session:
     def _forget_backend(self) -> None:
         """What one says of itself holds no longer."""
         self.welcome, self.queued, self.devices, self.notice = None, 0, (), ""
+        self._tested_s = None
         self.sending.reset()
         self.estimates.known.clear()
 
     def _follow_lost(self) -> None:
         """Hear again of the pictures that were under way when this backend fell silent."""
         for job in [one for one in self.jobs.values() if one.sent]:
-            self.link.ask(lambda client, job=job: client.follow(job.id, job.path))
-            if job.cancelling:
-                self.link.ask(lambda client, job=job: client.cancel(job.id))
+            self._follow(job)
+
+    def _follow(self, job: Job) -> None:
+        """Hear what becomes of it, and have it ended where it is to be cancelled."""
+        self.link.ask(lambda client: client.follow(job.id, job.path))
+        if job.cancelling:
+            self.link.ask(lambda client: client.cancel(job.id))
 
     def _follow_pending(self) -> None:
         """Find again the pictures that were under way when an earlier Blender or backend ended."""
@@ -288,6 +299,7 @@ class Session:
                     del self.jobs[job.id]
             case Refused(later=True) if job.owed and not job.accepted:
                 job.wait()
+                job.doubtful = False
                 job.status = event.message
                 self.sending.refuse(event.message)
             case Refused(later=True) if not job.accepted:

@@ -25,7 +25,7 @@ from beyondscene.addon import (
     session,
     ticker,
 )
-from beyondscene.protocol import Accepted, Cancel, Started, Submit, client
+from beyondscene.protocol import Accepted, Cancel, JobsListed, ListJobs, Started, Submit, client
 
 from ..backend.serving.talk import Talk
 from ..backend.serving.talk import picture as work
@@ -317,10 +317,40 @@ def test_a_picture_that_is_cancelled_in_a_gap_ends_when_the_backend_answers_agai
     lose(lambda: gateway.process.send_signal(signal.SIGSTOP))
     assert blender.ops.beyondscene.cancel(job_id=first) == {"FINISHED"} and len(state.jobs) == 2
     assert list(pending.pending()) == [second]  # if it were never found again
+    state.rename_blend(blender.data.filepath, str(tmp_path / "other.blend"))
+    assert list(pending.pending()) == [second]
+    state.rename_blend(str(tmp_path / "other.blend"), blender.data.filepath)
     gateway.process.send_signal(signal.SIGCONT)
     until(lambda: not state.jobs)
     assert not (tmp_path / "duo 0001.png").exists() and (tmp_path / "duo 0002.png").exists()
     assert not pending.pending() and not state.error
+
+
+def test_a_picture_that_may_have_reached_the_backend_is_cancelled_there_after_a_gap(
+    blender: Any, duo: Any, gateway: Any, use_backend: Any, lose: Any, tmp_path: Path
+) -> None:
+    state, own = session.current(), duo.beyondscene
+    use_backend(gateway.connection())
+    own.quality, own.knobs.steps, own.use_own_size, own.width, own.height = "CUSTOM", 999, True, 64, 64
+    assert blender.ops.beyondscene.render() == {"FINISHED"}
+    first = next(iter(state.jobs))
+    until(lambda: state.jobs[first].running)
+    gateway.process.send_signal(signal.SIGSTOP)
+    assert blender.ops.beyondscene.render() == {"FINISHED"}
+    second = list(state.jobs)[1]
+    assert state.jobs[second].sent and not state.jobs[second].accepted
+    time.sleep(0.2)  # it is in the line
+    lose(lambda: None)
+    assert blender.ops.beyondscene.cancel(job_id=second) == {"FINISHED"}
+    assert state.jobs[second].cancelling and list(pending.pending()) == [first]
+    gateway.process.send_signal(signal.SIGCONT)
+    until(lambda: second not in state.jobs)
+    talk = Talk(gateway.connection())
+    talk.greet()
+    talk.say(ListJobs(job_id=second))
+    assert [one.state for one in talk.hear_until(JobsListed).jobs] == ["cancelled"]
+    talk.close()
+    assert first in state.jobs and not state.error
 
 
 def test_a_connection_that_breaks_says_why_and_is_not_tried_again(
@@ -369,11 +399,13 @@ def test_what_was_sent_into_a_line_that_is_dead_is_sent_again(
     until(lambda: state.link.state == "ready")
     peer.close()
     assert blender.ops.beyondscene.render() == {"FINISHED"} and state.job and state.job.sent
+    state.test(preferences.get(blender.context))
     lose(peer.close)
     assert state.job and state.left_over == 0
     use_backend(start_peer(picture=picture).connection)
     until(lambda: state.link.state == "ready" and not state.jobs)
     assert (tmp_path / "duo 0001.png").read_bytes() == picture
+    assert not state.notice  # the test was of the connection before
 
 
 def test_frames_that_a_crowded_backend_refuses_for_now_all_arrive(
