@@ -11,7 +11,7 @@ import numpy as np
 
 from ..protocol import RenderRequest, RequestError, check_request
 from ..protocol.client import new_job_id
-from ..protocol.record import deflate
+from ..protocol.record import RecordError, deflate
 from . import blender_render, images, preferences, unkeyed
 from .asked import Asked
 from .exporters import ExportError, add_sight, gather_request, look_at
@@ -62,9 +62,13 @@ def start(context: bpy.types.Context) -> None:
 
 def start_missing(context: bpy.types.Context, folder: Path) -> bool:
     """The same for those that are neither in `folder` nor on their way to it, asked for as those that are there; False where
-    none is missing. Raises RecordError, WireError or OSError.
+    none is missing. Raises RecordError or WireError where none says how it was made, and OSError where there is no place for
+    them.
     """
-    there = images.frames_in(folder)
+    try:
+        there = images.frames_in(folder)
+    except OSError as error:
+        raise RecordError(f"The folder '{folder}' cannot be read ({error.strerror}): put it or its drive right.") from error
     on_their_way = (one for one in current().on_their_way if images.same_file(str(one.parent), str(folder)))
     known = {one.name for one in (*there, *on_their_way)}
     missing = [frame for frame in frames_of(context.scene) if frame_path(folder, frame).name not in known]

@@ -8,8 +8,9 @@ from typing import Any, Self
 import bpy
 from msgspec.structs import replace
 
-from ..protocol import Character, RenderRequest, request_from_json
-from ..protocol.record import read_png_record
+from ..protocol import Character, RenderRequest, WireError, request_from_json
+from ..protocol.record import RecordError, read_png_record
+from ..protocol.refusal import Refusal
 from .exporters import Person, find_enabled, gather_request
 
 PICTURE = ("width", "height", "seed", "prompt", "negative_prompt", "settings", "loras")  # of a request
@@ -36,12 +37,27 @@ class Asked:
 
     @classmethod
     def of_frames(cls, frames: Sequence[Path]) -> Self:
-        """As the files of an animation have it. Raises RecordError, WireError or OSError."""
-        records = [read_png_record(one) for one in frames]
-        requests = [request_from_json(bytes(one.request)) for one in records]
+        """As the files of an animation have it, of which some may be another's. Raises RecordError or WireError where no file
+        says it.
+        """
+        models = ""
+        requests: list[RenderRequest] = []
+        refusals: list[Refusal] = []
+        for one in frames:
+            try:
+                record = read_png_record(one)
+                requests.append(request_from_json(bytes(record.request)))
+            except (RecordError, WireError) as refusal:
+                refusals.append(refusal)
+            except OSError as error:
+                refusals.append(RecordError(f"{one} cannot be read ({error.strerror}): put the file or its drive right."))
+            else:
+                models = models or record.models
+        if not requests:
+            raise refusals[0] if refusals else RecordError("No frame of the animation is there: render it anew.")
         picture = {name: getattr(requests[0], name) for name in PICTURE}
         people = {one.id: said_of(one) for request in requests for one in request.characters}
-        return cls(records[0].models, picture, people)
+        return cls(models, picture, people)
 
     def put_into(self, request: RenderRequest) -> RenderRequest:
         """The same poses and camera, which are those of a picture of this size."""

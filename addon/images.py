@@ -59,8 +59,9 @@ def frames_beside(path: Path) -> list[Path]:
 
 
 def frames_in(folder: Path, suffix: str = ".png") -> list[Path]:
-    """Those of the animation whose folder it is."""
-    return sorted(folder.glob(f"*{suffix}"), key=lambda frame: (len(frame.name), frame.name))  # 10000 after 9999
+    """Those of the animation whose folder it is, which may hold other files."""
+    frames = (one for one in folder.glob(f"*{suffix}") if one.stem.isdecimal())
+    return sorted(frames, key=lambda frame: (len(frame.name), frame.name))  # 10000 after 9999
 
 
 def blend_name() -> str:

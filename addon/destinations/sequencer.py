@@ -16,7 +16,7 @@ LONGEST_FRAMES = 5000  # of a strip, which takes Blender two seconds, and four t
 
 def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
     scene, path = context.scene, path_of(image)
-    names = hold([one for one in frames_beside(path) if one.stem.isdecimal()]) if image.source == "SEQUENCE" else [path.name]
+    names = hold(frames_beside(path)) if image.source == "SEQUENCE" else [path.name]
     editor: Any = scene.sequence_editor or scene.sequence_editor_create()
     strips = editor.strips if hasattr(editor, "strips") else editor.sequences  # before Blender 4.4
     takes_over = scene.render.use_sequencer and not len(strips)  # from its first strip on it is what Blender renders

@@ -23,10 +23,12 @@ from beyondscene.addon import (
     session,
     thumbnails,
 )
+from beyondscene.addon.asked import Asked
 from beyondscene.addon.destinations import DESTINATIONS
 from beyondscene.backend.outputs import Picture, make_record, write_picture
 from beyondscene.protocol import RenderSettings, Submit
 from beyondscene.protocol.client import new_job_id
+from beyondscene.protocol.record import RecordError
 from msgspec.structs import replace
 
 from .conftest import until
@@ -499,6 +501,31 @@ def test_the_frames_that_an_animation_lacks_are_rendered_as_those_that_it_has(
     assert scene.beyondscene.prompt == "a desert"  # the scene is left alone
     assert len([one for one in images.finished_pictures() if one.source == "SEQUENCE"]) == 1
     assert made.ops.beyondscene.render_missing() == {"CANCELLED"} and not animation.recording()
+
+
+def test_other_files_beside_its_frames_do_not_stop_an_animation_from_being_completed(
+    made: Any, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
+) -> None:
+    peer = start_peer(picture=picture)
+    use_backend(peer.connection)
+    scene, folder = made.context.scene, tmp_path / "duo animation 0001"
+    folder.mkdir()
+    (folder / "0002.png").write_bytes((tmp_path / "duo 0001.png").read_bytes())
+    for foreign in ("0001.png", "contact sheet.png"):
+        (folder / foreign).write_bytes(picture)  # without a record
+    (folder / "0009.png").mkdir()
+    editors.load_picture(folder / "0002.png")
+    assert images.path_of(chosen()) == folder / "0001.png"  # and not the sheet
+    scene.beyondscene.prompt, scene.frame_start, scene.frame_end = "a desert", 1, 3
+    assert made.ops.beyondscene.render_missing(wait=True) == {"FINISHED"}
+    (third,) = (one for one in peer.heard if isinstance(one, Submit))
+    assert third.request.prompt == "a quay" and (folder / "0003.png").exists()
+    scene.frame_end = 4
+    (folder / "0002.png").write_bytes(picture)
+    with pytest.raises(RuntimeError, match=r"0001\.png does not say how it was made"):
+        made.ops.beyondscene.render_missing(wait=True)
+    with pytest.raises(RecordError, match=r"0009\.png cannot be read"):
+        Asked.of_frames([folder / "0009.png"])
 
 
 def test_a_frame_that_no_backend_is_known_to_have_is_missing(
