@@ -501,6 +501,11 @@ def test_the_frames_that_an_animation_lacks_are_rendered_as_those_that_it_has(
     assert scene.beyondscene.prompt == "a desert"  # the scene is left alone
     assert len([one for one in images.finished_pictures() if one.source == "SEQUENCE"]) == 1
     assert made.ops.beyondscene.render_missing() == {"CANCELLED"} and not animation.recording()
+    assert images.path_of(chosen()) == folder / "0002.png"  # the first one when it was made
+    assert made.ops.beyondscene.place_picture(destination="SEQUENCER") == {"FINISHED"}
+    editor = scene.sequence_editor
+    (strip,) = editor.strips if hasattr(editor, "strips") else editor.sequences
+    assert [one.filename for one in strip.elements] == [f"{frame:04d}.png" for frame in range(1, 6)]
 
 
 def test_other_files_beside_its_frames_do_not_stop_an_animation_from_being_completed(
