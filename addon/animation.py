@@ -138,6 +138,8 @@ def cancel() -> None:
     """Export no more frames."""
     global _recording
     _recording = None
+    if bpy.app.timers.is_registered(turn):
+        bpy.app.timers.unregister(turn)
 
 
 def obstacle() -> str:
@@ -148,6 +150,12 @@ def obstacle() -> str:
     if now and len(now.frames) < now.total and not current().link.alive:  # the first one starts it
         return "The backend is off: start it, and the other frames are exported"
     return ""
+
+
+def take_turns() -> None:
+    """Export the frames while Blender stays free."""
+    if not bpy.app.timers.is_registered(turn):
+        bpy.app.timers.register(turn, persistent=True)
 
 
 def turn() -> float | None:
@@ -168,5 +176,3 @@ def register() -> None:
 
 def unregister() -> None:
     cancel()
-    if bpy.app.timers.is_registered(turn):
-        bpy.app.timers.unregister(turn)

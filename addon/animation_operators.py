@@ -92,7 +92,7 @@ class BEYONDSCENE_OT_render_missing(OnPicture, bpy.types.Operator):
 def go_on(*, wait: bool) -> None:
     """Export the frames of the recording that has begun; return when their pictures are here, or at once."""
     if not wait:
-        bpy.app.timers.register(animation.turn, persistent=True)
+        animation.take_turns()
         return
     while animation.step() and not current().error:
         pass

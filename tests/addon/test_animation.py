@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -388,6 +389,21 @@ def test_stop_stops_an_animation_that_is_exported_and_cancel_ends_it(
     assert animation.turn() is not None and state.link.state == "off" and len(state.jobs) == 1
     assert blender.ops.beyondscene.cancel() == {"FINISHED"}
     assert animation.turn() is None and state.link.state == "off" and not state.jobs
+    assert not blender.app.timers.is_registered(animation.turn)
+
+
+def test_frames_are_exported_by_one_timer(blender: Any, duo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    timers: list[object] = []
+    lists = SimpleNamespace(
+        is_registered=timers.__contains__, unregister=timers.remove, register=lambda turn, **how: timers.append(turn)
+    )
+    monkeypatch.setattr(animation, "bpy", SimpleNamespace(app=SimpleNamespace(timers=lists), types=blender.types))
+    for _ in range(2):
+        assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
+        animation.take_turns()
+        assert timers == [animation.turn]
+        animation.cancel()
+        assert not timers
 
 
 def test_what_was_sent_into_a_line_that_is_dead_is_sent_again(
