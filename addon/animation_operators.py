@@ -11,7 +11,7 @@ from . import animation, blender_render, history, images
 from .exporters import ExportError
 from .history_operators import OnPicture
 from .obstacles import SaysWhyNot
-from .operators import outcome, say_unwritable, wait_for_picture, why_not
+from .operators import outcome, say_unwritable, scene_obstacle, wait_for_picture, why_not
 from .session import current
 
 Result = set[str]
@@ -29,14 +29,7 @@ class BEYONDSCENE_OT_render_animation(SaysWhyNot, bpy.types.Operator):
 
     @classmethod
     def obstacle(cls, context: bpy.types.Context) -> str:
-        frames = len(animation.frames_of(context.scene))
-        if frames > animation.FRAMES:
-            return f"{frames} frames are more than the {animation.FRAMES} that are rendered at once: shorten the range"
-        if animation.recording():
-            return "Frames of an animation are still being exported: wait until they are, or cancel it"
-        if blender_render.is_running():
-            return "Blender renders, and counts the frames itself: wait until it is done"
-        return why_not(context)
+        return range_obstacle(context) or why_not(context)
 
     def execute(self, context: bpy.types.Context) -> Result:
         session, folder = current(), context.scene.beyondscene.output_folder
@@ -69,7 +62,7 @@ class BEYONDSCENE_OT_render_missing(OnPicture, bpy.types.Operator):
         image = history.chosen()
         if image is None or image.source != "SEQUENCE":
             return "This picture is no animation: choose one"
-        return BEYONDSCENE_OT_render_animation.obstacle(context)
+        return range_obstacle(context) or scene_obstacle(context)  # size, models and LoRAs are those of its frames
 
     def execute(self, context: bpy.types.Context) -> Result:
         session, image = current(), history.chosen()
@@ -87,6 +80,18 @@ class BEYONDSCENE_OT_render_missing(OnPicture, bpy.types.Operator):
         else:
             go_on(wait=self.wait)
         return outcome(self)
+
+
+def range_obstacle(context: bpy.types.Context) -> str:
+    """Why the scene's frames cannot be exported now; empty where they can."""
+    frames = len(animation.frames_of(context.scene))
+    if frames > animation.FRAMES:
+        return f"{frames} frames are more than the {animation.FRAMES} that are rendered at once: shorten the range"
+    if animation.recording():
+        return "Frames of an animation are still being exported: wait until they are, or cancel it"
+    if blender_render.is_running():
+        return "Blender renders, and counts the frames itself: wait until it is done"
+    return ""
 
 
 def go_on(*, wait: bool) -> None:

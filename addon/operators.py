@@ -127,13 +127,20 @@ def say_unwritable(folder: str, error: OSError) -> str:
 
 def why_not(context: bpy.types.Context) -> str:
     """Why nothing can be rendered now, with the next step; empty where it can. Cheap enough for every redraw."""
+    if sentence := scene_obstacle(context):
+        return sentence
+    if not context.scene.beyondscene.models:
+        return "No models are chosen: name a model set under Picture, e.g. embedded"
+    return planner.obstacle(context)
+
+
+def scene_obstacle(context: bpy.types.Context) -> str:
+    """The same of camera and people alone."""
     try:
         check_scene(context)
     except ExportError as error:
         return str(error)
-    if not context.scene.beyondscene.models:
-        return "No models are chosen: name a model set under Picture, e.g. embedded"
-    return planner.obstacle(context)
+    return ""
 
 
 def make_jobs(context: bpy.types.Context) -> list[Job]:

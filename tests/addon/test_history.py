@@ -490,7 +490,10 @@ def test_the_frames_that_an_animation_lacks_are_rendered_as_those_that_it_has(
     flo.keyframe_insert("location", frame=3)
     flo.location.x -= 0.3
     flo.keyframe_insert("location", frame=1)
+    models, scene.beyondscene.models = scene.beyondscene.models, ""  # whatever the scene asks for now
+    assert not made.ops.beyondscene.render_animation.poll()
     assert made.ops.beyondscene.render_missing(wait=True) == {"FINISHED"}
+    scene.beyondscene.models = models
     assert sorted(one.name for one in folder.iterdir()) == [f"{frame:04d}.png" for frame in range(1, 6)]
     first, third = (one for one in peer.heard if isinstance(one, Submit))
     for one in (first, third):
