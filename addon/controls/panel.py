@@ -11,7 +11,7 @@ from . import overlay
 from .operators import BEYONDSCENE_OT_preview_controls, BEYONDSCENE_OT_refresh_controls, BEYONDSCENE_OT_save_openpose
 from .snapshot import Controls, describe
 
-BECOMING = {"dim": "drawn darker", "drop": "left out"}  # of joints, by `hidden_joints` of the settings
+BECOMING: dict[str | None, str] = {"dim": "drawn darker", "drop": "left out"}  # of joints, by `hidden_joints` of the settings
 
 
 class BEYONDSCENE_PG_controls(bpy.types.PropertyGroup):
@@ -68,9 +68,9 @@ def draw_people(layout: bpy.types.UILayout, controls: Controls) -> None:
     for number, index in enumerate(near_to_far, 1):
         character = controls.request.characters[index]
         column.label(text=f"{number}  {character.name}: {describe(character)}")
-    becoming = BECOMING.get(controls.request.settings.hidden_joints or "keep")
+    becoming = BECOMING.get(controls.request.settings.hidden_joints)
     if becoming:
-        column.label(text=f"What others or the set hide is {becoming}", icon="INFO")
+        column.label(text=f"What others, the set or the own head hide is {becoming}", icon="INFO")
     for index, character in enumerate(controls.request.characters):
         if index not in near_to_far:
             column.label(text=f"{character.name} is wholly hidden", icon="HIDE_ON")

@@ -32,7 +32,7 @@ STATES = {
 class Controls:
     """What would be sent. Holds no Blender data, which an undo or another file would take away.
 
-    request: with masks and hidden joints where the surfaces were looked at.
+    request: with masks and hidden joints where the surfaces were looked at; its `hidden_joints` is never left open.
     sight: the surfaces; None where nobody looked yet.
     scene: name of the scene.
     refusal: why nothing would be sent, or nothing.

@@ -122,7 +122,8 @@ def join(
 def brightness_of(joint: Keypoint, request: RenderRequest) -> float:
     """0 for what is not drawn."""
     far = max(abs(joint.x), abs(joint.y)) >= REACH * max(request.width, request.height)
-    return 0.0 if far else find_brightness(joint, request.settings.hidden_joints or "keep")
+    assert request.settings.hidden_joints, "gather_controls says what the models want"
+    return 0.0 if far else find_brightness(joint, request.settings.hidden_joints)
 
 
 def span(request: RenderRequest, joints: Sequence[Keypoint]) -> float:

@@ -283,6 +283,7 @@ def test_a_first_look_at_a_scene_with_too_much_in_it_is_broken_off_and_made_when
     assert "or more: refresh by hand" in drawn(BEYONDSCENE_PT_controls)
     assert blender.ops.beyondscene.refresh_controls() == {"FINISHED"}
     assert shown.controls.sight is not None
+    assert "What others, the set or the own head hide is left out" in drawn(BEYONDSCENE_PT_controls)
 
 
 def test_the_masks_come_back_after_a_playback(
