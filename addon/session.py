@@ -29,7 +29,8 @@ from .devices import devices_in, rounded
 from .estimates import Estimates
 from .job import Job
 from .link import Link
-from .pending import Promise, forget, miss, pending, promises, remember
+from .owed import Owed
+from .pending import forget, miss, pending, promises
 from .preferences import Preferences
 from .sending import Sending
 
@@ -44,7 +45,7 @@ class Session:
         self.welcome: Welcome | None = None
         self.devices: tuple[DeviceInfo, ...] = ()  # as last heard, with what is free of their memory
         self.queued = 0  # jobs that wait at the backend, of all its clients
-        self.jobs: dict[str, Job] = {}
+        self.owed = Owed(self.link)
         self.error = ""  # of the last job or start; one sentence with its next step
         self.failure = ""  # the last one that was the backend's
         self.refusal = ""  # the last one that was the scene's
@@ -55,6 +56,11 @@ class Session:
         self.estimates = Estimates(self.link)
         self.left_over = len(pending())  # pictures of an earlier Blender or backend that have not come yet
         self._tested_s: float | None = None
+
+    @property
+    def jobs(self) -> dict[str, Job]:
+        """The pictures that were asked for and have not come, in their order."""
+        return self.owed.jobs
 
     @property
     def job(self) -> Job | None:
@@ -95,9 +101,7 @@ class Session:
         self.link.stop(keep_log=bool(self.error))
         self._forget_backend()
         if self.jobs:
-            self.jobs = {job.id: job for job in self.jobs.values() if job.owed}
-            for job in self.jobs.values():
-                job.wait()
+            self.owed.part()
             growing.leave()
         presence.leave()
         self.left_over = len(pending().keys() - self.jobs)
@@ -119,28 +123,13 @@ class Session:
         self.missed = None
         self.start(preferences)
         if self.link.alive:
-            self.jobs |= {job.id: job for job in jobs}
+            self.jobs.update({job.id: job for job in jobs})
             self._submit()
 
     def cancel(self, job_id: str = "") -> None:
         """Ask for the end of one picture, or of all that are on their way; it is over once it is none of the `jobs`."""
         for job in [one for one in self.jobs.values() if job_id in ("", one.id)]:
-            if job.sent:
-                job.cancelling, job.status = True, "Cancelling"
-                if self.link.state == "ready":
-                    self.link.ask(lambda client, job_id=job.id: client.cancel(job_id))
-                else:  # of a backend that is lost
-                    job.lose_sight()
-                    forget(job.id)  # whether or not it is found again
-            elif job.doubtful and self.link.alive:
-                job.sent = job.cancelling = True
-                job.lose_sight()
-                forget(job.id)
-                if self.link.state == "ready":
-                    self._follow(job)
-            else:
-                del self.jobs[job.id]
-                forget(job.id)  # it may have been sent before
+            self.owed.cancel(job)
 
     def give_up(self, message: str) -> None:
         """Wait no longer for the backend, as after a failure: what it had taken comes to whoever finds it again."""
@@ -157,10 +146,7 @@ class Session:
 
     def rename_blend(self, old: str, new: str) -> None:
         """The file that is open was `old` and is `new` from now on: its pictures go along."""
-        for job in [one for one in self.jobs.values() if one.blend == old]:
-            job.blend = new
-            if job.sent and not job.cancelling:
-                self._promise(job)
+        self.owed.rename_blend(old, new)
 
     def model_info(self, name: str) -> ModelSetInfo | None:
         """What the backend says about a model set; None while there is no backend, or where it has no such set."""
@@ -186,7 +172,7 @@ class Session:
         for job in self.sending.choose(self.jobs.values(), self.welcome.waiting_jobs):
             request = job.request
             assert request is not None  # only a job that was sent by an earlier Blender has none
-            self._promise(job)
+            self.owed.promise(job)
             arrays = tuple(inflate(request, job.arrays).values())
             self.link.ask(
                 lambda client, job=job, request=request, arrays=arrays: client.submit(
@@ -202,12 +188,7 @@ class Session:
         elif self.jobs or self._recording():
             self.link.lose(f"The backend at {self.link.endpoint} fell silent." if self.welcome else lost.message)
             self._forget_backend()
-            for job in self.jobs.values():
-                if job.owed:
-                    job.doubtful |= job.sent
-                    job.wait()
-                else:
-                    job.lose_sight()
+            self.owed.lose()
             growing.leave()
         else:
             self._fail(
@@ -229,37 +210,6 @@ class Session:
         self.sending.reset()
         self.estimates.known.clear()
 
-    def _follow_lost(self) -> None:
-        """Hear again of the pictures that were under way when this backend fell silent."""
-        for job in [one for one in self.jobs.values() if one.sent]:
-            self._follow(job)
-
-    def _follow(self, job: Job) -> None:
-        """Hear what becomes of it, and have it ended where it is to be cancelled."""
-        self.link.ask(lambda client: client.follow(job.id, job.path))
-        if job.cancelling:
-            self.link.ask(lambda client: client.cancel(job.id))
-
-    def _follow_pending(self) -> None:
-        """Find again the pictures that were under way when an earlier Blender or backend ended."""
-        if not self.link.lasting:
-            return  # it is new, and knows of none
-        for job_id, promise in pending().items():
-            if job_id in self.jobs:
-                continue  # it is to be sent again
-            job = Job(job_id, promise.path, blend=promise.blend, sent=True, status="Looking for an earlier picture")
-            self.jobs[job_id] = job
-            self._promise(job)
-            self.link.ask(lambda client, job_id=job_id, path=promise.path: client.follow(job_id, path))
-        self.left_over = 0
-
-    def _promise(self, job: Job, *, here: bool = False) -> None:
-        """Remember where the picture belongs; here: its file is written."""
-        if not here and not self.link.lasting:
-            return  # nobody could bring it later
-        with suppress(OSError):  # no room on the disk: it still comes to this Blender
-            remember(job.id, Promise(picture=str(job.path), blend=job.blend, here=here))
-
     def _take(self, event: object, payload: Frames) -> bool:
         """True where the panel shows something else now."""
         job = self.jobs.get(getattr(event, "job_id", None) or "")
@@ -274,8 +224,10 @@ class Session:
                 self.welcome, self.link.state, self.link.lost, self.devices = event, "ready", "", devices_in(event)
                 self.estimates.known.clear()  # its models may be others
                 if new:
-                    self._follow_lost()
-                self._follow_pending()
+                    self.owed.follow_lost()
+                if self.link.lasting:  # else it is new, and knows of none
+                    self.owed.follow_pending()
+                    self.left_over = 0
                 self._submit()
                 self._tested()
             case Pong():
@@ -331,7 +283,7 @@ class Session:
                 return ""
             job.path = frames[0]
         if not images.is_open(job.blend):
-            self._promise(job, here=True)
+            self.owed.promise(job, here=True)
             self.missed = job
             return ""
         try:
