@@ -110,7 +110,7 @@ class BEYONDSCENE_PG_parts(bpy.types.PropertyGroup):
     __annotations__ = {
         part: StringProperty(
             name=part.replace("_", " ").capitalize(),
-            description=f"Of this person's {part.replace('_', ' ')} alone, where it is seen large enough",
+            description=f"Of this person's {part.replace('_', ' ')}, for the person drawn alone and for views that show it",
             override=OVERRIDABLE,
         )
         for part in get_args(PartName)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ...protocol import RenderRequest, RequestError, span_px
 from .views import positions, scaled_stride
 
-MOST_VIEWS = 300_000  # of one canvas: listing them takes a second, drawing them the best of GPUs days
+MOST_VIEWS = 1_000_000  # of one canvas: listing them takes some seconds, drawing them the best of GPUs weeks
 LEAST_PX = 4  # a person's taller side in the base image: whoever is smaller is lost there
 
 

@@ -31,6 +31,7 @@ MODEL_SET = Manifest(
     # At equal noise a side of 32 latents keeps less of a picture than SDXL's 128: the paper's 0.7 is the signal-to-noise of
     # 0.29 here when it falls with the square of the side (arXiv 2301.11093). Seen: from 0.35 up, arms and heads are lost.
     t_b=0.25,
+    hidden_joints="keep",  # every joint was drawn in training, whatever hid it
     roles={"base": ".", "controlnet": "controlnet", "inpainting": ".", "segmenter": "segmenter"},
     # made by few_steps.py
     few_steps=FewSteps(place="few_steps", file="lora.safetensors", steps=4, controlnet_conditioning_scale=1.5),

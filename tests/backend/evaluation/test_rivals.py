@@ -10,7 +10,7 @@ import pytest
 import torch
 from beyondscene.backend.evaluation.methods import canvas, demofusion, load_method, regional_multidiffusion
 from beyondscene.backend.models.load import Models
-from beyondscene.backend.pipeline import joint, settle
+from beyondscene.backend.pipeline import joint, schedule, settle
 from beyondscene.backend.pipeline.batches import Batch
 from beyondscene.backend.pipeline.job import Job
 from beyondscene.protocol import RenderRequest, resized
@@ -46,6 +46,7 @@ def draw(models: Models, two_people: RenderRequest, monkeypatch: pytest.MonkeyPa
         drawn.append(latents)
         return np.zeros((128, 128, 3), np.uint8)
 
+    monkeypatch.setattr(schedule, "SOLVER", {})  # the authors' code ends as the model's own scheduler does
     for module in (joint, demofusion, regional_multidiffusion):
         monkeypatch.setattr(module, "predict", predict)
     for module in (canvas, demofusion, regional_multidiffusion):

@@ -178,7 +178,7 @@ def test_an_ipv6_address(start: Start, capsys: Capture) -> None:
     found = gateway.connection()
     assert found.endpoint.startswith("tcp://[::1]:")
     assert ask(gateway, "jobs") == 0
-    talk = Connection(found, "blender")
+    talk = Connection(lambda: found, "blender")
     try:
         wait_until(lambda: any(isinstance(event, Welcome) for event, _ in talk.heard()))
     finally:
