@@ -54,6 +54,7 @@ def widen(blender: Any, name: str, factor: float) -> None:
 
 
 def count_dots(request: RenderRequest, person: int) -> int:
+    request = replace(request, settings=replace(request.settings, hidden_joints="keep"))
     strokes = gather_strokes(request, request.characters[person], Style(face=True))
     return sum(stroke.width == FACE_DISC_SHARE for stroke in strokes)
 
