@@ -9,12 +9,12 @@ from pathlib import Path
 import bpy
 import numpy as np
 
-from ..protocol import RenderRequest, RequestError, check_request
+from ..protocol import RenderRequest, RequestError
 from ..protocol.client import new_job_id
 from ..protocol.record import RecordError, deflate
 from . import blender_render, images, preferences, unkeyed
 from .asked import Asked
-from .exporters import ExportError, add_sight, gather_request, look_at
+from .exporters import ExportError, gather_request, see_people
 from .job import Job
 from .session import current
 from .ticker import wake
@@ -118,9 +118,7 @@ def step() -> bool:
 def export_frame(context: bpy.types.Context, asked: Asked) -> tuple[RenderRequest, dict[str, np.ndarray]]:
     """The poses, masks and camera of the scene as it stands, and the rest as `asked`. Raises ExportError or RequestError."""
     width, height = asked.picture["width"], asked.picture["height"]
-    request = asked.put_into(gather_request(context, width=width, height=height, deserted=True))
-    check_request(request)
-    return add_sight(request, look_at(context, request))
+    return see_people(context, asked.put_into(gather_request(context, width=width, height=height, deserted=True)))
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 # pyright: reportInvalidTypeForm=false
 
 import bpy
-from bpy.props import BoolProperty
 
 from ..protocol import WireError
 from ..protocol.record import RecordError
@@ -11,21 +10,17 @@ from . import animation, blender_render, history, images
 from .exporters import ExportError
 from .history_operators import OnPicture
 from .obstacles import SaysWhyNot
-from .operators import outcome, say_unwritable, scene_obstacle, wait_for_picture, why_not
+from .operators import Waits, outcome, say_unwritable, scene_obstacle, wait_for_picture, why_not
 from .session import current
 
 Result = set[str]
 
 
-class BEYONDSCENE_OT_render_animation(SaysWhyNot, bpy.types.Operator):
+class BEYONDSCENE_OT_render_animation(SaysWhyNot, Waits, bpy.types.Operator):
     """Render every frame of the scene's range as a picture of its own, all from the same seed"""
 
     bl_idname = "beyondscene.render_animation"
     bl_label = "Render Animation"
-
-    wait: BoolProperty(
-        name="Wait", description="Return only when the pictures are here, for scripts", options={"HIDDEN", "SKIP_SAVE"}
-    )
 
     @classmethod
     def obstacle(cls, context: bpy.types.Context) -> str:
@@ -45,15 +40,11 @@ class BEYONDSCENE_OT_render_animation(SaysWhyNot, bpy.types.Operator):
         return outcome(self)
 
 
-class BEYONDSCENE_OT_render_missing(OnPicture, bpy.types.Operator):
+class BEYONDSCENE_OT_render_missing(OnPicture, Waits, bpy.types.Operator):
     """Render those frames of the scene's range that this animation lacks, with the prompts and settings of those that it has"""
 
     bl_idname = "beyondscene.render_missing"
     bl_label = "Render Missing Frames"
-
-    wait: BoolProperty(
-        name="Wait", description="Return only when the pictures are here, for scripts", options={"HIDDEN", "SKIP_SAVE"}
-    )
 
     @classmethod
     def obstacle(cls, context: bpy.types.Context) -> str:

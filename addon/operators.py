@@ -26,15 +26,19 @@ Result = set[str]
 PATIENCE_S = 600.0  # of a script, with a backend that is lost or takes nothing for now
 
 
-class BEYONDSCENE_OT_render(SaysWhyNot, bpy.types.Operator):
+class Waits:
+    """A part of an operator: scripts may have it wait."""
+
+    wait: BoolProperty(
+        name="Wait", description="Return only when the pictures are here, for scripts", options={"HIDDEN", "SKIP_SAVE"}
+    )
+
+
+class BEYONDSCENE_OT_render(SaysWhyNot, Waits, bpy.types.Operator):
     """Send the posed scene to the backend and bring the picture back. While another is made, this one waits behind it"""
 
     bl_idname = "beyondscene.render"
     bl_label = "Render Picture"
-
-    wait: BoolProperty(
-        name="Wait", description="Return only when the picture is here, for scripts", options={"HIDDEN", "SKIP_SAVE"}
-    )
 
     @classmethod
     def obstacle(cls, context: bpy.types.Context) -> str:
@@ -169,7 +173,7 @@ def wait_for_picture() -> None:
             if not hindrance:
                 went_on_s = time.monotonic()
             elif time.monotonic() - went_on_s > PATIENCE_S:
-                session.give_up(f"{hindrance} A script waits no longer than {describe_seconds(PATIENCE_S)} for that to change.")
+                session.fail(f"{hindrance} A script waits no longer than {describe_seconds(PATIENCE_S)} for that to change.")
             if job and (hindrance or job.status) != printed:
                 printed = hindrance or job.status
                 print(f"{job.fraction:4.0%}  {printed}  {describe_remaining(job.remaining_s)}".rstrip(), flush=True)

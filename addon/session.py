@@ -91,7 +91,7 @@ class Session:
         try:
             self.link.start(preferences)
         except BackendError as error:
-            self._fail(str(error))
+            self.fail(str(error))
 
     def stop(self) -> None:
         """Part from the backend; a process of our own has ended when this returns. Its log stays while there is an error.
@@ -131,10 +131,6 @@ class Session:
         for job in [one for one in self.jobs.values() if job_id in ("", one.id)]:
             self.owed.cancel(job)
 
-    def give_up(self, message: str) -> None:
-        """Wait no longer for the backend, as after a failure: what it had taken comes to whoever finds it again."""
-        self._fail(message)
-
     def refuse(self, message: str) -> None:
         """The scene cannot be rendered as it is, which holds while its file is open."""
         self.error = self.refusal = message
@@ -158,7 +154,7 @@ class Session:
         try:
             changed = self.link.watch()
         except BackendError as error:
-            self._fail(str(error))
+            self.fail(str(error))
             return True
         while time.monotonic() < deadline and (heard := self.link.hear()):
             changed = self._take(*heard) or changed
@@ -184,14 +180,14 @@ class Session:
     def _lose(self, lost: Lost) -> None:
         """Try one elsewhere that fell silent again while something is still to come of it; part from any other."""
         if self.link.local or not lost.passing or not (self.welcome or self.link.lost):
-            self._fail(lost.message)
+            self.fail(lost.message)
         elif self.jobs or self._recording():
             self.link.lose(f"The backend at {self.link.endpoint} fell silent." if self.welcome else lost.message)
             self._forget_backend()
             self.owed.lose()
             growing.leave()
         else:
-            self._fail(
+            self.fail(
                 f"The connection to the backend at {self.link.endpoint} is lost: press Start to connect again; pictures go on "
                 "there."
                 if self.welcome
@@ -312,7 +308,8 @@ class Session:
         if not self.jobs:
             self.estimates.known.clear()  # how long it took is known better now
 
-    def _fail(self, message: str) -> None:
+    def fail(self, message: str) -> None:
+        """Part from the backend: what it had taken comes to whoever finds it again."""
         self.error = self.failure = message
         self.stop()
 

@@ -37,6 +37,7 @@ __all__ = [
     "look_at",
     "people_of",
     "picture_size",
+    "see_people",
     "write_passes",
 ]
 
@@ -55,7 +56,11 @@ def export_request(
     deserted: also without anybody, as in those frames of an animation before somebody comes in.
     Raises ExportError or RequestError, whose message names the thing, the rule and the next step.
     """
-    request = gather_request(context, width=width, height=height, seed=seed, deserted=deserted)
+    return see_people(context, gather_request(context, width=width, height=height, seed=seed, deserted=deserted))
+
+
+def see_people(context: bpy.types.Context, request: RenderRequest) -> tuple[RenderRequest, dict[str, np.ndarray]]:
+    """`request`, of the scene as it is posed now, with masks and hidden joints and the masks by digest. Raises RequestError."""
     check_request(request)  # before the surfaces, which take longest
     return add_sight(request, look_at(context, request))
 

@@ -51,7 +51,7 @@ def compose(
         character = cutout.portrait.person.character
         if character.mask is not None:
             mask *= where_free(arrays[character.mask.digest], size)
-        rim_px = min(feather_px, thickness_px(mask > 0.5) / 4)  # a wider one would make somebody thin transparent
+        rim_px = min(feather_px, inside_px(mask > 0.5).max() / 2)  # a wider one would make somebody thin transparent
         alpha = cv2.GaussianBlur(mask, (0, 0), rim_px) if rim_px > 0 else mask
         alpha = np.minimum(alpha, mask)  # soft inwards only: outside there is nobody
         both = alpha + cover * (1 - alpha)  # "over" of Porter and Duff, 1984
@@ -66,9 +66,9 @@ def compose(
     return Collage(image.round().clip(0, 255).astype(np.uint8), cover, figures)
 
 
-def thickness_px(mask: np.ndarray) -> float:
-    """Of the thickest part of a bool (H, W) mask; 0 where it is empty."""
-    return 2 * float(cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5).max())
+def inside_px(mask: np.ndarray) -> np.ndarray:
+    """float32 (H, W): how far each pixel of a bool (H, W) mask is from what is outside; 0 there."""
+    return cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
 
 
 def where_free(mask: np.ndarray, size: Size) -> np.ndarray:

@@ -13,7 +13,7 @@ from ..planning.people import Figure
 from ..planning.plan import Size
 from ..planning.settle import settled
 from ..planning.views import View, grid, scaled_stride
-from .composite import BACKDROP, Collage
+from .composite import BACKDROP, Collage, inside_px
 from .conditions import Condition, describe_views
 from .job import start_job
 from .joint import denoise
@@ -107,11 +107,11 @@ def keep_people(collage: Collage, seam_px: float) -> tuple[np.ndarray, np.ndarra
 
     Of somebody thin half of the thickest part stays: whoever is small in the scene would be painted over.
     """
-    inside_px = cv2.distanceTransform((collage.cover > 0.5).astype(np.uint8), cv2.DIST_L2, 5)
-    rim_px = np.full(inside_px.shape, seam_px)
+    depth_px = inside_px(collage.cover > 0.5)
+    rim_px = np.full(depth_px.shape, seam_px)
     for figure in collage.figures:
-        rim_px[figure.mask] = min(seam_px, inside_px[figure.mask].max() / 2)
-    known, alpha = inside_px > rim_px, np.zeros(inside_px.shape, np.float32)
+        rim_px[figure.mask] = min(seam_px, depth_px[figure.mask].max() / 2)
+    known, alpha = depth_px > rim_px, np.zeros(depth_px.shape, np.float32)
     for width_px in np.unique(rim_px):
         core = known & (rim_px == width_px)
         alpha += cv2.GaussianBlur(core.astype(np.float32), (0, 0), max(0.5, width_px / 2))
