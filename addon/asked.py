@@ -13,7 +13,7 @@ from ..protocol.record import RecordError, read_png_record
 from ..protocol.refusal import Refusal
 from .exporters import Person, find_enabled, gather_request
 
-PICTURE = ("width", "height", "seed", "prompt", "negative_prompt", "settings", "loras")  # of a request
+PICTURE = ("width", "height", "seed", "prompt", "negative_prompt", "style", "settings", "loras")  # of a request
 PERSON = ("prompt", "negative_prompt", "part_prompts", "loras")  # of a character
 
 

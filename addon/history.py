@@ -66,7 +66,8 @@ def restore(
     is_frame: it is one of an animation, whose others may have more people; these stay as they are.
     """
     own = scene.beyondscene
-    own.prompt, own.negative_prompt, own.models = request.prompt, request.negative_prompt, record.models
+    own.prompt, own.negative_prompt, own.style = request.prompt, request.negative_prompt, request.style
+    own.models = record.models
     own.use_own_size, own.width, own.height = True, request.width, request.height
     own.quality, own.variations = CUSTOM, 1
     own.seed, own.lock_seed = min(request.seed, LARGEST_SEED), True

@@ -38,6 +38,10 @@ class BEYONDSCENE_PG_scene(bpy.types.PropertyGroup):
         "The set's meshes only hide people; what the place looks like is what you write",
     )
     negative_prompt: StringProperty(name="Negative", description="What the scene should not show")
+    style: StringProperty(
+        name="Style",
+        description="How everything looks, e.g. 'oil painting': said after the prompts of the scene and of each person",
+    )
     use_own_size: BoolProperty(
         name="Own Size", description="Use the size below instead of the one in Output Properties", default=False
     )

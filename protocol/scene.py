@@ -185,6 +185,7 @@ class RenderRequest(Struct, frozen=True, kw_only=True):
     seed: Seed = 0
     prompt: Prompt  # the scene, without its people
     negative_prompt: Prompt = ""
+    style: Prompt = ""  # how all of it looks, the people too: said after every prompt
     camera: Camera | None = None
     characters: Annotated[tuple[Character, ...], Meta(max_length=256)] = ()
     settings: RenderSettings = RenderSettings()

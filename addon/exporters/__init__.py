@@ -97,6 +97,7 @@ def gather_request(
         seed=scene.beyondscene.seed if seed is None else seed,
         prompt=scene.beyondscene.prompt,
         negative_prompt=scene.beyondscene.negative_prompt,
+        style=scene.beyondscene.style,
         camera=camera,
         characters=characters,
         settings=chosen_settings(scene.beyondscene),

@@ -39,6 +39,7 @@ class BEYONDSCENE_PT_main(Sidebar, bpy.types.Panel):
         column.label(text="Scene, without its people")
         column.prop(settings, "prompt", text="", placeholder="a city plaza at noon")
         column.prop(settings, "negative_prompt", text="", placeholder="not wanted (optional)")
+        column.prop(settings, "style", text="", placeholder="style of everything (optional)")
         button = layout.column()
         button.scale_y = 1.4
         button.operator(BEYONDSCENE_OT_render.bl_idname, icon="RENDER_STILL")

@@ -117,17 +117,23 @@ def view_texts(request: RenderRequest, present: list[Speaker]) -> tuple[str, str
     """Prompt and negative prompt of a view.
 
     Without people it is the scene's. With them, `prepend_global` puts the scene before (the paper's text and figures
-    differ on it).
+    differ on it). The style is last, and said once however many people there are.
     """
     prompts = [speaker.prompt for speaker in present]
     if not prompts or request.settings.prepend_global:
         prompts.insert(0, request.prompt)
-    return ", ".join(prompts), joined_once(request.negative_prompt, *(speaker.negative_prompt for speaker in present))
+    negative = joined_once(request.negative_prompt, *(speaker.negative_prompt for speaker in present))
+    return joined(*prompts, request.style), negative
+
+
+def joined(*texts: str) -> str:
+    """Those that say something, as one prompt."""
+    return ", ".join(text for text in texts if text.strip())
 
 
 def joined_once(*texts: str) -> str:
     """Those that say something, each once: scene and people often have the same negative prompt."""
-    return ", ".join(dict.fromkeys(text for text in texts if text.strip()))
+    return joined(*dict.fromkeys(texts))
 
 
 def view_loras(request: RenderRequest, present: list[Speaker]) -> Worn:

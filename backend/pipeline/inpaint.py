@@ -14,7 +14,7 @@ from ..planning.plan import Size
 from ..planning.settle import settled
 from ..planning.views import View, grid, scaled_stride
 from .composite import BACKDROP, Collage, inside_px
-from .conditions import Condition, describe_views
+from .conditions import Condition, describe_views, joined
 from .job import start_job
 from .joint import denoise
 from .latents import decode_latents, encode_image
@@ -84,7 +84,7 @@ def background_conditions(
     conditions = [replace(condition, loras=worn(request.loras)) for condition in conditions]
     if told == "everything":
         return conditions
-    scene = {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
+    scene = {"prompt": joined(request.prompt, request.style), "negative_prompt": request.negative_prompt}
     return [replace(condition, **scene) for condition in conditions]
 
 

@@ -12,7 +12,7 @@ from ..models.loras import worn
 from ..planning.people import Person, bounding_box
 from ..planning.settle import settled
 from ..pose import draw_pose
-from .conditions import Condition, joined_once
+from .conditions import Condition, joined, joined_once
 from .job import start_job
 from .joint import denoise
 from .latents import decode_latents
@@ -72,8 +72,8 @@ def describe_alone(models: Models, request: RenderRequest, person: Person, canva
     side = models.training_resolution_px
     joints = canvas_from_scene.apply(person.alone(request.settings.hidden_joints))
     pose = partial(draw_pose, [joints], side, side, models.manifest.pose_line_width_px)
-    parts = (text for text in person.character.part_prompts.values() if text.strip())
-    prompt = ", ".join(text for text in (person.character.prompt, *parts, models.manifest.framing_prompt) if text)
+    parts = person.character.part_prompts.values()
+    prompt = joined(person.character.prompt, *parts, request.style, models.manifest.framing_prompt)
     negative = joined_once(request.negative_prompt, person.character.negative_prompt)
     return Condition(prompt, negative, pose, worn(request.loras, person.character.loras))
 

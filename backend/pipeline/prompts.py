@@ -57,6 +57,7 @@ class PromptEncoder:
         CLIP's own drop nothing: what is no word of theirs, in whatever script, is read byte by byte.
         """
         texts = {"The scene's prompt": request.prompt, "The scene's negative prompt": request.negative_prompt}
+        texts["The style"] = request.style
         for one in request.characters:
             texts |= {f"The prompt of '{one.name}'": one.prompt, f"The negative prompt of '{one.name}'": one.negative_prompt}
             texts |= {f"The prompt for the {part} of '{one.name}'": text for part, text in one.part_prompts.items()}

@@ -85,7 +85,8 @@ def test_what_the_artist_changes_meanwhile_is_for_the_next_picture_and_not_for_t
     said = eve.beyondscene.prompt, flo.beyondscene.prompt
     assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
     assert animation.turn() is not None
-    own.prompt, own.negative_prompt, own.lock_seed, own.models = "a desert", "rain", False, "other"
+    own.prompt, own.negative_prompt, own.style = "a desert", "rain", "ink"
+    own.lock_seed, own.models = False, "other"
     own.use_own_size, own.width, own.height, own.knobs.steps = True, 64, 128, 3
     own.loras[0].scale = 0.5
     eve.beyondscene.prompt, eve.beyondscene.parts.hair, flo.beyondscene.prompt = "a bear", "red hair", ""
@@ -99,12 +100,13 @@ def test_what_the_artist_changes_meanwhile_is_for_the_next_picture_and_not_for_t
         pass
     until(lambda: not session.current().jobs)
     first, other, *rest = [one for one in peer.heard if isinstance(one, Submit)]
-    assert (other.request.prompt, other.request.width, other.models) == ("a desert", 64, "other")
+    assert (other.request.prompt, other.request.style, other.request.width, other.models) == ("a desert", "ink", 64, "other")
     assert own.seed != 7 and own.prompt == "a desert" and not session.current().error
     assert len(rest) == 2
     for one in (first, *rest):
         asked = one.request
-        assert (asked.prompt, asked.negative_prompt, asked.seed, one.models) == ("a quay", "", 7, "embedded")
+        assert (asked.prompt, asked.negative_prompt, asked.style) == ("a quay", "", "")
+        assert (asked.seed, one.models) == (7, "embedded")
         assert (asked.width, asked.height, asked.settings) == (1024, 1024, first.request.settings)
         assert [(lora.name, lora.scale) for lora in asked.loras] == [("ink", 1)]
         assert {who.name: who.prompt for who in asked.characters}.items() <= dict(

@@ -46,7 +46,7 @@ def made(blender: Any, example: Example, tmp_path: Path) -> Any:
     example("duo")
     request, arrays = export_request(blender.context, width=96, height=64, seed=11)
     request = replace(
-        request, prompt="a quay", settings=RenderSettings(steps=9, t_b=0.3, guidance_scale=2.5, scheduler="euler")
+        request, prompt="a quay", style="ink", settings=RenderSettings(steps=9, t_b=0.3, guidance_scale=2.5, scheduler="euler")
     )
     path = tmp_path / "duo 0001.png"
     image = np.zeros((64, 96, 3), np.uint8)
@@ -64,12 +64,12 @@ def chosen() -> Any:
 
 def test_settings_come_back_from_the_file_of_a_picture(made: Any) -> None:
     own, rigs = made.context.scene.beyondscene, made.data.objects
-    own.prompt, own.seed, own.lock_seed = "something else", 3, False
+    own.prompt, own.style, own.seed, own.lock_seed = "something else", "", 3, False
     flo_prompt = rigs["Flo"].beyondscene.prompt
     rigs["Flo"].beyondscene.prompt, rigs["Flo"].beyondscene.enabled = "", False
     rigs["Eve"].name = "Evelyn"
     assert made.ops.beyondscene.restore_settings() == {"FINISHED"}
-    assert (own.prompt, own.seed, own.lock_seed, own.models) == ("a quay", 11, True, "tiny")
+    assert (own.prompt, own.style, own.seed, own.lock_seed, own.models) == ("a quay", "ink", 11, True, "tiny")
     assert (own.use_own_size, own.width, own.height) == (True, 96, 64)
     assert quality.chosen_settings(own) == SETTINGS
     assert (rigs["Flo"].beyondscene.prompt, rigs["Flo"].beyondscene.enabled) == (flo_prompt, True)

@@ -8,7 +8,7 @@ import torch
 
 from ....protocol import RenderRequest
 from ...models.load import Models
-from ...pipeline.conditions import Condition, joined_once
+from ...pipeline.conditions import Condition, joined, joined_once
 from ...pipeline.job import Job, start_job
 from ...pipeline.joint import denoise
 from ...pipeline.latents import decode_latents
@@ -55,7 +55,7 @@ def lay_sheet(models: Models, request: RenderRequest, size: Size) -> Sheet:
     joints = [scaled(points, size.width / request.width, size.height / request.height) for points in told]
     pose = draw_pose(joints, size.width, size.height, models.manifest.pose_line_width_px)
     from_left = sorted(people, key=lambda one: float(one.keypoints[one.keypoints[:, 2] > 0, 0].mean()))
-    prompt = ", ".join([request.prompt, *(one.character.prompt for one in from_left)])
+    prompt = joined(request.prompt, *(one.character.prompt for one in from_left), request.style)
     return Sheet(size, prompt, joined_once(request.negative_prompt, *(one.character.negative_prompt for one in people)), pose)
 
 

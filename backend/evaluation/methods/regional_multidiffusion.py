@@ -14,7 +14,7 @@ import torch
 from ....protocol import RenderRequest
 from ...models.load import Models
 from ...pipeline.batches import Batch, make_batches
-from ...pipeline.conditions import to_grid
+from ...pipeline.conditions import joined, to_grid
 from ...pipeline.job import Job
 from ...pipeline.joint import predict
 from ...pipeline.latents import decode_latents, encode_image
@@ -74,8 +74,8 @@ def make_regions(job: Job, request: RenderRequest, sheet: Sheet, views: list[Vie
         free &= ~mask
         colour = np.full((job.models.training_resolution_px,) * 2 + (3,), random.integers(0, 256, 3), np.uint8)
         plain = encode_image(job.models, colour).mean((1, 2), keepdim=True)
-        regions.append(make_region(job, sheet, person.character.prompt, mask, plain, views, window))
-    regions.append(make_region(job, sheet, request.prompt, free, None, views, window))
+        regions.append(make_region(job, sheet, joined(person.character.prompt, request.style), mask, plain, views, window))
+    regions.append(make_region(job, sheet, joined(request.prompt, request.style), free, None, views, window))
     return [Region(region.batches, region.weight.to(device), region.plain) for region in regions]
 
 

@@ -58,6 +58,14 @@ def test_prompts_are_those_of_the_people_in_view(two_people: RenderRequest, figu
     ]
 
 
+def test_the_style_is_said_everywhere_once(two_people: RenderRequest, figures: list[Figure]) -> None:
+    assert prompts(replace(two_people, style="oil painting"), figures) == [
+        "a city plaza, a person with a red shirt, oil painting",
+        "a city plaza, a person with a blue shirt, oil painting",
+        "a city plaza, oil painting",
+    ]
+
+
 def test_algorithm_3_leaves_the_scene_out_where_people_are(two_people: RenderRequest, figures: list[Figure]) -> None:
     request = replace(two_people, settings=replace(two_people.settings, prepend_global=False))
     assert prompts(request, figures) == ["a person with a red shirt", "a person with a blue shirt", "a city plaza"]

@@ -240,11 +240,11 @@ def test_the_background_is_told_of_the_scene_and_of_its_people_only_where_asked(
     )
     for inpaint_people in ("nothing", "poses", "everything"):
         settings = replace(two_people.settings, inpaint_people=inpaint_people, steps=STEPS)
-        paint(sdxl, replace(two_people, settings=settings), collage)
+        paint(sdxl, replace(two_people, style="oil painting", settings=settings), collage)
     (alone,), (posed,), (with_ana,) = told
-    assert alone.prompt == two_people.prompt and not alone.pose().any()
-    assert posed.prompt == two_people.prompt and posed.pose().any()
-    assert with_ana.prompt == f"{two_people.prompt}, {ana.character.prompt}" and with_ana.pose().any()
+    assert alone.prompt == f"{two_people.prompt}, oil painting" and not alone.pose().any()
+    assert posed.prompt == f"{two_people.prompt}, oil painting" and posed.pose().any()
+    assert with_ana.prompt == f"{two_people.prompt}, {ana.character.prompt}, oil painting" and with_ana.pose().any()
 
 
 def test_half_of_somebody_thin_is_kept_and_all_but_the_rim_of_others(two_people: RenderRequest) -> None:

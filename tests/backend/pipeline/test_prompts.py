@@ -79,8 +79,8 @@ def test_a_person_alone_is_told_of_their_parts_and_their_own_negatives(models: M
     assert alone.pose().any() and alone.pose().dtype == np.uint8
     manifest = replace(models.manifest, framing_prompt="the whole body")  # what the model set says of portraits
     framed = dataclasses.replace(models, model_set=replace(models.model_set, manifest=manifest))
-    told = describe_alone(framed, request, person, centre(person.keypoints, 64, 0.8))
-    assert told.prompt == "a person with a red shirt, green hair, red boots, the whole body"
+    told = describe_alone(framed, replace(request, style="oil painting"), person, centre(person.keypoints, 64, 0.8))
+    assert told.prompt == "a person with a red shirt, green hair, red boots, oil painting, the whole body"
 
 
 def close(one: torch.Tensor, other: torch.Tensor) -> None:
