@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from ..protocol import Refusal
-from .models.thrift import Offload, Precision
+from .models.memory_saving import Offload, Precision
 
 LIMIT_BYTES = 64 * 1024
 

@@ -10,17 +10,17 @@ from collections.abc import Callable, Iterator
 import zmq
 
 from ..protocol import (
-    Advanced,
     Decoder,
     DeviceInfo,
-    Halt,
     Heartbeat,
+    JobPreview,
+    JobProgress,
     Order,
     Report,
+    RunJob,
     Shutdown,
-    Sketched,
+    StopJob,
     WireError,
-    Work,
     encode,
 )
 from .launch import WorkerStart
@@ -64,7 +64,7 @@ class Pulse:
         return Heartbeat(device=device, quiet_s=quiet_s, longest_quiet_s=self._longest_s)
 
 
-Received = tuple[Work, list[bytes | memoryview]]
+Received = tuple[RunJob, list[bytes | memoryview]]
 Outgoing = tuple[Report, tuple[bytes, ...]]
 
 
@@ -123,9 +123,9 @@ class Line:
             log.error("an order was not understood: %s", error)
             return
         match order:
-            case Work():
+            case RunJob():
                 self._works.put((order, payload))
-            case Halt():
+            case StopJob():
                 self._halted.add((order.job_id, order.attempt))
             case Shutdown():
                 self._leaving.set()
@@ -135,7 +135,7 @@ class Line:
         """Send what waits; what only tells how far the job is may get lost where the gateway does not read."""
         while not self._reports.empty():
             report, payload = self._reports.get()
-            flags = zmq.DONTWAIT if isinstance(report, Heartbeat | Advanced | Sketched) else 0
+            flags = zmq.DONTWAIT if isinstance(report, Heartbeat | JobProgress | JobPreview) else 0
             with contextlib.suppress(zmq.Again):
                 socket.send_multipart(encode(report, payload), flags)
 

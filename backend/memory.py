@@ -14,9 +14,9 @@ from .models.device_memory import is_out_of_memory
 from .models.fingerprint import weight_files
 from .models.host_memory import give_back_freed_memory
 from .models.load import Models
-from .models.offload import Crowded
+from .models.memory_saving import FALLBACKS, MemorySaving, next_fallback
+from .models.offload import WeightsDoNotFit
 from .models.sets import ModelSet
-from .models.thrift import LADDER, Thrift, next_rung
 from .pipeline.shard import rank_and_world_size
 from .watch import Checkpoints
 
@@ -24,39 +24,41 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-KEY = "memory"  # of the checkpoint that holds the rung
+KEY = "memory_fallback"  # of the checkpoint that holds its number
 
 
 class OutOfMemory(Refusal):
-    """There was not enough on the last rung either. The message says what would fit."""
+    """There was not enough with the last fallback either. The message says what would fit."""
 
 
-def climb(attempt: Callable[[Thrift], T], checkpoints: Checkpoints, advice: Callable[[], str], first: int = 0) -> tuple[T, int]:
-    """What `attempt` returns on the first rung of LADDER on which the memory suffices, and the rung's number.
+def retry_with_less_memory(
+    attempt: Callable[[MemorySaving], T], checkpoints: Checkpoints, advice: Callable[[], str], first: int = 0
+) -> tuple[T, int]:
+    """What `attempt` returns with the first of FALLBACKS with which the memory suffices, and the number of it.
 
-    It begins at the rung `first`, or at a higher one that an earlier attempt has come to; where the device is Crowded, it goes
-    on with those that keep fewer networks there. Raises OutOfMemory behind the last, with `advice()`; among several
+    It begins with number `first`, or with a higher one that an earlier attempt has come to; after WeightsDoNotFit it goes on
+    with those that keep fewer networks on the device. Raises OutOfMemory behind the last, with `advice()`; among several
     processes behind the first, for the others would wait in another step for one that begins anew.
     """
     process, processes = rank_and_world_size()
     kept, words = checkpoints.get(KEY), ""
-    number = max(first, int(kept["rung"]) if kept else 0)
-    while number < len(LADDER):
+    number = max(first, int(kept["fallback"]) if kept else 0)
+    while number < len(FALLBACKS):
         try:
-            return attempt(LADDER[number]), number
+            return attempt(FALLBACKS[number]), number
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            words, crowded = str(error).split("\n", 1)[0], isinstance(error, Crowded)
+            words, crowded = str(error).split("\n", 1)[0], isinstance(error, WeightsDoNotFit)
         if processes > 1:
             who = f"process {process + 1} of {processes}"
             raise OutOfMemory(f"The memory of {who} was not enough: pass --offload networks to all, or {advice()} ({words})")
         free_cached()  # out here, where no traceback holds the tensors any more
-        number = next_rung(number, crowded)
-        if number < len(LADDER):
-            log.warning("the memory was not enough (%s): now with %s", words, LADDER[number].name)
-            checkpoints.put(KEY, {"rung": np.array(number)})
-    raise OutOfMemory(f"The memory was not enough, even with {LADDER[-1].name}: {advice()} ({words})")
+        number = next_fallback(number, crowded)
+        if number < len(FALLBACKS):
+            log.warning("the memory was not enough (%s): now with %s", words, FALLBACKS[number].name)
+            checkpoints.put(KEY, {"fallback": np.array(number)})
+    raise OutOfMemory(f"The memory was not enough, even with {FALLBACKS[-1].name}: {advice()} ({words})")
 
 
 def free_cached() -> None:
@@ -92,7 +94,7 @@ def what_would_fit(models: Models, request: RenderRequest) -> str:
     if models.device.type != "cuda":
         return smaller
     free_bytes, total_bytes = torch.cuda.mem_get_info(models.device)
-    weights_bytes = models.turns.weights_bytes
+    weights_bytes = models.placement.weights_bytes
     found = (
         f"the GPU has {total_bytes / 1e9:.1f} GB, {free_bytes / 1e9:.1f} are free, the networks have {weights_bytes / 1e9:.1f}"
     )

@@ -10,17 +10,17 @@ import torch
 from msgspec.structs import replace
 
 from ..protocol import RenderRequest, StageTime, check_request, digest_of_file
-from .memory import OutOfMemory, climb, free_cached, what_would_fit, what_would_load
+from .memory import OutOfMemory, free_cached, retry_with_less_memory, what_would_fit, what_would_load
 from .models.device_memory import is_out_of_memory
 from .models.devices import choose_device
 from .models.load import Models, load_models
 from .models.loras import fingerprint_loras, gather_loras
+from .models.memory_saving import FALLBACKS, OFFLOADS, MemorySaving, Offload, Precision
 from .models.sets import choose_model_set, find_model_sets
-from .models.thrift import LADDER, OFFLOADS, Offload, Precision, Thrift
 from .outputs import Layer, Picture, Record, choose_format, make_record, write_picture
 from .pipeline import Progress, render
 from .planning.people import Figure
-from .planning.settle import settle
+from .planning.resolve import resolve_settings
 from .version import app_version
 from .watch import Checkpoints, Headway, NoCheckpoints, RenderResult, Watcher
 
@@ -40,7 +40,7 @@ class Renderer:
         """device: "auto", "cpu", "cuda", "cuda:1", "mps". extra: folders of model sets beside the presets.
 
         precision: of the UNet, the ControlNet and the text encoders; "auto" suits the device.
-        offload: which networks wait in host memory, where there is room for more, too; see Turns.
+        offload: which networks wait in host memory, where there is room for more, too; see DevicePlacement.
         write: brings a picture to its place.
         """
         self.device, self.dtype = choose_device(device, precision)
@@ -48,7 +48,7 @@ class Renderer:
         self.offload: Offload = offload
         self._write = write
         self._loaded: tuple[str, Models] | None = None
-        self._rung = 0  # of LADDER, to which the pictures of the loaded models have come
+        self._rung = 0  # of FALLBACKS, to which the pictures of the loaded models have come
 
     def __call__(
         self,
@@ -63,7 +63,7 @@ class Renderer:
         check_request(request)
         choose_format(path)
         model_set = choose_model_set(models, self.extra)
-        request = replace(request, settings=settle(request.settings, model_set))
+        request = replace(request, settings=resolve_settings(request.settings, model_set))
         loras = gather_loras(request, model_set)
         watcher.progress(Headway(stage="load"))
         start = time.perf_counter()
@@ -71,17 +71,17 @@ class Renderer:
         loading = StageTime(stage="load", seconds=time.perf_counter() - start)
         torch.manual_seed(request.seed)  # nothing should draw from it; if something does, it repeats
 
-        def attempt(thrift: Thrift) -> tuple[np.ndarray, list[Figure], Progress]:
-            offload = OFFLOADS[max(map(OFFLOADS.index, (thrift.offload, self.offload)))]
-            if loaded.turns.offload != offload:
-                loaded.turns.change(offload)
+        def attempt(memory_saving: MemorySaving) -> tuple[np.ndarray, list[Figure], Progress]:
+            offload = OFFLOADS[max(map(OFFLOADS.index, (memory_saving.offload, self.offload)))]
+            if loaded.placement.offload != offload:
+                loaded.placement.change(offload)
             with loaded.adapters.loaded(loras):  # which takes memory, too
-                return render(dataclasses.replace(loaded, thrift=thrift), request, arrays, watcher, checkpoints)
+                return render(dataclasses.replace(loaded, memory_saving=memory_saving), request, arrays, watcher, checkpoints)
 
         kept = checkpoints or NoCheckpoints()
-        made, self._rung = climb(attempt, kept, lambda: what_would_fit(loaded, request), self._rung)
+        made, self._rung = retry_with_less_memory(attempt, kept, lambda: what_would_fit(loaded, request), self._rung)
         image, figures, progress = made
-        made_with = dataclasses.replace(loaded, thrift=LADDER[self._rung])
+        made_with = dataclasses.replace(loaded, memory_saving=FALLBACKS[self._rung])
         with progress.stage("write"):
             layers = tuple(Layer(figure.person.character.id, figure.mask) for figure in reversed(figures))
             self._write(path, Picture(image, layers), record_making(made_with, request, arrays, loras))
@@ -111,8 +111,8 @@ class Renderer:
 
 
 def record_making(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], loras: Mapping[str, Path]) -> Record:
-    """What the file of a picture is to say. request: with its settings settled. loras: see gather_loras."""
+    """What the file of a picture is to say. request: with its settings resolved. loras: see gather_loras."""
     precision = str(models.dtype).removeprefix("torch.")
     made_with = f"beyondscene {app_version()}, torch {torch.__version__}, {models.device}, {precision}"
     weights = models.fingerprints | fingerprint_loras(loras)
-    return make_record(request, arrays, models.manifest.name, weights, made_with, models.thrift.name, precision)
+    return make_record(request, arrays, models.manifest.name, weights, made_with, models.memory_saving.name, precision)

@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..protocol import (
-    Advanced,
-    Broke,
     DeviceInfo,
     DiskFull,
-    Done,
-    Halted,
-    Kept,
+    JobCheckpoint,
+    JobDone,
+    JobFailed,
+    JobPreview,
+    JobProgress,
+    JobStopped,
     Ready,
     Refusal,
     RenderRequest,
     Report,
-    Sketched,
-    Work,
+    RunJob,
     arrays_from_frames,
 )
 from .checkpoints import CheckpointFolder
@@ -92,7 +92,7 @@ def run_worker(render: RenderToFile | None = None, devices: tuple[str, ...] = ("
     return 0
 
 
-def do_work(work: Work, payload: list[bytes | memoryview], render: RenderToFile, line: Line, made_by: str) -> Report:
+def do_work(work: RunJob, payload: list[bytes | memoryview], render: RenderToFile, line: Line, made_by: str) -> Report:
     """Do one job and say how it ended; whatever goes wrong in it, the worker goes on."""
     job = {"job_id": work.job_id, "attempt": work.attempt}
     log.info("job %s: attempt %d, %dx%d px", work.job_id, work.attempt, work.request.width, work.request.height)
@@ -102,12 +102,12 @@ def do_work(work: Work, payload: list[bytes | memoryview], render: RenderToFile,
         models = work.models_folder or work.models
         folder = Path(work.checkpoints_folder or path.parent)
         made_with = f"{made_by} with {models} {digest_made_with(models, work.request)}".rstrip()
-        checkpoints = CheckpointFolder(folder, made_with, lambda: line.report(Kept(**job)))
+        checkpoints = CheckpointFolder(folder, made_with, lambda: line.report(JobCheckpoint(**job)))
         result = render(work.request, arrays, models, path, JobWatcher(work, line), checkpoints)
         facts = {name: getattr(result, name) for name in result.__struct_fields__}
-        return Done(**job, **facts)
+        return JobDone(**job, **facts)
     except Stopped:
-        return Halted(**job)
+        return JobStopped(**job)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             log.warning("job %s: %s", work.job_id, error)
@@ -138,15 +138,15 @@ def digest_made_with(models: str, request: RenderRequest) -> str:
         return ""
 
 
-def broke(error: BaseException, job: dict[str, Any]) -> Broke:
+def broke(error: BaseException, job: dict[str, Any]) -> JobFailed:
     log.error("job %s: %s", job["job_id"], traceback.format_exc())
-    return Broke(**job, message=sentence_for(error)[:4000])
+    return JobFailed(**job, message=sentence_for(error)[:4000])
 
 
 class JobWatcher:
     """Carries what the pipeline tells about one job to the gateway."""
 
-    def __init__(self, work: Work, line: Line) -> None:
+    def __init__(self, work: RunJob, line: Line) -> None:
         self._job_id = work.job_id
         self._attempt = work.attempt
         self._line = line
@@ -155,7 +155,7 @@ class JobWatcher:
     def progress(self, headway: Headway) -> None:
         self._line.pulse.beat()
         self._line.report(
-            Advanced(
+            JobProgress(
                 job_id=self._job_id,
                 attempt=self._attempt,
                 stage=headway.stage,
@@ -173,7 +173,7 @@ class JobWatcher:
             return
         self._preview_s = now_s
         width, height, jpeg = small_jpeg(image)
-        self._line.report(Sketched(job_id=self._job_id, attempt=self._attempt, width=width, height=height), jpeg)
+        self._line.report(JobPreview(job_id=self._job_id, attempt=self._attempt, width=width, height=height), jpeg)
 
     def check(self) -> None:
         self._line.pulse.beat()

@@ -8,7 +8,7 @@ from .messages import Bytes, Count, Fraction, JobId, Message, Seconds, Sentence,
 from .scene import ArrayRef, Digest, Label, RenderRequest, Side
 
 
-class Work(Message, frozen=True, kw_only=True):
+class RunJob(Message, frozen=True, kw_only=True):
     """Render this; the arrays follow as extra frames."""
 
     job_id: JobId
@@ -21,7 +21,7 @@ class Work(Message, frozen=True, kw_only=True):
     checkpoints_folder: Sentence = ""  # what earlier attempts have kept is here, and what this one keeps goes here
 
 
-class Halt(Message, frozen=True, kw_only=True):
+class StopJob(Message, frozen=True, kw_only=True):
     """Stop this job at the next step."""
 
     job_id: JobId
@@ -32,7 +32,7 @@ class Shutdown(Message, frozen=True, kw_only=True):
     """Leave."""
 
 
-Order = Work | Halt | Shutdown
+Order = RunJob | StopJob | Shutdown
 
 
 class Ready(Message, frozen=True, kw_only=True):
@@ -51,7 +51,7 @@ class Heartbeat(Message, frozen=True, kw_only=True):
     longest_quiet_s: Seconds = 0.0  # between two signs of this job so far
 
 
-class Advanced(Message, frozen=True, kw_only=True):
+class JobProgress(Message, frozen=True, kw_only=True):
     """Progress of a job, as in Progressed."""
 
     job_id: JobId
@@ -64,7 +64,7 @@ class Advanced(Message, frozen=True, kw_only=True):
     fraction: Fraction
 
 
-class Sketched(Message, frozen=True, kw_only=True):
+class JobPreview(Message, frozen=True, kw_only=True):
     """A preview, as in Previewed; the JPEG is the extra frame."""
 
     job_id: JobId
@@ -73,14 +73,14 @@ class Sketched(Message, frozen=True, kw_only=True):
     height: Side
 
 
-class Kept(Message, frozen=True, kw_only=True):
+class JobCheckpoint(Message, frozen=True, kw_only=True):
     """A checkpoint is on the disk: what was done until then is not done again."""
 
     job_id: JobId
     attempt: Count
 
 
-class Done(Message, frozen=True, kw_only=True):
+class JobDone(Message, frozen=True, kw_only=True):
     """The picture is written, flushed and in place."""
 
     job_id: JobId
@@ -93,7 +93,7 @@ class Done(Message, frozen=True, kw_only=True):
     times: tuple[StageTime, ...] = ()
 
 
-class Broke(Message, frozen=True, kw_only=True):
+class JobFailed(Message, frozen=True, kw_only=True):
     """The job cannot be done; the worker goes on."""
 
     job_id: JobId
@@ -108,11 +108,11 @@ class DiskFull(Message, frozen=True, kw_only=True):
     attempt: Count
 
 
-class Halted(Message, frozen=True, kw_only=True):
+class JobStopped(Message, frozen=True, kw_only=True):
     """The job was stopped as ordered."""
 
     job_id: JobId
     attempt: Count
 
 
-Report = Ready | Heartbeat | Advanced | Sketched | Kept | Done | Broke | DiskFull | Halted
+Report = Ready | Heartbeat | JobProgress | JobPreview | JobCheckpoint | JobDone | JobFailed | DiskFull | JobStopped

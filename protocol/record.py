@@ -31,7 +31,7 @@ class Record(Struct, frozen=True, kw_only=True):
     """What stands in the file, as JSON.
 
     models: name of the model set. weights: fingerprint of each file of it (`backend/models/fingerprint.py`).
-    request: as in a request.json, every choice settled. arrays: its masks by digest, deflated, base64.
+    request: as in a request.json, every choice resolved. arrays: its masks by digest, deflated, base64.
     made_with: program, torch, device and precision, for people to read. precision: of the networks, such as "bfloat16"; empty
         in older files. memory: how memory was saved, where it was short.
     """

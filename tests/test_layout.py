@@ -22,7 +22,7 @@ FORBIDDEN = {
     "backend/gateway": {"torch", "diffusers", "transformers", "bpy"},
     "backend/planning": {"torch", "diffusers", "transformers", "cv2", "zmq", "bpy"},
     "backend/pipeline": {"zmq", "bpy"},
-    "backend/renderer": {"torch", "diffusers", "transformers", "zmq", "bpy"},
+    "backend/mannequins": {"torch", "diffusers", "transformers", "zmq", "bpy"},
     "backend/training": {"zmq", "bpy"},
 }
 # our own folders that no file below a folder may import

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from beyondscene.backend.mannequins.raster import REGIONS
+from beyondscene.backend.mannequins.scenes import FRAMINGS, Rendering, draw_view
 from beyondscene.backend.pose import draw_pose
-from beyondscene.backend.renderer.raster import REGIONS
-from beyondscene.backend.renderer.scenes import FRAMINGS, Rendering, draw_view
 
 SIDE_PX, COLUMNS, SEED = 160, 8, 7
 

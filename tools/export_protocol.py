@@ -112,19 +112,19 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
         p.Refused(message="100 jobs are waiting, which is the limit.", job_id=JOB, later=True),
     ),
     "order": (
-        p.Work(job_id=JOB, attempt=1, request=SCENE, models="sdxl", arrays=(MASK,), result_path="results/1.png"),
-        p.Halt(job_id=JOB, attempt=1),
+        p.RunJob(job_id=JOB, attempt=1, request=SCENE, models="sdxl", arrays=(MASK,), result_path="results/1.png"),
+        p.StopJob(job_id=JOB, attempt=1),
         p.Shutdown(),
     ),
     "report": (
         p.Ready(device=DEVICE, pid=4711),
         p.Heartbeat(device=DEVICE),
-        p.Advanced(job_id=JOB, attempt=1, stage="instances", step=3, steps=50, fraction=0.1),
-        p.Sketched(job_id=JOB, attempt=1, width=512, height=341),
-        p.Done(job_id=JOB, attempt=1, width=1536, height=1024, media_type="image/png", size_bytes=2500000, digest=DIGEST),
-        p.Broke(job_id=JOB, attempt=1, message="The device ran out of memory."),
-        p.Halted(job_id=JOB, attempt=1),
-        p.Kept(job_id=JOB, attempt=2),
+        p.JobProgress(job_id=JOB, attempt=1, stage="instances", step=3, steps=50, fraction=0.1),
+        p.JobPreview(job_id=JOB, attempt=1, width=512, height=341),
+        p.JobDone(job_id=JOB, attempt=1, width=1536, height=1024, media_type="image/png", size_bytes=2500000, digest=DIGEST),
+        p.JobFailed(job_id=JOB, attempt=1, message="The device ran out of memory."),
+        p.JobStopped(job_id=JOB, attempt=1),
+        p.JobCheckpoint(job_id=JOB, attempt=2),
         p.DiskFull(job_id=JOB, attempt=2),
         p.Ready(device=DEVICE, pid=4711, devices=("cuda:0", "cuda:1")),
         p.Heartbeat(device=DEVICE, quiet_s=12.0, longest_quiet_s=3.0),
@@ -156,7 +156,7 @@ def ledger_dump() -> str:
             jobs.submit(p.Submit(job_id=f"{JOB[:-1]}{number}", request=SCENE, arrays=(small,)), [mask]) for number in range(5)
         )
         facts = {"width": 1536, "height": 1024, "media_type": "image/png", "size_bytes": 2500000, "digest": DIGEST}
-        jobs.finish(jobs.start(finished, DEVICE), p.Done(job_id=finished.id, attempt=1, times=TIMES, **facts))
+        jobs.finish(jobs.start(finished, DEVICE), p.JobDone(job_id=finished.id, attempt=1, times=TIMES, **facts))
         jobs.start(running, DEVICE)
         jobs.wish_cancel(jobs.start(stopping, DEVICE))
         jobs.pause(paused, needed_bytes=536870912, free_bytes=1048576)

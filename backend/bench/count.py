@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from ..models.load import Models
 from ..pipeline import latents
-from ..pipeline.texts import is_compiled
+from ..pipeline.text_cache import is_compiled
 
 Signature = tuple[Any, ...]
 Shape = tuple[int, ...]
@@ -71,7 +71,7 @@ class Counter:
         forward = network.forward
 
         def run(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, int]:
-            signature = (name, self.models.adapters.now, shapes_of((args, kwargs)))
+            signature = (name, self.models.adapters.active, shapes_of((args, kwargs)))
             if signature in self._known:
                 return forward(*args, **kwargs), self._known[signature]
             eagerly = torch.compiler.set_stance("force_eager") if is_compiled(network) else nullcontext()

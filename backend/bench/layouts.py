@@ -23,13 +23,13 @@ class Layout:
     """Configurations of one set: the arguments of the classes of diffusers and transformers that make its networks.
 
     unet: also the ControlNet's, which copies its encoder, and, with five input channels more, the inpainting UNet's.
-    hint: channels of the layers with which the ControlNet reads a pose picture.
+    embedding: channels of the layers with which the ControlNet reads a pose picture.
     texts: of the two text encoders, apart from what the tokenizer decides.
     """
 
     manifest: Manifest
     unet: dict[str, Any]
-    hint: tuple[int, ...]
+    embedding: tuple[int, ...]
     vae: dict[str, Any]
     texts: tuple[dict[str, Any], dict[str, Any]]
 
@@ -47,7 +47,7 @@ SDXL = Layout(
         "addition_time_embed_dim": 256,
         "projection_class_embeddings_input_dim": 2816,
     },
-    hint=(16, 32, 96, 256),
+    embedding=(16, 32, 96, 256),
     vae=VAE_LAYERS
     | {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "sample_size": 1024, "scaling_factor": 0.13025},
     texts=(
@@ -78,7 +78,7 @@ TOY = Layout(
         "addition_time_embed_dim": 8,
         "projection_class_embeddings_input_dim": 6 * 8 + 16,
     },
-    hint=(4, 8, 8, 8),
+    embedding=(4, 8, 8, 8),
     vae=VAE_LAYERS | {"block_out_channels": (8, 8, 16, 16), "layers_per_block": 1, "norm_num_groups": 4, "sample_size": 64},
     texts=(
         {

@@ -14,7 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from ..models.adapters import Adapters
 from ..models.host_memory import reuse_freed_memory
 from ..models.load import Models, silence_libraries
-from ..models.offload import Turns
+from ..models.offload import DevicePlacement
 from ..models.segmenters import Box
 from ..models.sets import PRESETS, ModelSet
 from .layouts import Layout
@@ -48,7 +48,7 @@ def make_random_models(layout: Layout, device: torch.device, dtype: torch.dtype,
     networks = (unet, controlnet, inpainting, vae, *texts)
     for network in networks:
         network.eval()
-    turns = Turns(device, networks, (unet, controlnet, inpainting), "none")
+    placement = DevicePlacement(device, networks, (unet, controlnet, inpainting), "none")
     return Models(
         model_set=ModelSet(folder=Path(layout.manifest.name), manifest=layout.manifest),
         fingerprints={},
@@ -62,8 +62,8 @@ def make_random_models(layout: Layout, device: torch.device, dtype: torch.dtype,
         zeros_for_empty_prompt=True,
         segmenter=Silhouette(),
         device=device,
-        turns=turns,
-        adapters=Adapters((unet, inpainting), texts, turns),
+        placement=placement,
+        adapters=Adapters((unet, inpainting), texts, placement),
     )
 
 
@@ -72,7 +72,9 @@ def make_networks(
 ) -> tuple[UNet2DConditionModel, ControlNetModel, UNet2DConditionModel, tuple[CLIPTextModel, CLIPTextModelWithProjection]]:
     """UNet, ControlNet, inpainting UNet and text encoders, on torch's default device and in its default dtype."""
     unet = cast(UNet2DConditionModel, UNet2DConditionModel.from_config({"in_channels": 4, **layout.unet}))
-    controlnet = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=layout.hint, load_weights_from_unet=False)
+    controlnet = ControlNetModel.from_unet(
+        unet, conditioning_embedding_out_channels=layout.embedding, load_weights_from_unet=False
+    )
     for one in (
         *controlnet.controlnet_down_blocks,
         controlnet.controlnet_mid_block,

@@ -14,7 +14,7 @@ from ..evaluation.methods import load_method
 from ..evaluation.variants import read_variant
 from ..memory import free_cached
 from ..models.load import Models
-from ..planning.settle import settle
+from ..planning.resolve import resolve_settings
 from .count import Counter
 from .meter import Meter, StageCost
 from .plain import drawing_plainly
@@ -163,7 +163,7 @@ def make_request(
     """The method's name, and what it is to draw. steps: None for those of the model set or the variant. first: one step."""
     request = bench_request(people, *one.size)
     name, settings = read_variant(OURS if one.method == PLAIN else one.method, replace(request.settings, steps=steps))
-    settings = settle(settings, models.model_set)
+    settings = resolve_settings(settings, models.model_set)
     return name, replace(request, settings=replace(settings, steps=1) if first else settings)
 
 

@@ -6,7 +6,7 @@ import torch
 from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 
 from ..models.load import Models
-from ..pipeline.texts import plain_cross_attention
+from ..pipeline.text_cache import plain_cross_attention
 from .count import count_flop
 from .random_models import made_on
 
@@ -17,20 +17,20 @@ class UnitCosts(NamedTuple):
     """FLOP.
 
     unet, controlnet: of one view of the training resolution and one prompt of 77 tokens, the reading of the pose included.
-    hint: that reading alone. text: the keys and values of that prompt in the cross-attention of both.
+    embedding: that reading alone. text: the keys and values of that prompt in the cross-attention of both.
     decode: of one picture of the training resolution, untiled.
     """
 
     unet: int
     controlnet: int
-    hint: int
+    embedding: int
     text: int
     decode: int
 
     @property
     def known_view(self) -> int:
         """One view whose pose has been read and whose prompt is known, as at every step of joint diffusion."""
-        return self.unet + self.controlnet - self.hint - self.text
+        return self.unet + self.controlnet - self.embedding - self.text
 
 
 def unit_costs(models: Models) -> UnitCosts:
@@ -50,7 +50,7 @@ def unit_costs(models: Models) -> UnitCosts:
         return UnitCosts(
             unet=cost(unet, latents, **told),
             controlnet=cost(controlnet, latents, controlnet_cond=pose, **told),
-            hint=cost(controlnet.controlnet_cond_embedding, pose),
+            embedding=cost(controlnet.controlnet_cond_embedding, pose),
             text=sum(cost_of_text(layer) for network in (unet, controlnet) for layer in plain_cross_attention(network)),
             decode=cost(vae.decode, latents),
         )

@@ -18,7 +18,7 @@ from importlib import import_module
 from pathlib import Path
 
 EXIT_CODES = (__doc__ or "").partition("\n\n")[2]
-# In the order in which they are listed. Only the one that is asked for is imported, so that it alone has to find what it needs.
+# In the order in which they are listed. Only the one that is args for is imported, so that it alone has to find what it needs.
 COMMANDS = (
     "render", "export", "serve", "submit", "jobs", "wait", "fetch", "cancel", "keygen", "client", "info",
     "train", "evaluate", "bench",
@@ -53,10 +53,10 @@ def run(arguments: Sequence[str] | None) -> int:
     for name, module in modules.items():
         words = (module.__doc__ or "").splitlines()[0]
         module.add_arguments(commands.add_parser(name, description=words, help=words))
-    asked = parser.parse_args(given)
+    args = parser.parse_args(given)
     try:
         with ended_by_interrupt():
-            return modules[asked.command].run(asked)
+            return modules[args.command].run(args)
     except Unreachable as error:
         print(f"beyondscene: {error}", file=sys.stderr)
         return UNREACHABLE

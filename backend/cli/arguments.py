@@ -8,7 +8,7 @@ import msgspec
 
 from ...protocol import LARGEST_SEED, LARGEST_STEPS, LONGEST_SIDE_PX
 from ...protocol.messages import JobId
-from ..models.thrift import DEVICE_NAME
+from ..models.memory_saving import DEVICE_NAME
 
 PORTS = range(1, 65536)
 PRIORITIES = range(-100, 100 + 1)

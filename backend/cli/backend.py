@@ -17,7 +17,7 @@ from . import Unreachable
 from .arguments import amount
 
 PATIENCE_S = 30.0
-LATER_S = 5.0  # between two times that something is asked which is refused only for now
+LATER_S = 5.0  # between two times that something is args which is refused only for now
 POLL_MS = 100
 LINGER_MS = 500
 
@@ -35,18 +35,18 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def converse(asked: argparse.Namespace, ask: Callable[[Client], None]) -> Iterator[Heard]:
-    """What the backend says, from `ask` on; where it falls silent, is restarted or refuses for now, `ask` is asked again.
+def converse(args: argparse.Namespace, ask: Callable[[Client], None]) -> Iterator[Heard]:
+    """What the backend says, from `ask` on; where it falls silent, is restarted or refuses for now, `ask` is args again.
 
     So `ask` must be harmless when repeated. Close the generator to hang up. Raises Unreachable, Refusal for what the
     backend refuses, and OSError or Refusal for a connection file that cannot be read.
     """
-    patient_until_s = refused_until_s = time.monotonic() + asked.patience
+    patient_until_s = refused_until_s = time.monotonic() + args.patience
     told = False
-    connection = read_connection_patiently(asked.connection, patient_until_s)
-    warn_of_open_keys(asked.connection)
+    connection = read_connection_patiently(args.connection, patient_until_s)
+    warn_of_open_keys(args.connection)
     while True:
-        for event, payload in converse_once(connection, asked.connection, ask):
+        for event, payload in converse_once(connection, args.connection, ask):
             if isinstance(event, Lost):
                 if time.monotonic() > patient_until_s:
                     raise Unreachable(event.message)
@@ -55,14 +55,14 @@ def converse(asked: argparse.Namespace, ask: Callable[[Client], None]) -> Iterat
                 if not event.later or time.monotonic() > refused_until_s:
                     raise Refusal(event.message)
                 if not told:
-                    print(f"beyondscene: {event.message} It is asked again for {asked.patience:.0f} s.", file=sys.stderr)
+                    print(f"beyondscene: {event.message} It is args again for {args.patience:.0f} s.", file=sys.stderr)
                 told = True
-                time.sleep(min(LATER_S, asked.patience))
-                patient_until_s = time.monotonic() + asked.patience
+                time.sleep(min(LATER_S, args.patience))
+                patient_until_s = time.monotonic() + args.patience
                 break
-            patient_until_s = time.monotonic() + asked.patience
+            patient_until_s = time.monotonic() + args.patience
             yield event, payload
-        connection = read_connection_patiently(asked.connection, patient_until_s)
+        connection = read_connection_patiently(args.connection, patient_until_s)
 
 
 def converse_once(connection: ConnectionFile, path: Path, ask: Callable[[Client], None]) -> Iterator[Heard]:

@@ -73,12 +73,12 @@ def tuning(text: str) -> tuple[str, ...]:
     return names
 
 
-def run(asked: argparse.Namespace) -> int:
-    deadline_s = time.time() + 60 * asked.minutes  # loading counts
-    methods: list[str] = list(dict.fromkeys(asked.method or DEFAULT_METHODS))
-    sizes = sorted(set(asked.size or [(1024, 1024)]))
-    check(asked, methods, sizes)
-    check_device(asked.device, asked.precision)
+def run(args: argparse.Namespace) -> int:
+    deadline_s = time.time() + 60 * args.minutes  # loading counts
+    methods: list[str] = list(dict.fromkeys(args.method or DEFAULT_METHODS))
+    sizes = sorted(set(args.size or [(1024, 1024)]))
+    check(args, methods, sizes)
+    check_device(args.device, args.precision)
     from ..bench.float8 import check_device as check_float8
     from ..bench.meter import MIB, HostPeak, measure_ceiling
     from ..bench.report import Report, describe_machine, plot
@@ -88,44 +88,44 @@ def run(asked: argparse.Namespace) -> int:
     from ..models.devices import choose_device
 
     console = open_console()
-    if asked.out and not has_matplotlib():
+    if args.out and not has_matplotlib():
         console.print("bench.png is left out, since matplotlib is not installed: `pip install matplotlib` draws it.")
-    device, dtype = choose_device(asked.device, asked.precision)
-    if any("float8" in names for names in (*asked.tune, asked.tune_all)):
+    device, dtype = choose_device(args.device, args.precision)
+    if any("float8" in names for names in (*args.tune, args.tune_all)):
         check_float8(device)
-    if asked.device_memory is not None:
-        hold_to(device, asked.device_memory)
-    models = load(asked.models, device, dtype)
+    if args.device_memory is not None:
+        hold_to(device, args.device_memory)
+    models = load(args.models, device, dtype)
     memory = HostPeak()
     memory.restart()
     ceiling_flops = measure_ceiling(models.device, models.dtype)
     machine = describe_machine(models, ceiling_flops, memory.peak / MIB)
-    steps = asked.steps or models.manifest.steps
-    report = Report(models, machine, asked.people, steps, asked.device_memory, asked.tune_all)
+    steps = args.steps or models.manifest.steps
+    report = Report(models, machine, args.people, steps, args.device_memory, args.tune_all)
     options = {
-        "people": asked.people, "steps": asked.steps, "rounds": asked.rounds, "tunings": asked.tune, "warm_up": not asked.cold,
+        "people": args.people, "steps": args.steps, "rounds": args.rounds, "tunings": args.tune, "warm_up": not args.cold,
         "ceiling_flops": ceiling_flops, "deadline_s": deadline_s,
     }  # fmt: skip
     rows, markdown = [], ""
     faults: list[str] = []
-    with tuned(models, asked.tune_all):
+    with tuned(models, args.tune_all):
         for runs in bench(models, methods, sizes, **options, tell=console.print, faults=faults):
             rows = summarise(runs, ceiling_flops)
             markdown = report.markdown(runs, rows)
-            if asked.out:
-                asked.out.mkdir(parents=True, exist_ok=True)
-                (asked.out / "bench.md").write_text(markdown)
-                (asked.out / "bench.jsonl").write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
-    if asked.out and rows and has_matplotlib():
-        plot(asked.out / "bench.png", rows, f"{models.manifest.name}, {asked.people} people, {steps} steps")
-    if not asked.json:
+            if args.out:
+                args.out.mkdir(parents=True, exist_ok=True)
+                (args.out / "bench.md").write_text(markdown)
+                (args.out / "bench.jsonl").write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+    if args.out and rows and has_matplotlib():
+        plot(args.out / "bench.png", rows, f"{models.manifest.name}, {args.people} people, {steps} steps")
+    if not args.json:
         print(markdown, end="")
-    for row in rows if asked.json else ():
+    for row in rows if args.json else ():
         print(msgspec.json.encode(row).decode())
     return FAULT if faults else DONE
 
 
-def check(asked: argparse.Namespace, methods: list[str], sizes: list[tuple[int, int]]) -> None:
+def check(args: argparse.Namespace, methods: list[str], sizes: list[tuple[int, int]]) -> None:
     """Raise Refusal for what cannot be measured, before anything is loaded."""
     from ..bench.scene import bench_scene
 
@@ -136,16 +136,16 @@ def check(asked: argparse.Namespace, methods: list[str], sizes: list[tuple[int, 
         if name not in (PLAIN, *METHODS):
             raise Refusal(f"There is no method '{name}': known are {', '.join((PLAIN, *METHODS))}.")
     check_variants([method for method in methods if method != PLAIN])
-    if asked.tune and asked.tune_all:
+    if args.tune and args.tune_all:
         raise Refusal("--tune and --tune-all exclude each other: what all are tuned by would be undone by the other one.")
     for width, height in sizes:
         if width % 8 or height % 8 or not (width and height):
             raise Refusal(f"--size is {width}x{height}, but both sides must be multiples of 8.")
         check_memory(width, height)
-    bench_scene(asked.people)
-    if asked.models not in RANDOM:
+    bench_scene(args.people)
+    if args.models not in RANDOM:
         try:
-            choose_model_set(asked.models)
+            choose_model_set(args.models)
         except ModelSetError as error:
             raise Refusal(f"{error} With random weights there are {' and '.join(RANDOM)}.") from error
 

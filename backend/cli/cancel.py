@@ -13,11 +13,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_backend(parser)
 
 
-def run(asked: argparse.Namespace) -> int:
-    for event, _ in converse(asked, lambda client: client.cancel(asked.job_id)):
+def run(args: argparse.Namespace) -> int:
+    for event, _ in converse(args, lambda client: client.cancel(args.job_id)):
         match event:
             case Stopping() | Cancelled():
                 break
             case Finished() | Failed():
-                raise Refusal(f"Job {asked.job_id} has ended before: it is {type(event).__name__.lower()}.")
+                raise Refusal(f"Job {args.job_id} has ended before: it is {type(event).__name__.lower()}.")
     return DONE

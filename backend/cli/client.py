@@ -40,14 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     made["allow"].add_argument("public_key", type=Path, metavar="FILE.pub")
 
 
-def run(asked: argparse.Namespace) -> int:
-    path = list_path(asked.data)
-    match asked.action:
+def run(args: argparse.Namespace) -> int:
+    path = list_path(args.data)
+    match args.action:
         case "add":
-            keys, pair = keys_of(asked.data), KeyPair.new()
-            if asked.output.exists():
-                raise Refusal(f"{asked.output} is there already, and may hold keys that are in use: choose another name.")
-            add(path, listed(asked, pair.public.decode()))
+            keys, pair = keys_of(args.data), KeyPair.new()
+            if args.output.exists():
+                raise Refusal(f"{args.output} is there already, and may hold keys that are in use: choose another name.")
+            add(path, listed(args, pair.public.decode()))
             connection = ConnectionFile(
                 endpoint=keys.endpoint,
                 server_public_key=keys.public_key,
@@ -55,19 +55,19 @@ def run(asked: argparse.Namespace) -> int:
                 client_secret_key=pair.secret.decode(),
             )
             try:
-                write_connection(asked.output, connection)
+                write_connection(args.output, connection)
             except OSError:
-                revoke(path, asked.name)
+                revoke(path, args.name)
                 raise
-            print(f"{asked.output}: all that '{asked.name}' needs, with a secret in it: hand it over safely")
+            print(f"{args.output}: all that '{args.name}' needs, with a secret in it: hand it over safely")
         case "allow":
-            keys_of(asked.data)
-            client = listed(asked, read_public_key(asked.public_key))
+            keys_of(args.data)
+            client = listed(args, read_public_key(args.public_key))
             add(path, client)
             print(f"{client.name}  {client.role}  {fingerprint(client.public_key)}")
         case "revoke":
-            revoke(path, asked.name)
-            print(f"'{asked.name}' is let in no more")
+            revoke(path, args.name)
+            print(f"'{args.name}' is let in no more")
         case "list":
             for one in read_list(path).clients:
                 print(f"{one.name}  {one.role}  {fingerprint(one.public_key)}")
@@ -85,13 +85,13 @@ def read_public_key(path: Path) -> str:
         ) from error
 
 
-def listed(asked: argparse.Namespace, public_key: str) -> Listed:
+def listed(args: argparse.Namespace, public_key: str) -> Listed:
     """Raises Refusal for what cannot be listed."""
-    facts = {"role": asked.role, "waiting_jobs": asked.jobs, "stored_bytes": int(asked.keep * GIB)}
+    facts = {"role": args.role, "waiting_jobs": args.jobs, "stored_bytes": int(args.keep * GIB)}
     try:
-        return msgspec.convert({"name": asked.name, "public_key": public_key, **facts}, Listed)
+        return msgspec.convert({"name": args.name, "public_key": public_key, **facts}, Listed)
     except msgspec.ValidationError as error:
-        raise Refusal(f"'{asked.name}' cannot be listed: {error}.") from error
+        raise Refusal(f"'{args.name}' cannot be listed: {error}.") from error
 
 
 def keys_of(data_folder: Path) -> ServerKeys:

@@ -3,7 +3,7 @@
 import argparse
 from typing import get_args
 
-from ..models.thrift import OFFLOADS, Precision, check_precision
+from ..models.memory_saving import OFFLOADS, Precision, check_precision
 from .arguments import device
 
 

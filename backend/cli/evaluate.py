@@ -11,7 +11,7 @@ from ...protocol import RenderSettings
 from ..evaluation.methods import METHODS
 from ..evaluation.variants import ABLATIONS, check_variants, read_variant
 from ..models.sets import choose_model_set, read_model_set
-from ..planning.settle import settle
+from ..planning.resolve import resolve_settings
 from . import DONE, FAULT
 from .arguments import count, step_count
 from .device import add_device, check_device
@@ -54,26 +54,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--write-scenes", type=Path, metavar="DIR", help="write the scenes' requests and truth, and stop")
 
 
-def run(asked: argparse.Namespace) -> int:
-    chosen = [*(asked.method or []), *(("beyondscene", *ABLATIONS) if asked.ablations else ())]
+def run(args: argparse.Namespace) -> int:
+    chosen = [*(args.method or []), *(("beyondscene", *ABLATIONS) if args.ablations else ())]
     methods = list(dict.fromkeys(chosen or METHODS))
     check_variants(methods)
-    if asked.write_scenes:
-        return write_scenes(asked)
-    model_set = choose_model_set(asked.models)
-    settings = RenderSettings(steps=asked.steps, few_steps=asked.few_steps)
+    if args.write_scenes:
+        return write_scenes(args)
+    model_set = choose_model_set(args.models)
+    settings = RenderSettings(steps=args.steps, few_steps=args.few_steps)
     for method in methods:
-        settle(read_variant(method, settings)[1], model_set)  # refuses few steps where there are none
-    check_device(asked.device, asked.precision)
+        resolve_settings(read_variant(method, settings)[1], model_set)  # refuses few steps where there are none
+    check_device(args.device, args.precision)
     from ..evaluation.run import evaluate
     from ..evaluation.scenes import scene_numbers
     from ..models.devices import choose_device
     from ..models.load import load_models
 
-    device, dtype = choose_device(asked.device, asked.precision)
-    judge = None if asked.draw_only else load_judge(asked.judge, device)
+    device, dtype = choose_device(args.device, args.precision)
+    judge = None if args.draw_only else load_judge(args.judge, device)
     models = load_models(model_set, device, dtype)
-    numbers = scene_numbers(asked.set, asked.limit)
+    numbers = scene_numbers(args.set, args.limit)
     console = open_console()
     for note in judge.notes if judge else ():
         console.print(note)
@@ -86,32 +86,32 @@ def run(asked: argparse.Namespace) -> int:
             return bar
 
         faults: list[str] = []
-        summaries = evaluate(models, judge, methods, numbers, settings, asked.out, announce, faults)
+        summaries = evaluate(models, judge, methods, numbers, settings, args.out, announce, faults)
     for fault in faults:
         console.print(f"{fault}. It is left out.")
     if judge is None:
-        console.print(f"{asked.out}: pictures of {len(numbers)} scenes. The same command without --draw-only judges them.")
-    elif summaries and asked.json:
+        console.print(f"{args.out}: pictures of {len(numbers)} scenes. The same command without --draw-only judges them.")
+    elif summaries and args.json:
         truth = {"judge": judge.name, **{name: value for name, value in summaries[0].items() if name != "method"}}
         for summary in summaries[1:]:
             print(msgspec.json.encode(summary | {"true_renders": truth}).decode())
     elif summaries:
         console.print(tabulate(summaries))
-        console.print(f"{asked.out / 'index.html'}: pictures side by side")
+        console.print(f"{args.out / 'index.html'}: pictures side by side")
     return FAULT if faults else DONE
 
 
-def write_scenes(asked: argparse.Namespace) -> int:
+def write_scenes(args: argparse.Namespace) -> int:
     """Needs the model set's resolution only, not its weights."""
     from ..evaluation.scenes import draw_scene, scene_numbers, write_scene
     from ..models.sets import find_model_sets
 
     known = {one.name: one for one in find_model_sets()}
-    model_set = known[asked.models] if asked.models in known else read_model_set(Path(asked.models))
-    numbers = scene_numbers(asked.set, asked.limit)
+    model_set = known[args.models] if args.models in known else read_model_set(Path(args.models))
+    numbers = scene_numbers(args.set, args.limit)
     for number in numbers:
-        write_scene(draw_scene(number, model_set.training_resolution_px), asked.write_scenes)
-    print(f"{asked.write_scenes}: {len(numbers)} scenes for {model_set.training_resolution_px} px")
+        write_scene(draw_scene(number, model_set.training_resolution_px), args.write_scenes)
+    print(f"{args.write_scenes}: {len(numbers)} scenes for {model_set.training_resolution_px} px")
     return DONE
 
 

@@ -24,20 +24,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(asked: argparse.Namespace) -> int:
-    folder = asked.output.with_name(f"{asked.output.name}.arrays") if asked.passes else None
-    if asked.openpose and asked.openpose.resolve() == asked.output.resolve():
-        raise Refusal(f"{asked.output} cannot hold both the request and the poses: give --openpose another name.")
-    for path in filter(None, (asked.output, asked.openpose)):
-        check_targets(path, asked, check_request_target)
-    for frame, request, arrays in read_source(asked, passes=folder):
-        output = number_path(asked.output, frame)
+def run(args: argparse.Namespace) -> int:
+    folder = args.output.with_name(f"{args.output.name}.arrays") if args.passes else None
+    if args.openpose and args.openpose.resolve() == args.output.resolve():
+        raise Refusal(f"{args.output} cannot hold both the request and the poses: give --openpose another name.")
+    for path in filter(None, (args.output, args.openpose)):
+        check_targets(path, args, check_request_target)
+    for frame, request, arrays in read_source(args, passes=folder):
+        output = number_path(args.output, frame)
         try:
             save_request(output, request, arrays)
-            if asked.openpose:
+            if args.openpose:
                 near_to_far = [one.character for one in reversed(gather_people(request)) if is_seen(one.character, arrays)]
-                poses = openpose_json(request, [one.id for one in near_to_far], asked.openpose_model)
-                number_path(asked.openpose, frame).write_bytes(poses)
+                poses = openpose_json(request, [one.id for one in near_to_far], args.openpose_model)
+                number_path(args.openpose, frame).write_bytes(poses)
         except OSError as error:
             raise Refusal(f"{output} could not be written ({error}): make room there, or choose another place.") from error
         print(f"{output}: {request.width}x{request.height}, {len(request.characters)} characters")

@@ -18,10 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_backend(parser)
 
 
-def run(asked: argparse.Namespace) -> int:
-    check_picture_target(asked.output)
-    check_kind(asked)
-    for event, _ in converse(asked, lambda client: client.follow(asked.job_id, asked.output)):
+def run(args: argparse.Namespace) -> int:
+    check_picture_target(args.output)
+    check_kind(args)
+    for event, _ in converse(args, lambda client: client.follow(args.job_id, args.output)):
         match event:
             case Spoilt():
                 raise Refusal(event.message)
@@ -30,20 +30,20 @@ def run(asked: argparse.Namespace) -> int:
     return DONE
 
 
-def check_kind(asked: argparse.Namespace) -> None:
+def check_kind(args: argparse.Namespace) -> None:
     """Raise Refusal where the job has no picture, or not one as its file is to be named."""
 
     def ask(client: Client) -> None:
-        client.list_jobs(asked.job_id)
-        client.follow(asked.job_id)
+        client.list_jobs(args.job_id)
+        client.follow(args.job_id)
 
-    for event, _ in converse(asked, ask):
+    for event, _ in converse(args, ask):
         match event:
             case JobsListed() if event.jobs[0].state != "finished":
-                raise Refusal(f"Job {asked.job_id} has no picture: it is {event.jobs[0].state}.")
-            case Finished() if event.media_type != choose_format(asked.output).MEDIA_TYPE:
+                raise Refusal(f"Job {args.job_id} has no picture: it is {event.jobs[0].state}.")
+            case Finished() if event.media_type != choose_format(args.output).MEDIA_TYPE:
                 raise Refusal(
-                    f"The picture of job {asked.job_id} is {event.media_type}, which {asked.output.name} is no name "
+                    f"The picture of job {args.job_id} is {event.media_type}, which {args.output.name} is no name "
                     "for: name it so, or submit it again with --format."
                 )
             case Finished():

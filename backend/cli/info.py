@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one line for machines")
 
 
-def run(asked: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     versions = {"python": platform.python_version(), "protocol": str(VERSION)} | {p: version_of(p) for p in PACKAGES}
     devices = find_devices()
     sets = [
@@ -29,7 +29,7 @@ def run(asked: argparse.Namespace) -> int:
         }
         for one in find_model_sets()
     ]
-    if asked.json:
+    if args.json:
         print(msgspec.json.encode({"versions": versions, "devices": devices, "models": sets}).decode())
         return DONE
     rows = [*versions.items(), *(("device", name) for name in devices)]

@@ -14,10 +14,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_backend(parser)
 
 
-def run(asked: argparse.Namespace) -> int:
-    listed = next(event for event, _ in converse(asked, lambda client: client.list_jobs()) if isinstance(event, JobsListed))
+def run(args: argparse.Namespace) -> int:
+    listed = next(event for event, _ in converse(args, lambda client: client.list_jobs()) if isinstance(event, JobsListed))
     for job in listed.jobs:
-        if asked.json:
+        if args.json:
             print(msgspec.json.encode(job).decode())
         else:
             print(f"{job.job_id}  {job.state:9}  {job.fraction:4.0%}  {job.width}x{job.height}  {job.prompt}")

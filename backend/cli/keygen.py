@@ -21,31 +21,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, help="with --backend: the file for --key-file, which stays with its owner")
 
 
-def run(asked: argparse.Namespace) -> int:
-    if asked.endpoint:
-        if asked.output:
+def run(args: argparse.Namespace) -> int:
+    if args.endpoint:
+        if args.output:
             raise Refusal("-o names the file of a client's own keys, made with --backend: a backend's are in --data DIR.")
-        data = asked.data or user_data_path("beyondscene")
-        keys = make_keys(data, asked.endpoint)
+        data = args.data or user_data_path("beyondscene")
+        keys = make_keys(data, args.endpoint)
         path = data / "invitation.json"
         write_invitation(path, Invitation(endpoint=keys.endpoint, server_public_key=keys.public_key))
         print(f"{path}: for artists who make their own keys; the backend's fingerprint is {fingerprint(keys.public_key)}")
         return DONE
-    if asked.data:
+    if args.data:
         raise Refusal("--data is the folder of a backend, whose keys are made with --endpoint: a client's go to -o FILE.")
-    if asked.output is None:
+    if args.output is None:
         raise Refusal("A client's keys need a place: add -o FILE.")
-    if asked.output.exists():
-        raise Refusal(f"{asked.output} is there already, and may hold keys that are in use: choose another name.")
-    invitation, pair = read_invitation(asked.backend), KeyPair.new()
+    if args.output.exists():
+        raise Refusal(f"{args.output} is there already, and may hold keys that are in use: choose another name.")
+    invitation, pair = read_invitation(args.backend), KeyPair.new()
     connection = ConnectionFile(
         endpoint=invitation.endpoint,
         server_public_key=invitation.server_public_key,
         client_public_key=pair.public.decode(),
         client_secret_key=pair.secret.decode(),
     )
-    write_connection(asked.output, connection)
-    public = asked.output.with_name(f"{asked.output.name}.pub")
+    write_connection(args.output, connection)
+    public = args.output.with_name(f"{args.output.name}.pub")
     public.write_bytes(pair.public + b"\n")
     print(f"{public}: send it to whoever runs the backend; its fingerprint is {fingerprint(connection.client_public_key)}")
     return DONE

@@ -16,12 +16,12 @@ from ..blend import Shot, number_path
 from ..checkpoints import CheckpointFolder
 from ..models.fingerprint import fingerprint_weights
 from ..models.loras import fingerprint_loras, gather_loras
+from ..models.memory_saving import Precision
 from ..models.sets import ModelSet, choose_model_set
-from ..models.thrift import Precision
 from ..outputs import Record, weights_that_differ
 from ..planning.expect import check_memory
 from ..planning.plan import plan_sizes
-from ..planning.settle import settle
+from ..planning.resolve import resolve_settings
 from . import DONE
 from .device import add_device, add_offload, check_device
 from .progress import open_console, show_progress
@@ -41,40 +41,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one line per picture with settings, times and digest")
 
 
-def run(asked: argparse.Namespace) -> int:
-    check_targets(asked.output, asked, check_picture_target)
+def run(args: argparse.Namespace) -> int:
+    check_targets(args.output, args, check_picture_target)
     console = open_console(quiet=os.environ.get("RANK", "0") != "0")  # one of several processes speaks
-    record = record_of(asked)
-    models = models_of(asked, record)
+    record = record_of(args)
+    models = models_of(args, record)
     model_set = choose_model_set(models)
-    own = record.precision if record and asked.precision == "auto" else ""
-    precision = cast(Precision, own or asked.precision)
-    if asked.size and is_blend(asked.source):
-        check_holds(asked, *asked.size)  # before Blender draws masks of it
-    check_device(asked.device, precision)
-    shots = read_source(asked, record, check=lambda shot: check(shot, model_set, asked, record))
+    own = record.precision if record and args.precision == "auto" else ""
+    precision = cast(Precision, own or args.precision)
+    if args.size and is_blend(args.source):
+        check_holds(args, *args.size)  # before Blender draws masks of it
+    check_device(args.device, precision)
+    shots = read_source(args, record, check=lambda shot: check(shot, model_set, args, record))
     first = next(shots)  # all are known to be good by now
-    check_holds(asked, first.request.width, first.request.height)
+    check_holds(args, first.request.width, first.request.height)
     from ..processes import joined_processes
     from ..render import Renderer  # torch, only once the input is known to be good
 
     with joined_processes() as number, TemporaryDirectory() as spare:
-        renderer = Renderer(asked.device, precision=precision, offload=asked.offload, write=write_somewhere)
+        renderer = Renderer(args.device, precision=precision, offload=args.offload, write=write_somewhere)
         for shot in chain((first,), shots):
-            output = number_path(asked.output, shot.frame)
+            output = number_path(args.output, shot.frame)
             # each of several processes has the picture; one is enough to write it
             place = Path(spare) / output.name if number else output
             told = draw(renderer, shot, models, model_set, place, console)
             if number:
                 continue
-            if asked.json:
+            if args.json:
                 print(msgspec.json.encode(told).decode(), flush=True)
             else:
                 console.print(f"{output}: {told['width']}x{told['height']} in {told['seconds']:.0f} s", soft_wrap=True)
     return DONE
 
 
-def check(shot: Shot, model_set: ModelSet, asked: argparse.Namespace, record: Record | None) -> None:
+def check(shot: Shot, model_set: ModelSet, args: argparse.Namespace, record: Record | None) -> None:
     """Raise Refusal for what cannot be rendered here; warn where `record` was made with other models."""
     plan_sizes(shot.request, model_set.training_resolution_px, model_set.latent_downsampling)
     loras = gather_loras(shot.request, model_set)
@@ -83,15 +83,15 @@ def check(shot: Shot, model_set: ModelSet, asked: argparse.Namespace, record: Re
     if differing := weights_that_differ(record, fingerprint_weights(model_set) | fingerprint_loras(loras)):
         names = ", ".join(differing)
         print(
-            f"beyondscene: warning: the picture will not be the same as {asked.from_image}, whose models were others: {names}.",
+            f"beyondscene: warning: the picture will not be the same as {args.from_image}, whose models were others: {names}.",
             file=sys.stderr,
         )
 
 
-def check_holds(asked: argparse.Namespace, width: int, height: int) -> None:
+def check_holds(args: argparse.Namespace, width: int, height: int) -> None:
     """Raise Refusal where the machine's memory or the output's disk is too small for such pictures."""
     check_memory(width, height)
-    check_room(asked.output, width, height, len(asked.frames or (None,)))
+    check_room(args.output, width, height, len(args.frames or (None,)))
 
 
 def draw(renderer: "Renderer", shot: Shot, models: str, model_set: ModelSet, output: Path, console: Console) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def draw(renderer: "Renderer", shot: Shot, models: str, model_set: ModelSet, out
         "seed": shot.request.seed,
         "models": model_set.name,
         "device": str(renderer.device),
-        "settings": settle(shot.request.settings, model_set),
+        "settings": resolve_settings(shot.request.settings, model_set),
         "seconds": round(time.perf_counter() - start, 3),
         "times": result.times,
         "digest": result.digest,

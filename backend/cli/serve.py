@@ -8,7 +8,7 @@ from platformdirs import user_data_path
 
 from ..gateway import InUseError, ServeSettings, serve
 from ..gateway.settings import GIB
-from ..models.thrift import check_precision
+from ..models.memory_saving import check_precision
 from . import IN_USE
 from .arguments import amount, port, process
 from .device import add_offload, add_precision
@@ -64,24 +64,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parent-pid", type=process, help="leave when this process is gone")
 
 
-def run(asked: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     settings = ServeSettings(
-        data_folder=asked.data,
-        ready_file=asked.ready_file or asked.data / "connection.json",
-        results_limit_bytes=int(asked.keep * GIB),
-        bind=asked.bind,
-        devices=tuple(asked.devices.split(",")),
-        precision=asked.precision,
-        offload=asked.offload,
-        stuck_s=asked.stuck_after,
-        release_s=60 * asked.release_after or None,
-        idle_exit_s=60 * asked.idle_exit or None,
-        metrics_port=asked.metrics_port,
-        model_folders=tuple(asked.models_dir),
-        parent_pid=asked.parent_pid,
+        data_folder=args.data,
+        ready_file=args.ready_file or args.data / "connection.json",
+        results_limit_bytes=int(args.keep * GIB),
+        bind=args.bind,
+        devices=tuple(args.devices.split(",")),
+        precision=args.precision,
+        offload=args.offload,
+        stuck_s=args.stuck_after,
+        release_s=60 * args.release_after or None,
+        idle_exit_s=60 * args.idle_exit or None,
+        metrics_port=args.metrics_port,
+        model_folders=tuple(args.models_dir),
+        parent_pid=args.parent_pid,
     )
     if "cpu" in settings.devices:
-        check_precision("cpu", asked.precision)
+        check_precision("cpu", args.precision)
     try:
         return serve(settings)
     except InUseError as error:

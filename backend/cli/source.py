@@ -37,7 +37,7 @@ def add_source(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 def read_source(
-    asked: argparse.Namespace,
+    args: argparse.Namespace,
     record: Record | None = None,
     passes: Path | None = None,
     check: Callable[[Shot], None] = lambda _: None,
@@ -47,17 +47,17 @@ def read_source(
     record: of the image, where it was read already. passes: folder for the depth and the normals of a .blend's meshes; #### in
     its name stands for the frame. check: called with each before the first comes.
     """
-    width, height = asked.size or (None, None)
-    source: Path = asked.source or asked.from_image
-    if is_blend(asked.source):
+    width, height = args.size or (None, None)
+    source: Path = args.source or args.from_image
+    if is_blend(args.source):
         if width and height:
             check_size(width, height)  # before Blender draws masks of it, which takes long where they are large
-        numbers = asked.frames or (None if asked.frame is None else (asked.frame,))
-        options = {"scene": asked.scene, "camera": asked.camera, "passes": passes}
-        yield from export_blend(source, width, height, asked.seed, numbers, **options, check=check)
+        numbers = args.frames or (None if args.frame is None else (args.frame,))
+        options = {"scene": args.scene, "camera": args.camera, "passes": passes}
+        yield from export_blend(source, width, height, args.seed, numbers, **options, check=check)
         return
-    refuse_what_a_blend_has(asked, source, passes)
-    if asked.source:
+    refuse_what_a_blend_has(args, source, passes)
+    if args.source:
         if source.suffix.lower() in FORMATS:
             raise Refusal(f"{source} is a picture: write --from-image before it, to have what it says about its own making.")
         request, arrays = load_request(source)
@@ -66,22 +66,22 @@ def read_source(
     if width and height:
         refuse_other_proportions(request, width, height)
         request = resized(request, width, height)
-    if asked.seed is not None:
-        request = replace(request, seed=asked.seed)
+    if args.seed is not None:
+        request = replace(request, seed=args.seed)
     check_request(request)
     shot = Shot(None, request, arrays)
     check(shot)
     yield shot
 
 
-def record_of(asked: argparse.Namespace) -> Record | None:
+def record_of(args: argparse.Namespace) -> Record | None:
     """What the image says about its making, where one is the source. Raises Refusal where it says nothing."""
-    return None if asked.from_image is None else read_record(asked.from_image)
+    return None if args.from_image is None else read_record(args.from_image)
 
 
-def models_of(asked: argparse.Namespace, record: Record | None) -> str:
-    """The model set that is asked for, or that an image was made with."""
-    return asked.models or (record.models if record else "embedded")
+def models_of(args: argparse.Namespace, record: Record | None) -> str:
+    """The model set that is args for, or that an image was made with."""
+    return args.models or (record.models if record else "embedded")
 
 
 def is_blend(source: Path | None) -> bool:
@@ -107,12 +107,12 @@ def refuse_other_proportions(request: RenderRequest, width: int, height: int) ->
         )
 
 
-def refuse_what_a_blend_has(asked: argparse.Namespace, source: Path, passes: Path | None) -> None:
+def refuse_what_a_blend_has(args: argparse.Namespace, source: Path, passes: Path | None) -> None:
     """Raise Refusal for an option that would be of no effect, as there is no .blend."""
     if passes:
         raise Refusal(
             f"Depth and normals come from the meshes of a .blend, and {source} is none: name the .blend, or leave --passes out."
         )
     for name in ("frame", "frames", "scene", "camera"):
-        if getattr(asked, name) is not None:
+        if getattr(args, name) is not None:
             raise Refusal(f"--{name} chooses from a .blend, and {source} is none: name the .blend, or leave --{name} out.")

@@ -27,27 +27,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_backend(parser)
 
 
-def run(asked: argparse.Namespace) -> int:
-    if asked.job_id and asked.frames and len(asked.frames) > 1:
-        raise Refusal(f"--job-id names one job, but there is one for each of {len(asked.frames)} frames: leave it out.")
-    record = record_of(asked)
-    models = models_of(asked, record)
-    for shot in read_source(asked, record):
+def run(args: argparse.Namespace) -> int:
+    if args.job_id and args.frames and len(args.frames) > 1:
+        raise Refusal(f"--job-id names one job, but there is one for each of {len(args.frames)} frames: leave it out.")
+    record = record_of(args)
+    models = models_of(args, record)
+    for shot in read_source(args, record):
         try:
-            job_id = submit(asked, shot, models)
+            job_id = submit(args, shot, models)
         except Refusal as error:
-            if asked.frames is None or len(asked.frames) == 1:
+            if args.frames is None or len(args.frames) == 1:
                 raise
             raise Refusal(f"{error} Frame {shot.frame} and those after it were not submitted.") from error
         told = {"job_id": job_id, "frame": shot.frame, "width": shot.request.width, "height": shot.request.height}
-        print(msgspec.json.encode(told).decode() if asked.json else job_id, flush=True)
+        print(msgspec.json.encode(told).decode() if args.json else job_id, flush=True)
     return DONE
 
 
-def submit(asked: argparse.Namespace, shot: Shot, models: str) -> str:
+def submit(args: argparse.Namespace, shot: Shot, models: str) -> str:
     """The job's id, once it is accepted."""
-    job_id = asked.job_id or new_job_id()
+    job_id = args.job_id or new_job_id()
     data = list(shot.arrays.values())
-    said = converse(asked, lambda client: client.submit(job_id, shot.request, None, models, data, asked.priority, asked.format))
+    said = converse(args, lambda client: client.submit(job_id, shot.request, None, models, data, args.priority, args.format))
     next(event for event, _ in said if isinstance(event, Accepted))
     return job_id

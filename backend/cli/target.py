@@ -29,9 +29,9 @@ def check_request_target(path: Path) -> None:
     check_target(path)
 
 
-def check_targets(path: Path, asked: argparse.Namespace, check: Callable[[Path], None]) -> None:
+def check_targets(path: Path, args: argparse.Namespace, check: Callable[[Path], None]) -> None:
     """`check` each file that `path` stands for. Raises Refusal, also where several frames would go to one file."""
-    frames = asked.frames or (asked.frame,)
+    frames = args.frames or (args.frame,)
     outputs = {number_path(path, frame) for frame in frames}
     if len(outputs) < len(frames):
         raise Refusal(f"{path} is one file for {len(frames)} frames: write #### where each one's number is to be.")
@@ -85,7 +85,7 @@ def write_somewhere(path: Path, picture: Picture, record: Record) -> None:
 
 
 def spare_folders() -> Iterator[Path]:
-    """New ones, for what must not get lost; each is asked for only where the one before did not do."""
+    """New ones, for what must not get lost; each is args for only where the one before did not do."""
     for place in (None, user_data_path("beyondscene")):  # None: where the system has temporary files
         try:
             if place:

@@ -53,44 +53,44 @@ def add_common(parser: argparse.ArgumentParser, steps: str) -> None:
     parser.add_argument("--seed", type=int, default=0)
 
 
-def run(asked: argparse.Namespace) -> int:
-    """Train as `asked`, a line of JSON on standard output per event; return an exit code."""
+def run(args: argparse.Namespace) -> int:
+    """Train as `args`, a line of JSON on standard output per event; return an exit code."""
     try:
-        asked.train(asked)
+        args.train(args)
     except OutOfTime:
         return STOPPED
     return DONE
 
 
-def run_embedded(asked: argparse.Namespace) -> None:
+def run_embedded(args: argparse.Namespace) -> None:
     from ..training.embedded import tiny_settings, train_embedded, usual_settings
     from ..training.runs import training_device
 
-    make = tiny_settings if asked.tiny else usual_settings
-    settings = make(asked.work, asked.out, training_device(asked.device))
-    settings = msgspec.structs.replace(settings, start=asked.start, minutes=asked.minutes, seed=asked.seed)
-    settings = msgspec.structs.replace(settings, fit=asked.fit, render_only=asked.render_only)
-    if asked.views is not None:
-        settings = msgspec.structs.replace(settings, views=asked.views)
-    if asked.further:
-        settings = msgspec.structs.replace(settings, further=frozenset(asked.further))
-    if asked.steps is not None:
-        longer = {part: msgspec.structs.replace(getattr(settings, part), steps=asked.steps) for part in settings.further}
+    make = tiny_settings if args.tiny else usual_settings
+    settings = make(args.work, args.out, training_device(args.device))
+    settings = msgspec.structs.replace(settings, start=args.start, minutes=args.minutes, seed=args.seed)
+    settings = msgspec.structs.replace(settings, fit=args.fit, render_only=args.render_only)
+    if args.views is not None:
+        settings = msgspec.structs.replace(settings, views=args.views)
+    if args.further:
+        settings = msgspec.structs.replace(settings, further=frozenset(args.further))
+    if args.steps is not None:
+        longer = {part: msgspec.structs.replace(getattr(settings, part), steps=args.steps) for part in settings.further}
         settings = msgspec.structs.replace(settings, **longer)
     train_embedded(settings, print_event)
 
 
-def run_few_steps(asked: argparse.Namespace) -> None:
+def run_few_steps(args: argparse.Namespace) -> None:
     """Raises ModelSetError for a folder that is no model set with an entry for few steps."""
     from ..training.few_steps import FewStepsSettings, train_few_steps
     from ..training.runs import training_device
 
     settings = FewStepsSettings(
-        work=asked.work, models=asked.models, device=training_device(asked.device), seed=asked.seed, minutes=asked.minutes,
+        work=args.work, models=args.models, device=training_device(args.device), seed=args.seed, minutes=args.minutes,
         processes=os.cpu_count() or 1,
     )  # fmt: skip
-    if asked.views is not None:
-        settings = msgspec.structs.replace(settings, views=asked.views)
-    if asked.steps is not None:
-        settings = msgspec.structs.replace(settings, distil=msgspec.structs.replace(settings.distil, steps=asked.steps))
+    if args.views is not None:
+        settings = msgspec.structs.replace(settings, views=args.views)
+    if args.steps is not None:
+        settings = msgspec.structs.replace(settings, distil=msgspec.structs.replace(settings.distil, steps=args.steps))
     train_few_steps(settings, print_event)

@@ -19,21 +19,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_backend(parser)
 
 
-def run(asked: argparse.Namespace) -> int:
-    with show_progress(open_console(), asked.job_id) as bar:
-        end = wait_for_end(asked, bar)
+def run(args: argparse.Namespace) -> int:
+    with show_progress(open_console(), args.job_id) as bar:
+        end = wait_for_end(args, bar)
     if isinstance(end, Failed):
         print(f"beyondscene: {end.message}", file=sys.stderr)
     if isinstance(end, Cancelled):
-        print(f"beyondscene: Job {asked.job_id} was cancelled.", file=sys.stderr)
-    if asked.json:
+        print(f"beyondscene: Job {args.job_id} was cancelled.", file=sys.stderr)
+    if args.json:
         facts = {name: value for name, value in msgspec.to_builtins(end).items() if name not in ("type", "seq")}
         print(msgspec.json.encode({"state": type(end).__name__.lower(), **facts}).decode())
     return {Finished: DONE, Failed: FAULT, Cancelled: STOPPED}[type(end)]
 
 
-def wait_for_end(asked: argparse.Namespace, bar: Bar | Lines) -> Finished | Failed | Cancelled:
-    for event, _ in converse(asked, lambda client: client.follow(asked.job_id)):
+def wait_for_end(args: argparse.Namespace, bar: Bar | Lines) -> Finished | Failed | Cancelled:
+    for event, _ in converse(args, lambda client: client.follow(args.job_id)):
         match event:
             case Progressed():
                 bar.progress(Headway(**{name: getattr(event, name) for name in Headway.__struct_fields__}))

@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from ..renderer.looks import GARMENT_COLOURS, HAIR_COLOURS, Look
-from ..renderer.raster import HAIR, LOWER_BODY, UPPER_BODY
+from ..mannequins.looks import GARMENT_COLOURS, HAIR_COLOURS, Look
+from ..mannequins.raster import HAIR, LOWER_BODY, UPPER_BODY
 from .results import Leak, PartColour
 
 PARTS = {"shirt": UPPER_BODY, "trousers": LOWER_BODY, "hair": HAIR}

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 from msgspec.structs import replace
 
+from ..mannequins.looks import Look, draw_look
+from ..mannequins.mannequin import Body, pose_body
+from ..mannequins.raster import Camera
+from ..mannequins.scenes import Rendering, compose_view, project_keypoints
 from ..pose import LIMBS
-from ..renderer.looks import Look, draw_look
-from ..renderer.mannequin import Body, pose_body
-from ..renderer.raster import Camera
-from ..renderer.scenes import Rendering, compose_view, project_keypoints
 from .keypoints import body_size
 
 SMALLEST = 0.22  # of the short side: a person of fewer pixels in the base image is a smudge

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ...protocol import Refusal
-from ..renderer.raster import REGIONS
+from ..mannequins.raster import REGIONS
 
 JUDGE_FOLDER = Path(__file__).parent / "judge"
 STRIDE = 4  # pixels per cell of the network's maps

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..renderer.scenes import Framing, Rendering, draw_view
+from ..mannequins.scenes import Framing, Rendering, draw_view
 from .crowd import draw_crowd
 from .scenes import BACKGROUNDS
 

@@ -11,8 +11,8 @@ from transformers import AutoModelForObjectDetection, SegformerForSemanticSegmen
 from transformers.models.vitpose import VitPoseForPoseEstimation
 from transformers.models.vitpose.image_processing_pil_vitpose import VitPoseImageProcessorPil
 
+from ..mannequins.raster import REGIONS
 from ..planning.views import positions
-from ..renderer.raster import REGIONS
 from .clip import Reader, load_local, to_pixels
 from .detect import drop_doubles
 from .judge import JOINTS, Found, JudgeError

@@ -18,7 +18,7 @@ from ..memory import free_cached
 from ..models.load import Models
 from ..models.loras import FEW_STEPS, digest_weights, gather_loras
 from ..outputs import Picture, write_picture
-from ..planning.settle import settle
+from ..planning.resolve import resolve_settings
 from ..render import record_making
 from ..watch import Watcher
 from .cases import draw_cases
@@ -43,14 +43,14 @@ def make_header(models: Models, settings: RenderSettings) -> Header:
     """What the pictures of a run have in common."""
     model_set = models.model_set
     few_steps = {FEW_STEPS.name: model_set.few_steps_file()} if model_set.has_few_steps else {}  # whether they are used or not
-    told = settle(settings, model_set)
+    told = resolve_settings(settings, model_set)
     return Header(
         models=models.manifest.name,
         weights=digest_weights(model_set, few_steps),
-        # the settled settings, for a manifest leaves out what is a default, which may change
+        # the resolved settings, for a manifest leaves out what is a default, which may change
         advice=digest(
             msgspec.json.encode(
-                (models.manifest, settle(RenderSettings(), model_set), models.scheduler_config), order="deterministic"
+                (models.manifest, resolve_settings(RenderSettings(), model_set), models.scheduler_config), order="deterministic"
             )
         ),
         scenes=digest_scenes(),
@@ -151,7 +151,7 @@ def draw_picture(
         Image.fromarray(scene.truth.picture).save(path)
         return Drawing(method=variant, scene=scene.name, seconds=0.0, digest=digest(path.read_bytes()))
     method, settings = read_variant(variant, settings)
-    request = replace(scene.request, settings=settle(settings, models.model_set))
+    request = replace(scene.request, settings=resolve_settings(settings, models.model_set))
     torch.manual_seed(request.seed)  # nothing should draw from it; if something does, it repeats
     start = time.perf_counter()
     picture = load_method(method)(models, request, watcher)

@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from ...protocol import KEYPOINT_NAMES, Character, Keypoint, RenderRequest, save_request
-from ..renderer.looks import Look, describe_person, describe_scene
-from ..renderer.raster import REGIONS
-from ..renderer.scenes import Rendering
+from ..mannequins.looks import Look, describe_person, describe_scene
+from ..mannequins.raster import REGIONS
+from ..mannequins.scenes import Rendering
 from .crowd import Crowd, draw_discernible
 
 SceneSet = Literal["quick", "full"]

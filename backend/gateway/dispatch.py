@@ -9,16 +9,16 @@ from collections import deque
 from collections.abc import Sequence
 
 from ...protocol import (
-    Advanced,
-    Broke,
     DeviceInfo,
     DiskFull,
-    Done,
-    Halted,
-    Kept,
+    JobCheckpoint,
+    JobDone,
+    JobFailed,
+    JobPreview,
+    JobProgress,
+    JobStopped,
     Report,
-    Sketched,
-    Work,
+    RunJob,
 )
 from .admission import Admission
 from .counts import Counts
@@ -117,31 +117,31 @@ class Dispatch:
         self._resumed = True
 
     def _take(self, report: Report, payload: Sequence[memoryview | bytes], now_s: float) -> None:
-        if not isinstance(report, Advanced | Sketched | Kept | Done | Broke | DiskFull | Halted):
+        if not isinstance(report, JobProgress | JobPreview | JobCheckpoint | JobDone | JobFailed | DiskFull | JobStopped):
             return  # Ready and Heartbeat are the workers'
         job = self._jobs.current(report.job_id, report.attempt)
         if job is None:
             log.info("job %s: a word of attempt %d comes too late", report.job_id, report.attempt, extra=about(report))
             return
         match report:
-            case Advanced():
+            case JobProgress():
                 self._live.advance(report, job.next_seq - 1, now_s)
-            case Sketched() if payload:
+            case JobPreview() if payload:
                 self._live.sketch(report, payload[0], job.next_seq - 1)
-            case Kept() if self._live.keep(report):  # two devices may take turns at what kills both, each from its start
+            case JobCheckpoint() if self._live.keep(report):  # two devices may alternate at what kills both
                 self._jobs.get_further(job)
-            case Done() if not job.stopping:
+            case JobDone() if not job.stopping:
                 self._publish(job, report)
-            case Broke() if not job.stopping:
+            case JobFailed() if not job.stopping:
                 self._end(self._jobs.fail(job, report.message))
             case DiskFull() if not job.stopping:
                 self._run_short(job)
-            case Done() | Broke() | DiskFull() | Halted() if job.stopping:
+            case JobDone() | JobFailed() | DiskFull() | JobStopped() if job.stopping:
                 self._end(self._jobs.cancel(job))
-            case Halted():  # nobody asked it to, so it is leaving
+            case JobStopped():  # nobody asked it to, so it is leaving
                 self._end(self._jobs.lose(job, "The worker process gave the job back."))
 
-    def _publish(self, job: Job, done: Done) -> None:
+    def _publish(self, job: Job, done: JobDone) -> None:
         assert job.submit is not None
         try:
             self._files.publish(done, job.submit.picture_format)
@@ -224,7 +224,7 @@ class Dispatch:
         assert worker.device is not None and submit is not None
         folder = self._files.begin(job.id, job.attempt + 1)
         job = self._jobs.start(job, worker.device)
-        work = Work(
+        work = RunJob(
             job_id=job.id,
             attempt=job.attempt,
             request=submit.request,

@@ -7,7 +7,7 @@ from ..models.sets import ModelSet
 from ..planning.expect import Workload, expect_work, least_memory_bytes
 from ..planning.people import gather_people
 from ..planning.plan import plan_sizes
-from ..planning.settle import settle
+from ..planning.resolve import resolve_settings
 from .ledger import Job, Ledger
 
 PICTURES = 8  # the newest ones, from which the time is told
@@ -60,6 +60,6 @@ class Estimator:
 
 
 def foresee(request: RenderRequest, models: ModelSet) -> Workload:
-    request = replace(request, settings=settle(request.settings, models))
+    request = replace(request, settings=resolve_settings(request.settings, models))
     plan = plan_sizes(request, models.training_resolution_px, models.latent_downsampling)
     return expect_work(request, plan, gather_people(request), models.training_resolution_px, models.latent_downsampling)

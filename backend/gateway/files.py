@@ -9,7 +9,7 @@ from collections.abc import Container
 from pathlib import Path
 from typing import get_args
 
-from ...protocol import Done, PictureFormat, RequestError
+from ...protocol import JobDone, PictureFormat, RequestError
 from .allow_list import Listed
 from .ledger import Ledger
 from .room import NotNow
@@ -45,7 +45,7 @@ class JobFiles:
         paths = [self._results / f"{job_id}.{suffix}" for suffix in get_args(PictureFormat)]
         return next((path for path in paths if path.exists()), paths[0])
 
-    def publish(self, done: Done, picture_format: PictureFormat = "png") -> None:
+    def publish(self, done: JobDone, picture_format: PictureFormat = "png") -> None:
         """Make the picture of an attempt the result of its job. Raises OSError if it is absent or not the one announced."""
         picture = picture_in(self._work / f"{done.job_id}.attempt-{done.attempt}", picture_format)
         result = self._results / f"{done.job_id}.{picture_format}"

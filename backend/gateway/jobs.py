@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from ...protocol import Accepted, Cancelled, DeviceInfo, Done, Failed, Finished, Paused, Started, Stopping, Submit
+from ...protocol import Accepted, Cancelled, DeviceInfo, Failed, Finished, JobDone, Paused, Started, Stopping, Submit
 from ...protocol.messages import JobState
 from .ledger import ENDED, LOCAL, DurableEvent, Job, Ledger
 
@@ -94,7 +94,7 @@ class Jobs:
             return self._record(job, Stopping, change={"stopping": True})
         return job
 
-    def finish(self, job: Job, done: Done) -> Job:
+    def finish(self, job: Job, done: JobDone) -> Job:
         """The picture is published."""
         facts = {name: getattr(done, name) for name in ("width", "height", "media_type", "size_bytes", "digest", "times")}
         return self._record(job, Finished, to="finished", **facts)

@@ -3,7 +3,7 @@
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ...protocol import Advanced, Kept, Previewed, Progressed, Sketched
+from ...protocol import JobCheckpoint, JobPreview, JobProgress, Previewed, Progressed
 from ...protocol.messages import Message
 
 PREVIEW_LIMIT_BYTES = 64 * 1024
@@ -38,7 +38,7 @@ class Live:
         self._paces: dict[str, Pace] = {}
         self._kept: dict[str, Place] = {}  # where a job was at its furthest checkpoint
 
-    def advance(self, report: Advanced, seq: int, now_s: float) -> None:
+    def advance(self, report: JobProgress, seq: int, now_s: float) -> None:
         """Take over a worker's progress. `seq` is that of the job's newest durable event."""
         pace = self._paces.get(report.job_id)
         if pace is None or pace.attempt != report.attempt:
@@ -59,7 +59,7 @@ class Live:
         )
         self._put(progress, report.job_id)
 
-    def keep(self, report: Kept) -> bool:
+    def keep(self, report: JobCheckpoint) -> bool:
         """Note a checkpoint where the job is; whether it is further than all before it, those of other attempts included."""
         pace, furthest = self._paces.get(report.job_id), self._kept.get(report.job_id)
         reached = pace.reached if pace is not None and pace.attempt == report.attempt else NOWHERE
@@ -68,7 +68,7 @@ class Live:
             self._kept[report.job_id] = reached
         return further
 
-    def sketch(self, report: Sketched, jpeg: memoryview | bytes, seq: int) -> None:
+    def sketch(self, report: JobPreview, jpeg: memoryview | bytes, seq: int) -> None:
         """Take over a worker's preview, unless it is too large."""
         if len(jpeg) <= PREVIEW_LIMIT_BYTES:
             self._put(Previewed(job_id=report.job_id, seq=seq, width=report.width, height=report.height), report.job_id, jpeg)

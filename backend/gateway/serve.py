@@ -138,7 +138,7 @@ def run_until_told(gateway: Gateway, settings: ServeSettings, parent: psutil.Pro
 
 
 class StopSignal:
-    """Turns the signals that ask a process to end into a wish to stop."""
+    """DevicePlacement the signals that ask a process to end into a wish to stop."""
 
     def __init__(self) -> None:
         self.wished = False

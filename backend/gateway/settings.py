@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from ...protocol import Refusal
+from ..models.memory_saving import DEVICE_NAME, Offload, Precision
 from ..models.sets import ModelSet
-from ..models.thrift import DEVICE_NAME, Offload, Precision
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -37,7 +37,7 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
     release_s: float | None = None  # a worker without a job for so long ends, so that its device is free, until there is one
     devices: tuple[str, ...] = ("auto",)  # a worker for each, named as torch does; "auto": all GPUs, or else the CPU
     precision: Precision = "auto"  # of the large networks
-    offload: Offload = "none"  # which networks wait in host memory: see Turns
+    offload: Offload = "none"  # which networks wait in host memory: see DevicePlacement
     worker_command: tuple[str, ...] = ()  # empty: the package's own worker
     halt_grace_s: float = 10.0  # from a cancel to the end of a worker that does not heed it
     worker_start_s: float = 300.0  # from its start to its Ready: it imports torch

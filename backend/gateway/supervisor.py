@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import zmq
 
-from ...protocol import Decoder, DeviceInfo, Halt, Heartbeat, Ready, Report, Shutdown, WireError, Work, encode
+from ...protocol import Decoder, DeviceInfo, Heartbeat, Ready, Report, RunJob, Shutdown, StopJob, WireError, encode
 from ..launch import WorkerStart, encode_start
 from .settings import ServeSettings
 from .sockets import Incoming, KeyPair, endpoint_of
@@ -113,7 +113,7 @@ class Supervisor:
             self.end(f"The job was stuck: its worker lived, but did not get on with it for {report.quiet_s:.0f} s.")
         return report, payload
 
-    def work(self, work: Work, *payload: memoryview | bytes) -> None:
+    def work(self, work: RunJob, *payload: memoryview | bytes) -> None:
         """Give the process a job, which it has until it is released."""
         self.job_id = work.job_id
         self.send(work, *payload)
@@ -122,13 +122,13 @@ class Supervisor:
         """Have the process stop its job; it is killed if it takes too long."""
         assert self.job_id is not None
         self._stopped_by_s = now_s + self._settings.halt_grace_s
-        self.send(Halt(job_id=self.job_id, attempt=attempt))
+        self.send(StopJob(job_id=self.job_id, attempt=attempt))
 
     def release(self) -> None:
         """The process is done with its job, whether or not it was to stop it."""
         self.job_id = self._stopped_by_s = None
 
-    def send(self, order: Work | Halt | Shutdown, *payload: memoryview | bytes) -> None:
+    def send(self, order: RunJob | StopJob | Shutdown, *payload: memoryview | bytes) -> None:
         """Give an order. A worker that cannot take it is ended, which `check` then tells."""
         try:
             self._socket.send_multipart([self._routing_id, *encode(order, payload)], zmq.DONTWAIT)

@@ -1,4 +1,4 @@
-"""The LoRAs of a picture on the networks of a model set, through peft: loaded for it, worn by turns, then taken off."""
+"""The LoRAs of a picture on the networks of a model set, through peft: loaded for it, active by turns, then taken off."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,8 +19,8 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from .alphas import level_alphas
-from .loras import FEW_STEPS, Worn
-from .offload import Turns
+from .loras import FEW_STEPS, LoraScales
+from .offload import DevicePlacement
 from .sets import ModelSetError
 
 Tensors = dict[str, Tensor]
@@ -30,55 +30,55 @@ TEXT_PREFIXES = ("text_encoder", "text_encoder_2")
 class Adapters:
     """Which LoRAs the networks carry, and which of them count now."""
 
-    def __init__(self, unets: Sequence[nn.Module], text_encoders: Sequence[nn.Module], turns: Turns) -> None:
+    def __init__(self, unets: Sequence[nn.Module], text_encoders: Sequence[nn.Module], placement: DevicePlacement) -> None:
         """unets: those that are changed alike, such as the base's and the inpainting one."""
         self.unets = list(dict.fromkeys(unets))
         self.text_encoders = list(text_encoders)
-        self.turns = turns
-        self.now: Worn = ()
+        self.placement = placement
+        self.active: LoraScales = ()
         self._keys: dict[str, str] = {}  # of a LoRA in peft, which takes no dots, by its name
         self._before: list[tuple[nn.Parameter, Tensor]] = []  # what weights were before a LoRA became part of them
 
     @contextmanager
     def loaded(self, paths: Mapping[str, Path]) -> Iterator[None]:
-        """Within, the LoRAs in `paths`, by their names, can be worn; after it the networks are what they were.
+        """Within, the LoRAs in `paths`, by their names, can be activated; after it the networks are what they were.
 
-        That for few steps is worn all the time: it is merged into the weights, so that an evaluation costs no more than without
-        it; what they were is kept in host memory. Raises ModelSetError for a file that is no LoRA of this family.
+        That for few steps is active all the time: it is merged into the weights, so that an evaluation costs no more than
+        without it; what they were is kept in host memory. Raises ModelSetError for a file that is no LoRA of this family.
         """
         if not paths:
             yield
             return
-        self.turns.rest()
+        self.placement.release()
         try:
             if FEW_STEPS.name in paths:
                 self._merge(FEW_STEPS.name, paths[FEW_STEPS.name])
             for name, path in paths.items():
                 if name != FEW_STEPS.name:
                     self._load(name, path)
-            self._wear(())
+            self._activate(())
             yield
         finally:
-            self.turns.rest()
+            self.placement.release()
             for network in (*self.unets, *self.text_encoders):
                 take_off(network)
             for weight, before in self._before:
                 weight.data.copy_(before)
-            self._keys, self._before, self.now = {}, [], ()
+            self._keys, self._before, self.active = {}, [], ()
 
-    def wear(self, chosen: Worn) -> None:
+    def activate(self, chosen: LoraScales) -> None:
         """From now on these LoRAs count, and no others. They must be loaded."""
-        if chosen != self.now:
-            self._wear(chosen)
+        if chosen != self.active:
+            self._activate(chosen)
 
-    def _wear(self, chosen: Worn) -> None:
+    def _activate(self, chosen: LoraScales) -> None:
         scales = {self._keys[name]: scale for name, scale in chosen}
         for network in (*self.unets, *self.text_encoders):
             here = {key: scale for key, scale in scales.items() if key in getattr(network, "peft_config", {})}
             set_adapter_layers(network, enabled=bool(here))
             if here:
                 set_weights_and_activate_adapters(network, list(here), list(here.values()))
-        self.now = chosen
+        self.active = chosen
 
     def _merge(self, name: str, path: Path) -> None:
         self._load(name, path)

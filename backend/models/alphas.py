@@ -1,4 +1,4 @@
-"""One alpha for all layers of a LoRA: where they differ, diffusers and peft wear some layers at another's strength."""
+"""One alpha for all layers of a LoRA: where they differ, diffusers and peft apply some layers at another's strength."""
 
 from collections import Counter
 from pathlib import Path
@@ -13,7 +13,7 @@ UP = ("lora_up.weight", "lora_B.weight", "lora.up.weight")  # as kohya's trainer
 def level_alphas(path: Path) -> dict[str, Tensor] | None:
     """The LoRA in `path` with the most common alpha in every layer; what a layer's own was beside it is in its weights.
 
-    A layer is worn at alpha over its rank; files whose ranks were cut layer by layer have alphas that differ, and diffusers
+    A layer is applied at alpha over its rank; files whose ranks were cut layer by layer have alphas that differ, and diffusers
     0.42 loses whose is whose on the way to peft. None where they do not differ: nothing but them is read then.
     """
     with safe_open(path, framework="pt") as file:

@@ -5,7 +5,7 @@ import re
 import torch
 
 from ...protocol import Refusal
-from .thrift import DEVICE_NAME, Precision, check_precision
+from .memory_saving import DEVICE_NAME, Precision, check_precision
 
 
 def choose_device(name: str = "auto", precision: Precision = "auto") -> tuple[torch.device, torch.dtype]:

@@ -16,10 +16,10 @@ from .adapters import Adapters
 from .device_memory import room_bytes
 from .fingerprint import fingerprint_weights
 from .host_memory import reuse_freed_memory
-from .offload import Turns
+from .memory_saving import FULL_SPEED, MemorySaving, Offload
+from .offload import DevicePlacement
 from .segmenters import Segmenter, load_segmenter
 from .sets import Manifest, ModelSet, read_json
-from .thrift import AMPLE, Offload, Thrift
 from .weights import find_weights
 
 # What UNet and ControlNet hold of a row, in fields of their first width and full resolution. SDXL's tensors and the copies that
@@ -33,7 +33,7 @@ MOST_VIEWS = 128
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
-    """The networks of one model set, in eval mode; they work on `device`, where `turns` brings them.
+    """The networks of one model set, in eval mode; they work on `device`, where `placement` brings them.
 
     inpainting: a UNet with 9 input channels (latents, mask, masked image), as SDXL-inpainting; or with 4, which
         inpaints by keeping the known latents at every step. It may be the base UNet itself.
@@ -56,9 +56,9 @@ class Models:
     zeros_for_empty_prompt: bool
     segmenter: Segmenter
     device: torch.device
-    turns: Turns
+    placement: DevicePlacement
     adapters: Adapters
-    thrift: Thrift = AMPLE
+    memory_saving: MemorySaving = FULL_SPEED
     check: Callable[[], None] = lambda: None
 
     @property
@@ -68,11 +68,11 @@ class Models:
     @property
     def view_batch(self) -> int:
         """Views that go through the networks at once."""
-        if self.thrift.view_batch:
-            return self.thrift.view_batch
+        if self.memory_saving.view_batch:
+            return self.memory_saving.view_batch
         row_bytes = UNET_ROW * self.unet.config["block_out_channels"][0] * self.view_latents**2 * self.dtype.itemsize
-        resident = self.turns.resident_bytes(self.unet, self.controlnet)
-        return max(1, int(choose_view_batch(self.device, resident, row_bytes) * self.thrift.share))
+        resident = self.placement.resident_bytes(self.unet, self.controlnet)
+        return max(1, int(choose_view_batch(self.device, resident, row_bytes) * self.memory_saving.share))
 
     @property
     def training_resolution_px(self) -> int:
@@ -114,7 +114,7 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, o
     tokenizer_folders = [base / name.replace("text_encoder", "tokenizer") for name in texts]
     segmenter = load_segmenter(model_set, device)
     networks = (unet, controlnet, inpainting, vae, *text_encoders, *segmenter.networks)
-    turns = Turns(device, networks, (unet, controlnet, inpainting), offload)
+    placement = DevicePlacement(device, networks, (unet, controlnet, inpainting), offload)
     return Models(
         model_set=model_set,
         fingerprints=fingerprint_weights(model_set),
@@ -129,8 +129,8 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, o
         zeros_for_empty_prompt=bool(read_json(base / "model_index.json").get("force_zeros_for_empty_prompt", len(texts) > 1)),
         segmenter=segmenter,
         device=device,
-        turns=turns,
-        adapters=Adapters((unet, inpainting), text_encoders, turns),
+        placement=placement,
+        adapters=Adapters((unet, inpainting), text_encoders, placement),
     )
 
 

@@ -11,7 +11,7 @@ from ...protocol import LORA_NAME, Lora, RenderRequest
 from .fingerprint import digest_fingerprints, fingerprint, fingerprint_weights
 from .sets import ModelSet, ModelSetError
 
-Worn = tuple[tuple[str, float], ...]  # names and scales, in the order of the names
+LoraScales = tuple[tuple[str, float], ...]  # names and scales, in the order of the names
 FEW_STEPS = Lora(name="(few steps)")  # a model set's own; no request can give it that name
 
 
@@ -74,7 +74,7 @@ def digest_weights(model_set: ModelSet, loras: Mapping[str, Path]) -> str:
     return digest_fingerprints(fingerprint_weights(model_set) | fingerprint_loras(loras))
 
 
-def worn(scene: Iterable[Lora], own: Iterable[Lora] = ()) -> Worn:
+def merge_loras(scene: Iterable[Lora], own: Iterable[Lora] = ()) -> LoraScales:
     """The scene's LoRAs and a character's own; where both name one, the character's scale counts. A scale of 0 is none."""
     scales = {lora.name: lora.scale for lora in (*scene, *own)}
     return tuple(sorted((name, scale) for name, scale in scales.items() if scale))

@@ -9,27 +9,27 @@ from accelerate.hooks import remove_hook_from_submodules
 from torch import nn
 
 from .device_memory import is_out_of_memory
-from .thrift import Offload
+from .memory_saving import Offload
 
 HOST = torch.device("cpu")
 
 
-class Crowded(MemoryError):  # noqa: N818  (reads as what it is)
+class WeightsDoNotFit(MemoryError):  # noqa: N818  (reads as what it is)
     """The device has no room for the networks that are to stand there at once, whatever else is saved."""
 
 
 @contextmanager
-def telling_crowded() -> Iterator[None]:
+def as_weights_do_not_fit() -> Iterator[None]:
     """Within, where memory runs out it is for the networks alone."""
     try:
         yield
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        raise Crowded(str(error)) from None
+        raise WeightsDoNotFit(str(error)) from None
 
 
-class Turns:
+class DevicePlacement:
     """Which networks stand on the device.
 
     "none": all of them, always. "networks": those that work, whole. "layers": the large ones come a layer at a time, each time
@@ -50,24 +50,24 @@ class Turns:
     def change(self, offload: Offload) -> None:
         """From now on offload as `offload` says; the pixels stay the same. May be called whenever no network works.
 
-        Raises Crowded where the device has no room for all of them and they are to be there.
+        Raises WeightsDoNotFit where the device has no room for all of them and they are to be there.
         """
-        self.send_home()
+        self.send_to_host()
         self.offload = "networks"  # how they stand now, should there be no room for all
         if offload == "none":
-            with telling_crowded():
+            with as_weights_do_not_fit():
                 for network in self._all:
-                    self._bring(network)
+                    self._put_on_device(network)
         self.offload = offload
 
-    def begin(self, *working: nn.Module) -> None:
+    def bring(self, *working: nn.Module) -> None:
         """These networks are ready to work on the device; where it does not hold all, the others go to host memory first.
 
-        Raises Crowded where there is no room for these.
+        Raises WeightsDoNotFit where there is no room for these.
         """
         if self.offload == "none":
             return
-        self.send_home(but=working)
+        self.send_to_host(but=working)
         for network in dict.fromkeys(working):
             if network in self._up:
                 continue
@@ -75,10 +75,10 @@ class Turns:
                 self._up.append(network)
                 cpu_offload(network, self.device)
             else:
-                with telling_crowded():
-                    self._bring(network)
+                with as_weights_do_not_fit():
+                    self._put_on_device(network)
 
-    def _bring(self, network: nn.Module) -> None:
+    def _put_on_device(self, network: nn.Module) -> None:
         self._up.append(network)  # before, so that it is sent home where there was room for a part of it only
         network.to(self.device)
 
@@ -93,12 +93,12 @@ class Turns:
         """What all networks take, wherever they stand."""
         return sum(map(weight_bytes, self._all))
 
-    def rest(self) -> None:
+    def release(self) -> None:
         """No network carries anything of ours, so that its layers may be exchanged."""
         if self.offload != "none":
-            self.send_home()
+            self.send_to_host()
 
-    def send_home(self, but: Iterable[nn.Module] = ()) -> None:
+    def send_to_host(self, but: Iterable[nn.Module] = ()) -> None:
         """All networks but these wait in host memory, as they were before anything was done to them here."""
         stay = list(but)
         leaving = [network for network in self._up if network not in stay]

@@ -10,7 +10,7 @@ from ..models.load import Models
 from ..planning.expect import expect_work
 from ..planning.people import Figure, gather_people, is_seen
 from ..planning.plan import plan_sizes
-from ..planning.settle import settle
+from ..planning.resolve import resolve_settings
 from ..watch import Checkpoints, Watcher
 from .composite import compose
 from .enlarge import enlarge
@@ -22,7 +22,7 @@ from .resize import fit
 from .segment import cut_out
 from .tone import normalise_tone
 
-__all__ = ["Progress", "render", "settle"]
+__all__ = ["Progress", "render", "resolve_settings"]
 
 PAPER_RESOLUTION_PX = 1024  # at which widths of rims are given
 
@@ -40,7 +40,7 @@ def render(
     one; the pixels are the same. The LoRAs that the request names, and those of `few_steps`, are loaded. Raises Stopped where
     the watcher says so.
     """
-    settings = settle(request.settings, models.model_set)
+    settings = resolve_settings(request.settings, models.model_set)
     request = replace(request, settings=settings)
     models = dataclasses.replace(models, check=watcher.check)
     plan = plan_sizes(request, models.training_resolution_px, models.latent_downsampling)
@@ -56,7 +56,7 @@ def render(
     # stage 1: the detailed base image
     portraits = draw_people_alone(models, request, people, encoder, progress)
     with progress.stage("composite"):
-        models.turns.begin(*models.segmenter.networks)
+        models.placement.bring(*models.segmenter.networks)
         cutouts = cut_out(models.segmenter, portraits)
         collage = compose(request, arrays, cutouts, plan.base, settings.mask_feather_px * px_scale)
         progress.preview(collage.show())

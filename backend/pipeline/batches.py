@@ -8,12 +8,12 @@ from typing import NamedTuple, TypeVar
 
 import torch
 
-from ..models.loras import Worn
+from ..models.loras import LoraScales
 from ..planning.views import View
 from .conditions import Condition
-from .hints import Hint, read_poses
-from .job import Job
+from .pose_embeddings import PoseEmbedding, embed_poses
 from .prompts import Embedding
+from .sampler import Sampler
 
 T = TypeVar("T")
 
@@ -22,10 +22,10 @@ class Kind(NamedTuple):
     """What is alike in all views of a batch.
 
     chunks: of their longest text, so that none is padded.
-    empty: nobody is in them, and the job treats such views in another way.
+    empty: nobody is in them, and the sampler treats such views in another way.
     """
 
-    loras: Worn
+    loras: LoraScales
     chunks: int
     empty: bool
 
@@ -34,36 +34,37 @@ class Kind(NamedTuple):
 class Batch:
     """Views that go through the network at once, and all that does not change from step to step.
 
-    texts: one per view, or with guidance the negative ones and then the positive ones. Equal texts are one object, and hints
-    stay in host memory: what a batch holds is small, so that a large canvas costs no more device memory than a small one.
+    texts: one per view, or with guidance the negative ones and then the positive ones. Equal texts are one object, and pose
+    embeddings stay in host memory: what a batch holds is small, so that a large canvas costs no more device memory than a
+    small one.
     """
 
     views: list[View]
     texts: list[Embedding]
-    hints: list[Hint]  # one per view; none without a ControlNet
-    loras: Worn  # the same in all views
+    pose_embeddings: list[PoseEmbedding]  # one per view; none without a ControlNet
+    loras: LoraScales  # the same in all views
     time_ids: torch.Tensor  # float32 (texts, 6): half precision would round the crops of a large canvas
     empty: bool = False  # as in Kind
 
 
 def make_batches(
-    job: Job, views: list[View], conditions: list[Condition], shard: Callable[[list[int]], list[int]] = list
+    sampler: Sampler, views: list[View], conditions: list[Condition], shard: Callable[[list[int]], list[int]] = list
 ) -> Iterator[Batch]:
     """The batches of `group_views`. shard: as there; nothing is read or encoded for other views."""
-    job.models.turns.begin(job.models.controlnet)
-    kinds = [kind_of(job, condition) for condition in conditions]
-    parts = group_views(kinds, job.models.view_batch, shard)
-    to_read = [index for part in parts for index in part if is_posed(job, conditions[index])]
-    read = read_poses(job.models.controlnet, [conditions[index].pose for index in to_read], job.models.device)
-    hints = dict(zip(to_read, read, strict=True))
+    sampler.models.placement.bring(sampler.models.controlnet)
+    kinds = [kind_of(sampler, condition) for condition in conditions]
+    parts = group_views(kinds, sampler.models.view_batch, shard)
+    to_read = [index for part in parts for index in part if is_posed(sampler, conditions[index])]
+    read = embed_poses(sampler.models.controlnet, [conditions[index].pose for index in to_read], sampler.models.device)
+    pose_embeddings = dict(zip(to_read, read, strict=True))
     for part in parts:
-        mine = [hints[index] for index in part if index in hints]
-        yield make_batch(job, kinds[part[0]], [views[index] for index in part], [conditions[index] for index in part], mine)
+        mine = [pose_embeddings[index] for index in part if index in pose_embeddings]
+        yield make_batch(sampler, kinds[part[0]], [views[index] for index in part], [conditions[index] for index in part], mine)
 
 
-def kind_of(job: Job, condition: Condition) -> Kind:
-    apart = job.controlnet_views == "with_people" or job.background_every > 1
-    return Kind(condition.loras, chunks_of(job, condition), apart and condition.empty)
+def kind_of(sampler: Sampler, condition: Condition) -> Kind:
+    apart = sampler.controlnet_views == "with_people" or sampler.background_every > 1
+    return Kind(condition.loras, chunks_of(sampler, condition), apart and condition.empty)
 
 
 def group_views(kinds: list[Kind], most: int, shard: Callable[[list[int]], list[int]] = list) -> list[list[int]]:
@@ -75,19 +76,21 @@ def group_views(kinds: list[Kind], most: int, shard: Callable[[list[int]], list[
     return [part for _, group in groupby(order, key=kinds.__getitem__) for part in even_parts(list(group), most)]
 
 
-def make_batch(job: Job, kind: Kind, views: list[View], conditions: list[Condition], hints: list[Hint]) -> Batch:
-    """Encode what views of one kind are told. hints: as in Batch."""
-    job.models.adapters.wear(kind.loras)
-    texts = [job.encoder.encode(condition.prompt, kind.chunks) for condition in conditions]
-    if job.guidance_scale > 1:
-        texts = [job.encoder.encode_negative(condition.negative_prompt, kind.chunks) for condition in conditions] + texts
-    sizes = [size_conditioning(job, view) for view in views] * (len(texts) // len(views))
+def make_batch(
+    sampler: Sampler, kind: Kind, views: list[View], conditions: list[Condition], pose_embeddings: list[PoseEmbedding]
+) -> Batch:
+    """Encode what views of one kind are told. pose_embeddings: as in Batch."""
+    sampler.models.adapters.activate(kind.loras)
+    texts = [sampler.encoder.encode(condition.prompt, kind.chunks) for condition in conditions]
+    if sampler.guidance_scale > 1:
+        texts = [sampler.encoder.encode_negative(condition.negative_prompt, kind.chunks) for condition in conditions] + texts
+    sizes = [size_conditioning(sampler, view) for view in views] * (len(texts) // len(views))
     return Batch(
         views=views,
         texts=texts,
-        hints=hints,
+        pose_embeddings=pose_embeddings,
         loras=kind.loras,
-        time_ids=torch.tensor(sizes, device=job.models.device, dtype=torch.float32),
+        time_ids=torch.tensor(sizes, device=sampler.models.device, dtype=torch.float32),
         empty=kind.empty,
     )
 
@@ -99,24 +102,24 @@ def even_parts(items: list[T], most: int) -> list[list[T]]:
     return [items[start:end] for start, end in pairwise(ends)]
 
 
-def is_posed(job: Job, condition: Condition) -> bool:
+def is_posed(sampler: Sampler, condition: Condition) -> bool:
     """Whether the ControlNet sees a view."""
-    if job.controlnet_scale <= 0 or job.controlnet_views == "none":
+    if sampler.controlnet_scale <= 0 or sampler.controlnet_views == "none":
         return False
-    return job.controlnet_views == "all" or not condition.empty
+    return sampler.controlnet_views == "all" or not condition.empty
 
 
-def chunks_of(job: Job, condition: Condition) -> int:
+def chunks_of(sampler: Sampler, condition: Condition) -> int:
     """Of the longest text that is read; what nobody reads must not pad the other."""
-    read = (condition.prompt, condition.negative_prompt) if job.guidance_scale > 1 else (condition.prompt,)
-    return max(job.encoder.count_chunks(text) for text in read)
+    read = (condition.prompt, condition.negative_prompt) if sampler.guidance_scale > 1 else (condition.prompt,)
+    return max(sampler.encoder.count_chunks(text) for text in read)
 
 
-def size_conditioning(job: Job, view: View) -> tuple[int, ...]:
+def size_conditioning(sampler: Sampler, view: View) -> tuple[int, ...]:
     """SDXL's size conditioning: original size, crop, target size."""
-    if job.canvas_px is None:
-        side = job.models.training_resolution_px
+    if sampler.canvas_px is None:
+        side = sampler.models.training_resolution_px
         return side, side, 0, 0, side, side
-    height, width = job.canvas_px
-    factor = job.models.latent_downsampling
+    height, width = sampler.canvas_px
+    factor = sampler.models.latent_downsampling
     return height, width, view[0] * factor, view[1] * factor, height, width

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from ...protocol import Character, RenderRequest
-from ..models.loras import Worn, worn
+from ..models.loras import LoraScales, merge_loras
 from ..planning.people import Figure, scaled
 from ..planning.plan import Size
 from ..planning.views import View
@@ -29,7 +29,7 @@ class Condition:
     prompt: str
     negative_prompt: str
     pose: Callable[[], np.ndarray]
-    loras: Worn = ()
+    loras: LoraScales = ()
     present: bool = False
 
     @cached_property
@@ -136,10 +136,10 @@ def joined_once(*texts: str) -> str:
     return joined(*dict.fromkeys(texts))
 
 
-def view_loras(request: RenderRequest, present: list[Speaker]) -> Worn:
+def view_loras(request: RenderRequest, present: list[Speaker]) -> LoraScales:
     """The scene's LoRAs, and those of whoever is alone in a view: a likeness would pass over to everybody else in it."""
     alone = len({speaker.character.id for speaker in present}) == 1
-    return worn(request.loras, present[0].character.loras if alone else ())
+    return merge_loras(request.loras, present[0].character.loras if alone else ())
 
 
 def gather_speakers(figures: list[Figure], height: int, width: int) -> list[Speaker]:

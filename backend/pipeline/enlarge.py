@@ -9,14 +9,14 @@ from ..models.load import Models
 from ..planning.expect import choose_views, expect_painting
 from ..planning.people import Figure
 from ..planning.plan import Size
-from ..planning.settle import settled
+from ..planning.resolve import resolved_settings
 from .conditions import describe_views, to_grid
 from .inject import inject_detail
-from .job import start_job
 from .joint import denoise
 from .latents import decode_latents, encode_image
 from .progress import Progress
 from .prompts import PromptEncoder
+from .sampler import make_sampler
 from .schedule import add_noise
 from .seeds import draw_noise, numpy_random
 
@@ -29,10 +29,10 @@ def enlarge(
 
     Forward diffusion to T_b after high-frequency injection, then adaptive joint diffusion back.
     """
-    settings, factor = settled(request), models.latent_downsampling
+    settings, factor = resolved_settings(request), models.latent_downsampling
     window = models.view_latents
-    job = replace(
-        start_job(models, request, encoder, settings.t_b),
+    sampler = replace(
+        make_sampler(models, request, encoder, settings.t_b),
         view_weighting=settings.view_weighting,
         controlnet_views=settings.controlnet_views,
         guidance_interval=settings.guidance_interval,
@@ -40,7 +40,7 @@ def enlarge(
         canvas_px=(size.height, size.width) if settings.size_conditioning == "canvas" else None,
     )
     encoding, decoding = expect_painting(size, models.training_resolution_px, settings.guidance_scale > 1)
-    with progress.stage("enlarge", level, len(job.timesteps)):
+    with progress.stage("enlarge", level, len(sampler.timesteps)):
         # without a name for the injected picture, which else would be in memory beside the one that is decoded
         random = numpy_random(request.seed, f"injection {level}")
         clean = encode_image(models, inject_detail(image, size, settings, random), progress.part(encoding))
@@ -50,8 +50,8 @@ def enlarge(
         conditions = describe_views(
             request, figures, size, views, models.training_resolution_px, factor, models.manifest.pose_line_width_px
         )
-        noisy = add_noise(job.scheduler, clean, noise, job.timesteps[0])
-        latents = denoise(job, noisy, window, views, conditions, progress)
+        noisy = add_noise(sampler.scheduler, clean, noise, sampler.timesteps[0])
+        latents = denoise(sampler, noisy, window, views, conditions, progress)
     with progress.stage("decode", level):
         enlarged = decode_latents(models, latents, progress.part(decoding))
         progress.preview(enlarged)

@@ -8,18 +8,18 @@ import torch
 
 from ...protocol import RenderRequest
 from ..models.load import Models
-from ..models.loras import worn
+from ..models.loras import merge_loras
 from ..planning.people import Figure
 from ..planning.plan import Size
-from ..planning.settle import settled
+from ..planning.resolve import resolved_settings
 from ..planning.views import View, grid, scaled_stride
 from .composite import BACKDROP, Collage, inside_px
 from .conditions import Condition, describe_views, joined
-from .job import start_job
 from .joint import denoise
 from .latents import decode_latents, encode_image
 from .progress import Progress
 from .prompts import PromptEncoder
+from .sampler import make_sampler
 from .schedule import add_noise
 from .seeds import draw_noise
 
@@ -31,7 +31,7 @@ def inpaint_background(
 
     seam_px: how far into the people the background may reach, in pixels of the base, so that rims are drawn anew.
     """
-    settings = settled(request)
+    settings = resolved_settings(request)
     height, width = collage.cover.shape
     factor, window = models.latent_downsampling, models.view_latents
     people = collage.cover > 0.5
@@ -40,7 +40,7 @@ def inpaint_background(
     # colours reach beyond the people's outlines, and latents that are known in part would make them stouter
     clean = encode_image(models, np.where(people[..., None], collage.image, np.uint8(BACKDROP)))
     noise = draw_noise(request.seed, "background", tuple(clean.shape)).to(models.device)
-    common = start_job(models, request, encoder, settings.inpaint_strength)
+    common = make_sampler(models, request, encoder, settings.inpaint_strength)
     scheduler, timesteps = common.scheduler, common.timesteps
     views = grid(height // factor, width // factor, window, scaled_stride(settings.stride_instance, window))
     conditions = background_conditions(models, request, collage.figures, Size(width, height), views)
@@ -49,7 +49,7 @@ def inpaint_background(
         """What is known, as noisy as the canvas is before step `index`; clean after the last one."""
         return add_noise(scheduler, clean, noise, timesteps[index]) if index < len(timesteps) else clean
 
-    job = replace(
+    sampler = replace(
         common,
         unet=models.inpainting,
         view_weighting=settings.view_weighting,
@@ -57,7 +57,7 @@ def inpaint_background(
         after_step=lambda latents, index: latents * repaint_mask + known_before(index) * (1 - repaint_mask),
     )
     with progress.stage("inpaint", steps=len(timesteps)):
-        latents = denoise(job, known_before(0), window, views, conditions, progress)
+        latents = denoise(sampler, known_before(0), window, views, conditions, progress)
         image = blend(decode_latents(models, latents), collage.image, alpha)
         progress.preview(image)
     return image
@@ -71,7 +71,7 @@ def background_conditions(
     They are drawn already: what is theirs alone is not the background's. Poses say where the ground is; prompts would call
     forth more people.
     """
-    told = settled(request).inpaint_people
+    told = resolved_settings(request).inpaint_people
     conditions = describe_views(
         request,
         [] if told == "nothing" else figures,
@@ -81,7 +81,7 @@ def background_conditions(
         models.latent_downsampling,
         models.manifest.pose_line_width_px,
     )
-    conditions = [replace(condition, loras=worn(request.loras)) for condition in conditions]
+    conditions = [replace(condition, loras=merge_loras(request.loras)) for condition in conditions]
     if told == "everything":
         return conditions
     scene = {"prompt": joined(request.prompt, request.style), "negative_prompt": request.negative_prompt}

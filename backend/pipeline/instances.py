@@ -8,16 +8,16 @@ import torch
 
 from ...protocol import RenderRequest
 from ..models.load import Models
-from ..models.loras import worn
+from ..models.loras import merge_loras
 from ..planning.people import Person, bounding_box
-from ..planning.settle import settled
+from ..planning.resolve import resolved_settings
 from ..pose import draw_pose
 from .conditions import Condition, joined, joined_once
-from .job import start_job
 from .joint import denoise
 from .latents import decode_latents
 from .progress import Progress
 from .prompts import PromptEncoder
+from .sampler import make_sampler
 from .seeds import draw_noise
 
 
@@ -52,17 +52,17 @@ def draw_people_alone(
     """
     if not people:
         return []
-    settings, side = settled(request), models.training_resolution_px
+    settings, side = resolved_settings(request), models.training_resolution_px
     window = models.view_latents
     placements = [centre(person.keypoints, side, settings.person_cover) for person in people]
     conditions = [describe_alone(models, request, p, at) for p, at in zip(people, placements, strict=True)]
     channels = models.vae.config["latent_channels"]
     noise = [draw_noise(request.seed, f"person {p.character.id}", (channels, window, window)) for p in people]
-    job = start_job(models, request, encoder)
-    latents = torch.cat(noise, 1).to(models.device) * job.scheduler.init_noise_sigma
+    sampler = make_sampler(models, request, encoder)
+    latents = torch.cat(noise, 1).to(models.device) * sampler.scheduler.init_noise_sigma
     views = [(index * window, 0) for index in range(len(people))]
     with progress.stage("instances", steps=settings.steps):
-        latents = denoise(job, latents, window, views, conditions, progress)
+        latents = denoise(sampler, latents, window, views, conditions, progress)
         images = [decode_latents(models, latents[:, top : top + window]) for top, _ in views]
         progress.preview(np.concatenate(images[:4], 1))
     return [Portrait(p, at, image) for p, at, image in zip(people, placements, images, strict=True)]
@@ -75,7 +75,7 @@ def describe_alone(models: Models, request: RenderRequest, person: Person, canva
     parts = person.character.part_prompts.values()
     prompt = joined(person.character.prompt, *parts, request.style, models.manifest.framing_prompt)
     negative = joined_once(request.negative_prompt, person.character.negative_prompt)
-    return Condition(prompt, negative, pose, worn(request.loras, person.character.loras))
+    return Condition(prompt, negative, pose, merge_loras(request.loras, person.character.loras))
 
 
 def centre(keypoints: np.ndarray, side_px: int, cover: float) -> Similarity:

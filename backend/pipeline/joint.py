@@ -15,65 +15,69 @@ from ..planning.views import View, weigh_views
 from ..watch import Arrays
 from .batches import Batch, make_batches
 from .conditions import Condition
-from .hints import taking_hints
-from .job import Job
+from .pose_embeddings import precomputed_pose_embeddings
 from .progress import Progress
 from .prompts import Embedding
+from .sampler import Sampler
 from .schedule import load_state_arrays, scale_model_input, scheduler_step, state_arrays
 from .shard import all_reduce_sum, my_shard
 from .shortcuts import Background, is_guided
-from .texts import knowing_texts, stack_hidden
+from .text_cache import caching_texts, stack_hidden
 
 
 @torch.inference_mode()
 def denoise(
-    job: Job, latents: torch.Tensor, window: int, views: list[View], conditions: list[Condition], progress: Progress
+    sampler: Sampler, latents: torch.Tensor, window: int, views: list[View], conditions: list[Condition], progress: Progress
 ) -> torch.Tensor:
     """Run the scheduler's timesteps on `latents` (C, h, w), float32 on the models' device; returns the clean ones.
 
     window: side of a view, in latents. Steps that an earlier attempt has kept are not run again.
     """
-    batches = list(make_batches(job, views, conditions, my_shard))
-    job.models.turns.begin(job.unet, job.models.controlnet)
+    batches = list(make_batches(sampler, views, conditions, my_shard))
+    sampler.models.placement.bring(sampler.unet, sampler.models.controlnet)
     height, width = latents.shape[-2:]  # a single view may be larger than the canvas: it sees what there is
-    weight = torch.from_numpy(weigh_views(window, job.view_weighting)[:height, :width]).to(latents.device)
+    weight = torch.from_numpy(weigh_views(window, sampler.view_weighting)[:height, :width]).to(latents.device)
     norm = sum_view_weights(views, weight, height, width)
-    every_step, background = split_background(job, batches, weight, window, height, width)
-    done, latents = resume(job, latents, background, progress)
+    every_step, background = split_background(sampler, batches, weight, window, height, width)
+    done, latents = resume(sampler, latents, background, progress)
     texts = (text for batch in batches for text in batch.texts)
-    with knowing_texts((job.unet, job.models.controlnet), texts) as learn:
+    with caching_texts((sampler.unet, sampler.models.controlnet), texts) as project:
         for batch in batches:
-            job.models.adapters.wear(batch.loras)
-            learn(batch.texts)
-        for index, timestep in enumerate(job.timesteps[done:], start=done):
-            scaled = scale_model_input(job.scheduler, latents, timestep)
-            total = add_up(job, every_step, scaled, weight, window, timestep)
+            sampler.models.adapters.activate(batch.loras)
+            project(batch.texts)
+        for index, timestep in enumerate(sampler.timesteps[done:], start=done):
+            scaled = scale_model_input(sampler.scheduler, latents, timestep)
+            total = add_up(sampler, every_step, scaled, weight, window, timestep)
             if background is not None:
                 total += background.add_up(scaled, timestep, index)
             output = all_reduce_sum(total) / norm
-            latents = scheduler_step(job.scheduler, output, timestep, latents)
-            latents = job.after_step(latents, index + 1)
+            latents = scheduler_step(sampler.scheduler, output, timestep, latents)
+            latents = sampler.after_step(latents, index + 1)
             progress.step(evaluations=len(views))
-            progress.checkpoint(partial(gather_state, job, latents, background))
+            progress.checkpoint(partial(gather_state, sampler, latents, background))
     return latents
 
 
 def split_background(
-    job: Job, batches: list[Batch], weight: torch.Tensor, window: int, height: int, width: int
+    sampler: Sampler, batches: list[Batch], weight: torch.Tensor, window: int, height: int, width: int
 ) -> tuple[list[Batch], Background | None]:
-    """The batches that run at every step, and what stands for the others where the job leaves these out of some."""
-    seldom = [batch for batch in batches if batch.empty] if job.background_every > 1 else []
+    """The batches that run at every step, and what stands for the others where the sampler leaves these out of some."""
+    seldom = [batch for batch in batches if batch.empty] if sampler.background_every > 1 else []
     if not seldom:
         return batches, None
 
     def run(scaled: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-        return add_up(job, seldom, scaled, weight, window, timestep)
+        return add_up(sampler, seldom, scaled, weight, window, timestep)
 
     covered = sum_view_weights([view for batch in seldom for view in batch.views], weight, height, width)
-    return [batch for batch in batches if not batch.empty], Background(job.scheduler, covered, run, job.background_every)
+    return [batch for batch in batches if not batch.empty], Background(
+        sampler.scheduler, covered, run, sampler.background_every
+    )
 
 
-def resume(job: Job, latents: torch.Tensor, background: Background | None, progress: Progress) -> tuple[int, torch.Tensor]:
+def resume(
+    sampler: Sampler, latents: torch.Tensor, background: Background | None, progress: Progress
+) -> tuple[int, torch.Tensor]:
     """How many steps an earlier attempt has kept, and the latents after them, or `latents` where it has kept none.
 
     Scheduler and background become what they were then.
@@ -83,14 +87,14 @@ def resume(job: Job, latents: torch.Tensor, background: Background | None, progr
         latents = torch.from_numpy(kept.pop("latents")).to(latents.device)
         if background is not None:
             background.load_state_arrays(kept)
-        load_state_arrays(job.scheduler, kept, latents.device)
+        load_state_arrays(sampler.scheduler, kept, latents.device)
     return done, latents
 
 
-def gather_state(job: Job, latents: torch.Tensor, background: Background | None) -> Arrays:
+def gather_state(sampler: Sampler, latents: torch.Tensor, background: Background | None) -> Arrays:
     """What `resume` takes."""
     seldom = {} if background is None else background.state_arrays()
-    return {"latents": latents.cpu().numpy(), **seldom, **state_arrays(job.scheduler)}
+    return {"latents": latents.cpu().numpy(), **seldom, **state_arrays(sampler.scheduler)}
 
 
 def sum_view_weights(views: list[View], weight: torch.Tensor, height: int, width: int) -> torch.Tensor:
@@ -103,59 +107,59 @@ def sum_view_weights(views: list[View], weight: torch.Tensor, height: int, width
 
 
 def add_up(
-    job: Job, batches: list[Batch], scaled: torch.Tensor, weight: torch.Tensor, window: int, timestep: torch.Tensor
+    sampler: Sampler, batches: list[Batch], scaled: torch.Tensor, weight: torch.Tensor, window: int, timestep: torch.Tensor
 ) -> torch.Tensor:
     """The weighted sum of the network's outputs for the views of `batches`, (C, h, w), gathered on the device."""
     total = torch.zeros_like(scaled)
     for batch in batches:
-        for (top, left), output in zip(batch.views, predict(job, batch, scaled, window, timestep), strict=True):
+        for (top, left), output in zip(batch.views, predict(sampler, batch, scaled, window, timestep), strict=True):
             total[:, top : top + window, left : left + window] += output * weight
     return total
 
 
-def predict(job: Job, batch: Batch, canvas: torch.Tensor, window: int, timestep: torch.Tensor) -> torch.Tensor:
+def predict(sampler: Sampler, batch: Batch, canvas: torch.Tensor, window: int, timestep: torch.Tensor) -> torch.Tensor:
     """The guided output of the network for the views of `batch`: float32 (views, C, window, window).
 
     timestep: in host memory, where the scheduler looks at it; nothing in here waits for the device.
     """
-    device, dtype = job.models.device, job.models.dtype
-    job.models.check()
-    job.models.adapters.wear(batch.loras)
-    guided = is_guided(job.scheduler, job.guidance_interval, timestep)
+    device, dtype = sampler.models.device, sampler.models.dtype
+    sampler.models.check()
+    sampler.models.adapters.activate(batch.loras)
+    guided = is_guided(sampler.scheduler, sampler.guidance_interval, timestep)
     texts = batch.texts if guided else batch.texts[-len(batch.views) :]
     halves = len(texts) // len(batch.views)
     latents = crops(canvas, batch.views, window).to(dtype).repeat(halves, 1, 1, 1)
     timestep = timestep.to(device, non_blocking=True)
-    down, mid = read_hints(job, batch, latents, texts, timestep) if batch.hints else (None, None)
-    if job.extra is not None:
-        latents = torch.cat([latents, crops(job.extra, batch.views, window).to(dtype).repeat(halves, 1, 1, 1)], 1)
-    (output,) = job.unet(
+    down, mid = run_controlnet(sampler, batch, latents, texts, timestep) if batch.pose_embeddings else (None, None)
+    if sampler.extra is not None:
+        latents = torch.cat([latents, crops(sampler.extra, batch.views, window).to(dtype).repeat(halves, 1, 1, 1)], 1)
+    (output,) = sampler.unet(
         latents,
         timestep,
         down_block_additional_residuals=down,
         mid_block_additional_residual=mid,
-        **conditioning_kwargs(job.unet, texts, batch.time_ids),
+        **conditioning_kwargs(sampler.unet, texts, batch.time_ids),
     )
     output = output.float()
     if halves == 1:
         return output
     negative, positive = output.chunk(2)
-    return negative + job.guidance_scale * (positive - negative)
+    return negative + sampler.guidance_scale * (positive - negative)
 
 
-def read_hints(
-    job: Job, batch: Batch, latents: torch.Tensor, texts: list[Embedding], timestep: torch.Tensor
+def run_controlnet(
+    sampler: Sampler, batch: Batch, latents: torch.Tensor, texts: list[Embedding], timestep: torch.Tensor
 ) -> tuple[list[torch.Tensor], torch.Tensor]:
     """What the ControlNet adds to the UNet, a row per text; zeros for negative ones where these go without the pose."""
-    posed = len(batch.views) if job.guide_pose else len(texts)
-    hints = torch.stack([hint.to(latents, non_blocking=True) for hint in batch.hints])
-    with taking_hints(job.models.controlnet):
-        down, mid = job.models.controlnet(
+    posed = len(batch.views) if sampler.guide_pose else len(texts)
+    pose_embeddings = torch.stack([embedding.to(latents, non_blocking=True) for embedding in batch.pose_embeddings])
+    with precomputed_pose_embeddings(sampler.models.controlnet):
+        down, mid = sampler.models.controlnet(
             latents[-posed:],
             timestep,
-            controlnet_cond=hints.repeat(posed // len(hints), 1, 1, 1),
-            conditioning_scale=job.controlnet_scale,
-            **conditioning_kwargs(job.models.controlnet, texts[-posed:], batch.time_ids),
+            controlnet_cond=pose_embeddings.repeat(posed // len(pose_embeddings), 1, 1, 1),
+            conditioning_scale=sampler.controlnet_scale,
+            **conditioning_kwargs(sampler.models.controlnet, texts[-posed:], batch.time_ids),
         )
     rows = len(texts) - posed
     if rows:

@@ -28,7 +28,7 @@ def encode_image(models: Models, image: np.ndarray, on_progress: Callable[[float
         return pixels.to(models.vae.dtype)
 
     latents = torch.empty(channels, height // factor, width // factor)
-    models.turns.begin(models.vae)
+    models.placement.bring(models.vae)
     steps = encoder_steps(models.vae, height * width // factor**2)
     window, held_bytes = tile_limits(models)
     limits = {"window": window * factor, "held_bytes": held_bytes}
@@ -51,7 +51,7 @@ def decode_latents(models: Models, latents: Tensor, on_progress: Callable[[float
         return scaled[:, slice(*tile.seen_rows), slice(*tile.seen_columns)].to(models.vae.dtype)
 
     image = np.empty((height * factor, width * factor, 3), np.uint8)
-    models.turns.begin(models.vae)
+    models.placement.bring(models.vae)
     steps = decoder_steps(models.vae, height * width)
     window, held_bytes = tile_limits(models)
     limits = {"window": window, "held_bytes": held_bytes}
@@ -66,6 +66,8 @@ def decode_latents(models: Models, latents: Tensor, on_progress: Callable[[float
 
 def tile_limits(models: Models) -> tuple[int, int]:
     """Side of a tile with its margins, in latents, and what waiting tiles may hold, in bytes."""
-    thrift, device, vae = models.thrift, models.device, models.vae
-    window = thrift.vae_window_latents or choose_window(device, vae, models.turns.resident_bytes(vae), thrift.share)
-    return window, thrift.vae_held_bytes or allowed_bytes(device, vae, window, thrift.share)
+    memory_saving, device, vae = models.memory_saving, models.device, models.vae
+    window = memory_saving.vae_window_latents or choose_window(
+        device, vae, models.placement.resident_bytes(vae), memory_saving.share
+    )
+    return window, memory_saving.vae_held_bytes or allowed_bytes(device, vae, window, memory_saving.share)

@@ -8,7 +8,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from ...protocol import RenderRequest, RequestError
 from ..models.load import Models
-from ..models.loras import Worn
+from ..models.loras import LoraScales
 
 BACKTRACK = 20  # tokens, as AUTOMATIC1111's comma_padding_backtrack; a person's prompt has about as many
 
@@ -25,18 +25,18 @@ class Embedding:
 class PromptEncoder:
     """Encodes texts in chunks of the text encoder's length and concatenates them, so that nothing is cut off.
 
-    What is worn counts: a LoRA may change the text encoders.
+    Which LoRAs are active counts: a LoRA may change the text encoders.
     """
 
     def __init__(self, models: Models) -> None:
         self.models = models
-        self.known: dict[tuple[str, int, Worn], Embedding] = {}
+        self.known: dict[tuple[str, int, LoraScales], Embedding] = {}
         self.counts: dict[str, int] = {}
         self.zeros: dict[int, Embedding] = {}
 
     def encode(self, text: str, at_least_chunks: int = 1) -> Embedding:
         """The embedding of `text`, padded with empty chunks to `at_least_chunks`: a batch needs one length."""
-        key = (text, at_least_chunks, self.models.adapters.now)
+        key = (text, at_least_chunks, self.models.adapters.active)
         if key not in self.known:
             self.known[key] = self._encode(text, at_least_chunks)
         return self.known[key]
@@ -79,7 +79,7 @@ class PromptEncoder:
     def _encode(self, text: str, at_least_chunks: int) -> Embedding:
         tokenized = [split_tokens(tokenizer, text) for tokenizer in self.models.tokenizers]
         count = max(at_least_chunks, *(len(chunks) for chunks in tokenized))
-        self.models.turns.begin(*self.models.text_encoders)
+        self.models.placement.bring(*self.models.text_encoders)
         # SDXL was trained on the last layer but one, Stable Diffusion 1 and 2 on the last
         layer = -2 if len(self.models.text_encoders) > 1 else -1
         hidden, pooled = [], None

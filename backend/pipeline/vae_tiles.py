@@ -71,7 +71,7 @@ def choose_window(device: torch.device, vae: AutoencoderKL, networks_bytes: int,
     """Side of a tile with its margins, in latents. By the whole memory of a GPU, not by what is free of it: tiles of another
     size come to the same picture but for rounding, and the same device should make the same picture.
 
-    networks_bytes: on the device while the VAE works. share: as in Thrift.
+    networks_bytes: on the device while the VAE works. share: as in MemorySaving.
     """
     most_bytes = walked_bytes(vae, HOST_WINDOW_LATENTS)
     if device.type == "cuda":

@@ -10,7 +10,7 @@ import psutil
 from ...protocol import RenderRequest, RequestError
 from .people import Person, bounding_box, scaled
 from .plan import Plan, Size, last_steps
-from .settle import settled
+from .resolve import resolved_settings
 from .views import View, adaptive_views, grid, scaled_stride
 
 # Measured (resident memory, Linux): of the process before a model is loaded, and of the largest canvas with the picture that
@@ -61,11 +61,11 @@ class Workload:
 
 
 def expect_work(request: RenderRequest, plan: Plan, people: list[Person], window_px: int, latent_downsampling: int) -> Workload:
-    """From the boxes of the poses, in place of masks not yet drawn. request: with its settings settled.
+    """From the boxes of the poses, in place of masks not yet drawn. request: with its settings resolved.
 
     window_px: side of a view, the training resolution.
     """
-    settings, window = settled(request), window_px // latent_downsampling
+    settings, window = resolved_settings(request), window_px // latent_downsampling
     stride = scaled_stride(settings.stride_instance, window)
     base = grid(plan.base.height // latent_downsampling, plan.base.width // latent_downsampling, window, stride)
     levels = [choose_views(request, fill_boxes(request, people, size, latent_downsampling), window) for size in plan.levels]

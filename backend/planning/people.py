@@ -84,7 +84,7 @@ def gather_people(request: RenderRequest, hands: bool = False, face: bool = Fals
 
 
 def darkened(keypoints: np.ndarray, which: np.ndarray, hidden_joints: HiddenJoints | None) -> np.ndarray:
-    """`keypoints` of which these are as bright as `hidden_joints` says; None, which `settle` replaces, is "keep"."""
+    """`keypoints` of which these are as bright as `hidden_joints` says; None, which `resolve_settings` replaces, is "keep"."""
     keypoints = keypoints.copy()
     keypoints[which, 2] *= HIDDEN_BRIGHTNESS[hidden_joints or "keep"]
     return keypoints

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from transformers import CLIPTokenizer
 
+from ..mannequins.looks import Look, write_clauses
 from ..pipeline.prompts import cut_tokens, split_tokens
-from ..renderer.looks import Look, write_clauses
 from .tokenizer import MAX_TOKENS
 
 NOBODY = 0

@@ -7,7 +7,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from ..renderer.raster import ARMS, HAIR, HEAD, THINGS
+from ..mannequins.raster import ARMS, HAIR, HEAD, THINGS
 from .checkpoints import Ema, Steps, half_precision, set_rate, step_random
 from .highway import pool_colours
 from .latents import CELL_PX, LatentSet

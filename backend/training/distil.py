@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from ..models.sets import Manifest
-from ..pipeline.hints import taking_hints
+from ..pipeline.pose_embeddings import precomputed_pose_embeddings
 from .checkpoints import Ema, Steps, half_precision, set_rate, step_random
 from .denoiser import Denoiser, build_scheduler
 from .latents import Batch, LatentSet, draw_batch, halve
@@ -55,7 +55,7 @@ class Conditioning(msgspec.Struct, frozen=True):
     states: Tensor  # (B, tokens, channels)
     pooled: Tensor  # (B, channels)
     sizes: Tensor  # (B, 6)
-    hints: Tensor  # (B, channels, h, w), what the ControlNet reads off the poses
+    pose_embeddings: Tensor  # (B, channels, h, w), what the ControlNet reads off the poses
     posed: Tensor  # (B,), 0 where the ControlNet is left out
 
 
@@ -150,8 +150,8 @@ def condition(teacher: Denoiser, batch: Batch) -> Conditioning:
     """Encode captions and poses. All views have their text, and those with people their pose, as they have in use."""
     states, pooled = teacher.text(batch.tokens)
     posed = torch.maximum(batch.kept_pose, (batch.people.flatten(1).amax(1) > 0).to(batch.kept_pose))
-    hints = teacher.controlnet.controlnet_cond_embedding(batch.poses.float() / 255)
-    return Conditioning(states=states, pooled=pooled, sizes=batch.sizes, hints=hints, posed=posed)
+    pose_embeddings = teacher.controlnet.controlnet_cond_embedding(batch.poses.float() / 255)
+    return Conditioning(states=states, pooled=pooled, sizes=batch.sizes, pose_embeddings=pose_embeddings, posed=posed)
 
 
 def predict(
@@ -163,10 +163,10 @@ def predict(
     guided: bool = False,
 ) -> Tensor:
     """The velocity, (B, 4, h, w); where guided, after as many rows without text and pose."""
-    with torch.no_grad(), taking_hints(controlnet):
+    with torch.no_grad(), precomputed_pose_embeddings(controlnet):
         added = {"text_embeds": conditioning.pooled, "time_ids": conditioning.sizes}
         down, middle = controlnet(
-            noisy, timesteps, conditioning.states, conditioning.hints, added_cond_kwargs=added, return_dict=False
+            noisy, timesteps, conditioning.states, conditioning.pose_embeddings, added_cond_kwargs=added, return_dict=False
         )
         residuals = [_wide(conditioning.posed) * one for one in (*down, middle)]
     states, pooled, sizes = conditioning.states, conditioning.pooled, conditioning.sizes

@@ -16,9 +16,9 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTokenizer
 
+from ..mannequins.raster import ARMS, HAIR, HEAD, THINGS
+from ..mannequins.scenes import people_from_left
 from ..pose import draw_pose
-from ..renderer.raster import ARMS, HAIR, HEAD, THINGS
-from ..renderer.scenes import people_from_left
 from .binding import views_of_several
 from .captions import draw_caption, pad_owners
 from .checkpoints import half_precision

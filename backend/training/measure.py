@@ -16,10 +16,10 @@ from ..evaluation.detect import NetJudge
 from ..evaluation.judge import JUDGE_FOLDER, Judge
 from ..evaluation.judge_data import label_people
 from ..evaluation.keypoints import joints_right, likeness, match_people
+from ..mannequins.raster import HAIR, HEAD, REGIONS
+from ..mannequins.scenes import Framing, Rendering
 from ..models.sets import read_model_set
 from ..pose import draw_pose
-from ..renderer.raster import HAIR, HEAD, REGIONS
-from ..renderer.scenes import Framing, Rendering
 from .samples import Pictures, draw_held_out, generate, load_model_set, own_settings, redraw, restore, with_few_steps
 from .segmenter import segment
 from .vae import to_tensor

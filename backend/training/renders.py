@@ -12,8 +12,8 @@ import numpy.typing as npt
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from ..renderer.looks import Look
-from ..renderer.scenes import MOST_PEOPLE, Rendering, draw_view
+from ..mannequins.looks import Look
+from ..mannequins.scenes import MOST_PEOPLE, Rendering, draw_view
 from .under_way import OutOfTime, Run
 
 _PERSON = 16  # a mask holds this times the person, plus the region

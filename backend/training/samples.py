@@ -14,11 +14,11 @@ from PIL import Image
 from torch import nn
 from transformers import UperNetForSemanticSegmentation
 
+from ..mannequins.looks import describe_person, describe_scene
+from ..mannequins.scenes import Framing, Rendering, draw_view, people_from_left
 from ..models.sets import Manifest, ModelSet, own_few_steps
 from ..pipeline.schedule import SCHEDULERS, TRAILING
 from ..pose import draw_pose
-from ..renderer.looks import describe_person, describe_scene
-from ..renderer.scenes import Framing, Rendering, draw_view, people_from_left
 from .segmenter import load_segmenter
 from .vae import decode, encode, to_tensor
 

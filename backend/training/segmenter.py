@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from transformers import ResNetConfig, UperNetConfig, UperNetForSemanticSegmentation
 
-from ..renderer.raster import REGIONS
+from ..mannequins.raster import REGIONS
 from .checkpoints import Ema, Steps, half_precision, set_rate, step_random
 from .latents import CELL_PX, LatentSet
 from .renders import regions_of

@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from ..pipeline.prompts import mark_chunks, split_tokens
-from ..renderer.looks import (
+from ..mannequins.looks import (
     GARMENT_COLOURS,
     HAIR_COLOURS,
     SCENE_PHRASES,
@@ -25,6 +24,7 @@ from ..renderer.looks import (
     draw_look,
     write_caption,
 )
+from ..pipeline.prompts import mark_chunks, split_tokens
 from .checkpoints import Ema, Steps, set_rate, step_random
 from .tokenizer import MAX_TOKENS
 from .under_way import Run

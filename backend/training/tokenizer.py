@@ -6,7 +6,7 @@ import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
-from ..renderer.looks import GARMENT_COLOURS, HAIR_COLOURS, SCENE_PHRASES, SCENES, draw_look, write_caption
+from ..mannequins.looks import GARMENT_COLOURS, HAIR_COLOURS, SCENE_PHRASES, SCENES, draw_look, write_caption
 
 MAX_TOKENS = 77
 _BEGIN, _END, _FILL = "<|startoftext|>", "<|endoftext|>", "!"

@@ -11,18 +11,18 @@ import torch
 from beyondscene.backend import memory, render
 from beyondscene.backend.checkpoints import CheckpointFolder
 from beyondscene.backend.cli import main
-from beyondscene.backend.memory import KEY, OutOfMemory, climb
+from beyondscene.backend.memory import KEY, OutOfMemory, retry_with_less_memory
 from beyondscene.backend.models.device_memory import is_out_of_memory
 from beyondscene.backend.models.load import Models
-from beyondscene.backend.models.offload import Turns
+from beyondscene.backend.models.memory_saving import FALLBACKS, MemorySaving, next_fallback
+from beyondscene.backend.models.offload import DevicePlacement
 from beyondscene.backend.models.segmenters.semantic import SemanticSegmenter
 from beyondscene.backend.models.sets import ModelSet
-from beyondscene.backend.models.thrift import LADDER, Thrift, next_rung
 from beyondscene.backend.outputs import read_record
 from beyondscene.backend.pipeline import joint
 from beyondscene.backend.pipeline import latents as latents_stage
 from beyondscene.backend.pipeline.batches import Batch
-from beyondscene.backend.pipeline.job import Job
+from beyondscene.backend.pipeline.sampler import Sampler
 from beyondscene.backend.render import Renderer
 from beyondscene.backend.watch import NoCheckpoints
 from beyondscene.protocol import RenderRequest
@@ -32,11 +32,11 @@ from torch import nn
 
 from .pipeline.test_render import Spy
 
-NAMES = [LADDER[number].name for number in (0, 1, 2, 3, 7, 8)]  # the way up where the device has room for all networks
+NAMES = [FALLBACKS[number].name for number in (0, 1, 2, 3, 7, 8)]  # the way up where the device has room for all networks
 
 
 class Card:
-    """A device that has so little memory that one rung of the ladder is the first to fit. fits: its name."""
+    """A device that has so little memory that one fallback of the ladder is the first to fit. fits: its name."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, fits: str) -> None:
         self.failures = 0
@@ -47,16 +47,16 @@ class Card:
             self.failures += 1
             raise torch.OutOfMemoryError(words)
 
-        def evaluate(job: Job, batch: Batch, *rest: Any) -> torch.Tensor:
+        def evaluate(sampler: Sampler, batch: Batch, *rest: Any) -> torch.Tensor:
             if number >= 1 and len(batch.views) > (4, 2, 1)[min(number, 2)]:
                 fail("CUDA out of memory. Tried to allocate 20.00 GiB.")
-            if number >= 4 and job.models.turns.offload == "none":
+            if number >= 4 and sampler.models.placement.offload == "none":
                 fail("CUDA out of memory. Tried to allocate 2.00 MiB.")
-            if number >= 5 and not any(hasattr(part, "_hf_hook") for part in job.unet.modules()):
+            if number >= 5 and not any(hasattr(part, "_hf_hook") for part in sampler.unet.modules()):
                 fail("CUDA out of memory. Tried to allocate 2.00 MiB.")
             if number >= 6:
                 fail("CUDA out of memory. Tried to allocate 1.00 MiB.")
-            return predict(job, batch, *rest)
+            return predict(sampler, batch, *rest)
 
         def in_tiles(*given: Any, held_bytes: int, **how: Any) -> Any:
             if number >= 3 and held_bytes > 256 * 2**20:
@@ -89,14 +89,14 @@ def test_each_rung_makes_the_same_picture_and_is_named_in_it(
         renderer(two_people, {}, "tiny", next_one, Spy())  # knows where the last one came to
         assert card.failures == NAMES.index(fits)
     assert read_record(sparing).memory == fits
-    assert np.abs(pixels(sparing) - pixels(plain)).max() <= 1  # these pictures are of one tile on every rung
+    assert np.abs(pixels(sparing) - pixels(plain)).max() <= 1  # these pictures are of one tile on every fallback
     assert next_one.read_bytes() == sparing.read_bytes()
 
 
 def test_a_rung_is_kept_when_the_job_goes_on_elsewhere(
     renderer: Renderer, two_people: RenderRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    CheckpointFolder(tmp_path, "me").put(KEY, {"rung": np.array(1)})
+    CheckpointFolder(tmp_path, "me").put(KEY, {"fallback": np.array(1)})
     card = Card(monkeypatch, NAMES[1])
     renderer(two_people, {}, "tiny", tmp_path / "out.png", Spy(), CheckpointFolder(tmp_path, "me"))
     assert (card.failures, read_record(tmp_path / "out.png").memory) == (0, NAMES[1])
@@ -110,9 +110,9 @@ def test_a_command_draws_nothing_again_that_was_drawn_before_memory_ran_out(
     rows, predict, segment = [0], joint.predict, SemanticSegmenter.segment
     failures = iter([1, 1])
 
-    def count(job: Job, batch: Batch, *rest: Any) -> torch.Tensor:
+    def count(sampler: Sampler, batch: Batch, *rest: Any) -> torch.Tensor:
         rows[-1] += len(batch.views)
-        return predict(job, batch, *rest)
+        return predict(sampler, batch, *rest)
 
     def run_out_twice(*given: Any) -> Any:
         if next(failures, None):
@@ -135,16 +135,16 @@ def test_networks_for_which_the_device_has_no_room_are_offloaded(
 ) -> None:  # fmt: skip
     plain, sparing = (tmp_path / f"{name}.png" for name in ("plain", "sparing"))
     renderer(two_people, {}, "tiny", plain, Spy())
-    new, failures, bring = Renderer("cpu", [tiny_models.folder]), [], Turns._bring
+    new, failures, bring = Renderer("cpu", [tiny_models.folder]), [], DevicePlacement._put_on_device
 
-    def bring_what_fits(turns: Turns, network: nn.Module) -> None:
-        if isinstance(network, UNet2DConditionModel) if layers else isinstance(network, AutoencoderKL) and turns._up:
+    def bring_what_fits(placement: DevicePlacement, network: nn.Module) -> None:
+        if isinstance(network, UNet2DConditionModel) if layers else isinstance(network, AutoencoderKL) and placement._up:
             failures.append(1)
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
-        bring(turns, network)
+        bring(placement, network)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Turns, "_bring", bring_what_fits)
+        patch.setattr(DevicePlacement, "_bring", bring_what_fits)
         new(two_people, {}, "tiny", sparing, Spy(), CheckpointFolder(tmp_path, "me"))
     assert read_record(sparing).memory == (NAMES[-1] if layers else "networks offloaded")
     assert len(failures) == (2 if layers else 1)  # where the UNet alone is too large, less of everything else would not help
@@ -153,8 +153,8 @@ def test_networks_for_which_the_device_has_no_room_are_offloaded(
 
 def test_where_networks_have_no_room_as_many_views_go_through_as_before() -> None:
     def way(number: int, crowded: bool) -> str:
-        later = next_rung(number, crowded)
-        return LADDER[later].name if later < len(LADDER) else "none"
+        later = next_fallback(number, crowded)
+        return FALLBACKS[later].name if later < len(FALLBACKS) else "none"
 
     assert way(0, crowded=True) == "networks offloaded"
     assert way(2, crowded=True) == "a quarter as much at once, networks offloaded"
@@ -222,11 +222,11 @@ def test_one_of_several_processes_does_not_begin_anew_alone(monkeypatch: pytest.
     """The others would wait for it in another step, for ever."""
     tried: list[str] = []
 
-    def attempt(thrift: Thrift) -> None:
-        tried.append(thrift.name)
+    def attempt(memory_saving: MemorySaving) -> None:
+        tried.append(memory_saving.name)
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(memory, "rank_and_world_size", lambda: (1, 2))
     with pytest.raises(OutOfMemory, match="memory of process 2 of 2 was not enough: pass --offload networks to all, or less"):
-        climb(attempt, NoCheckpoints(), lambda: "less")
+        retry_with_less_memory(attempt, NoCheckpoints(), lambda: "less")
     assert tried == [""]

@@ -28,7 +28,7 @@ METHODS = {
 
 
 class Draw(Protocol):
-    """A method. `request` has its settings settled; its characters have no masks."""
+    """A method. `request` has its settings resolved; its characters have no masks."""
 
     def __call__(self, models: "Models", request: "RenderRequest", watcher: "Watcher") -> np.ndarray: ...
 

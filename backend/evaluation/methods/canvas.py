@@ -9,15 +9,15 @@ import torch
 from ....protocol import RenderRequest
 from ...models.load import Models
 from ...pipeline.conditions import Condition, joined, joined_once
-from ...pipeline.job import Job, start_job
 from ...pipeline.joint import denoise
 from ...pipeline.latents import decode_latents
 from ...pipeline.progress import Progress
 from ...pipeline.prompts import PromptEncoder
+from ...pipeline.sampler import Sampler, make_sampler
 from ...pipeline.seeds import draw_noise
 from ...planning.people import gather_people, scaled
 from ...planning.plan import Size
-from ...planning.settle import settled
+from ...planning.resolve import resolved_settings
 from ...planning.views import View
 from ...pose import draw_pose
 from ...watch import Watcher
@@ -59,34 +59,34 @@ def lay_sheet(models: Models, request: RenderRequest, size: Size) -> Sheet:
     return Sheet(size, prompt, joined_once(request.negative_prompt, *(one.character.negative_prompt for one in people)), pose)
 
 
-def make_job(models: Models, request: RenderRequest, size: Size) -> Job:
+def make_canvas_sampler(models: Models, request: RenderRequest, size: Size) -> Sampler:
     """The whole schedule on a canvas of `size`, with the base UNet."""
-    settings = settled(request)
+    settings = resolved_settings(request)
     return replace(
-        start_job(models, request, PromptEncoder(models)),
+        make_sampler(models, request, PromptEncoder(models)),
         controlnet_views=settings.controlnet_views,
         guidance_interval=settings.guidance_interval,
         canvas_px=(size.height, size.width) if settings.size_conditioning == "canvas" else None,
     )
 
 
-def start_noise(job: Job, request: RenderRequest, size: Size, purpose: str) -> torch.Tensor:
+def start_noise(sampler: Sampler, request: RenderRequest, size: Size, purpose: str) -> torch.Tensor:
     """float32 (C, h, w), as noisy as the scheduler starts."""
-    factor = job.models.latent_downsampling
-    shape = (job.models.vae.config["latent_channels"], size.height // factor, size.width // factor)
-    return draw_noise(request.seed, purpose, shape).to(job.models.device) * job.scheduler.init_noise_sigma
+    factor = sampler.models.latent_downsampling
+    shape = (sampler.models.vae.config["latent_channels"], size.height // factor, size.width // factor)
+    return draw_noise(request.seed, purpose, shape).to(sampler.models.device) * sampler.scheduler.init_noise_sigma
 
 
 def draw_from_noise(models: Models, request: RenderRequest, views: list[View], window: int, watcher: Watcher) -> np.ndarray:
     """The picture that views of `window` latents make of one noise, each told the whole prompt."""
     size = Size(request.width, request.height)
-    job, sheet = make_job(models, request, size), lay_sheet(models, request, size)
-    job = replace(job, background_every=request.settings.background_every)
-    progress = Progress(watcher, 1, len(views) * len(job.timesteps))
-    with progress.stage("enlarge", 1, len(job.timesteps)):
-        latents = start_noise(job, request, size, "canvas")
+    sampler, sheet = make_canvas_sampler(models, request, size), lay_sheet(models, request, size)
+    sampler = replace(sampler, background_every=request.settings.background_every)
+    progress = Progress(watcher, 1, len(views) * len(sampler.timesteps))
+    with progress.stage("enlarge", 1, len(sampler.timesteps)):
+        latents = start_noise(sampler, request, size, "canvas")
         conditions = sheet.conditions(views, window, models.latent_downsampling)
-        latents = denoise(job, latents, window, views, conditions, progress)
+        latents = denoise(sampler, latents, window, views, conditions, progress)
     with progress.stage("decode", 1):
         return decode_latents(models, latents)
 

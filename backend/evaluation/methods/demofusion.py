@@ -14,17 +14,17 @@ import torch.nn.functional as F
 from ....protocol import RenderRequest
 from ...models.load import Models
 from ...pipeline.batches import Batch, make_batches
-from ...pipeline.job import Job
 from ...pipeline.joint import add_up, denoise, predict, sum_view_weights
 from ...pipeline.latents import decode_latents
 from ...pipeline.progress import Progress
 from ...pipeline.resize import fit
+from ...pipeline.sampler import Sampler
 from ...pipeline.schedule import add_noise, scale_model_input, scheduler_step
 from ...pipeline.seeds import draw_noise, numpy_random
 from ...planning.plan import Size, plan_sizes
 from ...planning.views import View, positions
 from ...watch import Watcher
-from .canvas import CANVAS, Sheet, lay_sheet, make_job, start_noise, whole_view
+from .canvas import CANVAS, Sheet, lay_sheet, make_canvas_sampler, start_noise, whole_view
 
 READS = CANVAS
 SKIP_POWER, DILATED_POWER = 3, 1  # of the cosines (the authors' alpha 1 and 2; alpha 3, of the blur, is 1)
@@ -37,14 +37,14 @@ def draw(models: Models, request: RenderRequest, watcher: Watcher) -> np.ndarray
     base = plan_sizes(request, models.training_resolution_px, factor).base
     phases = max(1, math.ceil(min(request.width, request.height) / models.training_resolution_px - 1e-9))
     window = models.view_latents
-    job, sheet = make_job(models, request, base), lay_sheet(models, request, base)
-    steps, per_phase = len(job.timesteps), [count_views(base, factor, scale, window) for scale in range(2, phases + 1)]
+    sampler, sheet = make_canvas_sampler(models, request, base), lay_sheet(models, request, base)
+    steps, per_phase = len(sampler.timesteps), [count_views(base, factor, scale, window) for scale in range(2, phases + 1)]
     progress = Progress(watcher, phases, steps * (1 + sum(per_phase)))
     views, whole = whole_view(base, factor)
     with progress.stage("enlarge", 1, steps):
-        start = start_noise(job, request, base, "canvas")
-        latents = denoise(job, start, whole, views, sheet.conditions(views, whole, factor), progress)
-    dilated = next(make_batches(job, views, sheet.conditions(views, whole, factor)))
+        start = start_noise(sampler, request, base, "canvas")
+        latents = denoise(sampler, start, whole, views, sheet.conditions(views, whole, factor), progress)
+    dilated = next(make_batches(sampler, views, sheet.conditions(views, whole, factor)))
     for scale in range(2, phases + 1):
         with progress.stage("enlarge", scale, steps):
             latents = redraw(models, request, latents, base, scale, dilated, whole, progress)
@@ -63,38 +63,38 @@ def redraw(
     """
     size, factor = Size(base.width * scale, base.height * scale), models.latent_downsampling
     window = models.view_latents
-    job, sheet = make_job(models, request, size), lay_sheet(models, request, size)
+    sampler, sheet = make_canvas_sampler(models, request, size), lay_sheet(models, request, size)
     height, width = size.height // factor, size.width // factor
     enlarged = F.interpolate(smaller[None], (height, width), mode="bicubic")[0]
     noise = draw_noise(request.seed, f"demofusion {scale}", tuple(enlarged.shape)).to(models.device)
     random = numpy_random(request.seed, f"jitter {scale}")
-    latents = add_noise(job.scheduler, enlarged, noise, job.timesteps[0])
-    for timestep in job.timesteps:
-        falling = 0.5 * (1 - math.cos(math.pi * float(timestep) / job.scheduler.config["num_train_timesteps"]))  # 1 to 0
+    latents = add_noise(sampler.scheduler, enlarged, noise, sampler.timesteps[0])
+    for timestep in sampler.timesteps:
+        falling = 0.5 * (1 - math.cos(math.pi * float(timestep) / sampler.scheduler.config["num_train_timesteps"]))  # 1 to 0
         skip, share = falling**SKIP_POWER, falling**DILATED_POWER
-        latents = skip * add_noise(job.scheduler, enlarged, noise, timestep) + (1 - skip) * latents
-        scaled = scale_model_input(job.scheduler, latents, timestep)
+        latents = skip * add_noise(sampler.scheduler, enlarged, noise, timestep) + (1 - skip) * latents
+        scaled = scale_model_input(sampler.scheduler, latents, timestep)
         views = jittered_views(height, width, window, random)
-        local = predict_views(job, sheet, scaled, views, window, timestep)
+        local = predict_views(sampler, sheet, scaled, views, window, timestep)
         blurred = like(blur(scaled, BLUR * (0.99 * falling + 0.01), 2 * scale - 1), scaled)
         coarse = torch.zeros_like(local)
         for row in range(scale):
             for column in range(scale):
                 every = blurred[:, row::scale, column::scale]
-                coarse[:, row::scale, column::scale] = predict(job, dilated, every, whole, timestep)[0]
+                coarse[:, row::scale, column::scale] = predict(sampler, dilated, every, whole, timestep)[0]
         output = share * coarse + (1 - share) * local
-        latents = scheduler_step(job.scheduler, output, timestep, latents)
+        latents = scheduler_step(sampler.scheduler, output, timestep, latents)
         progress.step(evaluations=len(views) + scale**2)
     return like(latents, smaller)
 
 
 def predict_views(
-    job: Job, sheet: Sheet, canvas: torch.Tensor, views: list[View], window: int, timestep: torch.Tensor
+    sampler: Sampler, sheet: Sheet, canvas: torch.Tensor, views: list[View], window: int, timestep: torch.Tensor
 ) -> torch.Tensor:
     """The mean of the outputs of overlapping views, (C, h, w)."""
-    batches = list(make_batches(job, views, sheet.conditions(views, window, job.models.latent_downsampling)))
+    batches = list(make_batches(sampler, views, sheet.conditions(views, window, sampler.models.latent_downsampling)))
     weight = torch.ones(window, window, device=canvas.device)
-    total = add_up(job, batches, canvas, weight, window, timestep)
+    total = add_up(sampler, batches, canvas, weight, window, timestep)
     return total / sum_view_weights(views, weight, *canvas.shape[-2:])
 
 

@@ -15,10 +15,10 @@ from ....protocol import RenderRequest
 from ...models.load import Models
 from ...pipeline.batches import Batch, make_batches
 from ...pipeline.conditions import joined, to_grid
-from ...pipeline.job import Job
 from ...pipeline.joint import predict
 from ...pipeline.latents import decode_latents, encode_image
 from ...pipeline.progress import Progress
+from ...pipeline.sampler import Sampler
 from ...pipeline.schedule import add_noise, scale_model_input, scheduler_step
 from ...pipeline.seeds import numpy_random
 from ...pipeline.segment import draw_bones
@@ -26,7 +26,7 @@ from ...planning.people import bounding_box, gather_people
 from ...planning.plan import Size
 from ...planning.views import View
 from ...watch import Watcher
-from .canvas import CANVAS, Sheet, lay_sheet, make_job, start_noise
+from .canvas import CANVAS, Sheet, lay_sheet, make_canvas_sampler, start_noise
 from .multidiffusion import dense_views
 
 READS = CANVAS | {"stride_instance"}
@@ -45,23 +45,23 @@ class Region:
 
 def draw(models: Models, request: RenderRequest, watcher: Watcher) -> np.ndarray:
     size, factor = Size(request.width, request.height), models.latent_downsampling
-    job, sheet = make_job(models, request, size), lay_sheet(models, request, size)
+    sampler, sheet = make_canvas_sampler(models, request, size), lay_sheet(models, request, size)
     views, window = dense_views(models, request)
-    regions = make_regions(job, request, sheet, views, window)
+    regions = make_regions(sampler, request, sheet, views, window)
     evaluations = sum(len(batch.views) for region in regions for batch in region.batches)
-    progress = Progress(watcher, 1, evaluations * len(job.timesteps))
-    with progress.stage("enlarge", 1, len(job.timesteps)):
-        latents = start_noise(job, request, size, "canvas")
-        latents = denoise_regions(job, latents, regions, window, progress)
+    progress = Progress(watcher, 1, evaluations * len(sampler.timesteps))
+    with progress.stage("enlarge", 1, len(sampler.timesteps)):
+        latents = start_noise(sampler, request, size, "canvas")
+        latents = denoise_regions(sampler, latents, regions, window, progress)
     with progress.stage("decode", 1):
         picture = decode_latents(models, latents)
     assert picture.shape[:2] == (size.height // factor * factor, size.width // factor * factor)
     return picture
 
 
-def make_regions(job: Job, request: RenderRequest, sheet: Sheet, views: list[View], window: int) -> list[Region]:
+def make_regions(sampler: Sampler, request: RenderRequest, sheet: Sheet, views: list[View], window: int) -> list[Region]:
     """Each person's region, and the background's; views that a mask does not touch are left out, as they weigh nothing."""
-    factor, device = job.models.latent_downsampling, job.models.device
+    factor, device = sampler.models.latent_downsampling, sampler.models.device
     height, width = request.height // factor, request.width // factor
     random = numpy_random(request.seed, "plain colours")
     free, regions = np.ones((height, width), bool), []
@@ -72,44 +72,46 @@ def make_regions(job: Job, request: RenderRequest, sheet: Sheet, views: list[Vie
         body = cv2.dilate(bones.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
         mask = to_grid(body > 0, height, width) & free
         free &= ~mask
-        colour = np.full((job.models.training_resolution_px,) * 2 + (3,), random.integers(0, 256, 3), np.uint8)
-        plain = encode_image(job.models, colour).mean((1, 2), keepdim=True)
-        regions.append(make_region(job, sheet, joined(person.character.prompt, request.style), mask, plain, views, window))
-    regions.append(make_region(job, sheet, joined(request.prompt, request.style), free, None, views, window))
+        colour = np.full((sampler.models.training_resolution_px,) * 2 + (3,), random.integers(0, 256, 3), np.uint8)
+        plain = encode_image(sampler.models, colour).mean((1, 2), keepdim=True)
+        regions.append(make_region(sampler, sheet, joined(person.character.prompt, request.style), mask, plain, views, window))
+    regions.append(make_region(sampler, sheet, joined(request.prompt, request.style), free, None, views, window))
     return [Region(region.batches, region.weight.to(device), region.plain) for region in regions]
 
 
 def make_region(
-    job: Job, sheet: Sheet, prompt: str, mask: np.ndarray, plain: torch.Tensor | None, views: list[View], window: int
+    sampler: Sampler, sheet: Sheet, prompt: str, mask: np.ndarray, plain: torch.Tensor | None, views: list[View], window: int
 ) -> Region:
     touched = [(top, left) for top, left in views if mask[top : top + window, left : left + window].any()]
     told = Sheet(sheet.size, prompt, sheet.negative_prompt, sheet.pose)
-    conditions = told.conditions(touched, window, job.models.latent_downsampling)
-    return Region(list(make_batches(job, touched, conditions)), torch.from_numpy(mask.astype(np.float32)), plain)
+    conditions = told.conditions(touched, window, sampler.models.latent_downsampling)
+    return Region(list(make_batches(sampler, touched, conditions)), torch.from_numpy(mask.astype(np.float32)), plain)
 
 
 @torch.inference_mode()
-def denoise_regions(job: Job, latents: torch.Tensor, regions: list[Region], window: int, progress: Progress) -> torch.Tensor:
+def denoise_regions(
+    sampler: Sampler, latents: torch.Tensor, regions: list[Region], window: int, progress: Progress
+) -> torch.Tensor:
     """As joint.denoise, with the outputs of each region weighted by its mask; (C, h, w), clean."""
-    noise = latents / job.scheduler.init_noise_sigma
+    noise = latents / sampler.scheduler.init_noise_sigma
     counts = torch.zeros(latents.shape[-2:], device=latents.device)
     for region in regions:
         for top, left in (view for batch in region.batches for view in batch.views):
             here = (slice(top, top + window), slice(left, left + window))
             counts[here] += region.weight[here]
-    for index, timestep in enumerate(job.timesteps):
+    for index, timestep in enumerate(sampler.timesteps):
         total = torch.zeros_like(latents)
         for region in regions:
             seen = latents
-            if region.plain is not None and index < BOOTSTRAPPING * len(job.timesteps):
+            if region.plain is not None and index < BOOTSTRAPPING * len(sampler.timesteps):
                 clean = region.plain.expand_as(latents)
-                plain = add_noise(job.scheduler, clean, noise, timestep)
+                plain = add_noise(sampler.scheduler, clean, noise, timestep)
                 seen = latents * region.weight + plain * (1 - region.weight)
-            scaled = scale_model_input(job.scheduler, seen, timestep)
+            scaled = scale_model_input(sampler.scheduler, seen, timestep)
             for batch in region.batches:
-                for (top, left), output in zip(batch.views, predict(job, batch, scaled, window, timestep), strict=True):
+                for (top, left), output in zip(batch.views, predict(sampler, batch, scaled, window, timestep), strict=True):
                     here = (slice(top, top + window), slice(left, left + window))
                     total[:, here[0], here[1]] += output * region.weight[here]
-        latents = scheduler_step(job.scheduler, total / counts, timestep, latents)
+        latents = scheduler_step(sampler.scheduler, total / counts, timestep, latents)
         progress.step(evaluations=sum(len(batch.views) for region in regions for batch in region.batches))
     return latents

@@ -100,7 +100,7 @@ def test_stages_add_up_to_evaluations_times_what_a_view_costs(models: Models) ->
         for prompt in ("", *(one.prompt for one in request.characters)):
             encoder.encode(prompt)
     texts = counter.take()[0]
-    expected = instances.evaluations * units.known_view + texts + 2 * units.hint + 2 * units.decode
+    expected = instances.evaluations * units.known_view + texts + 2 * units.embedding + 2 * units.decode
     assert instances.tflop * 1e12 == pytest.approx(expected, rel=1e-3)
     assert stages["decode", 1].evaluations == 0 and stages["decode", 1].tflop * 1e12 == pytest.approx(4 * units.decode, rel=0.2)
 

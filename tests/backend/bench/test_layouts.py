@@ -33,14 +33,14 @@ def test_one_view_of_sdxl_costs_what_its_layers_say() -> None:
     units = unit_costs(models)
     assert units.unet / 1e12 == pytest.approx(6.76, rel=0.01)
     assert units.controlnet / 1e12 == pytest.approx(3.02, rel=0.01)
-    assert units.hint / units.controlnet == pytest.approx(0.019, abs=0.004)
+    assert units.embedding / units.controlnet == pytest.approx(0.019, abs=0.004)
     assert units.decode / 1e12 == pytest.approx(10.47, rel=0.01)
 
 
 def test_a_set_with_one_text_encoder_has_costs_too(tmp_path: Path) -> None:
     models = load_models(read_model_set(save_tiny_sd15(tmp_path)), torch.device("cpu"), torch.float32)
     units = unit_costs(models)
-    assert min(units.unet, units.controlnet, units.hint, units.text, units.decode) > 0
+    assert min(units.unet, units.controlnet, units.embedding, units.text, units.decode) > 0
 
 
 def test_the_same_seed_makes_the_same_weights() -> None:

@@ -12,7 +12,7 @@ from beyondscene.backend.bench.tune import TUNINGS, tuned
 from beyondscene.backend.cli.bench import TUNINGS as OFFERED
 from beyondscene.backend.models.load import Models
 from beyondscene.backend.pipeline.latents import decode_latents
-from beyondscene.backend.pipeline.texts import is_compiled, plain_cross_attention
+from beyondscene.backend.pipeline.text_cache import is_compiled, plain_cross_attention
 
 
 def output(models: Models) -> torch.Tensor:

@@ -25,8 +25,8 @@ from beyondscene.backend.evaluation.measure_judge import draw_true_crowds, measu
 from beyondscene.backend.evaluation.scenes import draw_scene
 from beyondscene.backend.evaluation.summary import summarise
 from beyondscene.backend.evaluation.train_judge import JudgeSettings, judge_loss, make_targets, prefetch, train_judge
-from beyondscene.backend.renderer.raster import REGIONS
-from beyondscene.backend.renderer.scenes import draw_view
+from beyondscene.backend.mannequins.raster import REGIONS
+from beyondscene.backend.mannequins.scenes import draw_view
 from beyondscene.backend.training.runs import RunError
 from beyondscene.backend.training.under_way import OutOfTime
 

@@ -7,7 +7,7 @@ import torch
 from beyondscene.backend.evaluation.methods import METHODS, canvas, check_methods, load_method, regional_multidiffusion
 from beyondscene.backend.evaluation.methods.demofusion import blur, jittered_views, like
 from beyondscene.backend.models.load import Models
-from beyondscene.backend.pipeline import render, settle
+from beyondscene.backend.pipeline import render, resolve_settings
 from beyondscene.backend.watch import Stopped
 from beyondscene.protocol import RenderRequest, resized
 from msgspec.structs import replace
@@ -16,9 +16,9 @@ from ..pipeline.test_render import Spy
 
 
 @pytest.fixture
-def request_settled(models: Models, two_people: RenderRequest) -> RenderRequest:
+def request_resolved(models: Models, two_people: RenderRequest) -> RenderRequest:
     settings = replace(two_people.settings, steps=2)
-    return replace(resized(two_people, 128, 128), settings=settle(settings, models.model_set))
+    return replace(resized(two_people, 128, 128), settings=resolve_settings(settings, models.model_set))
 
 
 def draw(name: str, models: Models, request: RenderRequest, spy: Spy | None = None) -> np.ndarray:
@@ -27,53 +27,53 @@ def draw(name: str, models: Models, request: RenderRequest, spy: Spy | None = No
 
 @pytest.mark.parametrize("name", METHODS)
 def test_pictures_have_the_asked_size_and_follow_seed_and_prompt(
-    name: str, models: Models, request_settled: RenderRequest
+    name: str, models: Models, request_resolved: RenderRequest
 ) -> None:
     spy = Spy()
-    picture = draw(name, models, request_settled, spy)
+    picture = draw(name, models, request_resolved, spy)
     assert picture.shape == (128, 128, 3) and picture.dtype == np.uint8 and picture.std() > 1
-    assert (picture == draw(name, models, request_settled)).all()
-    assert (picture != draw(name, models, replace(request_settled, seed=8))).any()
-    ana, bo = request_settled.characters
-    other = replace(request_settled, characters=(replace(ana, prompt="a man in green"), bo))
+    assert (picture == draw(name, models, request_resolved)).all()
+    assert (picture != draw(name, models, replace(request_resolved, seed=8))).any()
+    ana, bo = request_resolved.characters
+    other = replace(request_resolved, characters=(replace(ana, prompt="a man in green"), bo))
     assert (picture != draw(name, models, other)).any()
     fractions = [fraction for *_, fraction in spy.told]
     assert fractions == sorted(fractions) and fractions[-1] == pytest.approx(0.98, abs=0.35)
 
 
 @pytest.mark.parametrize("name", ["direct", "multidiffusion", "regional_multidiffusion", "demofusion"])
-def test_poses_matter_and_work_can_be_stopped(name: str, models: Models, request_settled: RenderRequest) -> None:
-    ana, bo = request_settled.characters
+def test_poses_matter_and_work_can_be_stopped(name: str, models: Models, request_resolved: RenderRequest) -> None:
+    ana, bo = request_resolved.characters
     moved = replace(ana, keypoints=tuple(replace(joint, x=joint.x - 40) for joint in ana.keypoints))
-    other = replace(request_settled, characters=(moved, bo))
-    assert (draw(name, models, request_settled) != draw(name, models, other)).any()
+    other = replace(request_resolved, characters=(moved, bo))
+    assert (draw(name, models, request_resolved) != draw(name, models, other)).any()
     with pytest.raises(Stopped):
-        draw(name, models, request_settled, Spy(stop_after=2))
+        draw(name, models, request_resolved, Spy(stop_after=2))
 
 
 @pytest.mark.parametrize("name", ["direct", "demofusion", "regional_multidiffusion"])
-def test_sides_that_no_level_of_the_network_divides(name: str, models: Models, request_settled: RenderRequest) -> None:
-    odd = resized(request_settled, 184, 88)  # 23 x 11 latents
+def test_sides_that_no_level_of_the_network_divides(name: str, models: Models, request_resolved: RenderRequest) -> None:
+    odd = resized(request_resolved, 184, 88)  # 23 x 11 latents
     assert draw(name, models, odd).shape == (88, 184, 3)
 
 
-def test_upscale_is_the_base_image_enlarged(models: Models, request_settled: RenderRequest) -> None:
-    base, *_ = render(models, resized(request_settled, 64, 64), {}, Spy())
+def test_upscale_is_the_base_image_enlarged(models: Models, request_resolved: RenderRequest) -> None:
+    base, *_ = render(models, resized(request_resolved, 64, 64), {}, Spy())
     assert np.array_equal(
-        draw("upscale", models, request_settled), cv2.resize(base, (128, 128), interpolation=cv2.INTER_LANCZOS4)
+        draw("upscale", models, request_resolved), cv2.resize(base, (128, 128), interpolation=cv2.INTER_LANCZOS4)
     )
 
 
-def test_with_one_view_multidiffusion_is_direct(models: Models, request_settled: RenderRequest) -> None:
-    small = resized(request_settled, 64, 64)
+def test_with_one_view_multidiffusion_is_direct(models: Models, request_resolved: RenderRequest) -> None:
+    small = resized(request_resolved, 64, 64)
     assert np.array_equal(draw("direct", models, small), draw("multidiffusion", models, small))
 
 
 def test_regional_prompts_hold_where_their_person_stands(
-    models: Models, request_settled: RenderRequest, monkeypatch: pytest.MonkeyPatch
+    models: Models, request_resolved: RenderRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In one step a prompt reaches no farther than its mask; one prompt for all reaches everywhere."""
-    wide = replace(resized(request_settled, 320, 64), settings=replace(request_settled.settings, steps=1))
+    wide = replace(resized(request_resolved, 320, 64), settings=replace(request_resolved.settings, steps=1))
     ana, _ = wide.characters
     left = replace(ana, keypoints=tuple(replace(k, x=24 + (k.x - ana.keypoints[1].x) / 4) for k in ana.keypoints))
     drawn: list[torch.Tensor] = []

@@ -12,8 +12,8 @@ from beyondscene.backend.evaluation.results import PartColour, SceneScore
 from beyondscene.backend.evaluation.scenes import EvaluationScene, draw_scene
 from beyondscene.backend.evaluation.summary import compare, interval, resampled, summarise
 from beyondscene.backend.evaluation.texture import border_lines, frechet_distance, seam_score, sharpness
-from beyondscene.backend.renderer.looks import GARMENT_COLOURS
-from beyondscene.backend.renderer.raster import UPPER_BODY
+from beyondscene.backend.mannequins.looks import GARMENT_COLOURS
+from beyondscene.backend.mannequins.raster import UPPER_BODY
 from beyondscene.protocol import KEYPOINT_NAMES
 
 from .conftest import Oracle

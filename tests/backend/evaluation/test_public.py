@@ -16,9 +16,9 @@ from beyondscene.backend.evaluation.measure import measure_picture
 from beyondscene.backend.evaluation.public import PublicJudge, PublicModels
 from beyondscene.backend.evaluation.run import evaluate
 from beyondscene.backend.evaluation.scenes import EvaluationScene
+from beyondscene.backend.mannequins.raster import REGIONS
 from beyondscene.backend.models.load import load_models
 from beyondscene.backend.models.sets import ModelSet
-from beyondscene.backend.renderer.raster import REGIONS
 from beyondscene.protocol import KEYPOINT_NAMES, RenderSettings
 from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, SegformerConfig, SegformerForSemanticSegmentation
 from transformers.models.rt_detr import RTDetrConfig, RTDetrForObjectDetection, RTDetrResNetConfig

@@ -10,9 +10,9 @@ import pytest
 import torch
 from beyondscene.backend.evaluation.methods import canvas, demofusion, load_method, regional_multidiffusion
 from beyondscene.backend.models.load import Models
-from beyondscene.backend.pipeline import joint, schedule, settle
+from beyondscene.backend.pipeline import joint, resolve_settings, schedule
 from beyondscene.backend.pipeline.batches import Batch
-from beyondscene.backend.pipeline.job import Job
+from beyondscene.backend.pipeline.sampler import Sampler
 from beyondscene.protocol import RenderRequest, resized
 from msgspec.structs import replace
 
@@ -35,7 +35,7 @@ def draw(models: Models, two_people: RenderRequest, monkeypatch: pytest.MonkeyPa
     """The final latents of a method, every other one of row 8, in four steps at twice the training resolution."""
     drawn: list[torch.Tensor] = []
 
-    def predict(_job: Job, batch: Batch, canvas: torch.Tensor, window: int, _time: torch.Tensor) -> torch.Tensor:
+    def predict(_sampler: Sampler, batch: Batch, canvas: torch.Tensor, window: int, _time: torch.Tensor) -> torch.Tensor:
         seen = joint.crops(canvas, batch.views, window)
         return 0.8 * seen + 0.2 * seen.roll(1, -1).tanh()
 
@@ -52,7 +52,7 @@ def draw(models: Models, two_people: RenderRequest, monkeypatch: pytest.MonkeyPa
     for module in (canvas, demofusion, regional_multidiffusion):
         monkeypatch.setattr(module, "decode_latents", decode)
     monkeypatch.setattr(regional_multidiffusion, "encode_image", encode)
-    asked = replace(resized(two_people, 128, 128), settings=settle(two_people.settings, models.model_set))
+    asked = replace(resized(two_people, 128, 128), settings=resolve_settings(two_people.settings, models.model_set))
 
     def draw_one(method: str) -> torch.Tensor:
         load_method(method)(models, asked, Spy())

@@ -20,7 +20,7 @@ from beyondscene.backend.evaluation.scenes import (
     scene_numbers,
     scene_size,
 )
-from beyondscene.backend.renderer.looks import SCENES, describe_person
+from beyondscene.backend.mannequins.looks import SCENES, describe_person
 from beyondscene.protocol import check_request, load_request
 from msgspec import structs
 from PIL import Image

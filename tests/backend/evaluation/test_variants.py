@@ -9,7 +9,7 @@ from beyondscene.backend.evaluation.methods import METHODS, load_method, setting
 from beyondscene.backend.evaluation.variants import ABLATIONS, check_variants, read_variant
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet
-from beyondscene.backend.planning.settle import Settled, settle
+from beyondscene.backend.planning.resolve import ResolvedSettings, resolve_settings
 from beyondscene.protocol import RenderRequest, RenderSettings, resized
 from msgspec.structs import asdict, replace
 
@@ -17,7 +17,7 @@ from ..pipeline.test_render import Spy
 from .conftest import CPU
 
 
-class Noted(Settled, frozen=True):
+class Noted(ResolvedSettings, frozen=True):
     """Settings that know which of them somebody looked at."""
 
     def __getattribute__(self, name: str) -> Any:
@@ -31,7 +31,7 @@ LOOKED_AT: set[str] = set()
 def ask(models: Models, request: RenderRequest, variant: str) -> tuple[str, RenderRequest]:
     """The method, and the small request of it."""
     method, settings = read_variant(variant, replace(request.settings, steps=2))
-    return method, replace(resized(request, 128, 128), settings=settle(settings, models.model_set))
+    return method, replace(resized(request, 128, 128), settings=resolve_settings(settings, models.model_set))
 
 
 def draw(models: Models, request: RenderRequest, variant: str) -> np.ndarray:
@@ -102,7 +102,7 @@ def test_few_steps_are_taken_with_their_lora_by_every_method(
     settings = replace(two_people.settings, steps=None)
     draw_request = replace(two_people, settings=settings)
     method, changed = read_variant(f"{method}+few_steps=true", draw_request.settings)
-    asked = replace(resized(draw_request, 128, 128), settings=settle(changed, models.model_set))
+    asked = replace(resized(draw_request, 128, 128), settings=resolve_settings(changed, models.model_set))
     load_method(method)(models, asked, Spy())
     assert seen and not any(seen)
     assert timesteps == {999, 499}

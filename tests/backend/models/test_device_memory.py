@@ -10,8 +10,8 @@ from beyondscene.backend.bench.layouts import SDXL
 from beyondscene.backend.bench.random_models import make_random_models
 from beyondscene.backend.models.device_memory import GIB, free_bytes, hold_to, total_bytes
 from beyondscene.backend.models.load import Models
-from beyondscene.backend.models.offload import Turns
-from beyondscene.backend.models.thrift import AMPLE, LADDER, Offload, Thrift
+from beyondscene.backend.models.memory_saving import FALLBACKS, FULL_SPEED, MemorySaving, Offload
+from beyondscene.backend.models.offload import DevicePlacement
 from beyondscene.backend.pipeline.latents import tile_limits
 from beyondscene.backend.pipeline.vae_tiles import walked_bytes
 from torch import nn
@@ -41,9 +41,9 @@ class Card:
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (int((gib - self.allocated - 2) * GIB), int(gib * GIB)))
 
 
-def on_card(models: Models, offload: Offload, thrift: Thrift = AMPLE) -> Models:
-    turns = Turns(models.device, models.turns._all, models.turns._large, offload)
-    return dataclasses.replace(models, device=torch.device("cuda"), turns=turns, thrift=thrift)
+def on_card(models: Models, offload: Offload, memory_saving: MemorySaving = FULL_SPEED) -> Models:
+    placement = DevicePlacement(models.device, models.placement._all, models.placement._large, offload)
+    return dataclasses.replace(models, device=torch.device("cuda"), placement=placement, memory_saving=memory_saving)
 
 
 def test_what_walking_a_tile_takes_is_what_was_measured(sdxl: Models) -> None:
@@ -53,19 +53,19 @@ def test_what_walking_a_tile_takes_is_what_was_measured(sdxl: Models) -> None:
 
 
 @pytest.mark.parametrize("others", [0.0, OTHERS])
-@pytest.mark.parametrize("rung", [0, 1, 2])
+@pytest.mark.parametrize("fallback", [0, 1, 2])
 @pytest.mark.parametrize(("gib", "offload"), CARDS)
 def test_networks_views_and_tiles_fit_together(
-    sdxl: Models, monkeypatch: pytest.MonkeyPatch, gib: float, offload: Offload, rung: int, others: float
+    sdxl: Models, monkeypatch: pytest.MonkeyPatch, gib: float, offload: Offload, fallback: int, others: float
 ) -> None:
-    card, models = Card(monkeypatch, gib), on_card(sdxl, offload, LADDER[rung])
+    card, models = Card(monkeypatch, gib), on_card(sdxl, offload, FALLBACKS[fallback])
     segmenter = nn.Linear(int(others * GIB / 4) or 1, 1, bias=False, device="meta")
-    models.turns._all.append(segmenter)
-    networks = models.turns.resident_bytes(models.unet, models.controlnet) / GIB
+    models.placement._all.append(segmenter)
+    networks = models.placement.resident_bytes(models.unet, models.controlnet) / GIB
     assert networks == pytest.approx(13.73 + others if offload == "none" else 7.11, abs=0.01)
     row = 230 / 1024  # counted
     assert networks + 1.2 + 2 * models.view_batch * row < 0.95 * gib  # 32 texts are 1.2 GiB
-    card.allocated = networks = models.turns.resident_bytes(models.vae) / GIB
+    card.allocated = networks = models.placement.resident_bytes(models.vae) / GIB
     window, held_bytes = tile_limits(models)
     assert networks + (walked_bytes(models.vae, window) + held_bytes) / GIB < 0.98 * gib
 
@@ -74,8 +74,8 @@ def test_each_rung_takes_less_of_both(sdxl: Models, monkeypatch: pytest.MonkeyPa
     for gib in (24, 48, 80):
         card = Card(monkeypatch, gib)
         card.allocated = 13.73
-        rungs = [on_card(sdxl, "none", rung) for rung in LADDER[:4]]
-        views, tiles = [one.view_batch for one in rungs], [sum_of_limits(one) for one in rungs]
+        fallbacks = [on_card(sdxl, "none", fallback) for fallback in FALLBACKS[:4]]
+        views, tiles = [one.view_batch for one in fallbacks], [sum_of_limits(one) for one in fallbacks]
         assert views == [views[0], views[0] // 2, views[0] // 4, 1]
         assert all(one > other for one, other in pairwise(tiles))
 

@@ -16,7 +16,7 @@ from beyondscene.backend.models.loras import FEW_STEPS, find_loras, gather_loras
 from beyondscene.backend.models.sets import ModelSet, ModelSetError, choose_model_set, read_model_set
 from beyondscene.backend.outputs import read_record
 from beyondscene.backend.pipeline import render
-from beyondscene.backend.planning.settle import settle
+from beyondscene.backend.planning.resolve import resolve_settings
 from beyondscene.backend.render import Renderer
 from beyondscene.protocol import Lora, RenderRequest, RenderSettings, resized
 from msgspec.structs import replace
@@ -68,7 +68,7 @@ def test_the_setting_draws_as_its_parts_do_and_leaves_nothing(models: Models, tw
     asked = draw(models, replace(two_people, settings=FEW))
     told, rows = rows, []
     models.unet.forward = forward  # type: ignore[method-assign]
-    assert list(models.unet.named_modules()) == layers and models.adapters.now == ()
+    assert list(models.unet.named_modules()) == layers and models.adapters.active == ()
     assert all(torch.equal(tensor, weights[name]) for name, tensor in models.unet.state_dict().items())
 
     by_hand = RenderSettings(steps=2, scheduler="euler", guidance_scale=1, inpaint_strength=1)
@@ -77,7 +77,7 @@ def test_the_setting_draws_as_its_parts_do_and_leaves_nothing(models: Models, tw
     request = replace(two_people, settings=by_hand, loras=(Lora(name="two"),))
     with trailing.adapters.loaded(find_loras(request, [folder])):
         same, *_ = render(trailing, request, {}, Spy())
-    assert np.abs(asked.astype(int) - same).max() <= 2  # merged or worn beside the weights: but for rounding
+    assert np.abs(asked.astype(int) - same).max() <= 2  # merged or applied beside the weights: but for rounding
     assert {timestep for timestep, _ in told} == {999, 499}
     people = len(two_people.characters)
     assert told[:2] == [(999, people), (499, people)]  # no negative prompts beside them
@@ -94,28 +94,28 @@ def test_others_are_worn_on_top(models: Models, two_people: RenderRequest, tmp_p
 
 
 def test_what_a_request_says_itself_counts(own_set: ModelSet) -> None:
-    settled = settle(replace(FEW, steps=3, guidance_scale=1.5), own_set)
-    assert (settled.steps, settled.guidance_scale, settled.scheduler, settled.inpaint_strength) == (3, 1.5, "euler", 1)
-    assert settled.t_b == own_set.manifest.t_b
-    assert settle(settled, own_set) == settled
+    resolved = resolve_settings(replace(FEW, steps=3, guidance_scale=1.5), own_set)
+    assert (resolved.steps, resolved.guidance_scale, resolved.scheduler, resolved.inpaint_strength) == (3, 1.5, "euler", 1)
+    assert resolved.t_b == own_set.manifest.t_b
+    assert resolve_settings(resolved, own_set) == resolved
     few_steps = own_set.manifest.few_steps
     assert few_steps is not None
-    assert settled.controlnet_conditioning_scale == 1
+    assert resolved.controlnet_conditioning_scale == 1
     few_steps = replace(few_steps, t_b=0.25, controlnet_conditioning_scale=1.5)
     other = replace(own_set, manifest=replace(own_set.manifest, few_steps=few_steps))
-    assert (settle(FEW, other).t_b, settle(FEW, other).controlnet_conditioning_scale) == (0.25, 1.5)
-    assert settle(replace(FEW, controlnet_conditioning_scale=0), other).controlnet_conditioning_scale == 0
-    assert settle(RenderSettings(), other).controlnet_conditioning_scale == 1
+    assert (resolve_settings(FEW, other).t_b, resolve_settings(FEW, other).controlnet_conditioning_scale) == (0.25, 1.5)
+    assert resolve_settings(replace(FEW, controlnet_conditioning_scale=0), other).controlnet_conditioning_scale == 0
+    assert resolve_settings(RenderSettings(), other).controlnet_conditioning_scale == 1
 
 
 def test_where_it_is_left_to_the_models_the_picture_is_the_best_that_they_can(
     own_set: ModelSet, tiny_models: ModelSet, two_people: RenderRequest, tmp_path: Path
 ) -> None:
     left = RenderSettings(few_steps=None, steps=3, guidance_scale=2, scheduler="dpmsolver++")
-    settled = settle(left, own_set)
-    assert (settled.few_steps, settled.steps, settled.guidance_scale, settled.scheduler) == (True, 2, 1, "euler")
-    settled = settle(left, tiny_models)
-    assert (settled.few_steps, settled.steps, settled.guidance_scale, settled.scheduler) == (False, 3, 2, "dpmsolver++")
+    resolved = resolve_settings(left, own_set)
+    assert (resolved.few_steps, resolved.steps, resolved.guidance_scale, resolved.scheduler) == (True, 2, 1, "euler")
+    resolved = resolve_settings(left, tiny_models)
+    assert (resolved.few_steps, resolved.steps, resolved.guidance_scale, resolved.scheduler) == (False, 3, 2, "dpmsolver++")
     request = replace(resized(two_people, 96, 64), characters=())
     for settings in (left, FEW):
         renderer = Renderer("cpu", [own_set.folder])
@@ -145,7 +145,7 @@ def test_a_set_without_one_refuses_before_anything_is_loaded(tiny_models: ModelS
         renderer(request, {}, str(tiny_models.folder), Path("out.png"), Spy())
     assert not tiny_models.has_few_steps
     with pytest.raises(ModelSetError, match="names no LoRA for few steps"):
-        settle(FEW, tiny_models)
+        resolve_settings(FEW, tiny_models)
 
 
 def test_a_file_that_is_not_there_is_said_and_all_else_works_without_it(own_set: ModelSet, two_people: RenderRequest) -> None:

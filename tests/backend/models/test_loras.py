@@ -1,4 +1,4 @@
-"""LoRAs: found by name, worn where they should be, and taken off without a trace."""
+"""LoRAs: found by name, active where they should be, and taken off without a trace."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import pytest
 import torch
 from beyondscene.backend.models.adapters import take_off
 from beyondscene.backend.models.load import Models, load_models
-from beyondscene.backend.models.loras import find_loras, known_loras, worn
+from beyondscene.backend.models.loras import find_loras, known_loras, merge_loras
 from beyondscene.backend.models.sets import ModelSet, ModelSetError
 from beyondscene.backend.outputs import read_record, restore_request
 from beyondscene.backend.pipeline import render
@@ -115,7 +115,7 @@ def test_a_characters_lora_is_worn_by_them_alone(models: Models, small: RenderRe
 
 
 def test_names_merge_and_scales_of_the_character_count() -> None:
-    assert worn((CLAY, SILK), (Lora(name="clay", scale=-0.5),)) == (("clay", -0.5), (SILK.name, 0.5))
+    assert merge_loras((CLAY, SILK), (Lora(name="clay", scale=-0.5),)) == (("clay", -0.5), (SILK.name, 0.5))
 
 
 def test_a_lora_in_another_trainers_format_is_read(models: Models, small: RenderRequest, tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_layers_whose_alphas_differ_are_each_worn_at_their_own(models: Models, t
     with torch.no_grad():
         plain = [network.get_submodule(path)(given) for (_, network, path), given in zip(places, inputs, strict=True)]
         with models.adapters.loaded({"cut": tmp_path / "cut.safetensors"}):
-            models.adapters.wear((("cut", 1.0),))
+            models.adapters.activate((("cut", 1.0),))
             changed = [network.get_submodule(path)(given) for (_, network, path), given in zip(places, inputs, strict=True)]
     for before, after, given, change in zip(plain, changed, inputs, changes, strict=True):
         assert torch.allclose(after - before, given @ change.T, atol=1e-4)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 from beyondscene.backend.models.load import Models, load_models
-from beyondscene.backend.models.offload import Turns
+from beyondscene.backend.models.offload import DevicePlacement
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.pipeline import render
 from beyondscene.protocol import RenderRequest, resized
@@ -28,7 +28,7 @@ def watched(models: Models) -> Iterator[list[tuple[str, set[str]]]]:
     seen: list[tuple[str, set[str]]] = []
 
     def note(layer: nn.Module, *_: object) -> None:
-        now = owner[layer], {names[network] for network in models.turns._up}
+        now = owner[layer], {names[network] for network in models.placement._up}
         if not seen or seen[-1] != now:
             seen.append(now)
 
@@ -41,8 +41,8 @@ def watched(models: Models) -> Iterator[list[tuple[str, set[str]]]]:
 
 def test_each_network_is_on_the_device_when_it_works_and_others_are_not(models: Models, two_people: RenderRequest) -> None:
     plain, *_ = render(models, two_people, {}, Spy())
-    models.turns.change("networks")
-    assert models.turns._up == []
+    models.placement.change("networks")
+    assert models.placement._up == []
     with watched(models) as seen:
         offloaded, *_ = render(models, two_people, {}, Spy())
     assert (offloaded == plain).all()
@@ -56,11 +56,11 @@ def test_layers_come_one_at_a_time_and_leave_no_trace(models: Models, two_people
     two_people = resized(two_people, 96, 64)
     plain, *_ = render(models, two_people, {}, Spy())
     names = [name for name, _ in models.unet.named_modules()]
-    models.turns.change("layers")
-    models.turns.begin(models.unet)
+    models.placement.change("layers")
+    models.placement.bring(models.unet)
     assert {parameter.device.type for parameter in models.unet.parameters()} == {"meta"}  # what waits takes no place on it
     assert (render(models, two_people, {}, Spy())[0] == plain).all()
-    models.turns.change("none")
+    models.placement.change("none")
     assert {parameter.device.type for parameter in models.unet.parameters()} == {"cpu"}
     assert [name for name, _ in models.unet.named_modules()] == names
     assert (render(models, two_people, {}, Spy())[0] == plain).all()
@@ -68,11 +68,11 @@ def test_layers_come_one_at_a_time_and_leave_no_trace(models: Models, two_people
 
 def test_a_network_of_two_roles_is_moved_once() -> None:
     network = nn.Linear(2, 2)
-    turns = Turns(torch.device("cpu"), (network, network), (network,), "layers")
-    turns.begin(network, network)
-    turns.begin(network)
+    placement = DevicePlacement(torch.device("cpu"), (network, network), (network,), "layers")
+    placement.bring(network, network)
+    placement.bring(network)
     assert network(torch.ones(1, 2)).shape == (1, 2)
-    turns.change("none")
+    placement.change("none")
     assert network.weight.device.type == "cpu"
 
 
@@ -80,7 +80,7 @@ def test_a_network_of_two_roles_is_moved_once() -> None:
 def test_a_gpu_holds_what_works(tiny_models: ModelSet, two_people: RenderRequest) -> None:
     models = load_models(tiny_models, torch.device("cuda"), torch.float32, "networks")
     render(models, two_people, {}, Spy())
-    models.turns.begin(models.vae)
+    models.placement.bring(models.vae)
     assert {parameter.device.type for parameter in models.vae.parameters()} == {"cuda"}
     assert {parameter.device.type for network in (models.unet, models.controlnet) for parameter in network.parameters()} == {
         "cpu"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet
-from beyondscene.backend.pipeline import Progress, inpaint, settle
+from beyondscene.backend.pipeline import Progress, inpaint, resolve_settings
 from beyondscene.backend.pipeline.composite import BACKDROP, Collage, compose
 from beyondscene.backend.pipeline.conditions import Condition
 from beyondscene.backend.pipeline.inpaint import inpaint_background, keep_people
@@ -60,7 +60,7 @@ def make_collage(width: int = 64, seed: int = 0) -> Collage:
 
 def paint(models: Models, request: RenderRequest, collage: Collage, seam_px: float = 0, strength: float = 0.5) -> np.ndarray:
     settings = replace(request.settings, steps=STEPS, guidance_scale=2.0, inpaint_strength=strength)
-    request = replace(request, settings=settle(settings, models.model_set))
+    request = replace(request, settings=resolve_settings(settings, models.model_set))
     return inpaint_background(models, request, collage, Monotone(models), seam_px, Progress(Spy(), 1, 1))
 
 
@@ -71,7 +71,7 @@ def paint_with_diffusers(
     monkeypatch.setattr(of_theirs, "retrieve_latents", lambda encoded, **_: encoded.latent_dist.mode())
     networks = {"unet": models.inpainting, "controlnet": models.controlnet}
     pipeline = of_diffusers(StableDiffusionXLControlNetInpaintPipeline, models, solver, **networks)
-    settings = settle(request.settings, models.model_set)
+    settings = resolve_settings(request.settings, models.model_set)
     with overhear(models.inpainting) as calls:
         (picture,) = pipeline(
             "a plaza",
@@ -236,7 +236,7 @@ def test_the_background_is_told_of_the_scene_and_of_its_people_only_where_asked(
     collage = replace_fields(make_collage(), figures=[figure])
     told: list[list[Condition]] = []
     monkeypatch.setattr(
-        inpaint, "denoise", lambda job, latents, window, views, conditions, progress: told.append(conditions) or latents
+        inpaint, "denoise", lambda sampler, latents, window, views, conditions, progress: told.append(conditions) or latents
     )
     for inpaint_people in ("nothing", "poses", "everything"):
         settings = replace(two_people.settings, inpaint_people=inpaint_people, steps=STEPS)

@@ -9,7 +9,7 @@ from beyondscene.backend.pipeline.prompts import PromptEncoder
 from beyondscene.backend.pipeline.schedule import SCHEDULERS
 from beyondscene.backend.pipeline.seeds import draw_noise
 from beyondscene.backend.planning.people import bounding_box, gather_people
-from beyondscene.backend.planning.settle import settle
+from beyondscene.backend.planning.resolve import resolve_settings
 from beyondscene.protocol import RenderRequest, RenderSettings
 from diffusers import StableDiffusionXLControlNetPipeline
 from msgspec.structs import replace
@@ -43,7 +43,7 @@ def test_a_portrait_is_the_picture_that_diffusers_makes_of_the_same_noise(
 ) -> None:
     """Noise as strong as the solver wants it, prompts, pose, guidance, sizes, steps and the VAE's factor."""
     settings = RenderSettings(steps=3, guidance_scale=2.0, guide_pose=False, controlnet_conditioning_scale=0.8)
-    settings = settle(replace(settings, scheduler=solver), sdxl.model_set)
+    settings = resolve_settings(replace(settings, scheduler=solver), sdxl.model_set)
     request = replace(two_people, negative_prompt="blurry", settings=settings)
     portraits = draw_people_alone(sdxl, request, gather_people(request), PromptEncoder(sdxl), Progress(Spy(), 1, 1))
     pipeline = of_diffusers(StableDiffusionXLControlNetPipeline, sdxl, solver, controlnet=sdxl.controlnet)

@@ -7,14 +7,14 @@ import pytest
 import torch
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet
-from beyondscene.backend.pipeline import Progress, joint, settle
+from beyondscene.backend.pipeline import Progress, joint, resolve_settings
 from beyondscene.backend.pipeline.batches import Batch, chunks_of
 from beyondscene.backend.pipeline.conditions import Condition
 from beyondscene.backend.pipeline.enlarge import enlarge
 from beyondscene.backend.pipeline.instances import draw_people_alone
-from beyondscene.backend.pipeline.job import Job
 from beyondscene.backend.pipeline.joint import crops, denoise
 from beyondscene.backend.pipeline.prompts import PromptEncoder
+from beyondscene.backend.pipeline.sampler import Sampler
 from beyondscene.backend.pipeline.schedule import SCHEDULERS, make_scheduler, scheduler_step
 from beyondscene.backend.pipeline.seeds import draw_noise
 from beyondscene.backend.planning.people import gather_people
@@ -43,7 +43,7 @@ def test_a_denoiser_that_is_never_wrong_ends_at_the_picture(
     clean = draw_noise(0, "picture", (4, HEIGHT, WIDTH))
     alphas = DDIMScheduler.from_config(models.scheduler_config).alphas_cumprod  # type: ignore[attr-defined]
 
-    def predict(job: Job, batch: Batch, canvas: torch.Tensor, window: int, timestep: torch.Tensor) -> torch.Tensor:
+    def predict(sampler: Sampler, batch: Batch, canvas: torch.Tensor, window: int, timestep: torch.Tensor) -> torch.Tensor:
         """The noise in each view, known because the picture is."""
         alpha = alphas[int(timestep)]
         noise = (canvas - alpha.sqrt() * clean) / (1 - alpha).sqrt()
@@ -55,13 +55,13 @@ def test_a_denoiser_that_is_never_wrong_ends_at_the_picture(
     people[:, :10] = True
     views = adaptive_views(people, WINDOW, 4, 2, 0.2)
     conditions = [Condition("a plaza", "", lambda: np.zeros((64, 64, 3), np.uint8))] * len(views)
-    job = Job(
+    sampler = Sampler(
         models=models, unet=models.unet, encoder=PromptEncoder(models), scheduler=solver, timesteps=timesteps,
         guidance_scale=1.0, controlnet_scale=0.0, view_weighting=weighting,
     )  # fmt: skip
     noisy = solver.add_noise(clean[None], draw_noise(0, "noise", (1, 4, HEIGHT, WIDTH)), timesteps[:1])[0]  # type: ignore[arg-type]
     assert (noisy - clean).abs().max() > 1
-    error = denoise(job, noisy, WINDOW, views, conditions, Progress(Spy(), 1, 1)) - clean
+    error = denoise(sampler, noisy, WINDOW, views, conditions, Progress(Spy(), 1, 1)) - clean
     assert error.std() < 1e-3
 
 
@@ -118,7 +118,7 @@ def test_networks_are_told_of_sizes_as_the_request_says(models: Models, two_peop
     settings = replace(
         two_people.settings, size_conditioning=conditioning, t_b=0.25, guide_pose=False, steps=4, guidance_scale=2.0
     )
-    request = replace(two_people, characters=(), settings=settle(settings, models.model_set))
+    request = replace(two_people, characters=(), settings=resolve_settings(settings, models.model_set))
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
     with overhear(models.unet) as told, overhear(models.controlnet) as posed:
         enlarge(models, request, [], image, Size(192, 128), 1, PromptEncoder(models), Progress(Spy(), 1, 1))
@@ -146,8 +146,8 @@ def test_a_negative_prompt_that_nobody_reads_pads_nothing(models: Models) -> Non
         "models": models, "unet": models.unet, "encoder": PromptEncoder(models), "scheduler": solver, "timesteps": timesteps,
         "controlnet_scale": 0.0,
     }  # fmt: skip
-    assert chunks_of(Job(**common, guidance_scale=1.0), told) == 1
-    assert chunks_of(Job(**common, guidance_scale=2.0), told) >= 3
+    assert chunks_of(Sampler(**common, guidance_scale=1.0), told) == 1
+    assert chunks_of(Sampler(**common, guidance_scale=2.0), told) >= 3
 
 
 def test_the_solver_is_the_one_that_is_named_whatever_the_config_says(models: Models) -> None:
@@ -165,7 +165,7 @@ def test_guidance_to_the_pose_leaves_it_out_of_the_negative_half(models: Models,
     def residuals(guide_pose: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """What the UNet is given of the pose in its first step: with the negative prompt, and with the positive one."""
         settings = RenderSettings(steps=1, guidance_scale=2.0, guide_pose=guide_pose, controlnet_conditioning_scale=1.0)
-        request = replace(two_people, settings=settle(settings, models.model_set))
+        request = replace(two_people, settings=resolve_settings(settings, models.model_set))
         with overhear(models.unet) as calls:
             people = gather_people(request)[:1]
             draw_people_alone(models, request, people, PromptEncoder(models), Progress(Spy(), 1, 1))

@@ -10,9 +10,9 @@ import pytest
 import torch
 from beyondscene.backend import pipeline
 from beyondscene.backend.models.load import Models, load_models
+from beyondscene.backend.models.memory_saving import MemorySaving
 from beyondscene.backend.models.sets import ModelSet, read_model_set
-from beyondscene.backend.models.thrift import Thrift
-from beyondscene.backend.pipeline import Progress, render, settle
+from beyondscene.backend.pipeline import Progress, render, resolve_settings
 from beyondscene.backend.pipeline.enlarge import enlarge
 from beyondscene.backend.pipeline.prompts import PromptEncoder
 from beyondscene.backend.planning.people import Figure, gather_people
@@ -106,10 +106,10 @@ def test_batch_size_does_not_change_the_picture(models: Models, two_people: Rend
     figures = [Figure(person, mask, {}) for person in gather_people(two_people)]
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
     settings = replace(two_people.settings, steps=4, guidance_scale=2.0)
-    request = replace(two_people, settings=settle(settings, models.model_set))
+    request = replace(two_people, settings=resolve_settings(settings, models.model_set))
 
     def enlarged(view_batch: int) -> np.ndarray:
-        sparing = dataclasses.replace(models, thrift=Thrift(view_batch=view_batch))
+        sparing = dataclasses.replace(models, memory_saving=MemorySaving(view_batch=view_batch))
         progress = Progress(Spy(), 1, 1)
         return enlarge(sparing, request, figures, image, Size(192, 128), 1, PromptEncoder(models), progress)
 
@@ -144,7 +144,7 @@ def test_a_large_canvas_is_seen_to_be_encoded_and_decoded(models: Models, two_pe
     """On small devices that takes minutes, in which nothing else is told."""
     request = replace(two_people, width=384, height=384, characters=())
     spy = Spy()
-    render(dataclasses.replace(models, thrift=Thrift(vae_window_latents=40)), request, {}, spy)
+    render(dataclasses.replace(models, memory_saving=MemorySaving(vae_window_latents=40)), request, {}, spy)
     encoding = [fraction for stage, level, step, fraction in spy.told if (stage, level, step) == ("enlarge", 3, 0)]
     decoding = [fraction for stage, level, _, fraction in spy.told if (stage, level) == ("decode", 3)]
     for told in (encoding, decoding):
@@ -161,7 +161,7 @@ def test_the_watcher_is_asked_before_each_run_of_a_network(models: Models, two_p
         def check(self) -> None:
             asked.append(self.told[-1][:2] if self.told else ("load", 0))
 
-    one_by_one = dataclasses.replace(models, thrift=Thrift(view_batch=1))
+    one_by_one = dataclasses.replace(models, memory_saving=MemorySaving(view_batch=1))
     _, _, progress = render(one_by_one, replace(two_people, characters=()), {}, Asked())
     of_level = progress.evaluations - asked.count(("inpaint", 0))
     assert asked.count(("enlarge", 1)) >= of_level > 20
@@ -216,7 +216,7 @@ def test_the_injected_picture_is_gone_before_the_next_one_is_decoded(
 
     monkeypatch.setattr(stage, "inject_detail", inject)
     settings = replace(two_people.settings, steps=1, guidance_scale=1.0)
-    request = replace(two_people, characters=(), settings=settle(settings, models.model_set))
+    request = replace(two_people, characters=(), settings=resolve_settings(settings, models.model_set))
     image = np.zeros((64, 96, 3), np.uint8)
     enlarge(models, request, [], image, Size(192, 128), 1, PromptEncoder(models), Progress(Decoding(), 1, 1))
     assert gone == [True, True]  # when the stage begins, and when its one tile is done

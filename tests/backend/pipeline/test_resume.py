@@ -51,7 +51,7 @@ def test_same_pixels_however_often_it_is_stopped(
     request = replace(two_people, settings=settings, characters=two_people.characters[:1])
     evaluated: list[int] = []
     predict = joint.predict
-    monkeypatch.setattr(joint, "predict", lambda job, *rest: evaluated.append(1) or predict(job, *rest))
+    monkeypatch.setattr(joint, "predict", lambda sampler, *rest: evaluated.append(1) or predict(sampler, *rest))
     undisturbed, _ = attempt(models, request, None)
     in_one_go = len(evaluated)
 

@@ -12,12 +12,12 @@ import torch
 from beyondscene.backend.cli import main
 from beyondscene.backend.models.load import load_models
 from beyondscene.backend.models.sets import ModelSet
-from beyondscene.backend.pipeline import Progress, hints, joint, shard
+from beyondscene.backend.pipeline import Progress, joint, pose_embeddings, shard
 from beyondscene.backend.pipeline.batches import even_parts, make_batches
 from beyondscene.backend.pipeline.conditions import Condition
-from beyondscene.backend.pipeline.job import Job
 from beyondscene.backend.pipeline.joint import denoise
 from beyondscene.backend.pipeline.prompts import PromptEncoder
+from beyondscene.backend.pipeline.sampler import Sampler
 from beyondscene.backend.pipeline.schedule import make_scheduler
 from beyondscene.protocol import RenderRequest, save_request
 from msgspec.structs import replace
@@ -43,7 +43,7 @@ def test_each_process_reads_its_own_views_only(tiny_models: ModelSet, monkeypatc
     """Of 45 views of three kinds, 20 of them without people, eight run 5 or 6 each, and of each kind as many but for one."""
     models = load_models(tiny_models, torch.device("cpu"), torch.float32)
     scheduler, timesteps = make_scheduler(models, "ddim", 2)
-    job = Job(
+    sampler = Sampler(
         models=models, unet=models.unet, encoder=PromptEncoder(models), scheduler=scheduler, timesteps=timesteps,
         guidance_scale=2.0, controlnet_scale=1.0, controlnet_views="with_people",
     )  # fmt: skip
@@ -54,13 +54,13 @@ def test_each_process_reads_its_own_views_only(tiny_models: ModelSet, monkeypatc
     told = [Condition("a man", "", lit), Condition("a plaza", "", dark), Condition("a man " * 100, "", lit)]
     views = [(0, column) for column in range(45)]
     conditions = [told[1] if column % 9 < 4 else told[2 * (column % 2)] for column in range(45)]
-    read, real = [], hints._read
-    monkeypatch.setattr(hints, "_read", lambda *given: read.append(given) or real(*given))
+    read, real = [], pose_embeddings._read
+    monkeypatch.setattr(pose_embeddings, "_read", lambda *given: read.append(given) or real(*given))
     seen, counts = [], []
     for number in range(8):
         monkeypatch.setattr(shard, "rank_and_world_size", lambda number=number: (number, 8))
         read.clear()
-        batches = list(make_batches(job, views, conditions, shard.my_shard))
+        batches = list(make_batches(sampler, views, conditions, shard.my_shard))
         mine = [view for batch in batches for view in batch.views]
         assert len(read) == sum(not conditions[column].empty for _, column in mine)
         assert len(mine) in (5, 6)
@@ -72,14 +72,14 @@ def test_each_process_reads_its_own_views_only(tiny_models: ModelSet, monkeypatc
 def test_a_process_may_have_nothing_to_do(tiny_models: ModelSet, monkeypatch: pytest.MonkeyPatch) -> None:
     models = load_models(tiny_models, torch.device("cpu"), torch.float32)
     scheduler, timesteps = make_scheduler(models, "ddim", 2)
-    job = Job(
+    sampler = Sampler(
         models=models, unet=models.unet, encoder=PromptEncoder(models), scheduler=scheduler, timesteps=timesteps,
         guidance_scale=2.0, controlnet_scale=1.0, background_every=2,
     )  # fmt: skip
     monkeypatch.setattr(shard, "rank_and_world_size", lambda: (1, 2))
     monkeypatch.setattr(joint, "all_reduce_sum", lambda canvas: canvas)
     condition = Condition("a plaza", "", dark)
-    latents = denoise(job, torch.ones(4, 8, 8), 8, [(0, 0)], [condition], Progress(Spy(), 1, 1))
+    latents = denoise(sampler, torch.ones(4, 8, 8), 8, [(0, 0)], [condition], Progress(Spy(), 1, 1))
     assert latents.isfinite().all()
 
 

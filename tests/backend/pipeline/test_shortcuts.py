@@ -11,7 +11,7 @@ from beyondscene.backend.bench.count import Counter
 from beyondscene.backend.checkpoints import CheckpointFolder
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet
-from beyondscene.backend.pipeline import Progress, settle
+from beyondscene.backend.pipeline import Progress, resolve_settings
 from beyondscene.backend.pipeline.enlarge import enlarge
 from beyondscene.backend.pipeline.prompts import PromptEncoder
 from beyondscene.backend.pipeline.schedule import make_scheduler
@@ -38,7 +38,7 @@ def level(
 ) -> np.ndarray:
     """One level, of four steps; nobody is in its views on the right."""
     chosen = replace(request.settings, steps=STEPS, guidance_scale=2.0, t_b=T_B, **settings)
-    request = replace(request, settings=settle(chosen, models.model_set))
+    request = replace(request, settings=resolve_settings(chosen, models.model_set))
     mask = np.zeros((64, 96), bool)
     mask[20:, 30:50] = True
     figures = [Figure(person, mask, {}) for person in gather_people(request)]

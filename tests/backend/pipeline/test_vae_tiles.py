@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from beyondscene.backend.models.load import Models, load_models
+from beyondscene.backend.models.memory_saving import MemorySaving
 from beyondscene.backend.models.sets import ModelSet, choose_model_set
-from beyondscene.backend.models.thrift import Thrift
 from beyondscene.backend.pipeline import vae_steps
 from beyondscene.backend.pipeline.latents import decode_latents, encode_image
 from beyondscene.backend.pipeline.vae_steps import Attend, Norm, Step, decoder_steps, encoder_steps, reaches
@@ -151,7 +151,7 @@ def test_the_embedded_model_in_tiles_is_itself() -> None:
     latents = encode_image(models, image)
     picture = decode_latents(models, latents)
     asked: list[int] = []
-    models = dataclasses.replace(models, thrift=Thrift(vae_window_latents=40), check=lambda: asked.append(1))
+    models = dataclasses.replace(models, memory_saving=MemorySaving(vae_window_latents=40), check=lambda: asked.append(1))
     assert torch.allclose(encode_image(models, image), latents, atol=1e-4)
     assert np.abs(decode_latents(models, latents).astype(int) - picture).max() <= 1
     assert len(asked) > 4  # before each walk over a tile whether to go on: a cancel need not wait for the whole picture

@@ -14,9 +14,9 @@ from beyondscene.protocol import (
     Accepted,
     Cancel,
     Cancelled,
-    Done,
     Fetch,
     Finished,
+    JobDone,
     Progressed,
     Refused,
     RenderRequest,
@@ -169,10 +169,10 @@ def test_an_attempt_that_was_given_up_writes_nothing(tmp_path: Path) -> None:
     picture_in(present).write_bytes(b"present")
     facts = {"width": 8, "height": 8, "media_type": "image/png", "digest": "0" * 64}
     with pytest.raises(OSError, match="attempt-1"):
-        files.publish(Done(job_id=job_id, attempt=1, size_bytes=5, **facts))
+        files.publish(JobDone(job_id=job_id, attempt=1, size_bytes=5, **facts))
     with pytest.raises(OSError, match="the worker announced 6"):
-        files.publish(Done(job_id=job_id, attempt=2, size_bytes=6, **facts))
-    files.publish(Done(job_id=job_id, attempt=2, size_bytes=7, **facts))
+        files.publish(JobDone(job_id=job_id, attempt=2, size_bytes=6, **facts))
+    files.publish(JobDone(job_id=job_id, attempt=2, size_bytes=7, **facts))
     assert files.read(job_id, 0, 100) == b"present"
 
 

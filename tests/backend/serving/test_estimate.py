@@ -13,9 +13,9 @@ from beyondscene.protocol import (
     KEYPOINT_NAMES,
     Character,
     DeviceInfo,
-    Done,
     Estimate,
     Estimated,
+    JobDone,
     Keypoint,
     RenderRequest,
     RequestError,
@@ -53,7 +53,7 @@ def render(jobs: Jobs, request: RenderRequest, seconds: float, device: DeviceInf
         StageTime(stage="enlarge", level=1, seconds=seconds * 3 / 4),
         StageTime(stage="decode", level=1, seconds=seconds / 2),
     )
-    done = Done(job_id=job.id, attempt=job.attempt, width=request.width, height=request.height, times=times, **SIZE)
+    done = JobDone(job_id=job.id, attempt=job.attempt, width=request.width, height=request.height, times=times, **SIZE)
     jobs.finish(job, done)
 
 

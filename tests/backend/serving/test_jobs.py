@@ -9,7 +9,7 @@ import pytest
 from beyondscene.backend.gateway.jobs import JobConflict, JobError, Jobs
 from beyondscene.backend.gateway.ledger import Job, Ledger
 from beyondscene.backend.gateway.live import Live
-from beyondscene.protocol import Advanced, DeviceInfo, Done, Failed, Progressed, Submit
+from beyondscene.protocol import DeviceInfo, Failed, JobDone, JobProgress, Progressed, Submit
 from msgspec.structs import replace
 
 from .talk import picture
@@ -26,8 +26,8 @@ def submitted(jobs: Jobs, **changes: object) -> Job:
     return jobs.submit(Submit(job_id=str(uuid.uuid4()), request=picture(), **changes), (b"mask",))  # pyright: ignore
 
 
-def done(job: Job, attempt: int) -> Done:
-    return Done(job_id=job.id, attempt=attempt, width=64, height=64, media_type="image/png", size_bytes=9, digest="0" * 64)
+def done(job: Job, attempt: int) -> JobDone:
+    return JobDone(job_id=job.id, attempt=attempt, width=64, height=64, media_type="image/png", size_bytes=9, digest="0" * 64)
 
 
 def kinds(jobs: Jobs, job: Job) -> list[str]:
@@ -156,7 +156,7 @@ def test_progress_keeps_the_newest_and_never_goes_back() -> None:
     live = Live()
 
     def advance(fraction: float, attempt: int, now_s: float) -> Progressed:
-        live.advance(Advanced(job_id="a", attempt=attempt, stage="enlarge", fraction=fraction), 1, now_s)
+        live.advance(JobProgress(job_id="a", attempt=attempt, stage="enlarge", fraction=fraction), 1, now_s)
         slot = live.newest("a", Progressed)
         assert slot is not None and isinstance(slot.message, Progressed)
         return slot.message

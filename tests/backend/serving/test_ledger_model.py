@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from beyondscene.backend.gateway.jobs import LOSSES, JobConflict, JobError, Jobs
 from beyondscene.backend.gateway.ledger import Job, Ledger
-from beyondscene.protocol import DeviceInfo, Done, Submit
+from beyondscene.protocol import DeviceInfo, JobDone, Submit
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
@@ -114,7 +114,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 self.jobs.get_further(job)
                 model.losses = 0
             case "done" if not model.stopping:
-                self.jobs.finish(job, Done(job_id=job_id, attempt=job.attempt, **FACTS))
+                self.jobs.finish(job, JobDone(job_id=job_id, attempt=job.attempt, **FACTS))
                 model.end("finished")
             case "broke" if not model.stopping:
                 self.jobs.fail(job, "It broke.")

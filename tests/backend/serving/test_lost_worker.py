@@ -11,7 +11,7 @@ from beyondscene.backend.gateway.supervisor import is_stuck
 from beyondscene.backend.line import Pulse
 from beyondscene.backend.watch import RenderResult
 from beyondscene.backend.worker import do_work
-from beyondscene.protocol import Broke, Failed, Finished, Progressed, RenderRequest, Work
+from beyondscene.protocol import Failed, Finished, JobFailed, Progressed, RenderRequest, RunJob
 from msgspec.structs import replace
 
 from .conftest import Connect, Start
@@ -33,7 +33,7 @@ def test_a_process_whose_device_is_lost_ends_so_that_the_next_one_takes_the_job_
     def fail(*_: Any, **__: Any) -> RenderResult:
         raise RuntimeError(words)
 
-    work = Work(
+    work = RunJob(
         job_id="01a", attempt=1, models="embedded", request=RenderRequest(width=64, height=64, prompt="a field"), arrays=(),
         result_path=str(tmp_path / "out.png"),
     )  # fmt: skip
@@ -42,7 +42,7 @@ def test_a_process_whose_device_is_lost_ends_so_that_the_next_one_takes_the_job_
         with pytest.raises(RuntimeError, match=words):
             do_work(work, [], fail, line, "tests")
     else:
-        assert isinstance(do_work(work, [], fail, line, "tests"), Broke)
+        assert isinstance(do_work(work, [], fail, line, "tests"), JobFailed)
 
 
 def test_killed_from_outside(start: Start, connect: Connect) -> None:

@@ -8,7 +8,7 @@ import pytest
 from beyondscene.backend.gateway.files import JobFiles, picture_in
 from beyondscene.backend.models.loras import find_lora
 from beyondscene.backend.models.sets import ModelSetError
-from beyondscene.protocol import Done, Lora, Subscribe
+from beyondscene.protocol import JobDone, Lora, Subscribe
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -62,6 +62,6 @@ def test_a_link_in_the_folder_of_results_is_replaced_not_followed(tmp_path: Path
     files.path(job_id).symlink_to(outside)
     picture_in(files.begin(job_id, 1)).write_bytes(b"picture")
     facts = {"width": 8, "height": 8, "media_type": "image/png", "digest": "0" * 64}
-    files.publish(Done(job_id=job_id, attempt=1, size_bytes=7, **facts))
+    files.publish(JobDone(job_id=job_id, attempt=1, size_bytes=7, **facts))
     assert outside.read_bytes() == b"precious"
     assert files.read(job_id, 0, 10) == b"picture" and not files.path(job_id).is_symlink()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from beyondscene.backend.renderer.scenes import draw_view
+from beyondscene.backend.mannequins.scenes import draw_view
 from beyondscene.backend.training.binding import Binding
 from beyondscene.backend.training.checkpoints import half_precision
 from beyondscene.backend.training.denoiser import Denoiser, DenoiserSizes, build_scheduler

@@ -1,4 +1,4 @@
-"""The LoRA for few steps: the ladder of noise, exact resuming, and a file that the pipeline can wear."""
+"""The LoRA for few steps: the ladder of noise, exact resuming, and a file that the pipeline can load."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -121,6 +121,6 @@ def test_the_command_writes_what_the_pipeline_can_wear(
     assert [path for path in model_set.folder.rglob("*") if path.suffix not in {".json", ".safetensors", ""}] == []
     models = load_models(model_set, CPU, torch.float32)
     with models.adapters.loaded({"few": model_set.few_steps_file()}):
-        models.adapters.wear((("few", 1.0),))
+        models.adapters.activate((("few", 1.0),))
         layers = [name for name, _ in models.unet.named_modules() if name.endswith("lora_A.lora_0")]
     assert len(layers) > 50 and not [name for name in layers if name.startswith("conv_in")]

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from beyondscene.backend.mannequins.looks import GARMENT_COLOURS, write_clauses
+from beyondscene.backend.mannequins.scenes import draw_view
 from beyondscene.backend.pipeline.prompts import split_tokens
-from beyondscene.backend.renderer.looks import GARMENT_COLOURS, write_clauses
-from beyondscene.backend.renderer.scenes import draw_view
 from beyondscene.backend.training.binding import views_of_several
 from beyondscene.backend.training.captions import draw_caption, pad_owners
 from beyondscene.backend.training.latents import Batch, LatentSet, draw_batch, encode_renders, halve

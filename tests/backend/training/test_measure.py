@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from beyondscene.backend.evaluation.judge import Found
-from beyondscene.backend.renderer.scenes import Rendering
+from beyondscene.backend.mannequins.scenes import Rendering
 from beyondscene.backend.training.measure import measure_poses
 from beyondscene.backend.training.samples import draw_held_out
 from msgspec.structs import replace

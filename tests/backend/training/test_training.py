@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from beyondscene.backend.mannequins.looks import GARMENT_COLOURS
 from beyondscene.backend.models.sets import MANIFEST, PRESETS
-from beyondscene.backend.renderer.looks import GARMENT_COLOURS
 from beyondscene.backend.training.binding import Binding
 from beyondscene.backend.training.checkpoints import Ema, Steps, TrainingError, set_rate
 from beyondscene.backend.training.decoder import DecoderSettings, draw_crops, train_decoder

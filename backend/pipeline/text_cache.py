@@ -26,13 +26,13 @@ def stack_hidden(texts: list[Embedding], dtype: torch.dtype) -> Tensor:
     return told
 
 
-class KnownTexts:
+class CachedTextAttention:
     """Takes the place of the processor of one cross-attention layer."""
 
     def __init__(self) -> None:
         self._projected: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def learn(self, attention: Attention, text: Embedding) -> None:
+    def project(self, attention: Attention, text: Embedding) -> None:
         if id(text) in self._projected:
             return
         layers: Any = (attention.to_k, attention.to_v)
@@ -47,7 +47,7 @@ class KnownTexts:
         if texts is None:
             raise ValueError(
                 "Cross-attention that knows its texts was given a tensor without the attribute `texts`, which says whose each "
-                "row is: give the network what stack_hidden returns, not a copy, or leave knowing_texts."
+                "row is: give the network what stack_hidden returns, not a copy, or leave caching_texts."
             )
         rows = [self._projected[id(text)] for text in texts]
         keys, values = (torch.stack(part) for part in zip(*rows, strict=True))
@@ -57,28 +57,28 @@ class KnownTexts:
 
 
 @contextmanager
-def knowing_texts(networks: Iterable[nn.Module], texts: Iterable[Embedding]) -> Iterator[Callable[[list[Embedding]], None]]:
+def caching_texts(networks: Iterable[nn.Module], texts: Iterable[Embedding]) -> Iterator[Callable[[list[Embedding]], None]]:
     """Within, the cross-attention of `networks` looks up `texts`, and takes no others; afterwards they are as they were.
 
-    Yields what it is to be told some of them by, while the LoRAs are worn with which they were encoded. texts: told apart by
-    being other objects, which live as long as this does. Of texts with more chunks than MOST_CHUNKS together none are kept:
-    each call projects what it is given, as ever.
+    Yields a function that computes the keys and values of some of them, to be called while the LoRAs are active with which they
+    were encoded. texts: told apart by being other objects, which live as long as this does. Of texts with more chunks than
+    MOST_CHUNKS together none are kept: each call projects what it is given, as ever.
     """
     distinct = {id(text): text for text in texts}.values()
     few = sum(text.chunks for text in distinct) <= MOST_CHUNKS
     layers = [layer for network in networks for layer in plain_cross_attention(network)] if few else []
     before = [layer.processor for layer in layers]
-    known = [KnownTexts() for _ in layers]
+    known = [CachedTextAttention() for _ in layers]
 
-    def learn(some: list[Embedding]) -> None:
+    def project(some: list[Embedding]) -> None:
         for layer, processor in zip(layers, known, strict=True):
             for text in some:
-                processor.learn(layer, text)
+                processor.project(layer, text)
 
     try:
         for layer, processor in zip(layers, known, strict=True):
             layer.processor = processor  # type: ignore[assignment]
-        yield learn
+        yield project
     finally:
         for layer, processor in zip(layers, before, strict=True):
             layer.processor = processor

@@ -14,12 +14,12 @@ import torch
 from diffusers import ControlNetModel
 from torch import nn
 
-KEPT_BYTES = 2 * 2**30  # 204 hints of SDXL, or 128 where they are pinned
+KEPT_BYTES = 2 * 2**30  # 204 views of SDXL, or 128 where they are pinned
 
 
 @dataclass(frozen=True)
-class Unread:
-    """A pose that is read at every step, since the hints of so many views would take too much host memory."""
+class LazyPoseEmbedding:
+    """A pose that is read at every step, since the embeddings of so many views would take too much host memory."""
 
     controlnet: ControlNetModel
     pose: Callable[[], np.ndarray]
@@ -30,39 +30,39 @@ class Unread:
         return _read(self.controlnet, self.pose(), self.device).to(*args, **kwargs)
 
 
-Hint = torch.Tensor | Unread  # (channels, h, w), in host memory
+PoseEmbedding = torch.Tensor | LazyPoseEmbedding  # (channels, h, w), in host memory
 
 
 @torch.inference_mode()
-def read_poses(
+def embed_poses(
     controlnet: ControlNetModel, poses: list[Callable[[], np.ndarray]], device: torch.device, kept_bytes: int = KEPT_BYTES
-) -> list[Hint]:
-    """One hint per pose. Empty ones of a size share theirs: most of a large canvas is empty.
+) -> list[PoseEmbedding]:
+    """One embedding per pose. Empty ones of a size share theirs: most of a large canvas is empty.
 
     poses: each draws its picture, uint8 (H, W, 3), and none is kept.
     kept_bytes: beyond these, poses are left to be read when they are wanted; what comes of them is the same.
     """
-    empty: dict[tuple[int, ...], Hint] = {}
-    hints, kept = [], 0
+    empty: dict[tuple[int, ...], PoseEmbedding] = {}
+    pose_embeddings, kept = [], 0
     for pose in poses:
         picture = pose()
         shared = not picture.any()
         if shared and picture.shape in empty:
-            hints.append(empty[picture.shape])
+            pose_embeddings.append(empty[picture.shape])
         elif kept >= kept_bytes:
-            hints.append(Unread(controlnet, pose, device))
+            pose_embeddings.append(LazyPoseEmbedding(controlnet, pose, device))
         else:
-            hint = _pin(_read(controlnet, picture, device), device)
-            kept += _taken_bytes(hint)
-            hints.append(hint)
+            embedding = _pin(_read(controlnet, picture, device), device)
+            kept += _taken_bytes(embedding)
+            pose_embeddings.append(embedding)
         if shared:
-            empty[picture.shape] = hints[-1]
-    return hints
+            empty[picture.shape] = pose_embeddings[-1]
+    return pose_embeddings
 
 
 @contextmanager
-def taking_hints(controlnet: ControlNetModel) -> Iterator[None]:
-    """Within, `controlnet` takes hints in place of pose pictures."""
+def precomputed_pose_embeddings(controlnet: ControlNetModel) -> Iterator[None]:
+    """Within, `controlnet` takes pose embeddings in place of pose pictures."""
     reader = controlnet.controlnet_cond_embedding
     controlnet.controlnet_cond_embedding = nn.Identity()  # type: ignore[assignment]
     try:
@@ -75,9 +75,9 @@ def _read(controlnet: ControlNetModel, pose: np.ndarray, device: torch.device) -
     picture = _pin(torch.from_numpy(pose), device)
     picture = picture.to(device, non_blocking=picture.is_pinned()).permute(2, 0, 1)[None].to(controlnet.dtype) / 255
     turned = controlnet.config["controlnet_conditioning_channel_order"] == "bgr"
-    hint = controlnet.controlnet_cond_embedding(picture.flip(1) if turned else picture)
-    # the ControlNet turns what it is given once more, hints too
-    return (hint.flip(1) if turned else hint)[0]
+    embedding = controlnet.controlnet_cond_embedding(picture.flip(1) if turned else picture)
+    # the ControlNet turns what it is given once more, embeddings too
+    return (embedding.flip(1) if turned else embedding)[0]
 
 
 def _pin(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -20,7 +20,7 @@ def check_precision(kind: str, precision: Precision) -> None:
 
 
 @dataclass(frozen=True)
-class Thrift:
+class MemorySaving:
     """The picture does not depend on it, beyond rounding.
 
     name: for the record of a picture; empty for the usual way.
@@ -29,7 +29,7 @@ class Thrift:
     vae_window_latents: side of an autoencoder's tile with its margins, in latents.
     vae_held_bytes: by all tiles that wait for each other.
     None of these three: their `share` of what there is room for.
-    offload: which networks wait in host memory, at least: see Turns.
+    offload: which networks wait in host memory, at least: see DevicePlacement.
     """
 
     name: str = ""
@@ -40,31 +40,31 @@ class Thrift:
     offload: Offload = "none"
 
 
-AMPLE = Thrift()
+FULL_SPEED = MemorySaving()
 
-# Each rung needs less memory than the one before it with as much offloaded, and more time.
-LADDER = (
-    AMPLE,
-    Thrift("half as much at once", 1 / 2),
-    Thrift("a quarter as much at once", 1 / 4),
-    Thrift("views one by one, small tiles", 0, 1, 96, 256 * MIB),
-    Thrift("networks offloaded", offload="networks"),
-    Thrift("half as much at once, networks offloaded", 1 / 2, offload="networks"),
-    Thrift("a quarter as much at once, networks offloaded", 1 / 4, offload="networks"),
-    Thrift("views one by one, small tiles, networks offloaded", 0, 1, 96, 256 * MIB, "networks"),
-    Thrift("views one by one, small tiles, layers offloaded", 0, 1, 96, 256 * MIB, "layers"),
+# Each fallback needs less memory than the one before it with as much offloaded, and more time.
+FALLBACKS = (
+    FULL_SPEED,
+    MemorySaving("half as much at once", 1 / 2),
+    MemorySaving("a quarter as much at once", 1 / 4),
+    MemorySaving("views one by one, small tiles", 0, 1, 96, 256 * MIB),
+    MemorySaving("networks offloaded", offload="networks"),
+    MemorySaving("half as much at once, networks offloaded", 1 / 2, offload="networks"),
+    MemorySaving("a quarter as much at once, networks offloaded", 1 / 4, offload="networks"),
+    MemorySaving("views one by one, small tiles, networks offloaded", 0, 1, 96, 256 * MIB, "networks"),
+    MemorySaving("views one by one, small tiles, layers offloaded", 0, 1, 96, 256 * MIB, "layers"),
 )
 
 
-def next_rung(number: int, crowded: bool) -> int:
-    """The number of the rung to try after LADDER[number]; len(LADDER) where none is left.
+def next_fallback(number: int, crowded: bool) -> int:
+    """The number of the fallback to try after FALLBACKS[number]; len(FALLBACKS) where none is left.
 
     crowded: whether there was no room for the networks alone: of the views as many may go through as before then.
     """
-    now = LADDER[number]
-    for later in range(number + 1, len(LADDER)):
-        one = LADDER[later]
+    now = FALLBACKS[number]
+    for later in range(number + 1, len(FALLBACKS)):
+        one = FALLBACKS[later]
         sparer = one.share < now.share or not one.share
         if one.offload != now.offload and one.share <= now.share if crowded else sparer:
             return later
-    return len(LADDER)
+    return len(FALLBACKS)

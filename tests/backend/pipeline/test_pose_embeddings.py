@@ -7,7 +7,7 @@ import pytest
 import torch
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet
-from beyondscene.backend.pipeline.hints import Unread, read_poses, taking_hints
+from beyondscene.backend.pipeline.pose_embeddings import LazyPoseEmbedding, embed_poses, precomputed_pose_embeddings
 from diffusers import ControlNetModel
 from torch import nn
 
@@ -40,16 +40,16 @@ def test_hints_replace_pictures_exactly(models: Models, order: str) -> None:
     pose = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     plain = residuals(models, torch.from_numpy(pose).permute(2, 0, 1)[None].float() / 255)
     blank = residuals(models, torch.zeros(1, 3, 64, 64))
-    (hint,) = read_poses(controlnet, [lambda: pose], models.device)
-    with taking_hints(controlnet):
-        hinted = residuals(models, hint.to(models.dtype)[None])
+    (embedding,) = embed_poses(controlnet, [lambda: pose], models.device)
+    with precomputed_pose_embeddings(controlnet):
+        hinted = residuals(models, embedding.to(models.dtype)[None])
     assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(plain, hinted, strict=True))
     assert not torch.allclose(plain[0], blank[0], atol=1e-3)
 
 
 def test_the_controlnet_takes_pictures_again_after_a_fault(models: Models) -> None:
     reader = models.controlnet.controlnet_cond_embedding
-    with pytest.raises(RuntimeError), taking_hints(models.controlnet):
+    with pytest.raises(RuntimeError), precomputed_pose_embeddings(models.controlnet):
         raise RuntimeError
     assert models.controlnet.controlnet_cond_embedding is reader
 
@@ -59,31 +59,31 @@ def test_empty_poses_share_one_hint(models: Models) -> None:
     lit = np.zeros((64, 64, 3), np.uint8)
     lit[3, 3] = 255
     poses = [partial(np.copy, picture) for picture in (np.zeros_like(lit), lit, np.zeros_like(lit))]
-    first, second, third = read_poses(controlnet, poses, models.device)
+    first, second, third = embed_poses(controlnet, poses, models.device)
     assert first is third and first is not second
 
 
 def test_what_is_not_kept_is_read_when_it_is_wanted(models: Models) -> None:
     random = np.random.default_rng(0)
     poses = [partial(np.copy, random.integers(0, 256, (64, 64, 3), np.uint8)) for _ in range(3)]
-    kept = read_poses(models.controlnet, poses, models.device)
-    some = read_poses(models.controlnet, poses, models.device, kept_bytes=1)
-    assert [isinstance(hint, Unread) for hint in some] == [False, True, True]
+    kept = embed_poses(models.controlnet, poses, models.device)
+    some = embed_poses(models.controlnet, poses, models.device, kept_bytes=1)
+    assert [isinstance(embedding, LazyPoseEmbedding) for embedding in some] == [False, True, True]
     with torch.inference_mode():
         assert all(torch.equal(one.to(models.dtype), other.to(models.dtype)) for one, other in zip(kept, some, strict=True))
 
 
 def test_hints_are_counted_as_what_they_take(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hint of SDXL has 10 MiB, and takes 16 where it is pinned."""
+    """A embedding of SDXL has 10 MiB, and takes 16 where it is pinned."""
     poses = [partial(np.full, (48, 48, 3), shade, np.uint8) for shade in (1, 2, 3, 4)]
 
-    def kept(hints: float) -> int:
-        read = read_poses(models.controlnet, poses, models.device, kept_bytes=int(hints * size_bytes))
-        return sum(isinstance(hint, torch.Tensor) for hint in read)
+    def kept(pose_embeddings: float) -> int:
+        read = embed_poses(models.controlnet, poses, models.device, kept_bytes=int(pose_embeddings * size_bytes))
+        return sum(isinstance(embedding, torch.Tensor) for embedding in read)
 
-    (hint,) = read_poses(models.controlnet, poses[:1], models.device)
-    assert isinstance(hint, torch.Tensor)
-    size_bytes, power = hint.nbytes, 2 ** (hint.nbytes - 1).bit_length()
+    (embedding,) = embed_poses(models.controlnet, poses[:1], models.device)
+    assert isinstance(embedding, torch.Tensor)
+    size_bytes, power = embedding.nbytes, 2 ** (embedding.nbytes - 1).bit_length()
     assert kept(3) == 3
     monkeypatch.setattr(torch.Tensor, "is_pinned", lambda _: True)
     assert power > 1.5 * size_bytes and kept(3) == 2

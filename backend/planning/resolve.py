@@ -1,6 +1,6 @@
 """The choices that a request leaves to the model set."""
 
-# what is settled has no defaults, though what may be left open has: pyright minds that, msgspec does not
+# what is resolved has no defaults, though what may be left open has: pyright minds that, msgspec does not
 # pyright: reportGeneralTypeIssues=false
 from msgspec.structs import asdict, replace
 
@@ -10,7 +10,7 @@ from ..models.sets import ModelSet, own_few_steps
 _LEFT_OPEN = ("steps", "guidance_scale", "controlnet_conditioning_scale", "guide_pose", "t_b", "hidden_joints")
 
 
-class Settled(RenderSettings, frozen=True, kw_only=True):
+class ResolvedSettings(RenderSettings, frozen=True, kw_only=True):
     """Settings of which none is left open."""
 
     steps: int
@@ -22,13 +22,13 @@ class Settled(RenderSettings, frozen=True, kw_only=True):
     hidden_joints: HiddenJoints
 
 
-def settle(settings: RenderSettings, models: ModelSet) -> Settled:
+def resolve_settings(settings: RenderSettings, models: ModelSet) -> ResolvedSettings:
     """`settings` with every None replaced by what the model set recommends.
 
     Few steps come with recommendations of their own, and with the solver that they were made for. Raises ModelSetError where
     they are asked of a set without them.
     """
-    if isinstance(settings, Settled):
+    if isinstance(settings, ResolvedSettings):
         return settings
     own = {name: getattr(models.manifest, name) for name in _LEFT_OPEN}
     if settings.few_steps is None:
@@ -39,10 +39,12 @@ def settle(settings: RenderSettings, models: ModelSet) -> Settled:
         few = own_few_steps(models.manifest)
         settings = replace(settings, scheduler=few.scheduler, inpaint_strength=few.inpaint_strength)
         own |= {name: value for name in _LEFT_OPEN if (value := getattr(few, name, None)) is not None}
-    return Settled(**asdict(settings) | {name: value for name, value in own.items() if getattr(settings, name) is None})
+    return ResolvedSettings(
+        **asdict(settings) | {name: value for name, value in own.items() if getattr(settings, name) is None}
+    )
 
 
-def settled(request: RenderRequest) -> Settled:
-    """Its settings, which `settle` has made."""
-    assert isinstance(request.settings, Settled)
+def resolved_settings(request: RenderRequest) -> ResolvedSettings:
+    """Its settings, which `resolve_settings` has made."""
+    assert isinstance(request.settings, ResolvedSettings)
     return request.settings

@@ -8,13 +8,13 @@ from diffusers import UNet2DConditionModel
 
 from ...protocol import RenderRequest
 from ..models.load import Models
-from ..planning.settle import settled
+from ..planning.resolve import resolved_settings
 from .prompts import PromptEncoder
 from .schedule import Scheduler, make_scheduler
 
 
 @dataclass(frozen=True)
-class Job:
+class Sampler:
     """What is denoised and how.
 
     unet: the base model's, or an inpainting model's with more channels (see `extra`).
@@ -46,14 +46,14 @@ class Job:
     after_step: Callable[[torch.Tensor, int], torch.Tensor] = field(default=lambda latents, _: latents)
 
 
-def start_job(models: Models, request: RenderRequest, encoder: PromptEncoder, strength: float = 1.0) -> Job:
-    """What every job has, with the base UNet and a fresh scheduler; whatever else it needs is put in by `replace`.
+def make_sampler(models: Models, request: RenderRequest, encoder: PromptEncoder, strength: float = 1.0) -> Sampler:
+    """What every sampler has, with the base UNet and a fresh scheduler; whatever else it needs is put in by `replace`.
 
-    request: with its settings settled. strength: as of make_scheduler.
+    request: with its settings resolved. strength: as of make_scheduler.
     """
-    settings = settled(request)
+    settings = resolved_settings(request)
     scheduler, timesteps = make_scheduler(models, settings.scheduler, settings.steps, strength, trailing=settings.few_steps)
-    return Job(
+    return Sampler(
         models=models,
         unet=models.unet,
         encoder=encoder,

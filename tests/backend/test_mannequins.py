@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from beyondscene.backend.renderer.looks import GARMENT_COLOURS, Look, describe_person, draw_look
-from beyondscene.backend.renderer.mannequin import pose_body
-from beyondscene.backend.renderer.raster import LIGHTS, LOWER_BODY, REGIONS, THINGS, UPPER_BODY, Camera
-from beyondscene.backend.renderer.scenes import (
+from beyondscene.backend.mannequins.looks import GARMENT_COLOURS, Look, describe_person, draw_look
+from beyondscene.backend.mannequins.mannequin import pose_body
+from beyondscene.backend.mannequins.raster import LIGHTS, LOWER_BODY, REGIONS, THINGS, UPPER_BODY, Camera
+from beyondscene.backend.mannequins.scenes import (
     FRAMINGS,
     MOST_PEOPLE,
     Framing,
