@@ -18,7 +18,7 @@ from importlib import import_module
 from pathlib import Path
 
 EXIT_CODES = (__doc__ or "").partition("\n\n")[2]
-# In the order in which they are listed. Only the one that is args for is imported, so that it alone has to find what it needs.
+# In the order in which they are listed. Only the one that is asked for is imported, so that it alone has to find what it needs.
 COMMANDS = (
     "render", "export", "serve", "submit", "jobs", "wait", "fetch", "cancel", "keygen", "client", "info",
     "train", "evaluate", "bench",

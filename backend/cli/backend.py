@@ -17,7 +17,7 @@ from . import Unreachable
 from .arguments import amount
 
 PATIENCE_S = 30.0
-LATER_S = 5.0  # between two times that something is args which is refused only for now
+LATER_S = 5.0  # between two times that something is asked which is refused only for now
 POLL_MS = 100
 LINGER_MS = 500
 
@@ -36,7 +36,7 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
 
 
 def converse(args: argparse.Namespace, ask: Callable[[Client], None]) -> Iterator[Heard]:
-    """What the backend says, from `ask` on; where it falls silent, is restarted or refuses for now, `ask` is args again.
+    """What the backend says, from `ask` on; where it falls silent, is restarted or refuses for now, `ask` is asked again.
 
     So `ask` must be harmless when repeated. Close the generator to hang up. Raises Unreachable, Refusal for what the
     backend refuses, and OSError or Refusal for a connection file that cannot be read.
@@ -55,7 +55,7 @@ def converse(args: argparse.Namespace, ask: Callable[[Client], None]) -> Iterato
                 if not event.later or time.monotonic() > refused_until_s:
                     raise Refusal(event.message)
                 if not told:
-                    print(f"beyondscene: {event.message} It is args again for {args.patience:.0f} s.", file=sys.stderr)
+                    print(f"beyondscene: {event.message} It is asked again for {args.patience:.0f} s.", file=sys.stderr)
                 told = True
                 time.sleep(min(LATER_S, args.patience))
                 patient_until_s = time.monotonic() + args.patience

@@ -85,7 +85,7 @@ def write_somewhere(path: Path, picture: Picture, record: Record) -> None:
 
 
 def spare_folders() -> Iterator[Path]:
-    """New ones, for what must not get lost; each is args for only where the one before did not do."""
+    """New ones, for what must not get lost; each is asked for only where the one before did not do."""
     for place in (None, user_data_path("beyondscene")):  # None: where the system has temporary files
         try:
             if place:

@@ -54,7 +54,7 @@ def add_common(parser: argparse.ArgumentParser, steps: str) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train as `args`, a line of JSON on standard output per event; return an exit code."""
+    """Train as `args` say, a line of JSON on standard output per event; return an exit code."""
     try:
         args.train(args)
     except OutOfTime:
