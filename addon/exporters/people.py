@@ -12,8 +12,9 @@ from ...protocol import Lora, PartName
 from ..loras import gather_loras
 from ..overrides import make_comparable
 from .errors import ExportError
+from .joints import gather_rest
 from .leaders import find_armature, find_movers, is_solid, rendered_objects
-from .rigs import MIN_COVERAGE, best_match
+from .rigs import MIN_COVERAGE, best_match, rests_upright
 
 LONGEST_ID = 128  # of a character of a request
 
@@ -69,6 +70,8 @@ class Person:
         """What speaks against a person, after "is off since"; empty where nothing does."""
         if best_match(self.armature).coverage < MIN_COVERAGE:
             return "its bones are not plainly a person's"
+        if not is_human(self.armature):
+            return "its rest pose is not a person's, upright with arms and legs"
         wearer = find_wearer(self.armature)
         return f"it moves with '{wearer.name}', as the rig of clothes does" if wearer else ""
 
@@ -176,7 +179,13 @@ def say_how_to_begin(scene: bpy.types.Scene, unknown: Sequence[Person]) -> str:
 def find_wearer(armature: bpy.types.Object) -> bpy.types.Object | None:
     """The rig of a person that moves `armature` as a whole, where there is one."""
     rigs = (thing for thing in find_movers(armature) if thing.type == "ARMATURE" and thing != armature)
-    return next((rig for rig in rigs if best_match(rig).coverage >= MIN_COVERAGE), None)
+    return next((rig for rig in rigs if is_human(rig)), None)
+
+
+def is_human(armature: bpy.types.Object) -> bool:
+    """Whether its joints are found, and are a person's in the rest pose: the bones of animals may be called as ours are."""
+    match = best_match(armature)
+    return match.coverage >= MIN_COVERAGE and rests_upright(gather_rest(armature, match))
 
 
 def is_drawn(own: bpy.types.PropertyGroup) -> bool:

@@ -4,7 +4,7 @@ A person is symmetric, stands on one pair of legs, has one pair of arms, and car
 gets no guess: a second pair on the ground, no foot to say where the front is, or limbs far from human proportions.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from itertools import combinations
 from typing import NamedTuple
@@ -22,6 +22,7 @@ SHORTEST_FOOT = 0.05
 HEAD_HEIGHTS = (0.80, 0.94)  # between which the head begins; the chin is at 0.87
 FEWEST_BONES = 14
 FEWEST_FINGERS = 3  # a bone with that many others below it is the hand
+MOST_BENT = np.cos(np.radians(120))  # of the angle at the hips, from shoulders to feet: 100° in a cat, 170° in a person
 
 Below = dict[int, list[int]]  # bone to its children
 Limb = tuple[Anchor, Anchor, Anchor]  # shoulder, elbow, wrist; or hip, knee, ankle
@@ -64,6 +65,25 @@ def guess_by_shape(bones: tuple[RestBone, ...]) -> Match | None:
             below[bone.parent].append(number)
     guesses = [guess for frame in upright_frames() if (guess := read_body(bones, ends @ frame.T, below))]
     return Match(LABEL, guesses[0], guessed=True) if len(guesses) == 1 else None
+
+
+def rests_upright(rest: Mapping[str, np.ndarray]) -> bool:
+    """Whether these joints are those of a person at rest: with arms and legs, on either side of the hips, be that standing or
+    lying; one half of the body will do.
+
+    rest: places by role, (3,) each, in any one frame and unit.
+    """
+
+    def middle(*joints: str) -> np.ndarray | None:
+        """Of the first of `joints` that there is, on whichever sides."""
+        places = ([rest[side + joint] for side in "RL" if side + joint in rest] for joint in joints)
+        return next((np.mean(found, axis=0) for found in places if found), None)
+
+    shoulders, arms, hips, feet = middle("Shoulder"), middle("Wrist", "Elbow"), middle("Hip"), middle("Ankle", "Knee")
+    if shoulders is None or arms is None or hips is None or feet is None:
+        return False
+    trunk, legs = shoulders - hips, feet - hips
+    return bool(trunk @ legs < MOST_BENT * np.linalg.norm(trunk) * np.linalg.norm(legs))
 
 
 def upright_frames() -> Iterator[np.ndarray]:
