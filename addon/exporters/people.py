@@ -13,7 +13,7 @@ from ..loras import gather_loras
 from ..overrides import make_comparable
 from .errors import ExportError
 from .joints import gather_rest
-from .leaders import find_armature, find_movers, is_solid, rendered_objects
+from .leaders import ArmatureFinder, find_movers, is_solid, rendered_objects
 from .rigs import MIN_COVERAGE, best_match, rests_upright
 
 LONGEST_ID = 128  # of a character of a request
@@ -143,10 +143,11 @@ def find_rigs(
     armatures = {thing for thing in known if thing.type == "ARMATURE"}
     rigs = {thing for thing in things if thing.type == "ARMATURE" and shown(thing)}
     if rigs != armatures:
+        finder = ArmatureFinder(armatures)
         for mesh in (thing for thing in things if thing.type == "MESH"):
-            leader = find_armature(mesh, armatures)
-            if leader is not None and leader not in rigs and is_solid(mesh) and shown(mesh):
-                rigs.add(leader)
+            mover = finder.find(mesh)
+            if mover is not None and mover not in rigs and is_solid(mesh) and shown(mesh):
+                rigs.add(mover)
     return rigs
 
 

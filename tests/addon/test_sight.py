@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon.exporters import Person, export_request, raster, sight
+from beyondscene.addon.exporters import Person, export_request, find_people, raster, sight
 from beyondscene.addon.exporters.sight import look
 from beyondscene.addon.exporters.surfaces import gather_surfaces
 from beyondscene.protocol import FREE, HIDDEN, KEYPOINT_NAMES, SEEN, RenderRequest
@@ -103,7 +103,9 @@ def test_a_box_in_front_hides_the_person_and_one_behind_does_not(blender: Any, e
     assert (see(blender)[0]["Eve"] == before["Eve"]).all()
 
 
-@pytest.mark.parametrize("how", ["hide_render", "hide_viewport", "hide_set", "WIRE", "BOUNDS", "collection", "camera", "bone"])
+@pytest.mark.parametrize(
+    "how", ["hide_render", "hide_viewport", "hide_set", "WIRE", "BOUNDS", "collection", "camera", "bone", "picture"]
+)
 def test_what_is_not_rendered_hides_nobody(blender: Any, example: Example, how: str) -> None:
     example("duo")
     before, _ = see(blender)
@@ -121,6 +123,8 @@ def test_what_is_not_rendered_hides_nobody(blender: Any, example: Example, how: 
             stored.hide_render = True
         case "camera":
             box.visible_camera = False
+        case "picture":
+            box["beyondscene_picture_plane"] = True  # as put there by the add-on itself
         case "bone":
             blender.data.objects["Flo"].pose.bones[0].custom_shape = box
         case _:
@@ -345,6 +349,71 @@ def test_of_two_who_overlap_each_has_room_around_the_body_but_not_before_the_nea
     assert (eve[flo == SEEN] == HIDDEN).all()
     beside = widen(flo == SEEN, 20) & (eve == SEEN)
     assert beside.any() and (flo[beside] == FREE).all()  # Flo's hair may fall over Eve
+
+
+Constrain = Callable[[Any, Any, float], None]
+
+
+def child_of(thing: Any, rig: Any, influence: float) -> None:
+    hold = thing.constraints.new("CHILD_OF")
+    hold.target, hold.subtarget, hold.influence = rig, "hand_r", influence
+
+
+def copy_location(thing: Any, rig: Any, influence: float) -> None:
+    hold = thing.constraints.new("COPY_LOCATION")
+    hold.target, hold.subtarget, hold.influence = rig, "hand_r", influence
+
+
+def by_armature(thing: Any, rig: Any, influence: float) -> None:
+    hold = next((one for one in thing.constraints if one.type == "ARMATURE"), None) or thing.constraints.new("ARMATURE")
+    bone = hold.targets.new()
+    bone.target, bone.subtarget, bone.weight = rig, "hand_r", influence
+
+
+@pytest.mark.parametrize("constrain", [child_of, copy_location, by_armature])
+def test_a_thing_that_goes_from_hand_to_hand_is_part_of_who_holds_it(
+    blender: Any, example: Example, constrain: Constrain
+) -> None:
+    example("duo")
+    before, _ = see(blender)
+    rigs = {name: blender.data.objects[name] for name in ("Eve", "Flo")}
+    for holder in rigs:
+        staff = add_box(blender, "Staff", (0.3, 0.3, 0.6), (0, 0, 0))
+        for name, rig in rigs.items():
+            constrain(staff, rig, 1.0 if name == holder else 0.0)
+        blender.context.view_layer.update()
+        masks, _ = see(blender)
+        grown = [name for name in rigs if (masks[name] & ~before[name] & ~before["Flo"] & ~before["Eve"]).sum() > 1000]
+        assert grown == [holder]
+        blender.data.objects.remove(staff)
+
+
+def test_a_chain_whose_links_hang_on_each_other_twice_is_walked_once(blender: Any, example: Example) -> None:
+    example("duo")
+    rig = blender.data.objects["Eve"]
+    rig.hide_set(True)
+    above = rig
+    for number in range(60):
+        link = add_box(blender, f"Link {number}", (0.02, 0.02, 0.02), (0, 0, 0))
+        link.parent = above
+        link.constraints.new("CHILD_OF").target = above
+        above = link
+    blender.data.objects["Eve.body"].hide_set(True)
+    blender.context.view_layer.update()
+    assert [person.name for person in find_people(blender.context.view_layer)] == ["Eve", "Flo"]  # by the links alone
+
+
+def test_a_rig_that_blender_never_evaluated_is_in_nobodys_way(blender: Any, example: Example) -> None:
+    example("duo")
+    before, _ = see(blender)
+    stored = blender.data.collections.new("Stored")
+    blender.context.scene.collection.children.link(stored)
+    stored.hide_viewport = True
+    rig = blender.data.objects.new("Spare", blender.data.armatures.new("Spare"))
+    stored.objects.link(rig)
+    blender.context.view_layer.update()
+    assert rig.pose is None and rig in set(blender.context.view_layer.objects)
+    assert (see(blender)[0]["Eve"] == before["Eve"]).all()
 
 
 def test_what_follows_a_person_without_being_parented_is_part_of_them(blender: Any, example: Example) -> None:
