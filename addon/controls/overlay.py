@@ -21,7 +21,7 @@ from mathutils import Matrix
 from ...protocol import DRAWN, Keypoint
 from .. import blender_render, callbacks
 from ..exporters import ExportError
-from ..exporters.camera import unproject
+from ..exporters.view import unproject
 from ..viewports import redraw
 from .picture import DIM, HOLE, tint_masks
 from .snapshot import Controls, gather_controls

@@ -9,11 +9,11 @@ import numpy as np
 from msgspec.structs import replace
 
 from ...protocol import DRAWN, FACE_NAMES, Keypoint
-from .camera import state_at
 from .head import FACE, find_head
 from .joints import as_seen, gather_rest, rest_matrix, transform
 from .people import Person
 from .rigs import Match, best_match
+from .view import state_at
 
 # In the frame of head.FACE, of the same body: the left half and the middle. The right half is its mirror image.
 LEFT_HALF = {

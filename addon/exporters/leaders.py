@@ -71,6 +71,13 @@ def is_solid(thing: bpy.types.Object) -> bool:
     return thing.display_type not in ("WIRE", "BOUNDS") and not thing.hide_render and thing.visible_camera
 
 
+def is_shown(thing: bpy.types.Object, view_layer: bpy.types.ViewLayer) -> bool:
+    """Whether `thing`, which is among the rendered_objects, is visible itself, and not in shadows and reflections alone."""
+    if thing.hide_render or thing.indirect_only_get(view_layer=view_layer):
+        return False
+    return thing.visible_get(view_layer=view_layer)
+
+
 def rendered_objects(layer: bpy.types.LayerCollection) -> set[bpy.types.Object]:
     """What `layer` and those below hold, without the collections that are switched off for renders."""
     if layer.collection.hide_render:

@@ -13,7 +13,7 @@ from ..loras import gather_loras
 from ..overrides import make_comparable
 from .errors import ExportError
 from .joints import gather_rest
-from .leaders import ArmatureFinder, find_movers, is_solid, rendered_objects
+from .leaders import ArmatureFinder, find_movers, is_shown, is_solid, rendered_objects
 from .rigs import MIN_COVERAGE, best_match, rests_upright
 
 LONGEST_ID = 128  # of a character of a request
@@ -121,7 +121,7 @@ def find_people(view_layer: bpy.types.ViewLayer) -> list[Person]:
     rendered = rendered_objects(view_layer.layer_collection)
 
     def shown(thing: bpy.types.Object) -> bool:
-        return thing in rendered and not thing.hide_render and thing.visible_get(view_layer=view_layer)
+        return thing in rendered and is_shown(thing, view_layer)
 
     people = [Person(armature) for armature in find_rigs(view_layer.objects, bpy.data.objects, shown)]
     known: Contents = {}

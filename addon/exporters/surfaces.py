@@ -10,7 +10,7 @@ import numpy as np
 
 from .chosen import gather_chosen
 from .joints import transform
-from .leaders import ArmatureFinder, is_solid, rendered_objects
+from .leaders import ArmatureFinder, is_shown, is_solid, rendered_objects
 from .people import Person
 
 PROP = -1  # owner of what is nobody's: it hides people and has no mask
@@ -64,7 +64,7 @@ def gather_surfaces(
         root = instance.parent.original if instance.is_instance else source
         if evaluated.type != "MESH" or not instance.show_self or not is_solid(source) or source in shapes:
             continue
-        if root not in rendered or root.hide_render or not root.visible_get(view_layer=view_layer):
+        if root not in rendered or not is_shown(root, view_layer):
             continue
         mesh = evaluated.data.as_pointer()
         if mesh not in known:

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon.exporters import Person, export_request, find_people, raster, sight
+from beyondscene.addon.exporters import ExportError, Person, export_request, find_left_out, find_people, raster, sight
 from beyondscene.addon.exporters.sight import look
 from beyondscene.addon.exporters.surfaces import gather_surfaces
 from beyondscene.protocol import FREE, HIDDEN, KEYPOINT_NAMES, SEEN, RenderRequest
@@ -104,7 +104,7 @@ def test_a_box_in_front_hides_the_person_and_one_behind_does_not(blender: Any, e
 
 
 @pytest.mark.parametrize(
-    "how", ["hide_render", "hide_viewport", "hide_set", "WIRE", "BOUNDS", "collection", "camera", "bone", "picture"]
+    "how", ["hide_render", "hide_viewport", "hide_set", "WIRE", "BOUNDS", "collection", "camera", "indirect", "bone", "picture"]
 )
 def test_what_is_not_rendered_hides_nobody(blender: Any, example: Example, how: str) -> None:
     example("duo")
@@ -115,12 +115,13 @@ def test_what_is_not_rendered_hides_nobody(blender: Any, example: Example, how: 
             box.hide_set(True)
         case "WIRE" | "BOUNDS":
             box.display_type = how
-        case "collection":
+        case "collection" | "indirect":
             stored = blender.data.collections.new("Stored")
             blender.context.scene.collection.children.link(stored)
             stored.objects.link(box)
             blender.context.scene.collection.objects.unlink(box)
-            stored.hide_render = True
+            stored.hide_render = how == "collection"
+            blender.context.view_layer.layer_collection.children["Stored"].indirect_only = how == "indirect"
         case "camera":
             box.visible_camera = False
         case "picture":
@@ -131,6 +132,38 @@ def test_what_is_not_rendered_hides_nobody(blender: Any, example: Example, how: 
             setattr(box, how, True)
     blender.context.view_layer.update()
     assert (see(blender)[0]["Eve"] == before["Eve"]).all()
+
+
+@pytest.mark.parametrize("kind", ["PERSP", "ORTHO"])
+def test_what_is_nearer_or_farther_than_the_camera_sees_counts_for_nothing(blender: Any, example: Example, kind: str) -> None:
+    example("duo")
+    camera = blender.context.scene.camera
+    camera.data.type, camera.data.ortho_scale = kind, 4
+    blender.context.view_layer.update()
+    before, _ = see(blender)
+    box = add_box(blender, "Crate", (0.5, 0.1, 0.5), in_front_of(blender, "Eve"))
+    to_box = (box.matrix_world.translation - camera.matrix_world.translation).length
+    assert see(blender)[0]["Eve"].sum() < before["Eve"].sum()
+    camera.data.clip_start = to_box + 0.2
+    blender.context.view_layer.update()
+    assert (see(blender)[0]["Eve"] == before["Eve"]).all()
+
+    depths = {one.name: [joint.depth for joint in one.keypoints] for one in export_request(blender.context)[0].characters}
+    flo, eve = depths["Flo"], depths["Eve"]
+    assert min(flo) < min(eve)
+    camera.data.clip_end = np.mean([min(eve), max(eve)])
+    blender.context.view_layer.update()
+    cut = see(blender)[0]["Eve"]
+    assert cut.any() and cut.sum() < 0.9 * before["Eve"].sum() and not (cut & ~before["Eve"]).any()
+    camera.data.clip_end = min(eve) - 0.001
+    blender.context.view_layer.update()
+    assert set(see(blender)[0]) == {"Flo"}
+    ((person, why),) = find_left_out(blender.context)
+    assert person.name == "Eve" and "stands wholly beyond the camera's Clip End" in why
+    camera.data.clip_end = 1.0
+    blender.context.view_layer.update()
+    with pytest.raises(ExportError, match="Nobody would be in the picture: 'Eve' stands wholly beyond the camera's Clip End"):
+        export_request(blender.context)
 
 
 def test_what_is_parented_to_a_person_is_part_of_them(blender: Any, example: Example) -> None:
