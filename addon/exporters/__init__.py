@@ -14,7 +14,7 @@ from .errors import ExportError
 from .passes import Passes, gather_passes, write_passes
 from .people import Person, chosen_people, find_enabled, find_people
 from .rigs import best_match, detect, load_families
-from .shown import find_shown
+from .shown import find_once, find_shown
 from .sight import Sight, add_sight, look
 from .view import View
 
@@ -111,9 +111,13 @@ def find_left_out(
     Raises ExportError where there is no camera.
     """
     depsgraph, view = context.evaluated_depsgraph_get(), view_of(context, width, height)
-    people = [person for person in find_shown(context.view_layer) if person.enabled]
-    reasons = [(person, view.why_unseen(gather_keypoints(person, depsgraph, view))) for person in people]
-    return [(person, why) for person, why in reasons if why]
+    people = tuple(person for person in find_shown(context.view_layer) if person.enabled)
+
+    def find() -> list[tuple[Person, str]]:
+        reasons = [(person, view.why_unseen(gather_keypoints(person, depsgraph, view))) for person in people]
+        return [(person, why) for person, why in reasons if why]
+
+    return find_once(context.view_layer, (view, people), find)
 
 
 def view_of(context: bpy.types.Context, width: int | None, height: int | None) -> View:
