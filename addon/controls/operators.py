@@ -63,7 +63,7 @@ class BEYONDSCENE_OT_refresh_controls(ReadsScene, bpy.types.Operator):
     bl_label = "Refresh Overlay"
 
     def execute(self, context: bpy.types.Context) -> Result:
-        overlay.current().take(context, surfaces=True)
+        overlay.overlay_of(context.scene, context.view_layer).take(context, surfaces=True)
         redraw()
         return {"FINISHED"}
 

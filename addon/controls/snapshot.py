@@ -34,7 +34,6 @@ class Controls:
 
     request: with masks and hidden joints where the surfaces were looked at; its `hidden_joints` is never left open.
     sight: the surfaces; None where nobody looked yet.
-    scene: name of the scene.
     refusal: why nothing would be sent, or nothing.
     left_out: who is not in the request, and why.
     colours: of the people, in the order of the request.
@@ -43,7 +42,6 @@ class Controls:
 
     request: RenderRequest
     sight: Sight | None
-    scene: str
     refusal: str
     left_out: tuple[str, ...]
     colours: tuple[Colour, ...]
@@ -84,7 +82,7 @@ def gather_controls(
     style = find_style(context.scene.beyondscene.models)
     hidden_joints = request.settings.hidden_joints or style.hidden_joints
     request = replace(request, settings=replace(request.settings, hidden_joints=hidden_joints))
-    return Controls(request, sight, context.scene.name, refusal, left_out, colours, style)
+    return Controls(request, sight, refusal, left_out, colours, style)
 
 
 def find_style(models: str) -> Style:
