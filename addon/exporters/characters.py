@@ -13,10 +13,9 @@ from .view import View
 
 def gather_character(person: Person, depsgraph: bpy.types.Depsgraph, view: View) -> Character:
     """`person` in the picture. Raises ExportError where it is no rig that a family knows."""
-    match = detect(person.armature)
-    rig = person.armature.evaluated_get(depsgraph), person.world(depsgraph), match, person.is_mirrored(depsgraph)
-    right, left = (gather_hand(*rig, side) for side in "RL")
-    face, feet = gather_facial_bones(*rig), gather_feet(*rig)
+    rig = person.pose(depsgraph, detect(person.armature))
+    right, left = (gather_hand(rig, side) for side in "RL")
+    face, feet = gather_facial_bones(rig), gather_feet(rig)
     return Character(
         id=person.id,
         name=person.name[:128],
@@ -24,7 +23,7 @@ def gather_character(person: Person, depsgraph: bpy.types.Depsgraph, view: View)
         negative_prompt=person.negative_prompt,
         part_prompts=person.part_prompts,
         loras=person.loras,
-        keypoints=view.see(gather_joints(*rig)),
+        keypoints=view.see(gather_joints(rig)),
         right_hand=None if right is None else view.see(right),
         left_hand=None if left is None else view.see(left),
         face=None if face is None else view.see(face),
@@ -34,5 +33,4 @@ def gather_character(person: Person, depsgraph: bpy.types.Depsgraph, view: View)
 
 def gather_keypoints(person: Person, depsgraph: bpy.types.Depsgraph, view: View) -> tuple[Keypoint, ...]:
     """Those of gather_character, of any rig: cheap enough for a redraw."""
-    armature, match = person.armature.evaluated_get(depsgraph), best_match(person.armature)
-    return view.see(gather_joints(armature, person.world(depsgraph), match, person.is_mirrored(depsgraph)))
+    return view.see(gather_joints(person.pose(depsgraph, best_match(person.armature))))

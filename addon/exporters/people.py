@@ -12,9 +12,9 @@ from ...protocol import Lora, PartName
 from ..loras import gather_loras
 from ..overrides import make_comparable
 from .errors import ExportError
-from .joints import gather_rest
+from .joints import PosedRig, gather_rest
 from .leaders import ArmatureFinder, find_movers, is_shown, is_solid, rendered_objects
-from .rigs import MIN_COVERAGE, best_match, rests_upright
+from .rigs import MIN_COVERAGE, Match, best_match, rests_upright
 
 LONGEST_ID = 128  # of a character of a request
 
@@ -109,6 +109,11 @@ class Person:
     def world(self, depsgraph: bpy.types.Depsgraph) -> np.ndarray:
         """(4, 4): from the frame of the rig to the world of the scene."""
         return self.frame(depsgraph) @ np.array(self.armature.evaluated_get(depsgraph).matrix_world)
+
+    def pose(self, depsgraph: bpy.types.Depsgraph, match: Match) -> PosedRig:
+        """Their rig as it is posed now. match: of its bones."""
+        armature = self.armature.evaluated_get(depsgraph)
+        return PosedRig(armature, self.world(depsgraph), match, self.is_mirrored(depsgraph))
 
     def is_mirrored(self, depsgraph: bpy.types.Depsgraph) -> bool:
         """Whether the scene's camera sees them as in a mirror: by a negative scale of theirs or of its own, and not of both."""

@@ -26,7 +26,7 @@ from ...protocol import (
     describe_array,
 )
 from .camera import gather_view
-from .face import follow, make_moulds, turned_away
+from .face import follow, make_face_fitters, turned_away
 from .joints import as_seen
 from .people import Person
 from .raster import ZBuffer, frame_planes
@@ -89,7 +89,7 @@ def look(
         divisor = max((one for one in DIVISORS if min(width, height) // one >= SHORT_SIDE_PX), default=1)
     picture = gather_view(scene, depsgraph, width, height)
     view = gather_view(scene, depsgraph, width // divisor, height // divisor)
-    metres, moulds = view.metres, make_moulds(people, depsgraph)
+    metres, fitters = view.metres, make_face_fitters(people, depsgraph)
     chosen: dict[int, dict[str, Keypoint]] = defaultdict(dict)
     buffers: dict[int, ZBuffer] = defaultdict(partial(ZBuffer, view))
     planes = frame_planes(view) * (metres, metres, metres, 1)
@@ -97,8 +97,8 @@ def look(
         if time.monotonic() > deadline_s:
             raise TimeoutError
         buffers[surface.owner].draw(surface.triangles * metres)
-        if surface.owner in moulds:
-            moulds[surface.owner].add(surface.triangles)
+        if surface.owner in fitters:
+            fitters[surface.owner].add(surface.triangles)
         if surface.chosen:
             names = as_seen(FACE_NAMES, surface.owner != PROP and people[surface.owner].is_mirrored(depsgraph))
             called = dict(zip(names, FACE_NAMES, strict=True))
@@ -110,9 +110,9 @@ def look(
         owner_seen[body < depth] = owner
         depth = np.minimum(depth, body)
 
-    laid = {owner: face for owner, mould in moulds.items() if (face := mould.lay_on())}
-    faces = {owner: picture.see(face.points) for owner, face in laid.items()}
-    heads = {owner: dict(zip(face.joints, picture.see([*face.joints.values()]), strict=True)) for owner, face in laid.items()}
+    fitted = {owner: face for owner, fitter in fitters.items() if (face := fitter.fit())}
+    faces = {owner: picture.see(face.points) for owner, face in fitted.items()}
+    heads = {owner: dict(zip(face.joints, picture.see([*face.joints.values()]), strict=True)) for owner, face in fitted.items()}
     return Sight(divisor, depth, owner_seen, bodies, faces, heads, chosen)
 
 

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("bpy")
 
 from beyondscene.addon.exporters import ExportError, Person, best_match, detect, load_families
-from beyondscene.addon.exporters.joints import gather_joints
+from beyondscene.addon.exporters.joints import PosedRig, gather_joints
 from beyondscene.addon.exporters.rigs import Family, match_names
 from beyondscene.addon.exporters.rigs.family import REQUIRED, match_family
 from beyondscene.protocol import KEYPOINT_NAMES
@@ -31,8 +31,8 @@ def turned(degrees: float, axis: str) -> np.ndarray:
 def found_joints(bpy: Any, rig: Any) -> dict[str, np.ndarray]:
     bpy.context.view_layer.update()
     evaluated = rig.evaluated_get(bpy.context.evaluated_depsgraph_get())
-    places = zip(KEYPOINT_NAMES, gather_joints(evaluated, np.array(evaluated.matrix_world), detect(rig), False), strict=True)
-    return {name: place for name, place in places if place is not None}
+    posed = PosedRig(evaluated, np.array(evaluated.matrix_world), detect(rig), mirrored=False)
+    return {n: place for n, place in zip(KEYPOINT_NAMES, gather_joints(posed), strict=True) if place is not None}
 
 
 def bend(rig: Any, bone: str, turn: np.ndarray) -> None:
