@@ -202,7 +202,7 @@ def follow() -> float | None:
     if blender_render.is_running():
         return blender_render.LOOK_S
     rests = time.monotonic() - changed_s >= REST_S and not is_playing()
-    windows = {overlay_of(one.scene, one.view_layer): one for one in bpy.context.window_manager.windows}
+    windows = {overlay_of(window.scene, window.view_layer): window for window in bpy.context.window_manager.windows}
     for overlay, window in windows.items():
         with bpy.context.temp_override(window=window):
             overlay.take(bpy.context, surfaces=rests and not overlay.slow_s, give_up_s=GIVE_UP_S)

@@ -49,8 +49,9 @@ class Controls:
 
     def far_to_near(self) -> list[tuple[int, Character]]:
         """The people who are drawn, in the order in which that happens, with their places in the request."""
-        placed = [(n, one) for n, one in enumerate(self.request.characters) if any(k.state in DRAWN for k in one.keypoints)]
-        return sorted((pair for pair in placed if self.shows(pair[0])), key=lambda pair: -depth_metres(pair[1]))
+        people = enumerate(self.request.characters)
+        drawn = [(n, who) for n, who in people if self.shows(n) and any(joint.state in DRAWN for joint in who.keypoints)]
+        return sorted(drawn, key=lambda pair: -depth_metres(pair[1]))
 
     def shows(self, index: int) -> bool:
         """Whether anything is seen of somebody, as far as is known; who is wholly hidden is left out of the picture."""
@@ -77,7 +78,7 @@ def gather_controls(
         with suppress(TimeoutError):
             sight = look_at(context, request, divisor, deadline_s)
             request, _ = add_sight(request, sight)
-    colours = tuple(get_colour(one.described.beyondscene) for one in people_of(context, request))
+    colours = tuple(get_colour(person.described.beyondscene) for person in people_of(context, request))
     left_out = tuple(f"{person.name} {why}" for person, why in find_left_out(context))
     style = find_style(context.scene.beyondscene.models)
     hidden_joints = request.settings.hidden_joints or style.hidden_joints

@@ -128,8 +128,8 @@ def view_of(context: bpy.types.Context, width: int | None, height: int | None) -
 
 def people_of(context: bpy.types.Context, request: RenderRequest) -> list[Person]:
     """Whom the characters of `request` are, which gather_request made of the same `context`, in their order."""
-    ids = {one.id for one in request.characters}
-    return [one for one in find_enabled(context.view_layer) if one.id in ids]
+    ids = {character.id for character in request.characters}
+    return [person for person in find_enabled(context.view_layer) if person.id in ids]
 
 
 def look_at(
@@ -149,8 +149,8 @@ def check_scene(context: bpy.types.Context) -> None:
 
 def picture_size(scene: bpy.types.Scene) -> tuple[int, int]:
     """Width and height in px of the picture: the scene's own, or those of its render settings, within the quality's limit."""
-    own, render = scene.beyondscene, scene.render
-    if own.use_own_size:
-        return limited_size(own, own.width, own.height)
+    settings, render = scene.beyondscene, scene.render
+    if settings.use_own_size:
+        return limited_size(settings, settings.width, settings.height)
     percentage = render.resolution_percentage  # in whole numbers, as Blender does: of 800 px, a float of 57 % leaves 455
-    return limited_size(own, render.resolution_x * percentage // 100, render.resolution_y * percentage // 100)
+    return limited_size(settings, render.resolution_x * percentage // 100, render.resolution_y * percentage // 100)

@@ -157,20 +157,20 @@ def follow(bones: Sequence[Keypoint], skin: Sequence[Keypoint], width: int, heig
 
     So a brow is one line, and a mouth that bones open opens as a whole. The nearest bone counts most.
     """
-    there = np.array([bone.state in DRAWN and own.state in DRAWN for bone, own in zip(bones, skin, strict=True)])
+    there = np.array([bone.state in DRAWN and point.state in DRAWN for bone, point in zip(bones, skin, strict=True)])
     moves = np.array([(b.x - s.x, b.y - s.y, b.depth - s.depth) for b, s in zip(bones, skin, strict=True)])
     face = []
-    for index, (bone, own) in enumerate(zip(bones, skin, strict=True)):
+    for index, (bone, point) in enumerate(zip(bones, skin, strict=True)):
         near = there & (PART[index] == PART)
         if bone.state != "missing":
             face.append(bone)
-        elif own.state in DRAWN and near.any():
+        elif point.state in DRAWN and near.any():
             shares = 1 / np.linalg.norm(MODEL[near] - MODEL[index], axis=1) ** 2
             x, y, depth = np.average(moves[near], 0, shares).tolist()
-            x, y = own.x + x, own.y + y
-            face.append(replace(own, x=x, y=y, depth=own.depth + depth, state=state_at(x, y, width, height)))
+            x, y = point.x + x, point.y + y
+            face.append(replace(point, x=x, y=y, depth=point.depth + depth, state=state_at(x, y, width, height)))
         else:
-            face.append(own)
+            face.append(point)
     return tuple(face)
 
 

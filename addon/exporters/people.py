@@ -48,7 +48,7 @@ class Person:
     @property
     def id(self) -> str:
         """Unique in the scene: with the names of libraries, since a linked rig may have a local namesake."""
-        path = "/".join(one.name_full for one in (*self.instancers, self.armature))
+        path = "/".join(thing.name_full for thing in (*self.instancers, self.armature))
         if len(path) <= LONGEST_ID:
             return path
         digest = hashlib.blake2b(path.encode(), digest_size=16).hexdigest()  # the ends of two long ones differ most often
@@ -88,8 +88,8 @@ class Person:
     def part_prompts(self) -> dict[PartName, str]:
         """Of each part, the instancer's own, or else that of the rig; parts of which nothing is said are not there."""
         own, rig = self.described.beyondscene.parts, self.armature.beyondscene.parts
-        said = {part: getattr(own, part).strip() or getattr(rig, part).strip() for part in get_args(PartName)}
-        return {part: text for part, text in said.items() if text}
+        prompts = {part: getattr(own, part).strip() or getattr(rig, part).strip() for part in get_args(PartName)}
+        return {part: text for part, text in prompts.items() if text}
 
     @property
     def loras(self) -> tuple[Lora, ...]:
@@ -217,7 +217,7 @@ def find_inside(collection: bpy.types.Collection, known: Contents) -> list[Insid
         shown = list(shown_objects(collection))
         rigs = find_rigs(shown, collection.all_objects, lambda thing: not thing.hide_render)
         known[collection] = [(armature, ()) for armature in rigs]
-        for thing in (one for one in shown if instances(one) and not one.hide_render):
+        for thing in (thing for thing in shown if instances(thing) and not thing.hide_render):
             known[collection] += [
                 (armature, (thing, *path)) for armature, path in find_inside(thing.instance_collection, known)
             ]

@@ -86,7 +86,7 @@ def look(
     deadline_s: as of time.monotonic. Raises TimeoutError where there are more surfaces than can be looked at until then.
     """
     if divisor is None:
-        divisor = max((one for one in DIVISORS if min(width, height) // one >= SHORT_SIDE_PX), default=1)
+        divisor = max((each for each in DIVISORS if min(width, height) // each >= SHORT_SIDE_PX), default=1)
     picture = gather_view(scene, depsgraph, width, height)
     view = gather_view(scene, depsgraph, width // divisor, height // divisor)
     metres, fitters = view.metres, make_face_fitters(people, depsgraph)
@@ -178,9 +178,9 @@ def judge(joints: Sequence[Keypoint], flesh_m: Sequence[float], index: int, sigh
     """`joints` with those that a surface hides as `occluded`; flesh_m: how far each may lie under its own skin."""
     return tuple(
         replace(joint, state="occluded", hidden_by=hider)
-        if joint.state == "visible" and (hider := find_hider(joint, own, index, sight))
+        if joint.state == "visible" and (hider := find_hider(joint, depth_m, index, sight))
         else joint
-        for joint, own in zip(joints, flesh_m, strict=True)
+        for joint, depth_m in zip(joints, flesh_m, strict=True)
     )
 
 

@@ -1,6 +1,6 @@
 """A picture as the camera sees it, and points of the world in it. No bpy."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +24,7 @@ class View(NamedTuple):
     far: float
     metres: float
 
-    def see(self, places: Sequence[np.ndarray | None]) -> tuple[Keypoint, ...]:
+    def see(self, places: Iterable[np.ndarray | None]) -> tuple[Keypoint, ...]:
         """Places in the world, (3,) Blender units each, as keypoints; None where the rig has no such joint."""
         return tuple(MISSING if place is None else self.project(place * self.metres) for place in places)
 

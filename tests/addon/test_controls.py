@@ -175,9 +175,9 @@ def test_poses_are_saved_for_other_programs(blender: Any, example: Example, tmp_
     example("duo")
     images = len(blender.data.images)
     assert blender.ops.beyondscene.save_openpose(filepath=str(tmp_path / "poses.json"), model="BODY_25") == {"FINISHED"}
-    told = json.loads((tmp_path / "poses.json").read_bytes())
-    assert [len(one["pose_keypoints_2d"]) for one in told["people"]] == [75, 75]
-    assert (told["canvas_width"], told["canvas_height"]) == (1024, 1024)
+    poses = json.loads((tmp_path / "poses.json").read_bytes())
+    assert [len(one["pose_keypoints_2d"]) for one in poses["people"]] == [75, 75]
+    assert (poses["canvas_width"], poses["canvas_height"]) == (1024, 1024)
     saved = blender.data.images.load(str(tmp_path / "poses.openpose.png"))
     pixels = np.empty(1024 * 1024 * 4, np.float32)
     saved.pixels.foreach_get(pixels)

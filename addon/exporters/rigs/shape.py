@@ -101,9 +101,9 @@ def read_body(bones: tuple[RestBone, ...], ends: np.ndarray, below: Below) -> di
     ends: (bones, 2, 3): head and tail; across, up, forward or backward.
     """
     ends = ends - (np.median(ends[..., 0]), 0, 0)
-    own = np.arange(len(bones))
+    numbers = np.arange(len(bones))
     partners = mirror_images(ends)
-    paired, central = (partners >= 0) & (partners != own), partners == own
+    paired, central = (partners >= 0) & (partners != numbers), partners == numbers
     if paired.mean() < 0.5 or not central.any():
         return None
     ground, crown = ends[paired, :, 1].min(), ends[central, :, 1].max()
@@ -111,8 +111,8 @@ def read_body(bones: tuple[RestBone, ...], ends: np.ndarray, below: Below) -> di
         return None
     ends = (ends - (0, ground, 0)) / (crown - ground)
 
-    inside = [one for one in own[paired] if bones[one].parent is not None and paired[bones[one].parent]]
-    tops = [one for one in own[paired] if one not in inside and ends[one, 1, 0] > 0]
+    inside = [bone for bone in numbers[paired] if bones[bone].parent is not None and paired[bones[bone].parent]]
+    tops = [bone for bone in numbers[paired] if bone not in inside and ends[bone, 1, 0] > 0]
     standing = [top for top in tops if ends[subtree(top, below), :, 1].min() < GROUND]
     if len(standing) != 1:
         return None
@@ -121,7 +121,7 @@ def read_body(bones: tuple[RestBone, ...], ends: np.ndarray, below: Below) -> di
     if leg is None or len(arms) != 1:
         return None
     roles = dict(zip(("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle"), (*arms[0], *leg), strict=True))
-    number = {bone.name: one for one, bone in enumerate(bones)}
+    number = {bone.name: index for index, bone in enumerate(bones)}
     place = {part: ends[number[at.bone], int(at.end == "tail")] for part, at in roles.items()}
     foot = ends[subtree(number[roles["Ankle"].bone], below), 1, 2] - place["Ankle"][2]
     reach = foot[np.abs(foot).argmax()]
@@ -148,7 +148,7 @@ def mirror_images(ends: np.ndarray) -> np.ndarray:
 
 def subtree(top: int, below: Below) -> list[int]:
     """`top` and all that hangs from it."""
-    return [top, *(one for child in below[top] for one in subtree(child, below))]
+    return [top, *(bone for child in below[top] for bone in subtree(child, below))]
 
 
 def chains(top: int, below: Below) -> Iterator[list[int]]:
@@ -162,12 +162,12 @@ def chains(top: int, below: Below) -> Iterator[list[int]]:
 
 def read_limb(top: int, proportions: Proportions, bones: tuple[RestBone, ...], ends: np.ndarray, below: Below) -> Limb | None:
     """The three joints below `top` that fit `proportions` best; None where none does, or another does about as well."""
-    hand = max(subtree(top, below), key=lambda one: len(below[one]))
+    hand = max(subtree(top, below), key=lambda bone: len(below[bone]))
     fits: dict[bytes, tuple[float, Limb]] = {}  # by place: a thumb that begins at the wrist is no other reading
     for chain in chains(top, below):
         if len(below[hand]) >= FEWEST_FINGERS:
             chain = chain[: chain.index(hand) + 1] if hand in chain else []
-        joints = [(Anchor(bones[one].name), ends[one, 0]) for one in chain]
+        joints = [(Anchor(bones[bone].name), ends[bone, 0]) for bone in chain]
         if chain and chain[-1] != hand:
             joints.append((Anchor(bones[chain[-1]].name, "tail"), ends[chain[-1], 1]))
         for limb in combinations(joints, 3):
