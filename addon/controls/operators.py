@@ -63,7 +63,7 @@ class BEYONDSCENE_OT_refresh_controls(ReadsScene, bpy.types.Operator):
     bl_label = "Refresh Overlay"
 
     def execute(self, context: bpy.types.Context) -> Result:
-        overlay.current().take(context, surfaces=True)
+        overlay.overlay_of(context.scene, context.view_layer).take(context, surfaces=True)
         redraw()
         return {"FINISHED"}
 
@@ -90,7 +90,7 @@ class BEYONDSCENE_OT_save_openpose(ReadsScene, ExportHelper, bpy.types.Operator)
         picture = path.with_suffix(".openpose.png")  # no name that a render may have: the file browser asks about the JSON only
         try:
             controls = gather_controls(context)
-            people = [one.id for _, one in reversed(controls.far_to_near())]
+            people = [character.id for _, character in reversed(controls.far_to_near())]
             path.write_bytes(openpose_json(controls.request, people, self.model))
             save_picture(draw_controls(controls, "POSE"), picture)
         except ExportError as error:

@@ -1,7 +1,7 @@
 """Controls over the camera view of the 3D viewport.
 
-They follow the scene lazily: after a change the joints come first, which takes milliseconds; once the scene has rested, the
-surfaces, at a low resolution and only where the last such look was quick. Drawing itself computes nothing.
+They follow the scenes that windows show, lazily: after a change the joints come first, which takes milliseconds; once it has
+rested, the surfaces, at a low resolution and only where the last such look was quick. Drawing itself computes nothing.
 """
 
 import math
@@ -21,7 +21,7 @@ from mathutils import Matrix
 from ...protocol import DRAWN, Keypoint
 from .. import blender_render, callbacks
 from ..exporters import ExportError
-from ..exporters.camera import unproject
+from ..exporters.view import unproject
 from ..viewports import redraw
 from .picture import DIM, HOLE, tint_masks
 from .snapshot import Controls, gather_controls
@@ -39,13 +39,12 @@ _CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], 1)
 
 
 class Overlay:
-    """What is drawn, and whether it is still true."""
+    """What is drawn of one view layer of a scene."""
 
     def __init__(self) -> None:
         self.controls: Controls | None = None
         self.error = ""  # why there are none
         self.slow_s = 0.0  # how long the last look at the surfaces took, or more, where that was too long
-        self.changed_s = 0.0  # when the scene last changed
         self._batch: Any = None  # of the skeletons; None: to be made when drawn, since only then is there a GPU context
         self._texture: Any = None  # of the masks
 
@@ -65,7 +64,7 @@ class Overlay:
     def draw(self, context: bpy.types.Context) -> None:
         """Draw into the region of `context`, a camera view."""
         controls = self.controls
-        if controls is None or controls.scene != context.scene.name or not controls.request.characters:
+        if controls is None or not controls.request.characters:
             return
         region_from_picture = find_frame(context, controls)
         if region_from_picture is None:
@@ -152,14 +151,14 @@ def draw_names(controls: Controls, region_from_picture: Matrix) -> None:
         blf.draw(0, f"{number}  {character.name}")
 
 
-_overlay: Overlay | None = None
+changed_s = 0.0  # when anything last changed, as of time.monotonic
+
+_overlays: dict[tuple[int, str], Overlay] = {}  # by the session_uid of the scene and the view layer's name
 _draw_handler: Any = None
 
 
-def current() -> Overlay:
-    """The overlay of this Blender; there is one between register and unregister."""
-    assert _overlay is not None, "the add-on is not registered"
-    return _overlay
+def overlay_of(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> Overlay:
+    return _overlays.setdefault((scene.session_uid, view_layer.name), Overlay())
 
 
 def is_shown() -> bool:
@@ -170,10 +169,16 @@ def draw_in_viewport() -> None:
     """Blender's callback, once for each 3D viewport that it draws."""
     context = bpy.context
     space, view = context.space_data, context.region_data
-    if _overlay is None or not is_shown() or view is None or view.view_perspective != "CAMERA":
+    if not is_shown() or view is None or view.view_perspective != "CAMERA":
         return
     if space.overlay.show_overlays and not (space.use_local_camera and space.camera != context.scene.camera):
-        _overlay.draw(context)
+        overlay_of(context.scene, context.view_layer).draw(context)
+
+
+@persistent
+def forget(*_: object) -> None:
+    """Where the scenes may be others by now."""
+    _overlays.clear()
 
 
 @persistent
@@ -182,23 +187,25 @@ def note_change(*_: object) -> None:
 
     Frames of Blender's own render are told in the thread of that, where Blender's data must be left alone.
     """
-    if threading.current_thread() is not threading.main_thread():
+    global changed_s
+    if threading.current_thread() is not threading.main_thread() or not is_shown():
         return
-    if _overlay is None or not is_shown():
-        return
-    _overlay.changed_s = time.monotonic()
+    changed_s = time.monotonic()
     if not bpy.app.timers.is_registered(follow):
         bpy.app.timers.register(follow, first_interval=FOLLOW_S)
 
 
 def follow() -> float | None:
-    """The timer's body: the joints while the scene changes, the surfaces once it rests."""
-    if _overlay is None or not is_shown():
+    """The timer's body: of all that windows show, the joints while something changes, the surfaces once it rests."""
+    if not is_shown():
         return None
     if blender_render.is_running():
         return blender_render.LOOK_S
-    rests = time.monotonic() - _overlay.changed_s >= REST_S and not is_playing()
-    _overlay.take(bpy.context, surfaces=rests and not _overlay.slow_s, give_up_s=GIVE_UP_S)
+    rests = time.monotonic() - changed_s >= REST_S and not is_playing()
+    windows = {overlay_of(window.scene, window.view_layer): window for window in bpy.context.window_manager.windows}
+    for overlay, window in windows.items():
+        with bpy.context.temp_override(window=window):
+            overlay.take(bpy.context, surfaces=rests and not overlay.slow_s, give_up_s=GIVE_UP_S)
     redraw()
     return None if rests or is_playing() else FOLLOW_S
 
@@ -211,21 +218,21 @@ def is_playing() -> bool:
 def handlers() -> list[callbacks.Handler]:
     lists = bpy.app.handlers
     changes = lists.depsgraph_update_post, lists.frame_change_post, lists.animation_playback_post, lists.load_post
-    return [(one, note_change) for one in changes]
+    return [(lists.load_post, forget), *((one, note_change) for one in changes)]
 
 
 def register() -> None:
-    global _overlay, _draw_handler
-    _overlay = Overlay()
+    global _draw_handler
     callbacks.add(handlers())
     _draw_handler = bpy.types.SpaceView3D.draw_handler_add(draw_in_viewport, (), "WINDOW", "POST_PIXEL")
 
 
 def unregister() -> None:
-    global _overlay, _draw_handler
+    global _draw_handler
     if _draw_handler is not None:
         bpy.types.SpaceView3D.draw_handler_remove(_draw_handler, "WINDOW")
     callbacks.remove(handlers())
     if bpy.app.timers.is_registered(follow):
         bpy.app.timers.unregister(follow)
-    _overlay = _draw_handler = None
+    forget()
+    _draw_handler = None

@@ -42,7 +42,7 @@ class BEYONDSCENE_PT_controls(Sidebar, bpy.types.Panel):
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
-        layout, own, state = self.layout, context.window_manager.beyondscene_controls, overlay.current()
+        layout, own = self.layout, context.window_manager.beyondscene_controls
         row = layout.row(align=True)
         row.operator(BEYONDSCENE_OT_preview_controls.bl_idname, icon="IMAGE_DATA")
         row.prop(own, "kind", text="")
@@ -52,11 +52,12 @@ class BEYONDSCENE_PT_controls(Sidebar, bpy.types.Panel):
         layout.operator(BEYONDSCENE_OT_save_openpose.bl_idname, icon="EXPORT")
         if not own.overlay:
             return
-        if state.slow_s:
-            layout.label(text=f"Masks take {state.slow_s:.1f} s or more: refresh by hand", icon="INFO")
-        if state.controls:
-            draw_people(layout, state.controls)
-        refusal = state.controls.refusal if state.controls else state.error
+        shown = overlay.overlay_of(context.scene, context.view_layer)
+        if shown.slow_s:
+            layout.label(text=f"Masks take {shown.slow_s:.1f} s or more: refresh by hand", icon="INFO")
+        if shown.controls:
+            draw_people(layout, shown.controls)
+        refusal = shown.controls.refusal if shown.controls else shown.error
         if refusal:
             draw_error(layout, context, refusal)
 
@@ -67,15 +68,15 @@ def draw_people(layout: bpy.types.UILayout, controls: Controls) -> None:
     near_to_far = [index for index, _ in reversed(controls.far_to_near())]
     for number, index in enumerate(near_to_far, 1):
         character = controls.request.characters[index]
-        column.label(text=f"{number}  {character.name}: {describe(character)}")
+        column.label(text=f"{number}  {character.name}: {describe(character)}", translate=False)
     becoming = BECOMING.get(controls.request.settings.hidden_joints)
     if becoming:
         column.label(text=f"What others, the set or the own head hide is {becoming}", icon="INFO")
     for index, character in enumerate(controls.request.characters):
         if index not in near_to_far:
-            column.label(text=f"{character.name} is wholly hidden", icon="HIDE_ON")
+            column.label(text=f"{character.name} is wholly hidden", icon="HIDE_ON", translate=False)
     for sentence in controls.left_out:
-        column.label(text=sentence, icon="HIDE_ON")
+        column.label(text=sentence, icon="HIDE_ON", translate=False)
 
 
 CLASSES = (

@@ -34,7 +34,6 @@ class Controls:
 
     request: with masks and hidden joints where the surfaces were looked at; its `hidden_joints` is never left open.
     sight: the surfaces; None where nobody looked yet.
-    scene: name of the scene.
     refusal: why nothing would be sent, or nothing.
     left_out: who is not in the request, and why.
     colours: of the people, in the order of the request.
@@ -43,7 +42,6 @@ class Controls:
 
     request: RenderRequest
     sight: Sight | None
-    scene: str
     refusal: str
     left_out: tuple[str, ...]
     colours: tuple[Colour, ...]
@@ -51,8 +49,9 @@ class Controls:
 
     def far_to_near(self) -> list[tuple[int, Character]]:
         """The people who are drawn, in the order in which that happens, with their places in the request."""
-        placed = [(n, one) for n, one in enumerate(self.request.characters) if any(k.state in DRAWN for k in one.keypoints)]
-        return sorted((pair for pair in placed if self.shows(pair[0])), key=lambda pair: -depth_metres(pair[1]))
+        people = enumerate(self.request.characters)
+        drawn = [(n, who) for n, who in people if self.shows(n) and any(joint.state in DRAWN for joint in who.keypoints)]
+        return sorted(drawn, key=lambda pair: -depth_metres(pair[1]))
 
     def shows(self, index: int) -> bool:
         """Whether anything is seen of somebody, as far as is known; who is wholly hidden is left out of the picture."""
@@ -79,12 +78,12 @@ def gather_controls(
         with suppress(TimeoutError):
             sight = look_at(context, request, divisor, deadline_s)
             request, _ = add_sight(request, sight)
-    colours = tuple(get_colour(one.described.beyondscene) for one in people_of(context, request))
+    colours = tuple(get_colour(person.described.beyondscene) for person in people_of(context, request))
     left_out = tuple(f"{person.name} {why}" for person, why in find_left_out(context))
     style = find_style(context.scene.beyondscene.models)
     hidden_joints = request.settings.hidden_joints or style.hidden_joints
     request = replace(request, settings=replace(request.settings, hidden_joints=hidden_joints))
-    return Controls(request, sight, context.scene.name, refusal, left_out, colours, style)
+    return Controls(request, sight, refusal, left_out, colours, style)
 
 
 def find_style(models: str) -> Style:

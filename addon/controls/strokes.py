@@ -113,10 +113,10 @@ def join(
 ) -> Iterator[Stroke]:
     """A stroke for each of `limbs` that has both of its ends."""
     for (first, second), colour in zip(limbs, colours, strict=True):
-        one, other = joints[first], joints[second]
-        if brightness := min(brightness_of(one, request), brightness_of(other, request)):
-            seen = one.state == other.state == "visible"
-            yield Stroke((one.x, one.y), (other.x, other.y), to_unit(darken(colour, brightness)), seen, width)
+        start, end = joints[first], joints[second]
+        if brightness := min(brightness_of(start, request), brightness_of(end, request)):
+            seen = start.state == end.state == "visible"
+            yield Stroke((start.x, start.y), (end.x, end.y), to_unit(darken(colour, brightness)), seen, width)
 
 
 def brightness_of(joint: Keypoint, request: RenderRequest) -> float:

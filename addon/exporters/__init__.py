@@ -5,17 +5,18 @@ import math
 import bpy
 import numpy as np
 
-from ...protocol import RenderRequest, check_request, why_unseen
+from ...protocol import RenderRequest, check_request
 from ..loras import gather_loras
 from ..quality import chosen_settings, limited_size
-from .camera import check_camera, gather_camera
-from .characters import gather_characters, gather_keypoints, seen_through
+from .camera import check_camera, gather_view
+from .characters import gather_character, gather_keypoints
 from .errors import ExportError
 from .passes import Passes, gather_passes, write_passes
 from .people import Person, chosen_people, find_enabled, find_people
 from .rigs import best_match, detect, load_families
-from .shown import find_shown
+from .shown import find_once, find_shown
 from .sight import Sight, add_sight, look
+from .view import View
 
 __all__ = [
     "ExportError",
@@ -77,28 +78,25 @@ def gather_request(
 
     Raises ExportError.
     """
-    scene, depsgraph = context.scene, context.evaluated_depsgraph_get()
-    scene_width, scene_height = picture_size(scene)
-    width, height = width or scene_width, height or scene_height
+    scene, depsgraph, view = context.scene, context.evaluated_depsgraph_get(), view_of(context, width, height)
     people = find_enabled(context.view_layer) if deserted else chosen_people(scene, find_people(context.view_layer))
-    camera = gather_camera(scene, depsgraph, width, height)
-    everybody = gather_characters(people, scene, depsgraph, camera, width, height)
-    characters = tuple(one for one in everybody if not why_unseen(one.keypoints, width, height))
+    everybody = [gather_character(person, depsgraph, view) for person in people]
+    characters = tuple(character for character in everybody if not view.why_unseen(character.keypoints))
     if not characters and not deserted:
         first = everybody[0]
         others = f", and {len(everybody) - 1} more are not in it either" if len(everybody) > 1 else ""
         raise ExportError(
-            f"Nobody would be in the picture: '{first.name}' {why_unseen(first.keypoints, width, height)}{others}. "
+            f"Nobody would be in the picture: '{first.name}' {view.why_unseen(first.keypoints)}{others}. "
             "Move the rigs or the camera, or choose a larger picture."
         )
     return RenderRequest(
-        width=width,
-        height=height,
+        width=view.width,
+        height=view.height,
         seed=scene.beyondscene.seed if seed is None else seed,
         prompt=scene.beyondscene.prompt,
         negative_prompt=scene.beyondscene.negative_prompt,
         style=scene.beyondscene.style,
-        camera=camera,
+        camera=view.camera,
         characters=characters,
         settings=chosen_settings(scene.beyondscene),
         loras=gather_loras(scene.beyondscene.loras, "the scene"),
@@ -112,19 +110,26 @@ def find_left_out(
 
     Raises ExportError where there is no camera.
     """
-    scene, depsgraph = context.scene, context.evaluated_depsgraph_get()
-    scene_width, scene_height = picture_size(scene)
-    width, height = width or scene_width, height or scene_height
-    see = seen_through(gather_camera(scene, depsgraph, width, height), scene, depsgraph, width, height)
-    people = [one for one in find_shown(context.view_layer) if one.enabled]
-    reasons = [(one, why_unseen(gather_keypoints(one, depsgraph, see), width, height)) for one in people]
-    return [(one, why) for one, why in reasons if why]
+    depsgraph, view = context.evaluated_depsgraph_get(), view_of(context, width, height)
+    people = tuple(person for person in find_shown(context.view_layer) if person.enabled)
+
+    def find() -> list[tuple[Person, str]]:
+        reasons = [(person, view.why_unseen(gather_keypoints(person, depsgraph, view))) for person in people]
+        return [(person, why) for person, why in reasons if why]
+
+    return find_once(context.view_layer, (view, people), find)
+
+
+def view_of(context: bpy.types.Context, width: int | None, height: int | None) -> View:
+    """Of the picture of `context`, or of one of the given size. Raises ExportError where there is no camera."""
+    own_width, own_height = picture_size(context.scene)
+    return gather_view(context.scene, context.evaluated_depsgraph_get(), width or own_width, height or own_height)
 
 
 def people_of(context: bpy.types.Context, request: RenderRequest) -> list[Person]:
     """Whom the characters of `request` are, which gather_request made of the same `context`, in their order."""
-    ids = {one.id for one in request.characters}
-    return [one for one in find_enabled(context.view_layer) if one.id in ids]
+    ids = {character.id for character in request.characters}
+    return [person for person in find_enabled(context.view_layer) if person.id in ids]
 
 
 def look_at(
@@ -144,8 +149,8 @@ def check_scene(context: bpy.types.Context) -> None:
 
 def picture_size(scene: bpy.types.Scene) -> tuple[int, int]:
     """Width and height in px of the picture: the scene's own, or those of its render settings, within the quality's limit."""
-    own, render = scene.beyondscene, scene.render
-    if own.use_own_size:
-        return limited_size(own, own.width, own.height)
+    settings, render = scene.beyondscene, scene.render
+    if settings.use_own_size:
+        return limited_size(settings, settings.width, settings.height)
     percentage = render.resolution_percentage  # in whole numbers, as Blender does: of 800 px, a float of 57 % leaves 455
-    return limited_size(own, render.resolution_x * percentage // 100, render.resolution_y * percentage // 100)
+    return limited_size(settings, render.resolution_x * percentage // 100, render.resolution_y * percentage // 100)

@@ -1,13 +1,21 @@
-"""The scene's camera as intrinsics and a pose, and points of the world through it."""
+"""The scene's camera as intrinsics and a pose."""
 
 import bpy
 import numpy as np
 
-from ...protocol import Camera, Keypoint, KeypointState
+from ...protocol import Camera
 from .errors import ExportError
+from .view import View
 
-LIMIT = 1e6  # the protocol's bound on pixels and metres
-MISSING = Keypoint(x=0, y=0, depth=0, state="missing")
+
+def gather_view(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph, width: int, height: int) -> View:
+    """What the evaluated camera of `scene` sees in a picture of width x height px.
+
+    Raises ExportError as check_camera does.
+    """
+    camera, metres = gather_camera(scene, depsgraph, width, height), scene.unit_settings.scale_length
+    lens = scene.camera.evaluated_get(depsgraph).data
+    return View(camera, width, height, lens.clip_start * metres, lens.clip_end * metres, metres)
 
 
 def gather_camera(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph, width: int, height: int) -> Camera:
@@ -52,36 +60,3 @@ def check_camera(scene: bpy.types.Scene) -> None:
         )
     if scene.camera.matrix_world.normalized().determinant() == 0:
         raise ExportError(f"The camera '{scene.camera.name}' has a scale of 0, so it looks nowhere: set its scale to 1.")
-
-
-def near_metres(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph) -> float:
-    """How far in front of the scene's camera it begins to see."""
-    return scene.camera.evaluated_get(depsgraph).data.clip_start * scene.unit_settings.scale_length
-
-
-def project(camera: Camera, point: np.ndarray | None, width: int, height: int, near: float) -> Keypoint:
-    """A point of the world as a keypoint of a width x height px picture.
-
-    point: (3,) metres in the world's frame; None where the rig has no such joint.
-    near: metres in front of the camera from which on it sees; what is nearer is `behind` and has no place.
-    """
-    if point is None:
-        return MISSING
-    x, y, depth = (np.reshape(camera.camera_from_world, (4, 4)) @ [*point, 1.0])[:3]
-    if depth < near:
-        return Keypoint(x=0, y=0, depth=max(float(depth), -LIMIT), state="behind")
-    divisor = depth if camera.projection == "perspective" else 1.0
-    x_px = float(np.clip(camera.fx * x / divisor + camera.cx, -LIMIT, LIMIT))
-    y_px = float(np.clip(camera.fy * y / divisor + camera.cy, -LIMIT, LIMIT))
-    return Keypoint(x=x_px, y=y_px, depth=min(float(depth), LIMIT), state=state_at(x_px, y_px, width, height))
-
-
-def state_at(x_px: float, y_px: float, width: int, height: int) -> KeypointState:
-    """Of a point before the camera, as long as nobody has looked what hides it."""
-    return "visible" if 0 <= x_px < width and 0 <= y_px < height else "outside"
-
-
-def unproject(camera: Camera, joint: Keypoint) -> np.ndarray:
-    """(3,) metres in the camera's frame: the way back from `project`."""
-    scale = joint.depth if camera.projection == "perspective" else 1.0
-    return np.array([(joint.x - camera.cx) / camera.fx * scale, (joint.y - camera.cy) / camera.fy * scale, joint.depth])

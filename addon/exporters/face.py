@@ -1,4 +1,4 @@
-"""The seventy points of a face: from facial bones, else the proportions of a face laid onto the skin of the head."""
+"""The seventy points of a face: from facial bones, else the proportions of a face fitted to the skin of the head."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,11 +9,11 @@ import numpy as np
 from msgspec.structs import replace
 
 from ...protocol import DRAWN, FACE_NAMES, Keypoint
-from .camera import state_at
 from .head import FACE, find_head
-from .joints import as_seen, gather_rest, rest_matrix, transform
+from .joints import PosedRig, as_seen, gather_rest, transform
 from .people import Person
-from .rigs import Match, best_match
+from .rigs import best_match
+from .view import state_at
 
 # In the frame of head.FACE, of the same body: the left half and the middle. The right half is its mirror image.
 LEFT_HALF = {
@@ -53,20 +53,18 @@ PART = np.repeat(range(8), (17, 5, 5, 9, 6, 6, 20, 2))  # of each point: jaw, br
 CORNERS = tuple(FACE_NAMES.index(name) for name in ("RBrow3", "LBrow3", "LipTop"))  # bones have them, too
 
 
-def gather_facial_bones(
-    armature: bpy.types.Object, world: np.ndarray, match: Match, mirrored: bool
-) -> list[np.ndarray | None] | None:
+def gather_facial_bones(rig: PosedRig) -> list[np.ndarray | None] | None:
     """Where the points of the face are that have a bone, in the order of FACE_NAMES; None for a face without any.
 
-    armature, world, mirrored, the places: as of gather_joints.
+    The places: as of gather_joints.
     """
-    if not match.face:
+    if not rig.match.face:
         return None
-    bones, anchors = armature.pose.bones, [match.face.get(name) for name in as_seen(FACE_NAMES, mirrored)]
-    return [at and transform(world, np.array(getattr(bones[at.bone], at.end))) for at in anchors]
+    anchors = [rig.match.face.get(name) for name in as_seen(FACE_NAMES, rig.mirrored)]
+    return [anchor and rig.find(anchor) for anchor in anchors]
 
 
-class Laid(NamedTuple):
+class FittedFace(NamedTuple):
     """A face on the skin, in Blender units of the world.
 
     points: (70, 3), in the order of FACE_NAMES. joints: of nose, eyes and ears, those that have no bone; (3,) each.
@@ -76,23 +74,23 @@ class Laid(NamedTuple):
     joints: dict[str, np.ndarray]
 
 
-class Mould:
-    """A face of human proportions on the head of a posed rig, which waits for the skin.
+class FaceFitter:
+    """A face of human proportions on the head of a posed rig, which waits for the skin."""
 
-    armature, world, mirrored: as of gather_joints.
-    """
-
-    def __init__(self, armature: bpy.types.Object, world: np.ndarray, match: Match, mirrored: bool) -> None:
+    def __init__(self, rig: PosedRig) -> None:
         """Raises LookupError where the rig has no head, shoulders or legs to say where a face would be."""
-        head = find_head(gather_rest(armature, match)) if "Head" in match.anchors else None
+        anchors = rig.match.anchors
+        head = find_head(gather_rest(rig.armature, rig.match)) if "Head" in anchors else None
         if head is None:
-            raise LookupError(f"'{armature.name}' does not say where its face is")
-        skull = armature.pose.bones[match.anchors["Head"].bone]
-        posed_from_rest = world @ np.array(skull.matrix @ rest_matrix(skull).inverted())
+            raise LookupError(f"'{rig.armature.name}' does not say where its face is")
+        posed_from_rest = rig.posed_from_rest(anchors["Head"].bone)
         model = dict(zip(FACE_NAMES, MODEL, strict=True))
-        self.points = transform_all(posed_from_rest, head.place([model[own] for own in as_seen(FACE_NAMES, mirrored)]))
-        own = dict(zip(FACE, as_seen(tuple(FACE), mirrored), strict=True))
-        self.joints = {n: transform(posed_from_rest, head.place(FACE[own[n]])) for n in FACE if own[n] not in match.anchors}
+        face = head.place([model[name] for name in as_seen(FACE_NAMES, rig.mirrored)])
+        self.points = transform_all(posed_from_rest, face)
+        called = dict(zip(FACE, as_seen(tuple(FACE), rig.mirrored), strict=True))  # on the rig
+        self.joints = {
+            name: transform(posed_from_rest, head.place(FACE[role])) for name, role in called.items() if role not in anchors
+        }
         self.middle = transform_all(posed_from_rest, head.place(MIDDLE))
         self._reach = REACH * float(np.linalg.norm(posed_from_rest[:3, :3] @ head.frame[:, 1]))
         self._skin: list[np.ndarray] = []
@@ -103,7 +101,7 @@ class Mould:
         near = (np.linalg.norm(triangles - self.middle, axis=-1) < radius).any(1)
         self._skin.append(triangles[near])
 
-    def lay_on(self) -> Laid | None:
+    def fit(self) -> FittedFace | None:
         """Each point where the ray to it from the middle of the head meets the skin nearest to it.
 
         A point that finds no skin within REACH, as in an open mouth, stays where the proportions have it. None where most
@@ -122,7 +120,7 @@ class Mould:
         points = self.middle + rays * np.where(found, along, 1)[:, None]
         moved = dict(zip(FACE_NAMES, points - self.points, strict=True))
         joints = {name: at + np.mean([moved[point] for point in FOLLOWED[name]], 0) for name, at in self.joints.items()}
-        return Laid(points, joints)
+        return FittedFace(points, joints)
 
 
 def nearest_hit(start: np.ndarray, ray: np.ndarray, triangles: np.ndarray) -> float:
@@ -143,15 +141,13 @@ def nearest_hit(start: np.ndarray, ray: np.ndarray, triangles: np.ndarray) -> fl
     return float(hits[np.abs(hits - 1).argmin()]) if len(hits) else np.inf
 
 
-def make_moulds(people: Sequence[Person], depsgraph: bpy.types.Depsgraph) -> dict[int, Mould]:
+def make_face_fitters(people: Sequence[Person], depsgraph: bpy.types.Depsgraph) -> dict[int, FaceFitter]:
     """By the places of those in `people` whose rig says where a face would be."""
-    moulds = {}
+    fitters = {}
     for index, person in enumerate(people):
         with suppress(LookupError):
-            armature = person.armature.evaluated_get(depsgraph)
-            world, mirrored = person.world(depsgraph), person.is_mirrored(depsgraph)
-            moulds[index] = Mould(armature, world, best_match(person.armature), mirrored)
-    return moulds
+            fitters[index] = FaceFitter(person.pose(depsgraph, best_match(person.armature)))
+    return fitters
 
 
 def follow(bones: Sequence[Keypoint], skin: Sequence[Keypoint], width: int, height: int) -> tuple[Keypoint, ...]:
@@ -161,20 +157,20 @@ def follow(bones: Sequence[Keypoint], skin: Sequence[Keypoint], width: int, heig
 
     So a brow is one line, and a mouth that bones open opens as a whole. The nearest bone counts most.
     """
-    there = np.array([one.state in DRAWN and other.state in DRAWN for one, other in zip(bones, skin, strict=True)])
+    there = np.array([bone.state in DRAWN and point.state in DRAWN for bone, point in zip(bones, skin, strict=True)])
     moves = np.array([(b.x - s.x, b.y - s.y, b.depth - s.depth) for b, s in zip(bones, skin, strict=True)])
     face = []
-    for index, (bone, own) in enumerate(zip(bones, skin, strict=True)):
+    for index, (bone, point) in enumerate(zip(bones, skin, strict=True)):
         near = there & (PART[index] == PART)
         if bone.state != "missing":
             face.append(bone)
-        elif own.state in DRAWN and near.any():
+        elif point.state in DRAWN and near.any():
             shares = 1 / np.linalg.norm(MODEL[near] - MODEL[index], axis=1) ** 2
             x, y, depth = np.average(moves[near], 0, shares).tolist()
-            x, y = own.x + x, own.y + y
-            face.append(replace(own, x=x, y=y, depth=own.depth + depth, state=state_at(x, y, width, height)))
+            x, y = point.x + x, point.y + y
+            face.append(replace(point, x=x, y=y, depth=point.depth + depth, state=state_at(x, y, width, height)))
         else:
-            face.append(own)
+            face.append(point)
     return tuple(face)
 
 

@@ -2,13 +2,11 @@
 
 from collections.abc import Mapping
 
-import bpy
 import numpy as np
 
 from ...protocol import FEET_NAMES
 from .head import find_head
-from .joints import as_seen, gather_rest, rest_matrix, transform
-from .rigs import Match
+from .joints import PosedRig, as_seen, gather_rest, transform
 
 # Outwards, up and forward of the ankle in the rest pose, in lengths of the way from there to where the toes begin, seen from
 # above. Measured on the neutral body that MakeHuman publishes under CC0: tips of the toes, and the back of the heel at a third
@@ -17,17 +15,17 @@ SOLE = {"BigToe": (-0.15, -0.41, 1.48), "SmallToe": (0.33, -0.41, 1.19), "Heel":
 BONES = {"BigToe": "Toe", "SmallToe": "Toe", "Heel": "Ankle"}  # which each moves with
 
 
-def gather_feet(armature: bpy.types.Object, world: np.ndarray, match: Match, mirrored: bool) -> list[np.ndarray | None] | None:
+def gather_feet(rig: PosedRig) -> list[np.ndarray | None] | None:
     """Where the points of the feet are, in the order of FEET_NAMES; None for a rig without toes.
 
-    armature, world, mirrored, the places: as of gather_joints.
+    The places: as of gather_joints.
     """
-    bones = armature.pose.bones
-    places = {name: transform(world, np.array(getattr(bones[at.bone], at.end))) for name, at in match.feet.items()}
-    for name, place in estimate_feet(gather_rest(armature, match)).items():
-        bone = bones[match.anchors[name[0] + BONES[name[1:]]].bone]
-        places.setdefault(name, transform(world @ np.array(bone.matrix @ rest_matrix(bone).inverted()), place))
-    return [places.get(name) for name in as_seen(FEET_NAMES, mirrored)] if places else None
+    places = {name: rig.find(anchor) for name, anchor in rig.match.feet.items()}
+    for name, place in estimate_feet(gather_rest(rig.armature, rig.match)).items():
+        side, point = name[0], name[1:]
+        bone = rig.match.anchors[side + BONES[point]].bone
+        places.setdefault(name, transform(rig.posed_from_rest(bone), place))
+    return [places.get(name) for name in as_seen(FEET_NAMES, rig.mirrored)] if places else None
 
 
 def estimate_feet(rest: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

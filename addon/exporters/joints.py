@@ -1,50 +1,64 @@
 """The eighteen COCO joints of a posed armature, and the twenty-one of each hand, in the world."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import bpy
 import numpy as np
-from mathutils import Matrix
 
 from ...protocol import HAND_NAMES, KEYPOINT_NAMES
 from .head import estimate_face
-from .rigs import Match
+from .rigs import Anchor, Match
 
 
-def gather_joints(armature: bpy.types.Object, world: np.ndarray, match: Match, mirrored: bool) -> list[np.ndarray | None]:
-    """Where the joints are, in the order of KEYPOINT_NAMES, as (3,) Blender units of the world; None without a bone.
+class PosedRig(NamedTuple):
+    """A rig as the camera sees it.
 
     armature: the evaluated object, so that constraints, drivers and parents have had their say.
     world: (4, 4), from the armature's frame to the world; for an instance not the armature's own.
-    mirrored: whether they are seen as in a mirror, see Person.is_mirrored.
+    match: which of its bones is which joint.
+    mirrored: whether it is seen as in a mirror, see Person.is_mirrored.
     """
-    bones = armature.pose.bones
-    places = {role: transform(world, np.array(getattr(bones[at.bone], at.end))) for role, at in match.anchors.items()}
-    if "Head" in match.anchors:
-        skull = bones[match.anchors["Head"].bone]
-        posed_from_rest = world @ np.array(skull.matrix @ rest_matrix(skull).inverted())
-        for name, place in estimate_face(gather_rest(armature, match)).items():
+
+    armature: bpy.types.Object
+    world: np.ndarray
+    match: Match
+    mirrored: bool
+
+    def find(self, anchor: Anchor) -> np.ndarray:
+        """Where that end of a bone is: (3,) Blender units of the world."""
+        return transform(self.world, np.array(getattr(self.armature.pose.bones[anchor.bone], anchor.end)))
+
+    def posed_from_rest(self, bone: str) -> np.ndarray:
+        """(4, 4): what `bone` carries, from the armature's frame in the rest pose to the world."""
+        pose = self.armature.pose.bones[bone]
+        return self.world @ np.array(pose.matrix @ pose.bone.matrix_local.inverted())
+
+
+def gather_joints(rig: PosedRig) -> list[np.ndarray | None]:
+    """Where the joints are, in the order of KEYPOINT_NAMES, as (3,) Blender units of the world; None without a bone."""
+    places = {role: rig.find(anchor) for role, anchor in rig.match.anchors.items()}
+    if "Head" in rig.match.anchors:
+        posed_from_rest = rig.posed_from_rest(rig.match.anchors["Head"].bone)
+        for name, place in estimate_face(gather_rest(rig.armature, rig.match)).items():
             places.setdefault(name, transform(posed_from_rest, place))
     if "RShoulder" in places and "LShoulder" in places:
         # By COCO's definition, not the rig's.
         places.setdefault("Neck", (places["RShoulder"] + places["LShoulder"]) / 2)
-    return [places.get(name) for name in as_seen(KEYPOINT_NAMES, mirrored)]
+    return [places.get(name) for name in as_seen(KEYPOINT_NAMES, rig.mirrored)]
 
 
-def gather_hand(
-    armature: bpy.types.Object, world: np.ndarray, match: Match, mirrored: bool, side: str
-) -> list[np.ndarray | None] | None:
+def gather_hand(rig: PosedRig, side: str) -> list[np.ndarray | None] | None:
     """Where the joints of the right ("R") or left ("L") hand are, in the order of HAND_NAMES; None for a hand without fingers.
 
-    armature, world, mirrored, the places: as of gather_joints.
+    The places: as of gather_joints.
     """
-    side = as_seen("RL", mirrored)["RL".index(side)]
-    roles = {name: match.fingers.get(side + name) for name in HAND_NAMES[1:]}
-    if not any(roles.values()):
+    side = as_seen("RL", rig.mirrored)["RL".index(side)]
+    anchors = {name: rig.match.fingers.get(side + name) for name in HAND_NAMES[1:]}
+    if not any(anchors.values()):
         return None
-    roles["Wrist"] = match.anchors.get(f"{side}Wrist")
-    bones = armature.pose.bones
-    places = {name: transform(world, np.array(getattr(bones[at.bone], at.end))) for name, at in roles.items() if at}
+    anchors["Wrist"] = rig.match.anchors.get(f"{side}Wrist")
+    places = {name: rig.find(anchor) for name, anchor in anchors.items() if anchor}
     return [places.get(name) for name in HAND_NAMES]
 
 
@@ -60,16 +74,12 @@ def gather_rest(armature: bpy.types.Object, match: Match) -> dict[str, np.ndarra
 def as_seen(names: Sequence[str], mirrored: bool) -> list[str]:
     """What each of `names` is called on the rig: in a mirror, the right of a person is the rig's left.
 
-    mirrored: as of gather_joints. A name of a side begins with "R" or "L".
+    mirrored: as of PosedRig. A name of a side begins with "R" or "L".
     """
     if not mirrored:
         return list(names)
     others = {name: {"R": "L", "L": "R"}.get(name[0], name[0]) + name[1:] for name in names}
     return [other if other in others else name for name, other in others.items()]  # a lip is on neither side
-
-
-def rest_matrix(bone: bpy.types.PoseBone) -> Matrix:
-    return bone.bone.matrix_local
 
 
 def transform(matrix: np.ndarray, point: np.ndarray) -> np.ndarray:

@@ -1,40 +1,81 @@
 """What moves a thing, by way of whatever it hangs on, and whether anything of it is to be seen."""
 
 from collections.abc import Collection, Iterator
-from itertools import chain
 
 import bpy
 
 DEFORMERS = {"ARMATURE": "object", "MESH_DEFORM": "object", "SURFACE_DEFORM": "target"}  # modifiers, and whom they name
 HOLDERS = ("CHILD_OF", "COPY_TRANSFORMS")  # constraints by which a hand holds a thing
+PICTURE_PLANE = "beyondscene_picture_plane"  # custom property of the planes that show our own pictures
 
 
-def find_armature(thing: bpy.types.Object, armatures: Collection[bpy.types.Object]) -> bpy.types.Object | None:
-    """Which of `armatures` is or moves `thing`, be it by way of a body or a hat."""
-    return next((one for one in chain((thing,), find_movers(thing)) if one in armatures), None)
+class ArmatureFinder:
+    """Which of `armatures` is or moves a thing, be it by way of a body or a hat; what was found is remembered."""
+
+    def __init__(self, armatures: Collection[bpy.types.Object]) -> None:
+        self._armatures = armatures
+        self._found: dict[bpy.types.Object, bpy.types.Object] = {}
+        self._unmoved: set[bpy.types.Object] = set()  # by none of them
+
+    def find(self, thing: bpy.types.Object) -> bpy.types.Object | None:
+        passed = []
+        for mover in find_movers(thing, self._unmoved):
+            armature = mover if mover in self._armatures else self._found.get(mover)
+            if armature is not None:
+                self._found[thing] = armature
+                return armature
+            passed.append(mover)
+        self._unmoved.update(passed)
+        return None
 
 
-def find_movers(thing: bpy.types.Object, seen: frozenset[bpy.types.Object] = frozenset()) -> Iterator[bpy.types.Object]:
-    """All that moves `thing`, each followed by what moves it in turn."""
-    for leader in find_leaders(thing):
-        if leader is not None and leader not in seen:
-            yield leader
-            yield from find_movers(leader, seen | {thing})
+def find_movers(thing: bpy.types.Object, without: Collection[bpy.types.Object] = ()) -> Iterator[bpy.types.Object]:
+    """`thing` and all that moves it, each once and followed by what moves it in turn; `without` these and what moves them."""
+    seen: set[bpy.types.Object] = set()
+    waiting = [thing]
+    while waiting:
+        mover = waiting.pop()
+        if mover not in seen and mover not in without:
+            seen.add(mover)
+            yield mover
+            waiting += reversed(find_leaders(mover))
 
 
-def find_leaders(thing: bpy.types.Object) -> Iterator[bpy.types.Object | None]:
+def find_leaders(thing: bpy.types.Object) -> list[bpy.types.Object]:
     """What moves `thing`: what deforms it first, then what holds it, then its parent, be that by a bone or as a whole."""
-    for modifier in thing.modifiers:
-        if modifier.type in DEFORMERS and modifier.show_viewport:
-            yield getattr(modifier, DEFORMERS[modifier.type])
+    deformers = [
+        getattr(modifier, DEFORMERS[modifier.type])
+        for modifier in thing.modifiers
+        if modifier.type in DEFORMERS and modifier.show_viewport
+    ]
+    return [leader for leader in (*deformers, *find_holders(thing), thing.parent) if leader is not None]
+
+
+def find_holders(thing: bpy.types.Object) -> list[bpy.types.Object | None]:
+    """What holds `thing` by a constraint, the strongest first, and of equals the last, which has the final say."""
+    holds: list[tuple[float, bpy.types.Object | None]] = []
     for constraint in thing.constraints:
-        if constraint.type in HOLDERS and constraint.enabled:
-            yield constraint.target
-    yield thing.parent
+        if not constraint.enabled:
+            continue
+        if constraint.type == "ARMATURE":
+            holds += [(constraint.influence * bone.weight, bone.target) for bone in constraint.targets]
+        elif constraint.type in HOLDERS or (constraint.type == "COPY_LOCATION" and constraint.subtarget):
+            holds.append((constraint.influence, constraint.target))
+    holds.sort(key=lambda hold: hold[0])
+    return [target for share, target in reversed(holds) if share > 0]
 
 
 def is_solid(thing: bpy.types.Object) -> bool:
+    if thing.get(PICTURE_PLANE):
+        return False
     return thing.display_type not in ("WIRE", "BOUNDS") and not thing.hide_render and thing.visible_camera
+
+
+def is_shown(thing: bpy.types.Object, view_layer: bpy.types.ViewLayer) -> bool:
+    """Whether `thing`, which is among the rendered_objects, is visible itself, and not in shadows and reflections alone."""
+    if thing.hide_render or thing.indirect_only_get(view_layer=view_layer):
+        return False
+    return thing.visible_get(view_layer=view_layer)
 
 
 def rendered_objects(layer: bpy.types.LayerCollection) -> set[bpy.types.Object]:

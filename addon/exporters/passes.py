@@ -7,7 +7,7 @@ import bpy
 import numpy as np
 
 from ...protocol import Camera
-from .camera import gather_camera, near_metres
+from .camera import gather_view
 from .raster import ZBuffer
 from .surfaces import gather_surfaces
 
@@ -29,14 +29,13 @@ class Passes(NamedTuple):
 def gather_passes(context: bpy.types.Context, width: int, height: int) -> Passes:
     """What the camera of `context` sees in a picture of width x height px. Raises ExportError where there is no camera."""
     scene, depsgraph = context.scene, context.evaluated_depsgraph_get()
-    metres = scene.unit_settings.scale_length  # per Blender unit
-    camera = gather_camera(scene, depsgraph, width, height)
-    buffer = ZBuffer(camera, width, height, near_metres(scene, depsgraph), with_front=True)
+    view = gather_view(scene, depsgraph, width, height)
+    camera, buffer = view.camera, ZBuffer(view, with_front=True)
     triangles, normals = [np.zeros((0, 3, 3))], [np.zeros((0, 3, 3))]
     for surface in gather_surfaces(context.view_layer, depsgraph, (), with_normals=True):
-        buffer.draw(surface.triangles * metres)
+        buffer.draw(surface.triangles * view.metres)
         assert surface.normals is not None
-        triangles.append(surface.triangles * metres)
+        triangles.append(surface.triangles * view.metres)
         normals.append(surface.normals)
     camera_from_world = np.reshape(camera.camera_from_world, (4, 4))
     turned = camera_from_world[:3, :3].T

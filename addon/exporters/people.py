@@ -12,8 +12,9 @@ from ...protocol import Lora, PartName
 from ..loras import gather_loras
 from ..overrides import make_comparable
 from .errors import ExportError
-from .leaders import find_armature, find_movers, is_solid, rendered_objects
-from .rigs import MIN_COVERAGE, best_match
+from .joints import PosedRig, gather_rest
+from .leaders import ArmatureFinder, find_movers, is_shown, is_solid, rendered_objects
+from .rigs import MIN_COVERAGE, Match, best_match, rests_upright
 
 LONGEST_ID = 128  # of a character of a request
 
@@ -47,7 +48,7 @@ class Person:
     @property
     def id(self) -> str:
         """Unique in the scene: with the names of libraries, since a linked rig may have a local namesake."""
-        path = "/".join(one.name_full for one in (*self.instancers, self.armature))
+        path = "/".join(thing.name_full for thing in (*self.instancers, self.armature))
         if len(path) <= LONGEST_ID:
             return path
         digest = hashlib.blake2b(path.encode(), digest_size=16).hexdigest()  # the ends of two long ones differ most often
@@ -69,6 +70,8 @@ class Person:
         """What speaks against a person, after "is off since"; empty where nothing does."""
         if best_match(self.armature).coverage < MIN_COVERAGE:
             return "its bones are not plainly a person's"
+        if not is_human(self.armature):
+            return "its rest pose is not a person's, upright with arms and legs"
         wearer = find_wearer(self.armature)
         return f"it moves with '{wearer.name}', as the rig of clothes does" if wearer else ""
 
@@ -85,8 +88,8 @@ class Person:
     def part_prompts(self) -> dict[PartName, str]:
         """Of each part, the instancer's own, or else that of the rig; parts of which nothing is said are not there."""
         own, rig = self.described.beyondscene.parts, self.armature.beyondscene.parts
-        said = {part: getattr(own, part).strip() or getattr(rig, part).strip() for part in get_args(PartName)}
-        return {part: text for part, text in said.items() if text}
+        prompts = {part: getattr(own, part).strip() or getattr(rig, part).strip() for part in get_args(PartName)}
+        return {part: text for part, text in prompts.items() if text}
 
     @property
     def loras(self) -> tuple[Lora, ...]:
@@ -107,6 +110,11 @@ class Person:
         """(4, 4): from the frame of the rig to the world of the scene."""
         return self.frame(depsgraph) @ np.array(self.armature.evaluated_get(depsgraph).matrix_world)
 
+    def pose(self, depsgraph: bpy.types.Depsgraph, match: Match) -> PosedRig:
+        """Their rig as it is posed now. match: of its bones."""
+        armature = self.armature.evaluated_get(depsgraph)
+        return PosedRig(armature, self.world(depsgraph), match, self.is_mirrored(depsgraph))
+
     def is_mirrored(self, depsgraph: bpy.types.Depsgraph) -> bool:
         """Whether the scene's camera sees them as in a mirror: by a negative scale of theirs or of its own, and not of both."""
         camera = depsgraph.scene.camera.evaluated_get(depsgraph)
@@ -118,7 +126,7 @@ def find_people(view_layer: bpy.types.ViewLayer) -> list[Person]:
     rendered = rendered_objects(view_layer.layer_collection)
 
     def shown(thing: bpy.types.Object) -> bool:
-        return thing in rendered and not thing.hide_render and thing.visible_get(view_layer=view_layer)
+        return thing in rendered and is_shown(thing, view_layer)
 
     people = [Person(armature) for armature in find_rigs(view_layer.objects, bpy.data.objects, shown)]
     known: Contents = {}
@@ -140,10 +148,11 @@ def find_rigs(
     armatures = {thing for thing in known if thing.type == "ARMATURE"}
     rigs = {thing for thing in things if thing.type == "ARMATURE" and shown(thing)}
     if rigs != armatures:
+        finder = ArmatureFinder(armatures)
         for mesh in (thing for thing in things if thing.type == "MESH"):
-            leader = find_armature(mesh, armatures)
-            if leader is not None and leader not in rigs and is_solid(mesh) and shown(mesh):
-                rigs.add(leader)
+            mover = finder.find(mesh)
+            if mover is not None and mover not in rigs and is_solid(mesh) and shown(mesh):
+                rigs.add(mover)
     return rigs
 
 
@@ -176,7 +185,13 @@ def say_how_to_begin(scene: bpy.types.Scene, unknown: Sequence[Person]) -> str:
 def find_wearer(armature: bpy.types.Object) -> bpy.types.Object | None:
     """The rig of a person that moves `armature` as a whole, where there is one."""
     rigs = (thing for thing in find_movers(armature) if thing.type == "ARMATURE" and thing != armature)
-    return next((rig for rig in rigs if best_match(rig).coverage >= MIN_COVERAGE), None)
+    return next((rig for rig in rigs if is_human(rig)), None)
+
+
+def is_human(armature: bpy.types.Object) -> bool:
+    """Whether its joints are found, and are a person's in the rest pose: the bones of animals may be called as ours are."""
+    match = best_match(armature)
+    return match.coverage >= MIN_COVERAGE and rests_upright(gather_rest(armature, match))
 
 
 def is_drawn(own: bpy.types.PropertyGroup) -> bool:
@@ -202,7 +217,7 @@ def find_inside(collection: bpy.types.Collection, known: Contents) -> list[Insid
         shown = list(shown_objects(collection))
         rigs = find_rigs(shown, collection.all_objects, lambda thing: not thing.hide_render)
         known[collection] = [(armature, ()) for armature in rigs]
-        for thing in (one for one in shown if instances(one) and not one.hide_render):
+        for thing in (thing for thing in shown if instances(thing) and not thing.hide_render):
             known[collection] += [
                 (armature, (thing, *path)) for armature, path in find_inside(thing.instance_collection, known)
             ]

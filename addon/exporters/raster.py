@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...protocol import Camera
+from .view import View
 
 TILES = (2, 4, 8, 16, 32, 64)  # px; a triangle is drawn in the smallest that its box fits, a larger one in several
 BATCH_PX = 1 << 18  # pixels tried at once: few enough to stay in a processor's cache
@@ -14,18 +14,18 @@ FLAT_PX = 1e-8  # twice the area below which a triangle is seen edge-on
 
 
 class ZBuffer:
-    """How far the nearest of the drawn surfaces is, at the centre of each pixel of a width x height px picture."""
+    """How far the nearest of the drawn surfaces is, at the centre of each pixel of a view.
 
-    def __init__(self, camera: Camera, width: int, height: int, near: float, *, with_front: bool = False) -> None:
-        """near: metres in front of the camera from which on it sees; triangles that cross it are cut there.
+    Triangles are cut at its near plane; beyond its far plane nothing is seen.
+    """
 
-        with_front: keep which triangle is seen as well.
-        """
-        self.camera, self.width, self.height, self.near = camera, width, height, near
-        self._perspective = camera.projection == "perspective"
+    def __init__(self, view: View, *, with_front: bool = False) -> None:
+        """with_front: keep which triangle is seen as well."""
+        self.view = view
+        self._perspective = view.camera.projection == "perspective"
         # grows towards the camera and is linear across a triangle in the picture: 1/depth, or -depth without perspective
-        self._nearness = np.full((height, width), 0 if self._perspective else -np.inf, np.float32)
-        self._front = np.full((height, width), -1, np.int32) if with_front else None
+        self._nearness = np.full((view.height, view.width), 0 if self._perspective else -np.inf, np.float32)
+        self._front = np.full((view.height, view.width), -1, np.int32) if with_front else None
         self._drawn = 0  # triangles so far
         self._waiting: list[np.ndarray] = []  # to be drawn together
         self._waiting_count = 0
@@ -35,14 +35,14 @@ class ZBuffer:
         """float32 (height, width), row 0 at the top, metres along the view axis; infinite where nothing is seen."""
         self._draw_waiting()
         with np.errstate(divide="ignore"):
-            return 1 / self._nearness if self._perspective else -self._nearness
+            depth = 1 / self._nearness if self._perspective else -self._nearness
+        return np.where(depth > self.view.far, np.float32(np.inf), depth)
 
     @property
     def front(self) -> np.ndarray:
         """int32 (height, width): which triangle is seen, counted over all that were drawn; -1 where none is."""
         assert self._front is not None
-        self._draw_waiting()
-        return self._front
+        return np.where(np.isfinite(self.depth), self._front, -1)
 
     def draw(self, triangles: np.ndarray) -> None:
         """Draw `triangles`, float (N, 3, 3) metres in the world's frame, both of their sides, before anything is read."""
@@ -56,16 +56,17 @@ class ZBuffer:
             return
         triangles = np.concatenate(self._waiting)
         self._waiting, self._waiting_count = [], 0
-        camera_from_world, count = np.reshape(self.camera.camera_from_world, (4, 4)), len(triangles)
-        triangles, source = clip_near(triangles @ camera_from_world[:3, :3].T + camera_from_world[:3, 3], self.near)
+        camera, count = self.view.camera, len(triangles)
+        camera_from_world = np.reshape(camera.camera_from_world, (4, 4))
+        triangles, source = clip_near(triangles @ camera_from_world[:3, :3].T + camera_from_world[:3, 3], self.view.near)
         source, self._drawn = source + self._drawn, self._drawn + count
         depth = triangles[..., 2]
         scale = 1 / depth if self._perspective else np.ones_like(depth)
-        x = self.camera.fx * triangles[..., 0] * scale + self.camera.cx
-        y = self.camera.fy * triangles[..., 1] * scale + self.camera.cy
+        x = camera.fx * triangles[..., 0] * scale + camera.cx
+        y = camera.fy * triangles[..., 1] * scale + camera.cy
         area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
-        left, right = pixel_range(x, self.width)
-        top, bottom = pixel_range(y, self.height)
+        left, right = pixel_range(x, self.view.width)
+        top, bottom = pixel_range(y, self.view.height)
         kept = np.flatnonzero((np.abs(area) > FLAT_PX) & (left < right) & (top < bottom))
         if not kept.size:
             return
@@ -94,27 +95,28 @@ class ZBuffer:
         which, row, column = np.nonzero(inside)
         # clipped, since a triangle that is seen almost edge-on would shoot far ahead within the slack
         value = np.clip(along_x[which, 3, column] + along_y[which, 3, row], limits[which, 0], limits[which, 1])
-        pixel = (corners[which, 1] + row) * self.width + corners[which, 0] + column
+        pixel = (corners[which, 1] + row) * self.view.width + corners[which, 0] + column
         np.maximum.at(self._nearness.reshape(-1), pixel, value)
         if self._front is not None:
             won = self._nearness.reshape(-1)[pixel] == value
             self._front.reshape(-1)[pixel[won]] = source[which[won]]
 
 
-def frame_planes(camera: Camera, width: int, height: int, near: float) -> np.ndarray:
-    """(5, 4): left, right, top and bottom of the picture, a pixel further out, and the near plane.
+def frame_planes(view: View) -> np.ndarray:
+    """(6, 4): left, right, top and bottom of the picture, a pixel further out, the near and the far plane.
 
     By each a point of the world, (x, y, z, 1) in metres, that may be seen is not negative; nothing is seen of what lies between
     points that are all negative by one.
     """
     m = 1.0
+    camera, width, height, near, far, _ = view
     if camera.projection == "perspective":
         sides = [(camera.fx, 0, camera.cx + m, 0), (-camera.fx, 0, width + m - camera.cx, 0)]
         sides += [(0, camera.fy, camera.cy + m, 0), (0, -camera.fy, height + m - camera.cy, 0)]
     else:
         sides = [(camera.fx, 0, 0, camera.cx + m), (-camera.fx, 0, 0, width + m - camera.cx)]
         sides += [(0, camera.fy, 0, camera.cy + m), (0, -camera.fy, 0, height + m - camera.cy)]
-    return np.array([*sides, (0, 0, 1, -0.999 * near)]) @ np.reshape(camera.camera_from_world, (4, 4))
+    return np.array([*sides, (0, 0, 1, -0.999 * near), (0, 0, -1, 1.001 * far)]) @ np.reshape(camera.camera_from_world, (4, 4))
 
 
 def clip_near(triangles: np.ndarray, near: float) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,9 @@
-"""Whom the scene shows, found once for all panels and buttons of a redraw, and anew after any edit."""
+"""What panels and buttons say of the people of a scene: found once for all of a redraw, and anew after any edit."""
 
 import time
+from collections.abc import Callable, Hashable
+from functools import partial
+from typing import Any, TypeVar
 
 import bpy
 from bpy.app.handlers import persistent
@@ -9,17 +12,27 @@ from .. import callbacks
 from .people import Person, find_people
 
 FRESH_S = 0.2  # by which a redraw is over
+SHARE = 20  # what takes long to find stays fresh so many times as long
 WHO = ("SCENE", "COLLECTION", "OBJECT")  # the data by which it is told who is there
 
-_found: dict[int, tuple[list[Person], float]] = {}  # whom, and when, by the address of the view layer
+Found = TypeVar("Found")
+
+_found: dict[Hashable, tuple[Any, float]] = {}  # and until when, by the address of the view layer and what was looked for
 
 
 def find_shown(view_layer: bpy.types.ViewLayer) -> list[Person]:
     """As find_people. Found lately will do, where nothing was edited since."""
-    found = _found.get(view_layer.as_pointer())
-    if found is None or is_edited(view_layer) or time.monotonic() - found[1] > FRESH_S:
-        found = _found[view_layer.as_pointer()] = find_people(view_layer), time.monotonic()
-    return found[0]
+    return find_once(view_layer, "people", partial(find_people, view_layer))
+
+
+def find_once(view_layer: bpy.types.ViewLayer, what: Hashable, find: Callable[[], Found]) -> Found:
+    """What `find` returns of `what` in the view layer, or has returned lately where nothing was edited since."""
+    place, began_s = (view_layer.as_pointer(), what), time.monotonic()
+    found, until_s = _found.get(place, (None, 0.0))
+    if began_s > until_s or is_edited(view_layer):
+        found, now_s = find(), time.monotonic()
+        _found[place] = found, now_s + max(FRESH_S, SHARE * (now_s - began_s))
+    return found
 
 
 def is_edited(view_layer: bpy.types.ViewLayer) -> bool:

@@ -25,12 +25,13 @@ from ...protocol import (
     RenderRequest,
     describe_array,
 )
-from .camera import MISSING, gather_camera, near_metres, project, unproject
-from .face import follow, make_moulds, turned_away
+from .camera import gather_view
+from .face import follow, make_face_fitters, turned_away
 from .joints import as_seen
 from .people import Person
 from .raster import ZBuffer, frame_planes
 from .surfaces import PROP, gather_surfaces
+from .view import MISSING, unproject
 
 DIVISORS = (1, 2, 4, 8)  # of the picture's sides, which are multiples of 8
 SHORT_SIDE_PX = 1024  # that a mask keeps: people are placed in a base image that has no more
@@ -85,38 +86,33 @@ def look(
     deadline_s: as of time.monotonic. Raises TimeoutError where there are more surfaces than can be looked at until then.
     """
     if divisor is None:
-        divisor = max((one for one in DIVISORS if min(width, height) // one >= SHORT_SIDE_PX), default=1)
-    metres = scene.unit_settings.scale_length  # per Blender unit
-    near, moulds = near_metres(scene, depsgraph), make_moulds(people, depsgraph)
-    whole, whole_width, whole_height = gather_camera(scene, depsgraph, width, height), width, height
-    width, height = width // divisor, height // divisor
-    camera = gather_camera(scene, depsgraph, width, height)
-
-    def see(point: np.ndarray) -> Keypoint:
-        return project(whole, point * metres, whole_width, whole_height, near)
-
+        divisor = max((each for each in DIVISORS if min(width, height) // each >= SHORT_SIDE_PX), default=1)
+    picture = gather_view(scene, depsgraph, width, height)
+    view = gather_view(scene, depsgraph, width // divisor, height // divisor)
+    metres, fitters = view.metres, make_face_fitters(people, depsgraph)
     chosen: dict[int, dict[str, Keypoint]] = defaultdict(dict)
-    buffers: dict[int, ZBuffer] = defaultdict(partial(ZBuffer, camera, width, height, near))
-    planes = frame_planes(camera, width, height, near) * (metres, metres, metres, 1)
+    buffers: dict[int, ZBuffer] = defaultdict(partial(ZBuffer, view))
+    planes = frame_planes(view) * (metres, metres, metres, 1)
     for surface in gather_surfaces(view_layer, depsgraph, people, planes=planes):
         if time.monotonic() > deadline_s:
             raise TimeoutError
         buffers[surface.owner].draw(surface.triangles * metres)
-        if surface.owner in moulds:
-            moulds[surface.owner].add(surface.triangles)
+        if surface.owner in fitters:
+            fitters[surface.owner].add(surface.triangles)
         if surface.chosen:
             names = as_seen(FACE_NAMES, surface.owner != PROP and people[surface.owner].is_mirrored(depsgraph))
             called = dict(zip(names, FACE_NAMES, strict=True))
-            chosen[surface.owner] |= {called[name]: see(place) for name, place in surface.chosen.items()}
-    depth, owner_seen = buffers[PROP].depth, np.full((height, width), PROP, np.int32)
+            seen = picture.see([*surface.chosen.values()])
+            chosen[surface.owner] |= dict(zip(map(called.__getitem__, surface.chosen), seen, strict=True))
+    depth, owner_seen = buffers[PROP].depth, np.full((view.height, view.width), PROP, np.int32)
     bodies = {owner: buffer.depth for owner, buffer in sorted(buffers.items()) if owner != PROP}
     for owner, body in bodies.items():
         owner_seen[body < depth] = owner
         depth = np.minimum(depth, body)
 
-    laid = {owner: face for owner, mould in moulds.items() if (face := mould.lay_on())}
-    faces = {owner: tuple(map(see, face.points)) for owner, face in laid.items()}
-    heads = {owner: {name: see(place) for name, place in face.joints.items()} for owner, face in laid.items()}
+    fitted = {owner: face for owner, fitter in fitters.items() if (face := fitter.fit())}
+    faces = {owner: picture.see(face.points) for owner, face in fitted.items()}
+    heads = {owner: dict(zip(face.joints, picture.see([*face.joints.values()]), strict=True)) for owner, face in fitted.items()}
     return Sight(divisor, depth, owner_seen, bodies, faces, heads, chosen)
 
 
@@ -182,9 +178,9 @@ def judge(joints: Sequence[Keypoint], flesh_m: Sequence[float], index: int, sigh
     """`joints` with those that a surface hides as `occluded`; flesh_m: how far each may lie under its own skin."""
     return tuple(
         replace(joint, state="occluded", hidden_by=hider)
-        if joint.state == "visible" and (hider := find_hider(joint, own, index, sight))
+        if joint.state == "visible" and (hider := find_hider(joint, depth_m, index, sight))
         else joint
-        for joint, own in zip(joints, flesh_m, strict=True)
+        for joint, depth_m in zip(joints, flesh_m, strict=True)
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from .chosen import gather_chosen
 from .joints import transform
-from .leaders import find_armature, is_solid, rendered_objects
+from .leaders import ArmatureFinder, is_shown, is_solid, rendered_objects
 from .people import Person
 
 PROP = -1  # owner of what is nobody's: it hides people and has no mask
@@ -64,7 +64,7 @@ def gather_surfaces(
         root = instance.parent.original if instance.is_instance else source
         if evaluated.type != "MESH" or not instance.show_self or not is_solid(source) or source in shapes:
             continue
-        if root not in rendered or root.hide_render or not root.visible_get(view_layer=view_layer):
+        if root not in rendered or not is_shown(root, view_layer):
             continue
         mesh = evaluated.data.as_pointer()
         if mesh not in known:
@@ -114,19 +114,18 @@ class Owners:
 
     def __init__(self, people: Sequence[Person], depsgraph: bpy.types.Depsgraph) -> None:
         self._depsgraph = depsgraph
-        self._known: dict[bpy.types.Object, int] = {}  # what scatters a meadow is asked for again and again
-        self._armatures = {person.armature: index for index, person in enumerate(people) if not person.instancers}
+        self._standing = {person.armature: index for index, person in enumerate(people) if not person.instancers}
+        self._finder = ArmatureFinder(self._standing.keys())
         self._inside: dict[bpy.types.Object, list[tuple[int, bpy.types.Object, np.ndarray]]] = defaultdict(list)
         for index, person in enumerate(people):
             if person.instancers:
                 self._inside[person.instancers[0]].append((index, person.armature, person.frame(depsgraph)))
+        self._finders = {root: ArmatureFinder({rig for _, rig, _ in inside}) for root, inside in self._inside.items()}
 
     def find(self, thing: bpy.types.Object) -> int:
         """Of what stands in the scene itself."""
-        if thing not in self._known:
-            leader = find_armature(thing, self._armatures.keys())
-            self._known[thing] = PROP if leader is None else self._armatures[leader]
-        return self._known[thing]
+        armature = self._finder.find(thing)
+        return PROP if armature is None else self._standing[armature]
 
     def find_inside(self, root: bpy.types.Object, thing: bpy.types.Object, world: np.ndarray) -> int:
         """Of `thing` as instanced by `root`: an instanced rig's, else the instancer's own; a copy of somebody's clothes that
@@ -134,12 +133,11 @@ class Owners:
 
         world: (4, 4), of this instance. Where a collection comes twice, the rig that came the same way is the one.
         """
-        rigs = {armature for _, armature, _ in self._inside.get(root, ())}
-        leader = find_armature(thing, rigs) if rigs else None
-        if leader is None:
+        armature = self._finders[root].find(thing) if root in self._finders else None
+        if armature is None:
             return self.find(root)
         frame = world @ np.linalg.pinv(np.array(thing.evaluated_get(self._depsgraph).matrix_world))
-        candidates = [(np.abs(own - frame).max(), index) for index, armature, own in self._inside[root] if armature == leader]
+        candidates = [(np.abs(own - frame).max(), index) for index, rig, own in self._inside[root] if rig == armature]
         return min(candidates)[1]
 
 
@@ -147,4 +145,5 @@ def bone_shapes(view_layer: bpy.types.ViewLayer) -> set[bpy.types.Object]:
     """The handles that animators grab in place of bones: those in use, and those that Rigify has named so."""
     rigs = [thing for thing in view_layer.objects if thing.type == "ARMATURE"]
     named = {thing for thing in view_layer.objects if thing.name.startswith("WGT-")}
-    return named.union(bone.custom_shape for rig in rigs for bone in rig.pose.bones if bone.custom_shape)
+    posed = [rig.pose for rig in rigs if rig.pose]  # there is none before Blender first evaluates a rig
+    return named.union(bone.custom_shape for pose in posed for bone in pose.bones if bone.custom_shape)

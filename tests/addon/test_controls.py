@@ -29,14 +29,14 @@ Example = Callable[[str], dict[str, Any]]
 
 
 @pytest.fixture
-def shown(blender: Any) -> Iterator[Any]:
-    """The overlay, switched on."""
+def shown(blender: Any, example: Example) -> Iterator[overlay.Overlay]:
+    """The overlay of an example, switched on."""
+    example("duo")
     blender.context.window_manager.beyondscene_controls.overlay = True
-    yield overlay.current()
+    yield overlay.overlay_of(blender.context.scene, blender.context.view_layer)
     blender.context.window_manager.beyondscene_controls.overlay = False
     if blender.app.timers.is_registered(overlay.follow):
         blender.app.timers.unregister(overlay.follow)
-    overlay.current().__init__()
 
 
 def at(picture: np.ndarray, controls: Controls, person: str, joint: str) -> np.ndarray:
@@ -175,9 +175,9 @@ def test_poses_are_saved_for_other_programs(blender: Any, example: Example, tmp_
     example("duo")
     images = len(blender.data.images)
     assert blender.ops.beyondscene.save_openpose(filepath=str(tmp_path / "poses.json"), model="BODY_25") == {"FINISHED"}
-    told = json.loads((tmp_path / "poses.json").read_bytes())
-    assert [len(one["pose_keypoints_2d"]) for one in told["people"]] == [75, 75]
-    assert (told["canvas_width"], told["canvas_height"]) == (1024, 1024)
+    poses = json.loads((tmp_path / "poses.json").read_bytes())
+    assert [len(one["pose_keypoints_2d"]) for one in poses["people"]] == [75, 75]
+    assert (poses["canvas_width"], poses["canvas_height"]) == (1024, 1024)
     saved = blender.data.images.load(str(tmp_path / "poses.openpose.png"))
     pixels = np.empty(1024 * 1024 * 4, np.float32)
     saved.pixels.foreach_get(pixels)
@@ -245,16 +245,12 @@ def test_what_stops_a_render_is_told_but_does_not_stop_the_look(blender: Any, ex
     assert blender.ops.beyondscene.preview_controls() == {"FINISHED"}
 
 
-def test_the_overlay_takes_the_joints_at_once_and_the_surfaces_when_the_scene_rests(
-    blender: Any, example: Example, shown: Any
-) -> None:
-    example("duo")
-    blender.context.window_manager.beyondscene_controls.overlay = True  # another file has another window manager
+def test_the_overlay_takes_the_joints_at_once_and_the_surfaces_when_the_scene_rests(blender: Any, shown: Any) -> None:
     assert blender.app.timers.is_registered(overlay.follow)
     assert overlay.follow() == overlay.FOLLOW_S
     assert shown.controls and shown.controls.sight is None
     first = shown.controls.request.characters[0].keypoints[0].x
-    shown.changed_s -= 1
+    overlay.changed_s -= 1
     assert overlay.follow() is None
     assert shown.controls.sight is not None
 
@@ -263,7 +259,7 @@ def test_the_overlay_takes_the_joints_at_once_and_the_surfaces_when_the_scene_re
     overlay.follow()
     assert shown.controls.sight is None and shown.controls.request.characters[0].keypoints[0].x > first + 5
 
-    shown.slow_s, shown.changed_s = 3.0, 0.0
+    shown.slow_s, overlay.changed_s = 3.0, 0.0
     assert overlay.follow() is None
     assert shown.controls.sight is None  # too slow to be done unasked
     assert blender.ops.beyondscene.refresh_controls() == {"FINISHED"}
@@ -271,13 +267,11 @@ def test_the_overlay_takes_the_joints_at_once_and_the_surfaces_when_the_scene_re
 
 
 def test_a_first_look_at_a_scene_with_too_much_in_it_is_broken_off_and_made_when_asked_for(
-    blender: Any, example: Example, shown: Any, monkeypatch: pytest.MonkeyPatch
+    blender: Any, shown: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    example("duo")
     monkeypatch.setattr(overlay, "LIMIT_S", 0)
     monkeypatch.setattr(overlay, "GIVE_UP_S", 0)
-    blender.context.window_manager.beyondscene_controls.overlay = True
-    shown.changed_s -= 1
+    overlay.changed_s -= 1
     assert overlay.follow() is None
     assert shown.controls and shown.controls.sight is None and not shown.error and shown.slow_s
     assert "or more: refresh by hand" in drawn(BEYONDSCENE_PT_controls)
@@ -286,11 +280,7 @@ def test_a_first_look_at_a_scene_with_too_much_in_it_is_broken_off_and_made_when
     assert "What others, the set or the own head hide is left out" in drawn(BEYONDSCENE_PT_controls)
 
 
-def test_the_masks_come_back_after_a_playback(
-    blender: Any, example: Example, shown: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    example("duo")
-    blender.context.window_manager.beyondscene_controls.overlay = True
+def test_the_masks_come_back_after_a_playback(blender: Any, shown: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as playing:
         playing.setattr(overlay, "is_playing", lambda: True)
         blender.context.scene.frame_set(2)
@@ -299,13 +289,11 @@ def test_the_masks_come_back_after_a_playback(
     for handler in blender.app.handlers.animation_playback_post:  # which Blender calls when it stops
         handler(blender.context.scene, None)
     assert blender.app.timers.is_registered(overlay.follow)
-    shown.changed_s -= overlay.REST_S
+    overlay.changed_s -= overlay.REST_S
     assert overlay.follow() is None and shown.controls.sight
 
 
-def test_the_frames_of_blenders_own_render_are_none_of_the_overlays(blender: Any, example: Example, shown: Any) -> None:
-    example("duo")
-    blender.context.window_manager.beyondscene_controls.overlay = True
+def test_the_frames_of_blenders_own_render_are_none_of_the_overlays(blender: Any, shown: Any) -> None:
     blender.app.timers.unregister(overlay.follow)
     renders = threading.Thread(target=overlay.note_change)
     renders.start()
@@ -314,22 +302,46 @@ def test_the_frames_of_blenders_own_render_are_none_of_the_overlays(blender: Any
 
 
 def test_the_overlay_leaves_the_scene_alone_while_blender_renders(
-    blender: Any, example: Example, shown: Any, monkeypatch: pytest.MonkeyPatch
+    blender: Any, shown: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    example("duo")
-    blender.context.window_manager.beyondscene_controls.overlay = True
     with monkeypatch.context() as rendering:
         rendering.setattr(blender_render, "is_running", lambda: True)
         assert overlay.follow() and shown.controls is None
     assert overlay.follow() and shown.controls
 
 
-def test_the_overlay_says_what_is_missing_and_rests_when_off(blender: Any, example: Example, shown: Any) -> None:
-    example("duo")
-    blender.context.window_manager.beyondscene_controls.overlay = True
+def test_the_overlay_says_what_is_missing_and_rests_when_off(blender: Any, shown: Any) -> None:
     for name in ("Eve", "Flo"):
         blender.data.objects[name].beyondscene.enabled = False
     overlay.follow()
     assert shown.controls is None and "no armature" in shown.error
     blender.context.window_manager.beyondscene_controls.overlay = False
     assert overlay.follow() is None
+
+
+def test_each_view_layer_has_an_overlay_of_its_own_and_another_file_has_none(blender: Any, shown: Any) -> None:
+    scene, window = blender.context.scene, blender.context.window
+    overlay.follow()
+    with_eve = scene.view_layers[0]
+    stored = blender.data.collections.new("Stored")
+    scene.collection.children.link(stored)
+    for thing in (blender.data.objects["Eve"], blender.data.objects["Eve.body"]):
+        for collection in thing.users_collection:
+            collection.objects.unlink(thing)
+        stored.objects.link(thing)
+    without_eve = scene.view_layers.new("without Eve")
+    without_eve.layer_collection.children["Stored"].exclude = True
+    window.view_layer = without_eve
+    overlay.follow()
+
+    def people(layer: Any) -> list[str]:
+        controls = overlay.overlay_of(scene, layer).controls
+        return [one.name for one in controls.request.characters] if controls else []
+
+    assert people(without_eve) == ["Flo"] and people(with_eve) == ["Eve", "Flo"]
+    assert "Eve:" not in drawn(BEYONDSCENE_PT_controls)
+    window.view_layer = with_eve
+    assert "Eve:" in drawn(BEYONDSCENE_PT_controls)
+    blender.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
+    assert overlay.overlay_of(blender.context.scene, blender.context.view_layer).controls is None
+    blender.context.window_manager.beyondscene_controls.overlay = False

@@ -197,9 +197,9 @@ def test_the_command_line_says_who_is_left_out(
     blender.data.objects["Eve"].location.x = 50
     blender.ops.wm.save_as_mainfile(filepath=str(tmp_path / "scene.blend"))
     assert main(["export", str(tmp_path / "scene.blend"), "-o", str(tmp_path / "request.json"), "--size", "256x256"]) == 0
-    told = capsys.readouterr()
-    assert told.err == "Left out: 'Eve' stands wholly outside the 256x256 frame.\n"
-    assert "256x256, 1 characters" in told.out
+    output = capsys.readouterr()
+    assert output.err == "Left out: 'Eve' stands wholly outside the 256x256 frame.\n"
+    assert "256x256, 1 characters" in output.out
 
 
 def test_an_armature_that_is_no_person_is_off_until_it_is_switched_on(blender: Any, example: Example) -> None:

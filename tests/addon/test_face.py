@@ -10,9 +10,9 @@ pytest.importorskip("bpy")
 
 from beyondscene.addon.controls.strokes import Style, gather_strokes
 from beyondscene.addon.exporters import best_match, export_request, load_families
-from beyondscene.addon.exporters.camera import project
 from beyondscene.addon.exporters.face import LEFT_HALF, PART, nearest_hit
 from beyondscene.addon.exporters.rigs import Anchor, match_names
+from beyondscene.addon.exporters.view import View
 from beyondscene.protocol import (
     FACE_DISC_SHARE,
     FACE_NAMES,
@@ -73,7 +73,7 @@ def test_points_lie_where_the_mesh_has_its_features(blender: Any, example: Examp
         for point, vertex in VERTICES.items():
             found = face[point if point in face else f"L{point}"]
             place = np.array(body.matrix_world @ mesh.vertices[vertex].co)
-            true = project(request.camera, place, request.width, request.height, 0.01)
+            true = View(request.camera, request.width, request.height, near=0.01, far=100, metres=1).project(place)
             errors_m[point] = np.hypot(found.x - true.x, found.y - true.y) * true.depth / request.camera.fx
         parts = {PART[FACE_NAMES.index(name)] for name in best_match(blender.data.objects[character.name]).face}
         by_bone = {point for point in errors_m if PART[FACE_NAMES.index(point if point in face else f"L{point}")] in parts}

@@ -10,6 +10,7 @@ pytest.importorskip("bpy")
 
 from beyondscene.addon.exporters import best_match, export_request
 from beyondscene.addon.exporters.feet import gather_feet
+from beyondscene.addon.exporters.joints import PosedRig
 from beyondscene.addon.exporters.rigs import Anchor, match_names
 from beyondscene.protocol import FEET_NAMES, KEYPOINT_NAMES
 
@@ -22,7 +23,7 @@ WITH_TOES = [name for name, one in SKELETONS.items() if "toe" in one.names and o
 
 def feet_of(blender: Any, rig: Any, world: np.ndarray | None = None) -> dict[str, np.ndarray]:
     evaluated = rig.evaluated_get(blender.context.evaluated_depsgraph_get())
-    places = gather_feet(evaluated, np.eye(4) if world is None else world, best_match(rig), False)
+    places = gather_feet(PosedRig(evaluated, np.eye(4) if world is None else world, best_match(rig), mirrored=False))
     return {name: place for name, place in zip(FEET_NAMES, places or (), strict=False) if place is not None}
 
 

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("bpy")
 
 from beyondscene.addon.exporters import best_match, export_request
-from beyondscene.addon.exporters.joints import gather_hand
+from beyondscene.addon.exporters.joints import PosedRig, gather_hand
 from beyondscene.addon.exporters.rigs import Anchor, match_names
 from beyondscene.protocol import HAND_NAMES, KEYPOINT_NAMES
 
@@ -97,4 +97,4 @@ def test_hands_are_exported_where_blender_has_the_fingers(blender: Any, example:
 def test_a_rig_without_fingers_has_no_hands(blender: Any) -> None:
     rig = build_rig(blender, SKELETONS["unreal"])
     evaluated = rig.evaluated_get(blender.context.evaluated_depsgraph_get())
-    assert gather_hand(evaluated, np.eye(4), best_match(rig), False, "R") is None
+    assert gather_hand(PosedRig(evaluated, np.eye(4), best_match(rig), mirrored=False), "R") is None

@@ -134,9 +134,9 @@ def test_a_mirrored_person_has_left_and_right_as_they_are_seen(
         (HAND_NAMES, before.right_hand, after.left_hand if once else after.right_hand),
         (HAND_NAMES, before.left_hand, after.right_hand if once else after.left_hand),
     ):
-        expected, told = seen(names, old, mirrored=once), seen(names, new)
+        expected, actual = seen(names, old, mirrored=once), seen(names, new)
         for name in names:
-            assert told[name] == pytest.approx(expected[name], abs=0.2), name
+            assert actual[name] == pytest.approx(expected[name], abs=0.2), name
 
 
 def test_a_rig_that_stands_in_the_scene_and_is_instanced_is_two_people(blender: Any, example: Example) -> None:

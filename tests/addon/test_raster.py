@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("bpy")
 
 from beyondscene.addon.exporters.raster import ZBuffer, frame_planes
+from beyondscene.addon.exporters.view import View
 from beyondscene.protocol import Camera
 
 IDENTITY = tuple(np.eye(4).ravel().tolist())
@@ -18,9 +19,9 @@ Buffer = Callable[..., ZBuffer]
 def buffer() -> Buffer:
     """A picture of 160x120 px, looking along z from the origin; 100 px to the metre, at 1 m if perspective."""
 
-    def make(projection: str = "perspective", near: float = 0.1) -> ZBuffer:
+    def make(projection: str = "perspective", near: float = 0.1, far: float = 100) -> ZBuffer:
         camera = Camera(projection=projection, fx=100, fy=100, cx=80, cy=60, camera_from_world=IDENTITY)  # pyright: ignore[reportArgumentType]
-        return ZBuffer(camera, 160, 120, near)
+        return ZBuffer(View(camera, 160, 120, near, far, metres=1))
 
     return make
 
@@ -66,6 +67,17 @@ def test_a_floor_that_runs_under_the_camera_is_cut_at_the_near_plane(buffer: Buf
 
 
 @pytest.mark.parametrize("projection", ["perspective", "orthographic"])
+def test_nothing_is_seen_beyond_the_far_plane(buffer: Buffer, projection: str) -> None:
+    scene = buffer(projection, far=3)
+    scene.draw(np.array([[(-50, -50, 2), (50, -50, 2), (0, 50, 4)]], float))
+    depth, everything = scene.depth, buffer(projection)
+    everything.draw(np.array([[(-50, -50, 2), (50, -50, 2), (0, 50, 4)]], float))
+    seen = everything.depth <= 3
+    assert seen.any() and not seen.all()
+    np.testing.assert_array_equal(depth, np.where(seen, everything.depth, np.inf))
+
+
+@pytest.mark.parametrize("projection", ["perspective", "orthographic"])
 def test_small_and_large_triangles_make_the_same_surface_without_a_seam(buffer: Buffer, projection: str) -> None:
     def slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.stack([x, y, 2 + 0.3 * x + 0.2 * y], -1)
@@ -97,10 +109,10 @@ def test_what_is_drawn_together_looks_as_if_each_was_drawn_alone(buffer: Buffer,
 
 @pytest.mark.parametrize("projection", ["perspective", "orthographic"])
 def test_whatever_draws_a_pixel_is_within_the_planes_of_the_frame(buffer: Buffer, projection: str) -> None:
-    planes = frame_planes(buffer(projection).camera, 160, 120, 0.1)
+    planes = frame_planes(buffer(projection, far=5).view)
     beside = 0
     for triangles in np.random.default_rng(0).uniform((-4, -4, -2), (4, 4, 6), (500, 1, 3, 3)):
-        scene = buffer(projection)
+        scene = buffer(projection, far=5)
         scene.draw(triangles)
         missed = (np.concatenate([triangles[0], np.ones((3, 1))], 1) @ planes.T).max(0).min() < 0
         assert not (missed and np.isfinite(scene.depth).any())

@@ -9,11 +9,12 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon.exporters import best_match
+from beyondscene.addon.exporters import Person, best_match, detect
 from beyondscene.addon.exporters.rigs import gather_rest_bones
 from beyondscene.addon.exporters.rigs.family import REQUIRED
 from beyondscene.addon.exporters.rigs.shape import guess_by_shape
 
+from .skeletons import SKELETONS, build_rig
 from .test_rigs import bend, found_joints, turned
 
 
@@ -54,3 +55,21 @@ def test_a_generated_rig_follows_its_controls_in_fk_and_ik(rigify: Any) -> None:
     np.testing.assert_allclose(found["LWrist"], rest["LElbow"] + raised @ (rest["LWrist"] - rest["LElbow"]), atol=1e-3)
     np.testing.assert_allclose(found["RWrist"], rig.pose.bones["hand_ik.R"].head, atol=1e-3)
     assert np.linalg.norm(found["RWrist"] - rest["RWrist"]) > 0.03
+
+
+@pytest.mark.parametrize("animal", ["bird", "cat", "horse", "wolf"])
+def test_an_animal_is_nobody_until_it_is_ticked(rigify: Any, animal: str) -> None:
+    rig = rigify.data.objects.new(animal, rigify.data.armatures.new(animal))
+    rigify.context.collection.objects.link(rig)
+    rigify.context.view_layer.objects.active = rig
+    rigify.ops.object.mode_set(mode="EDIT")
+    importlib.import_module(f"rigify.metarigs.Animals.{animal}").create(rig)
+    rigify.ops.object.mode_set(mode="OBJECT")
+    assert detect(rig).label == "Rigify meta-rig"  # its bones are called as a person's are
+    assert not Person(rig).enabled and "rest pose is not a person's" in Person(rig).doubt
+    rider = rigify.data.objects.new("Rider", build_rig(rigify, SKELETONS["mixamo"]).data)
+    rigify.context.collection.objects.link(rider)
+    rider.parent = rig
+    assert Person(rider).enabled  # whom it carries is no garment of its
+    rig.beyondscene.drawn = True
+    assert Person(rig).enabled

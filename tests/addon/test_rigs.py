@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon.exporters import ExportError, best_match, detect, load_families
-from beyondscene.addon.exporters.joints import gather_joints
+from beyondscene.addon.exporters import ExportError, Person, best_match, detect, load_families
+from beyondscene.addon.exporters.joints import PosedRig, gather_joints
 from beyondscene.addon.exporters.rigs import Family, match_names
 from beyondscene.addon.exporters.rigs.family import REQUIRED, match_family
 from beyondscene.protocol import KEYPOINT_NAMES
@@ -31,8 +31,8 @@ def turned(degrees: float, axis: str) -> np.ndarray:
 def found_joints(bpy: Any, rig: Any) -> dict[str, np.ndarray]:
     bpy.context.view_layer.update()
     evaluated = rig.evaluated_get(bpy.context.evaluated_depsgraph_get())
-    places = zip(KEYPOINT_NAMES, gather_joints(evaluated, np.array(evaluated.matrix_world), detect(rig), False), strict=True)
-    return {name: place for name, place in places if place is not None}
+    posed = PosedRig(evaluated, np.array(evaluated.matrix_world), detect(rig), mirrored=False)
+    return {n: place for n, place in zip(KEYPOINT_NAMES, gather_joints(posed), strict=True) if place is not None}
 
 
 def bend(rig: Any, bone: str, turn: np.ndarray) -> None:
@@ -49,6 +49,7 @@ def test_each_joint_of_a_posed_rig_is_where_it_was_put(blender: Any, skeleton: S
     rig = build_rig(blender, skeleton)
     match = best_match(rig)
     assert (match.label, match.coverage, match.limbs_found, match.guessed) == (skeleton.family, 1, 12, False)
+    assert Person(rig).enabled
     expected = {side + joint: landmark(spot, side) for joint, spot in SPOTS.items() for side in "RL"}
     raised, kicked = turned(-70, "Y"), turned(50, "X")
     right, left = skeleton.sides
@@ -65,6 +66,20 @@ def test_each_joint_of_a_posed_rig_is_where_it_was_put(blender: Any, skeleton: S
     for name, place in expected.items():
         np.testing.assert_allclose(found[name], world @ place + (3, -2, 0.5), atol=1e-5, err_msg=name)
     assert found.keys() == set(KEYPOINT_NAMES)  # the rest of the face is estimated
+
+
+@pytest.mark.parametrize("lowered", [-45, 0, 60], ids=["Y pose", "T pose", "A pose"])
+@pytest.mark.parametrize("tilt", [0, 90, 180], ids=["standing", "lying", "upside down"])
+def test_a_person_is_one_in_any_rest_pose_of_a_person(blender: Any, lowered: float, tilt: float) -> None:
+    rig = build_rig(blender, SKELETONS["mixamo"], turned(tilt, "X"))
+    blender.ops.object.mode_set(mode="EDIT")
+    for side, angle in (("Right", -lowered), ("Left", lowered)):
+        arm = rig.data.edit_bones[f"mixamorig:{side}Arm"]
+        shoulder, turn = np.array(arm.head), turned(tilt, "X") @ turned(angle, "Y") @ turned(tilt, "X").T
+        for bone in (arm, *arm.children_recursive):
+            bone.head, bone.tail = (shoulder + turn @ (np.array(end) - shoulder) for end in (bone.head, bone.tail))
+    blender.ops.object.mode_set(mode="OBJECT")
+    assert best_match(rig).label == "Mixamo" and Person(rig).enabled
 
 
 @pytest.mark.parametrize("family", load_families(), ids=lambda family: family.source.split(",")[0])
@@ -94,6 +109,7 @@ def test_coverage_counts_the_joints_found_and_a_poor_one_is_refused(blender: Any
         bone.name = f"bone{number}"
     match = best_match(rig)
     assert (match.label, match.coverage, match.limbs_found) == ("Unreal", pytest.approx(7 / 13), 6)
+    assert Person(rig).enabled
     rig.data.bones["foot_l"].name = "paw"
     match = best_match(rig)
     assert (match.guessed, match.limbs_found) == (True, 12)  # the names are gone, the shape is still a person's

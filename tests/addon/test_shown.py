@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import panels
-from beyondscene.addon.exporters import shown
+from beyondscene.addon import exporters, panels
+from beyondscene.addon.exporters import find_left_out, shown
 
 from .drawing import drawn
 
@@ -108,3 +108,29 @@ def test_people_come_back_with_an_undo(blender: Any, example: Example) -> None:
     assert "Eve" not in redraw(blender)
     blender.ops.ed.undo()
     assert "Eve" in redraw(blender)
+
+
+def test_who_is_left_out_is_found_once_until_somebody_moves(
+    blender: Any, example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example("duo")
+    eve = blender.data.objects["Eve"]
+    looks = []
+    gather = exporters.gather_keypoints
+    monkeypatch.setattr(exporters, "gather_keypoints", lambda *of: looks.append(of[0].name) or gather(*of))
+    assert not find_left_out(blender.context) and not find_left_out(blender.context)
+    assert looks == ["Eve", "Flo"]
+    eve.location.x = 50
+    assert [person.name for person, _ in find_left_out(blender.context)] == ["Eve"]
+    eve.location.x, blender.context.scene.camera.location.x = 0, 50
+    assert [person.name for person, _ in find_left_out(blender.context)] == ["Eve", "Flo"]
+    blender.context.scene.camera.location.x = 0
+    assert not find_left_out(blender.context)
+    for bone in eve.pose.bones:
+        if bone.parent is None:
+            bone.location = (0, 50, 0)
+    assert [person.name for person, _ in find_left_out(blender.context)] == ["Eve"]
+    eve.beyondscene.drawn = False
+    assert not find_left_out(blender.context)
+    eve.beyondscene.drawn, blender.context.scene.camera.data.clip_end = True, 1
+    assert len(find_left_out(blender.context)) == 2

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon.exporters import Person, export_request, raster, sight
+from beyondscene.addon.exporters import ExportError, Person, export_request, find_left_out, find_people, leaders, raster, sight
 from beyondscene.addon.exporters.sight import look
 from beyondscene.addon.exporters.surfaces import gather_surfaces
 from beyondscene.protocol import FREE, HIDDEN, KEYPOINT_NAMES, SEEN, RenderRequest
@@ -103,7 +103,9 @@ def test_a_box_in_front_hides_the_person_and_one_behind_does_not(blender: Any, e
     assert (see(blender)[0]["Eve"] == before["Eve"]).all()
 
 
-@pytest.mark.parametrize("how", ["hide_render", "hide_viewport", "hide_set", "WIRE", "BOUNDS", "collection", "camera", "bone"])
+@pytest.mark.parametrize(
+    "how", ["hide_render", "hide_viewport", "hide_set", "WIRE", "BOUNDS", "collection", "camera", "indirect", "bone", "picture"]
+)
 def test_what_is_not_rendered_hides_nobody(blender: Any, example: Example, how: str) -> None:
     example("duo")
     before, _ = see(blender)
@@ -113,20 +115,55 @@ def test_what_is_not_rendered_hides_nobody(blender: Any, example: Example, how: 
             box.hide_set(True)
         case "WIRE" | "BOUNDS":
             box.display_type = how
-        case "collection":
+        case "collection" | "indirect":
             stored = blender.data.collections.new("Stored")
             blender.context.scene.collection.children.link(stored)
             stored.objects.link(box)
             blender.context.scene.collection.objects.unlink(box)
-            stored.hide_render = True
+            stored.hide_render = how == "collection"
+            blender.context.view_layer.layer_collection.children["Stored"].indirect_only = how == "indirect"
         case "camera":
             box.visible_camera = False
+        case "picture":
+            box["beyondscene_picture_plane"] = True  # as put there by the add-on itself
         case "bone":
             blender.data.objects["Flo"].pose.bones[0].custom_shape = box
         case _:
             setattr(box, how, True)
     blender.context.view_layer.update()
     assert (see(blender)[0]["Eve"] == before["Eve"]).all()
+
+
+@pytest.mark.parametrize("kind", ["PERSP", "ORTHO"])
+def test_what_is_nearer_or_farther_than_the_camera_sees_counts_for_nothing(blender: Any, example: Example, kind: str) -> None:
+    example("duo")
+    camera = blender.context.scene.camera
+    camera.data.type, camera.data.ortho_scale = kind, 4
+    blender.context.view_layer.update()
+    before, _ = see(blender)
+    box = add_box(blender, "Crate", (0.5, 0.1, 0.5), in_front_of(blender, "Eve"))
+    to_box = (box.matrix_world.translation - camera.matrix_world.translation).length
+    assert see(blender)[0]["Eve"].sum() < before["Eve"].sum()
+    camera.data.clip_start = to_box + 0.2
+    blender.context.view_layer.update()
+    assert (see(blender)[0]["Eve"] == before["Eve"]).all()
+
+    depths = {one.name: [joint.depth for joint in one.keypoints] for one in export_request(blender.context)[0].characters}
+    flo, eve = depths["Flo"], depths["Eve"]
+    assert min(flo) < min(eve)
+    camera.data.clip_end = np.mean([min(eve), max(eve)])
+    blender.context.view_layer.update()
+    cut = see(blender)[0]["Eve"]
+    assert cut.any() and cut.sum() < 0.9 * before["Eve"].sum() and not (cut & ~before["Eve"]).any()
+    camera.data.clip_end = min(eve) - 0.001
+    blender.context.view_layer.update()
+    assert set(see(blender)[0]) == {"Flo"}
+    ((person, why),) = find_left_out(blender.context)
+    assert person.name == "Eve" and "stands wholly beyond the camera's Clip End" in why
+    camera.data.clip_end = 1.0
+    blender.context.view_layer.update()
+    with pytest.raises(ExportError, match="Nobody would be in the picture: 'Eve' stands wholly beyond the camera's Clip End"):
+        export_request(blender.context)
 
 
 def test_what_is_parented_to_a_person_is_part_of_them(blender: Any, example: Example) -> None:
@@ -345,6 +382,77 @@ def test_of_two_who_overlap_each_has_room_around_the_body_but_not_before_the_nea
     assert (eve[flo == SEEN] == HIDDEN).all()
     beside = widen(flo == SEEN, 20) & (eve == SEEN)
     assert beside.any() and (flo[beside] == FREE).all()  # Flo's hair may fall over Eve
+
+
+Constrain = Callable[[Any, Any, float], None]
+
+
+def child_of(thing: Any, rig: Any, influence: float) -> None:
+    hold = thing.constraints.new("CHILD_OF")
+    hold.target, hold.subtarget, hold.influence = rig, "hand_r", influence
+
+
+def copy_location(thing: Any, rig: Any, influence: float) -> None:
+    hold = thing.constraints.new("COPY_LOCATION")
+    hold.target, hold.subtarget, hold.influence = rig, "hand_r", influence
+
+
+def by_armature(thing: Any, rig: Any, influence: float) -> None:
+    hold = next((one for one in thing.constraints if one.type == "ARMATURE"), None) or thing.constraints.new("ARMATURE")
+    bone = hold.targets.new()
+    bone.target, bone.subtarget, bone.weight = rig, "hand_r", influence
+
+
+@pytest.mark.parametrize("constrain", [child_of, copy_location, by_armature])
+def test_a_thing_that_goes_from_hand_to_hand_is_part_of_who_holds_it(
+    blender: Any, example: Example, constrain: Constrain
+) -> None:
+    example("duo")
+    before, _ = see(blender)
+    rigs = {name: blender.data.objects[name] for name in ("Eve", "Flo")}
+    for holder in rigs:
+        staff = add_box(blender, "Staff", (0.3, 0.3, 0.6), (0, 0, 0))
+        for name, rig in rigs.items():
+            constrain(staff, rig, 1.0 if name == holder else 0.0)
+        blender.context.view_layer.update()
+        masks, _ = see(blender)
+        grown = [name for name in rigs if (masks[name] & ~before[name] & ~before["Flo"] & ~before["Eve"]).sum() > 1000]
+        assert grown == [holder]
+        blender.data.objects.remove(staff)
+
+
+def test_a_chain_whose_links_hang_on_each_other_twice_is_walked_once(
+    blender: Any, example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example("duo")
+    rig = blender.data.objects["Eve"]
+    rig.hide_set(True)
+    above = rig
+    for number in range(14):
+        link = add_box(blender, f"Link {number}", (0.02, 0.02, 0.02), (0, 0, 0))
+        link.parent = above
+        link.constraints.new("CHILD_OF").target = above
+        above = link
+    blender.data.objects["Eve.body"].hide_set(True)
+    blender.context.view_layer.update()
+    walked: list[Any] = []
+    find_leaders = leaders.find_leaders
+    monkeypatch.setattr(leaders, "find_leaders", lambda thing: walked.append(thing) or find_leaders(thing))
+    assert [person.name for person in find_people(blender.context.view_layer)] == ["Eve", "Flo"]  # by the links alone
+    assert len(walked) < 200
+
+
+def test_a_rig_that_blender_never_evaluated_is_in_nobodys_way(blender: Any, example: Example) -> None:
+    example("duo")
+    before, _ = see(blender)
+    stored = blender.data.collections.new("Stored")
+    blender.context.scene.collection.children.link(stored)
+    stored.hide_viewport = True
+    rig = blender.data.objects.new("Spare", blender.data.armatures.new("Spare"))
+    stored.objects.link(rig)
+    blender.context.view_layer.update()
+    assert rig.pose is None and rig in set(blender.context.view_layer.objects)
+    assert (see(blender)[0]["Eve"] == before["Eve"]).all()
 
 
 def test_what_follows_a_person_without_being_parented_is_part_of_them(blender: Any, example: Example) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import ExportError
 from .family import CORRECTABLE, FACE, Anchor, Family, Match, load_families, match_family
 from .humanoid import match_humanoid
-from .shape import RestBone, guess_by_shape
+from .shape import RestBone, guess_by_shape, rests_upright
 
 MIN_COVERAGE = 0.5  # below this a rig is something else, e.g. a car that happens to have a bone `head`
 
@@ -30,6 +30,7 @@ __all__ = [
     "gather_rest_bones",
     "load_families",
     "match_names",
+    "rests_upright",
     "spoken",
 ]
 

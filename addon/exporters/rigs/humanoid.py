@@ -54,14 +54,14 @@ def match_fingers(bones: Mapping[str, str]) -> dict[str, Anchor]:
 def read_vrm1(extension: Any) -> Iterator[tuple[str, str]]:
     """Name in snake case, and the bone: `vrm1.humanoid.human_bones.left_upper_arm.node.bone_name`."""
     humanoid = extension.vrm1.humanoid.human_bones
-    for one in humanoid.bl_rna.properties:
-        node = getattr(getattr(humanoid, one.identifier), "node", None)
+    for part in humanoid.bl_rna.properties:
+        node = getattr(getattr(humanoid, part.identifier), "node", None)
         if bone := getattr(node, "bone_name", ""):
-            yield one.identifier, bone
+            yield part.identifier, bone
 
 
 def read_vrm0(extension: Any) -> Iterator[tuple[str, str]]:
     """The same, from a list: `vrm0.humanoid.human_bones[n].bone` is "leftUpperArm"."""
-    for one in extension.vrm0.humanoid.human_bones:
-        if one.node.bone_name:
-            yield re.sub(r"(?<=[a-z])(?=[A-Z])", "_", one.bone).lower(), one.node.bone_name
+    for part in extension.vrm0.humanoid.human_bones:
+        if part.node.bone_name:
+            yield re.sub(r"(?<=[a-z])(?=[A-Z])", "_", part.bone).lower(), part.node.bone_name

@@ -4,7 +4,7 @@ A person is symmetric, stands on one pair of legs, has one pair of arms, and car
 gets no guess: a second pair on the ground, no foot to say where the front is, or limbs far from human proportions.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from itertools import combinations
 from typing import NamedTuple
@@ -22,6 +22,7 @@ SHORTEST_FOOT = 0.05
 HEAD_HEIGHTS = (0.80, 0.94)  # between which the head begins; the chin is at 0.87
 FEWEST_BONES = 14
 FEWEST_FINGERS = 3  # a bone with that many others below it is the hand
+MOST_BENT = np.cos(np.radians(120))  # of the angle at the hips, from shoulders to feet: 100° in a cat, 170° in a person
 
 Below = dict[int, list[int]]  # bone to its children
 Limb = tuple[Anchor, Anchor, Anchor]  # shoulder, elbow, wrist; or hip, knee, ankle
@@ -66,6 +67,25 @@ def guess_by_shape(bones: tuple[RestBone, ...]) -> Match | None:
     return Match(LABEL, guesses[0], guessed=True) if len(guesses) == 1 else None
 
 
+def rests_upright(rest: Mapping[str, np.ndarray]) -> bool:
+    """Whether these joints are those of a person at rest: with arms and legs, on either side of the hips, be that standing or
+    lying; one half of the body will do.
+
+    rest: places by role, (3,) each, in any one frame and unit.
+    """
+
+    def middle(*joints: str) -> np.ndarray | None:
+        """Of the first of `joints` that there is, on whichever sides."""
+        places = ([rest[side + joint] for side in "RL" if side + joint in rest] for joint in joints)
+        return next((np.mean(found, axis=0) for found in places if found), None)
+
+    shoulders, arms, hips, feet = middle("Shoulder"), middle("Wrist", "Elbow"), middle("Hip"), middle("Ankle", "Knee")
+    if shoulders is None or arms is None or hips is None or feet is None:
+        return False
+    trunk, legs = shoulders - hips, feet - hips
+    return bool(trunk @ legs < MOST_BENT * np.linalg.norm(trunk) * np.linalg.norm(legs))
+
+
 def upright_frames() -> Iterator[np.ndarray]:
     """Right-handed frames (3, 3) along the axes; rows: across the plane of symmetry, up, forward or backward."""
     axes = np.eye(3)
@@ -81,9 +101,9 @@ def read_body(bones: tuple[RestBone, ...], ends: np.ndarray, below: Below) -> di
     ends: (bones, 2, 3): head and tail; across, up, forward or backward.
     """
     ends = ends - (np.median(ends[..., 0]), 0, 0)
-    own = np.arange(len(bones))
+    numbers = np.arange(len(bones))
     partners = mirror_images(ends)
-    paired, central = (partners >= 0) & (partners != own), partners == own
+    paired, central = (partners >= 0) & (partners != numbers), partners == numbers
     if paired.mean() < 0.5 or not central.any():
         return None
     ground, crown = ends[paired, :, 1].min(), ends[central, :, 1].max()
@@ -91,8 +111,8 @@ def read_body(bones: tuple[RestBone, ...], ends: np.ndarray, below: Below) -> di
         return None
     ends = (ends - (0, ground, 0)) / (crown - ground)
 
-    inside = [one for one in own[paired] if bones[one].parent is not None and paired[bones[one].parent]]
-    tops = [one for one in own[paired] if one not in inside and ends[one, 1, 0] > 0]
+    inside = [bone for bone in numbers[paired] if bones[bone].parent is not None and paired[bones[bone].parent]]
+    tops = [bone for bone in numbers[paired] if bone not in inside and ends[bone, 1, 0] > 0]
     standing = [top for top in tops if ends[subtree(top, below), :, 1].min() < GROUND]
     if len(standing) != 1:
         return None
@@ -101,7 +121,7 @@ def read_body(bones: tuple[RestBone, ...], ends: np.ndarray, below: Below) -> di
     if leg is None or len(arms) != 1:
         return None
     roles = dict(zip(("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle"), (*arms[0], *leg), strict=True))
-    number = {bone.name: one for one, bone in enumerate(bones)}
+    number = {bone.name: index for index, bone in enumerate(bones)}
     place = {part: ends[number[at.bone], int(at.end == "tail")] for part, at in roles.items()}
     foot = ends[subtree(number[roles["Ankle"].bone], below), 1, 2] - place["Ankle"][2]
     reach = foot[np.abs(foot).argmax()]
@@ -128,7 +148,7 @@ def mirror_images(ends: np.ndarray) -> np.ndarray:
 
 def subtree(top: int, below: Below) -> list[int]:
     """`top` and all that hangs from it."""
-    return [top, *(one for child in below[top] for one in subtree(child, below))]
+    return [top, *(bone for child in below[top] for bone in subtree(child, below))]
 
 
 def chains(top: int, below: Below) -> Iterator[list[int]]:
@@ -142,12 +162,12 @@ def chains(top: int, below: Below) -> Iterator[list[int]]:
 
 def read_limb(top: int, proportions: Proportions, bones: tuple[RestBone, ...], ends: np.ndarray, below: Below) -> Limb | None:
     """The three joints below `top` that fit `proportions` best; None where none does, or another does about as well."""
-    hand = max(subtree(top, below), key=lambda one: len(below[one]))
+    hand = max(subtree(top, below), key=lambda bone: len(below[bone]))
     fits: dict[bytes, tuple[float, Limb]] = {}  # by place: a thumb that begins at the wrist is no other reading
     for chain in chains(top, below):
         if len(below[hand]) >= FEWEST_FINGERS:
             chain = chain[: chain.index(hand) + 1] if hand in chain else []
-        joints = [(Anchor(bones[one].name), ends[one, 0]) for one in chain]
+        joints = [(Anchor(bones[bone].name), ends[bone, 0]) for bone in chain]
         if chain and chain[-1] != hand:
             joints.append((Anchor(bones[chain[-1]].name, "tail"), ends[chain[-1], 1]))
         for limb in combinations(joints, 3):
