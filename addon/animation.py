@@ -88,12 +88,20 @@ def frame_path(folder: Path, frame: int) -> Path:
 
 def step() -> bool:
     """Export the next frame and send it; False where there is none. The scene is at its own frame again when this returns, with
-    what is not keyed yet.
+    what is not keyed yet. No frame is left to export after an error that nobody expected.
     """
     global _recording
-    now, session = _recording, current()
-    if now is None:
-        return False
+    try:
+        return _recording is not None and export_next(_recording)
+    except Exception:
+        _recording = None
+        raise
+
+
+def export_next(now: Recording) -> bool:
+    """The same of `now`, which has frames left."""
+    global _recording
+    session = current()
     scene = next((one for one in bpy.data.scenes if one.session_uid == now.scene), None)
     if scene is None:
         _recording, session.error = None, "The scene was closed: the frames that were not exported yet are left out."
@@ -162,7 +170,12 @@ def turn() -> float | None:
         redraw_panels()
         return WAIT_S
     began_s = time.monotonic()
-    more = step()
+    frame = _recording.frames[0] if _recording else 0
+    try:
+        more = step()
+    except Exception as error:  # Blender would end the timer in silence
+        current().note_fault(f"The export of frame {frame}", error)
+        more = False
     wake()
     redraw_panels()
     return max(TURN_S, time.monotonic() - began_s) if more else None

@@ -11,6 +11,7 @@ from .exporters import ExportError, gather_request
 from .session import current
 
 LOOK_S = 1.0  # between two looks at the scene
+AFTER_FAULT_S = 60.0  # which most likely happens again
 SHARE = 20  # a look that takes long makes the next one wait so many times as long
 
 _asked: dict[int, tuple[RenderRequest, str]] = {}  # what the newest answer about a scene is about, by the scene's session_uid
@@ -52,9 +53,13 @@ def watch() -> float:
     if session.link.state != "ready" or not windows or busy:
         return LOOK_S
     began_s = time.monotonic()
-    for window in {one.scene.session_uid: one for one in windows}.values():
-        with bpy.context.temp_override(window=window):
-            look(bpy.context)
+    try:
+        for window in {one.scene.session_uid: one for one in windows}.values():
+            with bpy.context.temp_override(window=window):
+                look(bpy.context)
+    except Exception as error:  # Blender would end the timer
+        session.note_fault("The estimate of what a picture takes", error)
+        return AFTER_FAULT_S
     return max(LOOK_S, SHARE * (time.monotonic() - began_s))
 
 

@@ -1,9 +1,12 @@
 """What the add-on knows between two redraws: the backend it talks to and the pictures on their way. Main thread only."""
 
+import sys
 import time
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 from ..protocol import (
     Accepted,
@@ -34,6 +37,8 @@ from .pending import forget, miss, pending, promises
 from .preferences import Preferences
 from .sending import Sending
 
+ErrorKind = Literal["scene", "backend", "picture", "fault"]
+
 TICK_S = 0.1  # between two looks at the queue, and the longest that one look may take
 
 
@@ -47,8 +52,8 @@ class Session:
         self.queued = 0  # jobs that wait at the backend, of all its clients
         self.owed = Owed(self.link)
         self.error = ""  # of the last job or start; one sentence with its next step
-        self.failure = ""  # the last one that was the backend's
-        self.refusal = ""  # the last one that was the scene's
+        self.error_kind: ErrorKind = "picture"  # what that is about
+        self.traceback = ""  # of the last fault of our own
         self.notice = ""  # the outcome of a test of the connection
         self.picture = ""  # name of the last Image datablock
         self.missed: Job | None = None  # the last one that came while its file was not open
@@ -133,11 +138,21 @@ class Session:
 
     def refuse(self, message: str) -> None:
         """The scene cannot be rendered as it is, which holds while its file is open."""
-        self.error = self.refusal = message
+        self.error, self.error_kind = message, "scene"
+
+    def note_fault(self, doing: str, error: Exception) -> None:
+        """Something of ours failed that should not; call it where `error` is handled. doing: begins the sentence."""
+        message = (
+            f"{doing} failed by a fault of BeyondScene ({type(error).__name__}: {error}): report it with Copy Diagnostics."
+        )
+        if message != self.error:  # a timer may meet it again and again
+            self.traceback = traceback.format_exc()
+            print(self.traceback, file=sys.stderr)
+        self.error, self.error_kind = message, "fault"
 
     def leave_file(self) -> None:
         """Another file is open now."""
-        if self.error == self.refusal:
+        if self.error_kind == "scene":
             self.error = ""
 
     def rename_blend(self, old: str, new: str) -> None:
@@ -235,7 +250,7 @@ class Session:
             case Lost():
                 self._lose(event)
             case Refused(job_id=None):
-                self.error = event.message
+                self.error, self.error_kind = event.message, "picture"
             case _ if job is None:
                 return False  # of a job that was given up
             case Refused() if job.request is None:
@@ -302,7 +317,8 @@ class Session:
         if error and (sequence := images.sequence_of(job.path)):
             error = f"{sequence}, frame {int(job.path.stem)}: {error}"
         told = self._load(job) if saved or images.sequence_of(job.path) else ""
-        self.error = error or told or self.error
+        if error or told:
+            self.error, self.error_kind = error or told, "picture"
         if not any(one.running for one in self.jobs.values()):
             growing.leave()
         if not self.jobs:
@@ -310,7 +326,7 @@ class Session:
 
     def fail(self, message: str) -> None:
         """Part from the backend: what it had taken comes to whoever finds it again."""
-        self.error = self.failure = message
+        self.error, self.error_kind = message, "backend"
         self.stop()
 
 

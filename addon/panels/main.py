@@ -94,7 +94,7 @@ def draw_outcome(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
     if session.error:
         column = draw_error(layout, context, session.error).column(align=True)
         column.operator(BEYONDSCENE_OT_copy_diagnostics.bl_idname, icon="COPYDOWN")
-        if session.error == session.failure:  # what helps is most often a setting
+        if session.error_kind == "backend":  # what helps is most often a setting
             column.operator("preferences.addon_show", text="Open Preferences", icon="PREFERENCES").module = base_package
     elif not session.jobs and (obstacle := why_not(context)):
         draw_error(layout, context, obstacle)

@@ -131,6 +131,42 @@ def test_an_export_leaves_blender_as_much_time_as_it_takes(
     assert animation.turn() == pytest.approx(animation.TURN_S, abs=0.04)
 
 
+def broken(*_: object, **__: object) -> Any:
+    raise ZeroDivisionError("nobody expected this")
+
+
+def test_a_fault_while_frames_are_exported_is_said_and_the_next_animation_can_begin(
+    blender: Any, duo: Any, start_peer: Any, use_backend: Any, picture: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    use_backend(start_peer(picture=picture).connection)
+    assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
+    assert animation.turn() is not None
+    with monkeypatch.context() as faulty:
+        faulty.setattr(animation, "export_frame", broken)
+        assert animation.turn() is None and not animation.recording()
+    assert "The export of frame 2 failed by a fault of BeyondScene (ZeroDivisionError" in drawn(panels.BEYONDSCENE_PT_main)
+    assert "in export_next" in diagnostics.describe(blender.context)
+    until(lambda: not session.current().jobs)
+    assert blender.ops.beyondscene.render_animation(wait=True) == {"FINISHED"}
+    assert names_in(tmp_path / "duo animation 0002") == ["0001.png", "0002.png", "0003.png"]
+
+
+def test_a_fault_leaves_the_timers_that_hear_the_backend_and_ask_for_estimates_running(
+    blender: Any, duo: Any, start_peer: Any, use_backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_backend(start_peer().connection)
+    state = session.current()
+    state.start(preferences.get(blender.context))
+    until(lambda: state.link.state == "ready")
+    for module, name, timer in ((state, "tick", ticker.drain), (planner, "gather_request", planner.watch)):
+        with monkeypatch.context() as faulty:
+            faulty.setattr(module, name, broken)
+            assert timer()
+        assert "failed by a fault of BeyondScene (ZeroDivisionError: nobody expected this)" in state.error
+        state.error = ""
+        assert timer() and not state.error
+
+
 def test_while_blender_renders_nobody_asks_what_a_picture_would_take(
     blender: Any, duo: Any, start_peer: Any, use_backend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
