@@ -8,9 +8,9 @@ import bpy
 from bpy.props import EnumProperty, StringProperty
 from bpy_extras.io_utils import ImportHelper
 
-from ..protocol import RenderRequest, WireError
+from ..protocol import RenderRequest, WireError, request_from_json
 from ..protocol.client import new_job_id
-from ..protocol.record import Record, RecordError, read_png_record, restore_request
+from ..protocol.record import Record, RecordError, inflate, read_png_record
 from . import editors, history, images, preferences
 from .destinations import DESTINATIONS, DestinationError, put
 from .job import Job
@@ -27,12 +27,7 @@ class OnPicture(SaysWhyNot):
 
     @classmethod
     def obstacle(cls, context: bpy.types.Context) -> str:
-        image = history.chosen()
-        if image is None:
-            return "There is no picture yet: render one"
-        if not images.path_of(image).exists():
-            return f"Its file {images.path_of(image)} is gone: render it again, or put the file back"
-        return ""
+        return "" if history.chosen() else "There is no picture yet: render one"
 
 
 class BEYONDSCENE_OT_place_picture(OnPicture, bpy.types.Operator):
@@ -98,6 +93,7 @@ class BEYONDSCENE_OT_render_again(OnPicture, bpy.types.Operator):
         session.error, folder = "", context.scene.beyondscene.output_folder
         try:
             record, request = read()
+            inflate(request, record.arrays)  # better now than when it is sent
         except (RecordError, WireError, OSError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
@@ -133,11 +129,13 @@ class BEYONDSCENE_OT_open_picture(ImportHelper, bpy.types.Operator):
 
 
 def read() -> tuple[Record, RenderRequest]:
-    """The record of the chosen picture, and its request, whose masks it holds. Raises RecordError, WireError or OSError."""
+    """The record of the chosen picture, and its request. Raises RecordError, WireError or OSError."""
     image = history.chosen()
     assert image  # polled
-    record = read_png_record(images.path_of(image))
-    return record, restore_request(record)[0]
+    if not images.has_pixels(image):
+        raise RecordError(images.say_gone(image))
+    record = read_png_record(images.path_of(image), image.packed_file.data if image.packed_file else None)
+    return record, request_from_json(bytes(record.request))
 
 
 CLASSES = (

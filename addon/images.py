@@ -15,6 +15,7 @@ from .. import __package__ as base_package
 
 NAME = "BeyondScene "
 PREVIEW = "BeyondScene Preview"
+MARK = "beyondscene_picture"  # property of our Image datablocks, which may be renamed; older files tell them by NAME alone
 # As OCIO configs call it: Blender's own, then those of ACES, newest last.
 SRGB = ("sRGB", "Utility - sRGB - Texture", "sRGB - Texture", "sRGB Encoded Rec.709 (sRGB)")
 LONGEST_FRAMES = 100_000  # of a sequence; Blender stops at the last file by itself
@@ -112,6 +113,7 @@ def add_image(path: Path) -> bpy.types.Image:
         return known
     image = bpy.data.images.load(str(first_file(path)), check_existing=False)
     image.name = NAME + (sequence or path.stem)
+    image[MARK] = True
     if sequence:
         image.source = "SEQUENCE"
     image.use_fake_user = True
@@ -137,8 +139,12 @@ def tell_srgb(settings: bpy.types.ColorManagedInputColorspaceSettings) -> None:
 
 def finished_pictures() -> list[bpy.types.Image]:
     """Oldest first."""
-    ours = [one for one in bpy.data.images if one.name.startswith(NAME) and one.name != PREVIEW]
-    return sorted(ours, key=lambda one: one.name)
+    return sorted((one for one in bpy.data.images if is_ours(one)), key=lambda one: one.name)
+
+
+def is_ours(image: bpy.types.Image) -> bool:
+    """Whether it is a finished picture of the add-on, whatever the artist calls it."""
+    return MARK in image or (image.name.startswith(NAME) and image.name != PREVIEW)
 
 
 def size_of(image: bpy.types.Image) -> tuple[int, int]:
@@ -162,7 +168,17 @@ def follow_frames(user: Any, image: bpy.types.Image) -> None:
 
 
 def path_of(image: bpy.types.Image) -> Path:
-    return Path(bpy.path.abspath(image.filepath))
+    """Of its file, absolute. That of an image of a library is relative to the library."""
+    return Path(bpy.path.abspath(image.filepath, library=image.library))
+
+
+def has_pixels(image: bpy.types.Image) -> bool:
+    """Whether there is something to show: its file, or what was packed of it."""
+    return image.packed_file is not None or path_of(image).exists()
+
+
+def say_gone(image: bpy.types.Image) -> str:
+    return f"Its file {path_of(image)} is gone: render it again, or put the file back."
 
 
 def add_missing(paths: Iterable[Path]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import bpy
 
-from ..images import frames_beside, path_of, tell_srgb
+from ..images import frames_beside, path_of, say_gone, tell_srgb
 from .errors import DestinationError
 
 LABEL, ICON, WHAT = "Sequencer", "SEQUENCE", "Add a strip with it at the current frame, above the others"
@@ -16,6 +16,8 @@ LONGEST_FRAMES = 5000  # of a strip, which takes Blender two seconds, and four t
 
 def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
     scene, path = context.scene, path_of(image)
+    if not path.exists():  # packed, and a strip reads files
+        raise DestinationError(say_gone(image))
     names = hold(frames_beside(path)) if image.source == "SEQUENCE" else [path.name]
     editor: Any = scene.sequence_editor or scene.sequence_editor_create()
     strips = editor.strips if hasattr(editor, "strips") else editor.sequences  # before Blender 4.4

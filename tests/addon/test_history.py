@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -26,9 +27,9 @@ from beyondscene.addon import (
 from beyondscene.addon.asked import Asked
 from beyondscene.addon.destinations import DESTINATIONS
 from beyondscene.backend.outputs import Picture, make_record, write_picture
-from beyondscene.protocol import RenderSettings, Submit
+from beyondscene.protocol import ArrayRef, RenderSettings, Submit, request_from_json
 from beyondscene.protocol.client import new_job_id
-from beyondscene.protocol.record import RecordError
+from beyondscene.protocol.record import RecordError, read_png_record
 from msgspec.structs import replace
 
 from .conftest import until
@@ -135,7 +136,64 @@ def test_a_picture_without_a_record_says_so_and_changes_nothing(made: Any, pictu
         made.ops.beyondscene.restore_settings()
     assert made.context.scene.beyondscene.quality == "STANDARD"
     (tmp_path / "duo 0001.png").unlink()
-    assert not made.ops.beyondscene.restore_settings.poll()
+    for click in (made.ops.beyondscene.restore_settings, made.ops.beyondscene.render_again):
+        with pytest.raises(RuntimeError, match=r"duo 0001\.png is gone: render it again, or put the file back"):
+            click()
+    with pytest.raises(RuntimeError, match="is gone"):
+        made.ops.beyondscene.place_picture(destination="WORLD")
+
+
+def test_a_picture_that_is_packed_needs_its_file_for_a_strip_alone(
+    made: Any, start_peer: Any, use_backend: Any, tmp_path: Path, picture: bytes
+) -> None:
+    use_backend(start_peer(picture=picture).connection)
+    made.context.scene.beyondscene.output_folder = str(tmp_path / "renders")
+    chosen().pack()
+    (tmp_path / "duo 0001.png").unlink()
+    for destination in sorted(DESTINATIONS.keys() - {"IMAGE_EDITOR", "SEQUENCER"}):
+        assert made.ops.beyondscene.place_picture(destination=destination) == {"FINISHED"}
+    with pytest.raises(RuntimeError, match="is gone"):
+        made.ops.beyondscene.place_picture(destination="SEQUENCER")
+    assert made.ops.beyondscene.restore_settings() == {"FINISHED"} and made.context.scene.beyondscene.prompt == "a quay"
+    assert made.ops.beyondscene.render_again() == {"FINISHED"}
+    until(lambda: not session.current().jobs)
+    assert (tmp_path / "renders" / "duo 0001.png").exists()
+
+
+def test_a_picture_of_a_library_lies_where_the_library_says(made: Any, tmp_path: Path) -> None:
+    made.ops.wm.save_as_mainfile(filepath=str(tmp_path / "asset.blend"))
+    image = chosen()
+    image.filepath = made.path.relpath(image.filepath)
+    made.ops.wm.save_mainfile()
+    (tmp_path / "shots").mkdir()
+    made.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
+    made.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shots" / "shot.blend"))
+    with made.data.libraries.load(str(tmp_path / "asset.blend"), link=True) as (there, here):
+        here.images = there.images
+    assert images.path_of(chosen()) == tmp_path / "duo 0001.png"
+    assert made.ops.beyondscene.restore_settings() == {"FINISHED"} and made.context.scene.beyondscene.prompt == "a quay"
+
+
+def test_a_picture_may_be_called_anything_and_those_of_older_files_are_found_by_their_names(made: Any) -> None:
+    image = chosen()
+    image.name = "Hero shot"
+    assert chosen() == image and "Hero shot, of 1" in drawn(panels.BEYONDSCENE_PT_pictures)
+    other = made.data.images.new("BeyondScene duo 0002", 8, 8)  # without a mark
+    made.data.images.new("Texture", 8, 8)
+    assert set(images.finished_pictures()) == {image, other}
+
+
+def test_masks_that_would_fill_the_memory_are_refused_and_settings_come_back_all_the_same(made: Any, tmp_path: Path) -> None:
+    path = tmp_path / "duo 0001.png"
+    record = read_png_record(path)
+    request = request_from_json(bytes(record.request))
+    vast = ArrayRef(digest="0" * 64, dtype="uint8", shape=(20000, 30000))
+    request = replace(request, characters=tuple(replace(one, mask=vast) for one in request.characters))
+    record = replace(record, request=msgspec.Raw(msgspec.json.encode(request)), arrays={vast.digest: b""})
+    write_picture(path, Picture(np.zeros((64, 96, 3), np.uint8)), record)
+    assert made.ops.beyondscene.restore_settings() == {"FINISHED"} and made.context.scene.beyondscene.prompt == "a quay"
+    with pytest.raises(RuntimeError, match=r"the mask of 'Eve' has shape \(20000, 30000\)"):
+        made.ops.beyondscene.render_again()
 
 
 def test_a_picture_from_elsewhere_is_opened_with_its_settings(
