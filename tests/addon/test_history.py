@@ -229,11 +229,19 @@ def test_one_click_puts_the_picture_there_in_its_colours(made: Any, destination:
             assert made.ops.beyondscene.place_picture(destination=destination) == {"FINISHED"}
             (background,) = scene.camera.data.background_images  # a second click adds no second one
             assert background.image == image and scene.camera.data.show_background_images
+            check_drawn_where_it_was_seen(made, background)
         case "IMAGE_PLANE":
             (plane,) = (scene.objects[name] for name in set(scene.objects.keys()) - before["objects"])
             check_fills_the_frame(made, plane, image)
+            assert plane["beyondscene_picture_plane"] and not plane.visible_shadow and not plane.visible_glossy
+            materials = len(made.data.materials)
+            assert made.ops.beyondscene.place_picture(destination=destination) == {"FINISHED"}
+            assert plane.data.users == 1 and len(scene.objects) == len(before["objects"]) + 1  # none in front of the other
+            assert len(made.data.materials) == materials
+            check_fills_the_frame(made, plane, image)
         case "WORLD":
             assert any(getattr(node, "image", None) == image for node in scene.world.node_tree.nodes)
+            check_maps_the_frame(made, scene.world)
             assert world is None or (world.name in made.data.worlds and world.use_fake_user)
         case "COMPOSITOR":
             tree = scene.compositing_node_group if hasattr(scene, "compositing_node_group") else scene.node_tree
@@ -259,11 +267,22 @@ def test_a_strip_is_shown_in_the_workspaces_that_show_no_other_sequence(made: An
     if made.app.version < (5, 0, 0):
         pytest.skip("a Sequencer shows the strips of its window's scene")
     film = made.data.scenes.new("Film")
-    first, *others = made.data.workspaces
-    first.sequencer_scene = film
+    shown, *others = (one for one in made.data.workspaces if one != made.context.workspace)
+    shown.sequencer_scene = film
     assert made.ops.beyondscene.place_picture(destination="SEQUENCER") == {"FINISHED"}
-    assert first.sequencer_scene == film and others
+    assert shown.sequencer_scene == film and others
     assert {one.sequencer_scene for one in others} == {made.context.scene}
+
+
+def test_a_strip_goes_into_the_scene_that_the_sequencer_shows(made: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    if made.app.version < (5, 0, 0):
+        pytest.skip("a Sequencer shows the strips of its window's scene")
+    film = made.data.scenes.new("Film")
+    made.context.workspace.sequencer_scene = film
+    assert made.ops.beyondscene.place_picture(destination="SEQUENCER") == {"FINISHED"}
+    editor = made.context.scene.sequence_editor
+    assert len(film.sequence_editor.strips) == 1 and not (editor and len(editor.strips))
+    assert "is in channel 1 of the scene 'Film'" in capfd.readouterr().out
 
 
 def test_a_sequence_that_is_too_long_for_a_strip_says_so_and_adds_none(blender: Any, picture: bytes, tmp_path: Path) -> None:
@@ -276,6 +295,48 @@ def test_a_sequence_that_is_too_long_for_a_strip_says_so_and_adds_none(blender: 
         blender.ops.beyondscene.place_picture(destination="SEQUENCER")
     editor = blender.context.scene.sequence_editor
     assert not editor or not (editor.strips if hasattr(editor, "strips") else editor.sequences)
+
+
+@pytest.mark.parametrize("kind", ["PERSP", "ORTHO"])
+def test_a_picture_of_other_proportions_than_the_render_lies_where_it_was_seen(made: Any, kind: str) -> None:
+    scene, camera = made.context.scene, made.context.scene.camera.data
+    camera.type, camera.shift_x, camera.shift_y = kind, 0.2, -0.1
+    for size in ((300, 200), (200, 400), (320, 200)):
+        scene.render.resolution_x, scene.render.resolution_y = size
+        for destination in ("CAMERA_BACKGROUND", "WORLD"):
+            assert made.ops.beyondscene.place_picture(destination=destination) == {"FINISHED"}
+        check_drawn_where_it_was_seen(made, camera.background_images[0])
+        check_maps_the_frame(made, scene.world)
+    scene.render.pixel_aspect_x = 2
+    with pytest.raises(RuntimeError, match="pixels are not square"):
+        made.ops.beyondscene.place_picture(destination="CAMERA_BACKGROUND")
+    scene.render.resolution_x, scene.render.resolution_y = 300, 200
+    assert made.ops.beyondscene.place_picture(destination="CAMERA_BACKGROUND") == {"FINISHED"}
+    assert camera.background_images[0].frame_method == "STRETCH" and camera.background_images[0].scale == 1
+
+
+def check_drawn_where_it_was_seen(blender: Any, background: Any) -> None:
+    """By the rule of Blender's viewport (overlay_camera.hh), the image of 96x64 px fills the frame that such a picture has."""
+    scene, depsgraph = blender.context.scene, blender.context.evaluated_depsgraph_get()
+    right_top, _, left_bottom, _ = scene.camera.data.view_frame(scene=scene)
+    width, height = right_top.x - left_bottom.x, right_top.y - left_bottom.y
+    fitted = (width, width / 1.5) if width / height < 1.5 else (height * 1.5, height)
+    half = np.array(fitted) * background.scale / 2
+    middle = np.array((right_top + left_bottom) / 2)
+    assert background.frame_method == "FIT" and tuple(background.offset) == (0, 0)
+    seen = np.array(scene.camera.calc_matrix_camera(depsgraph, x=96, y=64)) @ [*(middle[:2] + half), middle[2], 1]
+    assert seen[:2] / seen[3] == pytest.approx((1, 1), abs=1e-5)
+
+
+def check_maps_the_frame(blender: Any, world: Any) -> None:
+    """What the camera sees in the corner of a render is sought where a picture of 96x64 px has it."""
+    scene, depsgraph = blender.context.scene, blender.context.evaluated_depsgraph_get()
+    (mapping,) = (node for node in world.node_tree.nodes if node.bl_idname == "ShaderNodeMapping")
+    size = {"x": scene.render.resolution_x, "y": scene.render.resolution_y}
+    corner = np.linalg.inv(scene.camera.calc_matrix_camera(depsgraph, **size)) @ [1, 1, 0, 1]
+    seen = np.array(scene.camera.calc_matrix_camera(depsgraph, x=96, y=64)) @ corner
+    scale, location = (np.array(mapping.inputs[name].default_value)[:2] for name in ("Scale", "Location"))
+    assert scale + location == pytest.approx((seen[:2] / seen[3] + 1) / 2, abs=1e-4)
 
 
 def check_fills_the_frame(blender: Any, plane: Any, image: Any) -> None:
