@@ -10,10 +10,11 @@ from bpy.props import BoolProperty, EnumProperty, StringProperty
 from msgspec.structs import replace
 
 from ..protocol import RequestError
+from ..protocol.check import check_prompt, check_scene_prompt
 from ..protocol.client import new_job_id
 from ..protocol.record import deflate
 from . import animation, images, planner, preferences
-from .exporters import ExportError, check_scene, export_request, picture_size
+from .exporters import ExportError, check_scene, export_request, find_left_out, find_shown, picture_size
 from .history import LARGEST_SEED
 from .job import Job, describe_remaining, describe_seconds
 from .obstacles import SaysWhyNot
@@ -89,6 +90,17 @@ class BEYONDSCENE_OT_cancel(SaysWhyNot, bpy.types.Operator):
         return {"FINISHED"}
 
 
+class BEYONDSCENE_OT_dismiss_error(bpy.types.Operator):
+    """Show this no longer"""
+
+    bl_idname = "beyondscene.dismiss_error"
+    bl_label = "Dismiss"
+
+    def execute(self, context: bpy.types.Context) -> Result:
+        current().error = ""
+        return {"FINISHED"}
+
+
 class BEYONDSCENE_OT_snap_size(bpy.types.Operator):
     """Take the nearest size that a picture may have: at least 64 px and a multiple of 8 each way"""
 
@@ -131,7 +143,7 @@ def say_unwritable(folder: str, error: OSError) -> str:
 
 def why_not(context: bpy.types.Context) -> str:
     """Why nothing can be rendered now, with the next step; empty where it can. Cheap enough for every redraw."""
-    if sentence := scene_obstacle(context):
+    if sentence := scene_obstacle(context) or prompt_obstacle(context):
         return sentence
     if not context.scene.beyondscene.models:
         return "No models are chosen: name a model set under Picture, e.g. embedded"
@@ -143,6 +155,20 @@ def scene_obstacle(context: bpy.types.Context) -> str:
     try:
         check_scene(context)
     except ExportError as error:
+        return str(error)
+    return ""
+
+
+def prompt_obstacle(context: bpy.types.Context) -> str:
+    """The same of the prompts: of the scene, and of whoever would be in the picture."""
+    silent = [one for one in find_shown(context.view_layer) if one.enabled and not one.prompt.strip()]
+    try:
+        check_scene_prompt(context.scene.beyondscene.prompt)
+        left_out = {one.id for one, _ in find_left_out(context)} if silent else set()
+        for one in silent:
+            if one.id not in left_out:
+                check_prompt(one.prompt, one.name)
+    except RequestError as error:
         return str(error)
     return ""
 
@@ -188,5 +214,11 @@ def wait_for_picture() -> None:
         session.error = session.error or "Interrupted: the picture was cancelled."
 
 
-CLASSES = (BEYONDSCENE_OT_render, BEYONDSCENE_OT_cancel, BEYONDSCENE_OT_snap_size, BEYONDSCENE_OT_take_quality)
+CLASSES = (
+    BEYONDSCENE_OT_render,
+    BEYONDSCENE_OT_cancel,
+    BEYONDSCENE_OT_dismiss_error,
+    BEYONDSCENE_OT_snap_size,
+    BEYONDSCENE_OT_take_quality,
+)
 register, unregister = bpy.utils.register_classes_factory(CLASSES)

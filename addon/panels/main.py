@@ -9,7 +9,7 @@ from .. import animation
 from ..diagnostics import BEYONDSCENE_OT_copy_diagnostics
 from ..images import sequence_of
 from ..job import Job, describe_remaining
-from ..operators import BEYONDSCENE_OT_cancel, BEYONDSCENE_OT_render, why_not
+from ..operators import BEYONDSCENE_OT_cancel, BEYONDSCENE_OT_dismiss_error, BEYONDSCENE_OT_render, why_not
 from ..session import current
 from ..thumbnails import growing_icon
 from .backend import draw_state
@@ -93,7 +93,9 @@ def draw_outcome(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
     session = current()
     if session.error:
         column = draw_error(layout, context, session.error).column(align=True)
-        column.operator(BEYONDSCENE_OT_copy_diagnostics.bl_idname, icon="COPYDOWN")
+        row = column.row(align=True)
+        row.operator(BEYONDSCENE_OT_copy_diagnostics.bl_idname, icon="COPYDOWN")
+        row.operator(BEYONDSCENE_OT_dismiss_error.bl_idname, text="", icon="X")
         if session.error_kind == "backend":  # what helps is most often a setting
             column.operator("preferences.addon_show", text="Open Preferences", icon="PREFERENCES").module = base_package
     elif not session.jobs and (obstacle := why_not(context)):

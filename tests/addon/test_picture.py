@@ -132,7 +132,7 @@ def test_what_a_picture_takes_is_asked_of_the_backend(blender: Any, example: Exa
     own.use_own_size, own.width, own.height = True, 512, 512
 
     def plan() -> Any:
-        return planner.plan_of(blender.context.scene)
+        return planner.plan_of(blender.context)
 
     planner.look(blender.context)
     until(plan)
@@ -148,7 +148,12 @@ def test_what_a_picture_takes_is_asked_of_the_backend(blender: Any, example: Exa
     if plan() and plan().obstacle:  # on a machine with less memory than that takes
         assert "choose" in plan().obstacle
         assert not blender.ops.beyondscene.render.poll()
-    own.width, own.height = 512, 512
+    own.width, own.height, own.models = 512, 512, "nowhere"
+    planner.look(blender.context)
+    until(lambda: plan() and plan().obstacle)
+    assert not blender.ops.beyondscene.render.poll()
+    own.models = "embedded"
+    assert blender.ops.beyondscene.render.poll()  # before anybody is asked again
     planner.look(blender.context)
     until(lambda: plan() and len(plan().canvases) == 3)
     person = blender.data.objects["Eve"].beyondscene

@@ -397,15 +397,22 @@ def test_nothing_is_sent_for_a_scene_that_cannot_become_a_picture(
     blender.data.objects["Eve"].beyondscene.prompt = ""
     with pytest.raises(RuntimeError, match="prompt of 'Eve' is empty"):
         blender.ops.beyondscene.render(wait=True)
-    assert "prompt of 'Eve' is empty" in session.current().error
     assert session.current().link.state == "off"
     assert not peer.heard
+    assert not blender.ops.beyondscene.render.poll() and "prompt of 'Eve' is empty" in drawn(panels.BEYONDSCENE_PT_main)
+    blender.data.objects["Eve"].location.x += 50
+    blender.context.view_layer.update()
+    assert blender.ops.beyondscene.render.poll()  # nobody need describe who is not in the picture
+    blender.context.scene.beyondscene.prompt = " "
+    assert "The scene prompt is empty" in drawn(panels.BEYONDSCENE_PT_main) and not blender.ops.beyondscene.render.poll()
     example("duo")
-    assert not session.current().error  # of the file that was open
-    blender.data.objects["Eve"].beyondscene.prompt = "a woman" * 2000
-    with pytest.raises(RuntimeError, match="The prompt of 'Eve' cannot be sent"):
-        blender.ops.beyondscene.render(wait=True)
-    assert not peer.heard
+    for leave in (blender.ops.beyondscene.dismiss_error, lambda: example("duo")):
+        blender.data.objects["Eve"].beyondscene.prompt = "a woman" * 2000
+        with pytest.raises(RuntimeError, match="The prompt of 'Eve' cannot be sent"):
+            blender.ops.beyondscene.render(wait=True)
+        assert not peer.heard and "The prompt of 'Eve' cannot be sent" in drawn(panels.BEYONDSCENE_PT_main)
+        leave()
+        assert "cannot be sent" not in drawn(panels.BEYONDSCENE_PT_main)
     blender.context.scene.beyondscene.models = ""
     assert operators.why_not(blender.context) == "No models are chosen: name a model set under Picture, e.g. embedded"
     assert not blender.ops.beyondscene.render.poll() and not blender.ops.beyondscene.render_animation.poll()
