@@ -83,10 +83,15 @@ def meant_folder(folder: str) -> Path:
     """As an absolute path; where there is no folder, or no .blend that it could be relative to, one in the kept folder."""
     if not folder or (folder.startswith("//") and not bpy.data.filepath):
         return kept_folder() / "renders"
-    place = Path(bpy.path.abspath(folder))
+    return expand(folder).absolute()
+
+
+def expand(path: str) -> Path:
+    """'//' is the folder of the .blend, '~' that of the user."""
+    expanded = Path(bpy.path.abspath(path))
     with suppress(RuntimeError):  # of a user whom nobody knows, it is a name as any
-        place = place.expanduser()
-    return place.absolute()
+        expanded = expanded.expanduser()
+    return expanded
 
 
 def kept_folder() -> Path:
