@@ -72,7 +72,7 @@ def draw_facts(layout: bpy.types.UILayout, session: Session) -> None:
     if not session.devices:
         layout.label(text="Device: not known yet, it is loading", icon="SORTTIME")
     for device in session.devices:
-        layout.label(text=f"Device: {device.name}")
+        layout.label(text=f"Device: {device.name}", translate=False)
         if device.total_bytes:
             layout.label(text=f"Memory: {describe_bytes(device.free_bytes)} of {describe_bytes(device.total_bytes)} free")
     if session.link.local and session.devices:
@@ -82,4 +82,4 @@ def draw_facts(layout: bpy.types.UILayout, session: Session) -> None:
         row = layout.row()
         row.active = not one.missing
         state = f"lacks {', '.join(one.missing)}" if one.missing else f"{one.training_resolution_px} px"
-        row.label(text=f"{one.name}: {state}", icon="CHECKMARK" if not one.missing else "ERROR")
+        row.label(text=f"{one.name}: {state}", icon="CHECKMARK" if not one.missing else "ERROR", translate=False)

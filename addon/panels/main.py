@@ -82,7 +82,7 @@ def draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job) -
 
 def draw_name(layout: bpy.types.UILayout, job: Job) -> None:
     row, sequence = layout.row(), sequence_of(job.path)
-    row.label(text=f"{sequence}, {job.path.stem}" if sequence else job.path.stem)
+    row.label(text=f"{sequence}, {job.path.stem}" if sequence else job.path.stem, translate=False)
     button = row.row()
     button.enabled = not job.cancelling
     button.operator(BEYONDSCENE_OT_cancel.bl_idname, text="", icon="X", emboss=False).job_id = job.id
@@ -101,7 +101,7 @@ def draw_outcome(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
     elif not session.jobs and (obstacle := why_not(context)):
         draw_error(layout, context, obstacle)
     elif not session.jobs and session.picture in bpy.data.images:  # and not in another file
-        layout.label(text=session.picture, icon="IMAGE_DATA")
+        layout.label(text=session.picture, icon="IMAGE_DATA", translate=False)
     if session.missed:
         blend, path = Path(session.missed.blend).name, session.missed.path
         sentence = f"A picture of {blend} has come: {path}. When {blend} is opened again, it is among its images"
