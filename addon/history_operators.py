@@ -15,7 +15,7 @@ from . import editors, history, images, preferences
 from .destinations import DESTINATIONS, DestinationError, put
 from .job import Job
 from .obstacles import SaysWhyNot
-from .operators import say_unwritable
+from .operators import outcome, say_unwritable
 from .session import current
 from .ticker import wake
 
@@ -105,7 +105,7 @@ class BEYONDSCENE_OT_render_again(OnPicture, bpy.types.Operator):
         job = Job(new_job_id(), path, request, record.arrays, record.models, bpy.data.filepath)
         session.render([job], preferences.get(context))
         wake()
-        return {"FINISHED"}
+        return outcome(self)
 
 
 class BEYONDSCENE_OT_open_picture(ImportHelper, bpy.types.Operator):

@@ -120,6 +120,13 @@ def test_a_picture_is_rendered_again_as_it_was_whatever_the_scene_is_now(
     assert "BeyondScene duo 0003" in made.data.images
 
 
+def test_no_backend_to_render_again_with_is_said_at_the_click(made: Any, use_backend: Any, tmp_path: Path) -> None:
+    made.context.scene.beyondscene.output_folder = str(tmp_path)
+    use_backend(None)
+    with pytest.raises(RuntimeError, match="No backend can be found through the key file"):
+        made.ops.beyondscene.render_again()
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="there is no folder that nobody can write to")
 def test_a_folder_that_cannot_be_written_to_is_noticed_before_anything_is_rendered(made: Any) -> None:
     own = made.context.scene.beyondscene
