@@ -41,9 +41,10 @@ def written_s(image: bpy.types.Image) -> float:
 
 
 def list_items(owner: object, context: bpy.types.Context | None) -> list[Item]:
+    listed = ((number, one, path_of(one)) for number, one in enumerate(finished_pictures()))
     _items[:] = [
-        (one.name, one.name.removeprefix(images.NAME), str(path_of(one)), thumbnails.icon_of(path_of(one)), number)
-        for number, one in enumerate(finished_pictures())
+        (one.name, one.name.removeprefix(images.NAME), str(path), thumbnails.icon_of(path), number)
+        for number, one, path in listed
     ]
     return _items
 

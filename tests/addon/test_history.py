@@ -387,6 +387,21 @@ def test_the_gallery_lists_pictures_and_shows_their_thumbnails(made: Any, tmp_pa
     assert "duo 0001, of 2" in drawn(panels.BEYONDSCENE_PT_pictures)
 
 
+def test_a_redraw_asks_the_disk_for_no_thumbnail_that_was_not_there(
+    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import cv2
+
+    sought: list[Path] = []
+    place_of = thumbnails.place_of
+    monkeypatch.setattr(thumbnails, "place_of", lambda picture: sought.append(picture) or place_of(picture))
+    for _ in range(3):
+        assert [item[3] for item in history.list_items(None, None)] == [0]
+    assert sought == [tmp_path / "duo 0001.png"]
+    thumbnails.keep(sought[0], cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes())  # as of one that is made again
+    assert thumbnails.icons is not None and str(sought[0]) in thumbnails.icons
+
+
 def test_a_file_that_is_opened_shows_the_picture_that_was_made_last_whatever_its_name(made: Any, tmp_path: Path) -> None:
     for name, written_s in (("duo 0002", 2_000), ("an older name 0009", 1_000), ("zoo 0001", 1_500)):
         path = tmp_path / f"{name}.png"
