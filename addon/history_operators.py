@@ -2,16 +2,17 @@
 
 # pyright: reportInvalidTypeForm=false
 
+from contextlib import suppress
 from pathlib import Path
 
 import bpy
-from bpy.props import EnumProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, StringProperty
 from bpy_extras.io_utils import ImportHelper
 
 from ..protocol import RenderRequest, WireError, request_from_json
 from ..protocol.client import new_job_id
 from ..protocol.record import Record, RecordError, inflate, read_png_record
-from . import editors, history, images, preferences
+from . import editors, history, images, preferences, thumbnails
 from .destinations import DESTINATIONS, DestinationError, put
 from .job import Job
 from .obstacles import SaysWhyNot
@@ -128,6 +129,53 @@ class BEYONDSCENE_OT_open_picture(ImportHelper, bpy.types.Operator):
         return {"FINISHED"}
 
 
+class BEYONDSCENE_OT_delete_picture(OnPicture, bpy.types.Operator):
+    """Take the picture out of this .blend, wherever it is shown, and delete its file if that is ticked"""
+
+    bl_idname = "beyondscene.delete_picture"
+    bl_label = "Delete Picture"
+    bl_options = {"UNDO"}  # no REGISTER: whoever changed an option afterwards would delete the next one
+
+    delete_file: BoolProperty(
+        name="Delete the File, Too",
+        description="Of an animation all its frames. An undo does not bring them back",
+        options={"SKIP_SAVE"},
+    )
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Result:
+        return context.window_manager.invoke_props_dialog(self, width=400, confirm_text="Delete")
+
+    def draw(self, context: bpy.types.Context) -> None:
+        image = history.chosen()
+        if image:
+            self.layout.label(text=str(images.path_of(image)), icon="IMAGE_DATA", translate=False)
+        self.layout.prop(self, "delete_file")
+
+    def execute(self, context: bpy.types.Context) -> Result:
+        image = history.chosen()
+        assert image  # polled
+        if self.delete_file:
+            try:
+                delete_files(image)
+            except OSError as error:
+                self.report({"ERROR"}, f"The file {error.filename} cannot be deleted ({error.strerror}): the picture stays.")
+                return {"CANCELLED"}
+        bpy.data.images.remove(image)
+        current().picture = ""
+        return {"FINISHED"}
+
+
+def delete_files(image: bpy.types.Image) -> None:
+    """With the thumbnail, and with the folder of an animation unless there is something else in it. Raises OSError."""
+    path = images.path_of(image)
+    for file in images.files_of(image):
+        file.unlink(missing_ok=True)
+    if images.sequence_of(path):
+        with suppress(OSError):
+            path.parent.rmdir()
+    thumbnails.keep(path, b"")
+
+
 def read() -> tuple[Record, RenderRequest]:
     """The record of the chosen picture, and its request. Raises RecordError, WireError or OSError."""
     image = history.chosen()
@@ -143,5 +191,6 @@ CLASSES = (
     BEYONDSCENE_OT_restore_settings,
     BEYONDSCENE_OT_render_again,
     BEYONDSCENE_OT_open_picture,
+    BEYONDSCENE_OT_delete_picture,
 )
 register, unregister = bpy.utils.register_classes_factory(CLASSES)

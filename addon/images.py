@@ -59,6 +59,12 @@ def frames_beside(path: Path) -> list[Path]:
     return frames_in(path.parent, path.suffix)
 
 
+def files_of(image: bpy.types.Image) -> list[Path]:
+    """Of an animation all frames that are there."""
+    path = path_of(image)
+    return frames_beside(path) if sequence_of(path) else [path]
+
+
 def frames_in(folder: Path, suffix: str = ".png") -> list[Path]:
     """Those of the animation whose folder it is, which may hold other files."""
     frames = (one for one in folder.glob(f"*{suffix}") if one.stem.isdecimal())

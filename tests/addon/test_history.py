@@ -387,6 +387,22 @@ def test_the_gallery_lists_pictures_and_shows_their_thumbnails(made: Any, tmp_pa
     assert "duo 0001, of 2" in drawn(panels.BEYONDSCENE_PT_pictures)
 
 
+def test_a_picture_is_deleted_from_the_gallery_and_from_the_disk_only_if_that_is_ticked(made: Any, tmp_path: Path) -> None:
+    first, folder = tmp_path / "duo 0001.png", tmp_path / "duo animation 0001"
+    folder.mkdir()
+    for frame in ("0001.png", "0002.png"):
+        (folder / frame).write_bytes(first.read_bytes())
+    assert "Delete Picture" in drawn(panels.BEYONDSCENE_PT_pictures)
+    assert made.ops.beyondscene.delete_picture() == {"FINISHED"}
+    assert history.chosen() is None and first.exists() and not made.ops.beyondscene.delete_picture.poll()
+    editors.load_picture(first)
+    session.current().picture = editors.load_picture(folder / "0001.png").name
+    assert made.ops.beyondscene.delete_picture(delete_file=True) == {"FINISHED"}
+    assert not folder.exists() and chosen().name == "BeyondScene duo 0001"
+    assert made.ops.beyondscene.delete_picture(delete_file=True) == {"FINISHED"}
+    assert not first.exists() and not made.data.images
+
+
 def test_a_redraw_asks_the_disk_for_no_thumbnail_that_was_not_there(
     made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
