@@ -68,6 +68,7 @@ def test_settings_come_back_from_the_file_of_a_picture(made: Any) -> None:
     own.prompt, own.style, own.seed, own.lock_seed = "something else", "", 3, False
     flo_prompt = rigs["Flo"].beyondscene.prompt
     rigs["Flo"].beyondscene.prompt, rigs["Flo"].beyondscene.enabled = "", False
+    rigs["Eve"].beyondscene.prompt = "somebody else"
     rigs["Eve"].name = "Evelyn"
     assert made.ops.beyondscene.restore_settings() == {"FINISHED"}
     assert (own.prompt, own.style, own.seed, own.lock_seed, own.models) == ("a quay", "ink", 11, True, "tiny")
@@ -82,11 +83,24 @@ def test_who_is_switched_off_with_the_settings_of_a_picture_is_told(
 ) -> None:
     rigs = made.data.objects
     rigs["Eve"].name = "Evelyn"
+    rigs["Evelyn"].beyondscene.prompt = "somebody else"
     assert made.ops.beyondscene.restore_settings() == {"FINISHED"}
     told = capfd.readouterr().out
     assert "Switched off, since the picture is without them: Evelyn\n" in told and "Not in this scene, or hidden: Eve\n" in told
     assert made.ops.beyondscene.restore_settings() == {"FINISHED"}
     assert "Switched off" not in capfd.readouterr().out  # a second time
+
+
+def test_who_was_renamed_since_is_known_by_the_prompt_that_nobody_else_has(
+    made: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    eve, flo = (made.data.objects[name] for name in ("Eve", "Flo"))
+    eve.name, eve.beyondscene.negative_prompt = "Evelyn", "hat"
+    assert made.ops.beyondscene.restore_settings() == {"FINISHED"}
+    assert eve.beyondscene.drawn and not eve.beyondscene.negative_prompt and "Not in this scene" not in capfd.readouterr().out
+    flo.name, flo.beyondscene.prompt = "Florence", eve.beyondscene.prompt
+    assert made.ops.beyondscene.restore_settings() == {"FINISHED"}
+    assert not eve.beyondscene.drawn and not flo.beyondscene.drawn  # which of them is Eve?
 
 
 def test_who_is_not_in_the_first_frame_of_an_animation_may_come_in_later(
@@ -96,6 +110,7 @@ def test_who_is_not_in_the_first_frame_of_an_animation_may_come_in_later(
     folder.mkdir()
     (folder / "0001.png").write_bytes((tmp_path / "duo 0001.png").read_bytes())
     session.current().picture = editors.load_picture(folder / "0001.png").name
+    rigs["Eve"].beyondscene.prompt = "somebody else"
     rigs["Eve"].name, rigs["Flo"].beyondscene.enabled = "Evelyn", False
     assert made.ops.beyondscene.restore_settings() == {"FINISHED"}
     session.current().picture = ""
