@@ -16,6 +16,7 @@ from . import blender_render, images, preferences, unkeyed
 from .asked import Asked
 from .exporters import ExportError, gather_request, see_people
 from .job import Job
+from .problem import Problem
 from .session import current
 from .ticker import wake
 from .viewports import redraw_panels
@@ -104,7 +105,8 @@ def export_next(now: Recording) -> bool:
     session = current()
     scene = next((one for one in bpy.data.scenes if one.session_uid == now.scene), None)
     if scene is None:
-        _recording, session.error = None, "The scene was closed: the frames that were not exported yet are left out."
+        _recording = None
+        session.problem = Problem("picture", "The scene was closed: the frames that were not exported yet are left out.")
         return False
     frame = now.frames.pop(0)
     view_layer = scene.view_layers.get(now.view_layer) or scene.view_layers[0]

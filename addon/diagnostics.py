@@ -53,7 +53,7 @@ def describe(context: bpy.types.Context) -> str:
         "Log": session.link.log or "none here",
     }
     lines = [f"{name}: {fact}" for name, fact in facts.items()]
-    return "\n".join([*lines, session.traceback, log_end(session.link.log)])
+    return "\n".join([*lines, session.problem.trace if session.problem else "", log_end(session.link.log)])
 
 
 def log_end(path: str) -> str:

@@ -91,7 +91,7 @@ class BEYONDSCENE_OT_render_again(OnPicture, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> Result:
         session = current()
-        session.error, folder = "", context.scene.beyondscene.output_folder
+        session.problem, folder = None, context.scene.beyondscene.output_folder
         try:
             record, request = read()
             inflate(request, record.arrays)  # better now than when it is sent

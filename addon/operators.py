@@ -18,6 +18,7 @@ from .exporters import ExportError, check_scene, export_request, find_left_out, 
 from .history import LARGEST_SEED
 from .job import Job, describe_remaining, describe_seconds
 from .obstacles import SaysWhyNot
+from .problem import Problem
 from .quality import PRESETS, snapped, write_knobs
 from .session import TICK_S, current
 from .ticker import wake
@@ -47,7 +48,7 @@ class BEYONDSCENE_OT_render(SaysWhyNot, Waits, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> Result:
         session, settings = current(), context.scene.beyondscene
-        session.error = ""
+        session.problem = None
         if not settings.lock_seed:
             settings.seed = secrets.randbelow(LARGEST_SEED + 1 - settings.variations)
             bpy.ops.ed.undo_push(message="Draw Seed")  # else undoing what comes next would bring the old one back
@@ -98,7 +99,7 @@ class BEYONDSCENE_OT_dismiss_error(bpy.types.Operator):
     bl_label = "Dismiss"
 
     def execute(self, context: bpy.types.Context) -> Result:
-        current().error = ""
+        current().problem = None
         return {"FINISHED"}
 
 
@@ -212,7 +213,7 @@ def wait_for_picture() -> None:
             session.cancel()
     session.cancel()  # what waits for another backend: a script asks again
     if interrupted:
-        session.error = session.error or "Interrupted: the picture was cancelled."
+        session.problem = session.problem or Problem("picture", "Interrupted: the picture was cancelled.")
 
 
 CLASSES = (

@@ -1,12 +1,9 @@
 """What the add-on knows between two redraws: the backend it talks to and the pictures on their way. Main thread only."""
 
-import sys
 import time
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
 
 from ..protocol import (
     Accepted,
@@ -35,9 +32,8 @@ from .link import Link
 from .owed import Owed
 from .pending import forget, miss, pending, promises
 from .preferences import Preferences
+from .problem import Problem
 from .sending import Sending
-
-ErrorKind = Literal["scene", "backend", "picture", "fault"]
 
 TICK_S = 0.1  # between two looks at the queue, and the longest that one look may take
 
@@ -51,9 +47,7 @@ class Session:
         self.devices: tuple[DeviceInfo, ...] = ()  # as last heard, with what is free of their memory
         self.queued = 0  # jobs that wait at the backend, of all its clients
         self.owed = Owed(self.link)
-        self.error = ""  # of the last job or start; one sentence with its next step
-        self.error_kind: ErrorKind = "picture"  # what that is about
-        self.traceback = ""  # of the last fault of our own
+        self.problem: Problem | None = None  # of the last job or start
         self.notice = ""  # the outcome of a test of the connection
         self.picture = ""  # name of the last Image datablock
         self.missed: Job | None = None  # the last one that came while its file was not open
@@ -61,6 +55,11 @@ class Session:
         self.estimates = Estimates(self.link)
         self.left_over = len(pending())  # pictures of an earlier Blender or backend that have not come yet
         self._tested_s: float | None = None
+
+    @property
+    def error(self) -> str:
+        """One sentence with its next step; empty where nothing went wrong."""
+        return self.problem.text if self.problem else ""
 
     @property
     def jobs(self) -> dict[str, Job]:
@@ -92,7 +91,7 @@ class Session:
         """Connect to the backend of the key file, or start one; the rest happens in `tick`."""
         if self.link.alive:
             return
-        self.error = self.notice = ""
+        self.clear()
         try:
             self.link.start(preferences)
         except BackendError as error:
@@ -113,7 +112,7 @@ class Session:
 
     def test(self, preferences: Preferences) -> None:
         """See whether the backend answers and which models it has now, and say so in `notice`; `error` says why it does not."""
-        self.error = self.notice = ""
+        self.clear()
         self._tested_s = time.monotonic()
         if self.link.state == "lost":
             self.link.hurry()
@@ -124,7 +123,7 @@ class Session:
     def render(self, jobs: Sequence[Job], preferences: Preferences) -> None:
         """Have the requests of `jobs` made into pictures. Returns at once; where no backend can be had, `error` says why."""
         if not self.jobs:
-            self.error = self.notice = ""
+            self.clear()
         self.missed = None
         self.start(preferences)
         if self.link.alive:
@@ -138,22 +137,23 @@ class Session:
 
     def refuse(self, message: str) -> None:
         """The scene cannot be rendered as it is, which holds while its file is open."""
-        self.error, self.error_kind = message, "scene"
+        self.problem = Problem("scene", message)
 
     def note_fault(self, doing: str, error: Exception) -> None:
         """Something of ours failed that should not; call it where `error` is handled. doing: begins the sentence."""
-        message = (
-            f"{doing} failed by a fault of BeyondScene ({type(error).__name__}: {error}): report it with Copy Diagnostics."
-        )
-        if message != self.error:  # a timer may meet it again and again
-            self.traceback = traceback.format_exc()
-            print(self.traceback, file=sys.stderr)
-        self.error, self.error_kind = message, "fault"
+        fault = Problem.fault(doing, error)
+        if fault.text != self.error:  # a timer may meet it again and again
+            fault.print_trace()
+        self.problem = fault
+
+    def clear(self) -> None:
+        """Say no longer what went wrong, or what came of a test."""
+        self.problem, self.notice = None, ""
 
     def leave_file(self) -> None:
         """Another file is open now."""
-        if self.error_kind == "scene":
-            self.error = ""
+        if self.problem and self.problem.kind == "scene":
+            self.problem = None
 
     def rename_blend(self, old: str, new: str) -> None:
         """The file that is open was `old` and is `new` from now on: its pictures go along."""
@@ -223,60 +223,57 @@ class Session:
 
     def _take(self, event: object, payload: Frames) -> bool:
         """True where the panel shows something else now."""
-        job = self.jobs.get(getattr(event, "job_id", None) or "")
-        match event:
-            case Saved(job_id=over) | Failed(job_id=over) | Cancelled(job_id=over) | Spoilt(job_id=over, kept=False):
-                forget(over)
-            case Refused(job_id=str(over)) if job and (job.request or job.cancelling):
-                forget(over)  # a refusal of an earlier job may only mean that this is another backend
         match event:
             case Welcome():
-                new = self.link.state != "ready"
-                self.welcome, self.link.state, self.link.lost, self.devices = event, "ready", "", devices_in(event)
-                self.estimates.known.clear()  # its models may be others
-                if new:
-                    self.owed.follow_lost()
-                if self.link.lasting:  # else it is new, and knows of none
-                    self.owed.follow_pending()
-                    self.left_over = 0
-                self._submit()
-                self._tested()
+                self._take_welcome(event)
             case Pong():
-                was = self.queued, rounded(self.devices)
-                self.devices, self.queued = devices_in(event), event.queued
-                return was != (self.queued, rounded(self.devices))
+                return self._take_pong(event)
             case Estimated():
                 return self.estimates.take(event)
             case Lost():
                 self._lose(event)
             case Refused(job_id=None):
-                self.error, self.error_kind = event.message, "picture"
-            case _ if job is None:
-                return False  # of a job that was given up
-            case Refused() if job.request is None:
-                with suppress(OSError):
-                    miss(job.id)
-                if job.lost:
-                    self._end(job, "" if job.cancelling else event.message)
-                else:
-                    del self.jobs[job.id]
-            case Refused(later=True) if job.owed and not job.accepted:
-                job.wait()
-                job.doubtful = False
-                job.status = event.message
-                self.sending.refuse(event.message)
-            case Refused(later=True) if not job.accepted:
-                self._end(job)  # it was to be cancelled
-            case Refused() | Failed() | Spoilt():
+                self.problem = Problem("picture", event.message)
+            case _:
+                return self._take_of_job(event, payload)
+        return True
+
+    def _take_welcome(self, welcome: Welcome) -> None:
+        new = self.link.state != "ready"
+        self.welcome, self.link.state, self.link.lost, self.devices = welcome, "ready", "", devices_in(welcome)
+        self.estimates.known.clear()  # its models may be others
+        if new:
+            self.owed.follow_lost()
+        if self.link.lasting:  # else it is new, and knows of none
+            self.owed.follow_pending()
+            self.left_over = 0
+        self._submit()
+        if self._tested_s is not None:
+            seconds, self._tested_s = time.monotonic() - self._tested_s, None
+            self.notice = f"beyondscene {welcome.app_version} at {self.link.endpoint} answered after {seconds:.1f} s"
+
+    def _take_pong(self, pong: Pong) -> bool:
+        before = self.queued, rounded(self.devices)
+        self.devices, self.queued = devices_in(pong), pong.queued
+        return before != (self.queued, rounded(self.devices))
+
+    def _take_of_job(self, event: object, payload: Frames) -> bool:
+        """The same of what the backend says of one job."""
+        job_id = getattr(event, "job_id", "")
+        job = self.jobs.get(job_id)
+        if isinstance(event, Saved | Failed | Cancelled) or (isinstance(event, Spoilt) and not event.kept):
+            forget(job_id)
+        if job is None:
+            return False  # it was given up
+        match event:
+            case Refused():
+                self._take_refusal(job, event)
+            case Failed() | Spoilt():
                 self._end(job, event.message)
             case Cancelled():
                 self._end(job)
-            case Started():
-                job.note(event, lasting=self.link.lasting)
-                self.devices = self.devices or (event.device,)
-            case Accepted() | Paused() | Progressed() | Finished():
-                self.sending.crowded = "" if isinstance(event, Accepted) else self.sending.crowded
-                job.note(event, lasting=self.link.lasting)
+            case Accepted() | Started() | Paused() | Progressed() | Finished():
+                self._take_progress(job, event)
             case Saved():
                 job.path = event.path
                 growing.keep(job.path, job.preview)
@@ -286,8 +283,35 @@ class Session:
                 growing.show(job.preview, job.blend)
         return True
 
+    def _take_refusal(self, job: Job, refused: Refused) -> None:
+        if job.request or job.cancelling:
+            forget(job.id)  # else it may only mean that this is another backend than that which has it
+        if job.request is None:
+            with suppress(OSError):
+                miss(job.id)
+            if job.lost:
+                self._end(job, "" if job.cancelling else refused.message)
+            else:
+                del self.jobs[job.id]
+        elif not refused.later or job.accepted:
+            self._end(job, refused.message)
+        elif job.owed:
+            job.wait()
+            job.doubtful = False
+            job.status = refused.message
+            self.sending.refuse(refused.message)
+        else:  # it was to be cancelled
+            self._end(job)
+
+    def _take_progress(self, job: Job, event: Accepted | Started | Paused | Progressed | Finished) -> None:
+        if isinstance(event, Accepted):
+            self.sending.crowded = ""
+        if isinstance(event, Started):
+            self.devices = self.devices or (event.device,)
+        job.note(event, lasting=self.link.lasting)
+
     def _load(self, job: Job) -> str:
-        """Make the file an Image datablock, of frames one when none is to come; return what the artist must be told."""
+        """Make the file an Image datablock, of frames one when none is to come; return why that was not possible."""
         if images.sequence_of(job.path):
             frames = images.frames_beside(job.path)
             if not frames or any(one.path.parent == job.path.parent for one in self.jobs.values()):
@@ -303,22 +327,14 @@ class Session:
             return f"The picture is at {job.path}, but Blender cannot load it ({error}): open it by hand."
         return ""
 
-    def _tested(self) -> None:
-        if self._tested_s is not None and self.welcome:
-            self.notice = (
-                f"beyondscene {self.welcome.app_version} at {self.link.endpoint} answered after "
-                f"{time.monotonic() - self._tested_s:.1f} s"
-            )
-            self._tested_s = None
-
     def _end(self, job: Job, error: str = "", *, saved: bool = False) -> None:
         self.jobs.pop(job.id, None)
         self.sending.end()
         if error and (sequence := images.sequence_of(job.path)):
             error = f"{sequence}, frame {int(job.path.stem)}: {error}"
-        told = self._load(job) if saved or images.sequence_of(job.path) else ""
-        if error or told:
-            self.error, self.error_kind = error or told, "picture"
+        unloaded = self._load(job) if saved or images.sequence_of(job.path) else ""
+        if error or unloaded:
+            self.problem = Problem("picture", error or unloaded)
         if not any(one.running for one in self.jobs.values()):
             growing.leave()
         if not self.jobs:
@@ -326,7 +342,7 @@ class Session:
 
     def fail(self, message: str) -> None:
         """Part from the backend: what it had taken comes to whoever finds it again."""
-        self.error, self.error_kind = message, "backend"
+        self.problem = Problem("backend", message)
         self.stop()
 
 

@@ -56,7 +56,7 @@ def draw_state(layout: bpy.types.UILayout) -> None:
     """One row: a dot, the state in words, and the button that changes it."""
     session = current()
     text, icon = STATES["lost" if session.link.lost else session.link.state]
-    if session.link.state == "off" and session.error and session.error_kind == "backend":
+    if session.link.state == "off" and session.problem and session.problem.kind == "backend":
         icon = RED
     row = layout.split(factor=0.7)
     row.label(text=text, icon=icon)

@@ -91,12 +91,12 @@ def draw_name(layout: bpy.types.UILayout, job: Job) -> None:
 def draw_outcome(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """What went wrong, or is in the way, with the next step; else the name of the last picture."""
     session = current()
-    if session.error:
-        column = draw_error(layout, context, session.error).column(align=True)
+    if problem := session.problem:
+        column = draw_error(layout, context, problem.text).column(align=True)
         row = column.row(align=True)
         row.operator(BEYONDSCENE_OT_copy_diagnostics.bl_idname, icon="COPYDOWN")
         row.operator(BEYONDSCENE_OT_dismiss_error.bl_idname, text="", icon="X")
-        if session.error_kind == "backend":  # what helps is most often a setting
+        if problem.kind == "backend":  # what helps is most often a setting
             column.operator("preferences.addon_show", text="Open Preferences", icon="PREFERENCES").module = base_package
     elif not session.jobs and (obstacle := why_not(context)):
         draw_error(layout, context, obstacle)

@@ -163,7 +163,7 @@ def test_a_fault_leaves_the_timers_that_hear_the_backend_and_ask_for_estimates_r
             faulty.setattr(module, name, broken)
             assert timer()
         assert "failed by a fault of BeyondScene (ZeroDivisionError: nobody expected this)" in state.error
-        state.error = ""
+        state.problem = None
         assert timer() and not state.error
 
 

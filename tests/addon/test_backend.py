@@ -156,4 +156,4 @@ def test_what_a_backend_lacks_can_be_set_from_the_error(
         session.current().refuse("The folder cannot be written to")
         assert drawn(panels.BEYONDSCENE_PT_main).endswith("Copy Diagnostics\nDismiss")
     finally:
-        session.current().error = ""
+        session.current().problem = None
