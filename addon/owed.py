@@ -1,18 +1,31 @@
-"""What becomes of pictures that have not come when their backend goes, and when one comes back. Main thread only."""
+"""The pictures that have not come: sent, followed, and what becomes of them when their backend goes. Main thread only."""
 
+from collections.abc import Callable
 from contextlib import suppress
 
+from ..protocol import Accepted, Cancelled, Failed, Finished, Paused, Previewed, Progressed, Refused, Started
+from ..protocol.client import Frames, Saved, Spoilt
+from ..protocol.record import inflate
+from . import growing
 from .job import Job
 from .link import Link
-from .pending import Promise, forget, pending, remember
+from .pending import Promise, forget, miss, pending, remember
+from .sending import Sending
+
+End = Callable[[Job, str, bool], None]  # a job that is over, why there is no picture, and whether its file is written
 
 
 class Owed:
-    """jobs: by id, in their order. Of some only the promise is kept, beyond Blender's end: those are followed again."""
+    """jobs: by id, in their order. Of some only the promise is kept, beyond Blender's end: those are followed again.
 
-    def __init__(self, link: Link) -> None:
+    end: called with each that is over, as soon as it is none of the `jobs`.
+    """
+
+    def __init__(self, link: Link, end: End) -> None:
         self.jobs: dict[str, Job] = {}
+        self.queue = Sending()
         self._link = link
+        self._ended = end
 
     def part(self) -> None:
         """The backend is left: those that it does not have wait for the next one; the others are promised."""
@@ -47,6 +60,76 @@ class Owed:
         else:
             del self.jobs[job.id]
             forget(job.id)  # it may have been sent before
+
+    def submit(self, most: int) -> None:
+        """Send what the backend takes now; the others wait here. most: as many of ours as it lets wait."""
+        for job in self.queue.choose(self.jobs.values(), most):
+            request = job.request
+            assert request is not None  # only a job that was sent by an earlier Blender has none
+            self.promise(job)
+            arrays = tuple(inflate(request, job.arrays).values())
+            self._link.ask(
+                lambda client, job=job, request=request, arrays=arrays: client.submit(
+                    job.id, request, job.path, job.models, arrays
+                )
+            )
+            job.sent, job.status = True, "Sent"
+
+    def take(self, event: object, payload: Frames) -> bool:
+        """What the backend says of one job; True where the panel shows something else now."""
+        job_id = getattr(event, "job_id", "")
+        job = self.jobs.get(job_id)
+        if isinstance(event, Saved | Failed | Cancelled) or (isinstance(event, Spoilt) and not event.kept):
+            forget(job_id)
+        if job is None:
+            return False  # it was given up
+        match event:
+            case Refused():
+                self._take_refusal(job, event)
+            case Failed() | Spoilt():
+                self._end(job, event.message)
+            case Cancelled():
+                self._end(job)
+            case Accepted() | Started() | Paused() | Progressed() | Finished():
+                self._take_progress(job, event)
+            case Saved():
+                job.path = event.path
+                growing.keep(job.path, job.preview)
+                self._end(job, saved=True)
+            case Previewed() if payload:
+                job.preview = bytes(payload[0])
+                growing.show(job.preview, job.blend)
+        return True
+
+    def _take_refusal(self, job: Job, refused: Refused) -> None:
+        if job.request or job.cancelling:
+            forget(job.id)  # else it may only mean that this is another backend than that which has it
+        if job.request is None:
+            with suppress(OSError):
+                miss(job.id)
+            if job.lost:
+                self._end(job, "" if job.cancelling else refused.message)
+            else:
+                del self.jobs[job.id]
+        elif not refused.later or job.accepted:
+            self._end(job, refused.message)
+        elif job.owed:
+            job.wait()
+            job.doubtful = False
+            job.status = refused.message
+            self.queue.refuse(refused.message)
+        else:  # it was to be cancelled
+            self._end(job)
+
+    def _take_progress(self, job: Job, event: Accepted | Started | Paused | Progressed | Finished) -> None:
+        if isinstance(event, Accepted):
+            self.queue.crowded = ""
+        job.note(event, lasting=self._link.lasting)
+
+    def _end(self, job: Job, error: str = "", *, saved: bool = False) -> None:
+        self.jobs.pop(job.id, None)
+        self.queue.end()
+        self._ended(job, error, saved)
 
     def follow_lost(self) -> None:
         """Hear again of the pictures that were under way when this backend fell silent."""

@@ -2,27 +2,18 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from ..protocol import (
-    Accepted,
-    Cancelled,
     DeviceInfo,
     Estimated,
-    Failed,
-    Finished,
     ModelSetInfo,
-    Paused,
     Pong,
-    Previewed,
-    Progressed,
     Refused,
     Started,
     Welcome,
 )
-from ..protocol.client import Frames, Lost, Saved, Spoilt
-from ..protocol.record import inflate
+from ..protocol.client import Frames, Lost
 from . import editors, growing, images, presence
 from .backend_process import BackendError
 from .devices import devices_in, rounded
@@ -30,10 +21,9 @@ from .estimates import Estimates
 from .job import Job
 from .link import Link
 from .owed import Owed
-from .pending import forget, miss, pending, promises
+from .pending import pending, promises
 from .preferences import Preferences
 from .problem import Problem
-from .sending import Sending
 
 TICK_S = 0.1  # between two looks at the queue, and the longest that one look may take
 
@@ -46,12 +36,11 @@ class Session:
         self.welcome: Welcome | None = None
         self.devices: tuple[DeviceInfo, ...] = ()  # as last heard, with what is free of their memory
         self.queued = 0  # jobs that wait at the backend, of all its clients
-        self.owed = Owed(self.link)
+        self.owed = Owed(self.link, self._end)
         self.problem: Problem | None = None  # of the last job or start
         self.notice = ""  # the outcome of a test of the connection
         self.picture = ""  # name of the last Image datablock
         self.missed: Job | None = None  # the last one that came while its file was not open
-        self.sending = Sending()
         self.estimates = Estimates(self.link)
         self.left_over = len(pending())  # pictures of an earlier Blender or backend that have not come yet
         self._tested_s: float | None = None
@@ -85,7 +74,7 @@ class Session:
     @property
     def hindrance(self) -> str:
         """Why none of the `jobs` goes on for now, though nothing has failed: the backend is lost, or takes none."""
-        return self.link.lost or ("" if any(job.accepted for job in self.jobs.values()) else self.sending.crowded)
+        return self.link.lost or ("" if any(job.accepted for job in self.jobs.values()) else self.owed.queue.crowded)
 
     def start(self, preferences: Preferences) -> None:
         """Connect to the backend of the key file, or start one; the rest happens in `tick`."""
@@ -177,20 +166,8 @@ class Session:
         return changed
 
     def _submit(self) -> None:
-        """Send what the backend takes now; the others wait here."""
-        if self.link.state != "ready" or self.welcome is None:
-            return
-        for job in self.sending.choose(self.jobs.values(), self.welcome.waiting_jobs):
-            request = job.request
-            assert request is not None  # only a job that was sent by an earlier Blender has none
-            self.owed.promise(job)
-            arrays = tuple(inflate(request, job.arrays).values())
-            self.link.ask(
-                lambda client, job=job, request=request, arrays=arrays: client.submit(
-                    job.id, request, job.path, job.models, arrays
-                )
-            )
-            job.sent, job.status = True, "Sent"
+        if self.link.state == "ready" and self.welcome is not None:
+            self.owed.submit(self.welcome.waiting_jobs)
 
     def _lose(self, lost: Lost) -> None:
         """Try one elsewhere that fell silent again while something is still to come of it; part from any other."""
@@ -218,7 +195,7 @@ class Session:
         """What one says of itself holds no longer."""
         self.welcome, self.queued, self.devices, self.notice = None, 0, (), ""
         self._tested_s = None
-        self.sending.reset()
+        self.owed.queue.reset()
         self.estimates.known.clear()
 
     def _take(self, event: object, payload: Frames) -> bool:
@@ -235,7 +212,9 @@ class Session:
             case Refused(job_id=None):
                 self.problem = Problem("picture", event.message)
             case _:
-                return self._take_of_job(event, payload)
+                if isinstance(event, Started):
+                    self.devices = self.devices or (event.device,)
+                return self.owed.take(event, payload)
         return True
 
     def _take_welcome(self, welcome: Welcome) -> None:
@@ -257,59 +236,6 @@ class Session:
         self.devices, self.queued = devices_in(pong), pong.queued
         return before != (self.queued, rounded(self.devices))
 
-    def _take_of_job(self, event: object, payload: Frames) -> bool:
-        """The same of what the backend says of one job."""
-        job_id = getattr(event, "job_id", "")
-        job = self.jobs.get(job_id)
-        if isinstance(event, Saved | Failed | Cancelled) or (isinstance(event, Spoilt) and not event.kept):
-            forget(job_id)
-        if job is None:
-            return False  # it was given up
-        match event:
-            case Refused():
-                self._take_refusal(job, event)
-            case Failed() | Spoilt():
-                self._end(job, event.message)
-            case Cancelled():
-                self._end(job)
-            case Accepted() | Started() | Paused() | Progressed() | Finished():
-                self._take_progress(job, event)
-            case Saved():
-                job.path = event.path
-                growing.keep(job.path, job.preview)
-                self._end(job, saved=True)
-            case Previewed() if payload:
-                job.preview = bytes(payload[0])
-                growing.show(job.preview, job.blend)
-        return True
-
-    def _take_refusal(self, job: Job, refused: Refused) -> None:
-        if job.request or job.cancelling:
-            forget(job.id)  # else it may only mean that this is another backend than that which has it
-        if job.request is None:
-            with suppress(OSError):
-                miss(job.id)
-            if job.lost:
-                self._end(job, "" if job.cancelling else refused.message)
-            else:
-                del self.jobs[job.id]
-        elif not refused.later or job.accepted:
-            self._end(job, refused.message)
-        elif job.owed:
-            job.wait()
-            job.doubtful = False
-            job.status = refused.message
-            self.sending.refuse(refused.message)
-        else:  # it was to be cancelled
-            self._end(job)
-
-    def _take_progress(self, job: Job, event: Accepted | Started | Paused | Progressed | Finished) -> None:
-        if isinstance(event, Accepted):
-            self.sending.crowded = ""
-        if isinstance(event, Started):
-            self.devices = self.devices or (event.device,)
-        job.note(event, lasting=self.link.lasting)
-
     def _load(self, job: Job) -> str:
         """Make the file an Image datablock, of frames one when none is to come; return why that was not possible."""
         if images.sequence_of(job.path):
@@ -327,9 +253,7 @@ class Session:
             return f"The picture is at {job.path}, but Blender cannot load it ({error}): open it by hand."
         return ""
 
-    def _end(self, job: Job, error: str = "", *, saved: bool = False) -> None:
-        self.jobs.pop(job.id, None)
-        self.sending.end()
+    def _end(self, job: Job, error: str, saved: bool) -> None:
         if error and (sequence := images.sequence_of(job.path)):
             error = f"{sequence}, frame {int(job.path.stem)}: {error}"
         unloaded = self._load(job) if saved or images.sequence_of(job.path) else ""

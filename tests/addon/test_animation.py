@@ -482,7 +482,7 @@ def test_frames_that_a_crowded_backend_refuses_for_now_all_arrive(
     assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
     while animation.turn() is not None:
         pass
-    until(lambda: state.sending.crowded)
+    until(lambda: state.owed.queue.crowded)
     for _ in range(20):
         ticker.drain()
         time.sleep(0.05)
@@ -495,7 +495,7 @@ def test_frames_that_a_crowded_backend_refuses_for_now_all_arrive(
         talk.say(Cancel(job_id=other))
     until(lambda: not state.jobs)
     talk.close()
-    assert len(list((tmp_path / "duo animation 0001").iterdir())) == 5 and not state.error and not state.sending.crowded
+    assert len(list((tmp_path / "duo animation 0001").iterdir())) == 5 and not state.error and not state.owed.queue.crowded
 
 
 def test_the_error_of_a_frame_says_which_frame_it_is_of(
