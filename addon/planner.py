@@ -18,7 +18,7 @@ SHARE = 20  # a look that takes long makes the next one wait so many times as lo
 Key = tuple[object, ...]  # of what the backend refuses pictures for, cheap enough for every redraw
 
 _keys: dict[int, Key] = {}  # of the newest question about a scene
-_asked: dict[int, tuple[RenderRequest, str]] = {}  # what the newest answer about a scene is about, by the scene's session_uid
+_questions: dict[int, tuple[RenderRequest, str]] = {}  # the newest about a scene, by its session_uid
 
 
 def look(context: bpy.types.Context) -> None:
@@ -26,19 +26,19 @@ def look(context: bpy.types.Context) -> None:
     session, scene, models = current(), context.scene.session_uid, context.scene.beyondscene.models
     try:
         now = gather_request(context), models  # without masks, which take long to draw
-        if now == _asked.get(scene) and scene in session.estimates.known:
+        if now == _questions.get(scene) and scene in session.estimates.known:
             return
         check_bounds(now[0])
     except (ExportError, ValueError):  # the panel says so already, or Render does
         now = None
     if now and models:
-        _asked[scene], _keys[scene] = now, key_of(context)
+        _questions[scene], _keys[scene] = now, key_of(context)
         if (known := session.estimates.known.get(scene)) and known.obstacle:
             del session.estimates.known[scene]  # it may be mended
         session.estimates.ask(scene, *now)
     else:
         session.estimates.known.pop(scene, None)
-        _asked.pop(scene, None)
+        _questions.pop(scene, None)
 
 
 def key_of(context: bpy.types.Context) -> Key:
@@ -83,7 +83,7 @@ def register() -> None:
 
 
 def unregister() -> None:
-    _asked.clear()
+    _questions.clear()
     _keys.clear()
     if bpy.app.timers.is_registered(watch):
         bpy.app.timers.unregister(watch)

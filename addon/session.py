@@ -14,16 +14,16 @@ from ..protocol import (
     Welcome,
 )
 from ..protocol.client import Frames, Lost
-from . import editors, growing, images, presence
+from . import editors, images, presence, preview
 from .backend_process import BackendError
 from .devices import devices_in, rounded
 from .estimates import Estimates
 from .job import Job
 from .link import Link
-from .owed import Owed
-from .pending import pending, promises
+from .pending_pictures import pending, promises
 from .preferences import Preferences
 from .problem import Problem
+from .unfinished_jobs import UnfinishedJobs
 
 TICK_S = 0.1  # between two looks at the queue, and the longest that one look may take
 
@@ -36,7 +36,7 @@ class Session:
         self.welcome: Welcome | None = None
         self.devices: tuple[DeviceInfo, ...] = ()  # as last heard, with what is free of their memory
         self.queued = 0  # jobs that wait at the backend, of all its clients
-        self.owed = Owed(self.link, self._end)
+        self.unfinished = UnfinishedJobs(self.link, self._end)
         self.problem: Problem | None = None  # of the last job or start
         self.notice = ""  # the outcome of a test of the connection
         self.picture = ""  # name of the last Image datablock
@@ -53,7 +53,7 @@ class Session:
     @property
     def jobs(self) -> dict[str, Job]:
         """The pictures that were asked for and have not come, in their order."""
-        return self.owed.jobs
+        return self.unfinished.jobs
 
     @property
     def job(self) -> Job | None:
@@ -74,7 +74,7 @@ class Session:
     @property
     def hindrance(self) -> str:
         """Why none of the `jobs` goes on for now, though nothing has failed: the backend is lost, or takes none."""
-        return self.link.lost or ("" if any(job.accepted for job in self.jobs.values()) else self.owed.queue.crowded)
+        return self.link.lost or ("" if any(job.accepted for job in self.jobs.values()) else self.unfinished.queue.crowded)
 
     def start(self, preferences: Preferences) -> None:
         """Connect to the backend of the key file, or start one; the rest happens in `tick`."""
@@ -94,8 +94,8 @@ class Session:
         self.link.stop(keep_log=bool(self.error))
         self._forget_backend()
         if self.jobs:
-            self.owed.part()
-            growing.leave()
+            self.unfinished.part()
+            preview.leave()
         presence.leave()
         self.left_over = len(pending().keys() - self.jobs)
 
@@ -122,7 +122,7 @@ class Session:
     def cancel(self, job_id: str = "") -> None:
         """Ask for the end of one picture, or of all that are on their way; it is over once it is none of the `jobs`."""
         for job in [one for one in self.jobs.values() if job_id in ("", one.id)]:
-            self.owed.cancel(job)
+            self.unfinished.cancel(job)
 
     def refuse(self, message: str) -> None:
         """The scene cannot be rendered as it is, which holds while its file is open."""
@@ -146,7 +146,7 @@ class Session:
 
     def rename_blend(self, old: str, new: str) -> None:
         """The file that is open was `old` and is `new` from now on: its pictures go along."""
-        self.owed.rename_blend(old, new)
+        self.unfinished.rename_blend(old, new)
 
     def model_info(self, name: str) -> ModelSetInfo | None:
         """What the backend says about a model set; None while there is no backend, or where it has no such set."""
@@ -167,7 +167,7 @@ class Session:
 
     def _submit(self) -> None:
         if self.link.state == "ready" and self.welcome is not None:
-            self.owed.submit(self.welcome.waiting_jobs)
+            self.unfinished.submit(self.welcome.waiting_jobs)
 
     def _lose(self, lost: Lost) -> None:
         """Try one elsewhere that fell silent again while something is still to come of it; part from any other."""
@@ -176,8 +176,8 @@ class Session:
         elif self.jobs or self._recording():
             self.link.lose(f"The backend at {self.link.endpoint} fell silent." if self.welcome else lost.message)
             self._forget_backend()
-            self.owed.lose()
-            growing.leave()
+            self.unfinished.lose()
+            preview.leave()
         else:
             self.fail(
                 f"The connection to the backend at {self.link.endpoint} is lost: press Start to connect again; pictures go on "
@@ -195,7 +195,7 @@ class Session:
         """What one says of itself holds no longer."""
         self.welcome, self.queued, self.devices, self.notice = None, 0, (), ""
         self._tested_s = None
-        self.owed.queue.reset()
+        self.unfinished.queue.reset()
         self.estimates.known.clear()
 
     def _take(self, event: object, payload: Frames) -> bool:
@@ -214,7 +214,7 @@ class Session:
             case _:
                 if isinstance(event, Started):
                     self.devices = self.devices or (event.device,)
-                return self.owed.take(event, payload)
+                return self.unfinished.take(event, payload)
         return True
 
     def _take_welcome(self, welcome: Welcome) -> None:
@@ -222,9 +222,9 @@ class Session:
         self.welcome, self.link.state, self.link.lost, self.devices = welcome, "ready", "", devices_in(welcome)
         self.estimates.known.clear()  # its models may be others
         if new:
-            self.owed.follow_lost()
+            self.unfinished.follow_lost()
         if self.link.lasting:  # else it is new, and knows of none
-            self.owed.follow_pending()
+            self.unfinished.follow_pending()
             self.left_over = 0
         self._submit()
         if self._tested_s is not None:
@@ -244,7 +244,7 @@ class Session:
                 return ""
             job.path = frames[0]
         if not images.is_open(job.blend):
-            self.owed.promise(job, here=True)
+            self.unfinished.promise(job, here=True)
             self.missed = job
             return ""
         try:
@@ -260,7 +260,7 @@ class Session:
         if error or unloaded:
             self.problem = Problem("picture", error or unloaded)
         if not any(one.running for one in self.jobs.values()):
-            growing.leave()
+            preview.leave()
         if not self.jobs:
             self.estimates.known.clear()  # how long it took is known better now
 

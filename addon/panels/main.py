@@ -64,8 +64,8 @@ def draw_jobs(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
             draw_name(column, job)
         if len(waiting) > WAITING_SHOWN:
             column.label(text=f"and {len(waiting) - WAITING_SHOWN} more", icon="BLANK1")
-    if session.owed.queue.crowded:
-        sentence = f"The backend takes no more for now and is asked again: {session.owed.queue.crowded}"
+    if session.unfinished.queue.crowded:
+        sentence = f"The backend takes no more for now and is asked again: {session.unfinished.queue.crowded}"
         draw_sentence(layout.column(align=True), context, sentence, "INFO")
     if obstacle := animation.obstacle():
         draw_sentence(layout.column(align=True), context, obstacle, "INFO")

@@ -19,10 +19,10 @@ from beyondscene.addon import (
     link,
     operators,
     panels,
-    pending,
+    pending_pictures,
     planner,
     preferences,
-    sending,
+    send_queue,
     session,
     ticker,
 )
@@ -238,7 +238,7 @@ def test_a_backend_that_comes_back_without_its_pictures_is_said_and_the_others_b
     until(lambda: state.link.state == "ready" and not state.jobs)
     assert "duo animation 0001, frame 3: The backend knows no job" in drawn(panels.BEYONDSCENE_PT_main)
     assert blender.data.images.keys() == ["BeyondScene duo animation 0001"]
-    assert [one.blender for one in pending.promises().values()] == [None] * 3  # whoever uses the backend that has them
+    assert [one.blender for one in pending_pictures.promises().values()] == [None] * 3  # whoever uses the backend that has them
 
 
 def test_a_script_learns_that_a_picture_was_lost_in_a_gap(
@@ -279,12 +279,12 @@ def test_a_script_does_not_wait_for_ever_for_a_backend_that_takes_nothing(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     use_backend(start_peer(full=True).connection)
-    monkeypatch.setattr(sending, "LATER_S", 0.3)
+    monkeypatch.setattr(send_queue, "LATER_S", 0.3)
     monkeypatch.setattr(operators, "PATIENCE_S", 1.0)
     with pytest.raises(RuntimeError, match=r"100 jobs are waiting\. A script waits no longer than 1 s for that to change"):
         blender.ops.beyondscene.render(wait=True)
     assert not session.current().jobs and capfd.readouterr().out.count("100 jobs are waiting") == 2  # once, and as the error
-    assert not pending.pending()
+    assert not pending_pictures.pending()
 
 
 def test_blender_goes_on_while_the_key_file_is_on_a_drive_that_does_not_answer(
@@ -355,14 +355,14 @@ def test_a_picture_that_is_cancelled_in_a_gap_ends_when_the_backend_answers_agai
     until(lambda: state.jobs[first].running and state.jobs[second].accepted)
     lose(lambda: gateway.process.send_signal(signal.SIGSTOP))
     assert blender.ops.beyondscene.cancel(job_id=first) == {"FINISHED"} and len(state.jobs) == 2
-    assert list(pending.pending()) == [second]  # if it were never found again
+    assert list(pending_pictures.pending()) == [second]  # if it were never found again
     state.rename_blend(blender.data.filepath, str(tmp_path / "other.blend"))
-    assert list(pending.pending()) == [second]
+    assert list(pending_pictures.pending()) == [second]
     state.rename_blend(str(tmp_path / "other.blend"), blender.data.filepath)
     gateway.process.send_signal(signal.SIGCONT)
     until(lambda: not state.jobs)
     assert not (tmp_path / "duo 0001.png").exists() and (tmp_path / "duo 0002.png").exists()
-    assert not pending.pending() and not state.error
+    assert not pending_pictures.pending() and not state.error
 
 
 def test_a_picture_that_may_have_reached_the_backend_is_cancelled_there_after_a_gap(
@@ -381,7 +381,7 @@ def test_a_picture_that_may_have_reached_the_backend_is_cancelled_there_after_a_
     time.sleep(0.2)  # it is in the line
     lose(lambda: None)
     assert blender.ops.beyondscene.cancel(job_id=second) == {"FINISHED"}
-    assert state.jobs[second].cancelling and list(pending.pending()) == [first]
+    assert state.jobs[second].cancelling and list(pending_pictures.pending()) == [first]
     gateway.process.send_signal(signal.SIGCONT)
     until(lambda: second not in state.jobs)
     talk = Talk(gateway.connection())
@@ -466,7 +466,7 @@ def test_frames_that_a_crowded_backend_refuses_for_now_all_arrive(
     blender: Any, example: Example, start_gateway: Any, use_backend: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     example("duo")
-    monkeypatch.setattr(sending, "LATER_S", 0.3)
+    monkeypatch.setattr(send_queue, "LATER_S", 0.3)
     gateway, state = start_gateway(waiting_jobs=2), session.current()
     connection = gateway.connection()
     talk = Talk(connection)
@@ -482,7 +482,7 @@ def test_frames_that_a_crowded_backend_refuses_for_now_all_arrive(
     assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
     while animation.turn() is not None:
         pass
-    until(lambda: state.owed.queue.crowded)
+    until(lambda: state.unfinished.queue.crowded)
     for _ in range(20):
         ticker.drain()
         time.sleep(0.05)
@@ -495,7 +495,8 @@ def test_frames_that_a_crowded_backend_refuses_for_now_all_arrive(
         talk.say(Cancel(job_id=other))
     until(lambda: not state.jobs)
     talk.close()
-    assert len(list((tmp_path / "duo animation 0001").iterdir())) == 5 and not state.error and not state.owed.queue.crowded
+    assert len(list((tmp_path / "duo animation 0001").iterdir())) == 5
+    assert not state.error and not state.unfinished.queue.crowded
 
 
 def test_the_error_of_a_frame_says_which_frame_it_is_of(
@@ -508,9 +509,9 @@ def test_the_error_of_a_frame_says_which_frame_it_is_of(
     assert animation.turn() is not None
     now = animation.recording()
     assert now
-    now.asked.picture["prompt"] = "a careless city"
+    now.settings.picture["prompt"] = "a careless city"
     assert animation.turn() is not None
-    now.asked.picture["prompt"] = "a city"
+    now.settings.picture["prompt"] = "a city"
     assert animation.turn() is None
     until(lambda: not state.jobs)
     assert "duo animation 0001, frame 2: The scene is careless: take care." in drawn(panels.BEYONDSCENE_PT_main)

@@ -14,18 +14,18 @@ pytest.importorskip("bpy")
 from beyondscene.addon import (
     animation,
     editors,
-    growing,
     history,
     images,
     panels,
-    pending,
+    pending_pictures,
     preferences,
+    preview,
     quality,
     session,
     thumbnails,
 )
-from beyondscene.addon.asked import Asked
 from beyondscene.addon.destinations import DESTINATIONS
+from beyondscene.addon.frozen_settings import FrozenSettings
 from beyondscene.backend.outputs import Picture, make_record, write_picture
 from beyondscene.protocol import ArrayRef, RenderSettings, Submit, request_from_json
 from beyondscene.protocol.client import new_job_id
@@ -125,7 +125,8 @@ def test_a_picture_is_rendered_again_as_it_was_whatever_the_scene_is_now(
     use_backend(peer.connection)
     made.context.scene.beyondscene.output_folder = str(tmp_path)
     made.data.objects["Eve"].location.x += 5
-    pending.remember(new_job_id(), pending.Promise(picture=str(tmp_path / "duo 0002.png")))  # of a Blender that crashed
+    of_one_that_crashed = pending_pictures.Promise(picture=str(tmp_path / "duo 0002.png"))
+    pending_pictures.remember(new_job_id(), of_one_that_crashed)
     assert made.ops.beyondscene.render_again() == {"FINISHED"}
     until(lambda: not session.current().jobs)
     (again,) = [one for one in peer.heard if isinstance(one, Submit)]
@@ -476,7 +477,7 @@ def test_a_picture_that_grows_gives_blender_no_scene_to_evaluate_anew_and_leaves
     blender.app.handlers.depsgraph_update_post.append(note := lambda *_: updates.append(1))
     assert thumbnails.icons is not None
     for grey in (0, 128, 255):
-        growing.show(cv2.imencode(".jpg", np.full((30, 40, 3), grey, np.uint8))[1].tobytes(), "")
+        preview.show(cv2.imencode(".jpg", np.full((30, 40, 3), grey, np.uint8))[1].tobytes(), "")
         blender.context.view_layer.update()
         assert abs(np.array(thumbnails.icons[thumbnails.GROWING].image_pixels_float)[0] - grey / 255) < 0.01
         if not grey:
@@ -486,7 +487,7 @@ def test_a_picture_that_grows_gives_blender_no_scene_to_evaluate_anew_and_leaves
     blender.ops.wm.save_as_mainfile(filepath=str(tmp_path / "saved.blend"), copy=True)
     with blender.data.libraries.load(str(tmp_path / "saved.blend")) as (there, _):
         assert not there.images
-    growing.leave()
+    preview.leave()
     assert thumbnails.GROWING not in thumbnails.icons and not blender.data.images
 
 
@@ -653,7 +654,7 @@ def test_the_frames_that_an_animation_lacks_are_rendered_as_those_that_it_has(
         (folder / f"{frame:04d}.png").write_bytes((tmp_path / "duo 0001.png").read_bytes())
     said = eve.beyondscene.prompt
     scene.beyondscene.prompt, eve.beyondscene.prompt, scene.frame_start, scene.frame_end = "a desert", "a bear", 1, 5
-    pending.remember(new_job_id(), pending.Promise(picture=str(folder / "0005.png")))  # asked for before
+    pending_pictures.remember(new_job_id(), pending_pictures.Promise(picture=str(folder / "0005.png")))  # asked for before
     assert "Render Missing Frames" not in drawn(panels.BEYONDSCENE_PT_pictures)
     assert not made.ops.beyondscene.render_missing.poll()  # of a single picture
     editors.load_picture(folder / "0002.png")
@@ -705,7 +706,7 @@ def test_other_files_beside_its_frames_do_not_stop_an_animation_from_being_compl
     with pytest.raises(RuntimeError, match=r"0001\.png does not say how it was made"):
         made.ops.beyondscene.render_missing(wait=True)
     with pytest.raises(RecordError, match=r"0009\.png cannot be read"):
-        Asked.of_frames([folder / "0009.png"])
+        FrozenSettings.of_frames([folder / "0009.png"])
 
 
 def test_a_frame_that_no_backend_is_known_to_have_is_missing(
@@ -721,9 +722,9 @@ def test_a_frame_that_no_backend_is_known_to_have_is_missing(
     scene.frame_start, scene.frame_end = 1, 3
     ids = [new_job_id() for _ in range(2)]
     for frame, job_id in enumerate(ids, 2):
-        pending.remember(job_id, pending.Promise(picture=str(folder / f"{frame:04d}.png")))
+        pending_pictures.remember(job_id, pending_pictures.Promise(picture=str(folder / f"{frame:04d}.png")))
     assert made.ops.beyondscene.render_missing() == {"CANCELLED"}
-    pending.miss(ids[0])  # by a backend that does not know it
+    pending_pictures.miss(ids[0])  # by a backend that does not know it
     assert made.ops.beyondscene.render_missing(wait=True) == {"FINISHED"}
     assert sorted(one.name for one in folder.iterdir()) == ["0001.png", "0002.png"]
 

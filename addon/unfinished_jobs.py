@@ -6,16 +6,16 @@ from contextlib import suppress
 from ..protocol import Accepted, Cancelled, Failed, Finished, Paused, Previewed, Progressed, Refused, Started
 from ..protocol.client import Frames, Saved, Spoilt
 from ..protocol.record import inflate
-from . import growing
+from . import preview
 from .job import Job
 from .link import Link
-from .pending import Promise, forget, miss, pending, remember
-from .sending import Sending
+from .pending_pictures import Promise, forget, miss, pending, remember
+from .send_queue import SendQueue
 
 End = Callable[[Job, str, bool], None]  # a job that is over, why there is no picture, and whether its file is written
 
 
-class Owed:
+class UnfinishedJobs:
     """jobs: by id, in their order. Of some only the promise is kept, beyond Blender's end: those are followed again.
 
     end: called with each that is over, as soon as it is none of the `jobs`.
@@ -23,20 +23,20 @@ class Owed:
 
     def __init__(self, link: Link, end: End) -> None:
         self.jobs: dict[str, Job] = {}
-        self.queue = Sending()
+        self.queue = SendQueue()
         self._link = link
         self._ended = end
 
     def part(self) -> None:
         """The backend is left: those that it does not have wait for the next one; the others are promised."""
-        self.jobs = {job.id: job for job in self.jobs.values() if job.owed}
+        self.jobs = {job.id: job for job in self.jobs.values() if job.to_send_again}
         for job in self.jobs.values():
             job.wait()
 
     def lose(self) -> None:
         """The backend fell silent, and is tried again."""
         for job in self.jobs.values():
-            if job.owed:
+            if job.to_send_again:
                 job.doubtful |= job.sent
                 job.wait()
             else:
@@ -94,11 +94,11 @@ class Owed:
                 self._take_progress(job, event)
             case Saved():
                 job.path = event.path
-                growing.keep(job.path, job.preview)
+                preview.keep(job.path, job.preview)
                 self._end(job, saved=True)
             case Previewed() if payload:
                 job.preview = bytes(payload[0])
-                growing.show(job.preview, job.blend)
+                preview.show(job.preview, job.blend)
         return True
 
     def _take_refusal(self, job: Job, refused: Refused) -> None:
@@ -113,7 +113,7 @@ class Owed:
                 del self.jobs[job.id]
         elif not refused.later or job.accepted:
             self._end(job, refused.message)
-        elif job.owed:
+        elif job.to_send_again:
             job.wait()
             job.doubtful = False
             job.status = refused.message
