@@ -12,10 +12,11 @@ import numpy as np
 from ..protocol import RenderRequest, RequestError
 from ..protocol.client import new_job_id
 from ..protocol.record import RecordError, deflate
-from . import blender_render, images, preferences, unkeyed
-from .asked import Asked
+from . import blender_render, images, preferences, unkeyed_changes
 from .exporters import ExportError, gather_request, see_people
+from .frozen_settings import FrozenSettings
 from .job import Job
+from .problem import Problem
 from .session import current
 from .ticker import wake
 from .viewports import redraw_panels
@@ -30,12 +31,12 @@ class Recording:
     """What is still to be exported.
 
     scene: session_uid of the scene, by which it is known after an undo and whatever the windows show. view_layer: its name.
-    asked: as it was when the artist began, whatever the scene says by now.
+    settings: as it was when the artist began, whatever the scene says by now.
     """
 
     scene: int
     view_layer: str
-    asked: Asked
+    settings: FrozenSettings
     folder: Path
     frames: list[int]
     total: int
@@ -56,8 +57,8 @@ def start(context: bpy.types.Context) -> None:
     """Begin with the frames of the scene's range; `step` does one. Raises ExportError, and OSError where there is no place for
     them.
     """
-    asked = Asked.of(context)
-    begin(context, asked, images.next_sequence(context.scene.beyondscene.output_folder), list(frames_of(context.scene)))
+    settings = FrozenSettings.of(context)
+    begin(context, settings, images.next_sequence(context.scene.beyondscene.output_folder), list(frames_of(context.scene)))
 
 
 def start_missing(context: bpy.types.Context, folder: Path) -> bool:
@@ -73,13 +74,13 @@ def start_missing(context: bpy.types.Context, folder: Path) -> bool:
     known = {one.name for one in (*there, *on_their_way)}
     missing = [frame for frame in frames_of(context.scene) if frame_path(folder, frame).name not in known]
     if missing:
-        begin(context, Asked.of_frames(there), images.output_place(str(folder)), missing)
+        begin(context, FrozenSettings.of_frames(there), images.output_place(str(folder)), missing)
     return bool(missing)
 
 
-def begin(context: bpy.types.Context, asked: Asked, folder: Path, frames: list[int]) -> None:
+def begin(context: bpy.types.Context, settings: FrozenSettings, folder: Path, frames: list[int]) -> None:
     global _recording
-    _recording = Recording(context.scene.session_uid, context.view_layer.name, asked, folder, frames, len(frames))
+    _recording = Recording(context.scene.session_uid, context.view_layer.name, settings, folder, frames, len(frames))
 
 
 def frame_path(folder: Path, frame: int) -> Path:
@@ -88,37 +89,46 @@ def frame_path(folder: Path, frame: int) -> Path:
 
 def step() -> bool:
     """Export the next frame and send it; False where there is none. The scene is at its own frame again when this returns, with
-    what is not keyed yet.
+    what is not keyed yet. No frame is left to export after an error that nobody expected.
     """
     global _recording
-    now, session = _recording, current()
-    if now is None:
-        return False
+    try:
+        return _recording is not None and export_next(_recording)
+    except Exception:
+        _recording = None
+        raise
+
+
+def export_next(now: Recording) -> bool:
+    """The same of `now`, which has frames left."""
+    global _recording
+    session = current()
     scene = next((one for one in bpy.data.scenes if one.session_uid == now.scene), None)
     if scene is None:
-        _recording, session.error = None, "The scene was closed: the frames that were not exported yet are left out."
+        _recording = None
+        session.problem = Problem("picture", "The scene was closed: the frames that were not exported yet are left out.")
         return False
     frame = now.frames.pop(0)
     view_layer = scene.view_layers.get(now.view_layer) or scene.view_layers[0]
     try:
-        with unkeyed.kept(), at_frame(scene, frame), bpy.context.temp_override(scene=scene, view_layer=view_layer):
-            request, arrays = export_frame(bpy.context, now.asked)
+        with unkeyed_changes.kept(), at_frame(scene, frame), bpy.context.temp_override(scene=scene, view_layer=view_layer):
+            request, arrays = export_frame(bpy.context, now.settings)
     except (ExportError, RequestError) as error:
         _recording = None
         session.refuse(f"Frame {frame}: {error} The frames before it go on.")
         return False
     path = frame_path(now.folder, frame)
-    job = Job(new_job_id(), path, request, deflate(arrays), now.asked.models, bpy.data.filepath)
+    job = Job(new_job_id(), path, request, deflate(arrays), now.settings.models, bpy.data.filepath)
     session.render([job], preferences.get(bpy.context))
     if not now.frames or not session.link.alive:  # the last one, or no backend can be had
         _recording = None
     return _recording is not None
 
 
-def export_frame(context: bpy.types.Context, asked: Asked) -> tuple[RenderRequest, dict[str, np.ndarray]]:
-    """The poses, masks and camera of the scene as it stands, and the rest as `asked`. Raises ExportError or RequestError."""
-    width, height = asked.picture["width"], asked.picture["height"]
-    return see_people(context, asked.put_into(gather_request(context, width=width, height=height, deserted=True)))
+def export_frame(context: bpy.types.Context, settings: FrozenSettings) -> tuple[RenderRequest, dict[str, np.ndarray]]:
+    """The poses, masks and camera of the scene as it stands, and the rest as `settings`. Raises ExportError or RequestError."""
+    width, height = settings.picture["width"], settings.picture["height"]
+    return see_people(context, settings.put_into(gather_request(context, width=width, height=height, deserted=True)))
 
 
 @contextmanager
@@ -162,7 +172,12 @@ def turn() -> float | None:
         redraw_panels()
         return WAIT_S
     began_s = time.monotonic()
-    more = step()
+    frame = _recording.frames[0] if _recording else 0
+    try:
+        more = step()
+    except Exception as error:  # Blender would end the timer in silence
+        current().note_fault(f"The export of frame {frame}", error)
+        more = False
     wake()
     redraw_panels()
     return max(TURN_S, time.monotonic() - began_s) if more else None

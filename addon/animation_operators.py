@@ -28,7 +28,7 @@ class BEYONDSCENE_OT_render_animation(SaysWhyNot, Waits, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> Result:
         session, folder = current(), context.scene.beyondscene.output_folder
-        session.error = ""
+        session.problem = None
         try:
             animation.start(context)
         except ExportError as error:
@@ -57,7 +57,7 @@ class BEYONDSCENE_OT_render_missing(OnPicture, Waits, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> Result:
         session, image = current(), history.chosen()
-        session.error = ""
+        session.problem = None
         assert image  # polled
         folder = images.path_of(image).parent
         try:

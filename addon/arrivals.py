@@ -6,7 +6,7 @@ import bpy
 from bpy.app.handlers import persistent
 
 from . import callbacks, history, images
-from .pending import forget, miss, missed
+from .pending_pictures import forget, miss, missed
 from .session import current
 
 _saved_before = ""  # path of the open .blend when Blender began to save it

@@ -34,6 +34,8 @@ class BEYONDSCENE_OT_select_person(bpy.types.Operator):
         for other in context.view_layer.objects:
             other.select_set(other == thing)
         context.view_layer.objects.active = thing
+        if not thing.visible_get():
+            self.report({"WARNING"}, f"'{thing.name}' is active, but hidden and so not selected: show it in the Outliner")
         return {"FINISHED"}
 
 

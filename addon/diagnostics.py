@@ -52,7 +52,8 @@ def describe(context: bpy.types.Context) -> str:
         "Error": session.error or "none",
         "Log": session.link.log or "none here",
     }
-    return "\n".join(f"{name}: {fact}" for name, fact in facts.items()) + "\n" + log_end(session.link.log)
+    lines = [f"{name}: {fact}" for name, fact in facts.items()]
+    return "\n".join([*lines, session.problem.trace if session.problem else "", log_end(session.link.log)])
 
 
 def log_end(path: str) -> str:

@@ -10,19 +10,19 @@ class Estimates:
     def __init__(self, link: Link) -> None:
         self.known: dict[int, Estimated] = {}
         self._link = link
-        self._asked: dict[int, int] = {}  # questions about each scene, by which the newest answer is told
+        self._questions: dict[int, int] = {}  # how many about each scene: the newest answer has that number
 
     def ask(self, scene: int, request: RenderRequest, models: str) -> None:
         """Ask what a picture of `scene`, a session_uid, would take; where no backend is there, nobody is asked."""
         if self._link.state == "ready":
-            self._asked[scene] = self._asked.get(scene, 0) + 1
-            key = f"{scene}/{self._asked[scene]}"
+            self._questions[scene] = self._questions.get(scene, 0) + 1
+            key = f"{scene}/{self._questions[scene]}"
             self._link.ask(lambda client: client.estimate(key, request, models))
 
     def take(self, answer: Estimated) -> bool:
         """False where it has been overtaken by a later question."""
         scene, number = map(int, answer.key.split("/"))
-        if number != self._asked.get(scene):
+        if number != self._questions.get(scene):
             return False
         self.known[scene] = answer
         return True

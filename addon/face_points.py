@@ -32,7 +32,7 @@ class BEYONDSCENE_OT_choose_face_point(SaysWhyNot, bpy.types.Operator):
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Result:
         context.window_manager.invoke_search_popup(self)
-        return {"FINISHED"}
+        return {"RUNNING_MODAL"}  # nothing is done yet, so there is nothing to undo
 
     def execute(self, context: bpy.types.Context) -> Result:
         head, name = context.object, PREFIX + self.point

@@ -1,14 +1,15 @@
 """Finished pictures: the Image datablocks of the add-on, what they say about their own making, and the way back to it."""
 
+from collections.abc import Sequence
 from typing import get_args
 
 import bpy
 from bpy.props import EnumProperty
 
-from ..protocol import PartName, RenderRequest
+from ..protocol import Character, PartName, RenderRequest
 from ..protocol.record import Record
 from . import images, thumbnails
-from .exporters import find_people
+from .exporters import Person, find_people
 from .images import finished_pictures, path_of
 from .loras import write_loras
 from .quality import CUSTOM, write_knobs
@@ -41,9 +42,10 @@ def written_s(image: bpy.types.Image) -> float:
 
 
 def list_items(owner: object, context: bpy.types.Context | None) -> list[Item]:
+    listed = ((number, one, path_of(one)) for number, one in enumerate(finished_pictures()))
     _items[:] = [
-        (one.name, one.name.removeprefix(images.NAME), str(path_of(one)), thumbnails.icon_of(path_of(one)), number)
-        for number, one in enumerate(finished_pictures())
+        (one.name, one.name.removeprefix(images.NAME), str(path), thumbnails.icon_of(path), number)
+        for number, one, path in listed
     ]
     return _items
 
@@ -73,9 +75,10 @@ def restore(
     own.seed, own.lock_seed = min(request.seed, LARGEST_SEED), True
     write_knobs(own.knobs, request.settings)
     write_loras(own.loras, request.loras)
-    characters, switched_off = {one.id: one for one in request.characters}, []
-    for person in find_people(view_layer):
-        character, described = characters.pop(person.id, None), person.described.beyondscene
+    people, switched_off = find_people(view_layer), []
+    found = recognise(people, request.characters)
+    for person in people:
+        character, described = found.get(person.id), person.described.beyondscene
         if character is None and not is_frame:
             switched_off += [person.name] if person.enabled else []
             described.enabled = False
@@ -85,7 +88,23 @@ def restore(
             for part in get_args(PartName):
                 setattr(described.parts, part, character.part_prompts.get(part, ""))
             write_loras(described.loras, character.loras)
-    return [one.name for one in characters.values()], switched_off
+    there = {one.id for one in found.values()}
+    return [one.name for one in request.characters if one.id not in there], switched_off
+
+
+def recognise(people: Sequence[Person], characters: Sequence[Character]) -> dict[str, Character]:
+    """Which of `characters` each of `people` is, by the id of the person: that of the same id, or else, as after a rig was
+    renamed, the only one of the same prompt.
+    """
+    ids = {one.id: one for one in characters}
+    found = {one.id: ids[one.id] for one in people if one.id in ids}
+    renamed = [one for one in people if one.id not in found and one.prompt]
+    sought = [one for one in characters if one.id not in found]
+    for person in renamed:
+        alike = [one for one in sought if one.prompt == person.prompt]
+        if len(alike) == 1 and [one.prompt for one in renamed].count(person.prompt) == 1:
+            found[person.id] = alike[0]
+    return found
 
 
 def register() -> None:

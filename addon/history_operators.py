@@ -2,20 +2,21 @@
 
 # pyright: reportInvalidTypeForm=false
 
+from contextlib import suppress
 from pathlib import Path
 
 import bpy
-from bpy.props import EnumProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, StringProperty
 from bpy_extras.io_utils import ImportHelper
 
-from ..protocol import RenderRequest, WireError
+from ..protocol import RenderRequest, WireError, request_from_json
 from ..protocol.client import new_job_id
-from ..protocol.record import Record, RecordError, read_png_record, restore_request
-from . import editors, history, images, preferences
+from ..protocol.record import Record, RecordError, inflate, read_png_record
+from . import editors, history, images, preferences, thumbnails
 from .destinations import DESTINATIONS, DestinationError, put
 from .job import Job
 from .obstacles import SaysWhyNot
-from .operators import say_unwritable
+from .operators import outcome, say_unwritable
 from .session import current
 from .ticker import wake
 
@@ -27,12 +28,7 @@ class OnPicture(SaysWhyNot):
 
     @classmethod
     def obstacle(cls, context: bpy.types.Context) -> str:
-        image = history.chosen()
-        if image is None:
-            return "There is no picture yet: render one"
-        if not images.path_of(image).exists():
-            return f"Its file {images.path_of(image)} is gone: render it again, or put the file back"
-        return ""
+        return "" if history.chosen() else "There is no picture yet: render one"
 
 
 class BEYONDSCENE_OT_place_picture(OnPicture, bpy.types.Operator):
@@ -95,9 +91,10 @@ class BEYONDSCENE_OT_render_again(OnPicture, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> Result:
         session = current()
-        session.error, folder = "", context.scene.beyondscene.output_folder
+        session.problem, folder = None, context.scene.beyondscene.output_folder
         try:
             record, request = read()
+            inflate(request, record.arrays)  # better now than when it is sent
         except (RecordError, WireError, OSError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
@@ -109,7 +106,7 @@ class BEYONDSCENE_OT_render_again(OnPicture, bpy.types.Operator):
         job = Job(new_job_id(), path, request, record.arrays, record.models, bpy.data.filepath)
         session.render([job], preferences.get(context))
         wake()
-        return {"FINISHED"}
+        return outcome(self)
 
 
 class BEYONDSCENE_OT_open_picture(ImportHelper, bpy.types.Operator):
@@ -132,12 +129,61 @@ class BEYONDSCENE_OT_open_picture(ImportHelper, bpy.types.Operator):
         return {"FINISHED"}
 
 
+class BEYONDSCENE_OT_delete_picture(OnPicture, bpy.types.Operator):
+    """Take the picture out of this .blend, wherever it is shown, and delete its file if that is ticked"""
+
+    bl_idname = "beyondscene.delete_picture"
+    bl_label = "Delete Picture"
+    bl_options = {"UNDO"}  # no REGISTER: whoever changed an option afterwards would delete the next one
+
+    delete_file: BoolProperty(
+        name="Delete the File, Too",
+        description="Of an animation all its frames. An undo does not bring them back",
+        options={"SKIP_SAVE"},
+    )
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Result:
+        return context.window_manager.invoke_props_dialog(self, width=400, confirm_text="Delete")
+
+    def draw(self, context: bpy.types.Context) -> None:
+        image = history.chosen()
+        if image:
+            self.layout.label(text=str(images.path_of(image)), icon="IMAGE_DATA", translate=False)
+        self.layout.prop(self, "delete_file")
+
+    def execute(self, context: bpy.types.Context) -> Result:
+        image = history.chosen()
+        assert image  # polled
+        if self.delete_file:
+            try:
+                delete_files(image)
+            except OSError as error:
+                self.report({"ERROR"}, f"The file {error.filename} cannot be deleted ({error.strerror}): the picture stays.")
+                return {"CANCELLED"}
+        bpy.data.images.remove(image)
+        current().picture = ""
+        return {"FINISHED"}
+
+
+def delete_files(image: bpy.types.Image) -> None:
+    """With the thumbnail, and with the folder of an animation unless there is something else in it. Raises OSError."""
+    path = images.path_of(image)
+    for file in images.files_of(image):
+        file.unlink(missing_ok=True)
+    if images.sequence_of(path):
+        with suppress(OSError):
+            path.parent.rmdir()
+    thumbnails.keep(path, b"")
+
+
 def read() -> tuple[Record, RenderRequest]:
-    """The record of the chosen picture, and its request, whose masks it holds. Raises RecordError, WireError or OSError."""
+    """The record of the chosen picture, and its request. Raises RecordError, WireError or OSError."""
     image = history.chosen()
     assert image  # polled
-    record = read_png_record(images.path_of(image))
-    return record, restore_request(record)[0]
+    if not images.has_pixels(image):
+        raise RecordError(images.say_gone(image))
+    record = read_png_record(images.path_of(image), image.packed_file.data if image.packed_file else None)
+    return record, request_from_json(bytes(record.request))
 
 
 CLASSES = (
@@ -145,5 +191,6 @@ CLASSES = (
     BEYONDSCENE_OT_restore_settings,
     BEYONDSCENE_OT_render_again,
     BEYONDSCENE_OT_open_picture,
+    BEYONDSCENE_OT_delete_picture,
 )
 register, unregister = bpy.utils.register_classes_factory(CLASSES)

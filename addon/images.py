@@ -15,6 +15,7 @@ from .. import __package__ as base_package
 
 NAME = "BeyondScene "
 PREVIEW = "BeyondScene Preview"
+MARK = "beyondscene_picture"  # property of our Image datablocks, which may be renamed; older files tell them by NAME alone
 # As OCIO configs call it: Blender's own, then those of ACES, newest last.
 SRGB = ("sRGB", "Utility - sRGB - Texture", "sRGB - Texture", "sRGB Encoded Rec.709 (sRGB)")
 LONGEST_FRAMES = 100_000  # of a sequence; Blender stops at the last file by itself
@@ -58,6 +59,12 @@ def frames_beside(path: Path) -> list[Path]:
     return frames_in(path.parent, path.suffix)
 
 
+def files_of(image: bpy.types.Image) -> list[Path]:
+    """Of an animation all frames that are there."""
+    path = path_of(image)
+    return frames_beside(path) if sequence_of(path) else [path]
+
+
 def frames_in(folder: Path, suffix: str = ".png") -> list[Path]:
     """Those of the animation whose folder it is, which may hold other files."""
     frames = (one for one in folder.glob(f"*{suffix}") if one.stem.isdecimal())
@@ -82,10 +89,15 @@ def meant_folder(folder: str) -> Path:
     """As an absolute path; where there is no folder, or no .blend that it could be relative to, one in the kept folder."""
     if not folder or (folder.startswith("//") and not bpy.data.filepath):
         return kept_folder() / "renders"
-    place = Path(bpy.path.abspath(folder))
+    return expand(folder).absolute()
+
+
+def expand(path: str) -> Path:
+    """'//' is the folder of the .blend, '~' that of the user."""
+    expanded = Path(bpy.path.abspath(path))
     with suppress(RuntimeError):  # of a user whom nobody knows, it is a name as any
-        place = place.expanduser()
-    return place.absolute()
+        expanded = expanded.expanduser()
+    return expanded
 
 
 def kept_folder() -> Path:
@@ -112,6 +124,7 @@ def add_image(path: Path) -> bpy.types.Image:
         return known
     image = bpy.data.images.load(str(first_file(path)), check_existing=False)
     image.name = NAME + (sequence or path.stem)
+    image[MARK] = True
     if sequence:
         image.source = "SEQUENCE"
     image.use_fake_user = True
@@ -137,8 +150,12 @@ def tell_srgb(settings: bpy.types.ColorManagedInputColorspaceSettings) -> None:
 
 def finished_pictures() -> list[bpy.types.Image]:
     """Oldest first."""
-    ours = [one for one in bpy.data.images if one.name.startswith(NAME) and one.name != PREVIEW]
-    return sorted(ours, key=lambda one: one.name)
+    return sorted((one for one in bpy.data.images if is_ours(one)), key=lambda one: one.name)
+
+
+def is_ours(image: bpy.types.Image) -> bool:
+    """Whether it is a finished picture of the add-on, whatever the artist calls it."""
+    return MARK in image or (image.name.startswith(NAME) and image.name != PREVIEW)
 
 
 def size_of(image: bpy.types.Image) -> tuple[int, int]:
@@ -162,7 +179,17 @@ def follow_frames(user: Any, image: bpy.types.Image) -> None:
 
 
 def path_of(image: bpy.types.Image) -> Path:
-    return Path(bpy.path.abspath(image.filepath))
+    """Of its file, absolute. That of an image of a library is relative to the library."""
+    return Path(bpy.path.abspath(image.filepath, library=image.library))
+
+
+def has_pixels(image: bpy.types.Image) -> bool:
+    """Whether there is something to show: its file, or what was packed of it."""
+    return image.packed_file is not None or path_of(image).exists()
+
+
+def say_gone(image: bpy.types.Image) -> str:
+    return f"Its file {path_of(image)} is gone: render it again, or put the file back."
 
 
 def add_missing(paths: Iterable[Path]) -> None:

@@ -49,7 +49,7 @@ class Job:
     preview: bytes = b""  # JPEG, the newest
 
     @property
-    def owed(self) -> bool:
+    def to_send_again(self) -> bool:
         """Whether it must be sent again where the backend ends, though one should have it."""
         return self.request is not None and not self.kept and not self.cancelling
 

@@ -124,7 +124,9 @@ class BEYONDSCENE_PT_joints(Section, bpy.types.Panel):
             layout.label(text="Select the rig of a person", icon="INFO")
             return
         match = best_match(rig)
-        layout.label(text=f"{rig.name}, {match.label}: {match.keypoints_found} of 18 by bone", icon="ARMATURE_DATA")
+        layout.label(
+            text=f"{rig.name}, {match.label}: {match.keypoints_found} of 18 by bone", icon="ARMATURE_DATA", translate=False
+        )
         column = layout.column(align=True)
         column.enabled = rig.is_editable
         for role in CORRECTABLE:

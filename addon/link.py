@@ -8,7 +8,7 @@ import bpy
 
 from ..protocol import ConnectionFile
 from ..protocol.client import Client, Heard
-from .backend_process import BackendError, BackendProcess, find_backend
+from .backend_process import BackendError, BackendProcess, check_online, find_backend
 from .connection import Connection
 from .preferences import Preferences
 
@@ -88,10 +88,12 @@ class Link:
     def watch(self) -> bool:
         """Connect to a process of our own once it listens, or again to a backend that fell silent; True if anything changed.
 
-        Raises BackendError where the process ended.
+        Raises BackendError where the process ended, or where a backend elsewhere may no longer be reached.
         """
         if self.state == "lost":
             return self._try_again()
+        if self.endpoint:
+            check_online(self.endpoint, allowed=bpy.app.online_access)
         if self._process is None:
             return False
         if self._connection is None:

@@ -10,13 +10,15 @@ from bpy.props import BoolProperty, EnumProperty, StringProperty
 from msgspec.structs import replace
 
 from ..protocol import RequestError
+from ..protocol.check import check_prompt, check_scene_prompt
 from ..protocol.client import new_job_id
 from ..protocol.record import deflate
 from . import animation, images, planner, preferences
-from .exporters import ExportError, check_scene, export_request, picture_size
+from .exporters import ExportError, check_scene, export_request, find_left_out, find_shown, picture_size
 from .history import LARGEST_SEED
 from .job import Job, describe_remaining, describe_seconds
 from .obstacles import SaysWhyNot
+from .problem import Problem
 from .quality import PRESETS, snapped, write_knobs
 from .session import TICK_S, current
 from .ticker import wake
@@ -46,9 +48,10 @@ class BEYONDSCENE_OT_render(SaysWhyNot, Waits, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> Result:
         session, settings = current(), context.scene.beyondscene
-        session.error = ""
+        session.problem = None
         if not settings.lock_seed:
             settings.seed = secrets.randbelow(LARGEST_SEED + 1 - settings.variations)
+            bpy.ops.ed.undo_push(message="Draw Seed")  # else undoing what comes next would bring the old one back
         try:
             jobs = make_jobs(context)
         except (ExportError, RequestError) as error:
@@ -86,6 +89,17 @@ class BEYONDSCENE_OT_cancel(SaysWhyNot, bpy.types.Operator):
         if not self.job_id:
             animation.cancel()
         current().cancel(self.job_id)
+        return {"FINISHED"}
+
+
+class BEYONDSCENE_OT_dismiss_error(bpy.types.Operator):
+    """Show this no longer"""
+
+    bl_idname = "beyondscene.dismiss_error"
+    bl_label = "Dismiss"
+
+    def execute(self, context: bpy.types.Context) -> Result:
+        current().problem = None
         return {"FINISHED"}
 
 
@@ -131,7 +145,7 @@ def say_unwritable(folder: str, error: OSError) -> str:
 
 def why_not(context: bpy.types.Context) -> str:
     """Why nothing can be rendered now, with the next step; empty where it can. Cheap enough for every redraw."""
-    if sentence := scene_obstacle(context):
+    if sentence := scene_obstacle(context) or prompt_obstacle(context):
         return sentence
     if not context.scene.beyondscene.models:
         return "No models are chosen: name a model set under Picture, e.g. embedded"
@@ -143,6 +157,20 @@ def scene_obstacle(context: bpy.types.Context) -> str:
     try:
         check_scene(context)
     except ExportError as error:
+        return str(error)
+    return ""
+
+
+def prompt_obstacle(context: bpy.types.Context) -> str:
+    """The same of the prompts: of the scene, and of whoever would be in the picture."""
+    silent = [one for one in find_shown(context.view_layer) if one.enabled and not one.prompt.strip()]
+    try:
+        check_scene_prompt(context.scene.beyondscene.prompt)
+        left_out = {one.id for one, _ in find_left_out(context)} if silent else set()
+        for one in silent:
+            if one.id not in left_out:
+                check_prompt(one.prompt, one.name)
+    except RequestError as error:
         return str(error)
     return ""
 
@@ -185,8 +213,14 @@ def wait_for_picture() -> None:
             session.cancel()
     session.cancel()  # what waits for another backend: a script asks again
     if interrupted:
-        session.error = session.error or "Interrupted: the picture was cancelled."
+        session.problem = session.problem or Problem("picture", "Interrupted: the picture was cancelled.")
 
 
-CLASSES = (BEYONDSCENE_OT_render, BEYONDSCENE_OT_cancel, BEYONDSCENE_OT_snap_size, BEYONDSCENE_OT_take_quality)
+CLASSES = (
+    BEYONDSCENE_OT_render,
+    BEYONDSCENE_OT_cancel,
+    BEYONDSCENE_OT_dismiss_error,
+    BEYONDSCENE_OT_snap_size,
+    BEYONDSCENE_OT_take_quality,
+)
 register, unregister = bpy.utils.register_classes_factory(CLASSES)

@@ -9,6 +9,7 @@ from bpy.props import EnumProperty, StringProperty
 
 from .. import __package__ as base_package
 from .backend_process import default_python
+from .images import expand
 
 
 class Preferences(NamedTuple):
@@ -75,13 +76,18 @@ def get(context: bpy.types.Context) -> Preferences:
     own = stored(context)
     if own is None:
         return Preferences(default_python(), None, "")
-    path = bpy.path.abspath
     return Preferences(
         # Not resolved further: the python of a virtual environment is a link, and only the link knows its packages.
         path(own.python) or default_python(),
         path(own.connection_file) if own.place == "OTHER" else None,
         path(own.models_folder),
     )
+
+
+def path(written: str) -> str:
+    """As an artist writes or pastes it: relative to the .blend, from the home folder, in quotes."""
+    text = written.strip().strip("\"'")
+    return str(expand(text)) if text else ""
 
 
 def register() -> None:

@@ -62,8 +62,8 @@ def left_open(kind: inspect.Type) -> int | str | None:
 
 def number_of(kind: inspect.Type) -> Any:
     """The type within "a number or None", without its description."""
-    told = described(kind)
-    return told.type if isinstance(told, inspect.Metadata) else told
+    value = described(kind)
+    return value.type if isinstance(value, inspect.Metadata) else value
 
 
 def described(kind: inspect.Type) -> inspect.Type:
@@ -75,32 +75,32 @@ def described(kind: inspect.Type) -> inspect.Type:
 
 def describe(kind: inspect.Type) -> str:
     """What a setting does, as the protocol says it; a tooltip ends without a full stop."""
-    told = described(kind)
-    return (told.extra_json_schema or {}).get("description", "") if isinstance(told, inspect.Metadata) else ""
+    value = described(kind)
+    return (value.extra_json_schema or {}).get("description", "") if isinstance(value, inspect.Metadata) else ""
 
 
 def make_knob(field: inspect.Field) -> Any:
     """A Blender property with the name, the description, the bounds and the default of a setting."""
     kind, own = number_of(field.type), left_open(field.type)
-    told = {"name": spoken(field.name), "description": describe(field.type)}
+    labels = {"name": spoken(field.name), "description": describe(field.type)}
     if own == OWN:
         values = getattr(kind, "values", None)
         # files hold a choice by its place
         items = (*((value, value, "") for value in values), AS_THE_MODELS) if values else YES_OR_NO
-        return EnumProperty(items=items, default=OWN if field.default is None else str(field.default).lower(), **told)
+        return EnumProperty(items=items, default=OWN if field.default is None else str(field.default).lower(), **labels)
     if isinstance(kind, inspect.BoolType):
-        return BoolProperty(default=field.default, **told)
+        return BoolProperty(default=field.default, **labels)
     if isinstance(kind, inspect.LiteralType):
-        return EnumProperty(items=[(value, value, "") for value in kind.values], default=field.default, **told)
+        return EnumProperty(items=[(value, value, "") for value in kind.values], default=field.default, **labels)
     if isinstance(kind, inspect.TupleType):
         each: Any = kind.item_types[0]
-        return FloatVectorProperty(size=len(kind.item_types), default=field.default, min=each.ge, max=each.le, **told)
+        return FloatVectorProperty(size=len(kind.item_types), default=field.default, min=each.ge, max=each.le, **labels)
     make = IntProperty if isinstance(kind, inspect.IntType) else FloatProperty
     lowest = kind.gt if kind.ge is None else kind.ge
     if own is not None:
-        told["description"] += f". {own}: the model set's own choice"
+        labels["description"] += f". {own}: the model set's own choice"
     default, lowest = (field.default, lowest) if own is None else (own, own)
-    return make(default=default, min=lowest, max=kind.le, **told)
+    return make(default=default, min=lowest, max=kind.le, **labels)
 
 
 def spoken(name: str) -> str:
@@ -165,8 +165,8 @@ def snapped(length: float) -> int:
 def describe_settings(settings: RenderSettings, models: ModelSetInfo | None = None) -> list[str]:
     """What a quality sets, a line each. models: what is known of them."""
     few = settings.few_steps or (settings.few_steps is None and models is not None and models.few_steps > 0)
-    asked = None if few and settings.few_steps is None else settings.steps
-    number = asked or ((models.few_steps if few else models.steps) if models else 0)
+    chosen_steps = None if few and settings.few_steps is None else settings.steps
+    number = chosen_steps or ((models.few_steps if few else models.steps) if models else 0)
     steps = counted(number, "step", "steps") if number else "The models' own steps"
     lines = [
         f"{steps}, {'the solver made for them' if few else settings.scheduler}",

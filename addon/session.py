@@ -2,37 +2,28 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from ..protocol import (
-    Accepted,
-    Cancelled,
     DeviceInfo,
     Estimated,
-    Failed,
-    Finished,
     ModelSetInfo,
-    Paused,
     Pong,
-    Previewed,
-    Progressed,
     Refused,
     Started,
     Welcome,
 )
-from ..protocol.client import Frames, Lost, Saved, Spoilt
-from ..protocol.record import inflate
-from . import editors, growing, images, presence
+from ..protocol.client import Frames, Lost
+from . import editors, images, presence, preview
 from .backend_process import BackendError
 from .devices import devices_in, rounded
 from .estimates import Estimates
 from .job import Job
 from .link import Link
-from .owed import Owed
-from .pending import forget, miss, pending, promises
+from .pending_pictures import pending, promises
 from .preferences import Preferences
-from .sending import Sending
+from .problem import Problem
+from .unfinished_jobs import UnfinishedJobs
 
 TICK_S = 0.1  # between two looks at the queue, and the longest that one look may take
 
@@ -45,22 +36,24 @@ class Session:
         self.welcome: Welcome | None = None
         self.devices: tuple[DeviceInfo, ...] = ()  # as last heard, with what is free of their memory
         self.queued = 0  # jobs that wait at the backend, of all its clients
-        self.owed = Owed(self.link)
-        self.error = ""  # of the last job or start; one sentence with its next step
-        self.failure = ""  # the last one that was the backend's
-        self.refusal = ""  # the last one that was the scene's
+        self.unfinished = UnfinishedJobs(self.link, self._end)
+        self.problem: Problem | None = None  # of the last job or start
         self.notice = ""  # the outcome of a test of the connection
         self.picture = ""  # name of the last Image datablock
         self.missed: Job | None = None  # the last one that came while its file was not open
-        self.sending = Sending()
         self.estimates = Estimates(self.link)
         self.left_over = len(pending())  # pictures of an earlier Blender or backend that have not come yet
         self._tested_s: float | None = None
 
     @property
+    def error(self) -> str:
+        """One sentence with its next step; empty where nothing went wrong."""
+        return self.problem.text if self.problem else ""
+
+    @property
     def jobs(self) -> dict[str, Job]:
         """The pictures that were asked for and have not come, in their order."""
-        return self.owed.jobs
+        return self.unfinished.jobs
 
     @property
     def job(self) -> Job | None:
@@ -81,13 +74,13 @@ class Session:
     @property
     def hindrance(self) -> str:
         """Why none of the `jobs` goes on for now, though nothing has failed: the backend is lost, or takes none."""
-        return self.link.lost or ("" if any(job.accepted for job in self.jobs.values()) else self.sending.crowded)
+        return self.link.lost or ("" if any(job.accepted for job in self.jobs.values()) else self.unfinished.queue.crowded)
 
     def start(self, preferences: Preferences) -> None:
         """Connect to the backend of the key file, or start one; the rest happens in `tick`."""
         if self.link.alive:
             return
-        self.error = self.notice = ""
+        self.clear()
         try:
             self.link.start(preferences)
         except BackendError as error:
@@ -101,14 +94,14 @@ class Session:
         self.link.stop(keep_log=bool(self.error))
         self._forget_backend()
         if self.jobs:
-            self.owed.part()
-            growing.leave()
+            self.unfinished.part()
+            preview.leave()
         presence.leave()
         self.left_over = len(pending().keys() - self.jobs)
 
     def test(self, preferences: Preferences) -> None:
         """See whether the backend answers and which models it has now, and say so in `notice`; `error` says why it does not."""
-        self.error = self.notice = ""
+        self.clear()
         self._tested_s = time.monotonic()
         if self.link.state == "lost":
             self.link.hurry()
@@ -119,7 +112,7 @@ class Session:
     def render(self, jobs: Sequence[Job], preferences: Preferences) -> None:
         """Have the requests of `jobs` made into pictures. Returns at once; where no backend can be had, `error` says why."""
         if not self.jobs:
-            self.error = self.notice = ""
+            self.clear()
         self.missed = None
         self.start(preferences)
         if self.link.alive:
@@ -129,20 +122,31 @@ class Session:
     def cancel(self, job_id: str = "") -> None:
         """Ask for the end of one picture, or of all that are on their way; it is over once it is none of the `jobs`."""
         for job in [one for one in self.jobs.values() if job_id in ("", one.id)]:
-            self.owed.cancel(job)
+            self.unfinished.cancel(job)
 
     def refuse(self, message: str) -> None:
         """The scene cannot be rendered as it is, which holds while its file is open."""
-        self.error = self.refusal = message
+        self.problem = Problem("scene", message)
+
+    def note_fault(self, doing: str, error: Exception) -> None:
+        """Something of ours failed that should not; call it where `error` is handled. doing: begins the sentence."""
+        fault = Problem.fault(doing, error)
+        if fault.text != self.error:  # a timer may meet it again and again
+            fault.print_trace()
+        self.problem = fault
+
+    def clear(self) -> None:
+        """Say no longer what went wrong, or what came of a test."""
+        self.problem, self.notice = None, ""
 
     def leave_file(self) -> None:
         """Another file is open now."""
-        if self.error == self.refusal:
-            self.error = ""
+        if self.problem and self.problem.kind == "scene":
+            self.problem = None
 
     def rename_blend(self, old: str, new: str) -> None:
         """The file that is open was `old` and is `new` from now on: its pictures go along."""
-        self.owed.rename_blend(old, new)
+        self.unfinished.rename_blend(old, new)
 
     def model_info(self, name: str) -> ModelSetInfo | None:
         """What the backend says about a model set; None while there is no backend, or where it has no such set."""
@@ -162,20 +166,8 @@ class Session:
         return changed
 
     def _submit(self) -> None:
-        """Send what the backend takes now; the others wait here."""
-        if self.link.state != "ready" or self.welcome is None:
-            return
-        for job in self.sending.choose(self.jobs.values(), self.welcome.waiting_jobs):
-            request = job.request
-            assert request is not None  # only a job that was sent by an earlier Blender has none
-            self.owed.promise(job)
-            arrays = tuple(inflate(request, job.arrays).values())
-            self.link.ask(
-                lambda client, job=job, request=request, arrays=arrays: client.submit(
-                    job.id, request, job.path, job.models, arrays
-                )
-            )
-            job.sent, job.status = True, "Sent"
+        if self.link.state == "ready" and self.welcome is not None:
+            self.unfinished.submit(self.welcome.waiting_jobs)
 
     def _lose(self, lost: Lost) -> None:
         """Try one elsewhere that fell silent again while something is still to come of it; part from any other."""
@@ -184,8 +176,8 @@ class Session:
         elif self.jobs or self._recording():
             self.link.lose(f"The backend at {self.link.endpoint} fell silent." if self.welcome else lost.message)
             self._forget_backend()
-            self.owed.lose()
-            growing.leave()
+            self.unfinished.lose()
+            preview.leave()
         else:
             self.fail(
                 f"The connection to the backend at {self.link.endpoint} is lost: press Start to connect again; pictures go on "
@@ -203,83 +195,56 @@ class Session:
         """What one says of itself holds no longer."""
         self.welcome, self.queued, self.devices, self.notice = None, 0, (), ""
         self._tested_s = None
-        self.sending.reset()
+        self.unfinished.queue.reset()
         self.estimates.known.clear()
 
     def _take(self, event: object, payload: Frames) -> bool:
         """True where the panel shows something else now."""
-        job = self.jobs.get(getattr(event, "job_id", None) or "")
-        match event:
-            case Saved(job_id=over) | Failed(job_id=over) | Cancelled(job_id=over) | Spoilt(job_id=over, kept=False):
-                forget(over)
-            case Refused(job_id=str(over)) if job and (job.request or job.cancelling):
-                forget(over)  # a refusal of an earlier job may only mean that this is another backend
         match event:
             case Welcome():
-                new = self.link.state != "ready"
-                self.welcome, self.link.state, self.link.lost, self.devices = event, "ready", "", devices_in(event)
-                self.estimates.known.clear()  # its models may be others
-                if new:
-                    self.owed.follow_lost()
-                if self.link.lasting:  # else it is new, and knows of none
-                    self.owed.follow_pending()
-                    self.left_over = 0
-                self._submit()
-                self._tested()
+                self._take_welcome(event)
             case Pong():
-                was = self.queued, rounded(self.devices)
-                self.devices, self.queued = devices_in(event), event.queued
-                return was != (self.queued, rounded(self.devices))
+                return self._take_pong(event)
             case Estimated():
                 return self.estimates.take(event)
             case Lost():
                 self._lose(event)
             case Refused(job_id=None):
-                self.error = event.message
-            case _ if job is None:
-                return False  # of a job that was given up
-            case Refused() if job.request is None:
-                with suppress(OSError):
-                    miss(job.id)
-                if job.lost:
-                    self._end(job, "" if job.cancelling else event.message)
-                else:
-                    del self.jobs[job.id]
-            case Refused(later=True) if job.owed and not job.accepted:
-                job.wait()
-                job.doubtful = False
-                job.status = event.message
-                self.sending.refuse(event.message)
-            case Refused(later=True) if not job.accepted:
-                self._end(job)  # it was to be cancelled
-            case Refused() | Failed() | Spoilt():
-                self._end(job, event.message)
-            case Cancelled():
-                self._end(job)
-            case Started():
-                job.note(event, lasting=self.link.lasting)
-                self.devices = self.devices or (event.device,)
-            case Accepted() | Paused() | Progressed() | Finished():
-                self.sending.crowded = "" if isinstance(event, Accepted) else self.sending.crowded
-                job.note(event, lasting=self.link.lasting)
-            case Saved():
-                job.path = event.path
-                growing.keep(job.path, job.preview)
-                self._end(job, saved=True)
-            case Previewed() if payload:
-                job.preview = bytes(payload[0])
-                growing.show(job.preview, job.blend)
+                self.problem = Problem("picture", event.message)
+            case _:
+                if isinstance(event, Started):
+                    self.devices = self.devices or (event.device,)
+                return self.unfinished.take(event, payload)
         return True
 
+    def _take_welcome(self, welcome: Welcome) -> None:
+        new = self.link.state != "ready"
+        self.welcome, self.link.state, self.link.lost, self.devices = welcome, "ready", "", devices_in(welcome)
+        self.estimates.known.clear()  # its models may be others
+        if new:
+            self.unfinished.follow_lost()
+        if self.link.lasting:  # else it is new, and knows of none
+            self.unfinished.follow_pending()
+            self.left_over = 0
+        self._submit()
+        if self._tested_s is not None:
+            seconds, self._tested_s = time.monotonic() - self._tested_s, None
+            self.notice = f"beyondscene {welcome.app_version} at {self.link.endpoint} answered after {seconds:.1f} s"
+
+    def _take_pong(self, pong: Pong) -> bool:
+        before = self.queued, rounded(self.devices)
+        self.devices, self.queued = devices_in(pong), pong.queued
+        return before != (self.queued, rounded(self.devices))
+
     def _load(self, job: Job) -> str:
-        """Make the file an Image datablock, of frames one when none is to come; return what the artist must be told."""
+        """Make the file an Image datablock, of frames one when none is to come; return why that was not possible."""
         if images.sequence_of(job.path):
             frames = images.frames_beside(job.path)
             if not frames or any(one.path.parent == job.path.parent for one in self.jobs.values()):
                 return ""
             job.path = frames[0]
         if not images.is_open(job.blend):
-            self.owed.promise(job, here=True)
+            self.unfinished.promise(job, here=True)
             self.missed = job
             return ""
         try:
@@ -288,29 +253,20 @@ class Session:
             return f"The picture is at {job.path}, but Blender cannot load it ({error}): open it by hand."
         return ""
 
-    def _tested(self) -> None:
-        if self._tested_s is not None and self.welcome:
-            self.notice = (
-                f"beyondscene {self.welcome.app_version} at {self.link.endpoint} answered after "
-                f"{time.monotonic() - self._tested_s:.1f} s"
-            )
-            self._tested_s = None
-
-    def _end(self, job: Job, error: str = "", *, saved: bool = False) -> None:
-        self.jobs.pop(job.id, None)
-        self.sending.end()
+    def _end(self, job: Job, error: str, saved: bool) -> None:
         if error and (sequence := images.sequence_of(job.path)):
             error = f"{sequence}, frame {int(job.path.stem)}: {error}"
-        told = self._load(job) if saved or images.sequence_of(job.path) else ""
-        self.error = error or told or self.error
+        unloaded = self._load(job) if saved or images.sequence_of(job.path) else ""
+        if error or unloaded:
+            self.problem = Problem("picture", error or unloaded)
         if not any(one.running for one in self.jobs.values()):
-            growing.leave()
+            preview.leave()
         if not self.jobs:
             self.estimates.known.clear()  # how long it took is known better now
 
     def fail(self, message: str) -> None:
         """Part from the backend: what it had taken comes to whoever finds it again."""
-        self.error = self.failure = message
+        self.problem = Problem("backend", message)
         self.stop()
 
 

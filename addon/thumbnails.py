@@ -15,11 +15,13 @@ DRAFT = ".BeyondScene growing"  # the Image datablock of it; the dot hides it fr
 
 icons: bpy.utils.previews.ImagePreviewCollection | None = None
 wanted: dict[str, Path] = {}  # thumbnails of an earlier Blender that a panel has asked for
+lacking: set[str] = set()  # pictures that have none, so that a redraw need not ask the disk
 
 
 def keep(picture: Path, jpeg: bytes) -> None:
     """From now on `jpeg` is what the history shows of the file `picture`; b"" where there is none."""
     place = place_of(picture)
+    lacking.discard(str(picture))
     if jpeg:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(jpeg)
@@ -37,11 +39,15 @@ def icon_of(picture: Path) -> int:
     name = str(picture)
     if icons is None or name in icons:
         return icons[name].icon_id if icons else 0
+    if name in lacking or name in wanted:
+        return 0
     place = place_of(picture)
-    if place.exists() and name not in wanted:
-        wanted[name] = place
-        if not bpy.app.timers.is_registered(draw_wanted):
-            bpy.app.timers.register(draw_wanted, first_interval=0)
+    if not place.exists():
+        lacking.add(name)
+        return 0
+    wanted[name] = place
+    if not bpy.app.timers.is_registered(draw_wanted):
+        bpy.app.timers.register(draw_wanted, first_interval=0)
     return 0
 
 
@@ -118,6 +124,7 @@ def register() -> None:
 def unregister() -> None:
     global icons
     wanted.clear()
+    lacking.clear()
     if bpy.app.timers.is_registered(draw_wanted):
         bpy.app.timers.unregister(draw_wanted)
     if icons is not None:

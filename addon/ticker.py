@@ -14,9 +14,15 @@ def wake() -> None:
 
 def drain() -> float | None:
     """The timer's body: take in what happened, redraw the panel, say when to come again."""
-    if current().tick():
+    session = current()
+    try:
+        changed = session.tick()
+    except Exception as error:  # Blender would end the timer, and nothing would be heard any more
+        session.note_fault("Hearing the backend", error)
+        changed = True
+    if changed:
         redraw_panels()
-    return TICK_S if current().link.alive else None
+    return TICK_S if session.link.alive else None
 
 
 def register() -> None:

@@ -22,10 +22,7 @@ def check_request(request: RenderRequest) -> None:
     """Raise RequestError for the first rule that `request` breaks."""
     check_bounds(request)
     check_size(request.width, request.height)
-    if not request.prompt.strip():
-        raise RequestError(
-            "The scene prompt is empty, but it describes the background: write a few words, e.g. 'a city plaza'."
-        )
+    check_scene_prompt(request.prompt)
     check_settings(request.settings)
     check_loras("The scene", request.loras)
     seen: set[str] = set()
@@ -35,6 +32,20 @@ def check_request(request: RenderRequest) -> None:
         seen.add(character.id)
         check_loras(f"'{character.name}'", character.loras)
         check_character(character, request.width, request.height)
+
+
+def check_scene_prompt(prompt: str) -> None:
+    """Raise RequestError where it says nothing."""
+    if not prompt.strip():
+        raise RequestError(
+            "The scene prompt is empty, but it describes the background: write a few words, e.g. 'a city plaza'."
+        )
+
+
+def check_prompt(prompt: str, name: str) -> None:
+    """Raise RequestError where nothing is said of the character `name`."""
+    if not prompt.strip():
+        raise RequestError(f"The prompt of '{name}' is empty: describe this person, or switch the character off.")
 
 
 def check_size(width: int, height: int) -> None:
@@ -95,8 +106,7 @@ def check_loras(whose: str, loras: tuple[Lora, ...]) -> None:
 
 def check_character(character: Character, width: int, height: int) -> None:
     """Raise RequestError if `character` has no prompt, is not in the frame, or has a mask that does not fit."""
-    if not character.prompt.strip():
-        raise RequestError(f"The prompt of '{character.name}' is empty: describe this person, or switch the character off.")
+    check_prompt(character.prompt, character.name)
     if unseen := why_unseen(character.keypoints, width, height):
         raise RequestError(
             f"'{character.name}' {unseen}: move the rig or the camera, choose a larger picture, or switch the character off."

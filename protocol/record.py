@@ -1,22 +1,25 @@
 """What a picture says about its own making: enough to make it again."""
 
+import io
 import json
 import struct
 import zlib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, BinaryIO, Literal
 
 import msgspec
 import numpy as np
 from msgspec import Meta, Struct
 
+from .check import fits
 from .codec import WireError, arrays_from_frames, request_from_json
 from .refusal import Refusal
-from .scene import RenderRequest
+from .scene import ArrayRef, RenderRequest
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_KEYWORD = b"beyondscene"  # of the text that is the record
 RECORD_LIMIT_BYTES = 64 * 2**20
+MASK_LIMIT_BYTES = 64 * 2**20  # inflated; an export makes none larger
 NO_RECORD = (
     "does not say how it was made: only a picture from `beyondscene render` or the add-on can be repeated, and programs that "
     "save it again may drop what it holds."
@@ -94,16 +97,26 @@ def deflate(arrays: dict[str, np.ndarray]) -> dict[str, bytes]:
 
 
 def inflate(request: RenderRequest, deflated: dict[str, bytes]) -> dict[str, np.ndarray]:
-    """The masks that `request` names, by digest. Raises WireError where one is damaged or missing."""
+    """The masks that `request` names, by digest. Raises WireError where one is damaged, missing, or fits no such picture."""
     arrays = {}
     for character in request.characters:
         if character.mask is not None:
+            check_mask(character.mask, character.name, request)  # before any room is taken for it
             try:
                 data = zlib.decompressobj().decompress(deflated[character.mask.digest], character.mask.size_bytes)
             except (KeyError, zlib.error) as error:
                 raise WireError(f"the picture does not hold the mask of '{character.name}' that its request names") from error
             arrays |= arrays_from_frames([character.mask], [data])
     return arrays
+
+
+def check_mask(mask: ArrayRef, name: str, request: RenderRequest) -> None:
+    """Raise WireError where `mask`, of the character `name`, is none for `request`, or larger than any export makes one."""
+    if mask.size_bytes > MASK_LIMIT_BYTES or not fits(mask, request.width, request.height):
+        raise WireError(
+            f"the mask of '{name}' has shape {mask.shape} of {mask.dtype}, which is none for a picture of "
+            f"{request.width}x{request.height} px, or has more than {MASK_LIMIT_BYTES} bytes: export the scene anew"
+        )
 
 
 def weights_that_differ(record: Record, weights: dict[str, str]) -> list[str]:
@@ -117,24 +130,32 @@ def read_png_text(path: Path) -> str | None:
     Not by an imaging library: Pillow takes a picture of 16384x16384 for an attack, and Blender has no Pillow.
     """
     with path.open("rb") as file:
-        if file.read(len(PNG_SIGNATURE)) != PNG_SIGNATURE:
-            raise ValueError("it is no PNG file")
-        while len(head := file.read(8)) == 8:
-            length, kind = struct.unpack(">I4s", head)
-            if kind != b"iTXt" or length > RECORD_LIMIT_BYTES:
-                file.seek(length + 4, 1)
-                continue
-            keyword, _, rest = file.read(length + 4)[:-4].partition(b"\0")
-            if keyword == PNG_KEYWORD:
-                text = rest[2:].split(b"\0", 2)[2]
-                return (zlib.decompressobj().decompress(text, RECORD_LIMIT_BYTES) if rest[0] else text).decode()
+        return find_png_text(file)
+
+
+def find_png_text(file: BinaryIO) -> str | None:
+    """The same of an open file."""
+    if file.read(len(PNG_SIGNATURE)) != PNG_SIGNATURE:
+        raise ValueError("it is no PNG file")
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        if kind != b"iTXt" or length > RECORD_LIMIT_BYTES:
+            file.seek(length + 4, 1)
+            continue
+        keyword, _, rest = file.read(length + 4)[:-4].partition(b"\0")
+        if keyword == PNG_KEYWORD:
+            text = rest[2:].split(b"\0", 2)[2]
+            return (zlib.decompressobj().decompress(text, RECORD_LIMIT_BYTES) if rest[0] else text).decode()
     return None
 
 
-def read_png_record(path: Path) -> Record:
-    """What the PNG at `path` says about its making. Raises RecordError with one sentence, or OSError."""
+def read_png_record(path: Path, content: bytes | None = None) -> Record:
+    """What the PNG at `path` says about its making. Raises RecordError with one sentence, or OSError.
+
+    content: of the file, where it is packed into a .blend and need not be at `path`.
+    """
     try:
-        text = read_png_text(path)
+        text = read_png_text(path) if content is None else find_png_text(io.BytesIO(content))
     except (ValueError, IndexError, zlib.error, struct.error) as error:
         raise RecordError(f"{path} cannot be read as a picture: {error}") from error
     if text is None:

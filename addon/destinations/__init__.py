@@ -4,6 +4,7 @@ from types import ModuleType
 
 import bpy
 
+from ..images import has_pixels, say_gone
 from . import camera_background, compositor, image_editor, image_plane, sequencer, world
 from .errors import DestinationError
 
@@ -22,4 +23,6 @@ __all__ = ["DESTINATIONS", "DestinationError", "put"]
 
 def put(context: bpy.types.Context, image: bpy.types.Image, destination: str) -> str:
     """What was done, for the status bar. Raises DestinationError with the sentence and the next step."""
+    if not has_pixels(image):
+        raise DestinationError(say_gone(image))
     return DESTINATIONS[destination].place(context, image)

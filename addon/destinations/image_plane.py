@@ -1,35 +1,63 @@
 """A plane behind everybody that fills the camera's view, lit by itself."""
 
 import bpy
-import numpy as np
 from mathutils import Matrix, Vector
 
 from ..exporters import find_people
-from ..images import size_of
-from .errors import DestinationError
+from .frame import Frame, camera_of, picture_frame
 from .nodes import add_texture, clear_nodes
 
 LABEL, ICON, WHAT = "Image Plane", "MESH_PLANE", "Add a plane with the picture, behind everybody, that fills the camera's view"
+MARK = "beyondscene_picture_plane"  # property of the plane, by which a second click and an export know it
+# Ways in which it would light, shade or mirror the scene: it is for the camera alone.
+UNSEEN = ("visible_diffuse", "visible_glossy", "visible_transmission", "visible_volume_scatter", "visible_shadow")
 BEHIND = 1.5  # times the distance of the farthest person
 ALONE_M = 10.0  # from the camera where there is nobody
 
 
 def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
-    scene, camera = context.scene, context.scene.camera
-    if camera is None or camera.type != "CAMERA" or camera.data.type not in ("PERSP", "ORTHO"):
-        raise DestinationError("The scene has no perspective or orthographic camera: add one first.")
+    camera = camera_of(context.scene)
     distance = choose_distance(context, camera)
+    mesh = make_mesh(image, frame_corners(picture_frame(context, camera, image), camera, distance))
+    plane = find_plane(context.scene, camera)
+    done = "Added the plane" if plane is None else "Put it on the plane"
+    if plane is None:
+        plane = bpy.data.objects.new(image.name, mesh)
+        plane[MARK] = True
+        context.scene.collection.objects.link(plane)
+        for way in UNSEEN:
+            setattr(plane, way, False)
+    else:
+        before, plane.data = plane.data, mesh
+        remove_mesh(before)
+    plane.parent, plane.matrix_parent_inverse = camera, camera.matrix_world.inverted()
+    plane.matrix_world = camera.matrix_world.normalized()
+    return f"{done} '{plane.name}', {distance:.1f} units from the camera"
+
+
+def find_plane(scene: bpy.types.Scene, camera: bpy.types.Object) -> bpy.types.Object | None:
+    """The one that an earlier click has put before `camera`."""
+    return next((one for one in scene.objects if one.parent == camera and one.get(MARK) and one.type == "MESH"), None)
+
+
+def make_mesh(image: bpy.types.Image, corners: list[tuple[float, float, float]]) -> bpy.types.Mesh:
     mesh = bpy.data.meshes.new(image.name)
-    mesh.from_pydata(frame_corners(context, camera, image, distance), [], [(0, 1, 2, 3)])
+    mesh.from_pydata(corners, [], [(0, 1, 2, 3)])
     uv = mesh.uv_layers.new(name="UVMap")
     for loop, at in zip(uv.data, ((0, 0), (1, 0), (1, 1), (0, 1)), strict=True):
         loop.uv = at
     mesh.materials.append(make_material(image))
-    plane = bpy.data.objects.new(image.name, mesh)
-    scene.collection.objects.link(plane)
-    plane.matrix_world = camera.matrix_world.normalized()
-    plane.parent, plane.matrix_parent_inverse = camera, camera.matrix_world.inverted()
-    return f"Added the plane '{plane.name}', {distance:.1f} units from the camera"
+    return mesh
+
+
+def remove_mesh(mesh: bpy.types.Mesh) -> None:
+    """With its materials, as far as nothing else uses them."""
+    materials = [one for one in mesh.materials if one]
+    if not mesh.users:
+        bpy.data.meshes.remove(mesh)
+    for one in materials:
+        if not one.users:
+            bpy.data.materials.remove(one)
 
 
 def choose_distance(context: bpy.types.Context, camera: bpy.types.Object) -> float:
@@ -45,25 +73,11 @@ def choose_distance(context: bpy.types.Context, camera: bpy.types.Object) -> flo
     return min(farthest * BEHIND if farthest > 0 else ALONE_M, camera.data.clip_end * 0.99)
 
 
-def frame_corners(
-    context: bpy.types.Context, camera: bpy.types.Object, image: bpy.types.Image, distance: float
-) -> list[tuple[float, float, float]]:
-    """Bottom left, bottom right, top right, top left of the picture's frame, in the camera's own space."""
-    width, height = size_of(image)
-    render = context.scene.render
-    ndc = np.array(
-        camera.calc_matrix_camera(
-            context.evaluated_depsgraph_get(),
-            x=width,
-            y=height,
-            scale_x=render.pixel_aspect_x,
-            scale_y=render.pixel_aspect_y,
-        )
-    )
-    corners = ((-1, -1), (1, -1), (1, 1), (-1, 1))
-    if camera.data.type == "ORTHO":
-        return [((x - ndc[0, 3]) / ndc[0, 0], (y - ndc[1, 3]) / ndc[1, 1], -distance) for x, y in corners]
-    return [((x + ndc[0, 2]) / ndc[0, 0] * distance, (y + ndc[1, 2]) / ndc[1, 1] * distance, -distance) for x, y in corners]
+def frame_corners(frame: Frame, camera: bpy.types.Object, distance: float) -> list[tuple[float, float, float]]:
+    """Bottom left, bottom right, top right, top left of `frame`, in the camera's own space."""
+    scale = 1.0 if camera.data.type == "ORTHO" else distance
+    corners = ((frame.left, frame.bottom), (frame.right, frame.bottom), (frame.right, frame.top), (frame.left, frame.top))
+    return [(x * scale, y * scale, -distance) for x, y in corners]
 
 
 def make_material(image: bpy.types.Image) -> bpy.types.Material:

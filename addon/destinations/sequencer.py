@@ -6,7 +6,7 @@ from typing import Any
 
 import bpy
 
-from ..images import frames_beside, path_of, tell_srgb
+from ..images import frames_beside, path_of, say_gone, tell_srgb
 from .errors import DestinationError
 
 LABEL, ICON, WHAT = "Sequencer", "SEQUENCE", "Add a strip with it at the current frame, above the others"
@@ -15,7 +15,9 @@ LONGEST_FRAMES = 5000  # of a strip, which takes Blender two seconds, and four t
 
 
 def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
-    scene, path = context.scene, path_of(image)
+    scene, path = shown_scene(context), path_of(image)
+    if not path.exists():  # packed, and a strip reads files
+        raise DestinationError(say_gone(image))
     names = hold(frames_beside(path)) if image.source == "SEQUENCE" else [path.name]
     editor: Any = scene.sequence_editor or scene.sequence_editor_create()
     strips = editor.strips if hasattr(editor, "strips") else editor.sequences  # before Blender 4.4
@@ -29,7 +31,7 @@ def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
         strip.frame_final_duration = STILL_FRAMES
     tell_srgb(strip.colorspace_settings)
     show_sequence_of(scene)
-    done = f"The strip '{strip.name}' is in channel {channel}"
+    done = f"The strip '{strip.name}' is in channel {channel} of the scene '{scene.name}'"
     if not takes_over:
         return done
     scene.render.use_sequencer = False
@@ -50,6 +52,11 @@ def hold(frames: Sequence[Path]) -> list[str]:
         )
     lengths = [after - number for number, after in zip(numbers, [*numbers[1:], numbers[-1] + 1], strict=True)]
     return [one.name for one, length in zip(frames, lengths, strict=True) for _ in range(length)]
+
+
+def shown_scene(context: bpy.types.Context) -> bpy.types.Scene:
+    """The scene that the workspace's Sequencer shows, from Blender 5.0 on one that is chosen there, or else the window's."""
+    return getattr(context.workspace, "sequencer_scene", None) or context.scene
 
 
 def show_sequence_of(scene: bpy.types.Scene) -> None:

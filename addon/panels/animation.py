@@ -25,7 +25,7 @@ class BEYONDSCENE_PT_animation(Section, bpy.types.Panel):
             layout.label(
                 text=f"Frames {scene.frame_start} to {scene.frame_end}, {len(frames)} pictures, from Output Properties"
             )
-        plan = plan_of(scene)
+        plan = plan_of(context)
         if plan and plan.seconds:
             layout.label(text=describe_time(plan.seconds, len(frames)), icon="TIME")
         if unbaked := say_unbaked(context):

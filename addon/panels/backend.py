@@ -56,7 +56,7 @@ def draw_state(layout: bpy.types.UILayout) -> None:
     """One row: a dot, the state in words, and the button that changes it."""
     session = current()
     text, icon = STATES["lost" if session.link.lost else session.link.state]
-    if session.link.state == "off" and session.error and session.error == session.failure:
+    if session.link.state == "off" and session.problem and session.problem.kind == "backend":
         icon = RED
     row = layout.split(factor=0.7)
     row.label(text=text, icon=icon)
@@ -72,7 +72,7 @@ def draw_facts(layout: bpy.types.UILayout, session: Session) -> None:
     if not session.devices:
         layout.label(text="Device: not known yet, it is loading", icon="SORTTIME")
     for device in session.devices:
-        layout.label(text=f"Device: {device.name}")
+        layout.label(text=f"Device: {device.name}", translate=False)
         if device.total_bytes:
             layout.label(text=f"Memory: {describe_bytes(device.free_bytes)} of {describe_bytes(device.total_bytes)} free")
     if session.link.local and session.devices:
@@ -82,4 +82,4 @@ def draw_facts(layout: bpy.types.UILayout, session: Session) -> None:
         row = layout.row()
         row.active = not one.missing
         state = f"lacks {', '.join(one.missing)}" if one.missing else f"{one.training_resolution_px} px"
-        row.label(text=f"{one.name}: {state}", icon="CHECKMARK" if not one.missing else "ERROR")
+        row.label(text=f"{one.name}: {state}", icon="CHECKMARK" if not one.missing else "ERROR", translate=False)

@@ -46,7 +46,7 @@ def draw_character(layout: bpy.types.UILayout, context: bpy.types.Context, perso
     own, match, enabled = person.described.beyondscene, best_match(person.armature), person.enabled
     row = layout.row()
     row.operator(BEYONDSCENE_OT_select_person.bl_idname, text="", icon="RESTRICT_SELECT_OFF", emboss=False).id = person.id
-    row.prop(own, "drawn", text=person.name)
+    row.prop(own, "drawn", text=person.name, translate=False)
     swatch = row.row()
     swatch.ui_units_x = 1
     swatch.prop(own, "colour", text="")

@@ -9,7 +9,7 @@ from .. import animation
 from ..diagnostics import BEYONDSCENE_OT_copy_diagnostics
 from ..images import sequence_of
 from ..job import Job, describe_remaining
-from ..operators import BEYONDSCENE_OT_cancel, BEYONDSCENE_OT_render, why_not
+from ..operators import BEYONDSCENE_OT_cancel, BEYONDSCENE_OT_dismiss_error, BEYONDSCENE_OT_render, why_not
 from ..session import current
 from ..thumbnails import growing_icon
 from .backend import draw_state
@@ -64,8 +64,8 @@ def draw_jobs(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
             draw_name(column, job)
         if len(waiting) > WAITING_SHOWN:
             column.label(text=f"and {len(waiting) - WAITING_SHOWN} more", icon="BLANK1")
-    if session.sending.crowded:
-        sentence = f"The backend takes no more for now and is asked again: {session.sending.crowded}"
+    if session.unfinished.queue.crowded:
+        sentence = f"The backend takes no more for now and is asked again: {session.unfinished.queue.crowded}"
         draw_sentence(layout.column(align=True), context, sentence, "INFO")
     if obstacle := animation.obstacle():
         draw_sentence(layout.column(align=True), context, obstacle, "INFO")
@@ -82,7 +82,7 @@ def draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job) -
 
 def draw_name(layout: bpy.types.UILayout, job: Job) -> None:
     row, sequence = layout.row(), sequence_of(job.path)
-    row.label(text=f"{sequence}, {job.path.stem}" if sequence else job.path.stem)
+    row.label(text=f"{sequence}, {job.path.stem}" if sequence else job.path.stem, translate=False)
     button = row.row()
     button.enabled = not job.cancelling
     button.operator(BEYONDSCENE_OT_cancel.bl_idname, text="", icon="X", emboss=False).job_id = job.id
@@ -91,15 +91,17 @@ def draw_name(layout: bpy.types.UILayout, job: Job) -> None:
 def draw_outcome(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """What went wrong, or is in the way, with the next step; else the name of the last picture."""
     session = current()
-    if session.error:
-        column = draw_error(layout, context, session.error).column(align=True)
-        column.operator(BEYONDSCENE_OT_copy_diagnostics.bl_idname, icon="COPYDOWN")
-        if session.error == session.failure:  # what helps is most often a setting
+    if problem := session.problem:
+        column = draw_error(layout, context, problem.text).column(align=True)
+        row = column.row(align=True)
+        row.operator(BEYONDSCENE_OT_copy_diagnostics.bl_idname, icon="COPYDOWN")
+        row.operator(BEYONDSCENE_OT_dismiss_error.bl_idname, text="", icon="X")
+        if problem.kind == "backend":  # what helps is most often a setting
             column.operator("preferences.addon_show", text="Open Preferences", icon="PREFERENCES").module = base_package
     elif not session.jobs and (obstacle := why_not(context)):
         draw_error(layout, context, obstacle)
     elif not session.jobs and session.picture in bpy.data.images:  # and not in another file
-        layout.label(text=session.picture, icon="IMAGE_DATA")
+        layout.label(text=session.picture, icon="IMAGE_DATA", translate=False)
     if session.missed:
         blend, path = Path(session.missed.blend).name, session.missed.path
         sentence = f"A picture of {blend} has come: {path}. When {blend} is opened again, it is among its images"

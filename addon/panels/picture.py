@@ -77,7 +77,7 @@ def draw_quality(layout: bpy.types.UILayout, own: bpy.types.PropertyGroup) -> No
 
 def draw_plan(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """Levels, views, time and memory, as the backend tells them."""
-    plan, column = plan_of(context.scene), layout.box().column(align=True)
+    plan, column = plan_of(context), layout.box().column(align=True)
     if plan is None:
         draw_sentence(column, context, "What it takes is known while a backend runs", "TIME")
     elif plan.obstacle:

@@ -6,6 +6,7 @@ from .. import history
 from ..animation_operators import BEYONDSCENE_OT_render_missing
 from ..destinations import DESTINATIONS
 from ..history_operators import (
+    BEYONDSCENE_OT_delete_picture,
     BEYONDSCENE_OT_open_picture,
     BEYONDSCENE_OT_place_picture,
     BEYONDSCENE_OT_render_again,
@@ -27,8 +28,10 @@ class BEYONDSCENE_PT_pictures(Section, bpy.types.Panel):
             return
         layout.template_icon_view(context.window_manager, "beyondscene_picture", show_labels=True, scale=6.0, scale_popup=5.0)
         row = layout.row(align=True)
-        row.label(text=f"{image.name.removeprefix(NAME)}, of {len(finished_pictures())}", icon="IMAGE_DATA")
+        name = image.name.removeprefix(NAME)
+        row.label(text=f"{name}, of {len(finished_pictures())}", icon="IMAGE_DATA", translate=False)
         row.operator(BEYONDSCENE_OT_open_picture.bl_idname, text="", icon="FILE_FOLDER")
+        row.operator(BEYONDSCENE_OT_delete_picture.bl_idname, text="", icon="TRASH")
         grid = layout.grid_flow(columns=2, even_columns=True, align=True)
         for name, destination in DESTINATIONS.items():
             button = grid.operator(BEYONDSCENE_OT_place_picture.bl_idname, text=destination.LABEL, icon=destination.ICON)

@@ -21,7 +21,7 @@ def draw_sentence(layout: bpy.types.UILayout, context: bpy.types.Context, senten
     """The whole sentence, broken into lines: a label is one line and would be cut."""
     characters = max(20, int(context.region.width / (7.2 * context.preferences.system.ui_scale)) - 6)
     for number, line in enumerate(textwrap.wrap(sentence, characters)):
-        layout.label(text=line, icon=icon if number == 0 or icon == "NONE" else "BLANK1")
+        layout.label(text=line, icon=icon if number == 0 or icon == "NONE" else "BLANK1", translate=False)
 
 
 def draw_error(layout: bpy.types.UILayout, context: bpy.types.Context, sentence: str) -> bpy.types.UILayout:

@@ -84,7 +84,7 @@ def blender(registered: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     animation.cancel()
     current().stop()
     current().cancel()  # what was not sent
-    current().error = ""
+    current().problem = None
 
 
 @pytest.fixture

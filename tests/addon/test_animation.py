@@ -19,10 +19,10 @@ from beyondscene.addon import (
     link,
     operators,
     panels,
-    pending,
+    pending_pictures,
     planner,
     preferences,
-    sending,
+    send_queue,
     session,
     ticker,
 )
@@ -131,6 +131,42 @@ def test_an_export_leaves_blender_as_much_time_as_it_takes(
     assert animation.turn() == pytest.approx(animation.TURN_S, abs=0.04)
 
 
+def broken(*_: object, **__: object) -> Any:
+    raise ZeroDivisionError("nobody expected this")
+
+
+def test_a_fault_while_frames_are_exported_is_said_and_the_next_animation_can_begin(
+    blender: Any, duo: Any, start_peer: Any, use_backend: Any, picture: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    use_backend(start_peer(picture=picture).connection)
+    assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
+    assert animation.turn() is not None
+    with monkeypatch.context() as faulty:
+        faulty.setattr(animation, "export_frame", broken)
+        assert animation.turn() is None and not animation.recording()
+    assert "The export of frame 2 failed by a fault of BeyondScene (ZeroDivisionError" in drawn(panels.BEYONDSCENE_PT_main)
+    assert "in export_next" in diagnostics.describe(blender.context)
+    until(lambda: not session.current().jobs)
+    assert blender.ops.beyondscene.render_animation(wait=True) == {"FINISHED"}
+    assert names_in(tmp_path / "duo animation 0002") == ["0001.png", "0002.png", "0003.png"]
+
+
+def test_a_fault_leaves_the_timers_that_hear_the_backend_and_ask_for_estimates_running(
+    blender: Any, duo: Any, start_peer: Any, use_backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_backend(start_peer().connection)
+    state = session.current()
+    state.start(preferences.get(blender.context))
+    until(lambda: state.link.state == "ready")
+    for module, name, timer in ((state, "tick", ticker.drain), (planner, "gather_request", planner.watch)):
+        with monkeypatch.context() as faulty:
+            faulty.setattr(module, name, broken)
+            assert timer()
+        assert "failed by a fault of BeyondScene (ZeroDivisionError: nobody expected this)" in state.error
+        state.problem = None
+        assert timer() and not state.error
+
+
 def test_while_blender_renders_nobody_asks_what_a_picture_would_take(
     blender: Any, duo: Any, start_peer: Any, use_backend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,7 +238,7 @@ def test_a_backend_that_comes_back_without_its_pictures_is_said_and_the_others_b
     until(lambda: state.link.state == "ready" and not state.jobs)
     assert "duo animation 0001, frame 3: The backend knows no job" in drawn(panels.BEYONDSCENE_PT_main)
     assert blender.data.images.keys() == ["BeyondScene duo animation 0001"]
-    assert [one.blender for one in pending.promises().values()] == [None] * 3  # whoever uses the backend that has them
+    assert [one.blender for one in pending_pictures.promises().values()] == [None] * 3  # whoever uses the backend that has them
 
 
 def test_a_script_learns_that_a_picture_was_lost_in_a_gap(
@@ -243,12 +279,12 @@ def test_a_script_does_not_wait_for_ever_for_a_backend_that_takes_nothing(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     use_backend(start_peer(full=True).connection)
-    monkeypatch.setattr(sending, "LATER_S", 0.3)
+    monkeypatch.setattr(send_queue, "LATER_S", 0.3)
     monkeypatch.setattr(operators, "PATIENCE_S", 1.0)
     with pytest.raises(RuntimeError, match=r"100 jobs are waiting\. A script waits no longer than 1 s for that to change"):
         blender.ops.beyondscene.render(wait=True)
     assert not session.current().jobs and capfd.readouterr().out.count("100 jobs are waiting") == 2  # once, and as the error
-    assert not pending.pending()
+    assert not pending_pictures.pending()
 
 
 def test_blender_goes_on_while_the_key_file_is_on_a_drive_that_does_not_answer(
@@ -319,14 +355,14 @@ def test_a_picture_that_is_cancelled_in_a_gap_ends_when_the_backend_answers_agai
     until(lambda: state.jobs[first].running and state.jobs[second].accepted)
     lose(lambda: gateway.process.send_signal(signal.SIGSTOP))
     assert blender.ops.beyondscene.cancel(job_id=first) == {"FINISHED"} and len(state.jobs) == 2
-    assert list(pending.pending()) == [second]  # if it were never found again
+    assert list(pending_pictures.pending()) == [second]  # if it were never found again
     state.rename_blend(blender.data.filepath, str(tmp_path / "other.blend"))
-    assert list(pending.pending()) == [second]
+    assert list(pending_pictures.pending()) == [second]
     state.rename_blend(str(tmp_path / "other.blend"), blender.data.filepath)
     gateway.process.send_signal(signal.SIGCONT)
     until(lambda: not state.jobs)
     assert not (tmp_path / "duo 0001.png").exists() and (tmp_path / "duo 0002.png").exists()
-    assert not pending.pending() and not state.error
+    assert not pending_pictures.pending() and not state.error
 
 
 def test_a_picture_that_may_have_reached_the_backend_is_cancelled_there_after_a_gap(
@@ -345,7 +381,7 @@ def test_a_picture_that_may_have_reached_the_backend_is_cancelled_there_after_a_
     time.sleep(0.2)  # it is in the line
     lose(lambda: None)
     assert blender.ops.beyondscene.cancel(job_id=second) == {"FINISHED"}
-    assert state.jobs[second].cancelling and list(pending.pending()) == [first]
+    assert state.jobs[second].cancelling and list(pending_pictures.pending()) == [first]
     gateway.process.send_signal(signal.SIGCONT)
     until(lambda: second not in state.jobs)
     talk = Talk(gateway.connection())
@@ -430,7 +466,7 @@ def test_frames_that_a_crowded_backend_refuses_for_now_all_arrive(
     blender: Any, example: Example, start_gateway: Any, use_backend: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     example("duo")
-    monkeypatch.setattr(sending, "LATER_S", 0.3)
+    monkeypatch.setattr(send_queue, "LATER_S", 0.3)
     gateway, state = start_gateway(waiting_jobs=2), session.current()
     connection = gateway.connection()
     talk = Talk(connection)
@@ -446,7 +482,7 @@ def test_frames_that_a_crowded_backend_refuses_for_now_all_arrive(
     assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
     while animation.turn() is not None:
         pass
-    until(lambda: state.sending.crowded)
+    until(lambda: state.unfinished.queue.crowded)
     for _ in range(20):
         ticker.drain()
         time.sleep(0.05)
@@ -459,7 +495,8 @@ def test_frames_that_a_crowded_backend_refuses_for_now_all_arrive(
         talk.say(Cancel(job_id=other))
     until(lambda: not state.jobs)
     talk.close()
-    assert len(list((tmp_path / "duo animation 0001").iterdir())) == 5 and not state.error and not state.sending.crowded
+    assert len(list((tmp_path / "duo animation 0001").iterdir())) == 5
+    assert not state.error and not state.unfinished.queue.crowded
 
 
 def test_the_error_of_a_frame_says_which_frame_it_is_of(
@@ -472,9 +509,9 @@ def test_the_error_of_a_frame_says_which_frame_it_is_of(
     assert animation.turn() is not None
     now = animation.recording()
     assert now
-    now.asked.picture["prompt"] = "a careless city"
+    now.settings.picture["prompt"] = "a careless city"
     assert animation.turn() is not None
-    now.asked.picture["prompt"] = "a city"
+    now.settings.picture["prompt"] = "a city"
     assert animation.turn() is None
     until(lambda: not state.jobs)
     assert "duo animation 0001, frame 2: The scene is careless: take care." in drawn(panels.BEYONDSCENE_PT_main)

@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import panels, pending, preferences, session
-from beyondscene.addon.pending import Promise
+from beyondscene.addon import panels, pending_pictures, preferences, session
+from beyondscene.addon.pending_pictures import Promise
 from beyondscene.protocol.client import new_job_id
 
 from .conftest import until
@@ -58,7 +58,7 @@ def test_a_picture_comes_to_its_own_file_and_waits_until_that_is_opened(
     assert (tmp_path / "renders" / "shot_010 0001.png").read_bytes() == picture
     assert not blender.data.images and not session.current().error
     assert "A picture of shot_010.blend has come" in drawn(panels.BEYONDSCENE_PT_main)
-    assert not pending.pending()  # nothing to ask a backend for
+    assert not pending_pictures.pending()  # nothing to ask a backend for
     blender.ops.wm.open_mainfile(filepath=str(first))
     assert blender.data.images.keys() == ["BeyondScene shot_010 0001"]
     assert "has come" not in drawn(panels.BEYONDSCENE_PT_main)
@@ -75,15 +75,15 @@ def test_each_picture_that_waited_comes_whatever_became_of_the_others(
     deep.mkdir(parents=True)
     files = {unreadable: deep / "picture.png", away: tmp_path / "away.png", good: tmp_path / "good.png"}
     for job_id, file in files.items():
-        pending.remember(job_id, Promise(picture=str(file), blend=str(blend), here=True))
+        pending_pictures.remember(job_id, Promise(picture=str(file), blend=str(blend), here=True))
     files[unreadable].write_bytes(picture)
     files[good].write_bytes(picture)
     blender.ops.wm.open_mainfile(filepath=str(blend))
     assert blender.data.images.keys() == ["BeyondScene good"]
-    assert list(pending.promises()) == [away]
+    assert list(pending_pictures.promises()) == [away]
     files[away].write_bytes(picture)  # its drive is there again
     blender.ops.wm.open_mainfile(filepath=str(blend))
-    assert "BeyondScene away" in blender.data.images and not pending.promises()
+    assert "BeyondScene away" in blender.data.images and not pending_pictures.promises()
 
 
 def test_a_picture_follows_a_file_that_is_saved_under_another_name(
@@ -95,7 +95,7 @@ def test_a_picture_follows_a_file_that_is_saved_under_another_name(
     until(lambda: any(job.running for job in session.current().jobs.values()))
     blender.ops.wm.save_as_mainfile(filepath=str(tmp_path / "copy.blend"), copy=True)
     blender.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot_v02.blend"))
-    (promise,) = pending.pending().values()
+    (promise,) = pending_pictures.pending().values()
     assert promise.blend == str(tmp_path / "shot_v02.blend")
     finishing()
     assert blender.data.images.keys() == ["BeyondScene shot_v01 0001"] and session.current().missed is None
@@ -103,11 +103,11 @@ def test_a_picture_follows_a_file_that_is_saved_under_another_name(
 
 def test_promises_of_earlier_versions_are_kept_and_other_files_are_none(blender: Any, tmp_path: Path) -> None:
     old, new, later = (new_job_id() for _ in range(3))
-    pending.write(new, Promise(picture="/renders/b.png", blend="/shots/b.blend"))
-    (pending.folder() / old).write_text("/renders/a.png", encoding="utf-8")
-    (pending.folder() / later).write_text('{"format": 2, "picture": "/renders/c.png"}')
-    (pending.folder() / ".DS_Store").write_bytes(b"\x00\xff")
-    assert pending.pending() == {
+    pending_pictures.write(new, Promise(picture="/renders/b.png", blend="/shots/b.blend"))
+    (pending_pictures.folder() / old).write_text("/renders/a.png", encoding="utf-8")
+    (pending_pictures.folder() / later).write_text('{"format": 2, "picture": "/renders/c.png"}')
+    (pending_pictures.folder() / ".DS_Store").write_bytes(b"\x00\xff")
+    assert pending_pictures.pending() == {
         old: Promise(picture="/renders/a.png"),
         new: Promise(picture="/renders/b.png", blend="/shots/b.blend"),
     }

@@ -62,6 +62,28 @@ def test_a_test_of_the_connection_brings_loras_that_are_new_while_a_picture_is_m
     assert sorted(path.name for path in tmp_path.glob("duo*")) == ["duo 0001.png"] and not state.error
 
 
+def test_a_backend_elsewhere_is_left_when_online_access_is_taken_away(
+    blender: Any, start_peer: Any, use_backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_backend(start_peer().connection)
+    state = session.current()
+    state.start(preferences.get(blender.context))
+    until(lambda: state.link.state == "ready")
+    monkeypatch.setattr(state.link, "endpoint", "tcp://192.0.2.1:5555")  # as if it were there
+    state.tick()
+    assert state.link.state == "off" and "192.0.2.1:5555 is on another machine" in drawn(panels.BEYONDSCENE_PT_main)
+
+
+def test_paths_are_taken_as_an_artist_writes_or_pastes_them(
+    blender: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    written = {"python": "~/.venv/bin/python", "connection_file": ' "/keys/studio.json" ', "models_folder": "'~/models'"}
+    monkeypatch.setattr(preferences, "stored", lambda context: SimpleNamespace(place="OTHER", **written))
+    python, key_file, models = preferences.get(blender.context)
+    assert (python, key_file, models) == (f"{tmp_path}/.venv/bin/python", "/keys/studio.json", f"{tmp_path}/models")
+
+
 def test_another_machine_needs_online_access_and_this_one_does_not(
     blender: Any, start_peer: Any, use_backend: Any, gateway: Any
 ) -> None:
@@ -130,8 +152,8 @@ def test_what_a_backend_lacks_can_be_set_from_the_error(
     try:
         with pytest.raises(RuntimeError):
             blender.ops.beyondscene.start_backend()
-        assert drawn(panels.BEYONDSCENE_PT_main).endswith("Copy Diagnostics\nOpen Preferences")
-        session.current().error = "The folder cannot be written to"
-        assert drawn(panels.BEYONDSCENE_PT_main).endswith("Copy Diagnostics")
+        assert drawn(panels.BEYONDSCENE_PT_main).endswith("Copy Diagnostics\nDismiss\nOpen Preferences")
+        session.current().refuse("The folder cannot be written to")
+        assert drawn(panels.BEYONDSCENE_PT_main).endswith("Copy Diagnostics\nDismiss")
     finally:
-        session.current().error = ""
+        session.current().problem = None

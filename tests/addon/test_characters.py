@@ -44,7 +44,9 @@ def test_parts_are_shown_where_they_are_asked_for(blender: Any, example: Example
     assert drawn(panels.BEYONDSCENE_PT_characters).count("Upper body") == 1
 
 
-def test_a_click_selects_the_rig_from_any_mode_and_the_joints_are_its(blender: Any, example: Example) -> None:
+def test_a_click_selects_the_rig_from_any_mode_and_the_joints_are_its(
+    blender: Any, example: Example, capfd: pytest.CaptureFixture[str]
+) -> None:
     example("duo")
     layer, eve = blender.context.view_layer, blender.data.objects["Eve"]
     assert blender.ops.beyondscene.select_person(id=eve.name_full) == {"FINISHED"}
@@ -52,8 +54,10 @@ def test_a_click_selects_the_rig_from_any_mode_and_the_joints_are_its(blender: A
     blender.ops.object.mode_set(mode="POSE")
     assert blender.ops.beyondscene.select_person(id="Flo") == {"FINISHED"}
     assert blender.context.mode == "OBJECT" and layer.objects.active.name == "Flo" and not eve.select_get()
-    for thing in (eve, blender.data.objects["Eve.body"]):
-        thing.hide_set(True)
+    eve.hide_set(True)
+    assert blender.ops.beyondscene.select_person(id="Eve") == {"FINISHED"} and layer.objects.active == eve
+    assert "'Eve' is active, but hidden and so not selected" in capfd.readouterr().out
+    blender.data.objects["Eve.body"].hide_set(True)
     with pytest.raises(RuntimeError, match="no longer in the scene, or hidden"):
         blender.ops.beyondscene.select_person(id="Eve")
 

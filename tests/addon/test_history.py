@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -13,22 +14,22 @@ pytest.importorskip("bpy")
 from beyondscene.addon import (
     animation,
     editors,
-    growing,
     history,
     images,
     panels,
-    pending,
+    pending_pictures,
     preferences,
+    preview,
     quality,
     session,
     thumbnails,
 )
-from beyondscene.addon.asked import Asked
 from beyondscene.addon.destinations import DESTINATIONS
+from beyondscene.addon.frozen_settings import FrozenSettings
 from beyondscene.backend.outputs import Picture, make_record, write_picture
-from beyondscene.protocol import RenderSettings, Submit
+from beyondscene.protocol import ArrayRef, RenderSettings, Submit, request_from_json
 from beyondscene.protocol.client import new_job_id
-from beyondscene.protocol.record import RecordError
+from beyondscene.protocol.record import RecordError, read_png_record
 from msgspec.structs import replace
 
 from .conftest import until
@@ -67,6 +68,7 @@ def test_settings_come_back_from_the_file_of_a_picture(made: Any) -> None:
     own.prompt, own.style, own.seed, own.lock_seed = "something else", "", 3, False
     flo_prompt = rigs["Flo"].beyondscene.prompt
     rigs["Flo"].beyondscene.prompt, rigs["Flo"].beyondscene.enabled = "", False
+    rigs["Eve"].beyondscene.prompt = "somebody else"
     rigs["Eve"].name = "Evelyn"
     assert made.ops.beyondscene.restore_settings() == {"FINISHED"}
     assert (own.prompt, own.style, own.seed, own.lock_seed, own.models) == ("a quay", "ink", 11, True, "tiny")
@@ -81,11 +83,24 @@ def test_who_is_switched_off_with_the_settings_of_a_picture_is_told(
 ) -> None:
     rigs = made.data.objects
     rigs["Eve"].name = "Evelyn"
+    rigs["Evelyn"].beyondscene.prompt = "somebody else"
     assert made.ops.beyondscene.restore_settings() == {"FINISHED"}
     told = capfd.readouterr().out
     assert "Switched off, since the picture is without them: Evelyn\n" in told and "Not in this scene, or hidden: Eve\n" in told
     assert made.ops.beyondscene.restore_settings() == {"FINISHED"}
     assert "Switched off" not in capfd.readouterr().out  # a second time
+
+
+def test_who_was_renamed_since_is_known_by_the_prompt_that_nobody_else_has(
+    made: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    eve, flo = (made.data.objects[name] for name in ("Eve", "Flo"))
+    eve.name, eve.beyondscene.negative_prompt = "Evelyn", "hat"
+    assert made.ops.beyondscene.restore_settings() == {"FINISHED"}
+    assert eve.beyondscene.drawn and not eve.beyondscene.negative_prompt and "Not in this scene" not in capfd.readouterr().out
+    flo.name, flo.beyondscene.prompt = "Florence", eve.beyondscene.prompt
+    assert made.ops.beyondscene.restore_settings() == {"FINISHED"}
+    assert not eve.beyondscene.drawn and not flo.beyondscene.drawn  # which of them is Eve?
 
 
 def test_who_is_not_in_the_first_frame_of_an_animation_may_come_in_later(
@@ -95,6 +110,7 @@ def test_who_is_not_in_the_first_frame_of_an_animation_may_come_in_later(
     folder.mkdir()
     (folder / "0001.png").write_bytes((tmp_path / "duo 0001.png").read_bytes())
     session.current().picture = editors.load_picture(folder / "0001.png").name
+    rigs["Eve"].beyondscene.prompt = "somebody else"
     rigs["Eve"].name, rigs["Flo"].beyondscene.enabled = "Evelyn", False
     assert made.ops.beyondscene.restore_settings() == {"FINISHED"}
     session.current().picture = ""
@@ -109,7 +125,8 @@ def test_a_picture_is_rendered_again_as_it_was_whatever_the_scene_is_now(
     use_backend(peer.connection)
     made.context.scene.beyondscene.output_folder = str(tmp_path)
     made.data.objects["Eve"].location.x += 5
-    pending.remember(new_job_id(), pending.Promise(picture=str(tmp_path / "duo 0002.png")))  # of a Blender that crashed
+    of_one_that_crashed = pending_pictures.Promise(picture=str(tmp_path / "duo 0002.png"))
+    pending_pictures.remember(new_job_id(), of_one_that_crashed)
     assert made.ops.beyondscene.render_again() == {"FINISHED"}
     until(lambda: not session.current().jobs)
     (again,) = [one for one in peer.heard if isinstance(one, Submit)]
@@ -117,6 +134,13 @@ def test_a_picture_is_rendered_again_as_it_was_whatever_the_scene_is_now(
     assert (again.request.seed, again.request.width, again.models) == (11, 96, "tiny")
     assert len(again.arrays) == 2 and again.request.settings.steps == 9
     assert "BeyondScene duo 0003" in made.data.images
+
+
+def test_no_backend_to_render_again_with_is_said_at_the_click(made: Any, use_backend: Any, tmp_path: Path) -> None:
+    made.context.scene.beyondscene.output_folder = str(tmp_path)
+    use_backend(None)
+    with pytest.raises(RuntimeError, match="No backend can be found through the key file"):
+        made.ops.beyondscene.render_again()
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="there is no folder that nobody can write to")
@@ -135,7 +159,64 @@ def test_a_picture_without_a_record_says_so_and_changes_nothing(made: Any, pictu
         made.ops.beyondscene.restore_settings()
     assert made.context.scene.beyondscene.quality == "STANDARD"
     (tmp_path / "duo 0001.png").unlink()
-    assert not made.ops.beyondscene.restore_settings.poll()
+    for click in (made.ops.beyondscene.restore_settings, made.ops.beyondscene.render_again):
+        with pytest.raises(RuntimeError, match=r"duo 0001\.png is gone: render it again, or put the file back"):
+            click()
+    with pytest.raises(RuntimeError, match="is gone"):
+        made.ops.beyondscene.place_picture(destination="WORLD")
+
+
+def test_a_picture_that_is_packed_needs_its_file_for_a_strip_alone(
+    made: Any, start_peer: Any, use_backend: Any, tmp_path: Path, picture: bytes
+) -> None:
+    use_backend(start_peer(picture=picture).connection)
+    made.context.scene.beyondscene.output_folder = str(tmp_path / "renders")
+    chosen().pack()
+    (tmp_path / "duo 0001.png").unlink()
+    for destination in sorted(DESTINATIONS.keys() - {"IMAGE_EDITOR", "SEQUENCER"}):
+        assert made.ops.beyondscene.place_picture(destination=destination) == {"FINISHED"}
+    with pytest.raises(RuntimeError, match="is gone"):
+        made.ops.beyondscene.place_picture(destination="SEQUENCER")
+    assert made.ops.beyondscene.restore_settings() == {"FINISHED"} and made.context.scene.beyondscene.prompt == "a quay"
+    assert made.ops.beyondscene.render_again() == {"FINISHED"}
+    until(lambda: not session.current().jobs)
+    assert (tmp_path / "renders" / "duo 0001.png").exists()
+
+
+def test_a_picture_of_a_library_lies_where_the_library_says(made: Any, tmp_path: Path) -> None:
+    made.ops.wm.save_as_mainfile(filepath=str(tmp_path / "asset.blend"))
+    image = chosen()
+    image.filepath = made.path.relpath(image.filepath)
+    made.ops.wm.save_mainfile()
+    (tmp_path / "shots").mkdir()
+    made.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
+    made.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shots" / "shot.blend"))
+    with made.data.libraries.load(str(tmp_path / "asset.blend"), link=True) as (there, here):
+        here.images = there.images
+    assert images.path_of(chosen()) == tmp_path / "duo 0001.png"
+    assert made.ops.beyondscene.restore_settings() == {"FINISHED"} and made.context.scene.beyondscene.prompt == "a quay"
+
+
+def test_a_picture_may_be_called_anything_and_those_of_older_files_are_found_by_their_names(made: Any) -> None:
+    image = chosen()
+    image.name = "Hero shot"
+    assert chosen() == image and "Hero shot, of 1" in drawn(panels.BEYONDSCENE_PT_pictures)
+    other = made.data.images.new("BeyondScene duo 0002", 8, 8)  # without a mark
+    made.data.images.new("Texture", 8, 8)
+    assert set(images.finished_pictures()) == {image, other}
+
+
+def test_masks_that_would_fill_the_memory_are_refused_and_settings_come_back_all_the_same(made: Any, tmp_path: Path) -> None:
+    path = tmp_path / "duo 0001.png"
+    record = read_png_record(path)
+    request = request_from_json(bytes(record.request))
+    vast = ArrayRef(digest="0" * 64, dtype="uint8", shape=(20000, 30000))
+    request = replace(request, characters=tuple(replace(one, mask=vast) for one in request.characters))
+    record = replace(record, request=msgspec.Raw(msgspec.json.encode(request)), arrays={vast.digest: b""})
+    write_picture(path, Picture(np.zeros((64, 96, 3), np.uint8)), record)
+    assert made.ops.beyondscene.restore_settings() == {"FINISHED"} and made.context.scene.beyondscene.prompt == "a quay"
+    with pytest.raises(RuntimeError, match=r"the mask of 'Eve' has shape \(20000, 30000\)"):
+        made.ops.beyondscene.render_again()
 
 
 def test_a_picture_from_elsewhere_is_opened_with_its_settings(
@@ -171,11 +252,19 @@ def test_one_click_puts_the_picture_there_in_its_colours(made: Any, destination:
             assert made.ops.beyondscene.place_picture(destination=destination) == {"FINISHED"}
             (background,) = scene.camera.data.background_images  # a second click adds no second one
             assert background.image == image and scene.camera.data.show_background_images
+            check_drawn_where_it_was_seen(made, background)
         case "IMAGE_PLANE":
             (plane,) = (scene.objects[name] for name in set(scene.objects.keys()) - before["objects"])
             check_fills_the_frame(made, plane, image)
+            assert plane["beyondscene_picture_plane"] and not plane.visible_shadow and not plane.visible_glossy
+            materials = len(made.data.materials)
+            assert made.ops.beyondscene.place_picture(destination=destination) == {"FINISHED"}
+            assert plane.data.users == 1 and len(scene.objects) == len(before["objects"]) + 1  # none in front of the other
+            assert len(made.data.materials) == materials
+            check_fills_the_frame(made, plane, image)
         case "WORLD":
             assert any(getattr(node, "image", None) == image for node in scene.world.node_tree.nodes)
+            check_maps_the_frame(made, scene.world)
             assert world is None or (world.name in made.data.worlds and world.use_fake_user)
         case "COMPOSITOR":
             tree = scene.compositing_node_group if hasattr(scene, "compositing_node_group") else scene.node_tree
@@ -201,11 +290,22 @@ def test_a_strip_is_shown_in_the_workspaces_that_show_no_other_sequence(made: An
     if made.app.version < (5, 0, 0):
         pytest.skip("a Sequencer shows the strips of its window's scene")
     film = made.data.scenes.new("Film")
-    first, *others = made.data.workspaces
-    first.sequencer_scene = film
+    shown, *others = (one for one in made.data.workspaces if one != made.context.workspace)
+    shown.sequencer_scene = film
     assert made.ops.beyondscene.place_picture(destination="SEQUENCER") == {"FINISHED"}
-    assert first.sequencer_scene == film and others
+    assert shown.sequencer_scene == film and others
     assert {one.sequencer_scene for one in others} == {made.context.scene}
+
+
+def test_a_strip_goes_into_the_scene_that_the_sequencer_shows(made: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    if made.app.version < (5, 0, 0):
+        pytest.skip("a Sequencer shows the strips of its window's scene")
+    film = made.data.scenes.new("Film")
+    made.context.workspace.sequencer_scene = film
+    assert made.ops.beyondscene.place_picture(destination="SEQUENCER") == {"FINISHED"}
+    editor = made.context.scene.sequence_editor
+    assert len(film.sequence_editor.strips) == 1 and not (editor and len(editor.strips))
+    assert "is in channel 1 of the scene 'Film'" in capfd.readouterr().out
 
 
 def test_a_sequence_that_is_too_long_for_a_strip_says_so_and_adds_none(blender: Any, picture: bytes, tmp_path: Path) -> None:
@@ -218,6 +318,48 @@ def test_a_sequence_that_is_too_long_for_a_strip_says_so_and_adds_none(blender: 
         blender.ops.beyondscene.place_picture(destination="SEQUENCER")
     editor = blender.context.scene.sequence_editor
     assert not editor or not (editor.strips if hasattr(editor, "strips") else editor.sequences)
+
+
+@pytest.mark.parametrize("kind", ["PERSP", "ORTHO"])
+def test_a_picture_of_other_proportions_than_the_render_lies_where_it_was_seen(made: Any, kind: str) -> None:
+    scene, camera = made.context.scene, made.context.scene.camera.data
+    camera.type, camera.shift_x, camera.shift_y = kind, 0.2, -0.1
+    for size in ((300, 200), (200, 400), (320, 200)):
+        scene.render.resolution_x, scene.render.resolution_y = size
+        for destination in ("CAMERA_BACKGROUND", "WORLD"):
+            assert made.ops.beyondscene.place_picture(destination=destination) == {"FINISHED"}
+        check_drawn_where_it_was_seen(made, camera.background_images[0])
+        check_maps_the_frame(made, scene.world)
+    scene.render.pixel_aspect_x = 2
+    with pytest.raises(RuntimeError, match="pixels are not square"):
+        made.ops.beyondscene.place_picture(destination="CAMERA_BACKGROUND")
+    scene.render.resolution_x, scene.render.resolution_y = 300, 200
+    assert made.ops.beyondscene.place_picture(destination="CAMERA_BACKGROUND") == {"FINISHED"}
+    assert camera.background_images[0].frame_method == "STRETCH" and camera.background_images[0].scale == 1
+
+
+def check_drawn_where_it_was_seen(blender: Any, background: Any) -> None:
+    """By the rule of Blender's viewport (overlay_camera.hh), the image of 96x64 px fills the frame that such a picture has."""
+    scene, depsgraph = blender.context.scene, blender.context.evaluated_depsgraph_get()
+    right_top, _, left_bottom, _ = scene.camera.data.view_frame(scene=scene)
+    width, height = right_top.x - left_bottom.x, right_top.y - left_bottom.y
+    fitted = (width, width / 1.5) if width / height < 1.5 else (height * 1.5, height)
+    half = np.array(fitted) * background.scale / 2
+    middle = np.array((right_top + left_bottom) / 2)
+    assert background.frame_method == "FIT" and tuple(background.offset) == (0, 0)
+    seen = np.array(scene.camera.calc_matrix_camera(depsgraph, x=96, y=64)) @ [*(middle[:2] + half), middle[2], 1]
+    assert seen[:2] / seen[3] == pytest.approx((1, 1), abs=1e-5)
+
+
+def check_maps_the_frame(blender: Any, world: Any) -> None:
+    """What the camera sees in the corner of a render is sought where a picture of 96x64 px has it."""
+    scene, depsgraph = blender.context.scene, blender.context.evaluated_depsgraph_get()
+    (mapping,) = (node for node in world.node_tree.nodes if node.bl_idname == "ShaderNodeMapping")
+    size = {"x": scene.render.resolution_x, "y": scene.render.resolution_y}
+    corner = np.linalg.inv(scene.camera.calc_matrix_camera(depsgraph, **size)) @ [1, 1, 0, 1]
+    seen = np.array(scene.camera.calc_matrix_camera(depsgraph, x=96, y=64)) @ corner
+    scale, location = (np.array(mapping.inputs[name].default_value)[:2] for name in ("Scale", "Location"))
+    assert scale + location == pytest.approx((seen[:2] / seen[3] + 1) / 2, abs=1e-4)
 
 
 def check_fills_the_frame(blender: Any, plane: Any, image: Any) -> None:
@@ -259,6 +401,37 @@ def test_the_gallery_lists_pictures_and_shows_their_thumbnails(made: Any, tmp_pa
     manager.beyondscene_picture = "BeyondScene duo 0001"
     assert chosen().name == "BeyondScene duo 0001"
     assert "duo 0001, of 2" in drawn(panels.BEYONDSCENE_PT_pictures)
+
+
+def test_a_picture_is_deleted_from_the_gallery_and_from_the_disk_only_if_that_is_ticked(made: Any, tmp_path: Path) -> None:
+    first, folder = tmp_path / "duo 0001.png", tmp_path / "duo animation 0001"
+    folder.mkdir()
+    for frame in ("0001.png", "0002.png"):
+        (folder / frame).write_bytes(first.read_bytes())
+    assert "Delete Picture" in drawn(panels.BEYONDSCENE_PT_pictures)
+    assert made.ops.beyondscene.delete_picture() == {"FINISHED"}
+    assert history.chosen() is None and first.exists() and not made.ops.beyondscene.delete_picture.poll()
+    editors.load_picture(first)
+    session.current().picture = editors.load_picture(folder / "0001.png").name
+    assert made.ops.beyondscene.delete_picture(delete_file=True) == {"FINISHED"}
+    assert not folder.exists() and chosen().name == "BeyondScene duo 0001"
+    assert made.ops.beyondscene.delete_picture(delete_file=True) == {"FINISHED"}
+    assert not first.exists() and not made.data.images
+
+
+def test_a_redraw_asks_the_disk_for_no_thumbnail_that_was_not_there(
+    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import cv2
+
+    sought: list[Path] = []
+    place_of = thumbnails.place_of
+    monkeypatch.setattr(thumbnails, "place_of", lambda picture: sought.append(picture) or place_of(picture))
+    for _ in range(3):
+        assert [item[3] for item in history.list_items(None, None)] == [0]
+    assert sought == [tmp_path / "duo 0001.png"]
+    thumbnails.keep(sought[0], cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes())  # as of one that is made again
+    assert thumbnails.icons is not None and str(sought[0]) in thumbnails.icons
 
 
 def test_a_file_that_is_opened_shows_the_picture_that_was_made_last_whatever_its_name(made: Any, tmp_path: Path) -> None:
@@ -304,7 +477,7 @@ def test_a_picture_that_grows_gives_blender_no_scene_to_evaluate_anew_and_leaves
     blender.app.handlers.depsgraph_update_post.append(note := lambda *_: updates.append(1))
     assert thumbnails.icons is not None
     for grey in (0, 128, 255):
-        growing.show(cv2.imencode(".jpg", np.full((30, 40, 3), grey, np.uint8))[1].tobytes(), "")
+        preview.show(cv2.imencode(".jpg", np.full((30, 40, 3), grey, np.uint8))[1].tobytes(), "")
         blender.context.view_layer.update()
         assert abs(np.array(thumbnails.icons[thumbnails.GROWING].image_pixels_float)[0] - grey / 255) < 0.01
         if not grey:
@@ -314,7 +487,7 @@ def test_a_picture_that_grows_gives_blender_no_scene_to_evaluate_anew_and_leaves
     blender.ops.wm.save_as_mainfile(filepath=str(tmp_path / "saved.blend"), copy=True)
     with blender.data.libraries.load(str(tmp_path / "saved.blend")) as (there, _):
         assert not there.images
-    growing.leave()
+    preview.leave()
     assert thumbnails.GROWING not in thumbnails.icons and not blender.data.images
 
 
@@ -481,7 +654,7 @@ def test_the_frames_that_an_animation_lacks_are_rendered_as_those_that_it_has(
         (folder / f"{frame:04d}.png").write_bytes((tmp_path / "duo 0001.png").read_bytes())
     said = eve.beyondscene.prompt
     scene.beyondscene.prompt, eve.beyondscene.prompt, scene.frame_start, scene.frame_end = "a desert", "a bear", 1, 5
-    pending.remember(new_job_id(), pending.Promise(picture=str(folder / "0005.png")))  # asked for before
+    pending_pictures.remember(new_job_id(), pending_pictures.Promise(picture=str(folder / "0005.png")))  # asked for before
     assert "Render Missing Frames" not in drawn(panels.BEYONDSCENE_PT_pictures)
     assert not made.ops.beyondscene.render_missing.poll()  # of a single picture
     editors.load_picture(folder / "0002.png")
@@ -533,7 +706,7 @@ def test_other_files_beside_its_frames_do_not_stop_an_animation_from_being_compl
     with pytest.raises(RuntimeError, match=r"0001\.png does not say how it was made"):
         made.ops.beyondscene.render_missing(wait=True)
     with pytest.raises(RecordError, match=r"0009\.png cannot be read"):
-        Asked.of_frames([folder / "0009.png"])
+        FrozenSettings.of_frames([folder / "0009.png"])
 
 
 def test_a_frame_that_no_backend_is_known_to_have_is_missing(
@@ -549,9 +722,9 @@ def test_a_frame_that_no_backend_is_known_to_have_is_missing(
     scene.frame_start, scene.frame_end = 1, 3
     ids = [new_job_id() for _ in range(2)]
     for frame, job_id in enumerate(ids, 2):
-        pending.remember(job_id, pending.Promise(picture=str(folder / f"{frame:04d}.png")))
+        pending_pictures.remember(job_id, pending_pictures.Promise(picture=str(folder / f"{frame:04d}.png")))
     assert made.ops.beyondscene.render_missing() == {"CANCELLED"}
-    pending.miss(ids[0])  # by a backend that does not know it
+    pending_pictures.miss(ids[0])  # by a backend that does not know it
     assert made.ops.beyondscene.render_missing(wait=True) == {"FINISHED"}
     assert sorted(one.name for one in folder.iterdir()) == ["0001.png", "0002.png"]
 

@@ -123,6 +123,22 @@ def test_variations_are_pictures_of_seeds_that_follow_each_other(
     assert (tmp_path / "renders" / "duo 0004.png").exists()
 
 
+def test_a_seed_that_was_drawn_is_not_lost_with_what_is_undone_after_it(
+    blender: Any, example: Example, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
+) -> None:
+    example("duo")
+    use_backend(start_peer(picture=picture).connection)
+    blender.ops.ed.undo_push(message="before")
+    own = blender.context.scene.beyondscene
+    own.output_folder, own.lock_seed = str(tmp_path), False
+    assert blender.ops.beyondscene.render(wait=True) == {"FINISHED"}
+    drawn_seed = own.seed
+    blender.data.objects["Eve"].location.x += 1
+    blender.ops.ed.undo_push(message="move")
+    blender.ops.ed.undo()
+    assert blender.context.scene.beyondscene.seed == drawn_seed != 0
+
+
 def test_what_a_picture_takes_is_asked_of_the_backend(blender: Any, example: Example, gateway: Any, use_backend: Any) -> None:
     example("duo")
     use_backend(gateway.connection())
@@ -132,7 +148,7 @@ def test_what_a_picture_takes_is_asked_of_the_backend(blender: Any, example: Exa
     own.use_own_size, own.width, own.height = True, 512, 512
 
     def plan() -> Any:
-        return planner.plan_of(blender.context.scene)
+        return planner.plan_of(blender.context)
 
     planner.look(blender.context)
     until(plan)
@@ -148,7 +164,12 @@ def test_what_a_picture_takes_is_asked_of_the_backend(blender: Any, example: Exa
     if plan() and plan().obstacle:  # on a machine with less memory than that takes
         assert "choose" in plan().obstacle
         assert not blender.ops.beyondscene.render.poll()
-    own.width, own.height = 512, 512
+    own.width, own.height, own.models = 512, 512, "nowhere"
+    planner.look(blender.context)
+    until(lambda: plan() and plan().obstacle)
+    assert not blender.ops.beyondscene.render.poll()
+    own.models = "embedded"
+    assert blender.ops.beyondscene.render.poll()  # before anybody is asked again
     planner.look(blender.context)
     until(lambda: plan() and len(plan().canvases) == 3)
     person = blender.data.objects["Eve"].beyondscene

@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import images, operators, panels, pending, preferences, presence, session, undo
+from beyondscene.addon import images, operators, panels, pending_pictures, preferences, presence, session, undo
 from beyondscene.addon.backend_process import BackendProcess
 from beyondscene.addon.preferences import Preferences
 from beyondscene.protocol import Cancel, Fetch, Submit, Subscribe, client
@@ -195,7 +195,7 @@ def test_a_picture_under_way_when_blender_closes_comes_to_the_next_one(
     assert job
     until(lambda: job.fraction == 0.5)
     session.current().stop()
-    (promise,) = pending.pending().values()
+    (promise,) = pending_pictures.pending().values()
     assert promise.path == tmp_path / "renders" / "duo 0001.png" and images.is_open(promise.blend)
 
     use_backend(start_peer(picture=picture).connection)
@@ -204,7 +204,7 @@ def test_a_picture_under_way_when_blender_closes_comes_to_the_next_one(
     assert {"BeyondScene duo 0001", "BeyondScene duo 0002"} <= set(blender.data.images.keys())
     assert (tmp_path / "renders" / "duo 0001.png").read_bytes() == picture
     assert (tmp_path / "renders" / "duo 0002.png").read_bytes() == picture
-    assert not pending.pending() and not session.current().error
+    assert not pending_pictures.pending() and not session.current().error
 
 
 @contextmanager
@@ -234,8 +234,8 @@ def test_the_pictures_of_another_blender_that_runs_are_left_to_it(
     peer = start_peer(picture=picture)
     use_backend(peer.connection)
     with another_blender() as name:
-        promise = pending.Promise(picture=str(tmp_path / "renders" / "shot 0001.png"), blender=name)
-        pending.write(job_id, promise)
+        promise = pending_pictures.Promise(picture=str(tmp_path / "renders" / "shot 0001.png"), blender=name)
+        pending_pictures.write(job_id, promise)
         state.start(preferences.get(blender.context))
         until(lambda: state.link.state == "ready")
         assert not state.jobs and state.promised == [tmp_path / "renders" / "shot 0001.png"]  # whose name is taken
@@ -274,7 +274,7 @@ def test_what_was_under_way_at_the_backend_of_a_second_blender_is_not_looked_for
     pytest.importorskip("torch", reason="no backend without it takes a job")
     example("duo")
     earlier, state = new_job_id(), session.current()
-    pending.remember(earlier, pending.Promise(picture=str(tmp_path / "earlier.png")))
+    pending_pictures.remember(earlier, pending_pictures.Promise(picture=str(tmp_path / "earlier.png")))
     first = BackendProcess(preferences.default_python())
     try:
         until(first.poll)
@@ -287,7 +287,7 @@ def test_what_was_under_way_at_the_backend_of_a_second_blender_is_not_looked_for
         state.stop()
     finally:
         first.stop()
-    assert list(pending.pending()) == [earlier] and state.left_over == 1  # as it was, for the backend that lasts
+    assert list(pending_pictures.pending()) == [earlier] and state.left_over == 1  # as it was, for the backend that lasts
 
 
 def test_what_the_backend_of_a_second_blender_had_taken_is_made_by_the_next_one(
@@ -328,11 +328,11 @@ def test_an_earlier_picture_that_no_backend_knows_is_forgotten_after_a_month(
     month_ago, state = int((time.time() - 31 * 24 * 3600) * 1000), session.current()
     old, new = str(UUID(int=month_ago << 80 | 7 << 76 | 2 << 62)), new_job_id()
     for job_id in (old, new):
-        pending.remember(job_id, pending.Promise(picture=str(tmp_path / "shot.png")))
+        pending_pictures.remember(job_id, pending_pictures.Promise(picture=str(tmp_path / "shot.png")))
     state.start(preferences.get(blender.context))
     until(lambda: state.link.state == "ready" and not state.jobs)
-    assert list(pending.pending()) == [new] and not state.error
-    assert pending.promises()[new].blender is None  # another Blender may use the backend that knows it
+    assert list(pending_pictures.pending()) == [new] and not state.error
+    assert pending_pictures.promises()[new].blender is None  # another Blender may use the backend that knows it
 
 
 @pytest.mark.parametrize(("versions", "older"), [((2, 3), "this add-on or program"), ((0, 0), "the backend")])
@@ -397,15 +397,22 @@ def test_nothing_is_sent_for_a_scene_that_cannot_become_a_picture(
     blender.data.objects["Eve"].beyondscene.prompt = ""
     with pytest.raises(RuntimeError, match="prompt of 'Eve' is empty"):
         blender.ops.beyondscene.render(wait=True)
-    assert "prompt of 'Eve' is empty" in session.current().error
     assert session.current().link.state == "off"
     assert not peer.heard
+    assert not blender.ops.beyondscene.render.poll() and "prompt of 'Eve' is empty" in drawn(panels.BEYONDSCENE_PT_main)
+    blender.data.objects["Eve"].location.x += 50
+    blender.context.view_layer.update()
+    assert blender.ops.beyondscene.render.poll()  # nobody need describe who is not in the picture
+    blender.context.scene.beyondscene.prompt = " "
+    assert "The scene prompt is empty" in drawn(panels.BEYONDSCENE_PT_main) and not blender.ops.beyondscene.render.poll()
     example("duo")
-    assert not session.current().error  # of the file that was open
-    blender.data.objects["Eve"].beyondscene.prompt = "a woman" * 2000
-    with pytest.raises(RuntimeError, match="The prompt of 'Eve' cannot be sent"):
-        blender.ops.beyondscene.render(wait=True)
-    assert not peer.heard
+    for leave in (blender.ops.beyondscene.dismiss_error, lambda: example("duo")):
+        blender.data.objects["Eve"].beyondscene.prompt = "a woman" * 2000
+        with pytest.raises(RuntimeError, match="The prompt of 'Eve' cannot be sent"):
+            blender.ops.beyondscene.render(wait=True)
+        assert not peer.heard and "The prompt of 'Eve' cannot be sent" in drawn(panels.BEYONDSCENE_PT_main)
+        leave()
+        assert "cannot be sent" not in drawn(panels.BEYONDSCENE_PT_main)
     blender.context.scene.beyondscene.models = ""
     assert operators.why_not(blender.context) == "No models are chosen: name a model set under Picture, e.g. embedded"
     assert not blender.ops.beyondscene.render.poll() and not blender.ops.beyondscene.render_animation.poll()

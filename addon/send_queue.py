@@ -8,7 +8,7 @@ from .job import Job
 LATER_S = 10.0  # after which a backend that takes nothing for now is asked again, where no job ends before
 
 
-class Sending:
+class SendQueue:
     """As many as the backend lets wait are sent at once, to one that was crowded one at a time.
 
     crowded: why it takes no more for now, until it takes one again.

@@ -18,7 +18,7 @@ PERSON = ("prompt", "negative_prompt", "part_prompts", "loras")  # of a characte
 
 
 @dataclass
-class Asked:
+class FrozenSettings:
     """Holds no Blender data, which an undo or another file would take away.
 
     picture: those of PICTURE. people: those of PERSON, by the id of a character; somebody who comes in later is added then.
@@ -33,7 +33,7 @@ class Asked:
         """As the scene has it now. Raises ExportError."""
         request, people = gather_request(context, deserted=True), find_enabled(context.view_layer)
         picture = {name: getattr(request, name) for name in PICTURE}
-        return cls(context.scene.beyondscene.models, picture, {one.id: said_of(one) for one in people})
+        return cls(context.scene.beyondscene.models, picture, {person.id: said_of(person) for person in people})
 
     @classmethod
     def of_frames(cls, frames: Sequence[Path]) -> Self:
@@ -43,27 +43,27 @@ class Asked:
         models = ""
         requests: list[RenderRequest] = []
         refusals: list[Refusal] = []
-        for one in frames:
+        for frame in frames:
             try:
-                record = read_png_record(one)
+                record = read_png_record(frame)
                 requests.append(request_from_json(bytes(record.request)))
             except (RecordError, WireError) as refusal:
                 refusals.append(refusal)
             except OSError as error:
-                refusals.append(RecordError(f"{one} cannot be read ({error.strerror}): put the file or its drive right."))
+                refusals.append(RecordError(f"{frame} cannot be read ({error.strerror}): put the file or its drive right."))
             else:
                 models = models or record.models
         if not requests:
             raise refusals[0] if refusals else RecordError("No frame of the animation is there: render it anew.")
         picture = {name: getattr(requests[0], name) for name in PICTURE}
-        people = {one.id: said_of(one) for request in requests for one in request.characters}
+        people = {who.id: said_of(who) for request in requests for who in request.characters}
         return cls(models, picture, people)
 
     def put_into(self, request: RenderRequest) -> RenderRequest:
         """The same poses and camera, which are those of a picture of this size."""
-        characters = tuple(replace(one, **self.people.setdefault(one.id, said_of(one))) for one in request.characters)
+        characters = tuple(replace(who, **self.people.setdefault(who.id, said_of(who))) for who in request.characters)
         return replace(request, characters=characters, **self.picture)
 
 
-def said_of(one: Person | Character) -> dict[str, Any]:
-    return {name: getattr(one, name) for name in PERSON}
+def said_of(who: Person | Character) -> dict[str, Any]:
+    return {name: getattr(who, name) for name in PERSON}

@@ -1,0 +1,53 @@
+"""What the scene's camera frames, of a picture and of a render, whose proportions may differ."""
+
+from typing import NamedTuple
+
+import bpy
+import numpy as np
+
+from ..images import size_of
+from .errors import DestinationError
+
+
+class Frame(NamedTuple):
+    """In the camera's own space, at distance 1 before it; of an orthographic camera at any distance."""
+
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+    @property
+    def width(self) -> float:
+        return self.right - self.left
+
+    @property
+    def height(self) -> float:
+        return self.top - self.bottom
+
+
+def camera_of(scene: bpy.types.Scene) -> bpy.types.Object:
+    """Raises DestinationError where it has none, or one whose frame is no rectangle."""
+    camera = scene.camera
+    if camera is None or camera.type != "CAMERA" or camera.data.type not in ("PERSP", "ORTHO"):
+        raise DestinationError("The scene has no perspective or orthographic camera: add one first.")
+    return camera
+
+
+def picture_frame(context: bpy.types.Context, camera: bpy.types.Object, image: bpy.types.Image) -> Frame:
+    return frame_of(context, camera, *size_of(image))
+
+
+def render_frame(context: bpy.types.Context, camera: bpy.types.Object) -> Frame:
+    return frame_of(context, camera, context.scene.render.resolution_x, context.scene.render.resolution_y)
+
+
+def frame_of(context: bpy.types.Context, camera: bpy.types.Object, width: int, height: int) -> Frame:
+    """That of a picture of width x height px."""
+    render, depsgraph = context.scene.render, context.evaluated_depsgraph_get()
+    ndc = np.array(
+        camera.calc_matrix_camera(depsgraph, x=width, y=height, scale_x=render.pixel_aspect_x, scale_y=render.pixel_aspect_y)
+    )
+    offset = -ndc[:2, 3] if camera.data.type == "ORTHO" else ndc[:2, 2]
+    (left, bottom), (right, top) = (((side + offset) / ndc.diagonal()[:2]).tolist() for side in (-1, 1))
+    return Frame(left, bottom, right, top)
