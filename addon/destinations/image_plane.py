@@ -3,12 +3,11 @@
 import bpy
 from mathutils import Matrix, Vector
 
-from ..exporters import find_people
+from ..exporters import PICTURE_PLANE, find_people
 from .frame import Frame, camera_of, picture_frame
 from .nodes import add_texture, clear_nodes
 
 LABEL, ICON, WHAT = "Image Plane", "MESH_PLANE", "Add a plane with the picture, behind everybody, that fills the camera's view"
-MARK = "beyondscene_picture_plane"  # property of the plane, by which a second click and an export know it
 # Ways in which it would light, shade or mirror the scene: it is for the camera alone.
 UNSEEN = ("visible_diffuse", "visible_glossy", "visible_transmission", "visible_volume_scatter", "visible_shadow")
 BEHIND = 1.5  # times the distance of the farthest person
@@ -23,7 +22,7 @@ def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
     done = "Added the plane" if plane is None else "Put it on the plane"
     if plane is None:
         plane = bpy.data.objects.new(image.name, mesh)
-        plane[MARK] = True
+        plane[PICTURE_PLANE] = True
         context.scene.collection.objects.link(plane)
         for way in UNSEEN:
             setattr(plane, way, False)
@@ -37,7 +36,7 @@ def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
 
 def find_plane(scene: bpy.types.Scene, camera: bpy.types.Object) -> bpy.types.Object | None:
     """The one that an earlier click has put before `camera`."""
-    return next((one for one in scene.objects if one.parent == camera and one.get(MARK) and one.type == "MESH"), None)
+    return next((one for one in scene.objects if one.parent == camera and one.get(PICTURE_PLANE) and one.type == "MESH"), None)
 
 
 def make_mesh(image: bpy.types.Image, corners: list[tuple[float, float, float]]) -> bpy.types.Mesh:

@@ -11,6 +11,7 @@ from ..quality import chosen_settings, limited_size
 from .camera import check_camera, gather_view
 from .characters import gather_character, gather_keypoints
 from .errors import ExportError
+from .leaders import PICTURE_PLANE
 from .passes import Passes, gather_passes, write_passes
 from .people import Person, chosen_people, find_enabled, find_people
 from .rigs import best_match, detect, load_families
@@ -19,6 +20,7 @@ from .sight import Sight, add_sight, look
 from .view import View
 
 __all__ = [
+    "PICTURE_PLANE",
     "ExportError",
     "Passes",
     "Person",
