@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from beyondscene.backend.bench import count
 from beyondscene.backend.bench.count import Counter
 from beyondscene.backend.bench.layouts import TOY
 from beyondscene.backend.bench.meter import Meter, StageCost, measure_ceiling
@@ -26,9 +27,11 @@ from beyondscene.backend.bench.run import (
 from beyondscene.backend.bench.scene import bench_request
 from beyondscene.backend.bench.unit_costs import unit_costs
 from beyondscene.backend.cli import main
-from beyondscene.backend.models.load import Models
+from beyondscene.backend.models.load import Models, load_models
+from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.pipeline import instances, joint, render
 from beyondscene.backend.pipeline.prompts import PromptEncoder
+from beyondscene.backend.pipeline.vae_steps import Local
 from beyondscene.protocol import RenderRequest, Stage
 from msgspec.structs import replace
 
@@ -105,10 +108,35 @@ def test_stages_add_up_to_evaluations_times_what_a_view_costs(models: Models) ->
     assert stages["decode", 1].evaluations == 0 and stages["decode", 1].tflop * 1e12 == pytest.approx(4 * units.decode, rel=0.2)
 
 
+def test_what_has_been_counted_runs_without_the_counter(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would slow a timed picture down, the VAE's layers and tiles included."""
+    settings = replace(bench_request(1, 128, 128).settings, steps=1)
+    counter, request = Counter(models), replace(bench_request(1, 128, 128), settings=settings)
+
+    def work() -> list[float]:
+        meter = Meter(counter, models.device)
+        with meter.measuring():
+            render(models, request, {}, meter)
+        return [cost.tflop for cost in meter.costs]
+
+    first = work()
+    monkeypatch.setattr(count, "count_flop", None)  # it would break
+    assert work() == first and sum(first) > 0
+
+
+def test_the_segmenter_counts(tiny_models: ModelSet) -> None:
+    models = load_models(tiny_models, torch.device("cpu"), torch.float32)
+    counter, picture = Counter(models), np.zeros((64, 64, 3), np.uint8)
+    with counter.counting():
+        models.segmenter.segment(picture, (), (8, 8, 56, 56))
+    assert counter.take().flop > 0
+
+
 def test_counting_leaves_the_networks_as_they_were(models: Models) -> None:
+    before = Local.apply
     with Counter(models).counting():
-        assert "forward" in vars(models.unet)
-    assert "forward" not in vars(models.unet) and "forward" not in vars(models.controlnet)
+        assert "forward" in vars(models.unet) and Local.apply is not before
+    assert "forward" not in vars(models.unet) and "forward" not in vars(models.controlnet) and Local.apply is before
 
 
 def test_nothing_is_begun_that_would_end_too_late(models: Models) -> None:
