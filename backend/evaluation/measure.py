@@ -11,7 +11,7 @@ from .judge import Found, Judge
 from .keypoints import joints_right, likeness, match_people, oks
 from .results import PersonScore, SceneScore
 from .scenes import EvaluationScene
-from .texture import seam_score, sharpness
+from .texture import patch_distance, seam_score, sharpness
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ def measure_picture(
         background_found=classify_backdrop(picture, truth.instance > 0),
         sharpness=sharpness(picture, truth.picture),
         seam_score=seam_score(picture, window_px),
+        patch_distance=patch_distance(picture, truth.picture, scene.request.seed),
         seconds=seconds,
         clip=fit[0] if fit else None,
         preference=judge.preference(picture, texts[0]),

@@ -135,7 +135,8 @@ LEGEND = (
     f"'{TRUTH}' are the true renders: what the judge gets wrong in them it also gets wrong elsewhere. In brackets: 95 % "
     "bootstrap intervals over scenes. missing, extra: people over planned people. PCK, OKS: of people who were found. "
     "leakage: parts in somebody else's colour; by chance: as many if wrong colours were drawn by lot. "
-    "sharpness: 1 as the true render, above it noise. seams: 1 where borders of views cannot be told."
+    "sharpness: 1 as the true render, above it noise. seams: 1 where borders of views cannot be told. "
+    "patch distance: from patches of the true render, blur and noise alike."
 )
 NO_RENDERS = (
     "background, sharpness and patch distance are left out: they are held against the renders themselves, which are no measure "

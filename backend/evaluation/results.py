@@ -11,7 +11,7 @@ from ...protocol import Refusal
 Kind = TypeVar("Kind", bound=Struct)
 
 DRAWN = "drawn.jsonl"
-MEASURES = 2  # raised when a metric changes, so that kept pictures are judged anew
+MEASURES = 3  # raised when a metric changes, so that kept pictures are judged anew
 
 
 class ResultsError(Refusal):
@@ -60,7 +60,10 @@ class Drawing(Struct, frozen=True, kw_only=True):
 
 
 class SceneScore(Struct, frozen=True, kw_only=True):
-    """One picture, judged. sharpness, seam_score: see texture.py. seconds: of making the picture. digest: of its file."""
+    """One picture, judged. seconds: of making the picture. digest: of its file.
+
+    sharpness, seam_score, patch_distance: see texture.py.
+    """
 
     method: str
     scene: str
@@ -74,6 +77,7 @@ class SceneScore(Struct, frozen=True, kw_only=True):
     background_found: str
     sharpness: float
     seam_score: float
+    patch_distance: float
     seconds: float = 0.0
     digest: str = ""
     clip: float | None = None

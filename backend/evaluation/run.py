@@ -29,11 +29,8 @@ from .page import LEGEND, NO_RENDERS, OURS, TRUTH, picture_path, write_markdown,
 from .results import DRAWN, MEASURES, Drawing, Header, Journal, SceneScore
 from .scenes import EvaluationScene, draw_scene, scene_growth, scene_name
 from .summary import AGAINST_RENDERS, compare, summarise, without
-from .texture import cut_patches, frechet_distance
 from .variants import read_variant
 
-PATCHES = 24  # of each picture, for the patch distance
-PATCH_STEP_PX = 32  # sides that the judge's network takes are multiples of it
 SKETCH_PX = 64  # training resolution for which the scene is drawn that stands for all
 
 Announce = Callable[[str, str, int, int], Watcher]  # before each picture: method, scene, pictures done, of how many to do
@@ -123,7 +120,7 @@ def evaluate(
     if judge is None or scores is None:
         return []
     whole = [method for method in methods if method not in broken]
-    return report(judge, whole, numbers, scores, folder, models.training_resolution_px) if whole else []
+    return report(judge, whole, numbers, scores, folder) if whole else []
 
 
 def results_file(judge: Judge) -> str:
@@ -167,9 +164,8 @@ def read_picture(folder: Path, method: str, number: int) -> np.ndarray:
 
 
 def report(
-    judge: Judge, methods: Sequence[str], numbers: Sequence[int], journal: Journal[SceneScore], folder: Path,
-    resolution_px: int,
-) -> list[dict[str, Any]]:  # fmt: skip
+    judge: Judge, methods: Sequence[str], numbers: Sequence[int], journal: Journal[SceneScore], folder: Path
+) -> list[dict[str, Any]]:
     """Write results.md, index.html and cases.jpg to `folder`; return the summaries, that of the true renders first.
 
     Under "by_size" each has the same numbers for each growth of the area over the training resolution's. Under
@@ -178,8 +174,6 @@ def report(
     names = [scene_name(number) for number in numbers]
     scores = {(m, name): journal.lines[m, name] for m in (TRUTH, *methods) for name in names}
     unmeasured = AGAINST_RENDERS if judge.of_photographs else ()
-    side_px = max(PATCH_STEP_PX, resolution_px // 2 // PATCH_STEP_PX * PATCH_STEP_PX)
-    distances = {} if unmeasured else patch_distances(judge, methods, numbers, folder, side_px)
     summaries = []
     for method in (TRUTH, *methods):
         summary = without(summarise(method, [scores[method, name] for name in names]), unmeasured)
@@ -191,7 +185,7 @@ def report(
         }
         if OURS in methods and method not in (TRUTH, OURS):
             summary[f"beside_{OURS}"] = compare(*([scores[one, name] for name in names] for one in (method, OURS)))
-        summaries.append(summary | {"patch_distance": distances.get(method)})
+        summaries.append(summary)
     header = journal.header
     title = f"{len(names)} scenes, model set {header.models}, {header.steps} {'few ' * header.few_steps}steps, {header.judge}"
     legend = f"{LEGEND} {NO_RENDERS}" if unmeasured else LEGEND
@@ -199,21 +193,3 @@ def report(
     write_page(folder / "index.html", title, legend, summaries, scores)
     draw_cases(folder, methods, scores)
     return summaries
-
-
-def patch_distances(
-    judge: Judge, methods: Sequence[str], numbers: Sequence[int], folder: Path, side_px: int
-) -> dict[str, float]:  # fmt: skip
-    """Of each method, and of the true renders from other patches of themselves."""
-    reference = gather_features(judge, folder, TRUTH, numbers, side_px, seed=0)
-    features = {method: gather_features(judge, folder, method, numbers, side_px, seed=1) for method in (TRUTH, *methods)}
-    return {method: round(frechet_distance(reference, seen), 4) for method, seen in features.items()}
-
-
-def gather_features(judge: Judge, folder: Path, method: str, numbers: Sequence[int], side_px: int, seed: int) -> np.ndarray:
-    """float (scenes * PATCHES, C), of patches at places that depend on scene and seed only."""
-    features = []
-    for number in numbers:
-        picture, random = read_picture(folder, method, number), np.random.default_rng([seed, number])
-        features.append(judge.features(cut_patches(picture, side_px, PATCHES, random)))
-    return np.concatenate(features)

@@ -49,6 +49,7 @@ METRICS: dict[str, Callable[[SceneScore], Ratio]] = {
     "background_accuracy": lambda score: (score.background_found == score.background, 1),
     "sharpness": lambda score: (score.sharpness, 1),
     "seam_score": lambda score: (score.seam_score, 1),
+    "patch_distance": lambda score: (score.patch_distance, 1),
     "clip_global": lambda score: mean_of([score.clip]),
     "clip_person": lambda score: mean_of([person.clip for person in score.people]),
     "preference": lambda score: mean_of([score.preference]),
@@ -56,7 +57,7 @@ METRICS: dict[str, Callable[[SceneScore], Ratio]] = {
 }
 
 BESIDE = ("missing_rate", "extra_rate", "pose_pck", "garment_accuracy", "hair_accuracy", "leakage_rate")
-# held against the pixels of the renderer's pictures, whose people are mannequins; patch_distance is added by the report
+# held against the pixels of the renderer's pictures, whose people are mannequins
 AGAINST_RENDERS = ("background_accuracy", "sharpness", "patch_distance")
 
 
