@@ -1,7 +1,5 @@
 """What was measured, as Markdown and as a plot."""
 
-import os
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +9,7 @@ import diffusers
 import torch
 from msgspec import Struct
 
+from ..hardware import device_name
 from ..markdown import markdown_table
 from ..models.load import Models
 from .run import OURS, PLAIN, Row, Runs, area, name_of, name_of_stage
@@ -59,9 +58,8 @@ class Machine(Struct, frozen=True, kw_only=True):
 
 
 def describe_machine(models: Models, ceiling_flops: float, loaded_mib: float) -> Machine:
-    device = models.device
     return Machine(
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else f"{cpu_name()}, {os.cpu_count()} logical cores",
+        device=device_name(models.device),
         threads=torch.get_num_threads(),
         dtype=str(models.dtype).removeprefix("torch."),
         torch=torch.__version__,
@@ -69,14 +67,6 @@ def describe_machine(models: Models, ceiling_flops: float, loaded_mib: float) ->
         ceiling_tflops=round(ceiling_flops / 1e12, 4),
         loaded_mib=round(loaded_mib),
     )
-
-
-def cpu_name() -> str:
-    """As Linux tells it; elsewhere what Python knows."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
 
 
 @dataclass(frozen=True)

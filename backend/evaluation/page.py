@@ -131,16 +131,19 @@ def make_cell(summary: dict[str, Any], name: str, digits: int) -> str:
     return f"{summary[name]:.{digits}f}{around}"
 
 
-LEGEND = (
-    f"'{TRUTH}' are the true renders: what the judge gets wrong in them it also gets wrong elsewhere. In brackets: 95 % "
-    "bootstrap intervals over scenes. missing, extra: people over planned people. PCK, OKS: of people who were found. "
-    "leakage: parts in somebody else's colour; by chance: as many if wrong colours were drawn by lot. "
-    "sharpness: 1 as the true render, above it noise. seams: 1 where borders of views cannot be told. "
-    "patch distance: from patches of the true render, blur and noise alike."
+_METRICS = (
+    "In brackets: 95 % bootstrap intervals over scenes. missing, extra: people over planned people. PCK, OKS: of people who "
+    "were found. leakage: parts in somebody else's colour; by chance: as many if wrong colours were drawn by lot. seams: 1 "
+    "where borders of views cannot be told."
 )
-NO_RENDERS = (
-    "background, sharpness and patch distance are left out: they are held against the renders themselves, which are no measure "
-    "of photographs."
+LEGEND = (
+    f"'{TRUTH}' are the true renders: what the judge gets wrong in them it also gets wrong elsewhere. {_METRICS} sharpness: 1 "
+    "as the true render, above it noise. patch distance: from patches of the true render, by blur and noise alike."
+)
+LEGEND_OF_PHOTOGRAPHS = (
+    f"'{TRUTH}' are renders of mannequins: they show that the plan can be read, not what this judge, who was made for "
+    f"photographs, gets wrong in these. {_METRICS} background, sharpness and patch distance are left out: they are held "
+    "against the renders themselves, which are no measure of photographs."
 )
 BESIDE_LEGEND = (
     f"What each has more than {OURS}, with 95 % bootstrap intervals of the difference over the same scenes; in bold where they "

@@ -91,12 +91,14 @@ class SceneScore(Struct, frozen=True, kw_only=True):
 class Header(Struct, frozen=True, kw_only=True):
     """The first line of a file: what all its pictures have in common.
 
-    weights: digest of all that the model set loads; formats before 4 had none. advice: digest of what the set says beside its
-    weights: its manifest and its scheduler's settings. scenes: digest of one of them, of what is asked and of its true picture.
-    Formats before 5 had neither. judge, measures: None where nobody judged the pictures.
+    version: of this program. weights: digest of all that the model set loads. advice: digest of what the set says beside its
+    weights: its manifest and its scheduler's settings. scenes: digest of all requests and true pictures.
+    device, device_name: "cuda" and the GPU's name, for example. judge, measures: None where nobody judged the pictures.
+    Formats before 6 lack some of these.
     """
 
-    format: int = 5
+    format: int = 6
+    version: str = ""
     models: str
     weights: str = ""
     advice: str = ""
@@ -106,7 +108,9 @@ class Header(Struct, frozen=True, kw_only=True):
     guidance_scale: float
     guide_pose: bool
     device: str
+    device_name: str = ""
     precision: str
+    vae_precision: str = ""
     judge: str | None = None
     measures: int | None = None
 
