@@ -79,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
     sizes = sorted(set(args.size or [(1024, 1024)]))
     check(args, methods, sizes)
     check_device(args.device, args.precision)
+    if args.out:
+        args.out.mkdir(parents=True, exist_ok=True)  # what cannot be written to is told before anything is drawn
     from ..bench.float8 import check_device as check_float8
     from ..bench.meter import MIB, HostPeak, measure_ceiling
     from ..bench.report import Report, describe_machine, plot
@@ -113,7 +115,6 @@ def run(args: argparse.Namespace) -> int:
             rows = summarise(runs, ceiling_flops)
             markdown = report.markdown(runs, rows)
             if args.out:
-                args.out.mkdir(parents=True, exist_ok=True)
                 (args.out / "bench.md").write_text(markdown)
                 (args.out / "bench.jsonl").write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
     if args.out and rows and has_matplotlib():

@@ -32,16 +32,19 @@ class RenderRun(msgspec.Struct, frozen=True, kw_only=True):
 class EmbeddedRun(msgspec.Struct, frozen=True, kw_only=True):
     """What the checkpoints of an embedded model depend on, but for steps and rates, which may change on the way.
 
-    start: digest of the weights that it goes on from. sizes: of the networks.
+    device: its kind, as "cuda". start: digest of the weights that it goes on from. sizes: of the networks. batches: of each
+    part, which are larger on a GPU.
     """
 
-    format: int = 1
+    format: int = 2
     seed: int
     views: int
     size_px: int
+    device: str
     start: str | None
     further: tuple[str, ...]
     sizes: dict[str, Any]
+    batches: dict[str, Any]
 
 
 class FewStepsRun(msgspec.Struct, frozen=True, kw_only=True):
