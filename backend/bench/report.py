@@ -46,11 +46,16 @@ STAGE_COLUMNS = (
 
 
 class Machine(Struct, frozen=True, kw_only=True):
-    """Where and with what it was measured. loaded_mib: resident memory of the process before the first picture."""
+    """Where and with what it was measured.
+
+    dtype: of the large networks. loaded_mib: resident memory of the process before the first picture.
+    """
 
     device: str
     threads: int
     dtype: str
+    vae_dtype: str
+    tf32: bool  # what single precision is in convolutions on a GPU
     torch: str
     diffusers: str
     ceiling_tflops: float
@@ -62,6 +67,8 @@ def describe_machine(models: Models, ceiling_flops: float, loaded_mib: float) ->
         device=device_name(models.device),
         threads=torch.get_num_threads(),
         dtype=str(models.dtype).removeprefix("torch."),
+        vae_dtype=str(models.vae.dtype).removeprefix("torch."),
+        tf32=models.device.type == "cuda" and torch.backends.cudnn.allow_tf32,
         torch=torch.__version__,
         diffusers=diffusers.__version__,
         ceiling_tflops=round(ceiling_flops / 1e12, 4),
@@ -91,10 +98,11 @@ class Report:
         lines = [
             f"# {', '.join((self.models.manifest.name, f'{self.people} people', f'{self.steps} steps'))}",
             "",
-            f"{machine.device}; {machine.threads} threads, {machine.dtype}; "
+            f"{machine.device}; {machine.threads} threads, {machine.dtype}, VAE in {machine.vae_dtype}; "
             f"torch {machine.torch}, diffusers {machine.diffusers}. "
             f"Ceiling, a large matrix product: {machine.ceiling_tflops:.4g} TFLOP/s. "
             f"Process with the models loaded: {machine.loaded_mib:.0f} MiB."
+            + (" What is in float32 runs its convolutions in TF32." if machine.tf32 else "")
             + (f" Device memory held to {self.device_gib:g} GiB." if self.device_gib else "")
             + (f" All networks tuned: {'+'.join(self.tuning)}." if self.tuning else ""),
             "",
@@ -129,7 +137,10 @@ def cells_of(row: Row) -> list[str]:
 
 
 def stage_cells(one: Runs, index: int, costs: UnitCosts, ceiling_tflops: float) -> list[str]:
-    """`views' TFLOP` is the formula: evaluations times what a view costs, pose and prompt known; the count also has the VAE."""
+    """`views' TFLOP` is the formula: evaluations times what a view costs, pose and prompt known.
+
+    The count also has VAE and segmenter.
+    """
     stage = one.stages[index]
     formula = stage.evaluations * costs.known_view / 1e12
     speed = stage.tflop / max(stage.seconds, 1e-9)
