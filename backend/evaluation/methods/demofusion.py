@@ -25,7 +25,7 @@ from ...pipeline.seeds import draw_noise, numpy_random
 from ...planning.plan import Size, plan_sizes
 from ...planning.views import View, positions
 from ...watch import Watcher
-from .canvas import CANVAS, Sheet, lay_sheet, make_canvas_sampler, start_noise, whole_view
+from .canvas import CANVAS, WholeScene, describe_whole_scene, make_canvas_sampler, start_noise, whole_view
 
 READS = CANVAS
 SKIP_POWER, DILATED_POWER = 3, 1  # of the cosines (the authors' alpha 1 and 2; alpha 3, of the blur, is 1)
@@ -38,14 +38,14 @@ def draw(models: Models, request: RenderRequest, watcher: Watcher) -> np.ndarray
     base = plan_sizes(request, models.training_resolution_px, factor).base
     phases = max(1, math.ceil(min(request.width, request.height) / models.training_resolution_px - 1e-9))
     window = models.view_latents
-    sampler, sheet = make_canvas_sampler(models, request, base), lay_sheet(models, request, base)
+    sampler, scene = make_canvas_sampler(models, request, base), describe_whole_scene(models, request, base)
     steps, per_phase = len(sampler.timesteps), [count_views(base, factor, scale, window) for scale in range(2, phases + 1)]
     progress = Progress(watcher, phases, steps * (1 + sum(per_phase)))
     views, whole = whole_view(base, factor)
     with progress.stage("enlarge", 1, steps):
         start = start_noise(sampler, request, base, "canvas")
-        latents = denoise(sampler, start, whole, views, sheet.conditions(views, whole, factor), progress)
-    dilated = next(make_batches(sampler, views, sheet.conditions(views, whole, factor)))
+        latents = denoise(sampler, start, whole, views, scene.conditions(views, whole, factor), progress)
+    dilated = next(make_batches(sampler, views, scene.conditions(views, whole, factor)))
     for scale in range(2, phases + 1):
         with progress.stage("enlarge", scale, steps):
             latents = redraw(models, request, latents, base, scale, dilated, progress)
@@ -63,7 +63,7 @@ def redraw(
     """
     size, factor = Size(base.width * scale, base.height * scale), models.latent_downsampling
     window = models.view_latents
-    sampler, sheet = make_canvas_sampler(models, request, size), lay_sheet(models, request, size)
+    sampler, scene = make_canvas_sampler(models, request, size), describe_whole_scene(models, request, size)
     height, width = size.height // factor, size.width // factor
     enlarged = F.interpolate(smaller[None], (height, width), mode="bicubic")[0]
     noise = draw_noise(request.seed, f"demofusion {scale}", tuple(enlarged.shape)).to(models.device)
@@ -75,7 +75,7 @@ def redraw(
         latents = skip * add_noise(sampler.scheduler, enlarged, noise, timestep) + (1 - skip) * latents
         scaled = scale_model_input(sampler.scheduler, latents, timestep)
         views = jittered_views(height, width, window, random)
-        local = predict_views(sampler, sheet, scaled, views, window, timestep)
+        local = predict_views(sampler, scene, scaled, views, window, timestep)
         blurred = like(blur(scaled, BLUR * (0.99 * falling + 0.01), 2 * scale - 1), scaled)
         coarse = predict_dilated(sampler, dilated, blurred, scale, timestep)
         output = share * coarse + (1 - share) * local
@@ -85,10 +85,10 @@ def redraw(
 
 
 def predict_views(
-    sampler: Sampler, sheet: Sheet, canvas: torch.Tensor, views: list[View], window: int, timestep: torch.Tensor
+    sampler: Sampler, scene: WholeScene, canvas: torch.Tensor, views: list[View], window: int, timestep: torch.Tensor
 ) -> torch.Tensor:
     """The mean of the outputs of overlapping views, (C, h, w)."""
-    batches = list(make_batches(sampler, views, sheet.conditions(views, window, sampler.models.latent_downsampling)))
+    batches = list(make_batches(sampler, views, scene.conditions(views, window, sampler.models.latent_downsampling)))
     weight = torch.ones(window, window, device=canvas.device)
     total = add_up(sampler, batches, canvas, weight, window, timestep)
     return total / sum_view_weights(views, weight, *canvas.shape[-2:])
