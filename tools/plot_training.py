@@ -60,8 +60,8 @@ def plot(losses: Losses, out: Path) -> None:
     """Write one panel per stage, its sizes in one."""
     figure, axes = plt.subplots(1, len(losses), figsize=(4.5 * len(losses), 3.2), squeeze=False)
     for axis, (stage, sizes) in zip(axes[0], losses.items(), strict=True):
-        for cells, told in sorted(sizes.items()):
-            steps, values = (np.array(column, float) for column in zip(*told, strict=True))
+        for cells, points in sorted(sizes.items()):
+            steps, values = (np.array(column, float) for column in zip(*points, strict=True))
             label = f"{8 * cells} px" if cells else "loss"
             (line,) = axis.plot(steps, smooth(values, 25), label=label)
             axis.plot(steps, values, ".", color=line.get_color(), alpha=0.15, markersize=2)

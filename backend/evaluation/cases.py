@@ -50,6 +50,6 @@ def draw_case(folder: Path, score: SceneScore, font: ImageFont.ImageFont | Image
     width = round(picture.shape[1] * CASE_HEIGHT_PX / picture.shape[0])
     small = cv2.resize(picture, (width, CASE_HEIGHT_PX), interpolation=cv2.INTER_AREA)
     words = Image.new("RGB", (width, _WORDS_PX), "white")
-    told = f"{score.method}, {score.width}x{score.height}: {score.missing} missing, {score.extra} extra"
-    ImageDraw.Draw(words).text((4, 3), told, "black", font)
+    caption = f"{score.method}, {score.width}x{score.height}: {score.missing} missing, {score.extra} extra"
+    ImageDraw.Draw(words).text((4, 3), caption, "black", font)
     return np.vstack([np.asarray(words), small])

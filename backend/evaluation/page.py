@@ -89,8 +89,8 @@ def describe_score(score: SceneScore) -> str:
         for owner in range(len(matrix))
         if wearer != owner and matrix[wearer, owner] > 0
     ]
-    told = [f"{score.missing} missing", f"{score.extra} extra", *wrong, *lent]
-    return "; ".join(told)
+    errors = [f"{score.missing} missing", f"{score.extra} extra", *wrong, *lent]
+    return "; ".join(errors)
 
 
 def make_table(summaries: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
@@ -113,13 +113,13 @@ def make_beside_table(summaries: Sequence[dict[str, Any]]) -> tuple[list[str], l
     return ["method", *(head for _, head, _ in columns)], rows
 
 
-def make_beside_cell(told: dict[str, Any] | None, digits: int) -> str:
-    if told is None:
+def make_beside_cell(difference: dict[str, Any] | None, digits: int) -> str:
+    if difference is None:
         return "-"
-    if told["ci95"] is None:
-        return f"{told['difference']:+.{digits}f}"
-    low, high = told["ci95"]
-    cell = f"{told['difference']:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
+    if difference["ci95"] is None:
+        return f"{difference['difference']:+.{digits}f}"
+    low, high = difference["ci95"]
+    cell = f"{difference['difference']:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
     return f"**{cell}**" if low > 0 or high < 0 else cell
 
 

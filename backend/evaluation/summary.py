@@ -66,18 +66,18 @@ def summarise(method: str, scores: Sequence[SceneScore]) -> dict[str, Any]:
 
     None where there was nothing to measure, as the poses of people who were all missing.
     """
-    told: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "method": method, "scenes": len(scores), "people": sum(len(score.people) for score in scores)
     }  # fmt: skip
     intervals: dict[str, list[float] | None] = {}
     for name, ratio in METRICS.items():
         parts = np.array([ratio(score) for score in scores], float).reshape(-1, 2)
         if parts[:, 1].sum() == 0:
-            told[name] = intervals[name] = None
+            summary[name] = intervals[name] = None
             continue
-        told[name] = round(float(parts[:, 0].sum() / parts[:, 1].sum()), 4)
+        summary[name] = round(float(parts[:, 0].sum() / parts[:, 1].sum()), 4)
         intervals[name] = interval(resampled(parts), len(scores))
-    return told | {"ci95": intervals}
+    return summary | {"ci95": intervals}
 
 
 def without(summary: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -93,16 +93,16 @@ def compare(scores: Sequence[SceneScore], others: Sequence[SceneScore]) -> dict[
     for all counts for nothing: intervals of two methods may overlap where that of their difference leaves out 0. None where one
     of them has nothing to measure.
     """
-    told: dict[str, dict[str, Any] | None] = {}
+    differences: dict[str, dict[str, Any] | None] = {}
     for name in BESIDE:
         one, other = (np.array([METRICS[name](score) for score in several], float) for several in (scores, others))
         if one[:, 1].sum() == 0 or other[:, 1].sum() == 0:
-            told[name] = None
+            differences[name] = None
             continue
         difference = one[:, 0].sum() / one[:, 1].sum() - other[:, 0].sum() / other[:, 1].sum()
         around = interval(resampled(one) - resampled(other), len(scores))
-        told[name] = {"difference": round(float(difference), 4), "ci95": around}
-    return told
+        differences[name] = {"difference": round(float(difference), 4), "ci95": around}
+    return differences
 
 
 def resampled(parts: np.ndarray) -> np.ndarray:

@@ -108,9 +108,9 @@ def train_denoiser(
         left.descend()
         if (step + 1) % 10 == 0:
             cells = batch.latents.shape[-1]
-            told = {"loss": float(loss), "binding": float(bound), "left_out": left.left_out}
-            told["waited_s"] = round(waited.take_s(), 3)  # the GPU, for those who load; of ten steps
-            run.report({"stage": "denoiser", "step": step + 1, "of": left.steps, "cells": cells} | told)
+            measured = {"loss": float(loss), "binding": float(bound), "left_out": left.left_out}
+            measured["waited_s"] = round(waited.take_s(), 3)  # the GPU, for those who load; of ten steps
+            run.report({"stage": "denoiser", "step": step + 1, "of": left.steps, "cells": cells} | measured)
     return average()
 
 

@@ -106,14 +106,14 @@ def claim(folder: Path, run: RenderRun | EmbeddedRun | FewStepsRun | JudgeRun) -
     now = flatten(msgspec.json.decode(msgspec.json.encode(run)))
     differing = [name for name in {**begun, **now} if begun.get(name) != now.get(name)]
     if differing:
-        told = ", ".join(f"{name} = {begun.get(name)}, but now it is {now.get(name)}" for name in differing)
-        raise RunError(f"{folder} is of a run with {told}: {advice}")
+        differences = ", ".join(f"{name} = {begun.get(name)}, but now it is {now.get(name)}" for name in differing)
+        raise RunError(f"{folder} is of a run with {differences}: {advice}")
 
 
-def flatten(told: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """The same without objects in objects: their names are joined by dots."""
     flat: dict[str, Any] = {}
-    for name, value in told.items():
+    for name, value in nested.items():
         flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
     return flat
 

@@ -112,7 +112,7 @@ def predict_dilated(sampler: Sampler, dilated: Batch, canvas: torch.Tensor, scal
 
 
 def repeat_view(batch: Batch, views: list[View]) -> Batch:
-    """`batch`, which has one view, with what it is told said of each of `views`."""
+    """The conditions of `batch`, which has one view, for each of `views`."""
     times = len(views)
     texts = [text for text in batch.texts for _ in views]  # all negative ones first, as in Batch
     time_ids = batch.time_ids.repeat_interleave(times, 0)
