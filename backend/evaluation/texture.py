@@ -74,8 +74,10 @@ def patch_distance(picture: np.ndarray, true: np.ndarray, seed: int) -> float:
     Patches are of other places in each, at random by `seed`: the true picture is not at 0 from itself, and nothing is nearer.
     """
     random = np.random.default_rng(seed)
-    levels = zip(laplacian_pyramid(true), laplacian_pyramid(picture), strict=True)
-    return float(np.mean([wasserstein_distance(*(cut_patches(one, random) for one in both), random) for both in levels]))
+    distances = []
+    for true_level, level in zip(laplacian_pyramid(true), laplacian_pyramid(picture), strict=True):
+        distances.append(wasserstein_distance(cut_patches(true_level, random), cut_patches(level, random), random))
+    return float(np.mean(distances))
 
 
 def laplacian_pyramid(picture: np.ndarray) -> list[np.ndarray]:
@@ -90,9 +92,9 @@ def laplacian_pyramid(picture: np.ndarray) -> list[np.ndarray]:
 
 def cut_patches(level: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """float32 (_PATCHES, _PATCH_PX, _PATCH_PX, 3) at random places."""
-    windows = np.lib.stride_tricks.sliding_window_view(level, (_PATCH_PX, _PATCH_PX), (0, 1))
-    places = (random.integers(side, size=_PATCHES) for side in windows.shape[:2])
-    return np.moveaxis(windows[tuple(places)], 1, -1)
+    within = np.arange(_PATCH_PX)
+    rows, columns = (random.integers(side - _PATCH_PX + 1, size=(_PATCHES, 1)) + within for side in level.shape[:2])
+    return level[rows[:, :, None], columns[:, None, :]]
 
 
 def wasserstein_distance(true: np.ndarray, other: np.ndarray, random: np.random.Generator) -> float:
@@ -100,5 +102,8 @@ def wasserstein_distance(true: np.ndarray, other: np.ndarray, random: np.random.
     centre, scale = true.mean((0, 1, 2)), true.std((0, 1, 2)) + _FAINTEST
     directions = random.normal(size=(true[0].size, _DIRECTIONS))
     directions /= np.linalg.norm(directions, axis=0)
-    one, two = (np.sort(((part - centre) / scale).reshape(len(part), -1) @ directions, axis=0) for part in (true, other))
-    return float(np.abs(one - two).mean())
+
+    def project(patches: np.ndarray) -> np.ndarray:
+        return np.sort(((patches - centre) / scale).reshape(len(patches), -1) @ directions, axis=0)
+
+    return float(np.abs(project(true) - project(other)).mean())
