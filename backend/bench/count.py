@@ -132,9 +132,9 @@ def shapes_of(value: Any) -> Signature:
     if isinstance(value, Tensor):
         return tuple(value.shape)
     if isinstance(value, dict):
-        return tuple((key, shapes_of(one)) for key, one in value.items())
+        return tuple((key, shapes_of(part)) for key, part in value.items())
     if isinstance(value, list | tuple):
-        return tuple(shapes_of(one) for one in value)
+        return tuple(shapes_of(part) for part in value)
     return ()
 
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 from ..hardware import device_name
 from ..markdown import markdown_table
 from ..models.load import Models
+from .meter import StageCost
 from .run import OURS, PLAIN, Row, Runs, area, name_of, name_of_stage
 from .unit_costs import UnitCosts, unit_costs
 
@@ -92,7 +93,7 @@ class Report:
         """Reckoned once: for SDXL it takes as long as a small picture."""
         return unit_costs(self.models)
 
-    def markdown(self, runs: Sequence[Runs], rows: Sequence[Row]) -> str:
+    def markdown(self, all_runs: Sequence[Runs], rows: Sequence[Row]) -> str:
         """Every method at every size, then the stages of each method at its largest size."""
         machine = self.machine
         lines = [
@@ -108,12 +109,12 @@ class Report:
             "",
             markdown_table(COLUMNS, [cells_of(row) for row in rows]),
         ]
-        largest = {one.name: one for one in sorted(runs, key=lambda one: area(one.size))}
-        for method in sorted(largest, key=lambda method: (method != OURS, method != PLAIN)):
-            one = largest[method]
-            stages = [stage_cells(one, index, self.costs, machine.ceiling_tflops) for index in range(len(one.stages))]
-            rounds = ", ".join(f"{sum(stage.seconds for stage in stages):.2f}" for stages in one.rounds)
-            lines += ["", f"## {one.name}, {name_of(one.size)}", "", f"Seconds of each round: {rounds}.", ""]
+        largest = {each.name: each for each in sorted(all_runs, key=lambda each: area(each.size))}
+        for name in sorted(largest, key=lambda name: (name != OURS, name != PLAIN)):
+            runs = largest[name]
+            rounds = ", ".join(f"{sum(stage.seconds for stage in stages):.2f}" for stages in runs.rounds)
+            lines += ["", f"## {name}, {name_of(runs.size)}", "", f"Seconds of each round: {rounds}.", ""]
+            stages = [stage_cells(stage, self.costs, machine.ceiling_tflops) for stage in runs.stages]
             lines.append(markdown_table(STAGE_COLUMNS, stages))
         return "\n".join(lines) + "\n"
 
@@ -136,12 +137,11 @@ def cells_of(row: Row) -> list[str]:
     ]
 
 
-def stage_cells(one: Runs, index: int, costs: UnitCosts, ceiling_tflops: float) -> list[str]:
+def stage_cells(stage: StageCost, costs: UnitCosts, ceiling_tflops: float) -> list[str]:
     """`views' TFLOP` is the formula: evaluations times what a view costs, pose and prompt known.
 
     The count also has VAE and segmenter.
     """
-    stage = one.stages[index]
     formula = stage.evaluations * costs.known_view / 1e12
     speed = stage.tflop / max(stage.seconds, 1e-9)
     return [

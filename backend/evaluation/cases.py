@@ -26,7 +26,8 @@ def count_errors(score: SceneScore) -> float:
 
 def find_cases(scores: dict[tuple[str, str], SceneScore], method: str) -> tuple[SceneScore, SceneScore]:
     """The scenes where `method` makes fewest and most mistakes."""
-    ranked = sorted((score for (one, _), score in scores.items() if one == method), key=lambda s: (count_errors(s), s.scene))
+    own = [score for score in scores.values() if score.method == method]
+    ranked = sorted(own, key=lambda score: (count_errors(score), score.scene))
     return ranked[0], ranked[-1]
 
 

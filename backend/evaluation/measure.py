@@ -28,8 +28,8 @@ class PlannedPoses:
 
 def read_plan(scene: EvaluationScene) -> PlannedPoses:
     people = scene.request.characters
-    keypoints = np.array([[(joint.x, joint.y) for joint in one.keypoints] for one in people]).reshape(len(people), 18, 2)
-    states = np.array([[joint.state for joint in one.keypoints] for one in people]).reshape(len(people), 18)
+    keypoints = np.array([[(joint.x, joint.y) for joint in person.keypoints] for person in people]).reshape(len(people), 18, 2)
+    states = np.array([[joint.state for joint in person.keypoints] for person in people]).reshape(len(people), 18)
     return PlannedPoses(keypoints, states == "visible", np.isin(states, DRAWN))
 
 
@@ -85,7 +85,7 @@ def measure_picture(
 def pair_texts(scene: EvaluationScene, picture: np.ndarray, plan: PlannedPoses) -> tuple[list[np.ndarray], list[str]]:
     """The picture and everybody's prompts together, then the box of each person and the person's own prompt."""
     characters = scene.request.characters
-    pictures, texts = [picture], [", ".join([scene.request.prompt, *(one.prompt for one in characters)])]
+    pictures, texts = [picture], [", ".join([scene.request.prompt, *(character.prompt for character in characters)])]
     for number, character in enumerate(characters):
         points = plan.keypoints[number][plan.placed[number]]
         (left, top), (right, bottom) = points.min(0), points.max(0)

@@ -48,7 +48,7 @@ def measure_judge(judge: Judge, crowds: int = 36) -> dict[str, float]:
         missing += len(places) - len(matches)
         extra += len(found.scores) - len(matches)
         joints += int(seen.sum())
-        right += sum(joints_right(places[one], seen[one], found.keypoints[other]) for one, other in matches.items())
+        right += sum(joints_right(places[person], seen[person], found.keypoints[match]) for person, match in matches.items())
     shares = {"missing": missing / people, "extra": extra / people, "pck": right / joints}
     return {"crowds": crowds, "people": people} | {name: round(share, 3) for name, share in shares.items()}
 

@@ -38,7 +38,7 @@ def write_markdown(path: Path, title: str, legend: str, summaries: Sequence[dict
     for size in summaries[0]["by_size"]:
         parts += [
             f"## {size} the training resolution's area",
-            markdown_table(*make_table([one["by_size"][size] for one in summaries])),
+            markdown_table(*make_table([summary["by_size"][size] for summary in summaries])),
         ]
     path.write_text("\n\n".join(parts) + "\n")
 

@@ -108,8 +108,8 @@ def write_scene(scene: EvaluationScene, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_request(folder / "request.json", scene.request, {})
     people = [
-        {"id": one.id, "instance": number, "look": msgspec.to_builtins(look)}
-        for number, (one, look) in enumerate(zip(scene.request.characters, scene.looks, strict=True), start=1)
+        {"id": character.id, "instance": number, "look": msgspec.to_builtins(look)}
+        for number, (character, look) in enumerate(zip(scene.request.characters, scene.looks, strict=True), start=1)
     ]
     truth = {
         "background": scene.background, "people": people, "regions": dict(enumerate(REGIONS)),

@@ -95,12 +95,12 @@ def compare(scores: Sequence[SceneScore], others: Sequence[SceneScore]) -> dict[
     """
     differences: dict[str, dict[str, Any] | None] = {}
     for name in BESIDE:
-        one, other = (np.array([METRICS[name](score) for score in several], float) for several in (scores, others))
-        if one[:, 1].sum() == 0 or other[:, 1].sum() == 0:
+        first, second = (np.array([METRICS[name](score) for score in part], float) for part in (scores, others))
+        if first[:, 1].sum() == 0 or second[:, 1].sum() == 0:
             differences[name] = None
             continue
-        difference = one[:, 0].sum() / one[:, 1].sum() - other[:, 0].sum() / other[:, 1].sum()
-        around = interval(resampled(one) - resampled(other), len(scores))
+        difference = first[:, 0].sum() / first[:, 1].sum() - second[:, 0].sum() / second[:, 1].sum()
+        around = interval(resampled(first) - resampled(second), len(scores))
         differences[name] = {"difference": round(float(difference), 4), "ci95": around}
     return differences
 
