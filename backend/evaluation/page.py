@@ -16,7 +16,7 @@ COLUMNS: tuple[tuple[str, str, int], ...] = (
     ("missing_rate", "missing", 3), ("extra_rate", "extra", 3), ("pose_pck", "PCK", 3), ("pose_oks", "OKS", 3),
     ("garment_accuracy", "garments", 3), ("hair_accuracy", "hair", 3), ("leakage_rate", "leakage", 3),
     ("leakage_by_chance", "by chance", 3), ("background_accuracy", "background", 2), ("sharpness", "sharpness", 2),
-    ("seam_score", "seams", 2), ("patch_distance", "patch distance", 2), ("clip_global", "CLIP", 3),
+    ("seam_score", "seams", 2), ("patch_distance", "patch distance", 3), ("clip_global", "CLIP", 3),
     ("clip_person", "CLIP per person", 3), ("preference", "preference", 2), ("seconds", "s", 1),
 )  # fmt: skip
 _STYLE = """body{font:14px sans-serif;margin:2em;max-width:none} table{border-collapse:collapse} td,th{padding:.3em .6em;
