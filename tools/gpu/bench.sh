@@ -76,7 +76,7 @@ if [[ -n "$tiny" ]]; then
   tuned=("${toy[@]}" --method beyondscene --tune channels_last+fused --cold)
   targets=("${toy[@]}" --method beyondscene+stride_instance=64)
   posed=("${toy[@]}" --precision bfloat16 --method beyondscene+stride_instance=64+controlnet_views=with_people --tune-all half_vae)
-  preview=("${toy[@]}" --size 128x128 --precision bfloat16 --method "$unguided" --tune-all half_vae --cold)
+  preview=("${toy[@]/64x64/128x128}" --precision bfloat16 --method "$unguided" --tune-all half_vae --cold)
   ratios=("${toy[@]}" --method beyondscene --method demofusion)
 fi
 
