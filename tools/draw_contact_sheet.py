@@ -36,6 +36,9 @@ def annotations(view: Rendering) -> list[np.ndarray]:
 
 def main() -> int:
     out = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent.parent / "docs" / "embedded-renders.png"
+    if not out.parent.is_dir():
+        print(f"There is no folder {out.parent}: make it, or name another place for the sheet.", file=sys.stderr)
+        return 2
     rows = []
     for number, framing in enumerate(FRAMINGS):
         views = [draw_view(np.random.default_rng([SEED, number, i]), 256, framing) for i in range(COLUMNS)]

@@ -20,16 +20,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--count", type=int, default=10_000_000)
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    dice, messages, outcomes, start_s = random.Random(asked.seed), corpus(), Counter[str](), time.monotonic()
-    for count in range(1, asked.count + 1):
+    args = parser.parse_args()
+    dice, messages, outcomes, start_s = random.Random(args.seed), corpus(), Counter[str](), time.monotonic()
+    for count in range(1, args.count + 1):
         frames = mutated(dice, messages)
         try:
             outcomes[take(frames)] += 1
         except Exception as error:
             outcomes["fault"] += 1
             print(f"{type(error).__name__}: {error} for {frames!r}", flush=True)
-        if count % REPORT_EVERY == 0 or count == asked.count:
+        if count % REPORT_EVERY == 0 or count == args.count:
             shares = ", ".join(f"{outcomes[name]} {name}" for name in sorted(outcomes))
             print(f"{count} messages in {time.monotonic() - start_s:.0f} s: {shares}", flush=True)
     return int(bool(outcomes["fault"]))

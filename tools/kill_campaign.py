@@ -183,12 +183,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--log", type=Path, help="one JSON line per kill, appended")
     parser.add_argument("--plot", type=Path, metavar="OUT.png")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        path = asked.log or Path(folder) / "kills.jsonl"
+        path = args.log or Path(folder) / "kills.jsonl"
         with path.open("ab") as log:
-            campaign = Campaign(Path(folder), asked.seed, log)
-            campaign.run(asked.seconds, asked.kills)
+            campaign = Campaign(Path(folder), args.seed, log)
+            campaign.run(args.seconds, args.kills)
             states = audit(campaign.gateway.data_folder)
             finished = {job_id for job_id, state in states.items() if state == "finished"}
             run = Run(
@@ -200,8 +200,8 @@ def main() -> int:
             log.write(msgspec.json.encode(run) + b"\n")
         kills, runs = read_log(path)
     print_table(kills, runs)
-    if asked.plot:
-        plot(kills, asked.plot)
+    if args.plot:
+        plot(kills, args.plot)
     return int(bool(run.lost or run.duplicated or run.pictures != 1))
 
 

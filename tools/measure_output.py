@@ -75,16 +75,16 @@ def main() -> int:
     parser.add_argument("--size", default="16384x16384", help="width x height in pixels, multiples of 512")
     parser.add_argument("--formats", default="png,tif,exr")
     parser.add_argument("--part", type=Path, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.part is not None:
-        width, height = (int(side) for side in asked.size.split("x"))
-        measure(asked.part, width, height, asked.formats)
+    args = parser.parse_args()
+    if args.part is not None:
+        width, height = (int(side) for side in args.size.split("x"))
+        measure(args.part, width, height, args.formats)
         return 0
     with tempfile.TemporaryDirectory() as folder:
         part = Path(folder) / "part.npy"
         np.save(part, decoded_part())
-        for suffix in asked.formats.split(","):
-            command = [sys.executable, __file__, "--size", asked.size, "--formats", suffix, "--part", str(part)]
+        for suffix in args.formats.split(","):
+            command = [sys.executable, __file__, "--size", args.size, "--formats", suffix, "--part", str(part)]
             subprocess.run(command, check=True)
     return 0
 

@@ -87,9 +87,9 @@ def bare_transfer(data: bytes, curve: bool) -> float:
         client.connect(f"tcp://127.0.0.1:{port}")
 
         def serve() -> None:
-            while (asked := server.recv_multipart())[1] != b"end":
-                for at in range(int(asked[1]), min(int(asked[1]) + 8, len(chunks))):
-                    server.send_multipart([asked[0], chunks[at]])
+            while (request := server.recv_multipart())[1] != b"end":
+                for at in range(int(request[1]), min(int(request[1]) + 8, len(chunks))):
+                    server.send_multipart([request[0], chunks[at]])
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -138,11 +138,11 @@ def main() -> int:
     parser.add_argument("--cancels", type=int, default=100)
     parser.add_argument("--transfers", type=int, default=5)
     parser.add_argument("--clients", type=int, default=20)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         gateway = Running(Path(folder))
         rows = [
-            *cancels(gateway, asked.cancels), *transfers(gateway, asked.transfers), *slow_clients(gateway, asked.clients)
+            *cancels(gateway, args.cancels), *transfers(gateway, args.transfers), *slow_clients(gateway, args.clients)
         ]  # fmt: skip
         gateway.process.terminate()
         gateway.process.communicate()

@@ -1,6 +1,6 @@
 """Plot the losses of a training run: python tools/plot_training.py WORK/train.jsonl OUT.png."""
 
-import sys
+import argparse
 from collections import defaultdict
 from pathlib import Path
 
@@ -11,10 +11,13 @@ import numpy as np
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-STAGES = ("vae", "segmenter", "denoiser")
+STAGES = ("vae", "decoder", "segmenter", "denoiser", "few-steps")
 
 
-def read_losses(log: Path) -> dict[str, dict[int, list[tuple[int, float]]]]:
+Losses = dict[str, dict[int, list[tuple[int, float]]]]
+
+
+def read_losses(log: Path) -> Losses:
     """Per stage and size of the samples in latents (0 where there is one size): (step, loss). A step told twice counts once.
 
     The binding loss stands beside the stages; steps without views of several people have none.
@@ -36,12 +39,29 @@ def smooth(values: np.ndarray, width: int) -> np.ndarray:
 
 
 def main() -> int:
-    log, out = Path(sys.argv[1]), Path(sys.argv[2])
-    losses = read_losses(log)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("log", type=Path, help="train.jsonl of a run")
+    parser.add_argument("out", type=Path, help="the plot, as .png")
+    args = parser.parse_args()
+    try:
+        losses = read_losses(args.log)
+    except (OSError, msgspec.DecodeError) as error:
+        parser.error(f"{args.log} cannot be read: {error}")
+    if not losses:
+        parser.error(f"{args.log} tells of no loss in any of the stages {', '.join(STAGES)}: wait for their first steps.")
+    if not args.out.parent.is_dir():
+        parser.error(f"there is no folder {args.out.parent}: make it, or name another place for the plot.")
+    plot(losses, args.out)
+    print(f"{args.out}: {', '.join(losses)}")
+    return 0
+
+
+def plot(losses: Losses, out: Path) -> None:
+    """Write one panel per stage, its sizes in one."""
     figure, axes = plt.subplots(1, len(losses), figsize=(4.5 * len(losses), 3.2), squeeze=False)
     for axis, (stage, sizes) in zip(axes[0], losses.items(), strict=True):
-        for cells, told in sorted(sizes.items()):
-            steps, values = (np.array(column, float) for column in zip(*told, strict=True))
+        for cells, points in sorted(sizes.items()):
+            steps, values = (np.array(column, float) for column in zip(*points, strict=True))
             label = f"{8 * cells} px" if cells else "loss"
             (line,) = axis.plot(steps, smooth(values, 25), label=label)
             axis.plot(steps, values, ".", color=line.get_color(), alpha=0.15, markersize=2)
@@ -50,8 +70,6 @@ def main() -> int:
         axis.legend()
     figure.tight_layout()
     figure.savefig(out, dpi=110)
-    print(f"{out}: {', '.join(losses)}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -224,12 +224,12 @@ def main() -> int:
     parser.add_argument("--fault-every", type=float, default=20, metavar="SECONDS")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        soak = Soak(Path(folder), asked.seed, asked.workers)
-        soak.run(asked.seconds, asked.jobs, asked.fault_every)
+        soak = Soak(Path(folder), args.seed, args.workers)
+        soak.run(args.seconds, args.jobs, args.fault_every)
         rows = [
-            ("time", f"{asked.seconds / 60:.0f} min, load {os.getloadavg()[1]:.1f} of {os.cpu_count()}"),
+            ("time", f"{args.seconds / 60:.0f} min, load {os.getloadavg()[1]:.1f} of {os.cpu_count()}"),
             ("faults", ", ".join(f"{count} x {name}" for name, count in sorted(soak.faults.items()))),
             *check_disk(soak),
             *check_samples(soak),

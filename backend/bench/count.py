@@ -1,26 +1,27 @@
 """Floating-point operations and network evaluations, counted while a picture is made.
 
 A network's call with arguments of one shape and the same LoRAs always costs the same, so only the first of these is run under
-torch's counter, which slows it down; later ones are looked up. The VAE runs layer by layer over tiles of many shapes, and is
-counted throughout.
+torch's counter, which slows it down; later ones are looked up. So is each layer of the VAE, which runs over tiles.
 1 multiply-add = 2 operations; only matrix products, convolutions and attention count, as in torch's counter.
 """
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from ..models.load import Models
-from ..pipeline import latents
 from ..pipeline.text_cache import is_compiled
+from ..pipeline.vae_steps import Activations, Attend, Local, Norm
 
 Signature = tuple[Any, ...]
 Shape = tuple[int, ...]
+T = TypeVar("T")
+VAE_STEPS = ((Local, "layer"), (Norm, "norm"), (Attend, "attention"))  # and the layer that each is known by
 
 
 class Counted(NamedTuple):
@@ -61,29 +62,20 @@ class Counter:
         unets = {id(unet): unet for unet in (models.unet, models.inpainting)}
         others = (models.controlnet, models.controlnet.controlnet_cond_embedding, *models.text_encoders)
         with ExitStack() as stack:
-            for name, network in enumerate([*unets.values(), *others]):
+            for name, network in enumerate([*unets.values(), *others, *models.segmenter.networks]):
                 forward = self._count_calls(network, name, is_unet=id(network) in unets)
                 stack.enter_context(replaced(network, "forward", forward))
-            stack.enter_context(replaced(latents, "run_tiled", self._count_tiles(latents.run_tiled)))
+            for step, layer in VAE_STEPS:
+                stack.enter_context(replaced(step, "apply", self._count_steps(step.apply, layer)))
             yield
 
     def _count_calls(self, network: nn.Module, name: int, is_unet: bool) -> Callable[..., Any]:
         forward = network.forward
 
-        def run(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, int]:
-            signature = (name, self.models.adapters.active, shapes_of((args, kwargs)))
-            if signature in self._known:
-                return forward(*args, **kwargs), self._known[signature]
-            eagerly = torch.compiler.set_stance("force_eager") if is_compiled(network) else nullcontext()
-            with eagerly, count_flop() as counter:  # what is compiled is counted before it is compiled
-                output = forward(*args, **kwargs)
-            self._known[signature] = counter.get_total_flops()
-            return output, self._known[signature]
-
         def count(*args: Any, **kwargs: Any) -> Any:
             begin = mark(self.models.device)
-            output, flop = run(args, kwargs)
-            self._flop += flop
+            signature = (name, self.models.adapters.active, shapes_of((args, kwargs)))
+            output, flop = self._run(signature, lambda: forward(*args, **kwargs), is_compiled(network))
             if is_unet:
                 self._spans.append((begin, mark(self.models.device)))
                 self._evaluations += len(args[0])
@@ -92,18 +84,24 @@ class Counter:
 
         return count
 
-    def _count_tiles(self, run_tiled: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-        def count(*args: Any, **kwargs: Any) -> Iterator[Any]:
-            tiles = run_tiled(*args, **kwargs)
-            while True:
-                with count_flop() as counter:
-                    tile = next(tiles, None)
-                self._flop += counter.get_total_flops()
-                if tile is None:
-                    return
-                yield tile
+    def _count_steps(self, apply: Callable[..., Activations], layer: str) -> Callable[..., Activations]:
+        def count(step: Any, tile: Activations, pool: Tensor | None) -> Activations:
+            signature = (getattr(step, layer), shapes_of((tile.hidden, pool)))
+            return self._run(signature, lambda: apply(step, tile, pool))[0]
 
         return count
+
+    def _run(self, signature: Signature, call: Callable[[], T], compiled: bool = False) -> tuple[T, int]:
+        """What `call` returns, and its operations, which are added up. compiled: whether it runs what is to be compiled."""
+        if signature in self._known:
+            output = call()
+        else:
+            eagerly = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+            with eagerly, count_flop() as counter:  # what is compiled is counted before it is compiled
+                output = call()
+            self._known[signature] = counter.get_total_flops()
+        self._flop += self._known[signature]
+        return output, self._known[signature]
 
 
 def mark(device: torch.device) -> Any:
@@ -134,9 +132,9 @@ def shapes_of(value: Any) -> Signature:
     if isinstance(value, Tensor):
         return tuple(value.shape)
     if isinstance(value, dict):
-        return tuple((key, shapes_of(one)) for key, one in value.items())
+        return tuple((key, shapes_of(part)) for key, part in value.items())
     if isinstance(value, list | tuple):
-        return tuple(shapes_of(one) for one in value)
+        return tuple(shapes_of(part) for part in value)
     return ()
 
 

@@ -133,9 +133,26 @@ class HostPeak:
 def measure_ceiling(device: torch.device, dtype: torch.dtype, size: int | None = None) -> float:
     """FLOP/s of the device at its best: a large square matrix product of random numbers, the fastest of several.
 
+    Single precision is TF32 where the device's convolutions are that, which on GPUs torch lets them be unless it is told.
     size: of the matrices; None for one that fills the device.
     """
-    size = size or (8192 if device.type == "cuda" else 1024)
+    with products_as_convolutions():
+        return time_product(device, dtype, size or (8192 if device.type == "cuda" else 1024))
+
+
+@contextmanager
+def products_as_convolutions() -> Iterator[None]:
+    """Within, matrix products in single precision are in TF32 if convolutions are."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def time_product(device: torch.device, dtype: torch.dtype, size: int) -> float:
+    """FLOP/s of a matrix product, the fastest of several."""
     one, other = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     best_s = float("inf")
     for _ in range(6):  # the first one warms up

@@ -75,12 +75,12 @@ def make_networks(
     controlnet = ControlNetModel.from_unet(
         unet, conditioning_embedding_out_channels=layout.embedding, load_weights_from_unet=False
     )
-    for one in (
+    for layer in (
         *controlnet.controlnet_down_blocks,
         controlnet.controlnet_mid_block,
         controlnet.controlnet_cond_embedding.conv_out,
     ):
-        nn.init.normal_(one.weight, std=0.01)  # pyright: ignore[reportArgumentType]  # zero, they would hide the pose
+        nn.init.normal_(layer.weight, std=0.01)  # pyright: ignore[reportArgumentType]  # zero, they would hide the pose
     inpainting = cast(UNet2DConditionModel, UNet2DConditionModel.from_config({"in_channels": 9, **layout.unet}))
     ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     first, second = (CLIPTextConfig(**text, **ids) for text in layout.texts)

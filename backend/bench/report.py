@@ -1,7 +1,5 @@
 """What was measured, as Markdown and as a plot."""
 
-import os
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,8 +9,10 @@ import diffusers
 import torch
 from msgspec import Struct
 
+from ..hardware import device_name
 from ..markdown import markdown_table
 from ..models.load import Models
+from .meter import StageCost
 from .run import OURS, PLAIN, Row, Runs, area, name_of, name_of_stage
 from .unit_costs import UnitCosts, unit_costs
 
@@ -47,11 +47,16 @@ STAGE_COLUMNS = (
 
 
 class Machine(Struct, frozen=True, kw_only=True):
-    """Where and with what it was measured. loaded_mib: resident memory of the process before the first picture."""
+    """Where and with what it was measured.
+
+    dtype: of the large networks. loaded_mib: resident memory of the process before the first picture.
+    """
 
     device: str
     threads: int
     dtype: str
+    vae_dtype: str
+    tf32: bool  # what single precision is in convolutions on a GPU
     torch: str
     diffusers: str
     ceiling_tflops: float
@@ -59,24 +64,17 @@ class Machine(Struct, frozen=True, kw_only=True):
 
 
 def describe_machine(models: Models, ceiling_flops: float, loaded_mib: float) -> Machine:
-    device = models.device
     return Machine(
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else f"{cpu_name()}, {os.cpu_count()} logical cores",
+        device=device_name(models.device),
         threads=torch.get_num_threads(),
         dtype=str(models.dtype).removeprefix("torch."),
+        vae_dtype=str(models.vae.dtype).removeprefix("torch."),
+        tf32=models.device.type == "cuda" and torch.backends.cudnn.allow_tf32,
         torch=torch.__version__,
         diffusers=diffusers.__version__,
         ceiling_tflops=round(ceiling_flops / 1e12, 4),
         loaded_mib=round(loaded_mib),
     )
-
-
-def cpu_name() -> str:
-    """As Linux tells it; elsewhere what Python knows."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
 
 
 @dataclass(frozen=True)
@@ -95,27 +93,28 @@ class Report:
         """Reckoned once: for SDXL it takes as long as a small picture."""
         return unit_costs(self.models)
 
-    def markdown(self, runs: Sequence[Runs], rows: Sequence[Row]) -> str:
+    def markdown(self, all_runs: Sequence[Runs], rows: Sequence[Row]) -> str:
         """Every method at every size, then the stages of each method at its largest size."""
         machine = self.machine
         lines = [
             f"# {', '.join((self.models.manifest.name, f'{self.people} people', f'{self.steps} steps'))}",
             "",
-            f"{machine.device}; {machine.threads} threads, {machine.dtype}; "
+            f"{machine.device}; {machine.threads} threads, {machine.dtype}, VAE in {machine.vae_dtype}; "
             f"torch {machine.torch}, diffusers {machine.diffusers}. "
             f"Ceiling, a large matrix product: {machine.ceiling_tflops:.4g} TFLOP/s. "
             f"Process with the models loaded: {machine.loaded_mib:.0f} MiB."
+            + (" What is in float32 runs its convolutions in TF32." if machine.tf32 else "")
             + (f" Device memory held to {self.device_gib:g} GiB." if self.device_gib else "")
             + (f" All networks tuned: {'+'.join(self.tuning)}." if self.tuning else ""),
             "",
             markdown_table(COLUMNS, [cells_of(row) for row in rows]),
         ]
-        largest = {one.name: one for one in sorted(runs, key=lambda one: area(one.size))}
-        for method in sorted(largest, key=lambda method: (method != OURS, method != PLAIN)):
-            one = largest[method]
-            stages = [stage_cells(one, index, self.costs, machine.ceiling_tflops) for index in range(len(one.stages))]
-            rounds = ", ".join(f"{sum(stage.seconds for stage in stages):.2f}" for stages in one.rounds)
-            lines += ["", f"## {one.name}, {name_of(one.size)}", "", f"Seconds of each round: {rounds}.", ""]
+        largest = {each.name: each for each in sorted(all_runs, key=lambda each: area(each.size))}
+        for name in sorted(largest, key=lambda name: (name != OURS, name != PLAIN)):
+            runs = largest[name]
+            rounds = ", ".join(f"{sum(stage.seconds for stage in stages):.2f}" for stages in runs.rounds)
+            lines += ["", f"## {name}, {name_of(runs.size)}", "", f"Seconds of each round: {rounds}.", ""]
+            stages = [stage_cells(stage, self.costs, machine.ceiling_tflops) for stage in runs.stages]
             lines.append(markdown_table(STAGE_COLUMNS, stages))
         return "\n".join(lines) + "\n"
 
@@ -138,9 +137,11 @@ def cells_of(row: Row) -> list[str]:
     ]
 
 
-def stage_cells(one: Runs, index: int, costs: UnitCosts, ceiling_tflops: float) -> list[str]:
-    """`views' TFLOP` is the formula: evaluations times what a view costs, pose and prompt known; the count also has the VAE."""
-    stage = one.stages[index]
+def stage_cells(stage: StageCost, costs: UnitCosts, ceiling_tflops: float) -> list[str]:
+    """`views' TFLOP` is the formula: evaluations times what a view costs, pose and prompt known.
+
+    The count also has VAE and segmenter.
+    """
     formula = stage.evaluations * costs.known_view / 1e12
     speed = stage.tflop / max(stage.seconds, 1e-9)
     return [

@@ -39,7 +39,7 @@ def lay_out(models: Models, memory_format: torch.memory_format) -> None:
 def fused(models: Models) -> Iterator[None]:
     """Query, key and value of the UNets' self-attention in one product. Cross-attention looks its keys and values up."""
     modules = [module for unet in unets_of(models) for module in unet.modules()]
-    attentions = [one for one in modules if isinstance(one, Attention) and not one.is_cross_attention]
+    attentions = [module for module in modules if isinstance(module, Attention) and not module.is_cross_attention]
     for attention in attentions:
         attention.fuse_projections()
         attention.set_processor(FusedAttnProcessor2_0())  # type: ignore[arg-type]  # diffusers leaves it out of its union
@@ -104,7 +104,7 @@ def unets_of(models: Models) -> list[Any]:
     return list(dict.fromkeys((models.unet, models.inpainting)))
 
 
-TUNINGS = {one.__name__: one for one in (channels_last, fused, float8, half_vae, compiled)}
+TUNINGS = {tuning.__name__: tuning for tuning in (channels_last, fused, float8, half_vae, compiled)}
 
 
 @contextmanager
@@ -118,6 +118,6 @@ def tuned(models: Models, names: Iterable[str]) -> Iterator[None]:
         if name not in TUNINGS:
             raise Refusal(f"There is no tuning '{name}': known are {', '.join(TUNINGS)}.")
     with ExitStack() as stack:
-        for name in [one for one in TUNINGS if one in chosen]:
+        for name in [known for known in TUNINGS if known in chosen]:
             stack.enter_context(TUNINGS[name](models))
         yield

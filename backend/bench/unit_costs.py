@@ -42,14 +42,14 @@ def unit_costs(models: Models) -> UnitCosts:
         latents = torch.empty(1, models.vae.config["latent_channels"], window, window)
         pose = torch.empty(1, 3, models.training_resolution_px, models.training_resolution_px)
         pooled: Any = models.text_encoders[-1].config.projection_dim
-        told: dict[str, Any] = {
+        conditioning: dict[str, Any] = {
             "timestep": torch.empty(()),
             "encoder_hidden_states": torch.empty(1, TOKENS, models.unet.config["cross_attention_dim"]),
             "added_cond_kwargs": {"text_embeds": torch.empty(1, pooled), "time_ids": torch.empty(1, 6)},
         }
         return UnitCosts(
-            unet=cost(unet, latents, **told),
-            controlnet=cost(controlnet, latents, controlnet_cond=pose, **told),
+            unet=cost(unet, latents, **conditioning),
+            controlnet=cost(controlnet, latents, controlnet_cond=pose, **conditioning),
             embedding=cost(controlnet.controlnet_cond_embedding, pose),
             text=sum(cost_of_text(layer) for network in (unet, controlnet) for layer in plain_cross_attention(network)),
             decode=cost(vae.decode, latents),

@@ -79,10 +79,12 @@ def run(args: argparse.Namespace) -> int:
     sizes = sorted(set(args.size or [(1024, 1024)]))
     check(args, methods, sizes)
     check_device(args.device, args.precision)
+    if args.out:
+        args.out.mkdir(parents=True, exist_ok=True)  # what cannot be written to is told before anything is drawn
     from ..bench.float8 import check_device as check_float8
     from ..bench.meter import MIB, HostPeak, measure_ceiling
     from ..bench.report import Report, describe_machine, plot
-    from ..bench.run import bench, summarise
+    from ..bench.run import Setup, bench, summarise
     from ..bench.tune import tuned
     from ..models.device_memory import hold_to
     from ..models.devices import choose_device
@@ -101,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
     ceiling_flops = measure_ceiling(models.device, models.dtype)
     machine = describe_machine(models, ceiling_flops, memory.peak / MIB)
     steps = args.steps or models.manifest.steps
+    setup = Setup(models=models.manifest.name, machine=machine.device, precision=machine.dtype, people=args.people)
     report = Report(models, machine, args.people, steps, args.device_memory, args.tune_all)
     options = {
         "people": args.people, "steps": args.steps, "rounds": args.rounds, "tunings": args.tune, "warm_up": not args.cold,
@@ -110,10 +113,9 @@ def run(args: argparse.Namespace) -> int:
     faults: list[str] = []
     with tuned(models, args.tune_all):
         for runs in bench(models, methods, sizes, **options, tell=console.print, faults=faults):
-            rows = summarise(runs, ceiling_flops)
+            rows = summarise(runs, setup, ceiling_flops)
             markdown = report.markdown(runs, rows)
             if args.out:
-                args.out.mkdir(parents=True, exist_ok=True)
                 (args.out / "bench.md").write_text(markdown)
                 (args.out / "bench.jsonl").write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
     if args.out and rows and has_matplotlib():

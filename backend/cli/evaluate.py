@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from rich.table import Table
 
-from ...protocol import RenderSettings
+from ...protocol import Refusal, RenderSettings
 from ..evaluation.methods import METHODS
 from ..evaluation.variants import ABLATIONS, check_variants, read_variant
 from ..models.sets import choose_model_set, read_model_set
@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # torch, only once the input is known to be good
     from ..evaluation.judge import Judge
 
 PUBLIC = "public"
+MANNEQUINS = "embedded"  # the model set whose pictures our own judge was made for
 SHOWN = (
     "missing_rate", "extra_rate", "pose_pck", "garment_accuracy", "leakage_rate", "sharpness", "seam_score", "seconds"
 )  # fmt: skip
@@ -65,6 +66,11 @@ def run(args: argparse.Namespace) -> int:
     for method in methods:
         resolve_settings(read_variant(method, settings)[1], model_set)  # refuses few steps where there are none
     check_device(args.device, args.precision)
+    if not args.judge and not args.draw_only and model_set.manifest.name != MANNEQUINS:
+        raise Refusal(
+            f"Our own judge knows the mannequins of the embedded model, not pictures of '{model_set.manifest.name}': choose "
+            f"--judge {PUBLIC} for photographs, or the folder of a judge, as backend/evaluation/judge, which is our own."
+        )
     from ..evaluation.run import evaluate
     from ..evaluation.scenes import scene_numbers
     from ..models.devices import choose_device
@@ -86,17 +92,17 @@ def run(args: argparse.Namespace) -> int:
             return bar
 
         faults: list[str] = []
-        summaries = evaluate(models, judge, methods, numbers, settings, args.out, announce, faults)
+        report = evaluate(models, judge, methods, numbers, settings, args.out, announce, faults)
     for fault in faults:
         console.print(f"{fault}. It is left out.")
     if judge is None:
         console.print(f"{args.out}: pictures of {len(numbers)} scenes. The same command without --draw-only judges them.")
-    elif summaries and args.json:
-        truth = {"judge": judge.name, **{name: value for name, value in summaries[0].items() if name != "method"}}
-        for summary in summaries[1:]:
+    elif report is not None and args.json:
+        truth = {"judge": judge.name, **{name: value for name, value in report.summaries[0].items() if name != "method"}}
+        for summary in report.summaries[1:]:
             print(msgspec.json.encode(summary | {"true_renders": truth}).decode())
-    elif summaries:
-        console.print(tabulate(summaries))
+    elif report is not None:
+        console.print(tabulate(report.summaries))
         console.print(f"{args.out / 'index.html'}: pictures side by side")
     return FAULT if faults else DONE
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 from platformdirs import user_cache_path
 
+from ...protocol import Refusal
 from ..training.under_way import OutOfTime, print_event
 from . import DONE, STOPPED
 from .arguments import amount
@@ -66,6 +67,8 @@ def run_embedded(args: argparse.Namespace) -> None:
     from ..training.embedded import tiny_settings, train_embedded, usual_settings
     from ..training.runs import training_device
 
+    if args.further and args.start is None:
+        raise Refusal("--further says what of --start is trained further: name that model set, or leave --further out.")
     make = tiny_settings if args.tiny else usual_settings
     settings = make(args.work, args.out, training_device(args.device))
     settings = msgspec.structs.replace(settings, start=args.start, minutes=args.minutes, seed=args.seed)

@@ -30,11 +30,11 @@ def describe_backdrop(picture: np.ndarray, people: np.ndarray) -> np.ndarray:
     """float (BANDS * 4,): mean Lab colour and spread of lightness of each horizontal band."""
     small = cv2.resize(picture, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA)
     free = cv2.resize(people.astype(np.float32), (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA) < 0.25
-    lab, told = to_lab(small), []
+    lab, bands = to_lab(small), []
     for rows in np.split(np.arange(_SIDE_PX), BANDS):
         pixels = lab[rows][free[rows]] if free[rows].any() else lab[rows].reshape(-1, 3)
-        told.append([*pixels.mean(0), pixels[:, 0].std()])
-    return np.array(told).ravel()
+        bands.append([*pixels.mean(0), pixels[:, 0].std()])
+    return np.array(bands).ravel()
 
 
 @lru_cache(maxsize=1)

@@ -26,7 +26,8 @@ def count_errors(score: SceneScore) -> float:
 
 def find_cases(scores: dict[tuple[str, str], SceneScore], method: str) -> tuple[SceneScore, SceneScore]:
     """The scenes where `method` makes fewest and most mistakes."""
-    ranked = sorted((score for (one, _), score in scores.items() if one == method), key=lambda s: (count_errors(s), s.scene))
+    own = [score for score in scores.values() if score.method == method]
+    ranked = sorted(own, key=lambda score: (count_errors(score), score.scene))
     return ranked[0], ranked[-1]
 
 
@@ -50,6 +51,6 @@ def draw_case(folder: Path, score: SceneScore, font: ImageFont.ImageFont | Image
     width = round(picture.shape[1] * CASE_HEIGHT_PX / picture.shape[0])
     small = cv2.resize(picture, (width, CASE_HEIGHT_PX), interpolation=cv2.INTER_AREA)
     words = Image.new("RGB", (width, _WORDS_PX), "white")
-    told = f"{score.method}, {score.width}x{score.height}: {score.missing} missing, {score.extra} extra"
-    ImageDraw.Draw(words).text((4, 3), told, "black", font)
+    caption = f"{score.method}, {score.width}x{score.height}: {score.missing} missing, {score.extra} extra"
+    ImageDraw.Draw(words).text((4, 3), caption, "black", font)
     return np.vstack([np.asarray(words), small])

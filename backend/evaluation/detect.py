@@ -56,10 +56,6 @@ class NetJudge:
         height, width = small.shape[:2]
         return logits[0, :, :height, :width].argmax(0).byte().cpu().numpy()
 
-    @torch.inference_mode()
-    def features(self, patches: np.ndarray) -> np.ndarray:
-        return self.net(to_input(patches, self.device)).features.float().mean((2, 3)).cpu().numpy()
-
     def text_match(self, pictures: list[np.ndarray], texts: list[str]) -> list[float] | None:
         return None  # no words were ever shown to it
 

@@ -65,10 +65,6 @@ class Judge(Protocol):
         """
         ...
 
-    def features(self, patches: np.ndarray) -> np.ndarray:
-        """float (N, C): what each patch, uint8 (N, side, side, 3), looks like."""
-        ...
-
     def text_match(self, pictures: list[np.ndarray], texts: list[str]) -> list[float] | None:
         """How well each picture, uint8 (H, W, 3) of any size, fits its text, cosine; None from a judge who cannot read."""
         ...
@@ -105,13 +101,11 @@ class Maps:
 
     people: (B, 1 + 18, h, w): the middles of trunks, then the joints. offsets: (B, 36, h, w): from the cell to the 18
     joints of the person whose trunk's middle is here, x and y, in OFFSET_PX. regions: (B, len(REGIONS), h, w).
-    features: (B, neck, h, w), what the heads read.
     """
 
     people: Tensor
     offsets: Tensor
     regions: Tensor
-    features: Tensor
 
 
 class JudgeNet(nn.Module):
@@ -153,7 +147,7 @@ class JudgeNet(nn.Module):
         for up in self.up:
             finer = levels.pop()
             merged = nn.functional.silu(up(finer + nn.functional.interpolate(merged, scale_factor=2, mode="nearest")))
-        return Maps(self.people(merged), self.offsets(merged), self.regions(merged), merged)
+        return Maps(self.people(merged), self.offsets(merged), self.regions(merged))
 
 
 def to_input(pictures: np.ndarray, device: torch.device) -> Tensor:

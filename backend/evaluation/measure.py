@@ -11,7 +11,7 @@ from .judge import Found, Judge
 from .keypoints import joints_right, likeness, match_people, oks
 from .results import PersonScore, SceneScore
 from .scenes import EvaluationScene
-from .texture import seam_score, sharpness
+from .texture import patch_distance, seam_score, sharpness
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class PlannedPoses:
 
 def read_plan(scene: EvaluationScene) -> PlannedPoses:
     people = scene.request.characters
-    keypoints = np.array([[(joint.x, joint.y) for joint in one.keypoints] for one in people]).reshape(len(people), 18, 2)
-    states = np.array([[joint.state for joint in one.keypoints] for one in people]).reshape(len(people), 18)
+    keypoints = np.array([[(joint.x, joint.y) for joint in person.keypoints] for person in people]).reshape(len(people), 18, 2)
+    states = np.array([[joint.state for joint in person.keypoints] for person in people]).reshape(len(people), 18)
     return PlannedPoses(keypoints, states == "visible", np.isin(states, DRAWN))
 
 
@@ -75,6 +75,7 @@ def measure_picture(
         background_found=classify_backdrop(picture, truth.instance > 0),
         sharpness=sharpness(picture, truth.picture),
         seam_score=seam_score(picture, window_px),
+        patch_distance=patch_distance(picture, truth.picture, scene.request.seed),
         seconds=seconds,
         clip=fit[0] if fit else None,
         preference=judge.preference(picture, texts[0]),
@@ -84,7 +85,7 @@ def measure_picture(
 def pair_texts(scene: EvaluationScene, picture: np.ndarray, plan: PlannedPoses) -> tuple[list[np.ndarray], list[str]]:
     """The picture and everybody's prompts together, then the box of each person and the person's own prompt."""
     characters = scene.request.characters
-    pictures, texts = [picture], [", ".join([scene.request.prompt, *(one.prompt for one in characters)])]
+    pictures, texts = [picture], [", ".join([scene.request.prompt, *(character.prompt for character in characters)])]
     for number, character in enumerate(characters):
         points = plan.keypoints[number][plan.placed[number]]
         (left, top), (right, bottom) = points.min(0), points.max(0)

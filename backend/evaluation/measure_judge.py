@@ -1,5 +1,6 @@
 """How far the judge is to be trusted: true crowds of seeds that neither its training nor the scenes use, half of them soft."""
 
+import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 
+from ..cli import DONE, answer
 from .crowd import draw_discernible
 from .detect import NetJudge
 from .judge import JUDGE_FOLDER, Judge
@@ -46,18 +48,23 @@ def measure_judge(judge: Judge, crowds: int = 36) -> dict[str, float]:
         missing += len(places) - len(matches)
         extra += len(found.scores) - len(matches)
         joints += int(seen.sum())
-        right += sum(joints_right(places[one], seen[one], found.keypoints[other]) for one, other in matches.items())
+        right += sum(joints_right(places[person], seen[person], found.keypoints[match]) for person, match in matches.items())
     shares = {"missing": missing / people, "extra": extra / people, "pck": right / joints}
     return {"crowds": crowds, "people": people} | {name: round(share, 3) for name, share in shares.items()}
 
 
-def main() -> None:
+def main() -> int:
     """Run from the command line: python -m beyondscene.backend.evaluation.measure_judge [FOLDER]."""
-    import sys
+    parser = argparse.ArgumentParser(prog="python -m beyondscene.backend.evaluation.measure_judge", description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", default=JUDGE_FOLDER, help="of a judge; default: our own")
+    args = parser.parse_args()
+    return answer(lambda: run(args.folder))
 
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else JUDGE_FOLDER
+
+def run(folder: Path) -> int:
     print(json.dumps(measure_judge(NetJudge(folder, torch.device("cpu")))))
+    return DONE
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

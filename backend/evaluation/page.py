@@ -16,7 +16,7 @@ COLUMNS: tuple[tuple[str, str, int], ...] = (
     ("missing_rate", "missing", 3), ("extra_rate", "extra", 3), ("pose_pck", "PCK", 3), ("pose_oks", "OKS", 3),
     ("garment_accuracy", "garments", 3), ("hair_accuracy", "hair", 3), ("leakage_rate", "leakage", 3),
     ("leakage_by_chance", "by chance", 3), ("background_accuracy", "background", 2), ("sharpness", "sharpness", 2),
-    ("seam_score", "seams", 2), ("patch_distance", "patch distance", 2), ("clip_global", "CLIP", 3),
+    ("seam_score", "seams", 2), ("patch_distance", "patch distance", 3), ("clip_global", "CLIP", 3),
     ("clip_person", "CLIP per person", 3), ("preference", "preference", 2), ("seconds", "s", 1),
 )  # fmt: skip
 _STYLE = """body{font:14px sans-serif;margin:2em;max-width:none} table{border-collapse:collapse} td,th{padding:.3em .6em;
@@ -38,7 +38,7 @@ def write_markdown(path: Path, title: str, legend: str, summaries: Sequence[dict
     for size in summaries[0]["by_size"]:
         parts += [
             f"## {size} the training resolution's area",
-            markdown_table(*make_table([one["by_size"][size] for one in summaries])),
+            markdown_table(*make_table([summary["by_size"][size] for summary in summaries])),
         ]
     path.write_text("\n\n".join(parts) + "\n")
 
@@ -89,8 +89,8 @@ def describe_score(score: SceneScore) -> str:
         for owner in range(len(matrix))
         if wearer != owner and matrix[wearer, owner] > 0
     ]
-    told = [f"{score.missing} missing", f"{score.extra} extra", *wrong, *lent]
-    return "; ".join(told)
+    errors = [f"{score.missing} missing", f"{score.extra} extra", *wrong, *lent]
+    return "; ".join(errors)
 
 
 def make_table(summaries: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
@@ -113,13 +113,13 @@ def make_beside_table(summaries: Sequence[dict[str, Any]]) -> tuple[list[str], l
     return ["method", *(head for _, head, _ in columns)], rows
 
 
-def make_beside_cell(told: dict[str, Any] | None, digits: int) -> str:
-    if told is None:
+def make_beside_cell(difference: dict[str, Any] | None, digits: int) -> str:
+    if difference is None:
         return "-"
-    if told["ci95"] is None:
-        return f"{told['difference']:+.{digits}f}"
-    low, high = told["ci95"]
-    cell = f"{told['difference']:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
+    if difference["ci95"] is None:
+        return f"{difference['difference']:+.{digits}f}"
+    low, high = difference["ci95"]
+    cell = f"{difference['difference']:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
     return f"**{cell}**" if low > 0 or high < 0 else cell
 
 
@@ -131,15 +131,19 @@ def make_cell(summary: dict[str, Any], name: str, digits: int) -> str:
     return f"{summary[name]:.{digits}f}{around}"
 
 
-LEGEND = (
-    f"'{TRUTH}' are the true renders: what the judge gets wrong in them it also gets wrong elsewhere. In brackets: 95 % "
-    "bootstrap intervals over scenes. missing, extra: people over planned people. PCK, OKS: of people who were found. "
-    "leakage: parts in somebody else's colour; by chance: as many if wrong colours were drawn by lot. "
-    "sharpness: 1 as the true render, above it noise. seams: 1 where borders of views cannot be told."
+_METRICS = (
+    "In brackets: 95 % bootstrap intervals over scenes. missing, extra: people over planned people. PCK, OKS: of people who "
+    "were found. leakage: parts in somebody else's colour; by chance: as many if wrong colours were drawn by lot. seams: 1 "
+    "where borders of views cannot be told."
 )
-NO_RENDERS = (
-    "background, sharpness and patch distance are left out: they are held against the renders themselves, which are no measure "
-    "of photographs."
+LEGEND = (
+    f"'{TRUTH}' are the true renders: what the judge gets wrong in them it also gets wrong elsewhere. {_METRICS} sharpness: 1 "
+    "as the true render, above it noise. patch distance: from patches of the true render, by blur and noise alike."
+)
+LEGEND_OF_PHOTOGRAPHS = (
+    f"'{TRUTH}' are renders of mannequins: they show that the plan can be read, not what this judge, who was made for "
+    f"photographs, gets wrong in these. {_METRICS} background, sharpness and patch distance are left out: they are held "
+    "against the renders themselves, which are no measure of photographs."
 )
 BESIDE_LEGEND = (
     f"What each has more than {OURS}, with 95 % bootstrap intervals of the difference over the same scenes; in bold where they "

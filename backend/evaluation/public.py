@@ -103,10 +103,6 @@ class PublicJudge:
             regions[window][here] = _split_dress(parsed, here)[here]
         return regions
 
-    @torch.inference_mode()
-    def features(self, patches: np.ndarray) -> np.ndarray:
-        return np.stack([self.clip.look(patch).cpu().numpy() for patch in patches])
-
     def text_match(self, pictures: list[np.ndarray], texts: list[str]) -> list[float] | None:
         return [self.clip.match(picture, text) for picture, text in zip(pictures, texts, strict=True)]
 

@@ -11,7 +11,7 @@ from ...protocol import Refusal
 Kind = TypeVar("Kind", bound=Struct)
 
 DRAWN = "drawn.jsonl"
-MEASURES = 2  # raised when a metric changes, so that kept pictures are judged anew
+MEASURES = 3  # raised when a metric changes, so that kept pictures are judged anew
 
 
 class ResultsError(Refusal):
@@ -60,7 +60,10 @@ class Drawing(Struct, frozen=True, kw_only=True):
 
 
 class SceneScore(Struct, frozen=True, kw_only=True):
-    """One picture, judged. sharpness, seam_score: see texture.py. seconds: of making the picture. digest: of its file."""
+    """One picture, judged. seconds: of making the picture. digest: of its file.
+
+    sharpness, seam_score, patch_distance: see texture.py.
+    """
 
     method: str
     scene: str
@@ -74,6 +77,7 @@ class SceneScore(Struct, frozen=True, kw_only=True):
     background_found: str
     sharpness: float
     seam_score: float
+    patch_distance: float
     seconds: float = 0.0
     digest: str = ""
     clip: float | None = None
@@ -87,12 +91,14 @@ class SceneScore(Struct, frozen=True, kw_only=True):
 class Header(Struct, frozen=True, kw_only=True):
     """The first line of a file: what all its pictures have in common.
 
-    weights: digest of all that the model set loads; formats before 4 had none. advice: digest of what the set says beside its
-    weights: its manifest and its scheduler's settings. scenes: digest of one of them, of what is asked and of its true picture.
-    Formats before 5 had neither. judge, measures: None where nobody judged the pictures.
+    version: of this program. weights: digest of all that the model set loads. advice: digest of what the set says beside its
+    weights: its manifest and its scheduler's settings. scenes: digest of all requests and true pictures.
+    device, device_name: "cuda" and the GPU's name, for example. judge, measures: None where nobody judged the pictures.
+    Formats before 6 lack some of these.
     """
 
-    format: int = 5
+    format: int = 6
+    version: str = ""
     models: str
     weights: str = ""
     advice: str = ""
@@ -102,7 +108,9 @@ class Header(Struct, frozen=True, kw_only=True):
     guidance_scale: float
     guide_pose: bool
     device: str
+    device_name: str = ""
     precision: str
+    vae_precision: str = ""
     judge: str | None = None
     measures: int | None = None
 

@@ -4,8 +4,8 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,27 +14,25 @@ from msgspec.structs import replace
 from PIL import Image
 
 from ...protocol import RenderSettings
+from ..hardware import device_name
 from ..memory import free_cached
 from ..models.load import Models
 from ..models.loras import FEW_STEPS, digest_weights, gather_loras
 from ..outputs import Picture, write_picture
 from ..planning.resolve import resolve_settings
 from ..render import record_making
+from ..version import app_version
 from ..watch import Watcher
-from .cases import draw_cases
 from .judge import Judge
 from .measure import measure_picture
 from .methods import load_method
-from .page import LEGEND, NO_RENDERS, OURS, TRUTH, picture_path, write_markdown, write_page
+from .page import TRUTH, picture_path
+from .report import Report, make_report, write_report
 from .results import DRAWN, MEASURES, Drawing, Header, Journal, SceneScore
-from .scenes import EvaluationScene, draw_scene, scene_growth, scene_name
-from .summary import AGAINST_RENDERS, compare, summarise, without
-from .texture import cut_patches, frechet_distance
+from .scenes import COUNT, EvaluationScene, draw_scene, scene_name
 from .variants import read_variant
 
-PATCHES = 24  # of each picture, for the patch distance
-PATCH_STEP_PX = 32  # sides that the judge's network takes are multiples of it
-SKETCH_PX = 64  # training resolution for which the scene is drawn that stands for all
+SKETCH_PX = 64  # training resolution for which scenes are drawn to be told from others
 
 Announce = Callable[[str, str, int, int], Watcher]  # before each picture: method, scene, pictures done, of how many to do
 
@@ -43,87 +41,89 @@ def make_header(models: Models, settings: RenderSettings) -> Header:
     """What the pictures of a run have in common."""
     model_set = models.model_set
     few_steps = {FEW_STEPS.name: model_set.few_steps_file()} if model_set.has_few_steps else {}  # whether they are used or not
-    told = resolve_settings(settings, model_set)
+    resolved = resolve_settings(settings, model_set)
+    # the resolved settings, for a manifest leaves out what is a default, which may change
+    advice = (models.manifest, resolve_settings(RenderSettings(), model_set), models.scheduler_config)
     return Header(
+        version=app_version(),
         models=models.manifest.name,
         weights=digest_weights(model_set, few_steps),
-        # the resolved settings, for a manifest leaves out what is a default, which may change
-        advice=digest(
-            msgspec.json.encode(
-                (models.manifest, resolve_settings(RenderSettings(), model_set), models.scheduler_config), order="deterministic"
-            )
-        ),
+        advice=digest(msgspec.json.encode(advice, order="deterministic")),
         scenes=digest_scenes(),
-        steps=told.steps,
-        few_steps=told.few_steps,
-        guidance_scale=told.guidance_scale,
-        guide_pose=told.guide_pose,
+        steps=resolved.steps,
+        few_steps=resolved.few_steps,
+        guidance_scale=resolved.guidance_scale,
+        guide_pose=resolved.guide_pose,
         device=models.device.type,
-        precision=str(models.dtype).removeprefix("torch."),
+        device_name=device_name(models.device),
+        precision=name_precision(models.dtype),
+        vae_precision=name_precision(models.vae.dtype),
     )
+
+
+def name_precision(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
+@cache
 def digest_scenes() -> str:
-    """Of one scene, small: what another renderer or another seed would draw is another scene, whose pictures do not compare."""
-    scene = draw_scene(0, SKETCH_PX)
-    return digest(msgspec.json.encode(scene.request) + scene.truth.picture.tobytes())
+    """Of all scenes, small, in some seconds: pictures of what is drawn otherwise do not compare.
+
+    Of all, whichever are evaluated, so that more of them can be added to a folder.
+    """
+    scenes = (draw_scene(number, SKETCH_PX) for number in range(COUNT))
+    return digest(b"".join(msgspec.json.encode(scene.request) + scene.truth.picture.tobytes() for scene in scenes))
 
 
 def evaluate(
     models: Models, judge: Judge | None, methods: Sequence[str], numbers: Sequence[int], settings: RenderSettings, folder: Path,
     announce: Announce, faults: list[str] | None = None,
-) -> list[dict[str, Any]]:  # fmt: skip
-    """Draw and judge what `folder` does not hold yet, write its report, and return one summary per method.
+) -> Report | None:  # fmt: skip
+    """Draw and judge what `folder` does not hold yet, and write its report.
 
     settings: what all pictures have in common; a variant's own come on top, and what both leave open the model set says.
     The true renders are judged beside the methods: they show what the judge itself gets wrong. Each judge has a file of
-    its own in `folder`, so that another one can look at the same pictures. judge: None to draw only; nothing is returned.
-    faults: gets a sentence for each method that breaks off, which is left out from then on, of the report as well.
-    Raises ResultsError where `folder` holds other results, before any picture is drawn.
+    its own in `folder`, so that another one can look at the same pictures. judge: None to draw only, without a report.
+    faults: gets a sentence for each method that breaks off, which is left out from then on, of the report as well; there is
+    none where all do. Raises ResultsError where `folder` holds other results, before any picture is drawn.
     """
     header = make_header(models, settings)
     drawn = Journal(folder / DRAWN, header, Drawing)
-    scores = (
-        Journal(folder / results_file(judge), replace(header, judge=judge.name, measures=MEASURES), SceneScore)
-        if judge
-        else None
-    )
-    names, broken = (TRUTH, *methods), set()
-    faults = [] if faults is None else faults
-    to_do = {n: [one for one in names if not is_drawn(drawn, folder, one, n)] for n in numbers}
-    done, total = 0, sum(map(len, to_do.values()))
-    for number, missing in to_do.items():
-        unjudged = [] if scores is None else [one for one in names if not is_judged(scores, drawn, one, number)]
-        if not missing and not unjudged:
+    scores = None if judge is None else open_scores(judge, header, folder)
+    names, broken = (TRUTH, *methods), dict[str, str]()
+    missing = {number: [name for name in names if not is_drawn(drawn, folder, name, number)] for number in numbers}
+    done, total = 0, sum(map(len, missing.values()))
+    for number in numbers:
+        unjudged = [] if scores is None else [name for name in names if not is_judged(scores, drawn, name, number)]
+        if not missing[number] and not unjudged:
             continue
         scene = draw_scene(number, models.training_resolution_px)
-        for method in missing:
+        for method in missing[number]:
             done += 1
-            if method in broken:
-                continue
-            watcher = announce(method, scene.name, done - 1, total)
-            try:
-                drawn.add(draw_picture(models, scene, method, settings, folder, watcher))
-            except (RuntimeError, MemoryError) as error:  # out of memory, or what a library lacks on this device
-                broken.add(method)
-                faults.append(f"{method} broke off at {scene.name} with {type(error).__name__}: {error}")
-        if broken:
-            free_cached()  # out here, where no traceback holds the tensors any more
-        if judge is None or scores is None:
-            continue
-        for method in dict.fromkeys((*missing, *unjudged)):
             if method not in broken:
-                picture, drawing = read_picture(folder, method, number), drawn.lines[method, scene.name]
-                score = measure_picture(judge, scene, picture, method, models.training_resolution_px, drawing.seconds)
-                scores.add(replace(score, digest=drawing.digest))
-    if judge is None or scores is None:
-        return []
+                watcher = announce(method, scene.name, done - 1, total)
+                draw_missing(models, scene, method, settings, folder, watcher, drawn, broken)
+        if judge is not None and scores is not None:
+            for method in dict.fromkeys((*missing[number], *unjudged)):
+                if method not in broken:
+                    scores.add(judge_picture(judge, scene, method, models.training_resolution_px, folder, drawn))
+    if faults is not None:
+        faults += broken.values()
     whole = [method for method in methods if method not in broken]
-    return report(judge, whole, numbers, scores, folder, models.training_resolution_px) if whole else []
+    if judge is None or scores is None or not whole:
+        return None
+    report = make_report(judge, whole, numbers, scores)
+    write_report(report, folder)
+    return report
+
+
+def open_scores(judge: Judge, header: Header, folder: Path) -> Journal[SceneScore]:
+    judged = replace(header, judge=judge.name, measures=MEASURES)
+    return Journal(folder / results_file(judge), judged, SceneScore)
 
 
 def results_file(judge: Judge) -> str:
@@ -139,6 +139,29 @@ def is_judged(scores: Journal[SceneScore], drawn: Journal[Drawing], method: str,
     """Whether what was judged is the picture that is there: one that was drawn again meanwhile is another one."""
     key = method, scene_name(number)
     return key in scores.lines and key in drawn.lines and scores.lines[key].digest == drawn.lines[key].digest
+
+
+def draw_missing(
+    models: Models, scene: EvaluationScene, method: str, settings: RenderSettings, folder: Path, watcher: Watcher,
+    drawn: Journal[Drawing], broken: dict[str, str],
+) -> None:  # fmt: skip
+    """Draw one picture. Where its method breaks off, `broken` gets a sentence that says so."""
+    try:
+        drawn.add(draw_picture(models, scene, method, settings, folder, watcher))
+    except (RuntimeError, MemoryError) as error:  # out of memory, or what a library lacks on this device
+        broken[method] = f"{method} broke off at {scene.name} with {type(error).__name__}: {error}"
+    if method in broken:
+        free_cached()  # out here, where no traceback holds the tensors any more
+
+
+def judge_picture(
+    judge: Judge, scene: EvaluationScene, method: str, window_px: int, folder: Path, drawn: Journal[Drawing]
+) -> SceneScore:
+    """What `judge` says of the picture that is there. window_px: side of the models' views."""
+    drawing = drawn.lines[method, scene.name]
+    picture = read_picture(folder / picture_path(method, scene.name))
+    score = measure_picture(judge, scene, picture, method, window_px, drawing.seconds)
+    return replace(score, digest=drawing.digest)
 
 
 def draw_picture(
@@ -160,60 +183,7 @@ def draw_picture(
     return Drawing(method=variant, scene=scene.name, seconds=seconds, digest=digest(path.read_bytes()))
 
 
-def read_picture(folder: Path, method: str, number: int) -> np.ndarray:
+def read_picture(path: Path) -> np.ndarray:
     """uint8 (H, W, 3)."""
-    with Image.open(folder / picture_path(method, scene_name(number))) as image:
+    with Image.open(path) as image:
         return np.asarray(image.convert("RGB"))
-
-
-def report(
-    judge: Judge, methods: Sequence[str], numbers: Sequence[int], journal: Journal[SceneScore], folder: Path,
-    resolution_px: int,
-) -> list[dict[str, Any]]:  # fmt: skip
-    """Write results.md, index.html and cases.jpg to `folder`; return the summaries, that of the true renders first.
-
-    Under "by_size" each has the same numbers for each growth of the area over the training resolution's. Under
-    "beside_beyondscene" each other method has its paired differences to ours, where that is among them.
-    """
-    names = [scene_name(number) for number in numbers]
-    scores = {(m, name): journal.lines[m, name] for m in (TRUTH, *methods) for name in names}
-    unmeasured = AGAINST_RENDERS if judge.of_photographs else ()
-    side_px = max(PATCH_STEP_PX, resolution_px // 2 // PATCH_STEP_PX * PATCH_STEP_PX)
-    distances = {} if unmeasured else patch_distances(judge, methods, numbers, folder, side_px)
-    summaries = []
-    for method in (TRUTH, *methods):
-        summary = without(summarise(method, [scores[method, name] for name in names]), unmeasured)
-        summary["by_size"] = {
-            f"{growth}x": without(
-                summarise(method, [scores[method, scene_name(n)] for n in numbers if scene_growth(n) == growth]), unmeasured
-            )
-            for growth in sorted({scene_growth(n) for n in numbers})
-        }
-        if OURS in methods and method not in (TRUTH, OURS):
-            summary[f"beside_{OURS}"] = compare(*([scores[one, name] for name in names] for one in (method, OURS)))
-        summaries.append(summary | {"patch_distance": distances.get(method)})
-    header = journal.header
-    title = f"{len(names)} scenes, model set {header.models}, {header.steps} {'few ' * header.few_steps}steps, {header.judge}"
-    legend = f"{LEGEND} {NO_RENDERS}" if unmeasured else LEGEND
-    write_markdown(folder / "results.md", title, legend, summaries)
-    write_page(folder / "index.html", title, legend, summaries, scores)
-    draw_cases(folder, methods, scores)
-    return summaries
-
-
-def patch_distances(
-    judge: Judge, methods: Sequence[str], numbers: Sequence[int], folder: Path, side_px: int
-) -> dict[str, float]:  # fmt: skip
-    """Of each method, and of the true renders from other patches of themselves."""
-    reference = gather_features(judge, folder, TRUTH, numbers, side_px, seed=0)
-    features = {method: gather_features(judge, folder, method, numbers, side_px, seed=1) for method in (TRUTH, *methods)}
-    return {method: round(frechet_distance(reference, seen), 4) for method, seen in features.items()}
-
-
-def gather_features(judge: Judge, folder: Path, method: str, numbers: Sequence[int], side_px: int, seed: int) -> np.ndarray:
-    """float (scenes * PATCHES, C), of patches at places that depend on scene and seed only."""
-    features = []
-    for number in numbers:
-        picture, random = read_picture(folder, method, number), np.random.default_rng([seed, number])
-        features.append(judge.features(cut_patches(picture, side_px, PATCHES, random)))
-    return np.concatenate(features)

@@ -108,14 +108,14 @@ def write_scene(scene: EvaluationScene, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_request(folder / "request.json", scene.request, {})
     people = [
-        {"id": one.id, "instance": number, "look": msgspec.to_builtins(look)}
-        for number, (one, look) in enumerate(zip(scene.request.characters, scene.looks, strict=True), start=1)
+        {"id": character.id, "instance": number, "look": msgspec.to_builtins(look)}
+        for number, (character, look) in enumerate(zip(scene.request.characters, scene.looks, strict=True), start=1)
     ]
-    told = {
+    truth = {
         "background": scene.background, "people": people, "regions": dict(enumerate(REGIONS)),
         "keypoints": list(KEYPOINT_NAMES), "pictures": ["truth.png", "instances.png", "regions.png"],
     }  # fmt: skip
-    (folder / "truth.json").write_text(json.dumps(told, indent=2) + "\n")
+    (folder / "truth.json").write_text(json.dumps(truth, indent=2) + "\n")
     for name, picture in (
         ("truth", scene.truth.picture), ("instances", scene.truth.instance), ("regions", scene.truth.region)
     ):  # fmt: skip

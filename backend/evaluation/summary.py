@@ -49,6 +49,7 @@ METRICS: dict[str, Callable[[SceneScore], Ratio]] = {
     "background_accuracy": lambda score: (score.background_found == score.background, 1),
     "sharpness": lambda score: (score.sharpness, 1),
     "seam_score": lambda score: (score.seam_score, 1),
+    "patch_distance": lambda score: (score.patch_distance, 1),
     "clip_global": lambda score: mean_of([score.clip]),
     "clip_person": lambda score: mean_of([person.clip for person in score.people]),
     "preference": lambda score: mean_of([score.preference]),
@@ -56,7 +57,7 @@ METRICS: dict[str, Callable[[SceneScore], Ratio]] = {
 }
 
 BESIDE = ("missing_rate", "extra_rate", "pose_pck", "garment_accuracy", "hair_accuracy", "leakage_rate")
-# held against the pixels of the renderer's pictures, whose people are mannequins; patch_distance is added by the report
+# held against the pixels of the renderer's pictures, whose people are mannequins
 AGAINST_RENDERS = ("background_accuracy", "sharpness", "patch_distance")
 
 
@@ -65,18 +66,18 @@ def summarise(method: str, scores: Sequence[SceneScore]) -> dict[str, Any]:
 
     None where there was nothing to measure, as the poses of people who were all missing.
     """
-    told: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "method": method, "scenes": len(scores), "people": sum(len(score.people) for score in scores)
     }  # fmt: skip
     intervals: dict[str, list[float] | None] = {}
     for name, ratio in METRICS.items():
         parts = np.array([ratio(score) for score in scores], float).reshape(-1, 2)
         if parts[:, 1].sum() == 0:
-            told[name] = intervals[name] = None
+            summary[name] = intervals[name] = None
             continue
-        told[name] = round(float(parts[:, 0].sum() / parts[:, 1].sum()), 4)
+        summary[name] = round(float(parts[:, 0].sum() / parts[:, 1].sum()), 4)
         intervals[name] = interval(resampled(parts), len(scores))
-    return told | {"ci95": intervals}
+    return summary | {"ci95": intervals}
 
 
 def without(summary: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -92,16 +93,16 @@ def compare(scores: Sequence[SceneScore], others: Sequence[SceneScore]) -> dict[
     for all counts for nothing: intervals of two methods may overlap where that of their difference leaves out 0. None where one
     of them has nothing to measure.
     """
-    told: dict[str, dict[str, Any] | None] = {}
+    differences: dict[str, dict[str, Any] | None] = {}
     for name in BESIDE:
-        one, other = (np.array([METRICS[name](score) for score in several], float) for several in (scores, others))
-        if one[:, 1].sum() == 0 or other[:, 1].sum() == 0:
-            told[name] = None
+        first, second = (np.array([METRICS[name](score) for score in part], float) for part in (scores, others))
+        if first[:, 1].sum() == 0 or second[:, 1].sum() == 0:
+            differences[name] = None
             continue
-        difference = one[:, 0].sum() / one[:, 1].sum() - other[:, 0].sum() / other[:, 1].sum()
-        around = interval(resampled(one) - resampled(other), len(scores))
-        told[name] = {"difference": round(float(difference), 4), "ci95": around}
-    return told
+        difference = first[:, 0].sum() / first[:, 1].sum() - second[:, 0].sum() / second[:, 1].sum()
+        around = interval(resampled(first) - resampled(second), len(scores))
+        differences[name] = {"difference": round(float(difference), 4), "ci95": around}
+    return differences
 
 
 def resampled(parts: np.ndarray) -> np.ndarray:

@@ -155,18 +155,18 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="that draw samples")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     parser.add_argument("--seed", type=int, default=JudgeSettings().seed)
-    asked = parser.parse_args()
-    return answer(lambda: run(asked))
+    args = parser.parse_args()
+    return answer(lambda: run(args))
 
 
-def run(asked: argparse.Namespace) -> int:
-    settings = JudgeSettings(steps=asked.steps, batch=asked.batch, processes=asked.processes, seed=asked.seed)
-    time_left_s, device = countdown(asked.minutes or None), training_device(asked.device)
+def run(args: argparse.Namespace) -> int:
+    settings = JudgeSettings(steps=args.steps, batch=args.batch, processes=args.processes, seed=args.seed)
+    time_left_s, device = countdown(args.minutes or None), training_device(args.device)
     try:
-        net = train_judge(settings, asked.work, device, prefetch, print_event, time_left_s)
+        net = train_judge(settings, args.work, device, prefetch, print_event, time_left_s)
     except OutOfTime:
         return STOPPED
-    save_net(net, asked.out)
+    save_net(net, args.out)
     return DONE
 
 

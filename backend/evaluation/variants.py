@@ -40,24 +40,24 @@ def read_variant(text: str, settings: RenderSettings) -> tuple[str, RenderSettin
     """
     method, *changes = re.split(r"\+(?=[a-z_])", text)  # not within dpmsolver++
     check_methods([method])
-    told = msgspec.to_builtins(settings)
+    values = msgspec.to_builtins(settings)
     for change in changes:
         name, equals, value = change.partition("=")
-        if not equals or name not in told:
+        if not equals or name not in values:
             raise Refusal(
-                f"'{text}' sets '{name}', which is no setting: write {method}+NAME=VALUE with NAME one of {', '.join(told)}."
+                f"'{text}' sets '{name}', which is no setting: write {method}+NAME=VALUE with NAME one of {', '.join(values)}."
             )
-        several = isinstance(told[name], list | tuple)
+        several = isinstance(values[name], list | tuple)
         read: Any = value.replace("..", ",").split(",") if several else value
         try:
             msgspec.convert({name: read}, RenderSettings, strict=False)
         except msgspec.ValidationError as error:
-            form = f"; write it as {name}={'..'.join(map(str, told[name]))}" if several else ""
+            form = f"; write it as {name}={'..'.join(map(str, values[name]))}" if several else ""
             raise Refusal(f"'{text}' gives {name} the value '{value}': {error}{form}.") from error
-        told[name] = read
+        values[name] = read
         if name not in settings_of(method):
             raise Refusal(f"'{text}' sets {name}, which {method} does not read: it reads {', '.join(settings_of(method))}.")
-    changed = msgspec.convert(told, RenderSettings, strict=False)
+    changed = msgspec.convert(values, RenderSettings, strict=False)
     check_settings(changed)
     return method, changed
 

@@ -72,5 +72,5 @@ class Binding:
         own = (weights * (self.owners[:, None] == people[:, :, None])).sum(-1)
         anyone = (weights * (self.owners[:, None] != NOBODY)).sum(-1)
         loss = -((own + _LEAST) / (anyone + _LEAST)).log()
-        asked = people != NOBODY
-        self.losses.append((loss * asked).sum() / asked.sum().clamp(min=1))
+        owned = people != NOBODY
+        self.losses.append((loss * owned).sum() / owned.sum().clamp(min=1))

@@ -79,10 +79,11 @@ def train_denoiser(
 
     left = Steps(run, "denoiser", denoiser, ema, optimizer, settings.steps, 500, lambda: milestone(average()), fit)
     alphas = build_scheduler().alphas_cumprod.to(run.device)
+    of_steps = StepBatches(data, tokenizers, settings, line_width_px, run.seed)
+    of_steps.fit(left.steps)
     batches = DataLoader(
-        StepBatches(data, tokenizers, settings, line_width_px, run.seed), batch_size=None, num_workers=settings.loaders,
-        sampler=range(left.done, settings.steps), prefetch_factor=2, multiprocessing_context="fork",
-        pin_memory=run.device.type == "cuda",
+        of_steps, batch_size=None, num_workers=settings.loaders, sampler=range(left.done, settings.steps), prefetch_factor=2,
+        multiprocessing_context="fork", pin_memory=run.device.type == "cuda",
     )  # fmt: skip
     pace, waited, learnt = Pace(), Waited(batches), [one for one in denoiser.parameters() if one.requires_grad]
     find_gradients = gradient_finder(denoiser, learnt, settings.binding)
@@ -91,6 +92,7 @@ def train_denoiser(
     for step, drawn in zip(left, waited, strict=False):
         if fit and pace.tick() and step < settings.flat * left.steps:
             left.fit(min(settings.steps, step + int(_FITTED * run.time_left_s() / pace.seconds_per_step)))
+            of_steps.fit(left.steps)
             run.report({"stage": "denoiser", "steps": left.steps, "seconds_per_step": round(pace.seconds_per_step, 4)})
         batch, (_, noise) = drawn.to(run.device), step_random(run, _STAGE, step)
         set_rate(optimizer, settings.learning_rate, step, left.steps, warm_up=100, flat=settings.flat)
@@ -106,9 +108,9 @@ def train_denoiser(
         left.descend()
         if (step + 1) % 10 == 0:
             cells = batch.latents.shape[-1]
-            told = {"loss": float(loss), "binding": float(bound), "left_out": left.left_out}
-            told["waited_s"] = round(waited.take_s(), 3)  # the GPU, for those who load; of ten steps
-            run.report({"stage": "denoiser", "step": step + 1, "of": left.steps, "cells": cells} | told)
+            measured = {"loss": float(loss), "binding": float(bound), "left_out": left.left_out}
+            measured["waited_s"] = round(waited.take_s(), 3)  # the GPU, for those who load; of ten steps
+            run.report({"stage": "denoiser", "step": step + 1, "of": left.steps, "cells": cells} | measured)
     return average()
 
 
@@ -155,7 +157,7 @@ def group_parameters(denoiser: Denoiser, text_share: float) -> list[dict]:
 
 
 class StepBatches(Dataset):
-    """The batch of each step, which depends on the seed and the step alone, so that a resumed run learns from the same."""
+    """The batch of each step. It depends on seed, step and the run's length alone: a resumed run learns from the same."""
 
     def __init__(
         self,
@@ -167,10 +169,15 @@ class StepBatches(Dataset):
     ) -> None:
         self.data, self.tokenizers, self.settings = data, tokenizers, settings
         self.line_width_px, self.seed = line_width_px, seed
+        self._steps = torch.tensor(settings.steps).share_memory_()  # with the processes that load
+
+    def fit(self, steps: int) -> None:
+        """Let the run be so long, for the batches that are not drawn yet."""
+        self._steps.fill_(steps)
 
     def __getitem__(self, step: int) -> Batch:
         settings, numbers = self.settings, np.random.default_rng([self.seed, _STAGE, step])
-        large = numbers.random() < settings.large_share and step >= settings.large_from * settings.steps
+        large = numbers.random() < settings.large_share and step >= settings.large_from * int(self._steps)
         halved = not large and numbers.random() < settings.halved_share
         count = settings.large_batch if large else settings.small_batch
         cells = self.data.latents.shape[-1] if large or halved else settings.small_cells

@@ -93,7 +93,8 @@ def train_embedded(settings: TrainingSettings, report: Report) -> None:
     """
     started, time_left_s = time.monotonic(), countdown(settings.minutes)
     check_settings(settings)
-    claim(settings.work, describe_run(settings))
+    if not settings.render_only:  # renders go with any device
+        claim(settings.work, describe_run(settings))
     claim(settings.work / "renders", RenderRun(seed=settings.seed, size_px=settings.size_px))
     reuse_freed_memory(settings.device)
     with (settings.work / "train.jsonl").open("a") as log:
@@ -152,6 +153,7 @@ def describe_run(settings: TrainingSettings) -> EmbeddedRun:
         seed=settings.seed,
         views=settings.views,
         size_px=settings.size_px,
+        device=settings.device.type,
         start=digest_model_set(settings.start) if settings.start else None,
         further=tuple(sorted(settings.further)) if settings.start else (),
         sizes={
@@ -159,6 +161,13 @@ def describe_run(settings: TrainingSettings) -> EmbeddedRun:
             "segmenter": settings.segmenter.widths,
             "text": (*settings.text.widths, *settings.text.layers),
             "denoiser": msgspec.to_builtins(settings.denoiser.sizes),
+        },
+        batches={
+            "vae": (settings.vae.crops, settings.vae.large_crops),
+            "decoder": (settings.decoder.crops, settings.decoder.large_crops),
+            "segmenter": settings.segmenter.batch,
+            "text": settings.text.batch,
+            "denoiser": (settings.denoiser.small_batch, settings.denoiser.large_batch),
         },
     )
 

@@ -71,6 +71,20 @@ class Batch(msgspec.Struct, frozen=True):
         return Batch(**{name: getattr(self, name).to(device, non_blocking=True) for name in self.__struct_fields__})
 
 
+class Crop(msgspec.Struct, frozen=True):
+    """One view of a batch, in numpy; as in Batch."""
+
+    latents: npt.NDArray[np.float16]
+    weights: npt.NDArray[np.float16]
+    chunks: list[list[int]]  # of the caption's tokens
+    owners: list[int]  # whom each of them is about
+    people: npt.NDArray[np.int64]
+    kept_text: float
+    pose: npt.NDArray[np.uint8]  # (8 h, 8 w, 3)
+    kept_pose: float
+    sizes: tuple[float, ...]
+
+
 @torch.no_grad()
 def encode_renders(vae: AutoencoderKL, renders: Renders, path: Path, device: torch.device) -> LatentSet:
     """Return the latents of `renders`, from the file at `path` if this encoder made it, else written to it."""
@@ -104,8 +118,6 @@ def draw_batch(
     line_width_px: int,
 ) -> Batch:
     """Return a random batch of square crops, `cells` latents wide; captions name who is seen in the crop."""
-    side = data.latents.shape[-1]
-    latents, weights, words, owners, people, poses, kept_text, kept_pose, sizes = [], [], [], [], [], [], [], [], []
     long = numbers.random() < LONG_SHARE
     anything = np.arange(len(data.latents))
     if long:
@@ -113,42 +125,69 @@ def draw_batch(
     else:
         kind = numbers.choice(3, p=(SINGLES_SHARE, SEVERAL_SHARE, 1 - SINGLES_SHARE - SEVERAL_SHARE))
         some, share = (data.singles, data.several, anything)[kind], 1.0
-    while len(latents) < count:
+    crops: list[Crop] = []
+    while len(crops) < count:
         index = int(numbers.choice(some if len(some) and numbers.random() < share else anything))
-        top, left = _draw_corner(data.instances[index], cells, numbers) if cells < side else (0, 0)
-        window = (slice(top, top + cells), slice(left, left + cells))
-        instance = data.instances[index][window]
-        looks, seen = data.renders.looks[index], people_from_left(instance)
-        text = numbers.random()
-        # The second tokenizer differs in what it pads with only.
-        told = draw_caption(tokenizers[0], data.renders.scenes[index], [looks[i] for i in seen], numbers)
-        chunks, whom = ([[]], []) if text < 0.04 else told
-        if not long and len(chunks) > 1:
-            continue  # nothing is cut off: a longer caption waits for a batch that has room for it
-        latents.append(data.latents[index][:, window[0], window[1]])
-        weights.append(data.weights[index][window])
-        words.append(chunks)
-        owners.append(whom)
-        people.append(_number_people(instance, seen))
-        kept_text.append(0.0 if 0.04 <= text < 0.12 else 1.0)
-        poses.append(_draw_poses(data.renders.keypoints[index], top, left, cells, line_width_px, numbers))
-        kept_pose.append(0.0 if numbers.random() < (0.25 if seen else 0.4) else 1.0)
-        sizes.append(_draw_sizes(numbers))
+        crop = _draw_crop(data, index, tokenizers[0], numbers, cells, line_width_px, long)
+        if crop is not None:
+            crops.append(crop)
     # Stratified, and skewed towards the noisy end, where pose and colours are decided.
     strata = (np.arange(count) + numbers.random(count)) / count
-    whose, who = pad_owners(owners, words), torch.from_numpy(np.stack(people))
+    return _stack(crops, tokenizers, torch.from_numpy((1000 * strata**0.6).astype(np.int64)).clamp(max=999))
+
+
+def _draw_crop(
+    data: LatentSet,
+    index: int,
+    tokenizer: CLIPTokenizer,
+    numbers: np.random.Generator,
+    cells: int,
+    line_width_px: int,
+    long: bool,
+) -> Crop | None:
+    """Return a crop of view `index`; None where its caption takes several chunks and is not to be `long`.
+
+    Nothing is cut off: a longer caption waits for a batch that has room for it.
+    """
+    top, left = _draw_corner(data.instances[index], cells, numbers) if cells < data.latents.shape[-1] else (0, 0)
+    window = (slice(top, top + cells), slice(left, left + cells))
+    instance = data.instances[index][window]
+    looks, seen = data.renders.looks[index], people_from_left(instance)
+    text = numbers.random()
+    # The second tokenizer differs in what it pads with only.
+    caption = draw_caption(tokenizer, data.renders.scenes[index], [looks[i] for i in seen], numbers)
+    chunks, owners = ([[]], []) if text < 0.04 else caption
+    if not long and len(chunks) > 1:
+        return None
+    return Crop(
+        latents=data.latents[index][:, window[0], window[1]],
+        weights=data.weights[index][window],
+        chunks=chunks,
+        owners=owners,
+        people=_number_people(instance, seen),
+        kept_text=0.0 if 0.04 <= text < 0.12 else 1.0,
+        pose=_draw_poses(data.renders.keypoints[index], top, left, cells, line_width_px, numbers),
+        kept_pose=0.0 if numbers.random() < (0.25 if seen else 0.4) else 1.0,
+        sizes=_draw_sizes(numbers),
+    )
+
+
+def _stack(crops: list[Crop], tokenizers: tuple[CLIPTokenizer, CLIPTokenizer], timesteps: Tensor) -> Batch:
+    captions = [crop.chunks for crop in crops]
+    owners = pad_owners([crop.owners for crop in crops], captions)
+    people = torch.from_numpy(np.stack([crop.people for crop in crops]))
     return Batch(
-        latents=torch.from_numpy(np.stack(latents)).float(),
-        timesteps=torch.from_numpy((1000 * strata**0.6).astype(np.int64)).clamp(max=999),
-        weights=torch.from_numpy(np.stack(weights)).float()[:, None],
-        tokens=torch.stack([pad_chunks(tokenizer, words) for tokenizer in tokenizers]),
-        owners=whose,
-        people=who,
-        several=views_of_several(whose, who),
-        kept_text=torch.tensor(kept_text),
-        poses=torch.from_numpy(np.stack(poses)).permute(0, 3, 1, 2),
-        kept_pose=torch.tensor(kept_pose),
-        sizes=torch.tensor(np.array(sizes), dtype=torch.float32),
+        latents=torch.from_numpy(np.stack([crop.latents for crop in crops])).float(),
+        timesteps=timesteps,
+        weights=torch.from_numpy(np.stack([crop.weights for crop in crops])).float()[:, None],
+        tokens=torch.stack([pad_chunks(tokenizer, captions) for tokenizer in tokenizers]),
+        owners=owners,
+        people=people,
+        several=views_of_several(owners, people),
+        kept_text=torch.tensor([crop.kept_text for crop in crops]),
+        poses=torch.from_numpy(np.stack([crop.pose for crop in crops])).permute(0, 3, 1, 2),
+        kept_pose=torch.tensor([crop.kept_pose for crop in crops]),
+        sizes=torch.tensor(np.array([crop.sizes for crop in crops]), dtype=torch.float32),
     )
 
 

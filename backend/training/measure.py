@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from transformers import UperNetForSemanticSegmentation
 
+from ..cli import DONE, answer
 from ..evaluation.colours import GARMENTS, PARTS, colour_word, to_lab
 from ..evaluation.detect import NetJudge
 from ..evaluation.judge import JUDGE_FOLDER, Judge
@@ -111,6 +112,7 @@ def measure_model_set(folder: Path, out: Path, settings: MeasureSettings, judge_
     before anything is drawn.
     """
     model_set = read_model_set(folder)
+    out.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     judge = NetJudge(judge_folder, device)
     pipeline, segmenter = load_model_set(folder, device)
@@ -154,7 +156,6 @@ def measure_model_set(folder: Path, out: Path, settings: MeasureSettings, judge_
         "true pictures": measure_regions(np.stack([view.picture for view in held_out]), held_out, segmenter),
         "drawn anew by the model": measure_regions(redraw(pipeline, held_out, drawing, REDRAWN), held_out, segmenter),
     }
-    out.mkdir(parents=True, exist_ok=True)
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     cv2.imwrite(str(out / "samples.png"), cv2.cvtColor(np.vstack(sheets), cv2.COLOR_RGB2BGR))
     return metrics
@@ -179,15 +180,20 @@ def _psnr(pictures: Pictures, views: list[Rendering]) -> float:
     return round(float(np.mean(10 * np.log10(255**2 / np.array(errors)))), 2)
 
 
-def main() -> None:
+def main() -> int:
     """Run from the command line: python -m beyondscene.backend.training.measure FOLDER OUT [--few-steps]."""
     parser = argparse.ArgumentParser(prog="python -m beyondscene.backend.training.measure", description=__doc__)
     parser.add_argument("folder", type=Path, help="of a model set")
     parser.add_argument("out", type=Path, help="where metrics.json and samples.png go")
     parser.add_argument("--few-steps", action="store_true", help="with the set's LoRA for few steps")
-    asked = parser.parse_args()
-    print(json.dumps(measure_model_set(asked.folder, asked.out, MeasureSettings(few_steps=asked.few_steps)), indent=2))
+    args = parser.parse_args()
+    return answer(lambda: run(args.folder, args.out, MeasureSettings(few_steps=args.few_steps)))
+
+
+def run(folder: Path, out: Path, settings: MeasureSettings) -> int:
+    print(json.dumps(measure_model_set(folder, out, settings), indent=2))
+    return DONE
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

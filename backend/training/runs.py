@@ -32,16 +32,19 @@ class RenderRun(msgspec.Struct, frozen=True, kw_only=True):
 class EmbeddedRun(msgspec.Struct, frozen=True, kw_only=True):
     """What the checkpoints of an embedded model depend on, but for steps and rates, which may change on the way.
 
-    start: digest of the weights that it goes on from. sizes: of the networks.
+    device: its kind, as "cuda". start: digest of the weights that it goes on from. sizes: of the networks. batches: of each
+    part, which are larger on a GPU.
     """
 
-    format: int = 1
+    format: int = 2
     seed: int
     views: int
     size_px: int
+    device: str
     start: str | None
     further: tuple[str, ...]
     sizes: dict[str, Any]
+    batches: dict[str, Any]
 
 
 class FewStepsRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,14 +106,14 @@ def claim(folder: Path, run: RenderRun | EmbeddedRun | FewStepsRun | JudgeRun) -
     now = flatten(msgspec.json.decode(msgspec.json.encode(run)))
     differing = [name for name in {**begun, **now} if begun.get(name) != now.get(name)]
     if differing:
-        told = ", ".join(f"{name} = {begun.get(name)}, but now it is {now.get(name)}" for name in differing)
-        raise RunError(f"{folder} is of a run with {told}: {advice}")
+        differences = ", ".join(f"{name} = {begun.get(name)}, but now it is {now.get(name)}" for name in differing)
+        raise RunError(f"{folder} is of a run with {differences}: {advice}")
 
 
-def flatten(told: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """The same without objects in objects: their names are joined by dots."""
     flat: dict[str, Any] = {}
-    for name, value in told.items():
+    for name, value in nested.items():
         flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
     return flat
 

@@ -121,8 +121,8 @@ def train_text(run: Run, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer], settin
         left.learn(loss)
         if (step + 1) % 20 == 0:
             share = round(float(torch.cat(right).float().mean()), 3)
-            told = {"loss": float(loss.detach()), "right": share}
-            run.report({"stage": "text", "step": step + 1, "of": settings.steps} | told)
+            measured = {"loss": float(loss.detach()), "right": share}
+            run.report({"stage": "text", "step": step + 1, "of": settings.steps} | measured)
     ema.copy_to(model)
     return cast(TextEncoders, model[0]).eval()
 

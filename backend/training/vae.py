@@ -99,8 +99,8 @@ def train_vae(run: Run, renders: Renders, settings: VaeSettings, start: Path | N
         losses["loss"].backward()
         left.descend(take=partial(slow.apply, optimizer, 0.1 + 0.3 * progress))
         if (step + 1) % 50 == 0:
-            told = {name: float(loss.detach()) for name, loss in losses.items()}
-            run.report({"stage": "vae", "step": step + 1, "of": settings.steps} | told)
+            measured = {name: float(loss.detach()) for name, loss in losses.items()}
+            run.report({"stage": "vae", "step": step + 1, "of": settings.steps} | measured)
     ema.copy_to(vae)
     vae.eval()
     standardise_latents(vae, to_tensor(renders.pictures[:256], run.device))

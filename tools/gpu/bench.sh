@@ -44,6 +44,13 @@ while (($#)); do
   esac
 done
 
+for part in "${parts[@]}"; do
+  if [[ ! "$part" =~ ^(smoke|embedded|compared|tuned|targets|preview|posed|ratios)$ ]]; then
+    echo "there is no part '$part': see the parts of both calls at the top of this script" >&2
+    exit 2
+  fi
+done
+
 all=(--method beyondscene --method plain --method demofusion --method direct)
 shortcuts=beyondscene+controlnet_views=with_people+stride_background=96+background_every=2
 unguided=beyondscene+guidance_scale=1+stride_background=96+view_weighting=feathered+steps=8
@@ -69,7 +76,7 @@ if [[ -n "$tiny" ]]; then
   tuned=("${toy[@]}" --method beyondscene --tune channels_last+fused --cold)
   targets=("${toy[@]}" --method beyondscene+stride_instance=64)
   posed=("${toy[@]}" --precision bfloat16 --method beyondscene+stride_instance=64+controlnet_views=with_people --tune-all half_vae)
-  preview=("${toy[@]}" --size 128x128 --precision bfloat16 --method "$unguided" --tune-all half_vae --cold)
+  preview=("${toy[@]/64x64/128x128}" --precision bfloat16 --method "$unguided" --tune-all half_vae --cold)
   ratios=("${toy[@]}" --method beyondscene --method demofusion)
 fi
 

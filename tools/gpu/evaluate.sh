@@ -8,7 +8,7 @@
 # build/gpu/evaluation-*, one folder for each device, for few steps and for trials, which git ignores, which has some 2 MB a
 # picture, and which must still be there. --ablations: this method without each of its parts in turn, in place of the other
 # methods. Left in $OUT: the lines of every picture, and, when all are there, results.md, results.json and cases.jpg (with
-# --ablations: ablations.md and so on). --tiny tries the script itself.
+# --ablations: ablations.md and so on), without a method that broke off: then the exit code is 1. --tiny tries the script itself.
 # PYTHON and OUT: see prepare.sh.
 set -euo pipefail
 
@@ -32,6 +32,7 @@ source tools/gpu/prepare.sh
 check_gpu "$device"
 work="$here/$place-$device" # what is drawn otherwise goes elsewhere
 mkdir -p "$work"
+rm -f "$work/results.md" "$work/cases.jpg" # of an earlier call
 left_s="$("$python" -c "print(max(1, round(60 * $minutes - $SECONDS)))")"
 status=0
 timeout --signal=INT --kill-after=10 "$left_s" "$python" -m beyondscene.backend evaluate --json --device "$device" \
@@ -40,12 +41,15 @@ cp "$work"/*.jsonl "$out/" || true
 if ((status == 124 || status == 130 || status == 137)); then
   echo "out of time; call again"
   exit 3
-elif ((status)); then
+fi
+if [[ -f "$work/results.md" ]]; then # also where some method broke off
+  cp "$work/$name.json" "$out/"
+  cp "$work/results.md" "$out/$name.md"
+  cp "$work/cases.jpg" "$out/$([[ "$name" == results ]] || echo "$name-")cases.jpg"
+  cat "$out/$name.md"
+fi
+if ((status)); then
   tail -n 20 "$work/$name.log" >&2
   exit "$status"
 fi
-cp "$work/$name.json" "$out/"
-cp "$work/results.md" "$out/$name.md"
-cp "$work/cases.jpg" "$out/$([[ "$name" == results ]] || echo "$name-")cases.jpg"
-cat "$out/$name.md"
 echo "finished"

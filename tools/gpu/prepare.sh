@@ -1,4 +1,4 @@
-# Sourced by the scripts beside it, from the repository root. Sets `python`, `out` and `here`, and makes the package importable.
+# Sourced by the scripts beside it, from the repository root, with `minutes` set. Sets `python`, `out` and `here`, and makes the package importable.
 #
 #   PYTHON   the interpreter that has torch; default: python3
 #   OUT      folder that receives the results; default: out/gpu
@@ -6,6 +6,10 @@
 # What PYTHON lacks comes from the wheels in .whl/, where that folder is there: on a machine without a network. fetch_wheels.sh
 # makes it where there is one. git ignores it, so it must be taken along by name: a copy of the repository alone does not hold it.
 # Without that folder, a virtual environment is made with pip, on top of what PYTHON has.
+if [[ ! "$minutes" =~ ^[0-9]*\.?[0-9]+$ ]]; then
+  echo "--minutes is '$minutes': write a number, as 8.5" >&2
+  exit 2
+fi
 python="${PYTHON:-python3}"
 out="${OUT:-out/gpu}"
 here="$PWD/build/gpu"

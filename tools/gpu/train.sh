@@ -11,7 +11,7 @@
 #              a minute and a half to read and encode. A step of 256 views takes 0.12 s, recorded as a CUDA graph (0.19 s where that
 #              fails, which the log says), and as many are taken as fit. A run of its own, on views of its own (--seed 1): the next
 #              one goes on from the weights that are committed then, and takes another --seed. --meanwhile: what shall use the GPU
-#              while views are rendered; training waits for it.
+#              while views are rendered; training waits for it, but not beyond --minutes.
 #   few-steps  renders 6000 views in 40 s, then learns from the model itself.
 #   judge      begins anew: 64000 samples of 0.1 s on 15 cores are 430 s. The repository's had 3000 steps of 16.
 # What stops for want of time says so. It goes on when called again with the same arguments, where build/gpu/ is still there; that
@@ -45,6 +45,11 @@ while (($#)); do
   esac
 done
 
+if [[ -n "$meanwhile" && "$what" != embedded ]]; then
+  echo "--meanwhile fills the time in which 'embedded' renders its views: leave it out for '$what'" >&2
+  exit 2
+fi
+
 source tools/gpu/prepare.sh
 if [[ "$what" == embedded && "$device" != cpu ]] && shm=$(df --output=avail -B1M /dev/shm | tail -n 1) && ((shm < 3000)); then
   echo "/dev/shm has $shm MB free, but those who load batches pass on 3 GB there: mount -o remount,size=8G /dev/shm" >&2
@@ -75,12 +80,15 @@ case "$what" in
     command=(beyondscene.backend.evaluation.train_judge --out "$here/judge" --batch 16 --steps 4000)
     if [[ -n "$tiny" ]]; then command+=(--batch 2 --steps 2 --processes 1); fi ;;
 esac
+left() { "$python" -c "print(max(1, round(60 * $minutes - $SECONDS - ${1:-0})))"; }
 if [[ -n "$meanwhile" ]]; then
-  nice -n 15 "$python" -m "${command[@]}" --work "$work" --device "$device" "${given[@]}" --render-only >"$here/render.log" 2>&1 &
-  $meanwhile || echo "'$meanwhile' failed with status $?" >&2
+  limit=(timeout --kill-after=10 "$(left 15)") # not INT, which what runs in the background is deaf to
+  nice -n 15 "${limit[@]}" "$python" -m "${command[@]}" --work "$work" --device "$device" "${given[@]}" --render-only \
+    >"$here/render.log" 2>&1 &
+  # shellcheck disable=SC2086  # a command with its arguments
+  "${limit[@]}" $meanwhile || echo "'$meanwhile' failed with status $?" >&2
   wait "$!" || true # with the status that says: call again to go on
 fi
-left() { "$python" -c "print(max(1, round(60 * $minutes - $SECONDS - ${1:-0})))"; }
 status=0
 timeout --signal=INT --kill-after=10 "$(left 5)" "$python" -m "${command[@]}" --work "$work" --device "$device" "${given[@]}" \
   --minutes "$("$python" -c "print($(left "$((measure_s + 40))") / 60)")" >"$here/$what.log" 2>&1 || status=$?

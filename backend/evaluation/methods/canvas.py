@@ -30,7 +30,7 @@ CANVAS = DIFFUSION | {"size_conditioning", "controlnet_views", "guidance_interva
 
 
 @dataclass(frozen=True)
-class Sheet:
+class WholeScene:
     """A canvas of `size` with the prompt of the whole scene and its skeletons, uint8 (H, W, 3)."""
 
     size: Size
@@ -48,15 +48,16 @@ class Sheet:
         return self.pose[rows, columns]
 
 
-def lay_sheet(models: Models, request: RenderRequest, size: Size) -> Sheet:
+def describe_whole_scene(models: Models, request: RenderRequest, size: Size) -> WholeScene:
     """The scene at `size`: its own prompt, then everybody's from left to right; limbs as wide as in training."""
     people = gather_people(request)
-    told = [one.among_others(request.settings.hidden_joints) for one in people]
-    joints = [scaled(points, size.width / request.width, size.height / request.height) for points in told]
+    keypoints = [person.among_others(request.settings.hidden_joints) for person in people]
+    joints = [scaled(points, size.width / request.width, size.height / request.height) for points in keypoints]
     pose = draw_pose(joints, size.width, size.height, models.manifest.pose_line_width_px)
-    from_left = sorted(people, key=lambda one: float(one.keypoints[one.keypoints[:, 2] > 0, 0].mean()))
-    prompt = joined(request.prompt, *(one.character.prompt for one in from_left), request.style)
-    return Sheet(size, prompt, joined_once(request.negative_prompt, *(one.character.negative_prompt for one in people)), pose)
+    from_left = sorted(people, key=lambda person: float(person.keypoints[person.keypoints[:, 2] > 0, 0].mean()))
+    prompt = joined(request.prompt, *(person.character.prompt for person in from_left), request.style)
+    negative = joined_once(request.negative_prompt, *(person.character.negative_prompt for person in people))
+    return WholeScene(size, prompt, negative, pose)
 
 
 def make_canvas_sampler(models: Models, request: RenderRequest, size: Size) -> Sampler:
@@ -78,14 +79,14 @@ def start_noise(sampler: Sampler, request: RenderRequest, size: Size, purpose: s
 
 
 def draw_from_noise(models: Models, request: RenderRequest, views: list[View], window: int, watcher: Watcher) -> np.ndarray:
-    """The picture that views of `window` latents make of one noise, each told the whole prompt."""
+    """The picture that views of `window` latents make of one noise, each with the prompt of the whole scene."""
     size = Size(request.width, request.height)
-    sampler, sheet = make_canvas_sampler(models, request, size), lay_sheet(models, request, size)
+    sampler, scene = make_canvas_sampler(models, request, size), describe_whole_scene(models, request, size)
     sampler = replace(sampler, background_every=request.settings.background_every)
     progress = Progress(watcher, 1, len(views) * len(sampler.timesteps))
     with progress.stage("enlarge", 1, len(sampler.timesteps)):
         latents = start_noise(sampler, request, size, "canvas")
-        conditions = sheet.conditions(views, window, models.latent_downsampling)
+        conditions = scene.conditions(views, window, models.latent_downsampling)
         latents = denoise(sampler, latents, window, views, conditions, progress)
     with progress.stage("decode", 1):
         return decode_latents(models, latents)

@@ -6,6 +6,7 @@ jitter denoise the detail. Their shares fall with a cosine.
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 
 from ....protocol import RenderRequest
 from ...models.load import Models
-from ...pipeline.batches import Batch, make_batches
+from ...pipeline.batches import Batch, even_parts, make_batches
 from ...pipeline.joint import add_up, denoise, predict, sum_view_weights
 from ...pipeline.latents import decode_latents
 from ...pipeline.progress import Progress
@@ -24,7 +25,7 @@ from ...pipeline.seeds import draw_noise, numpy_random
 from ...planning.plan import Size, plan_sizes
 from ...planning.views import View, positions
 from ...watch import Watcher
-from .canvas import CANVAS, Sheet, lay_sheet, make_canvas_sampler, start_noise, whole_view
+from .canvas import CANVAS, WholeScene, describe_whole_scene, make_canvas_sampler, start_noise, whole_view
 
 READS = CANVAS
 SKIP_POWER, DILATED_POWER = 3, 1  # of the cosines (the authors' alpha 1 and 2; alpha 3, of the blur, is 1)
@@ -37,33 +38,32 @@ def draw(models: Models, request: RenderRequest, watcher: Watcher) -> np.ndarray
     base = plan_sizes(request, models.training_resolution_px, factor).base
     phases = max(1, math.ceil(min(request.width, request.height) / models.training_resolution_px - 1e-9))
     window = models.view_latents
-    sampler, sheet = make_canvas_sampler(models, request, base), lay_sheet(models, request, base)
+    sampler, scene = make_canvas_sampler(models, request, base), describe_whole_scene(models, request, base)
     steps, per_phase = len(sampler.timesteps), [count_views(base, factor, scale, window) for scale in range(2, phases + 1)]
     progress = Progress(watcher, phases, steps * (1 + sum(per_phase)))
     views, whole = whole_view(base, factor)
     with progress.stage("enlarge", 1, steps):
         start = start_noise(sampler, request, base, "canvas")
-        latents = denoise(sampler, start, whole, views, sheet.conditions(views, whole, factor), progress)
-    dilated = next(make_batches(sampler, views, sheet.conditions(views, whole, factor)))
+        latents = denoise(sampler, start, whole, views, scene.conditions(views, whole, factor), progress)
+    dilated = next(make_batches(sampler, views, scene.conditions(views, whole, factor)))
     for scale in range(2, phases + 1):
         with progress.stage("enlarge", scale, steps):
-            latents = redraw(models, request, latents, base, scale, dilated, whole, progress)
+            latents = redraw(models, request, latents, base, scale, dilated, progress)
     with progress.stage("decode", phases):
         return fit(decode_latents(models, latents), request.width, request.height)
 
 
 @torch.inference_mode()
 def redraw(
-    models: Models, request: RenderRequest, smaller: torch.Tensor, base: Size, scale: int, dilated: Batch, whole: int,
-    progress: Progress,
-) -> torch.Tensor:  # fmt: skip
+    models: Models, request: RenderRequest, smaller: torch.Tensor, base: Size, scale: int, dilated: Batch, progress: Progress
+) -> torch.Tensor:
     """One phase: (C, h, w) at `scale` times the base, from the phase before.
 
-    dilated: the whole scene at the base's size. whole: its window.
+    dilated: the one view that is the whole scene at the base's size.
     """
     size, factor = Size(base.width * scale, base.height * scale), models.latent_downsampling
     window = models.view_latents
-    sampler, sheet = make_canvas_sampler(models, request, size), lay_sheet(models, request, size)
+    sampler, scene = make_canvas_sampler(models, request, size), describe_whole_scene(models, request, size)
     height, width = size.height // factor, size.width // factor
     enlarged = F.interpolate(smaller[None], (height, width), mode="bicubic")[0]
     noise = draw_noise(request.seed, f"demofusion {scale}", tuple(enlarged.shape)).to(models.device)
@@ -75,13 +75,9 @@ def redraw(
         latents = skip * add_noise(sampler.scheduler, enlarged, noise, timestep) + (1 - skip) * latents
         scaled = scale_model_input(sampler.scheduler, latents, timestep)
         views = jittered_views(height, width, window, random)
-        local = predict_views(sampler, sheet, scaled, views, window, timestep)
+        local = predict_views(sampler, scene, scaled, views, window, timestep)
         blurred = like(blur(scaled, BLUR * (0.99 * falling + 0.01), 2 * scale - 1), scaled)
-        coarse = torch.zeros_like(local)
-        for row in range(scale):
-            for column in range(scale):
-                every = blurred[:, row::scale, column::scale]
-                coarse[:, row::scale, column::scale] = predict(sampler, dilated, every, whole, timestep)[0]
+        coarse = predict_dilated(sampler, dilated, blurred, scale, timestep)
         output = share * coarse + (1 - share) * local
         latents = scheduler_step(sampler.scheduler, output, timestep, latents)
         progress.step(evaluations=len(views) + scale**2)
@@ -89,13 +85,38 @@ def redraw(
 
 
 def predict_views(
-    sampler: Sampler, sheet: Sheet, canvas: torch.Tensor, views: list[View], window: int, timestep: torch.Tensor
+    sampler: Sampler, scene: WholeScene, canvas: torch.Tensor, views: list[View], window: int, timestep: torch.Tensor
 ) -> torch.Tensor:
     """The mean of the outputs of overlapping views, (C, h, w)."""
-    batches = list(make_batches(sampler, views, sheet.conditions(views, window, sampler.models.latent_downsampling)))
+    batches = list(make_batches(sampler, views, scene.conditions(views, window, sampler.models.latent_downsampling)))
     weight = torch.ones(window, window, device=canvas.device)
     total = add_up(sampler, batches, canvas, weight, window, timestep)
     return total / sum_view_weights(views, weight, *canvas.shape[-2:])
+
+
+def predict_dilated(sampler: Sampler, dilated: Batch, canvas: torch.Tensor, scale: int, timestep: torch.Tensor) -> torch.Tensor:
+    """The outputs for every scale-th latent, from each of scale * scale starts, put back in their places, (C, h, w)."""
+    output = torch.zeros_like(canvas)
+    starts = [(row, column) for row in range(scale) for column in range(scale)]
+    height, width = (side // scale for side in canvas.shape[-2:])
+    most = max(1, sampler.models.view_batch * sampler.models.view_latents**2 // (height * width))  # as much as so many views
+    side = max(height, width)
+    for part in even_parts(starts, most):
+        crops = [canvas[:, row::scale, column::scale] for row, column in part]
+        beside = torch.cat(crops, dim=1 if height > width else 2)  # along the longer side, which is the window's
+        views = [(number * side, 0) if height > width else (0, number * side) for number in range(len(part))]
+        predicted = predict(sampler, repeat_view(dilated, views), beside, side, timestep)
+        for (row, column), one in zip(part, predicted, strict=True):
+            output[:, row::scale, column::scale] = one
+    return output
+
+
+def repeat_view(batch: Batch, views: list[View]) -> Batch:
+    """The conditions of `batch`, which has one view, for each of `views`."""
+    times = len(views)
+    texts = [text for text in batch.texts for _ in views]  # all negative ones first, as in Batch
+    time_ids = batch.time_ids.repeat_interleave(times, 0)
+    return replace(batch, views=views, texts=texts, pose_embeddings=batch.pose_embeddings * times, time_ids=time_ids)
 
 
 def jittered_views(height: int, width: int, window: int, random: np.random.Generator) -> list[View]:

@@ -4,7 +4,7 @@ Outputs are averaged with the masks as weights; the scene's prompt holds where n
 is denoised before a random plain colour outside the mask, so that the body is drawn inside it ("bootstrapping", eq. 9).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import cv2
@@ -26,7 +26,7 @@ from ...planning.people import bounding_box, gather_people
 from ...planning.plan import Size
 from ...planning.views import View
 from ...watch import Watcher
-from .canvas import CANVAS, Sheet, lay_sheet, make_canvas_sampler, start_noise
+from .canvas import CANVAS, WholeScene, describe_whole_scene, make_canvas_sampler, start_noise
 from .multidiffusion import dense_views
 
 READS = CANVAS | {"stride_instance"}
@@ -45,9 +45,9 @@ class Region:
 
 def draw(models: Models, request: RenderRequest, watcher: Watcher) -> np.ndarray:
     size, factor = Size(request.width, request.height), models.latent_downsampling
-    sampler, sheet = make_canvas_sampler(models, request, size), lay_sheet(models, request, size)
+    sampler, scene = make_canvas_sampler(models, request, size), describe_whole_scene(models, request, size)
     views, window = dense_views(models, request)
-    regions = make_regions(sampler, request, sheet, views, window)
+    regions = make_regions(sampler, request, scene, views, window)
     evaluations = sum(len(batch.views) for region in regions for batch in region.batches)
     progress = Progress(watcher, 1, evaluations * len(sampler.timesteps))
     with progress.stage("enlarge", 1, len(sampler.timesteps)):
@@ -59,7 +59,7 @@ def draw(models: Models, request: RenderRequest, watcher: Watcher) -> np.ndarray
     return picture
 
 
-def make_regions(sampler: Sampler, request: RenderRequest, sheet: Sheet, views: list[View], window: int) -> list[Region]:
+def make_regions(sampler: Sampler, request: RenderRequest, scene: WholeScene, views: list[View], window: int) -> list[Region]:
     """Each person's region, and the background's; views that a mask does not touch are left out, as they weigh nothing."""
     factor, device = sampler.models.latent_downsampling, sampler.models.device
     height, width = request.height // factor, request.width // factor
@@ -74,17 +74,19 @@ def make_regions(sampler: Sampler, request: RenderRequest, sheet: Sheet, views: 
         free &= ~mask
         colour = np.full((sampler.models.training_resolution_px,) * 2 + (3,), random.integers(0, 256, 3), np.uint8)
         plain = encode_image(sampler.models, colour).mean((1, 2), keepdim=True)
-        regions.append(make_region(sampler, sheet, joined(person.character.prompt, request.style), mask, plain, views, window))
-    regions.append(make_region(sampler, sheet, joined(request.prompt, request.style), free, None, views, window))
+        own = replace(scene, prompt=joined(person.character.prompt, request.style))
+        regions.append(make_region(sampler, own, mask, plain, views, window))
+    background = replace(scene, prompt=joined(request.prompt, request.style))
+    regions.append(make_region(sampler, background, free, None, views, window))
     return [Region(region.batches, region.weight.to(device), region.plain) for region in regions]
 
 
 def make_region(
-    sampler: Sampler, sheet: Sheet, prompt: str, mask: np.ndarray, plain: torch.Tensor | None, views: list[View], window: int
+    sampler: Sampler, scene: WholeScene, mask: np.ndarray, plain: torch.Tensor | None, views: list[View], window: int
 ) -> Region:
+    """scene: with the region's own prompt. mask: bool (h, w), where it holds."""
     touched = [(top, left) for top, left in views if mask[top : top + window, left : left + window].any()]
-    told = Sheet(sheet.size, prompt, sheet.negative_prompt, sheet.pose)
-    conditions = told.conditions(touched, window, sampler.models.latent_downsampling)
+    conditions = scene.conditions(touched, window, sampler.models.latent_downsampling)
     return Region(list(make_batches(sampler, touched, conditions)), torch.from_numpy(mask.astype(np.float32)), plain)
 
 

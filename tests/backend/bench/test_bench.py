@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from beyondscene.backend.bench import count
 from beyondscene.backend.bench.count import Counter
 from beyondscene.backend.bench.layouts import TOY
 from beyondscene.backend.bench.meter import Meter, StageCost, measure_ceiling
@@ -18,6 +19,7 @@ from beyondscene.backend.bench.run import (
     LEVEL_SHARE,
     SPEED,
     Runs,
+    Setup,
     bench,
     expect_seconds,
     largest_difference,
@@ -26,9 +28,11 @@ from beyondscene.backend.bench.run import (
 from beyondscene.backend.bench.scene import bench_request
 from beyondscene.backend.bench.unit_costs import unit_costs
 from beyondscene.backend.cli import main
-from beyondscene.backend.models.load import Models
+from beyondscene.backend.models.load import Models, load_models
+from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.pipeline import instances, joint, render
 from beyondscene.backend.pipeline.prompts import PromptEncoder
+from beyondscene.backend.pipeline.vae_steps import Local
 from beyondscene.protocol import RenderRequest, Stage
 from msgspec.structs import replace
 
@@ -36,8 +40,11 @@ from ..pipeline.test_shortcuts import level
 
 KEYS = {
     "method", "size", "seconds", "plain_seconds", "ratio", "max_difference", "evaluations", "tflop", "achieved_tflops",
-    "ceiling_share", "unet_seconds", "unet_ceiling_share", "peak_device_mib", "peak_host_mib",
+    "ceiling_share", "unet_seconds", "unet_ceiling_share", "peak_device_mib", "peak_host_mib", "models", "machine", "precision",
+    "people", "steps",
 }  # fmt: skip
+
+SETUP = Setup(models="toy-random", machine="here", precision="float32", people=2)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +63,7 @@ def all_runs(models: Models, methods: list[str]) -> tuple[list[list[int]], list[
 def test_the_plain_loop_draws_our_picture_and_costs_more(models: Models) -> None:
     rounds, runs = all_runs(models, ["plain", "beyondscene"])
     assert rounds == [[1], [1, 1], [2, 1], [2, 2]]  # A B A B
-    plain, ours = summarise(runs, ceiling_flops=1e9)
+    plain, ours = summarise(runs, SETUP, ceiling_flops=1e9)
     assert (plain.method, ours.method) == ("plain", "beyondscene")  # ours last, whatever the order of the runs
     pictures = [one.picture for one in runs if one.picture is not None]
     assert ours.max_difference == largest_difference(*pictures)
@@ -105,10 +112,35 @@ def test_stages_add_up_to_evaluations_times_what_a_view_costs(models: Models) ->
     assert stages["decode", 1].evaluations == 0 and stages["decode", 1].tflop * 1e12 == pytest.approx(4 * units.decode, rel=0.2)
 
 
+def test_what_has_been_counted_runs_without_the_counter(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would slow a timed picture down, the VAE's layers and tiles included."""
+    settings = replace(bench_request(1, 128, 128).settings, steps=1)
+    counter, request = Counter(models), replace(bench_request(1, 128, 128), settings=settings)
+
+    def work() -> list[float]:
+        meter = Meter(counter, models.device)
+        with meter.measuring():
+            render(models, request, {}, meter)
+        return [cost.tflop for cost in meter.costs]
+
+    first = work()
+    monkeypatch.setattr(count, "count_flop", None)  # it would break
+    assert work() == first and sum(first) > 0
+
+
+def test_the_segmenter_counts(tiny_models: ModelSet) -> None:
+    models = load_models(tiny_models, torch.device("cpu"), torch.float32)
+    counter, picture = Counter(models), np.zeros((64, 64, 3), np.uint8)
+    with counter.counting():
+        models.segmenter.segment(picture, (), (8, 8, 56, 56))
+    assert counter.take().flop > 0
+
+
 def test_counting_leaves_the_networks_as_they_were(models: Models) -> None:
+    before = Local.apply
     with Counter(models).counting():
-        assert "forward" in vars(models.unet)
-    assert "forward" not in vars(models.unet) and "forward" not in vars(models.controlnet)
+        assert "forward" in vars(models.unet) and Local.apply is not before
+    assert "forward" not in vars(models.unet) and "forward" not in vars(models.controlnet) and Local.apply is before
 
 
 def test_nothing_is_begun_that_would_end_too_late(models: Models) -> None:
@@ -141,7 +173,7 @@ def test_tunings_are_measured_beside_the_method_as_it_is(models: Models) -> None
     *_, runs = bench(models, ["beyondscene"], [(64, 64)], tunings=tunings, warm_up=False, **options)
     names = ["beyondscene", "beyondscene (fused)", "beyondscene (channels_last+fused)"]
     assert [one.name for one in runs] == names and all(len(one.rounds) == 1 and not one.first for one in runs)
-    assert [row.method for row in summarise(runs, 1e9)] == [*names[1:], names[0]]  # as it is, last
+    assert [row.method for row in summarise(runs, SETUP, 1e9)] == [*names[1:], names[0]]  # as it is, last
     assert len({sum(stage.evaluations for stage in one.stages) for one in runs}) == 1
 
 
@@ -185,6 +217,8 @@ def test_command_prints_one_object_with_the_agreed_keys_last(tmp_path: Path, cap
     assert [json.loads(line)["size"] for line in lines] == ["64x64"] * 4 + ["128x64"] * 4
     last = json.loads(lines[-1])
     assert set(last) == KEYS and last["method"] == "beyondscene" and last["max_difference"] is not None
+    assert (last["models"], last["people"], last["steps"], last["precision"]) == ("toy-random", 1, 1, "float32")
+    assert last["machine"] in (tmp_path / "bench.md").read_text()
     assert (tmp_path / "bench.jsonl").read_text().splitlines() == lines
     markdown = (tmp_path / "bench.md").read_text()
     assert "| demofusion | 128x64 |" in markdown and "## beyondscene, 128x64" in markdown and "| enlarge" in markdown
@@ -226,6 +260,25 @@ def test_largest_difference_looks_everywhere() -> None:
     other = one.copy()
     other[299, 7, 2] = 255
     assert largest_difference(one, other) == 55 and largest_difference(one, one) == 0
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_anything_is_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("beyondscene.backend.cli.bench.load", None)  # it would break
+    (tmp_path / "file").touch()
+    assert main(["bench", "--models", "toy-random", "--out", str(tmp_path / "file")]) == 2
+    assert "file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_the_ceiling_of_single_precision_is_in_the_mode_of_convolutions(allowed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
+    multiply, modes = torch.matmul, []
+    monkeypatch.setattr(torch, "matmul", lambda *two: modes.append(torch.backends.cuda.matmul.allow_tf32) or multiply(*two))
+    before = torch.backends.cuda.matmul.allow_tf32
+    measure_ceiling(torch.device("cpu"), torch.float32, size=8)
+    assert set(modes) == {allowed} and torch.backends.cuda.matmul.allow_tf32 == before
 
 
 def test_the_ceiling_is_a_speed() -> None:

@@ -39,9 +39,6 @@ class Oracle:
     def regions(self, picture: np.ndarray, instances: np.ndarray) -> np.ndarray:
         return self.scene.truth.region
 
-    def features(self, patches: np.ndarray) -> np.ndarray:
-        return patches.mean((1, 2))
-
     def text_match(self, pictures: list[np.ndarray], texts: list[str]) -> list[float] | None:
         return None
 

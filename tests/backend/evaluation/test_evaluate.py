@@ -10,9 +10,12 @@ import pytest
 import torch
 from beyondscene.backend.cli import main
 from beyondscene.backend.evaluation.judge import JudgeNet, save_net
+from beyondscene.backend.evaluation.run import digest_scenes
 from beyondscene.backend.evaluation.variants import ABLATIONS, read_variant
+from beyondscene.backend.mannequins.backgrounds import BACKDROPS
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.protocol import RenderSettings
+from msgspec import structs
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -55,6 +58,22 @@ def test_json_report_and_pictures(command: list[str], tmp_path: Path, capsys: py
     assert told["by_size"]["4x"]["missing_rate"] == told["missing_rate"]
     with Image.open(out / "cases.jpg") as cases:
         assert cases.size == (600, 322)  # best and worst of the one method
+
+
+def test_json_tells_whose_colours_ended_on_whom(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """People by people for each scene, of each method and of the true renders."""
+    (told,) = run(command, capsys)
+    for matrix in (told["leakage_matrices"]["scene-01"], told["true_renders"]["leakage_matrices"]["scene-01"]):
+        assert np.array(matrix).shape == (told["people"], told["people"])
+
+
+def test_photographs_are_not_judged_by_the_mannequins_judge_unasked(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unnamed = [word for word in command if word != "--judge" and not word.startswith(command[4])]
+    sentence = refusal(unnamed, capsys)
+    assert "knows the mannequins of the embedded model, not pictures of 'tiny': choose --judge public" in sentence
+    assert not (tmp_path / "out").exists()
 
 
 def test_goes_on_where_it_stopped(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,7 +128,7 @@ def test_drawn_first_and_judged_later_by_more_than_one(
     save_net(JudgeNet(TINY_JUDGE), tmp_path / "other")
     (second,) = run([*command, "--judge", str(tmp_path / "other")], capsys)
     assert second["true_renders"]["judge"] != first["true_renders"]["judge"]
-    assert second["seconds"] == first["seconds"] and second["patch_distance"] != first["patch_distance"]
+    assert second["seconds"] == first["seconds"] and second["patch_distance"] == first["patch_distance"]
     assert picture.stat().st_mtime_ns == drawn
     assert len(list((tmp_path / "out").glob("results-*.jsonl"))) == 2
 
@@ -215,7 +234,31 @@ def test_results_of_other_weights_or_an_older_format_are_refused(
     header, *lines = drawn.read_bytes().splitlines(keepends=True)
     old = {name: value for name, value in json.loads(header).items() if name != "weights"} | {"format": 3}
     drawn.write_bytes(json.dumps(old).encode() + b"\n" + b"".join(lines))
-    assert "has results with format = 3, but now it is 5: name another folder" in refusal(command, capsys)
+    assert "has results with format = 3, but now it is 6: name another folder" in refusal(command, capsys)
+
+
+@pytest.mark.parametrize(("name", "was"), [("version", "0.0.9"), ("device_name", "another"), ("vae_precision", "bfloat16")])
+def test_results_of_another_version_machine_or_precision_of_the_vae_are_refused(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, was: str
+) -> None:
+    run(command, capsys)
+    drawn = tmp_path / "out" / "drawn.jsonl"
+    header, *lines = drawn.read_bytes().splitlines(keepends=True)
+    drawn.write_bytes(json.dumps(json.loads(header) | {name: was}).encode() + b"\n" + b"".join(lines))
+    assert f"has results with {name} = {was}, but now it is" in refusal(command, capsys)
+
+
+def test_results_of_other_scenes_are_refused(
+    command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the first scene stays as it was."""
+    run(command, capsys)
+    monkeypatch.setitem(BACKDROPS, "forest", structs.replace(BACKDROPS["forest"], things=()))
+    digest_scenes.cache_clear()
+    try:
+        assert "has results with scenes = " in refusal(command, capsys)
+    finally:
+        digest_scenes.cache_clear()
 
 
 def test_results_of_other_advice_are_refused(
@@ -258,16 +301,6 @@ def test_a_method_that_breaks_off_leaves_the_others_as_they_are(
     assert main(alone) == 1 and capsys.readouterr().out == ""
     monkeypatch.undo()
     assert [one["method"] for one in run([*command, "--method", "direct"], capsys)] == ["upscale", "direct"]
-
-
-def test_patches_suit_the_judge_at_any_training_resolution(
-    command: list[str], tiny_models: ModelSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    other = Path(shutil.copytree(tiny_models.folder, tmp_path / "96"))
-    manifest = json.loads((other / "modelset.json").read_text())
-    (other / "modelset.json").write_text(json.dumps(manifest | {"training_resolution_px": 96}))
-    (told,) = run([*command, "--models", str(other)], capsys)
-    assert told["patch_distance"] > 0
 
 
 def refusal(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:

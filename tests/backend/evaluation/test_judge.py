@@ -43,7 +43,7 @@ def samples() -> list[Sample]:
 def perfect_maps(samples: list[Sample]) -> Maps:
     targets = make_targets(samples, CPU)
     regions = torch.nn.functional.one_hot(targets.regions[:, ::4, ::4], len(REGIONS)).permute(0, 3, 1, 2) * 40.0
-    return Maps(torch.logit(targets.people.clamp(1e-5, 1 - 1e-5)), targets.offsets, regions, regions)
+    return Maps(torch.logit(targets.people.clamp(1e-5, 1 - 1e-5)), targets.offsets, regions)
 
 
 def test_samples_are_repeatable_and_agree_with_their_masks(samples: list[Sample]) -> None:
@@ -82,7 +82,7 @@ def test_everybody_is_found_in_perfect_maps(samples: list[Sample]) -> None:
 
 def test_loss_is_least_for_perfect_maps(samples: list[Sample]) -> None:
     targets, maps = make_targets(samples[:4], CPU), perfect_maps(samples[:4])
-    worse = Maps(maps.people.roll(5, 3), maps.offsets + 1, maps.regions.roll(1, 1), maps.features)
+    worse = Maps(maps.people.roll(5, 3), maps.offsets + 1, maps.regions.roll(1, 1))
     assert judge_loss(maps, targets) < 0.6  # regions are a quarter as fine
     assert judge_loss(worse, targets) > judge_loss(maps, targets) + 2
 
@@ -130,7 +130,6 @@ def test_training_resumes_exactly_and_its_net_is_small_and_loads(samples: list[S
     picture = np.random.default_rng(0).integers(0, 256, (200, 330, 3), np.uint8)
     nobody = np.zeros(picture.shape[:2], np.uint8)
     assert judge.regions(picture, nobody).shape == (200, 330) and judge.people(picture).keypoints.shape[1:] == (18, 2)
-    assert judge.features(picture[None, :64, :64]).shape == (1, TINY_JUDGE.neck)
 
 
 def test_samples_come_in_order_from_other_processes() -> None:

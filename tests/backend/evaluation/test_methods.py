@@ -1,5 +1,7 @@
 """Every method draws a picture of the asked size from the same models, and follows what it is told."""
 
+from dataclasses import replace as replaced
+
 import cv2
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import torch
 from beyondscene.backend.evaluation.methods import METHODS, canvas, check_methods, load_method, regional_multidiffusion
 from beyondscene.backend.evaluation.methods.demofusion import blur, jittered_views, like
 from beyondscene.backend.models.load import Models
+from beyondscene.backend.models.memory_saving import MemorySaving
 from beyondscene.backend.pipeline import render, resolve_settings
 from beyondscene.backend.watch import Stopped
 from beyondscene.protocol import RenderRequest, resized
@@ -93,6 +96,28 @@ def test_regional_prompts_hold_where_their_person_stands(
     regional, shared = changed("regional_multidiffusion"), changed("multidiffusion")
     assert regional[:8].any() and not regional[20:].any()
     assert shared[20:].any()
+
+
+@pytest.mark.parametrize(("size", "jittered"), [((128, 128), 2), ((256, 128), 3), ((128, 256), 3)])
+def test_dilated_views_of_demofusion_run_in_batches_and_draw_the_same(
+    models: Models, request_resolved: RenderRequest, size: tuple[int, int], jittered: int
+) -> None:
+    """jittered: batches of the other views of a step. The four dilated ones of twice the size are one batch."""
+    request = resized(request_resolved, *size)
+
+    def draw_in_batches_of(views: int) -> tuple[np.ndarray, list[int]]:
+        rows: list[int] = []
+        handle = models.unet.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
+        try:
+            return draw("demofusion", replaced(models, memory_saving=MemorySaving(view_batch=views)), request), rows
+        finally:
+            handle.remove()
+
+    (alone, single), (together, rows) = draw_in_batches_of(1), draw_in_batches_of(8)
+    guided, steps = 2, 2
+    assert set(single) == {guided} and sum(rows) == sum(single)
+    assert len(rows) == steps * (1 + 1 + jittered)  # of the first phase, dilated, jittered
+    assert np.abs(alone.astype(int) - together).max() <= 1 and alone.std() > 1
 
 
 def test_jittered_views_cover_the_canvas() -> None:

@@ -11,7 +11,7 @@ from beyondscene.backend.evaluation.measure import measure_picture, read_plan
 from beyondscene.backend.evaluation.results import PartColour, SceneScore
 from beyondscene.backend.evaluation.scenes import EvaluationScene, draw_scene
 from beyondscene.backend.evaluation.summary import compare, interval, resampled, summarise
-from beyondscene.backend.evaluation.texture import border_lines, frechet_distance, seam_score, sharpness
+from beyondscene.backend.evaluation.texture import border_lines, patch_distance, seam_score, sharpness
 from beyondscene.backend.mannequins.looks import GARMENT_COLOURS
 from beyondscene.backend.mannequins.raster import UPPER_BODY
 from beyondscene.protocol import KEYPOINT_NAMES
@@ -187,13 +187,23 @@ def test_painted_seams_are_noticed(scene: EvaluationScene) -> None:
     assert height == 512
 
 
-def test_patch_distance_grows_with_the_difference() -> None:
+def test_patch_distance_rises_with_blur_noise_and_tone_and_is_least_for_the_truth() -> None:
+    def shrunk(picture: np.ndarray, times: int) -> np.ndarray:
+        size = picture.shape[1::-1]
+        small = cv2.resize(picture, (size[0] // times, size[1] // times), interpolation=cv2.INTER_AREA)
+        return cv2.resize(small, size, interpolation=cv2.INTER_LANCZOS4)
+
+    def noisy(picture: np.ndarray, deviation: float) -> np.ndarray:
+        return (picture + random.normal(0, deviation, picture.shape)).clip(0, 255).astype(np.uint8)
+
     random = np.random.default_rng(0)
-    one, same, shifted = random.normal(size=(400, 4)), random.normal(size=(400, 4)), random.normal(size=(400, 4)) + 1
-    wider = 2 * random.normal(size=(400, 4))
-    assert frechet_distance(one, same) < 0.1
-    assert frechet_distance(one, shifted) == pytest.approx(4, abs=0.6)
-    assert frechet_distance(one, wider) == pytest.approx(4, abs=0.6)  # (2 - 1)^2 in each of four dimensions
+    for number in (1, 4, 26):
+        true = draw_scene(number, 128).truth.picture
+        least, *blurred = (patch_distance(picture, true, number) for picture in (true, shrunk(true, 2), shrunk(true, 4)))
+        assert 0 < 1.2 * least < blurred[0] < 0.9 * blurred[1], number
+        faint, strong = (patch_distance(noisy(true, deviation), true, number) for deviation in (8, 16))
+        assert 1.5 * least < faint < strong, number
+        assert patch_distance((0.7 * true).astype(np.uint8), true, number) > 1.2 * least, number
 
 
 def test_people_are_matched_for_the_best_sum_and_never_to_a_stranger() -> None:

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from safetensors.torch import load_file, save_file
 
 CPU = torch.device("cpu")
+TOOLS = Path(__file__).parents[3] / "tools"
 
 
 def ignore(_event: object) -> None:
@@ -53,6 +54,11 @@ def few_steps(work: Path, **changes: Any) -> FewStepsSettings:
         ({"seed": 1}, "seed = 0, but now it is 1"),
         ({"views": 16}, "views = 8, but now it is 16"),
         ({"size_px": 256}, "size_px = 128, but now it is 256"),
+        ({"device": torch.device("meta")}, "device = cpu, but now it is meta"),
+        (
+            {"denoiser": {"small_batch": 3}},
+            r"batches\.denoiser = \[2, 1\], but now it is \[3, 1\]",
+        ),
         ({"start": "models"}, r"start = None, but now it is \w{16}, further = \[\], but now it is \['denoiser'\]"),
         ({"vae": {"widths": (16, 16, 16, 32)}}, r"sizes\.vae = \[16, 16, 16, 16\], but now it is \[16, 16, 16, 32\]"),
     ],
@@ -61,7 +67,7 @@ def test_another_run_is_refused_and_nothing_is_written(used: Path, change: dict[
     settings = replace(tiny_settings(used, used / "other", CPU), views=8, processes=1)
     for name, value in change.items():
         now = used / value if name == "start" else value
-        settings = replace(settings, **{name: replace(settings.vae, **value) if name == "vae" else now})
+        settings = replace(settings, **{name: replace(getattr(settings, name), **value) if isinstance(value, dict) else now})
     with pytest.raises(RunError, match=rf"is of a run with {told}: name another folder with --work, or delete "):
         train_embedded(settings, ignore)
     assert not (used / "other").exists()
@@ -116,6 +122,37 @@ def test_numbers_that_mean_nothing_are_refused_before_a_folder_is_claimed(
         (sentence,) = capsys.readouterr().err.strip().splitlines()
         assert told in sentence
     assert not list(tmp_path.iterdir())
+
+
+def test_renders_made_elsewhere_are_learnt_from_on_any_device(tmp_path: Path) -> None:
+    settings = replace(tiny_settings(tmp_path, tmp_path / "out", CPU), views=8, processes=1, render_only=True)
+    with pytest.raises(OutOfTime):
+        train_embedded(settings, ignore)
+    with pytest.raises(OutOfTime):
+        train_embedded(replace(settings, render_only=False, minutes=0, vae=replace(settings.vae, crops=3)), ignore)
+
+
+def test_further_without_a_start_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", "embedded", "--tiny", "--further", "vae", "--out", str(tmp_path / "out"), "--work", str(tmp_path / "w")]
+    assert main(command) == 2
+    assert "--further says what of --start is trained further: name that model set" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["-m", "beyondscene.backend.evaluation.measure_judge", "nowhere"], "nowhere holds no judge"),
+        (["-m", "beyondscene.backend.training.measure", "nowhere", "out"], "nowhere is no model set"),
+        ([str(TOOLS / "plot_training.py")], "the following arguments are required: log, out"),
+        ([str(TOOLS / "plot_training.py"), "empty.jsonl", "out.png"], "empty.jsonl tells of no loss in any of the stages"),
+        ([str(TOOLS / "draw_contact_sheet.py"), "nowhere/sheet.png"], "There is no folder nowhere: make it"),
+    ],
+)
+def test_commands_of_developers_say_what_is_wrong_in_a_sentence(command: list[str], told: str, tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2 and told in done.stderr and "Traceback" not in done.stderr
 
 
 def test_few_steps_stop_between_renders_when_time_is_out(used: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

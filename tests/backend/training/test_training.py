@@ -40,6 +40,7 @@ from beyondscene.backend.training.vae import (
 from diffusers import AutoencoderKL, StableDiffusionXLControlNetPipeline
 from PIL import Image
 from safetensors.torch import load_file
+from torch.utils.data import DataLoader
 
 CPU = torch.device("cpu")
 VAE = VaeSettings(widths=(16, 16, 16, 16), steps=4, crop_px=32, crops=2, large_crop_px=64)
@@ -241,6 +242,19 @@ def test_a_run_that_shall_fit_its_time_is_as_long_as_its_first_steps_tell(
     _assert_same(first, again)
     with pytest.raises(OutOfTime):  # goes on where it shall not fit
         train(1, fit=False)
+
+
+def test_a_run_from_nothing_sees_whole_views_in_its_last_part_however_short_it_is(renders: Renders, tmp_path: Path) -> None:
+    """Also in batches that other processes draw."""
+    latents = encode_renders(build_vae((16, 16, 16, 16)), renders, tmp_path / "latents.safetensors", CPU)
+    settings = msgspec.structs.replace(DENOISER, steps=1000, large_share=1.0, large_from=0.5, halved_share=0.0)
+    batches = StepBatches(latents, build_tokenizers(), settings, 4, seed=0)
+    loaded = DataLoader(batches, batch_size=None, num_workers=1, sampler=range(12), multiprocessing_context="fork")
+    cells = []
+    for batch in loaded:
+        batches.fit(12)
+        cells.append(batch.latents.shape[-1])
+    assert cells == 6 * [settings.small_cells] + 6 * [16]
 
 
 def test_text_encoders_resume_exactly(tmp_path: Path) -> None:
