@@ -7,6 +7,7 @@ Ctrl-C, SIGTERM or SIGHUP; 141 whoever read the output has closed the pipe.
 """
 
 import argparse
+import errno
 import io
 import os
 import signal
@@ -18,7 +19,7 @@ from importlib import import_module
 from pathlib import Path
 
 EXIT_CODES = (__doc__ or "").partition("\n\n")[2]
-# In the order in which they are listed. Only the one that is args for is imported, so that it alone has to find what it needs.
+# In the order in which they are listed. Only the one that is asked for is imported, so that it alone has to find what it needs.
 COMMANDS = (
     "render", "export", "serve", "submit", "jobs", "wait", "fetch", "cancel", "keygen", "client", "info",
     "train", "evaluate", "bench",
@@ -58,7 +59,7 @@ def run(arguments: Sequence[str] | None) -> int:
         with ended_by_interrupt():
             return modules[args.command].run(args)
     except Unreachable as error:
-        print(f"beyondscene: {error}", file=sys.stderr)
+        say(str(error))
         return UNREACHABLE
 
 
@@ -73,16 +74,33 @@ def answer(command: Callable[[], int]) -> int:
         drop_output()
         return UNREAD
     except KeyboardInterrupt:
-        print("beyondscene: interrupted", file=sys.stderr)
+        print("beyondscene: interrupted", file=sys.stderr)  # at once, without an import
         return INTERRUPTED
     except Exception as error:
         from ...protocol import Refusal  # not before: its imports take a while, in which Ctrl-C is no fault either
 
         if not isinstance(error, Refusal | OSError):
             raise  # it is ours, and shows where it came from
-        print(f"beyondscene: {error}", file=sys.stderr)
+        say(describe(error) if isinstance(error, OSError) else str(error))
         drop_output()
         return REFUSED
+
+
+def say(sentence: str) -> None:
+    """Tell people on standard error. What it quotes may be of anybody's making, and can pass for no other line."""
+    from ...protocol.text import one_line
+
+    first, *others = map(one_line, sentence.split("\n"))
+    print(f"beyondscene: {first}", *(f"  {line.lstrip()}" for line in others), sep="\n", file=sys.stderr)
+
+
+def describe(error: OSError) -> str:
+    """One sentence: what cannot be read or written, why, and what to do."""
+    if not error.strerror:  # somebody has put it into words already
+        return str(error)
+    what = "Something" if error.filename is None else str(error.filename)
+    advice = "make room on the disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "put that right, or name another place"
+    return f"{what} cannot be read or written ({error.strerror}): {advice}."
 
 
 def drop_output() -> None:

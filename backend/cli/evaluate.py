@@ -16,6 +16,7 @@ from . import DONE, FAULT
 from .arguments import count, step_count
 from .device import add_device, check_device
 from .progress import Bar, open_console
+from .target import check_folder
 
 if TYPE_CHECKING:  # torch, only once the input is known to be good
     import torch
@@ -65,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     for method in methods:
         resolve_settings(read_variant(method, settings)[1], model_set)  # refuses few steps where there are none
     check_device(args.device, args.precision)
+    check_folder(args.out)
     from ..evaluation.run import evaluate
     from ..evaluation.scenes import scene_numbers
     from ..models.devices import choose_device
@@ -106,9 +108,10 @@ def write_scenes(args: argparse.Namespace) -> int:
     from ..evaluation.scenes import draw_scene, scene_numbers, write_scene
     from ..models.sets import find_model_sets
 
-    known = {one.name: one for one in find_model_sets()}
+    known = {model_set.name: model_set for model_set in find_model_sets()}
     model_set = known[args.models] if args.models in known else read_model_set(Path(args.models))
     numbers = scene_numbers(args.set, args.limit)
+    check_folder(args.write_scenes)
     for number in numbers:
         write_scene(draw_scene(number, model_set.training_resolution_px), args.write_scenes)
     print(f"{args.write_scenes}: {len(numbers)} scenes for {model_set.training_resolution_px} px")

@@ -5,6 +5,7 @@ import argparse
 import msgspec
 
 from ...protocol import JobsListed
+from ...protocol.text import one_line
 from . import DONE
 from .backend import add_backend, converse
 
@@ -20,5 +21,5 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             print(msgspec.json.encode(job).decode())
         else:
-            print(f"{job.job_id}  {job.state:9}  {job.fraction:4.0%}  {job.width}x{job.height}  {job.prompt}")
+            print(f"{job.job_id}  {job.state:9}  {job.fraction:4.0%}  {job.width}x{job.height}  {one_line(job.prompt)}")
     return DONE

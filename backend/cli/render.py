@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 import time
 from itertools import chain
 from pathlib import Path
@@ -22,7 +21,7 @@ from ..outputs import Record, weights_that_differ
 from ..planning.expect import check_memory
 from ..planning.plan import plan_sizes
 from ..planning.resolve import resolve_settings
-from . import DONE
+from . import DONE, say
 from .device import add_device, add_offload, check_device
 from .progress import open_console, show_progress
 from .source import add_source, is_blend, models_of, read_source, record_of
@@ -82,10 +81,7 @@ def check(shot: Shot, model_set: ModelSet, args: argparse.Namespace, record: Rec
         return
     if differing := weights_that_differ(record, fingerprint_weights(model_set) | fingerprint_loras(loras)):
         names = ", ".join(differing)
-        print(
-            f"beyondscene: warning: the picture will not be the same as {args.from_image}, whose models were others: {names}.",
-            file=sys.stderr,
-        )
+        say(f"warning: the picture will not be the same as {args.from_image}, whose models were others: {names}.")
 
 
 def check_holds(args: argparse.Namespace, width: int, height: int) -> None:

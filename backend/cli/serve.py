@@ -1,7 +1,6 @@
 """Serve renders to Blender and other clients, on this machine or, once clients are listed, on others."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from platformdirs import user_data_path
@@ -9,7 +8,7 @@ from platformdirs import user_data_path
 from ..gateway import InUseError, ServeSettings, serve
 from ..gateway.settings import GIB
 from ..models.memory_saving import check_precision
-from . import IN_USE
+from . import IN_USE, say
 from .arguments import amount, port, process
 from .device import add_offload, add_precision
 
@@ -85,5 +84,5 @@ def run(args: argparse.Namespace) -> int:
     try:
         return serve(settings)
     except InUseError as error:
-        print(f"beyondscene: {error}", file=sys.stderr)
+        say(str(error))
         return IN_USE

@@ -80,7 +80,7 @@ def record_of(args: argparse.Namespace) -> Record | None:
 
 
 def models_of(args: argparse.Namespace, record: Record | None) -> str:
-    """The model set that is args for, or that an image was made with."""
+    """The model set that is asked for, or that an image was made with."""
     return args.models or (record.models if record else "embedded")
 
 

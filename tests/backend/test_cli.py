@@ -91,13 +91,50 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(
     for output, words in (
         (tmp_path / f"a folder.{suffix}", f"a folder.{suffix} is a folder: name a file in it"),
         (tmp_path, f"{tmp_path} is a folder"),
-        (request_file / f"out.{suffix}", "cannot be written (a file stands where its folder should): choose another place"),
+        (request_file / f"out.{suffix}", "cannot be written (a file stands where a folder should): choose another place"),
         (tmp_path / f"{'long' * 64}.{suffix}", "cannot be written (File name too long): choose another place"),
     ):
         (tmp_path / f"a folder.{suffix}").mkdir(exist_ok=True)
         assert main([command, str(request_file), "-o", str(output)]) == 2
         assert words in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {"request.json", f"a folder.{suffix}"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "bench --models toy-random --out",
+        "evaluate --method direct --out",
+        "evaluate --write-scenes",
+        "train embedded --out out --work",
+        "train embedded --work work --out",
+        "train few-steps --models models --work",
+    ],
+)
+def test_a_folder_that_cannot_be_made_is_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a file").touch()
+    assert main([*command.split(), "a file"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("beyondscene: a file cannot be written (a file stands where a folder should): choose another place")
+
+
+def test_what_the_system_says_of_a_file_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keygen", "--backend", str(tmp_path / "none"), "-o", str(tmp_path / "keys")]) == 2
+    words = f"beyondscene: {tmp_path / 'none'} cannot be read or written (No such file or directory): put that right"
+    assert capsys.readouterr().err.startswith(words)
+
+
+def test_what_an_error_quotes_can_pass_for_no_other_line(
+    request_file: Path, two_people: RenderRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    person = replace(two_people.characters[0], name="An\x1b[2Ja\nbeyondscene: all is well", prompt="")
+    request_file.write_bytes(msgspec.json.encode(replace(two_people, characters=(person,))))
+    assert main(["render", str(request_file), "-o", str(tmp_path / "out.png")]) == 2
+    told = capsys.readouterr().err
+    assert "\x1b" not in told and "\nbeyondscene" not in told and "all is well' is empty" in told
 
 
 def test_what_neither_memory_nor_disk_can_hold_is_refused_before_the_models(
@@ -318,7 +355,8 @@ def test_an_output_that_takes_no_more_is_told_by_the_exit_code(request_file: Pat
     if not Path("/dev/full").exists():
         pytest.skip("this system has no disk that is always full")
     with Path("/dev/full").open("w") as full:
-        assert export_to(full.fileno(), request_file) == (2, "beyondscene: [Errno 28] No space left on device\n")
+        words = "beyondscene: Something cannot be read or written (No space left on device): make room on the disk.\n"
+        assert export_to(full.fileno(), request_file) == (2, words)
 
 
 SMALL_FILES_ONLY = """

@@ -81,6 +81,16 @@ def test_cancel_and_what_has_no_picture(start: Start, connect: Connect, tmp_path
     assert not (tmp_path / "out.png").exists()
 
 
+def test_a_prompt_can_pass_for_no_other_line_of_the_list(start: Start, connect: Connect, capsys: Capture) -> None:
+    gateway = start()
+    talk = connect(gateway)
+    job_id = talk.submit(picture("a \x1b[2Jplaza\nforged  finished"))
+    talk.hear_until(Accepted, job_id)
+    assert ask(gateway, "jobs") == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(job_id) and line.endswith("a  [2Jplaza forged  finished")
+
+
 def test_a_submit_waits_for_room_in_the_line_for_as_long_as_its_patience(
     start: Start, connect: Connect, request_file: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
