@@ -177,6 +177,12 @@ def test_a_picture_is_made_again_with_its_own_models_unless_others_are_named(
     assert ask(gateway, "submit", "--from-image", made) == 2
     assert "The model set 'half' lacks its controlnet model" in capsys.readouterr().err
     assert ask(gateway, "submit", "--from-image", made, "--models", "embedded") == 0
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    manifest = {"name": "half", "training_resolution_px": 64, "pose_line_width_px": 2, "roles": {}}
+    (folder / "modelset.json").write_text(json.dumps(manifest))
+    assert ask(gateway, "submit", "--from-image", made, "--models", folder) == 2  # by the name that it has there
+    assert "The model set 'half' lacks" in capsys.readouterr().err
 
 
 def test_an_ipv6_address(start: Start, capsys: Capture) -> None:
