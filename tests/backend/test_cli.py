@@ -216,6 +216,39 @@ def test_a_picture_that_finds_its_place_gone_is_kept_elsewhere(
         assert picture.size == (192, 128)
 
 
+def test_an_interrupted_picture_goes_on_from_its_checkpoints_and_whole_ones_are_not_drawn_again(
+    request_file: Path,
+    tiny_models: ModelSet,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def render_to(name: str, *options: str) -> int:
+        models = ["--models", str(tiny_models.folder), "--json"]
+        return main(["render", str(request_file), "-o", str(tmp_path / name), *models, *options])
+
+    def interrupt(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    kept = tmp_path / "kept"
+    assert render_to("whole.png") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(target, "write_picture", interrupt)
+        assert render_to("out.png", "--checkpoints", str(kept)) == 130
+    assert "The same command goes on from the checkpoints." in capsys.readouterr().err
+    (folder,) = kept.iterdir()
+    assert list(folder.glob("*.safetensors")) and not (tmp_path / "out.png").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr("beyondscene.backend.pipeline.joint.predict", lambda *given: pytest.fail("it was begun again"))
+        assert render_to("out.png", "--checkpoints", str(kept)) == 0
+    assert not list(kept.iterdir())
+    assert digest_of((tmp_path / "out.png").read_bytes()) == digest_of((tmp_path / "whole.png").read_bytes())
+
+    monkeypatch.setattr(render, "read_source", lambda *given, **options: pytest.fail("it was read"))
+    assert render_to("out.png", "--skip-existing") == 0
+    assert "out.png: nothing to draw, it is all there" in capsys.readouterr().err
+
+
 def test_a_picture_is_repeated_from_its_own_record(
     request_file: Path, tiny_models: ModelSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

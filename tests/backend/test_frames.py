@@ -129,6 +129,9 @@ def test_pictures_of_several_frames_and_the_lines_in_a_farms_log(
     assert first != last
     for name in ("shot.0001.png", "shot.0009.png"):
         assert re.search(rf"^beyondscene: {name}: \d+%, drawing the background.*, \d+ s left$", said.err, re.M)
+    (tmp_path / "shot.0001.png").unlink()
+    assert main([*command, "--size", "128x64", "--frames", "1-9:8", "--skip-existing"]) == 0
+    assert [json.loads(line)["frame"] for line in capsys.readouterr().out.splitlines()] == [1]
 
 
 def test_a_later_frame_that_cannot_be_drawn_is_refused_before_the_first_is(
