@@ -21,7 +21,7 @@ from pathlib import Path
 EXIT_CODES = (__doc__ or "").partition("\n\n")[2]
 # In the order in which they are listed. Only the one that is asked for is imported, so that it alone has to find what it needs.
 COMMANDS = (
-    "render", "export", "serve", "submit", "jobs", "wait", "fetch", "cancel", "keygen", "client", "info",
+    "render", "check", "export", "serve", "submit", "jobs", "wait", "fetch", "cancel", "keygen", "client", "info",
     "train", "evaluate", "bench",
 )  # fmt: skip
 DONE, FAULT, REFUSED, STOPPED, UNREACHABLE, IN_USE, INTERRUPTED, UNREAD = 0, 1, 2, 3, 4, 5, 130, 141

@@ -13,7 +13,7 @@ from .target import check_request_target, check_targets
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_source(parser, "SCENE.blend, or a request.json to be written at another size")
+    add_source(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, help="request.json")
     parser.add_argument(
         "--passes", action="store_true", help="also depth.npy (metres) and normals.npy (camera frame), in request.json.arrays/"

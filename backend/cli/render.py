@@ -28,13 +28,14 @@ from .progress import open_console, show_progress
 from .resume import add_resume, check_checkpoints, checkpoints_of, frames_to_draw, how_to_go_on
 from .source import add_source, is_blend, models_of, read_source, record_of
 from .target import check_picture_target, check_room, check_targets, write_somewhere
+from .words import warn_of_unknown_words
 
 if TYPE_CHECKING:
     from ..render import Renderer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_source(parser, "SCENE.blend or request.json")
+    add_source(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, help="OUT.png, OUT.tif or OUT.exr")
     parser.add_argument("--models", help="embedded (default), sdxl, or the folder of a model set; an image names its own")
     add_device(parser)
@@ -64,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
     shots = read_source(args, record, check=lambda shot: check(shot, model_set, args, record))
     first = next(shots)  # all are known to be good by now
     check_holds(args, first.request.width, first.request.height)
+    warn_of_unknown_words(first.request, model_set)
     from ..processes import joined_processes
     from ..render import Renderer  # torch, only once the input is known to be good
 

@@ -17,7 +17,7 @@ from .source import add_source, models_of, read_source, record_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_source(parser, "SCENE.blend or request.json")
+    add_source(parser)
     words = "name of a model set that the backend has, or its folder: embedded (default); an image names its own"
     parser.add_argument("--models", help=words)
     words = "repeat an earlier submit, which is harmless; default: a new one"

@@ -1,5 +1,6 @@
 """The command line: what it prints, what it writes, and how it refuses."""
 
+import io
 import json
 import os
 import subprocess
@@ -247,6 +248,30 @@ def test_an_interrupted_picture_goes_on_from_its_checkpoints_and_whole_ones_are_
     monkeypatch.setattr(render, "read_source", lambda *given, **options: pytest.fail("it was read"))
     assert render_to("out.png", "--skip-existing") == 0
     assert "out.png: nothing to draw, it is all there" in capsys.readouterr().err
+
+
+def test_check_tells_the_work_or_what_is_wrong_and_draws_nothing(
+    request_file: Path, two_people: RenderRequest, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["check", str(request_file), "--size", "768x512", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert [(canvas["width"], canvas["height"]) for canvas in facts["canvases"]] == [(384, 256), (768, 512)]
+    assert (facts["people"], facts["models"], facts["steps"]["people"]) == (2, "embedded", 4)
+    assert main(["check", str(request_file)]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("192x128 with embedded, ") and "2 drawn alone, 4 steps each" in told.out and not told.err
+
+    odd = msgspec.json.encode(replace(two_people, prompt="a city plaza with a Zeppelin"))
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(odd)))
+    assert main(["check", "-"]) == 0
+    assert "warning: the models 'embedded' do not know zeppelin: say it in other words" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"{}")))
+    assert main(["check", "-"]) == 2
+    assert "Standard input is not a render request: Object missing required field `width`" in capsys.readouterr().err
+    request_file.write_bytes(msgspec.json.encode(replace(two_people, width=190)))
+    assert main(["check", str(request_file)]) == 2
+    assert "it must be a multiple of 8" in capsys.readouterr().err
+    assert list(request_file.parent.iterdir()) == [request_file]
 
 
 def test_a_picture_is_repeated_from_its_own_record(
