@@ -4,6 +4,7 @@ import codecs
 import hashlib
 import io
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ from msgspec import Struct
 from .explain import explain
 from .messages import JobId, Message
 from .refusal import Refusal
-from .scene import REQUEST_FORMAT, ArrayRef, RenderRequest
+from .scene import DIGEST, REQUEST_FORMAT, ArrayRef, RenderRequest
 from .whole import whole_file
 
 MAGIC = b"BSZ\x01"  # three letters and the major version, checked before anything is decoded
@@ -162,9 +163,9 @@ def refuse_unknown(given: Any, understood: Any, path: str) -> None:
 
 
 def save_request(path: Path, request: RenderRequest, arrays: dict[str, np.ndarray]) -> None:
-    """Write `path` and, if there are arrays, the folder `<path>.arrays` with one `<digest>.npy` each."""
+    """Write `path` and, if there are arrays, the folder `<path>.arrays` with one `<digest>.npy` each; others so named go."""
+    folder = path.with_name(path.name + ".arrays")
     if arrays:
-        folder = path.with_name(path.name + ".arrays")
         folder.mkdir(parents=True, exist_ok=True)
         for digest, array in arrays.items():
             data = io.BytesIO()
@@ -173,6 +174,11 @@ def save_request(path: Path, request: RenderRequest, arrays: dict[str, np.ndarra
                 partial.write_bytes(data.getbuffer())
     with whole_file(path) as partial:  # somebody's only copy may lie there
         partial.write_bytes(request_to_json(request))
+    for file in folder.glob("*.npy"):  # only now, when no request names them
+        if re.fullmatch(DIGEST, file.stem) and file.stem not in arrays:
+            file.unlink()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def load_request(path: Path) -> tuple[RenderRequest, dict[str, np.ndarray]]:

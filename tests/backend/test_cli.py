@@ -368,6 +368,13 @@ def test_what_an_export_writes_has_names_of_their_own_that_say_json(
     assert request_file.read_bytes() == before and list(tmp_path.iterdir()) == [request_file]
 
 
+def test_the_model_of_poses_is_refused_without_a_file_for_them(
+    request_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(request_file), "-o", str(tmp_path / "r.json"), "--openpose-model", "BODY_25"]) == 2
+    assert "add --openpose POSES.json, or leave it out" in capsys.readouterr().err
+
+
 def test_a_frame_without_a_blend_is_refused(request_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(request_file), "-o", str(tmp_path / "out.json"), "--frame", "12"]) == 2
     assert "request.json is none: name the .blend, or leave --frame out" in capsys.readouterr().err

@@ -86,6 +86,11 @@ def test_each_frame_has_its_request_and_blender_is_started_once(
     assert nose_px(requests[0]) > nose_px(requests[1]) > nose_px(requests[2])  # the camera goes to the right
     assert all((tmp_path / f"shot.{number:04d}.json.arrays" / "depth.npy").exists() for number in (1, 5, 9))
     assert len(starts) == 1
+    again = [argument for argument in command if argument != "--passes"]
+    (tmp_path / "shot.0001.json.arrays" / "mine.npy").touch()
+    assert main([*again, "--frames", "1"]) == 0
+    left = {path.name for path in (tmp_path / "shot.0001.json.arrays").iterdir()}
+    assert "mine.npy" in left and not left & {"depth.npy", "normals.npy"}  # which were of another picture
     assert not list(spare.iterdir())  # neither ours nor Blender's own
 
 

@@ -182,6 +182,14 @@ def test_masks_travel_beside_the_file(tmp_path: Path, two_people: RenderRequest)
     request = replace(two_people, characters=(replace(ana, mask=reference), bo))
     save_request(tmp_path / "request.json", request, {reference.digest: mask})
     loaded, arrays = load_request(tmp_path / "request.json")
+    folder = tmp_path / "request.json.arrays"
+    for name in (f"{'0' * 64}.npy", "mine.npy", "depth.npy"):
+        (folder / name).touch()
+    save_request(tmp_path / "request.json", request, {reference.digest: mask})  # masks of an earlier request go, and no other
+    assert {path.name for path in folder.iterdir()} == {f"{reference.digest}.npy", "mine.npy", "depth.npy"}
+    save_request(tmp_path / "other.json", request, {reference.digest: mask})
+    save_request(tmp_path / "other.json", two_people, {})
+    assert not (tmp_path / "other.json.arrays").exists()
     moved = (tmp_path / "request.json").rename(tmp_path / "moved.json")
     with pytest.raises(WireError, match=r"mask of 'Ana' is not in .*moved\.json\.arrays.*so copy that folder along"):
         load_request(moved)
