@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from rich.table import Table
+from rich.table import Column, Table
 
 from ...protocol import RenderSettings
 from ..evaluation.methods import METHODS
@@ -131,11 +131,12 @@ def load_judge(name: str, device: "torch.device") -> "Judge":
 
 
 def tabulate(summaries: list[dict]) -> Table:
-    """The few numbers that fit a terminal; the true renders, which show the judge's own errors, first."""
+    """The few numbers that fit a terminal, with long names folded; the true renders, which show the judge's errors, first."""
     from ..evaluation.page import COLUMNS
 
     columns = [column for column in COLUMNS if column[0] in SHOWN]
-    table = Table("method", *(head for _, head, _ in columns), box=None)
+    numbers = (Column(head, no_wrap=True, justify="right") for _, head, _ in columns)
+    table = Table(Column("method", overflow="fold"), *numbers, box=None)
     for summary in summaries:
         table.add_row(summary["method"], *(f"{summary[n]:.{d}f}" if summary[n] is not None else "-" for n, _, d in columns))
     return table
