@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 EXIT_CODES = (__doc__ or "").partition("\n\n")[2]
 # In the order in which they are listed. Only the one that is asked for is imported, so that it alone has to find what it needs.
@@ -29,6 +30,14 @@ DONE, FAULT, REFUSED, STOPPED, UNREACHABLE, IN_USE, INTERRUPTED, UNREAD = 0, 1, 
 
 class Unreachable(Exception):  # noqa: N818  (reads as what it is)
     """No backend answers. The message says where it was looked for."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with a command in one sentence, without the list of all options before it."""
+
+    def error(self, message: str) -> NoReturn:
+        say(f"{message.rstrip('.')}. `{self.prog} --help` lists what there is.")
+        raise SystemExit(REFUSED)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,13 +57,15 @@ def run(arguments: Sequence[str] | None) -> int:
         return import_module(".worker", __name__).run()
     wanted = given[:1] if given and given[0] in COMMANDS else COMMANDS  # all of them to list them
     modules = {name: import_module(f".{name}", __name__) for name in wanted}
-    parser = argparse.ArgumentParser(prog="beyondscene", description="Pose to picture, without a window.", epilog=EXIT_CODES)
+    parser = Parser(prog="beyondscene", description="Pose to picture, without a window.", epilog=EXIT_CODES)
     parser.add_argument("--version", action="version", version=f"beyondscene {app_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="|".join(COMMANDS))
     for name, module in modules.items():
         words = (module.__doc__ or "").splitlines()[0]
         module.add_arguments(commands.add_parser(name, description=words, help=words))
-    args = parser.parse_args(given)
+    args, unknown = parser.parse_known_args(given)
+    if unknown:
+        commands.choices[args.command].error(f"there is no {' '.join(unknown)}")
     try:
         with ended_by_interrupt():
             return modules[args.command].run(args)

@@ -60,9 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tune-all", type=tuning, default=(), metavar="NAME[+NAME...]", help="all methods with their networks tuned so"
     )
-    parser.add_argument(
-        "--out", type=Path, help="folder for bench.md and bench.jsonl, written after every picture, and bench.png, at the end"
-    )
+    words = "folder for bench.md and bench.jsonl, written after every picture, and bench.png, at the end; default: none"
+    parser.add_argument("--out", type=Path, help=words)
     parser.add_argument("--json", action="store_true", help="print one line per method and size, ours at the largest size last")
 
 

@@ -48,9 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--judge", default="", help=f"folder of a judge, or '{PUBLIC}' for public models; default: our own")
     parser.add_argument("--draw-only", action="store_true", help="judge and report in a later run, with the same --out")
     add_device(parser)
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/evaluation"), help="pictures, results and report; run again to go on"
-    )
+    words = "pictures, results and report; run again to go on; default: %(default)s"
+    parser.add_argument("--out", type=Path, default=Path("out/evaluation"), help=words)
     parser.add_argument("--json", action="store_true", help="print one line per method, for machines")
     parser.add_argument("--write-scenes", type=Path, metavar="DIR", help="write the scenes' requests and truth, and stop")
 

@@ -94,7 +94,11 @@ def read_request() -> tuple[RenderRequest, dict[str, np.ndarray]]:
 
 def record_of(args: argparse.Namespace) -> Record | None:
     """What the image says about its making, where one is the source. Raises Refusal where it says nothing."""
-    return None if args.from_image is None else read_record(args.from_image)
+    if args.from_image is None:
+        return None
+    if args.from_image.suffix.lower() in (".json", ".blend"):
+        raise Refusal(f"{args.from_image} is no picture: leave --from-image out before it.")
+    return read_record(args.from_image)
 
 
 def models_of(args: argparse.Namespace, record: Record | None) -> str:

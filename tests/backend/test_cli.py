@@ -315,6 +315,8 @@ def test_missing_and_broken_requests_are_named(tmp_path: Path, capsys: pytest.Ca
     assert main(["render", str(tmp_path / "plaza.png"), "-o", str(tmp_path / "out.png")]) == 2
     assert "plaza.png is a picture: write --from-image before it" in capsys.readouterr().err
     (tmp_path / "broken.json").write_text('{"width": 64}')
+    assert main(["render", "--from-image", str(tmp_path / "broken.json"), "-o", str(tmp_path / "out.png")]) == 2
+    assert "broken.json is no picture: leave --from-image out before it" in capsys.readouterr().err
     assert main(["render", str(tmp_path / "broken.json"), "-o", str(tmp_path / "out.png")]) == 2
     assert "missing required field" in capsys.readouterr().err
     assert main(["export", str(tmp_path / "none.blend"), "-o", str(tmp_path / "r.json")]) == 2
@@ -331,7 +333,10 @@ def test_missing_and_broken_requests_are_named(tmp_path: Path, capsys: pytest.Ca
         ("render r.json -o o.png --seed -1", "'-1' is no seed: write a whole number from 0 to 9223372036854775807"),
         ("render r.json -o o.png --device foo", "'foo' is no device: write auto, cpu, mps, cuda"),
         ("export r.blend -o r.json --frame 99999999", "'99999999' is no frame: write a whole number from -1048574 to 1048574"),
-        ("export r.blend -o r.#.json --frames 1-1048575", "'1-1048575' are no frames"),
+        ("export r.blend -o r.#.json --frames 1-1048575", "'1-1048575' are no frames: write the first and the last, from"),
+        ("render r.json -o o.png --json --frobnicate", "there is no --frobnicate. `beyondscene render --help` lists"),
+        ("serve --bind tcp://127.0.0.1:99999", "'tcp://127.0.0.1:99999' has no port that there is: write 0 for any"),
+        ("jobs --limit 1001", "'1001' is no number of jobs: write a whole number from 1 to 1000"),
         ("serve --metrics-port 99999999", "'99999999' is no port: write a whole number from 1 to 65535"),
         ("serve --keep nan", "'nan' is no amount"),
         ("serve --keep 1e308", "'1e308' is no amount: write a number from 0 to 1000000000"),
@@ -351,7 +356,8 @@ def test_numbers_and_names_that_are_none_are_refused_as_the_command_is_read(
     with pytest.raises(SystemExit) as exit_code:
         main(command.split())
     assert exit_code.value.code == 2
-    assert words in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert words in told and told.startswith("beyondscene: ") and len(told.splitlines()) == 1  # without a list of all options
 
 
 def test_what_an_export_writes_has_names_of_their_own_that_say_json(
@@ -484,6 +490,7 @@ def test_what_serve_is_asked_for_reaches_the_gateway(tmp_path: Path, monkeypatch
     assert main(["serve", "--data", str(tmp_path), "--devices", "cpu", "--precision", "float16"]) == 2
     assert main(["serve", "--data", str(tmp_path), "--release-after", "0", "--idle-exit", "90"]) == 0
     assert (asked[1].release_s, asked[1].idle_exit_s) == (None, 5400)
+    assert main(["serve", "--data", str(tmp_path), "--keep", "0"]) == 2
 
 
 def test_serve_refuses_other_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ import pytest
 from beyondscene.backend import blend
 from beyondscene.backend.cli import main, progress
 from beyondscene.backend.cli.arguments import frames
-from beyondscene.backend.cli.progress import Lines, show_progress
+from beyondscene.backend.cli.progress import Lines, show_progress, tell_duration
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.watch import Headway
 from beyondscene.protocol import RenderRequest, load_request
@@ -117,7 +117,7 @@ def test_frames_need_a_blend_and_a_name_for_each(request_file: Path, animated: P
     assert "out.png is one file for 3 frames: write ####" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["render", str(animated), "-o", "out.####.png", "--frames", "3-1"])
-    assert "'3-1' are no frames" in capsys.readouterr().err
+    assert "'3-1' goes backwards: write the lower frame first, as in 1-3" in capsys.readouterr().err
     assert blend.number_path(Path("/a #1/x.###.png"), 7) == Path("/a #1/x.007.png")
     assert [list(frames(text)) for text in ("12", "-2-2:2", "1-3")] == [[12], [-2, 0, 2], [1, 2, 3]]
 
@@ -176,6 +176,10 @@ def test_a_line_comes_also_where_nothing_gets_on(monkeypatch: pytest.MonkeyPatch
     lines = log.getvalue().splitlines()
     assert len(lines) >= 3 and lines[0] == "beyondscene: a job: 0%, waiting"
     assert lines[-1].startswith("beyondscene: a job: 42%, enlarging, level 1 of 2, step 3 of 35")
+
+
+def test_the_time_that_is_left_is_told_in_units_that_suit_it() -> None:
+    assert [tell_duration(seconds) for seconds in (4.4, 89, 740, 11100)] == ["4 s", "89 s", "12 min", "3 h 5 min"]
 
 
 def test_a_bar_writes_nothing_where_there_is_no_terminal() -> None:

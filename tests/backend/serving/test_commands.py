@@ -88,6 +88,10 @@ def test_a_prompt_can_pass_for_no_other_line_of_the_list(start: Start, connect: 
     talk.hear_until(Accepted, job_id)
     assert ask(gateway, "jobs") == 0
     (line,) = capsys.readouterr().out.splitlines()
+    talk.submit(picture())
+    for choice, count in ((["--limit", "1"], 1), (["--state", "failed"], 0), (["--limit", "2"], 2)):
+        assert ask(gateway, "jobs", *choice) == 0
+        assert len(capsys.readouterr().out.splitlines()) == count
     assert line.startswith(job_id) and line.endswith("a  [2Jplaza forged  finished")
 
 
