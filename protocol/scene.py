@@ -208,13 +208,13 @@ def resized(request: RenderRequest, width: int, height: int) -> RenderRequest:
         camera = replace(camera, fx=camera.fx * sx, fy=camera.fy * sy, cx=camera.cx * sx, cy=camera.cy * sy)
     characters = tuple(
         replace(
-            one,
-            keypoints=scaled(one.keypoints),
-            right_hand=one.right_hand and scaled(one.right_hand),
-            left_hand=one.left_hand and scaled(one.left_hand),
-            face=one.face and scaled(one.face),
-            feet=one.feet and scaled(one.feet),
+            person,
+            keypoints=scaled(person.keypoints),
+            right_hand=person.right_hand and scaled(person.right_hand),
+            left_hand=person.left_hand and scaled(person.left_hand),
+            face=person.face and scaled(person.face),
+            feet=person.feet and scaled(person.feet),
         )
-        for one in request.characters
+        for person in request.characters
     )
     return replace(request, width=width, height=height, camera=camera, characters=characters)

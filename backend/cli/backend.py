@@ -41,7 +41,7 @@ def converse(args: argparse.Namespace, ask: Callable[[Client], None]) -> Iterato
     backend refuses, and OSError or Refusal for a connection file that cannot be read.
     """
     patient_until_s = refused_until_s = time.monotonic() + args.patience
-    told = False
+    waiting = False
     connection = read_connection_patiently(args.connection, patient_until_s)
     warn_of_open_keys(args.connection)
     while True:
@@ -53,9 +53,9 @@ def converse(args: argparse.Namespace, ask: Callable[[Client], None]) -> Iterato
             if isinstance(event, Refused):
                 if not event.later or time.monotonic() > refused_until_s:
                     raise Refusal(event.message)
-                if not told:
+                if not waiting:
                     say(f"{event.message} It is asked again for {args.patience:.0f} s.")
-                told = True
+                waiting = True
                 time.sleep(min(LATER_S, args.patience))
                 patient_until_s = time.monotonic() + args.patience
                 break

@@ -29,14 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     }
     made = {action: actions.add_parser(action, description=text, help=text) for action, text in words.items()}
     data = user_data_path("beyondscene")
-    for action, one in made.items():
-        one.add_argument("--data", type=Path, default=data, help=f"folder of the backend; default: {data}")
+    for action, command in made.items():
+        command.add_argument("--data", type=Path, default=data, help=f"folder of the backend; default: {data}")
         if action != "list":
-            one.add_argument("name", metavar="NAME", help="a label, for lists and logs")
+            command.add_argument("name", metavar="NAME", help="a label, for lists and logs")
         if action in ("add", "allow"):
-            one.add_argument("--role", choices=get_args(Role), default="submit", help="default: submit")
-            one.add_argument("--jobs", type=count, default=100, help="that may wait at a time; default: 100")
-            one.add_argument("--keep", type=amount, default=20.0, metavar="GIB", help="of unfetched pictures; default: 20")
+            command.add_argument("--role", choices=get_args(Role), default="submit", help="default: submit")
+            command.add_argument("--jobs", type=count, default=100, help="that may wait at a time; default: 100")
+            command.add_argument("--keep", type=amount, default=20.0, metavar="GIB", help="of unfetched pictures; default: 20")
     made["add"].add_argument("-o", "--output", type=Path, required=True, help="OUT, which holds a secret: send it safely")
     made["allow"].add_argument("public_key", type=Path, metavar="FILE.pub")
 

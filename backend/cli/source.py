@@ -120,8 +120,8 @@ def refuse_other_proportions(request: RenderRequest, width: int, height: int) ->
         sides = range(64, LONGEST_SIDE_PX + 1, 8)  # that check_request will not refuse in turn
         pairs = ((wide, 8 * round(wide * request.height / request.width / 8)) for wide in sides)
         good = [(wide, high) for wide, high in pairs if high in sides and stretch(wide, high) <= SAME_PROPORTIONS]
-        same_width = min(good, key=lambda one: abs(one[0] - width))
-        same_height = min(good, key=lambda one: (abs(one[1] - height), stretch(*one)))
+        same_width = min(good, key=lambda size: abs(size[0] - width))
+        same_height = min(good, key=lambda size: (abs(size[1] - height), stretch(*size)))
         advice = " or ".join(f"{wide}x{high}" for wide, high in dict.fromkeys((same_width, same_height)))
         raise Refusal(
             f"--size {width}x{height} has other proportions than the picture's {request.width}x{request.height}, which would "

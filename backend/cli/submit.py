@@ -42,8 +42,8 @@ def run(args: argparse.Namespace) -> int:
             if args.frames is None or len(args.frames) == 1:
                 raise
             raise Refusal(f"{error} Frame {shot.frame} and those after it were not submitted.") from error
-        told = {"job_id": job_id, "frame": shot.frame, "width": shot.request.width, "height": shot.request.height}
-        print(msgspec.json.encode(told).decode() if args.json else job_id, flush=True)
+        facts = {"job_id": job_id, "frame": shot.frame, "width": shot.request.width, "height": shot.request.height}
+        print(msgspec.json.encode(facts).decode() if args.json else job_id, flush=True)
     return DONE
 
 
