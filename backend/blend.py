@@ -18,6 +18,7 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 
 from ..protocol import Refusal, RenderRequest, load_request, save_request
+from ..protocol.text import one_line
 
 LEFT_OUT = "Left out: "  # begins each line of the process about somebody who is not in the picture
 FAULT = 1  # of Python, for an error that nobody has caught
@@ -97,7 +98,7 @@ def export_blend(
             )
         for line in run.stderr.splitlines():
             if line.startswith(LEFT_OUT):
-                print(line, file=sys.stderr)
+                print(one_line(line), file=sys.stderr)
         for shot in read_shots(outputs):
             try:
                 check(shot)

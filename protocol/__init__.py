@@ -1,6 +1,15 @@
 """What Blender and the backend say to each other: structs, their bytes and their rules. Needs msgspec and numpy only."""
 
-from .check import SAME_PROPORTIONS, RequestError, check_request, check_settings, check_size, why_unseen
+from .check import (
+    SAME_PROPORTIONS,
+    SIDE_STEP_PX,
+    SMALLEST_SIDE_PX,
+    RequestError,
+    check_request,
+    check_settings,
+    check_size,
+    why_unseen,
+)
 from .codec import (
     Decoder,
     WireError,
@@ -147,8 +156,10 @@ __all__ = [
     "LORA_NAME",
     "SAME_PROPORTIONS",
     "SEEN",
+    "SIDE_STEP_PX",
     "SMALLEST_FACE",
     "SMALLEST_HAND",
+    "SMALLEST_SIDE_PX",
     "VERSION",
     "Accepted",
     "ArrayRef",

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 
 import msgspec
 
+from .explain import explain
 from .refusal import Refusal
 from .scene import ArrayRef, Character, Keypoint, Lora, RenderRequest, RenderSettings
 from .skeleton import DRAWN, span_px
 
+SMALLEST_SIDE_PX, SIDE_STEP_PX = 64, 8  # of a picture
 SAME_PROPORTIONS = 0.02  # by which a mask's may differ from the picture's, whose sides are rounded to multiples of 8
 LONGEST = 16  # of the shorter side: beyond it the base image, whose short side is fixed, would be the larger picture
 SMALLEST_PX = 8  # a person's taller side: one latent
@@ -51,11 +53,14 @@ def check_prompt(prompt: str, name: str) -> None:
 def check_size(width: int, height: int) -> None:
     """Raise RequestError for a size, in pixels, that no picture may have."""
     for side, value in (("width", width), ("height", height)):
-        if value < 64:
-            raise RequestError(f"The {side} is {value} px, but a picture has at least 64: choose a larger size.")
-        if value % 8:
+        if value < SMALLEST_SIDE_PX:
             raise RequestError(
-                f"The {side} is {value} px, but it must be a multiple of 8: use {value // 8 * 8} or {value // 8 * 8 + 8}."
+                f"The {side} is {value} px, but a picture has at least {SMALLEST_SIDE_PX}: choose a larger size."
+            )
+        if value % SIDE_STEP_PX:
+            below = value // SIDE_STEP_PX * SIDE_STEP_PX
+            raise RequestError(
+                f"The {side} is {value} px, but it must be a multiple of {SIDE_STEP_PX}: use {below} or {below + SIDE_STEP_PX}."
             )
     longer, shorter = max(width, height), min(width, height)
     if longer > LONGEST * shorter:
@@ -73,7 +78,7 @@ def check_bounds(request: RenderRequest) -> None:
     try:
         msgspec.msgpack.decode(msgspec.msgpack.encode(request), type=RenderRequest)
     except msgspec.ValidationError as error:
-        rule, _, place = str(error).partition(" - at `$.")
+        rule, _, place = explain(str(error)).partition(" - at `$.")
         place, whose = place.rstrip("`"), "the scene"
         if found := re.fullmatch(r"characters\[(\d+)\]\.(.+)", place):
             place, whose = found[2], f"'{request.characters[int(found[1])].name}'"
@@ -91,6 +96,8 @@ def check_settings(settings: RenderSettings) -> None:
             f"stride_instance is {settings.stride_instance}, above stride_background {settings.stride_background}: "
             "views over people are denser, so make it the smaller one."
         )
+    if settings.canny_low > settings.canny_high:
+        raise RequestError(f"canny_low is {settings.canny_low}, above canny_high {settings.canny_high}: swap them.")
     low, high = settings.guidance_interval
     if low > high:
         raise RequestError(f"guidance_interval goes from {low} to {high}, but the first share must be the smaller: swap them.")

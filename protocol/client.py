@@ -138,9 +138,9 @@ class Client:
             self._targets[job_id] = path
         self._ask(job_id, Subscribe(job_id=job_id))
 
-    def list_jobs(self, job_id: str | None = None) -> None:
-        """Ask for `JobsListed`: the newest jobs, or one."""
-        self._ask("jobs", ListJobs(job_id=job_id))
+    def list_jobs(self, job_id: str | None = None, limit: int = 100) -> None:
+        """Ask for `JobsListed`: the newest `limit` jobs, or one."""
+        self._ask("jobs", ListJobs(job_id=job_id, limit=limit))
 
     def cancel(self, job_id: str) -> None:
         """Ask for the end of a job: `Cancelled` is heard, or the end that it reached before."""
@@ -194,12 +194,13 @@ class Client:
         if self.lost:
             return []
         if (gap := now - self._ticked) > ASLEEP_S:
-            self._opened, self._heard, self._pinged = (min(now, one + gap) for one in (self._opened, self._heard, self._pinged))
+            self._opened, self._heard, self._pinged = (min(now, at + gap) for at in (self._opened, self._heard, self._pinged))
         self._ticked = now
         if self.welcome is None:
             if now - self._opened > GREETING_S:
                 return self.lose(
-                    f"No backend answers at {self._endpoint}: start it, and see that this connection file is its own.",
+                    f"No backend answers at {self._endpoint}: start it, and see that this connection file is its own, and its "
+                    "key still listed there.",
                     passing=True,
                 )
         elif now - self._heard > SILENCE_S + self._unconfirmed_bytes() / UPLOAD_BYTES_S:

@@ -1,7 +1,10 @@
 """Structs and arrays to frames and files, and back. Nothing else decodes bytes that came from outside."""
 
+import codecs
 import hashlib
 import io
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,9 +13,10 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from .explain import explain
 from .messages import JobId, Message
 from .refusal import Refusal
-from .scene import REQUEST_FORMAT, ArrayRef, RenderRequest
+from .scene import DIGEST, REQUEST_FORMAT, ArrayRef, RenderRequest
 from .whole import whole_file
 
 MAGIC = b"BSZ\x01"  # three letters and the major version, checked before anything is decoded
@@ -115,17 +119,36 @@ def request_to_json(request: RenderRequest) -> bytes:
 def request_from_json(data: bytes) -> RenderRequest:
     """Raises WireError for anything but a request of this version, also for a field it does not know: in a file that
     people write, an unknown name is a typing slip, and a setting must not be dropped in silence.
+
+    A byte-order mark is passed over, and so is `$schema` at the top, which tells editors where the rules are.
     """
+    data = data.removeprefix(codecs.BOM_UTF8)
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        raise WireError("not a render request: it is not in UTF-8, so save it in that encoding") from error
     try:
         if (written := msgspec.json.decode(data, type=_OfFormat).format) > REQUEST_FORMAT:
             raise WireError(
                 f"a render request of format {written}, from a newer version than this, which reads {REQUEST_FORMAT}: update it"
             )
         request = msgspec.json.decode(data, type=RenderRequest)
-        refuse_unknown(msgspec.json.decode(data), msgspec.to_builtins(request), "$")
+        given = json.loads(data, object_pairs_hook=refuse_twice)
+        given.pop("$schema", None)
+        refuse_unknown(given, msgspec.to_builtins(request), "$")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise WireError(f"not a render request: {error}") from error
+        raise WireError(f"not a render request: {explain(str(error))}") from error
     return request
+
+
+def refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Raises WireError where it has a name twice, of which a decoder would keep either."""
+    given = dict(pairs)
+    if len(given) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise WireError(f"not a render request: an object has the field `{twice}` twice, so leave one out")
+    return given
 
 
 def refuse_unknown(given: Any, understood: Any, path: str) -> None:
@@ -140,9 +163,9 @@ def refuse_unknown(given: Any, understood: Any, path: str) -> None:
 
 
 def save_request(path: Path, request: RenderRequest, arrays: dict[str, np.ndarray]) -> None:
-    """Write `path` and, if there are arrays, the folder `<path>.arrays` with one `<digest>.npy` each."""
+    """Write `path` and, if there are arrays, the folder `<path>.arrays` with one `<digest>.npy` each; others so named go."""
+    folder = path.with_name(path.name + ".arrays")
     if arrays:
-        folder = path.with_name(path.name + ".arrays")
         folder.mkdir(parents=True, exist_ok=True)
         for digest, array in arrays.items():
             data = io.BytesIO()
@@ -151,6 +174,11 @@ def save_request(path: Path, request: RenderRequest, arrays: dict[str, np.ndarra
                 partial.write_bytes(data.getbuffer())
     with whole_file(path) as partial:  # somebody's only copy may lie there
         partial.write_bytes(request_to_json(request))
+    for file in folder.glob("*.npy"):  # only now, when no request names them
+        if re.fullmatch(DIGEST, file.stem) and file.stem not in arrays:
+            file.unlink()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def load_request(path: Path) -> tuple[RenderRequest, dict[str, np.ndarray]]:

@@ -69,9 +69,8 @@ Side = Annotated[int, Meta(ge=1, le=LONGEST_SIDE_PX)]
 Seed = Annotated[int, Meta(ge=0, le=LARGEST_SEED)]
 Label = Annotated[str, Meta(min_length=1, max_length=128)]
 Prompt = Annotated[str, Meta(max_length=10_000)]
-Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$", max_length=64)]
-
-LORA_NAME = r"^\w[\w .-]*$"
+DIGEST, LORA_NAME = r"^[0-9a-f]{64}$", r"^\w[\w .-]*$"
+Digest = Annotated[str, Meta(pattern=DIGEST, max_length=64)]
 
 KeypointState = Literal["visible", "occluded", "outside", "behind", "missing"]
 Hider = Literal["own_body", "own_head", "character", "prop"]
@@ -114,9 +113,10 @@ class ArrayRef(Struct, frozen=True, kw_only=True):
         return ITEM_BYTES[self.dtype] * prod(self.shape)  # in Python's numbers: four sides of 65536 overflow numpy's
 
 
-Hand = Annotated[tuple[Keypoint, ...], Meta(min_length=21, max_length=21)]  # in the order of HAND_NAMES
-Face = Annotated[tuple[Keypoint, ...], Meta(min_length=70, max_length=70)]  # in the order of FACE_NAMES
-Feet = Annotated[tuple[Keypoint, ...], Meta(min_length=6, max_length=6)]  # in the order of FEET_NAMES
+Body = Annotated[tuple[Keypoint, ...], Meta(min_length=18, max_length=18, description=", ".join(KEYPOINT_NAMES))]
+Hand = Annotated[tuple[Keypoint, ...], Meta(min_length=21, max_length=21, description=", ".join(HAND_NAMES))]
+Face = Annotated[tuple[Keypoint, ...], Meta(min_length=70, max_length=70, description=", ".join(FACE_NAMES))]
+Feet = Annotated[tuple[Keypoint, ...], Meta(min_length=6, max_length=6, description=", ".join(FEET_NAMES))]
 
 
 class Lora(Struct, frozen=True, kw_only=True):
@@ -151,7 +151,7 @@ class Character(Struct, frozen=True, kw_only=True):
     name: Label
     prompt: Prompt
     negative_prompt: Prompt = ""
-    keypoints: Annotated[tuple[Keypoint, ...], Meta(min_length=18, max_length=18)]  # in the order of KEYPOINT_NAMES
+    keypoints: Body
     right_hand: Hand | None = None
     left_hand: Hand | None = None
     face: Face | None = None
@@ -208,13 +208,13 @@ def resized(request: RenderRequest, width: int, height: int) -> RenderRequest:
         camera = replace(camera, fx=camera.fx * sx, fy=camera.fy * sy, cx=camera.cx * sx, cy=camera.cy * sy)
     characters = tuple(
         replace(
-            one,
-            keypoints=scaled(one.keypoints),
-            right_hand=one.right_hand and scaled(one.right_hand),
-            left_hand=one.left_hand and scaled(one.left_hand),
-            face=one.face and scaled(one.face),
-            feet=one.feet and scaled(one.feet),
+            person,
+            keypoints=scaled(person.keypoints),
+            right_hand=person.right_hand and scaled(person.right_hand),
+            left_hand=person.left_hand and scaled(person.left_hand),
+            face=person.face and scaled(person.face),
+            feet=person.feet and scaled(person.feet),
         )
-        for one in request.characters
+        for person in request.characters
     )
     return replace(request, width=width, height=height, camera=camera, characters=characters)

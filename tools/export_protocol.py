@@ -12,7 +12,7 @@ import tempfile
 from contextlib import closing
 from inspect import cleandoc
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from beyondscene import protocol as p
@@ -133,8 +133,21 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
 
 
 def request_schema() -> bytes:
-    """The JSON schema of a request file, indented."""
-    return msgspec.json.format(msgspec.json.encode(dedented(msgspec.json.schema(p.RenderRequest))), indent=1) + b"\n"
+    """The JSON schema of a request file, indented: what decoding refuses, and what check_request does where a schema can."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **dedented(msgspec.json.schema(p.RenderRequest))}
+    structs = schema["$defs"]
+    for struct in structs.values():
+        struct["additionalProperties"] = False  # in a file an unknown name is a typing slip
+    request, character = structs["RenderRequest"]["properties"], structs["Character"]["properties"]
+    request["$schema"] = {"type": "string", "description": "Where this schema is, for editors"}
+    for side in ("width", "height"):
+        request[side] |= {"minimum": p.SMALLEST_SIDE_PX, "multipleOf": p.SIDE_STEP_PX}
+    for prompt in (request["prompt"], character["prompt"]):
+        prompt |= {"minLength": 1, "pattern": r"\S"}
+    parts = character["part_prompts"]
+    parts["properties"] = dict.fromkeys(get_args(p.PartName), parts["additionalProperties"])
+    parts["additionalProperties"] = False
+    return msgspec.json.format(msgspec.json.encode(schema), indent=1) + b"\n"
 
 
 def dedented(schema: Any) -> Any:

@@ -7,6 +7,7 @@ Ctrl-C, SIGTERM or SIGHUP; 141 whoever read the output has closed the pipe.
 """
 
 import argparse
+import errno
 import io
 import os
 import signal
@@ -16,11 +17,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 EXIT_CODES = (__doc__ or "").partition("\n\n")[2]
 # In the order in which they are listed. Only the one that is asked for is imported, so that it alone has to find what it needs.
 COMMANDS = (
-    "render", "export", "serve", "submit", "jobs", "wait", "fetch", "cancel", "keygen", "client", "info",
+    "render", "check", "export", "serve", "submit", "jobs", "wait", "fetch", "cancel", "keygen", "client", "info",
     "train", "evaluate", "bench",
 )  # fmt: skip
 DONE, FAULT, REFUSED, STOPPED, UNREACHABLE, IN_USE, INTERRUPTED, UNREAD = 0, 1, 2, 3, 4, 5, 130, 141
@@ -28,6 +30,14 @@ DONE, FAULT, REFUSED, STOPPED, UNREACHABLE, IN_USE, INTERRUPTED, UNREAD = 0, 1, 
 
 class Unreachable(Exception):  # noqa: N818  (reads as what it is)
     """No backend answers. The message says where it was looked for."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with a command in one sentence, without the list of all options before it."""
+
+    def error(self, message: str) -> NoReturn:
+        say(f"{message.rstrip('.')}. `{self.prog} --help` lists what there is.")
+        raise SystemExit(REFUSED)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,18 +57,20 @@ def run(arguments: Sequence[str] | None) -> int:
         return import_module(".worker", __name__).run()
     wanted = given[:1] if given and given[0] in COMMANDS else COMMANDS  # all of them to list them
     modules = {name: import_module(f".{name}", __name__) for name in wanted}
-    parser = argparse.ArgumentParser(prog="beyondscene", description="Pose to picture, without a window.", epilog=EXIT_CODES)
+    parser = Parser(prog="beyondscene", description="Pose to picture, without a window.", epilog=EXIT_CODES)
     parser.add_argument("--version", action="version", version=f"beyondscene {app_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="|".join(COMMANDS))
     for name, module in modules.items():
         words = (module.__doc__ or "").splitlines()[0]
         module.add_arguments(commands.add_parser(name, description=words, help=words))
-    args = parser.parse_args(given)
+    args, unknown = parser.parse_known_args(given)
+    if unknown:
+        commands.choices[args.command].error(f"there is no {' '.join(unknown)}")
     try:
         with ended_by_interrupt():
             return modules[args.command].run(args)
     except Unreachable as error:
-        print(f"beyondscene: {error}", file=sys.stderr)
+        say(str(error))
         return UNREACHABLE
 
 
@@ -73,16 +85,33 @@ def answer(command: Callable[[], int]) -> int:
         drop_output()
         return UNREAD
     except KeyboardInterrupt:
-        print("beyondscene: interrupted", file=sys.stderr)
+        print("beyondscene: interrupted", file=sys.stderr)  # at once, without an import
         return INTERRUPTED
     except Exception as error:
         from ...protocol import Refusal  # not before: its imports take a while, in which Ctrl-C is no fault either
 
         if not isinstance(error, Refusal | OSError):
             raise  # it is ours, and shows where it came from
-        print(f"beyondscene: {error}", file=sys.stderr)
+        say(describe(error) if isinstance(error, OSError) else str(error))
         drop_output()
         return REFUSED
+
+
+def say(sentence: str) -> None:
+    """Tell people on standard error. What it quotes may be of anybody's making, and can pass for no other line."""
+    from ...protocol.text import one_line
+
+    first, *others = map(one_line, sentence.split("\n"))
+    print(f"beyondscene: {first}", *(f"  {line.lstrip()}" for line in others), sep="\n", file=sys.stderr)
+
+
+def describe(error: OSError) -> str:
+    """One sentence: what cannot be read or written, why, and what to do."""
+    if not error.strerror:  # somebody has put it into words already
+        return str(error)
+    what = "Something" if error.filename is None else str(error.filename)
+    advice = "make room on the disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "put that right, or name another place"
+    return f"{what} cannot be read or written ({error.strerror}): {advice}."
 
 
 def drop_output() -> None:

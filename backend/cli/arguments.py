@@ -3,6 +3,7 @@
 import argparse
 import math
 import re
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -16,6 +17,7 @@ PROCESSES = range(1, 2**31)
 LARGEST_AMOUNT = 10**9  # whose bytes still fit 64 bits
 STEPS = range(1, LARGEST_STEPS + 1)
 COUNTS = range(1, 10**6 + 1)
+JOBS = range(1, 1000 + 1)  # that a backend lists at once
 FRAMES = range(-1048574, 1048574 + 1)  # MINAFRAME to MAXFRAME of Blender, which goes no further and says nothing
 SEEDS = range(LARGEST_SEED + 1)
 
@@ -33,13 +35,15 @@ def size(text: str) -> tuple[int, int]:
 def frames(text: str) -> range:
     """ "1-10:3" to 1, 4, 7, 10; "12" to 12 alone."""
     parts = re.fullmatch(r"(-?[0-9]{1,7})(?:-(-?[0-9]{1,7})(?::([1-9][0-9]{0,6}))?)?", text)
-    found = range(0)
-    if parts:
-        first = int(parts[1])
-        found = range(first, int(parts[2] or first) + 1, int(parts[3] or 1))
-    if not found or found[0] not in FRAMES or found[-1] not in FRAMES:
-        raise argparse.ArgumentTypeError(f"'{text}' are no frames: write the first and the last, e.g. 1-48, or 1-48:2")
-    return found
+    first, last = (int(parts[1]), int(parts[2] or parts[1])) if parts else (FRAMES[0] - 1, 0)
+    if first not in FRAMES or last not in FRAMES:
+        limits = f"from {FRAMES[0]} to {FRAMES[-1]}"
+        raise argparse.ArgumentTypeError(
+            f"'{text}' are no frames: write the first and the last, {limits}, e.g. 1-48, or 1-48:2"
+        )
+    if last < first:
+        raise argparse.ArgumentTypeError(f"'{text}' goes backwards: write the lower frame first, as in {last}-{first}")
+    return range(first, last + 1, int(parts[3] or 1) if parts else 1)
 
 
 def frame(text: str) -> int:
@@ -63,12 +67,27 @@ def job(text: str) -> str:
         raise argparse.ArgumentTypeError(f"'{text}' is no job id: `beyondscene jobs` lists them") from error
 
 
+def endpoint(text: str) -> str:
+    """An address to listen on, whose port can be one."""
+    try:
+        _ = urlsplit(text).port
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' has no port that there is: write 0 for any, or one up to {PORTS[-1]}, as in tcp://127.0.0.1:5555"
+        ) from error
+    return text
+
+
 def port(text: str) -> int:
     return whole(text, PORTS, "port")
 
 
 def priority(text: str) -> int:
     return whole(text, PRIORITIES, "priority")
+
+
+def job_count(text: str) -> int:
+    return whole(text, JOBS, "number of jobs")
 
 
 def seed(text: str) -> int:

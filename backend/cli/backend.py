@@ -1,7 +1,6 @@
 """A backend as the commands see it: found by its connection file, and found again when it was restarted meanwhile."""
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -13,7 +12,7 @@ from platformdirs import user_data_path
 from ...protocol import ConnectionFile, Refusal, Refused, read_connection
 from ...protocol.client import Client, Heard, Lost
 from ...protocol.connection import is_open_to_others
-from . import Unreachable
+from . import Unreachable, say
 from .arguments import amount
 
 PATIENCE_S = 30.0
@@ -36,13 +35,13 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
 
 
 def converse(args: argparse.Namespace, ask: Callable[[Client], None]) -> Iterator[Heard]:
-    """What the backend says, from `ask` on; where it falls silent, is restarted or refuses for now, `ask` is asked again.
+    """What the backend says, from `ask` on; where it falls silent, is restarted or refuses for now, `ask` is called again.
 
     So `ask` must be harmless when repeated. Close the generator to hang up. Raises Unreachable, Refusal for what the
     backend refuses, and OSError or Refusal for a connection file that cannot be read.
     """
     patient_until_s = refused_until_s = time.monotonic() + args.patience
-    told = False
+    waiting = False
     connection = read_connection_patiently(args.connection, patient_until_s)
     warn_of_open_keys(args.connection)
     while True:
@@ -54,9 +53,9 @@ def converse(args: argparse.Namespace, ask: Callable[[Client], None]) -> Iterato
             if isinstance(event, Refused):
                 if not event.later or time.monotonic() > refused_until_s:
                     raise Refusal(event.message)
-                if not told:
-                    print(f"beyondscene: {event.message} It is asked again for {args.patience:.0f} s.", file=sys.stderr)
-                told = True
+                if not waiting:
+                    say(f"{event.message} It is asked again for {args.patience:.0f} s.")
+                waiting = True
                 time.sleep(min(LATER_S, args.patience))
                 patient_until_s = time.monotonic() + args.patience
                 break
@@ -104,7 +103,7 @@ def read_connection_patiently(path: Path, until_s: float) -> ConnectionFile:
 def warn_of_open_keys(path: Path) -> None:
     """Once, however often a command has to connect."""
     if is_open_to_others(path):
-        print(f"beyondscene: warning: the keys in {path} are open to other users: `chmod 600 '{path}'`.", file=sys.stderr)
+        say(f"warning: the keys in {path} are open to other users: `chmod 600 '{path}'`.")
 
 
 def has_changed(connection: ConnectionFile, path: Path) -> bool:

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ...protocol import Refusal
+from ...protocol import Refusal, check_size
 from ..evaluation.methods import METHODS
 from ..evaluation.variants import check_variants
 from ..models.sets import ModelSetError, choose_model_set
 from ..planning.expect import check_memory
 from . import DONE, FAULT
-from .arguments import amount, count, size, step_count
+from .arguments import amount, count, size, step_count, whole
 from .device import add_device, check_device
 from .progress import open_console
+from .target import check_folder
 
 if TYPE_CHECKING:  # torch, only once the input is known to be good
     import torch
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # torch, only once the input is known to be good
     from ..models.load import Models
 
 PLAIN = "plain"
+PEOPLE = range(1, 8 + 1)  # that there is a scene with
 DEFAULT_METHODS = ("beyondscene", PLAIN, "demofusion", "direct")
 RANDOM = ("sdxl-random", "toy-random")
 TUNINGS = ("channels_last", "fused", "float8", "half_vae", "compiled")
@@ -40,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="embedded",
         help=f"embedded, sdxl, the folder of a model set, or random weights: {', '.join(RANDOM)}",
     )
-    parser.add_argument("--people", type=count, default=3, help="in the picture, 1 to 8; default: 3")
+    parser.add_argument("--people", type=people, default=3, help="in the picture, 1 to 8; default: 3")
     parser.add_argument("--steps", type=step_count, help="default: the model set's own")
     parser.add_argument("--rounds", type=count, default=2, help="each runs all methods once; default: 2")
     parser.add_argument(
@@ -58,10 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tune-all", type=tuning, default=(), metavar="NAME[+NAME...]", help="all methods with their networks tuned so"
     )
-    parser.add_argument(
-        "--out", type=Path, help="folder for bench.md and bench.jsonl, written after every picture, and bench.png, at the end"
-    )
+    words = "folder for bench.md and bench.jsonl, written after every picture, and bench.png, at the end; default: none"
+    parser.add_argument("--out", type=Path, help=words)
     parser.add_argument("--json", action="store_true", help="print one line per method and size, ours at the largest size last")
+
+
+def people(text: str) -> int:
+    return whole(text, PEOPLE, "number of people")
 
 
 def tuning(text: str) -> tuple[str, ...]:
@@ -80,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     check(args, methods, sizes)
     check_device(args.device, args.precision)
     if args.out:
-        args.out.mkdir(parents=True, exist_ok=True)  # what cannot be written to is told before anything is drawn
+        check_folder(args.out)
     from ..bench.float8 import check_device as check_float8
     from ..bench.meter import MIB, HostPeak, measure_ceiling
     from ..bench.report import Report, describe_machine, plot
@@ -141,8 +146,7 @@ def check(args: argparse.Namespace, methods: list[str], sizes: list[tuple[int, i
     if args.tune and args.tune_all:
         raise Refusal("--tune and --tune-all exclude each other: what all are tuned by would be undone by the other one.")
     for width, height in sizes:
-        if width % 8 or height % 8 or not (width and height):
-            raise Refusal(f"--size is {width}x{height}, but both sides must be multiples of 8.")
+        check_size(width, height)
         check_memory(width, height)
     bench_scene(args.people)
     if args.models not in RANDOM:

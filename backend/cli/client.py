@@ -1,7 +1,6 @@
 """Say who may use the backend of a data folder: add, allow, revoke, list. A running one takes it up at the next message."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import get_args
 
@@ -10,12 +9,14 @@ from platformdirs import user_data_path
 
 from ...protocol import ConnectionFile, Refusal, write_connection
 from ...protocol.connection import fingerprint
+from ...protocol.text import one_line
 from ..gateway.allow_list import Listed, Role, add, list_path, read_list, revoke
 from ..gateway.keys import ServerKeys, read_keys
 from ..gateway.settings import GIB
 from ..gateway.sockets import KeyPair
-from . import DONE
+from . import DONE, say
 from .arguments import amount, count
+from .target import check_secret_target
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,14 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     }
     made = {action: actions.add_parser(action, description=text, help=text) for action, text in words.items()}
     data = user_data_path("beyondscene")
-    for action, one in made.items():
-        one.add_argument("--data", type=Path, default=data, help=f"folder of the backend; default: {data}")
+    for action, command in made.items():
+        command.add_argument("--data", type=Path, default=data, help=f"folder of the backend; default: {data}")
         if action != "list":
-            one.add_argument("name", metavar="NAME", help="a label, for lists and logs")
+            command.add_argument("name", metavar="NAME", help="a label, for lists and logs")
         if action in ("add", "allow"):
-            one.add_argument("--role", choices=get_args(Role), default="submit", help="default: submit")
-            one.add_argument("--jobs", type=count, default=100, help="that may wait at a time; default: 100")
-            one.add_argument("--keep", type=amount, default=20.0, metavar="GIB", help="of unfetched pictures; default: 20")
+            command.add_argument("--role", choices=get_args(Role), default="submit", help="default: submit")
+            command.add_argument("--jobs", type=count, default=100, help="that may wait at a time; default: 100")
+            command.add_argument("--keep", type=amount, default=20.0, metavar="GIB", help="of unfetched pictures; default: 20")
     made["add"].add_argument("-o", "--output", type=Path, required=True, help="OUT, which holds a secret: send it safely")
     made["allow"].add_argument("public_key", type=Path, metavar="FILE.pub")
 
@@ -45,8 +46,7 @@ def run(args: argparse.Namespace) -> int:
     match args.action:
         case "add":
             keys, pair = keys_of(args.data), KeyPair.new()
-            if args.output.exists():
-                raise Refusal(f"{args.output} is there already, and may hold keys that are in use: choose another name.")
+            check_secret_target(args.output)
             add(path, listed(args, pair.public.decode()))
             connection = ConnectionFile(
                 endpoint=keys.endpoint,
@@ -69,14 +69,20 @@ def run(args: argparse.Namespace) -> int:
             revoke(path, args.name)
             print(f"'{args.name}' is let in no more")
         case "list":
-            for one in read_list(path).clients:
-                print(f"{one.name}  {one.role}  {fingerprint(one.public_key)}")
-            if not read_list(path).clients:
-                print(f"beyondscene: nobody is listed in {path}", file=sys.stderr)
+            if not args.data.is_dir():
+                raise Refusal(f"There is no folder {args.data}: name the one that `beyondscene serve --data` was given.")
+            clients = read_list(path).clients
+            for client in clients:
+                print(f"{one_line(client.name)}  {client.role}  {fingerprint(client.public_key)}")
+            if not clients:
+                say(f"nobody is listed in {path}")
     return DONE
 
 
 def read_public_key(path: Path) -> str:
+    """Raises Refusal for a file that cannot be read, or that is the secret one beside it."""
+    if path.suffix == ".json":
+        raise Refusal(f"{path} may be the file with the secret, which stays with its owner: name the .pub file beside it.")
     try:
         return path.read_text(errors="replace").strip()
     except OSError as error:
@@ -87,6 +93,8 @@ def read_public_key(path: Path) -> str:
 
 def listed(args: argparse.Namespace, public_key: str) -> Listed:
     """Raises Refusal for what cannot be listed."""
+    if args.name != one_line(args.name):
+        raise Refusal(f"The name '{args.name}' has control characters, which would spoil lists and logs: leave them out.")
     facts = {"role": args.role, "waiting_jobs": args.jobs, "stored_bytes": int(args.keep * GIB)}
     try:
         return msgspec.convert({"name": args.name, "public_key": public_key, **facts}, Listed)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from rich.table import Table
+from rich.table import Column, Table
 
 from ...protocol import Refusal, RenderSettings
 from ..evaluation.methods import METHODS
@@ -16,6 +16,7 @@ from . import DONE, FAULT
 from .arguments import count, step_count
 from .device import add_device, check_device
 from .progress import Bar, open_console
+from .target import check_folder
 
 if TYPE_CHECKING:  # torch, only once the input is known to be good
     import torch
@@ -48,9 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--judge", default="", help=f"folder of a judge, or '{PUBLIC}' for public models; default: our own")
     parser.add_argument("--draw-only", action="store_true", help="judge and report in a later run, with the same --out")
     add_device(parser)
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/evaluation"), help="pictures, results and report; run again to go on"
-    )
+    words = "pictures, results and report; run again to go on; default: %(default)s"
+    parser.add_argument("--out", type=Path, default=Path("out/evaluation"), help=words)
     parser.add_argument("--json", action="store_true", help="print one line per method, for machines")
     parser.add_argument("--write-scenes", type=Path, metavar="DIR", help="write the scenes' requests and truth, and stop")
 
@@ -71,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
             f"Our own judge knows the mannequins of the embedded model, not pictures of '{model_set.manifest.name}': choose "
             f"--judge {PUBLIC} for photographs, or the folder of a judge, as backend/evaluation/judge, which is our own."
         )
+    check_folder(args.out)
     from ..evaluation.run import evaluate
     from ..evaluation.scenes import scene_numbers
     from ..models.devices import choose_device
@@ -112,9 +113,10 @@ def write_scenes(args: argparse.Namespace) -> int:
     from ..evaluation.scenes import draw_scene, scene_numbers, write_scene
     from ..models.sets import find_model_sets
 
-    known = {one.name: one for one in find_model_sets()}
+    known = {model_set.name: model_set for model_set in find_model_sets()}
     model_set = known[args.models] if args.models in known else read_model_set(Path(args.models))
     numbers = scene_numbers(args.set, args.limit)
+    check_folder(args.write_scenes)
     for number in numbers:
         write_scene(draw_scene(number, model_set.training_resolution_px), args.write_scenes)
     print(f"{args.write_scenes}: {len(numbers)} scenes for {model_set.training_resolution_px} px")
@@ -134,11 +136,12 @@ def load_judge(name: str, device: "torch.device") -> "Judge":
 
 
 def tabulate(summaries: list[dict]) -> Table:
-    """The few numbers that fit a terminal; the true renders, which show the judge's own errors, first."""
+    """The few numbers that fit a terminal, with long names folded; the true renders, which show the judge's errors, first."""
     from ..evaluation.page import COLUMNS
 
     columns = [column for column in COLUMNS if column[0] in SHOWN]
-    table = Table("method", *(head for _, head, _ in columns), box=None)
+    numbers = (Column(head, no_wrap=True, justify="right") for _, head, _ in columns)
+    table = Table(Column("method", overflow="fold"), *numbers, box=None)
     for summary in summaries:
         table.add_row(summary["method"], *(f"{summary[n]:.{d}f}" if summary[n] is not None else "-" for n, _, d in columns))
     return table

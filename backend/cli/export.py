@@ -8,24 +8,27 @@ from ...protocol import BodyModel, Refusal, openpose_json, save_request
 from ..blend import number_path
 from ..planning.people import gather_people, is_seen
 from . import DONE
-from .source import add_source, read_source
+from .source import add_source, is_blend, read_source
 from .target import check_request_target, check_targets
+
+PASSES = ("depth.npy", "normals.npy")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_source(parser, "SCENE.blend, or a request.json to be written at another size")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="request.json")
+    add_source(parser)
+    words = "request.json; its masks go into the folder request.json.arrays beside it, which belongs to it"
+    parser.add_argument("-o", "--output", type=Path, required=True, help=words)
     parser.add_argument(
         "--passes", action="store_true", help="also depth.npy (metres) and normals.npy (camera frame), in request.json.arrays/"
     )
     parser.add_argument("--openpose", type=Path, metavar="POSES.json", help="also the joints as OpenPose writes them")
-    parser.add_argument(
-        "--openpose-model", choices=get_args(BodyModel), default="COCO_18", help="BODY_25 has feet; default: COCO_18"
-    )
+    parser.add_argument("--openpose-model", choices=get_args(BodyModel), help="BODY_25 has feet; default: COCO_18")
 
 
 def run(args: argparse.Namespace) -> int:
     folder = args.output.with_name(f"{args.output.name}.arrays") if args.passes else None
+    if args.openpose_model and not args.openpose:
+        raise Refusal("--openpose-model is of the file that --openpose names: add --openpose POSES.json, or leave it out.")
     if args.openpose and args.openpose.resolve() == args.output.resolve():
         raise Refusal(f"{args.output} cannot hold both the request and the poses: give --openpose another name.")
     for path in filter(None, (args.output, args.openpose)):
@@ -33,10 +36,15 @@ def run(args: argparse.Namespace) -> int:
     for frame, request, arrays in read_source(args, passes=folder):
         output = number_path(args.output, frame)
         try:
+            if is_blend(args.source) and not args.passes:  # those of an earlier export would be of another picture
+                for name in PASSES:
+                    (output.with_name(f"{output.name}.arrays") / name).unlink(missing_ok=True)
             save_request(output, request, arrays)
             if args.openpose:
-                near_to_far = [one.character for one in reversed(gather_people(request)) if is_seen(one.character, arrays)]
-                poses = openpose_json(request, [one.id for one in near_to_far], args.openpose_model)
+                near_to_far = [
+                    person.character for person in reversed(gather_people(request)) if is_seen(person.character, arrays)
+                ]
+                poses = openpose_json(request, [person.id for person in near_to_far], args.openpose_model or "COCO_18")
                 number_path(args.openpose, frame).write_bytes(poses)
         except OSError as error:
             raise Refusal(f"{output} could not be written ({error}): make room there, or choose another place.") from error

@@ -22,22 +22,22 @@ def run(args: argparse.Namespace) -> int:
     devices = find_devices()
     sets = [
         {
-            "name": one.name,
-            "training_resolution_px": one.training_resolution_px,
-            "missing": list(one.missing_roles),
-            "few_steps": one.has_few_steps,
+            "name": model_set.name,
+            "training_resolution_px": model_set.training_resolution_px,
+            "missing": list(model_set.missing_roles),
+            "few_steps": model_set.has_few_steps,
         }
-        for one in find_model_sets()
+        for model_set in find_model_sets()
     ]
     if args.json:
         print(msgspec.json.encode({"versions": versions, "devices": devices, "models": sets}).decode())
         return DONE
     rows = [*versions.items(), *(("device", name) for name in devices)]
-    for one in sets:
-        state = "ready" if not one["missing"] else f"lacks {', '.join(one['missing'])}"
-        state += ", also in few steps" if one["few_steps"] else ""
-        state += f"; a `beyondscene render` with `--models {one['name']}` says how to get them" if one["missing"] else ""
-        rows.append(("models", f"{one['name']}, {one['training_resolution_px']} px: {state}"))
+    for facts in sets:
+        state = "ready" if not facts["missing"] else f"lacks {', '.join(facts['missing'])}"
+        state += ", also in few steps" if facts["few_steps"] else ""
+        state += f"; a `beyondscene render` with `--models {facts['name']}` says how to get them" if facts["missing"] else ""
+        rows.append(("models", f"{facts['name']}, {facts['training_resolution_px']} px: {state}"))
     for name, fact in rows:
         print(f"{name:12}  {fact}")
     return DONE

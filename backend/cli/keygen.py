@@ -10,6 +10,7 @@ from ...protocol.connection import Invitation, fingerprint, read_invitation, wri
 from ..gateway.keys import make_keys
 from ..gateway.sockets import KeyPair
 from . import DONE
+from .target import check_secret_target, check_target
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,8 +36,9 @@ def run(args: argparse.Namespace) -> int:
         raise Refusal("--data is the folder of a backend, whose keys are made with --endpoint: a client's go to -o FILE.")
     if args.output is None:
         raise Refusal("A client's keys need a place: add -o FILE.")
-    if args.output.exists():
-        raise Refusal(f"{args.output} is there already, and may hold keys that are in use: choose another name.")
+    public = args.output.with_name(f"{args.output.name}.pub")
+    check_secret_target(args.output)
+    check_target(public)
     invitation, pair = read_invitation(args.backend), KeyPair.new()
     connection = ConnectionFile(
         endpoint=invitation.endpoint,
@@ -45,7 +47,6 @@ def run(args: argparse.Namespace) -> int:
         client_secret_key=pair.secret.decode(),
     )
     write_connection(args.output, connection)
-    public = args.output.with_name(f"{args.output.name}.pub")
     public.write_bytes(pair.public + b"\n")
     print(f"{public}: send it to whoever runs the backend; its fingerprint is {fingerprint(connection.client_public_key)}")
     return DONE

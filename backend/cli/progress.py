@@ -58,7 +58,7 @@ class Bar:
 class Lines:
     """A Watcher that writes a line for each stage, and one whenever there was none for LINE_S, also where nothing gets on:
 
-    beyondscene: NAME: 42%, enlarging, level 1 of 2, step 3 of 35, 140 s left
+    beyondscene: NAME: 42%, enlarging, level 1 of 2, step 3 of 35, 2 min left
     """
 
     def __init__(self, console: Console, name: str) -> None:
@@ -105,9 +105,18 @@ class Lines:
         self._said_s = time.monotonic()
         left, (from_s, from_fraction) = "", self._from
         if self._fraction > from_fraction:
-            left = f", {(self._said_s - from_s) * (1 - self._fraction) / (self._fraction - from_fraction):.0f} s left"
+            left_s = (self._said_s - from_s) * (1 - self._fraction) / (self._fraction - from_fraction)
+            left = f", {tell_duration(left_s)} left"
         line = f"beyondscene: {self._name}: {self._fraction:.0%}, {self._words}{left}"
         self._console.print(line, soft_wrap=True)
+
+
+def tell_duration(seconds: float) -> str:
+    """Such as "45 s", "12 min" or "3 h 5 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def open_console(*, quiet: bool = False) -> Console:

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 import time
 from itertools import chain
 from pathlib import Path
@@ -15,35 +14,46 @@ from rich.console import Console
 from ..blend import Shot, number_path
 from ..checkpoints import CheckpointFolder
 from ..models.fingerprint import fingerprint_weights
-from ..models.loras import fingerprint_loras, gather_loras
+from ..models.loras import digest_weights, fingerprint_loras, gather_loras
 from ..models.memory_saving import Precision
 from ..models.sets import ModelSet, choose_model_set
 from ..outputs import Record, weights_that_differ
 from ..planning.expect import check_memory
 from ..planning.plan import plan_sizes
 from ..planning.resolve import resolve_settings
-from . import DONE
+from ..version import app_version
+from . import DONE, say
 from .device import add_device, add_offload, check_device
 from .progress import open_console, show_progress
+from .resume import add_resume, check_checkpoints, checkpoints_of, frames_to_draw, how_to_go_on
 from .source import add_source, is_blend, models_of, read_source, record_of
 from .target import check_picture_target, check_room, check_targets, write_somewhere
+from .words import warn_of_unknown_words
 
 if TYPE_CHECKING:
     from ..render import Renderer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_source(parser, "SCENE.blend or request.json")
+    add_source(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, help="OUT.png, OUT.tif or OUT.exr")
     parser.add_argument("--models", help="embedded (default), sdxl, or the folder of a model set; an image names its own")
     add_device(parser)
     add_offload(parser)
+    add_resume(parser)
     parser.add_argument("--json", action="store_true", help="print one line per picture with settings, times and digest")
 
 
 def run(args: argparse.Namespace) -> int:
     check_targets(args.output, args, check_picture_target)
+    check_checkpoints(args.checkpoints)
     console = open_console(quiet=os.environ.get("RANK", "0") != "0")  # one of several processes speaks
+    frames = frames_to_draw(args)
+    if not frames:
+        console.print(f"{args.output}: nothing to draw, it is all there", soft_wrap=True)
+        return DONE
+    if args.frames:
+        args.frames = frames
     record = record_of(args)
     models = models_of(args, record)
     model_set = choose_model_set(models)
@@ -55,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
     shots = read_source(args, record, check=lambda shot: check(shot, model_set, args, record))
     first = next(shots)  # all are known to be good by now
     check_holds(args, first.request.width, first.request.height)
+    warn_of_unknown_words(first.request, model_set)
     from ..processes import joined_processes
     from ..render import Renderer  # torch, only once the input is known to be good
 
@@ -64,13 +75,17 @@ def run(args: argparse.Namespace) -> int:
             output = number_path(args.output, shot.frame)
             # each of several processes has the picture; one is enough to write it
             place = Path(spare) / output.name if number else output
-            told = draw(renderer, shot, models, model_set, place, console)
+            try:
+                facts = draw(renderer, shot, models, model_set, place, console, args.checkpoints)
+            except KeyboardInterrupt:
+                say(how_to_go_on(args))
+                raise
             if number:
                 continue
             if args.json:
-                print(msgspec.json.encode(told).decode(), flush=True)
+                print(msgspec.json.encode(facts).decode(), flush=True)
             else:
-                console.print(f"{output}: {told['width']}x{told['height']} in {told['seconds']:.0f} s", soft_wrap=True)
+                console.print(f"{output}: {facts['width']}x{facts['height']} in {facts['seconds']:.0f} s", soft_wrap=True)
     return DONE
 
 
@@ -82,10 +97,7 @@ def check(shot: Shot, model_set: ModelSet, args: argparse.Namespace, record: Rec
         return
     if differing := weights_that_differ(record, fingerprint_weights(model_set) | fingerprint_loras(loras)):
         names = ", ".join(differing)
-        print(
-            f"beyondscene: warning: the picture will not be the same as {args.from_image}, whose models were others: {names}.",
-            file=sys.stderr,
-        )
+        say(f"warning: the picture will not be the same as {args.from_image}, whose models were others: {names}.")
 
 
 def check_holds(args: argparse.Namespace, width: int, height: int) -> None:
@@ -94,12 +106,16 @@ def check_holds(args: argparse.Namespace, width: int, height: int) -> None:
     check_room(args.output, width, height, len(args.frames or (None,)))
 
 
-def draw(renderer: "Renderer", shot: Shot, models: str, model_set: ModelSet, output: Path, console: Console) -> dict[str, Any]:
-    """Render one picture; what `--json` tells about it."""
+def draw(
+    renderer: "Renderer", shot: Shot, models: str, model_set: ModelSet, output: Path, console: Console, kept: Path | None
+) -> dict[str, Any]:
+    """Render one picture; what `--json` tells about it. kept: folder for checkpoints that are to outlast the command."""
     start = time.perf_counter()
+    digest = digest_weights(model_set, gather_loras(shot.request, model_set))
+    made_by = f"beyondscene {app_version()} on {renderer.device} in {renderer.dtype} with {digest}"
     # where memory runs out, the next attempt goes on from what this one has come to
-    with show_progress(console, output.name) as bar, TemporaryDirectory() as kept:
-        result = renderer(shot.request, shot.arrays, models, output, bar, CheckpointFolder(Path(kept), "this command"))
+    with show_progress(console, output.name) as bar, checkpoints_of(shot, output, kept) as folder:
+        result = renderer(shot.request, shot.arrays, models, output, bar, CheckpointFolder(folder, made_by))
     return {
         "output": str(output),
         "frame": shot.frame,

@@ -1,16 +1,16 @@
 """Serve renders to Blender and other clients, on this machine or, once clients are listed, on others."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from platformdirs import user_data_path
 
+from ...protocol import Refusal
 from ..gateway import InUseError, ServeSettings, serve
 from ..gateway.settings import GIB
 from ..models.memory_saving import check_precision
-from . import IN_USE
-from .arguments import amount, port, process
+from . import IN_USE, say
+from .arguments import amount, endpoint, port, process
 from .device import add_offload, add_precision
 
 
@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, default=data, help=f"folder for jobs, pictures and logs; default: {data}")
     parser.add_argument(
         "--bind",
+        type=endpoint,
         default="tcp://127.0.0.1:0",
         help="address to listen on; others than loopback once clients are listed; port 0: any",
     )
@@ -80,10 +81,12 @@ def run(args: argparse.Namespace) -> int:
         model_folders=tuple(args.models_dir),
         parent_pid=args.parent_pid,
     )
+    if not settings.results_limit_bytes:
+        raise Refusal("--keep 0 leaves no room for any picture, so that no job could be taken: write how many GiB may be kept.")
     if "cpu" in settings.devices:
         check_precision("cpu", args.precision)
     try:
         return serve(settings)
     except InUseError as error:
-        print(f"beyondscene: {error}", file=sys.stderr)
+        say(str(error))
         return IN_USE

@@ -1,9 +1,11 @@
-"""What `render`, `export` and `submit` start from: a .blend file, a request.json, or a picture that was made before."""
+"""What `render`, `check`, `export` and `submit` start from: a .blend file, a request.json, or an earlier picture."""
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 from msgspec.structs import replace
 
 from ...protocol import (
@@ -11,19 +13,24 @@ from ...protocol import (
     SAME_PROPORTIONS,
     Refusal,
     RenderRequest,
+    WireError,
     check_request,
     check_size,
     load_request,
+    request_from_json,
     resized,
 )
 from ..blend import Shot, export_blend
 from ..outputs import FORMATS, Record, read_record, restore_request
 from .arguments import frame, frames, seed, size
 
+STANDARD_INPUT = Path("-")
 
-def add_source(parser: argparse.ArgumentParser, what: str) -> None:
+
+def add_source(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("source", type=Path, nargs="?", help=what)
+    words = "SCENE.blend, or a request.json as `export` writes it; - reads such JSON from standard input"
+    source.add_argument("source", type=Path, nargs="?", metavar="SCENE", help=words)
     source.add_argument("--from-image", type=Path, metavar="OUT.png", help="a picture whose own record is to be used")
     parser.add_argument("--size", type=size, metavar="WxH", help="pixels, multiples of 8; default: the scene's own")
     parser.add_argument("--seed", type=seed, help="default: the scene's own")
@@ -60,7 +67,7 @@ def read_source(
     if args.source:
         if source.suffix.lower() in FORMATS:
             raise Refusal(f"{source} is a picture: write --from-image before it, to have what it says about its own making.")
-        request, arrays = load_request(source)
+        request, arrays = read_request() if source == STANDARD_INPUT else load_request(source)
     else:
         request, arrays = restore_request(record or read_record(source))
     if width and height:
@@ -74,9 +81,24 @@ def read_source(
     yield shot
 
 
+def read_request() -> tuple[RenderRequest, dict[str, np.ndarray]]:
+    """That on standard input, which comes without arrays. Raises Refusal."""
+    try:
+        request = request_from_json(sys.stdin.buffer.read())
+    except WireError as error:
+        raise WireError(f"Standard input is {error}.") from error
+    if any(character.mask for character in request.characters):
+        raise Refusal("The request on standard input has masks, which lie beside its file: name that file instead.")
+    return request, {}
+
+
 def record_of(args: argparse.Namespace) -> Record | None:
     """What the image says about its making, where one is the source. Raises Refusal where it says nothing."""
-    return None if args.from_image is None else read_record(args.from_image)
+    if args.from_image is None:
+        return None
+    if args.from_image.suffix.lower() in (".json", ".blend"):
+        raise Refusal(f"{args.from_image} is no picture: leave --from-image out before it.")
+    return read_record(args.from_image)
 
 
 def models_of(args: argparse.Namespace, record: Record | None) -> str:
@@ -98,8 +120,8 @@ def refuse_other_proportions(request: RenderRequest, width: int, height: int) ->
         sides = range(64, LONGEST_SIDE_PX + 1, 8)  # that check_request will not refuse in turn
         pairs = ((wide, 8 * round(wide * request.height / request.width / 8)) for wide in sides)
         good = [(wide, high) for wide, high in pairs if high in sides and stretch(wide, high) <= SAME_PROPORTIONS]
-        same_width = min(good, key=lambda one: abs(one[0] - width))
-        same_height = min(good, key=lambda one: (abs(one[1] - height), stretch(*one)))
+        same_width = min(good, key=lambda size: abs(size[0] - width))
+        same_height = min(good, key=lambda size: (abs(size[1] - height), stretch(*size)))
         advice = " or ".join(f"{wide}x{high}" for wide, high in dict.fromkeys((same_width, same_height)))
         raise Refusal(
             f"--size {width}x{height} has other proportions than the picture's {request.width}x{request.height}, which would "

@@ -1,6 +1,7 @@
 """Have a backend render a .blend file or a request.json; prints the job id once the backend has it on its disk."""
 
 import argparse
+from pathlib import Path
 from typing import get_args
 
 import msgspec
@@ -8,6 +9,7 @@ import msgspec
 from ...protocol import Accepted, PictureFormat, Refusal
 from ...protocol.client import new_job_id
 from ..blend import Shot
+from ..models.sets import MANIFEST, find_model_sets, read_model_set
 from . import DONE
 from .arguments import job, priority
 from .backend import add_backend, converse
@@ -15,8 +17,9 @@ from .source import add_source, models_of, read_source, record_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_source(parser, "SCENE.blend or request.json")
-    parser.add_argument("--models", help="name of a model set that the backend has: embedded (default); an image names its own")
+    add_source(parser)
+    words = "name of a model set that the backend has, or its folder: embedded (default); an image names its own"
+    parser.add_argument("--models", help=words)
     words = "repeat an earlier submit, which is harmless; default: a new one"
     parser.add_argument("--job-id", type=job, metavar="UUID", help=words)
     words = "of the picture: exr has a mask for each person; default: png"
@@ -31,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     if args.job_id and args.frames and len(args.frames) > 1:
         raise Refusal(f"--job-id names one job, but there is one for each of {len(args.frames)} frames: leave it out.")
     record = record_of(args)
-    models = models_of(args, record)
+    models = name_of(models_of(args, record))
     for shot in read_source(args, record):
         try:
             job_id = submit(args, shot, models)
@@ -39,9 +42,16 @@ def run(args: argparse.Namespace) -> int:
             if args.frames is None or len(args.frames) == 1:
                 raise
             raise Refusal(f"{error} Frame {shot.frame} and those after it were not submitted.") from error
-        told = {"job_id": job_id, "frame": shot.frame, "width": shot.request.width, "height": shot.request.height}
-        print(msgspec.json.encode(told).decode() if args.json else job_id, flush=True)
+        facts = {"job_id": job_id, "frame": shot.frame, "width": shot.request.width, "height": shot.request.height}
+        print(msgspec.json.encode(facts).decode() if args.json else job_id, flush=True)
     return DONE
+
+
+def name_of(models: str) -> str:
+    """What a backend knows a model set by. models: its name, or as for `render` its folder, whose manifest has the name."""
+    if models in (model_set.name for model_set in find_model_sets()) or not (Path(models) / MANIFEST).is_file():
+        return models
+    return read_model_set(Path(models)).name
 
 
 def submit(args: argparse.Namespace, shot: Shot, models: str) -> str:

@@ -29,6 +29,21 @@ def check_request_target(path: Path) -> None:
     check_target(path)
 
 
+def check_secret_target(path: Path) -> None:
+    """As check_target, for new keys: raises Refusal also where a file is there already."""
+    if os.path.lexists(path):
+        raise Refusal(f"{path} is there already, and may hold keys that are in use: choose another name.")
+    check_target(path)
+
+
+def check_folder(path: Path) -> None:
+    """Raise Refusal where the folder `path` cannot be made or written to. It is not made yet."""
+    place = Path(os.path.realpath(path))
+    while not place.exists():
+        place = place.parent
+    try_to_write(path, place, "")
+
+
 def check_targets(path: Path, args: argparse.Namespace, check: Callable[[Path], None]) -> None:
     """`check` each file that `path` stands for. Raises Refusal, also where several frames would go to one file."""
     frames = args.frames or (args.frame,)
@@ -43,12 +58,17 @@ def check_target(path: Path) -> None:
     """Make the folder of `path` and try to write there. Raises Refusal where that cannot be."""
     refuse_folder(path)
     place = Path(os.path.realpath(path))  # as whole_file follows links
+    try_to_write(path, place.parent, f"{place.name}.")
+
+
+def try_to_write(path: Path, folder: Path, prefix: str) -> None:
+    """Make `folder` and write a file there for a moment, whose name begins so. path: what the refusal is about."""
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=place.parent, prefix=f"{place.name}.", suffix=".part") as probe:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=prefix, suffix=".part") as probe:
             probe.write(bytes(4096))
     except OSError as error:
-        words = "a file stands where its folder should" if isinstance(error, FileExistsError) else error.strerror
+        words = "a file stands where a folder should" if isinstance(error, FileExistsError) else error.strerror
         raise Refusal(f"{path} cannot be written ({words}): choose another place, or put that one right.") from error
 
 

@@ -11,6 +11,7 @@ from ...protocol import Refusal
 from ..training.under_way import OutOfTime, print_event
 from . import DONE, STOPPED
 from .arguments import amount
+from .target import check_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +57,8 @@ def add_common(parser: argparse.ArgumentParser, steps: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train as `args` say, a line of JSON on standard output per event; return an exit code."""
+    for folder in filter(None, (args.work, getattr(args, "out", None))):
+        check_folder(folder)
     try:
         args.train(args)
     except OutOfTime:
@@ -64,11 +67,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_embedded(args: argparse.Namespace) -> None:
+    from ..models.load import silence_libraries
     from ..training.embedded import tiny_settings, train_embedded, usual_settings
     from ..training.runs import training_device
 
     if args.further and args.start is None:
         raise Refusal("--further says what of --start is trained further: name that model set, or leave --further out.")
+    silence_libraries()
     make = tiny_settings if args.tiny else usual_settings
     settings = make(args.work, args.out, training_device(args.device))
     settings = msgspec.structs.replace(settings, start=args.start, minutes=args.minutes, seed=args.seed)
@@ -85,9 +90,11 @@ def run_embedded(args: argparse.Namespace) -> None:
 
 def run_few_steps(args: argparse.Namespace) -> None:
     """Raises ModelSetError for a folder that is no model set with an entry for few steps."""
+    from ..models.load import silence_libraries
     from ..training.few_steps import FewStepsSettings, train_few_steps
     from ..training.runs import training_device
 
+    silence_libraries()
     settings = FewStepsSettings(
         work=args.work, models=args.models, device=training_device(args.device), seed=args.seed, minutes=args.minutes,
         processes=os.cpu_count() or 1,

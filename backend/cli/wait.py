@@ -1,13 +1,12 @@
 """Wait for the end of a job, also across restarts of the backend; the exit code tells which end it was."""
 
 import argparse
-import sys
 
 import msgspec
 
 from ...protocol import Cancelled, Failed, Finished, Paused, Progressed
 from ..watch import Headway
-from . import DONE, FAULT, STOPPED
+from . import DONE, FAULT, STOPPED, say
 from .arguments import job
 from .backend import add_backend, converse
 from .progress import Bar, Lines, open_console, show_progress
@@ -23,9 +22,9 @@ def run(args: argparse.Namespace) -> int:
     with show_progress(open_console(), args.job_id) as bar:
         end = wait_for_end(args, bar)
     if isinstance(end, Failed):
-        print(f"beyondscene: {end.message}", file=sys.stderr)
+        say(end.message)
     if isinstance(end, Cancelled):
-        print(f"beyondscene: Job {args.job_id} was cancelled.", file=sys.stderr)
+        say(f"Job {args.job_id} was cancelled.")
     if args.json:
         facts = {name: value for name, value in msgspec.to_builtins(end).items() if name not in ("type", "seq")}
         print(msgspec.json.encode({"state": type(end).__name__.lower(), **facts}).decode())
@@ -38,7 +37,7 @@ def wait_for_end(args: argparse.Namespace, bar: Bar | Lines) -> Finished | Faile
             case Progressed():
                 bar.progress(Headway(**{name: getattr(event, name) for name in Headway.__struct_fields__}))
             case Paused():
-                print(f"beyondscene: {event.message}", file=sys.stderr)
+                say(event.message)
             case Finished() | Failed() | Cancelled():
                 return event
     raise AssertionError("a conversation ends only by being left")

@@ -11,7 +11,7 @@ from .page import picture_path
 from .results import SceneScore
 
 CASE_HEIGHT_PX = 300
-_WORDS_PX = 22
+_WORDS_PX, _MARGIN_PX = 42, 4
 
 
 def count_errors(score: SceneScore) -> float:
@@ -50,7 +50,8 @@ def draw_case(folder: Path, score: SceneScore, font: ImageFont.ImageFont | Image
         picture = np.asarray(image.convert("RGB"))
     width = round(picture.shape[1] * CASE_HEIGHT_PX / picture.shape[0])
     small = cv2.resize(picture, (width, CASE_HEIGHT_PX), interpolation=cv2.INTER_AREA)
+    lines = (score.method, f"{score.width}x{score.height}: {score.missing} missing, {score.extra} extra")
+    width = max(width, *(round(font.getlength(line)) + 2 * _MARGIN_PX for line in lines))
     words = Image.new("RGB", (width, _WORDS_PX), "white")
-    caption = f"{score.method}, {score.width}x{score.height}: {score.missing} missing, {score.extra} extra"
-    ImageDraw.Draw(words).text((4, 3), caption, "black", font)
-    return np.vstack([np.asarray(words), small])
+    ImageDraw.Draw(words).multiline_text((_MARGIN_PX, 3), "\n".join(lines), "black", font)
+    return np.vstack([np.asarray(words), widened(small, width)])

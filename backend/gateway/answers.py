@@ -191,7 +191,7 @@ class Answers:
     def _job(self, who: Listed, job_id: str) -> Job:
         job = self._jobs.ledger.job(job_id)
         if job is None or not who.sees(job):  # the same words, so that nobody learns of the jobs of others
-            raise RequestError(f"The backend knows no job {job_id}: submit it.")
+            raise RequestError(f"The backend knows no job {job_id} of yours: `beyondscene jobs` lists those that it has.")
         return job
 
     def _cancel(self, client: Client, job: Job, now_s: float) -> None:

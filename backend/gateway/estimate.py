@@ -1,13 +1,8 @@
 """What a picture would take: its levels and views, the time that earlier ones took here, and whether it fits."""
 
-from msgspec.structs import replace
-
 from ...protocol import Canvas, DeviceInfo, Estimated, Finished, Refusal, RenderRequest, StageTime, Started
 from ..models.sets import ModelSet
-from ..planning.expect import Workload, expect_work, least_memory_bytes
-from ..planning.people import gather_people
-from ..planning.plan import plan_sizes
-from ..planning.resolve import resolve_settings
+from ..planning.expect import Workload, foresee, least_memory_bytes
 from .ledger import Job, Ledger
 
 PICTURES = 8  # the newest ones, from which the time is told
@@ -57,9 +52,3 @@ class Estimator:
         elsewhere = device is not None and any(event.device.name != device.name for event in started)
         finished = events[-1]
         return finished.times if isinstance(finished, Finished) and len(started) == 1 and not elsewhere else ()
-
-
-def foresee(request: RenderRequest, models: ModelSet) -> Workload:
-    request = replace(request, settings=resolve_settings(request.settings, models))
-    plan = plan_sizes(request, models.training_resolution_px, models.latent_downsampling)
-    return expect_work(request, plan, gather_people(request), models.training_resolution_px, models.latent_downsampling)

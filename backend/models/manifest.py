@@ -32,6 +32,7 @@ class Manifest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     guidance_scale, controlnet_conditioning_scale, guide_pose, steps, t_b, hidden_joints: used where a request leaves them open;
         the defaults are the paper's, for SDXL, and for ControlNets that were trained on what a detector finds.
     downloads: which files of a hub id are needed, to tell whoever has yet to fetch them.
+    closed_vocabulary: whether the text encoders know no words but those that are one token; people are told of others.
     few_steps: a LoRA for pictures in a few steps, where there is one for these models; they are complete without its file.
     """
 
@@ -51,6 +52,7 @@ class Manifest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     hidden_joints: HiddenJoints = "drop"
     roles: dict[Role, str]
     downloads: dict[Role, Download] = {}
+    closed_vocabulary: bool = False
     few_steps: FewSteps | None = None
 
 

@@ -155,9 +155,21 @@ def read_model_set(folder: Path) -> ModelSet:
 
 
 def find_model_sets(extra: Sequence[Path] = ()) -> list[ModelSet]:
-    """The presets, then the sets in the folders `extra`. Raises ModelSetError for a folder without one."""
+    """The presets, then the sets in the folders `extra`, each once.
+
+    Raises ModelSetError for a folder without one, and for two sets of one name.
+    """
     presets = sorted(path.parent for path in PRESETS.glob(f"*/{MANIFEST}"))
-    return [read_model_set(folder) for folder in (*presets, *extra)]
+    found: dict[str, ModelSet] = {}
+    for folder in {path.resolve(): path for path in (*presets, *extra)}.values():
+        model_set = read_model_set(folder)
+        other = found.setdefault(model_set.name, model_set)
+        if other is not model_set:
+            raise ModelSetError(
+                f"Two model sets have the name '{model_set.name}', the one in {other.folder} and the one in {folder}: change "
+                f'the "name" in the {MANIFEST} of one, or leave that folder out.'
+            )
+    return list(found.values())
 
 
 def choose_model_set(name: str, extra: Sequence[Path] = ()) -> ModelSet:

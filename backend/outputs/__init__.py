@@ -72,7 +72,9 @@ def read_record(path: Path) -> Record:
     try:
         text = picture_format.read(path)
     except Exception as error:  # each library raises what it likes
-        raise RecordError(f"{path} cannot be read as a picture: {error}") from error
+        raise RecordError(
+            f"{path} cannot be read as a picture ({error}): name one as `beyondscene render` or the add-on has written it."
+        ) from error
     if text is None:
         raise RecordError(f"{path} {NO_RECORD}")
     return decode_record(text, path)

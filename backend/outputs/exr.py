@@ -1,12 +1,14 @@
 """OpenEXR, half float: the picture in scene-linear light, and one layer per person.
 
-Layers are "001.<id>", "002.<id>", ..., near to far, with the one channel A: how much of a pixel is that person, 0 to 1.
+Layers are "001.<id>", "002.<id>", ..., near to far, with the one channel A: how much of a pixel is that person, 0 to 1. In the
+id all but ASCII letters, digits, _ and - is replaced by _.
 The layer "depth_order" has the one channel Z: the number of the layer whose person is seen there, 0 where nobody is.
 The record is the attribute "beyondscene".
 """
 
 import errno
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from .xmp import XMP
 MEDIA_TYPE = "image/x-exr"
 ATTRIBUTE = "beyondscene"
 BAND_ROWS = 64  # a multiple of the 16 rows that are compressed together
-NAME_LIMIT_BYTES = 200  # of 255 for a channel
+LONGEST_NAME = 200  # of 255 bytes for a channel
 DEPTH_ORDER = "depth_order.Z"
 
 CODES = np.arange(256) / 255
@@ -86,9 +88,9 @@ def stretch_rows(mask: np.ndarray, height: int, width: int, first: int, end: int
 
 
 def channel_name(rank: int, layer: Layer) -> str:
-    """Unique by its number, so that an id may be shortened and rid of what a file cannot hold."""
-    name = "".join(letter if letter.isprintable() else "_" for letter in layer.name)
-    return f"{rank:03d}.{name.encode()[:NAME_LIMIT_BYTES].decode(errors='ignore')}.A"
+    """Unique by its number, so that an id may be shortened, and rid of what programs take for parts of a name."""
+    name = re.sub("[^A-Za-z0-9_-]", "_", layer.name)
+    return f"{rank:03d}.{name[:LONGEST_NAME]}.A"
 
 
 def read(path: Path) -> str | None:

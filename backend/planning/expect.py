@@ -6,11 +6,13 @@ from functools import cached_property
 
 import numpy as np
 import psutil
+from msgspec.structs import replace
 
 from ...protocol import RenderRequest, RequestError
-from .people import Person, bounding_box, scaled
-from .plan import Plan, Size, last_steps
-from .resolve import resolved_settings
+from ..models.sets import ModelSet
+from .people import Person, bounding_box, gather_people, scaled
+from .plan import Plan, Size, last_steps, plan_sizes
+from .resolve import resolve_settings, resolved_settings
 from .views import View, adaptive_views, grid, scaled_stride
 
 # Measured (resident memory, Linux): of the process before a model is loaded, and of the largest canvas with the picture that
@@ -58,6 +60,13 @@ class Workload:
     def canvas_pixels(self) -> int:
         """Of the base and all levels together."""
         return sum(size.width * size.height for size in (self.plan.base, *self.plan.levels))
+
+
+def foresee(request: RenderRequest, models: ModelSet) -> Workload:
+    """As expect_work, for a request as it was made. Raises Refusal for what `models` cannot draw."""
+    request = replace(request, settings=resolve_settings(request.settings, models))
+    plan = plan_sizes(request, models.training_resolution_px, models.latent_downsampling)
+    return expect_work(request, plan, gather_people(request), models.training_resolution_px, models.latent_downsampling)
 
 
 def expect_work(request: RenderRequest, plan: Plan, people: list[Person], window_px: int, latent_downsampling: int) -> Workload:

@@ -33,6 +33,7 @@ MODEL_SET = Manifest(
     t_b=0.25,
     hidden_joints="keep",  # every joint was drawn in training, whatever hid it
     roles={"base": ".", "controlnet": "controlnet", "inpainting": ".", "segmenter": "segmenter"},
+    closed_vocabulary=True,
     # made by few_steps.py
     few_steps=FewSteps(place="few_steps", file="lora.safetensors", steps=4, controlnet_conditioning_scale=1.5),
 )

@@ -1,5 +1,6 @@
 """The command line: what it prints, what it writes, and how it refuses."""
 
+import io
 import json
 import os
 import subprocess
@@ -91,13 +92,50 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(
     for output, words in (
         (tmp_path / f"a folder.{suffix}", f"a folder.{suffix} is a folder: name a file in it"),
         (tmp_path, f"{tmp_path} is a folder"),
-        (request_file / f"out.{suffix}", "cannot be written (a file stands where its folder should): choose another place"),
+        (request_file / f"out.{suffix}", "cannot be written (a file stands where a folder should): choose another place"),
         (tmp_path / f"{'long' * 64}.{suffix}", "cannot be written (File name too long): choose another place"),
     ):
         (tmp_path / f"a folder.{suffix}").mkdir(exist_ok=True)
         assert main([command, str(request_file), "-o", str(output)]) == 2
         assert words in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {"request.json", f"a folder.{suffix}"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "bench --models toy-random --out",
+        "evaluate --method direct --out",
+        "evaluate --write-scenes",
+        "train embedded --out out --work",
+        "train embedded --work work --out",
+        "train few-steps --models models --work",
+    ],
+)
+def test_a_folder_that_cannot_be_made_is_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a file").touch()
+    assert main([*command.split(), "a file"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("beyondscene: a file cannot be written (a file stands where a folder should): choose another place")
+
+
+def test_what_the_system_says_of_a_file_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keygen", "--backend", str(tmp_path / "none"), "-o", str(tmp_path / "keys")]) == 2
+    words = f"beyondscene: {tmp_path / 'none'} cannot be read or written (No such file or directory): put that right"
+    assert capsys.readouterr().err.startswith(words)
+
+
+def test_what_an_error_quotes_can_pass_for_no_other_line(
+    request_file: Path, two_people: RenderRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    person = replace(two_people.characters[0], name="An\x1b[2Ja\nbeyondscene: all is well", prompt="")
+    request_file.write_bytes(msgspec.json.encode(replace(two_people, characters=(person,))))
+    assert main(["render", str(request_file), "-o", str(tmp_path / "out.png")]) == 2
+    told = capsys.readouterr().err
+    assert "\x1b" not in told and "\nbeyondscene" not in told and "all is well' is empty" in told
 
 
 def test_what_neither_memory_nor_disk_can_hold_is_refused_before_the_models(
@@ -179,6 +217,63 @@ def test_a_picture_that_finds_its_place_gone_is_kept_elsewhere(
         assert picture.size == (192, 128)
 
 
+def test_an_interrupted_picture_goes_on_from_its_checkpoints_and_whole_ones_are_not_drawn_again(
+    request_file: Path,
+    tiny_models: ModelSet,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def render_to(name: str, *options: str) -> int:
+        models = ["--models", str(tiny_models.folder), "--json"]
+        return main(["render", str(request_file), "-o", str(tmp_path / name), *models, *options])
+
+    def interrupt(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    kept = tmp_path / "kept"
+    assert render_to("whole.png") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(target, "write_picture", interrupt)
+        assert render_to("out.png", "--checkpoints", str(kept)) == 130
+    assert "The same command goes on from the checkpoints." in capsys.readouterr().err
+    (folder,) = kept.iterdir()
+    assert list(folder.glob("*.safetensors")) and not (tmp_path / "out.png").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr("beyondscene.backend.pipeline.joint.predict", lambda *given: pytest.fail("it was begun again"))
+        assert render_to("out.png", "--checkpoints", str(kept)) == 0
+    assert not list(kept.iterdir())
+    assert digest_of((tmp_path / "out.png").read_bytes()) == digest_of((tmp_path / "whole.png").read_bytes())
+
+    monkeypatch.setattr(render, "read_source", lambda *given, **options: pytest.fail("it was read"))
+    assert render_to("out.png", "--skip-existing") == 0
+    assert "out.png: nothing to draw, it is all there" in capsys.readouterr().err
+
+
+def test_check_tells_the_work_or_what_is_wrong_and_draws_nothing(
+    request_file: Path, two_people: RenderRequest, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["check", str(request_file), "--size", "768x512", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert [(canvas["width"], canvas["height"]) for canvas in facts["canvases"]] == [(384, 256), (768, 512)]
+    assert (facts["people"], facts["models"], facts["steps"]["people"]) == (2, "embedded", 4)
+    assert main(["check", str(request_file)]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("192x128 with embedded, ") and "2 drawn alone, 4 steps each" in told.out and not told.err
+
+    odd = msgspec.json.encode(replace(two_people, prompt="a city plaza with a Zeppelin"))
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(odd)))
+    assert main(["check", "-"]) == 0
+    assert "warning: the models 'embedded' do not know zeppelin: say it in other words" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"{}")))
+    assert main(["check", "-"]) == 2
+    assert "Standard input is not a render request: Object missing required field `width`" in capsys.readouterr().err
+    request_file.write_bytes(msgspec.json.encode(replace(two_people, width=190)))
+    assert main(["check", str(request_file)]) == 2
+    assert "it must be a multiple of 8" in capsys.readouterr().err
+    assert list(request_file.parent.iterdir()) == [request_file]
+
+
 def test_a_picture_is_repeated_from_its_own_record(
     request_file: Path, tiny_models: ModelSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -220,6 +315,8 @@ def test_missing_and_broken_requests_are_named(tmp_path: Path, capsys: pytest.Ca
     assert main(["render", str(tmp_path / "plaza.png"), "-o", str(tmp_path / "out.png")]) == 2
     assert "plaza.png is a picture: write --from-image before it" in capsys.readouterr().err
     (tmp_path / "broken.json").write_text('{"width": 64}')
+    assert main(["render", "--from-image", str(tmp_path / "broken.json"), "-o", str(tmp_path / "out.png")]) == 2
+    assert "broken.json is no picture: leave --from-image out before it" in capsys.readouterr().err
     assert main(["render", str(tmp_path / "broken.json"), "-o", str(tmp_path / "out.png")]) == 2
     assert "missing required field" in capsys.readouterr().err
     assert main(["export", str(tmp_path / "none.blend"), "-o", str(tmp_path / "r.json")]) == 2
@@ -236,7 +333,10 @@ def test_missing_and_broken_requests_are_named(tmp_path: Path, capsys: pytest.Ca
         ("render r.json -o o.png --seed -1", "'-1' is no seed: write a whole number from 0 to 9223372036854775807"),
         ("render r.json -o o.png --device foo", "'foo' is no device: write auto, cpu, mps, cuda"),
         ("export r.blend -o r.json --frame 99999999", "'99999999' is no frame: write a whole number from -1048574 to 1048574"),
-        ("export r.blend -o r.#.json --frames 1-1048575", "'1-1048575' are no frames"),
+        ("export r.blend -o r.#.json --frames 1-1048575", "'1-1048575' are no frames: write the first and the last, from"),
+        ("render r.json -o o.png --json --frobnicate", "there is no --frobnicate. `beyondscene render --help` lists"),
+        ("serve --bind tcp://127.0.0.1:99999", "'tcp://127.0.0.1:99999' has no port that there is: write 0 for any"),
+        ("jobs --limit 1001", "'1001' is no number of jobs: write a whole number from 1 to 1000"),
         ("serve --metrics-port 99999999", "'99999999' is no port: write a whole number from 1 to 65535"),
         ("serve --keep nan", "'nan' is no amount"),
         ("serve --keep 1e308", "'1e308' is no amount: write a number from 0 to 1000000000"),
@@ -256,7 +356,8 @@ def test_numbers_and_names_that_are_none_are_refused_as_the_command_is_read(
     with pytest.raises(SystemExit) as exit_code:
         main(command.split())
     assert exit_code.value.code == 2
-    assert words in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert words in told and told.startswith("beyondscene: ") and len(told.splitlines()) == 1  # without a list of all options
 
 
 def test_what_an_export_writes_has_names_of_their_own_that_say_json(
@@ -271,6 +372,13 @@ def test_what_an_export_writes_has_names_of_their_own_that_say_json(
         assert main(["export", str(request_file), *names]) == 2
         assert "r.png would hold JSON, which its name does not say: end the name in .json" in capsys.readouterr().err
     assert request_file.read_bytes() == before and list(tmp_path.iterdir()) == [request_file]
+
+
+def test_the_model_of_poses_is_refused_without_a_file_for_them(
+    request_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(request_file), "-o", str(tmp_path / "r.json"), "--openpose-model", "BODY_25"]) == 2
+    assert "add --openpose POSES.json, or leave it out" in capsys.readouterr().err
 
 
 def test_a_frame_without_a_blend_is_refused(request_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -318,7 +426,8 @@ def test_an_output_that_takes_no_more_is_told_by_the_exit_code(request_file: Pat
     if not Path("/dev/full").exists():
         pytest.skip("this system has no disk that is always full")
     with Path("/dev/full").open("w") as full:
-        assert export_to(full.fileno(), request_file) == (2, "beyondscene: [Errno 28] No space left on device\n")
+        words = "beyondscene: Something cannot be read or written (No space left on device): make room on the disk.\n"
+        assert export_to(full.fileno(), request_file) == (2, words)
 
 
 SMALL_FILES_ONLY = """
@@ -381,6 +490,7 @@ def test_what_serve_is_asked_for_reaches_the_gateway(tmp_path: Path, monkeypatch
     assert main(["serve", "--data", str(tmp_path), "--devices", "cpu", "--precision", "float16"]) == 2
     assert main(["serve", "--data", str(tmp_path), "--release-after", "0", "--idle-exit", "90"]) == 0
     assert (asked[1].release_s, asked[1].idle_exit_s) == (None, 5400)
+    assert main(["serve", "--data", str(tmp_path), "--keep", "0"]) == 2
 
 
 def test_serve_refuses_other_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ import pytest
 from beyondscene.backend import blend
 from beyondscene.backend.cli import main, progress
 from beyondscene.backend.cli.arguments import frames
-from beyondscene.backend.cli.progress import Lines, show_progress
+from beyondscene.backend.cli.progress import Lines, show_progress, tell_duration
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.watch import Headway
 from beyondscene.protocol import RenderRequest, load_request
@@ -86,6 +86,11 @@ def test_each_frame_has_its_request_and_blender_is_started_once(
     assert nose_px(requests[0]) > nose_px(requests[1]) > nose_px(requests[2])  # the camera goes to the right
     assert all((tmp_path / f"shot.{number:04d}.json.arrays" / "depth.npy").exists() for number in (1, 5, 9))
     assert len(starts) == 1
+    again = [argument for argument in command if argument != "--passes"]
+    (tmp_path / "shot.0001.json.arrays" / "mine.npy").touch()
+    assert main([*again, "--frames", "1"]) == 0
+    left = {path.name for path in (tmp_path / "shot.0001.json.arrays").iterdir()}
+    assert "mine.npy" in left and not left & {"depth.npy", "normals.npy"}  # which were of another picture
     assert not list(spare.iterdir())  # neither ours nor Blender's own
 
 
@@ -112,7 +117,7 @@ def test_frames_need_a_blend_and_a_name_for_each(request_file: Path, animated: P
     assert "out.png is one file for 3 frames: write ####" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["render", str(animated), "-o", "out.####.png", "--frames", "3-1"])
-    assert "'3-1' are no frames" in capsys.readouterr().err
+    assert "'3-1' goes backwards: write the lower frame first, as in 1-3" in capsys.readouterr().err
     assert blend.number_path(Path("/a #1/x.###.png"), 7) == Path("/a #1/x.007.png")
     assert [list(frames(text)) for text in ("12", "-2-2:2", "1-3")] == [[12], [-2, 0, 2], [1, 2, 3]]
 
@@ -129,6 +134,9 @@ def test_pictures_of_several_frames_and_the_lines_in_a_farms_log(
     assert first != last
     for name in ("shot.0001.png", "shot.0009.png"):
         assert re.search(rf"^beyondscene: {name}: \d+%, drawing the background.*, \d+ s left$", said.err, re.M)
+    (tmp_path / "shot.0001.png").unlink()
+    assert main([*command, "--size", "128x64", "--frames", "1-9:8", "--skip-existing"]) == 0
+    assert [json.loads(line)["frame"] for line in capsys.readouterr().out.splitlines()] == [1]
 
 
 def test_a_later_frame_that_cannot_be_drawn_is_refused_before_the_first_is(
@@ -168,6 +176,10 @@ def test_a_line_comes_also_where_nothing_gets_on(monkeypatch: pytest.MonkeyPatch
     lines = log.getvalue().splitlines()
     assert len(lines) >= 3 and lines[0] == "beyondscene: a job: 0%, waiting"
     assert lines[-1].startswith("beyondscene: a job: 42%, enlarging, level 1 of 2, step 3 of 35")
+
+
+def test_the_time_that_is_left_is_told_in_units_that_suit_it() -> None:
+    assert [tell_duration(seconds) for seconds in (4.4, 89, 740, 11100)] == ["4 s", "89 s", "12 min", "3 h 5 min"]
 
 
 def test_a_bar_writes_nothing_where_there_is_no_terminal() -> None:

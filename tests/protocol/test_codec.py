@@ -1,17 +1,23 @@
 """Frames decode to what was encoded, and nothing but WireError comes of bytes that are no message."""
 
+import json
 import random
+import re
 import runpy
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from beyondscene.protocol import (
+    FEET_NAMES,
+    KEYPOINT_NAMES,
     Cancel,
     Decoder,
     Event,
     Finished,
     Order,
+    PartName,
     Progressed,
     RenderRequest,
     Report,
@@ -19,10 +25,13 @@ from beyondscene.protocol import (
     Submit,
     WireError,
     arrays_from_frames,
+    check_request,
     describe_array,
     digest_of,
     digest_of_file,
     encode,
+    request_from_json,
+    request_to_json,
 )
 from msgspec.structs import replace
 
@@ -170,3 +179,44 @@ def test_every_message_has_a_golden_file() -> None:
 def test_published_schema_is_the_current_one() -> None:
     exporter = runpy.run_path(str(GOLDEN.parent.parent / "tools" / "export_protocol.py"))
     assert exporter["SCHEMA"].read_bytes() == exporter["request_schema"](), "run tools/export_protocol.py"
+
+
+def test_the_schema_refuses_what_the_program_does(two_people: RenderRequest) -> None:
+    structs = json.loads((GOLDEN.parent.parent / "docs" / "request.schema.json").read_bytes())["$defs"]
+    assert all(struct["additionalProperties"] is False for struct in structs.values())
+    request, character = structs["RenderRequest"]["properties"], structs["Character"]["properties"]
+    assert (request["width"]["minimum"], request["height"]["multipleOf"], request["prompt"]["minLength"]) == (64, 8, 1)
+    assert set(character["part_prompts"]["properties"]) == set(get_args(PartName))
+    assert character["keypoints"]["description"] == ", ".join(KEYPOINT_NAMES)
+    assert character["feet"]["anyOf"][0]["description"] == ", ".join(FEET_NAMES)
+
+
+def test_the_request_by_hand_in_the_examples_can_be_rendered() -> None:
+    text = (GOLDEN.parent.parent / "examples" / "README.md").read_text()
+    (example,) = re.findall(r"```json\n(.+?)```", text, re.DOTALL)
+    request = request_from_json(example.encode())  # whose $schema is for editors
+    check_request(request)
+    assert all(f"| {place} {name} |" in text for place, name in enumerate(KEYPOINT_NAMES, 1))
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ({"settings": {"scheduler": "lcm"}}, r"'lcm' is no scheduler: choose ddim, euler or dpmsolver\+\+, at `\$\.settings"),
+        ({"characters": [{"part_prompts": {"nose": "red"}}]}, "'nose' is no part_prompts: choose head, hair, face, upper_body"),
+        ({"loras": [{"name": "/etc/x"}]}, "that is the name of a file in letters, digits, spaces, `_`, `.` and `-`, without"),
+    ],
+)
+def test_what_msgspec_refuses_is_told_with_the_choices_there_are(written: dict[str, object], words: str) -> None:
+    with pytest.raises(WireError, match=words):
+        request_from_json(json.dumps({"width": 64, "height": 64, "prompt": "a plaza", **written}).encode())
+
+
+def test_a_request_may_have_a_byte_order_mark_and_is_otherwise_utf_8_with_each_field_once(two_people: RenderRequest) -> None:
+    data = request_to_json(two_people)
+    assert request_from_json(data.decode().encode("utf-8-sig")) == two_people
+    for encoding in ("utf-16", "latin-1"):
+        with pytest.raises(WireError, match="it is not in UTF-8, so save it in that encoding"):
+            request_from_json(data.decode().replace("plaza", "pläza").encode(encoding))
+    with pytest.raises(WireError, match="an object has the field `seed` twice"):
+        request_from_json(data.replace(b'"seed": 7', b'"seed": 7, "seed": 8'))

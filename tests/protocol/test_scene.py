@@ -13,6 +13,7 @@ from beyondscene.protocol import (
     Lora,
     Order,
     RenderRequest,
+    RenderSettings,
     Report,
     Request,
     RequestError,
@@ -92,6 +93,7 @@ def test_no_struct_on_the_wire_has_a_bare_float() -> None:
         ({"height": 56}, "at least 64"),
         ({"width": 4096, "height": 128}, "4096x128 px, but its longer side may be at most 16 times the shorter: use 2048 px"),
         ({"prompt": "  "}, "scene prompt is empty"),
+        ({"settings": RenderSettings(canny_low=300)}, "canny_low is 300, above canny_high 200.0: swap them"),
     ],
 )
 def test_broken_rules_are_told_in_a_sentence(two_people: RenderRequest, changes: dict[str, object], sentence: str) -> None:
@@ -161,7 +163,7 @@ def test_a_file_that_holds_no_request_of_this_version_is_named(tmp_path: Path, t
         (broken(two_people)[:100], r"r\.json is not a render request: Input data was truncated\."),
         (b"", r"r\.json is not a render request: "),
         (broken(two_people, format=2, new=1), r"r\.json is a render request of format 2, from a newer version .* update it"),
-        (broken(two_people, format=0), r"r\.json is not a render request: Invalid enum value 0"),
+        (broken(two_people, format=0), r"r\.json is not a render request: 0 is no format: choose 1, at"),
     ):
         path.write_bytes(content)
         with pytest.raises(WireError, match=words):
@@ -180,6 +182,14 @@ def test_masks_travel_beside_the_file(tmp_path: Path, two_people: RenderRequest)
     request = replace(two_people, characters=(replace(ana, mask=reference), bo))
     save_request(tmp_path / "request.json", request, {reference.digest: mask})
     loaded, arrays = load_request(tmp_path / "request.json")
+    folder = tmp_path / "request.json.arrays"
+    for name in (f"{'0' * 64}.npy", "mine.npy", "depth.npy"):
+        (folder / name).touch()
+    save_request(tmp_path / "request.json", request, {reference.digest: mask})  # masks of an earlier request go, and no other
+    assert {path.name for path in folder.iterdir()} == {f"{reference.digest}.npy", "mine.npy", "depth.npy"}
+    save_request(tmp_path / "other.json", request, {reference.digest: mask})
+    save_request(tmp_path / "other.json", two_people, {})
+    assert not (tmp_path / "other.json.arrays").exists()
     moved = (tmp_path / "request.json").rename(tmp_path / "moved.json")
     with pytest.raises(WireError, match=r"mask of 'Ana' is not in .*moved\.json\.arrays.*so copy that folder along"):
         load_request(moved)

@@ -228,10 +228,10 @@ def test_command_prints_one_object_with_the_agreed_keys_last(tmp_path: Path, cap
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--size", "100x100"], "both sides must be multiples of 8"),
+        (["--size", "100x100"], "The width is 100 px, but it must be a multiple of 8: use 96 or 104."),
+        (["--size", "8x8"], "The width is 8 px, but a picture has at least 64"),
         (["--method", "magic"], "There is no method 'magic': known are plain, direct"),
         (["--method", "plain+steps=2"], "'plain+steps=2' gives plain other settings, but it draws our picture with ours"),
-        (["--people", "9"], "have 1 to 8"),
         (["--models", "nowhere"], "There is no model set 'nowhere'"),
         (["--models", "nowhere"], "With random weights there are sdxl-random and toy-random."),
         (["--device-memory", "24", "--device", "cpu"], "--device-memory is 24 GiB, but the device 'cpu' is no CUDA device"),
@@ -242,7 +242,7 @@ def test_refusals(arguments: list[str], sentence: str, capsys: pytest.CaptureFix
     assert sentence in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--rounds", "0"], ["--steps", "1000"], ["--people", "-1"]])
+@pytest.mark.parametrize("arguments", [["--rounds", "0"], ["--steps", "1000"], ["--people", "-1"], ["--people", "9"]])
 def test_numbers_are_refused_while_the_command_is_read(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as refused:
         main(["bench", *arguments])

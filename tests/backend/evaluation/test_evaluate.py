@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from beyondscene.backend.cli import main
+from beyondscene.backend.cli.evaluate import SHOWN, tabulate
 from beyondscene.backend.evaluation.judge import JudgeNet, save_net
 from beyondscene.backend.evaluation.run import digest_scenes
 from beyondscene.backend.evaluation.variants import ABLATIONS, read_variant
@@ -17,6 +18,7 @@ from beyondscene.backend.models.sets import ModelSet
 from beyondscene.protocol import RenderSettings
 from msgspec import structs
 from PIL import Image
+from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 from .conftest import TINY_JUDGE
@@ -57,7 +59,7 @@ def test_json_report_and_pictures(command: list[str], tmp_path: Path, capsys: py
     assert len({row.count("|") for row in table[:4]}) == 1
     assert told["by_size"]["4x"]["missing_rate"] == told["missing_rate"]
     with Image.open(out / "cases.jpg") as cases:
-        assert cases.size == (600, 322)  # best and worst of the one method
+        assert cases.size == (600, 342)  # best and worst of the one method
 
 
 def test_json_tells_whose_colours_ended_on_whom(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -343,3 +345,12 @@ def test_table_for_people(command: list[str], capsys: pytest.CaptureFixture[str]
     assert main(command) == 0
     told = capsys.readouterr()
     assert told.out == "" and "truth" in told.err and "upscale" in told.err and "index.html" in told.err
+
+
+def test_variants_can_be_told_apart_in_a_terminal_of_80_columns() -> None:
+    methods = [f"beyondscene+inpaint_people={people}" for people in ("everything", "nothing")]
+    summaries = [dict.fromkeys(SHOWN, 0.123456) | {"method": method} for method in methods]
+    with (console := Console(width=80)).capture() as captured:
+        console.print(tabulate(summaries))
+    names = "".join(line[:15].strip() for line in captured.get().splitlines()[1:])
+    assert names == "".join(methods)

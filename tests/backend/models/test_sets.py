@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 from beyondscene.backend.models.fingerprint import fingerprint_weights
-from beyondscene.backend.models.sets import ModelSet, ModelSetError, choose_model_set, find_model_sets, read_model_set
+from beyondscene.backend.models.sets import (
+    MANIFEST,
+    PRESETS,
+    ModelSet,
+    ModelSetError,
+    choose_model_set,
+    find_model_sets,
+    read_model_set,
+)
 
 
 @pytest.fixture
@@ -46,6 +54,15 @@ def test_half_a_base_is_named(copy: Path) -> None:
     shutil.rmtree(copy / "vae")
     with pytest.raises(ModelSetError, match=r"lacks its base model: .* has no vae"):
         choose_model_set(str(copy))
+
+
+def test_two_sets_of_one_name_are_refused_and_a_folder_given_twice_is_one_set(copy: Path) -> None:
+    assert len(find_model_sets([copy, copy.parent / "." / copy.name])) == len(find_model_sets()) + 1
+    manifest = copy / MANIFEST
+    manifest.write_text(manifest.read_text().replace('"tiny"', '"embedded"'))
+    with pytest.raises(ModelSetError) as refused:
+        find_model_sets([copy])
+    assert str(PRESETS / "embedded") in str(refused.value) and f"the one in {copy}: change " in str(refused.value)
 
 
 def test_unknown_names_list_the_known_ones() -> None:

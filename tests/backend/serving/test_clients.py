@@ -251,6 +251,9 @@ def test_mistakes_of_whoever_runs_it(studio: Studio, tmp_path: Path, capsys: Cap
             str(tmp_path / "x"),
         ],
         "--data is the folder of a backend": ["keygen", "--data", data, "--backend", data, "-o", str(tmp_path / "x")],
+        "has control characters": ["client", "add", "Bo\x1bb", "--data", data, "-o", str(tmp_path / "x")],
+        "There is no folder": ["client", "list", "--data", str(tmp_path / "nowhere")],
+        "ann.json may be the file with the secret": ["client", "allow", "Eve", str(tmp_path / "ann.json"), "--data", data],
         "cannot be read (No such file": ["client", "allow", "Eve", str(tmp_path / "none.pub"), "--data", data],
         "is there already": ["client", "add", "Bob", "--data", data, "-o", str(tmp_path / "manual.pub")],
         "no keys that last": ["client", "add", "Ann", "--data", str(tmp_path), "-o", str(tmp_path / "x")],
@@ -258,7 +261,7 @@ def test_mistakes_of_whoever_runs_it(studio: Studio, tmp_path: Path, capsys: Cap
         assert main(command) == 2
         assert words in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
-    assert main(["client", "add", "Bob", "--data", data, "-o", str(tmp_path / "no folder" / "bob.json")]) == 2
+    assert main(["client", "add", "Bob", "--data", data, "-o", str(tmp_path / "manual.pub" / "bob.json")]) == 2
     assert main(["client", "revoke", "Bob", "--data", data]) == 2  # whose file could not be written is not listed
 
 

@@ -81,6 +81,20 @@ def test_cancel_and_what_has_no_picture(start: Start, connect: Connect, tmp_path
     assert not (tmp_path / "out.png").exists()
 
 
+def test_a_prompt_can_pass_for_no_other_line_of_the_list(start: Start, connect: Connect, capsys: Capture) -> None:
+    gateway = start()
+    talk = connect(gateway)
+    job_id = talk.submit(picture("a \x1b[2Jplaza\nforged  finished"))
+    talk.hear_until(Accepted, job_id)
+    assert ask(gateway, "jobs") == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    talk.submit(picture())
+    for choice, count in ((["--limit", "1"], 1), (["--state", "failed"], 0), (["--limit", "2"], 2)):
+        assert ask(gateway, "jobs", *choice) == 0
+        assert len(capsys.readouterr().out.splitlines()) == count
+    assert line.startswith(job_id) and line.endswith("a  [2Jplaza forged  finished")
+
+
 def test_a_submit_waits_for_room_in_the_line_for_as_long_as_its_patience(
     start: Start, connect: Connect, request_file: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +181,12 @@ def test_a_picture_is_made_again_with_its_own_models_unless_others_are_named(
     assert ask(gateway, "submit", "--from-image", made) == 2
     assert "The model set 'half' lacks its controlnet model" in capsys.readouterr().err
     assert ask(gateway, "submit", "--from-image", made, "--models", "embedded") == 0
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    manifest = {"name": "half", "training_resolution_px": 64, "pose_line_width_px": 2, "roles": {}}
+    (folder / "modelset.json").write_text(json.dumps(manifest))
+    assert ask(gateway, "submit", "--from-image", made, "--models", folder) == 2  # by the name that it has there
+    assert "The model set 'half' lacks" in capsys.readouterr().err
 
 
 def test_an_ipv6_address(start: Start, capsys: Capture) -> None:

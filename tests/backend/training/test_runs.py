@@ -1,5 +1,6 @@
 """A used work folder goes on with its own run and with no other."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -163,6 +164,14 @@ def test_few_steps_stop_between_renders_when_time_is_out(used: Path, tmp_path: P
     monkeypatch.setattr("beyondscene.backend.training.few_steps.render_shards", render)
     with pytest.raises(OutOfTime):
         train_few_steps(replace(few_steps(used), work=tmp_path), ignore)
+
+
+@pytest.mark.slow
+def test_the_command_prints_json_and_nothing_else(tmp_path: Path) -> None:
+    folders = ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "out"), "--views", "8"]
+    command = [sys.executable, "-m", "beyondscene.backend", "train", "embedded", "--tiny", *folders]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert not done.stderr and all("stage" in json.loads(line) for line in done.stdout.splitlines())
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "bench"])

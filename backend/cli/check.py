@@ -1,0 +1,67 @@
+"""Say whether a .blend file, a request.json or a picture's record can be rendered, and how much work that is; draws nothing."""
+
+import argparse
+
+import msgspec
+
+from ..blend import Shot
+from ..models.loras import gather_loras
+from ..models.sets import ModelSet, choose_model_set
+from ..planning.expect import Workload, check_memory, foresee, least_memory_bytes
+from . import DONE
+from .source import add_source, models_of, read_source, record_of
+from .words import warn_of_unknown_words
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_source(parser)
+    parser.add_argument("--models", help="embedded (default), sdxl, or the folder of a model set; an image names its own")
+    parser.add_argument("--json", action="store_true", help="print one line per picture, for machines")
+
+
+def run(args: argparse.Namespace) -> int:
+    record = record_of(args)
+    model_set = choose_model_set(models_of(args, record))
+    for shot in read_source(args, record, check=lambda shot: check(shot, model_set)):
+        warn_of_unknown_words(shot.request, model_set)
+        work = foresee(shot.request, model_set)
+        if args.json:
+            print(msgspec.json.encode(facts_of(shot, model_set, work)).decode())
+        else:
+            print_plan(shot, model_set, work)
+    return DONE
+
+
+def check(shot: Shot, model_set: ModelSet) -> None:
+    """Raise Refusal for what cannot be rendered here."""
+    check_memory(shot.request.width, shot.request.height)
+    foresee(shot.request, model_set)
+    gather_loras(shot.request, model_set)
+
+
+def facts_of(shot: Shot, model_set: ModelSet, work: Workload) -> dict[str, object]:
+    """canvases: the base image, then each level. evaluations: of the network; guided pairs count once."""
+    request, sizes = shot.request, (work.plan.base, *work.plan.levels)
+    return {
+        "frame": shot.frame,
+        "width": request.width,
+        "height": request.height,
+        "models": model_set.name,
+        "people": work.people,
+        "canvases": [{"width": s.width, "height": s.height, "views": n} for s, n in zip(sizes, work.views, strict=True)],
+        "steps": dict(zip(("people", "base", "levels"), work.steps, strict=True)),
+        "evaluations": work.evaluations,
+        "memory_bytes": least_memory_bytes(request.width, request.height),
+    }
+
+
+def print_plan(shot: Shot, model_set: ModelSet, work: Workload) -> None:
+    request = shot.request
+    frame = "" if shot.frame is None else f"frame {shot.frame}: "
+    memory = f"{least_memory_bytes(request.width, request.height) / 1e9:.1f} GB of memory or more"
+    print(f"{frame}{request.width}x{request.height} with {model_set.name}, {work.evaluations} network evaluations, {memory}")
+    alone, base, level = work.steps
+    print(f"  people    {work.people} drawn alone, {alone} steps each")
+    for number, (size, views) in enumerate(zip((work.plan.base, *work.plan.levels), work.views, strict=True)):
+        name, steps = (f"level {number}", level) if number else ("base", base)
+        print(f"  {name:8}  {size.width}x{size.height}, {views} views, {steps} steps")
