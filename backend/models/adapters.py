@@ -59,12 +59,14 @@ class Adapters:
             self._activate(())
             yield
         finally:
-            self.placement.release()
-            for network in (*self.unets, *self.text_encoders):
-                take_off(network)
-            for weight, before in self._before:
-                weight.data.copy_(before)
-            self._keys, self._before, self.active = {}, [], ()
+            try:
+                self.placement.release()
+            finally:
+                for network in (*self.unets, *self.text_encoders):
+                    take_off(network)
+                for weight, before in self._before:
+                    weight.data.copy_(before)
+                self._keys, self._before, self.active = {}, [], ()
 
     def activate(self, chosen: LoraScales) -> None:
         """From now on these LoRAs count, and no others. They must be loaded."""

@@ -83,6 +83,19 @@ def test_the_setting_draws_as_its_parts_do_and_leaves_nothing(models: Models, tw
     assert told[:2] == [(999, people), (499, people)]  # no negative prompts beside them
 
 
+def test_it_comes_off_where_a_network_does_not_come_back(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = {name: tensor.clone() for name, tensor in models.unet.state_dict().items()}
+    loras = {FEW_STEPS.name: models.model_set.few_steps_file()}
+
+    def fail() -> None:
+        raise RuntimeError("the device is lost")
+
+    with pytest.raises(RuntimeError, match="the device is lost"), models.adapters.loaded(loras):
+        monkeypatch.setattr(models.placement, "release", fail)
+        assert any((tensor != weights[name]).any() for name, tensor in models.unet.state_dict().items())
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in models.unet.state_dict().items())
+
+
 def test_others_are_worn_on_top(models: Models, two_people: RenderRequest, tmp_path: Path) -> None:
     (models.model_set.folder / "loras").mkdir()
     save_lora(models, models.model_set.folder / "loras", "clay")
