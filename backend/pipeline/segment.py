@@ -1,6 +1,6 @@
 """Stage 1: cut each person out of their portrait."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +29,8 @@ class Cutout:
     parts: dict[str, np.ndarray]
 
 
-def cut_out(segmenter: Segmenter, portraits: list[Portrait]) -> list[Cutout]:
-    """Masks of each portrait: the piece that the skeleton lies in, without holes."""
+def cut_out(segmenter: Segmenter, portraits: list[Portrait], on_person: Callable[[], None] = lambda: None) -> list[Cutout]:
+    """Masks of each portrait: the piece that the skeleton lies in, without holes. on_person: called after each."""
     cutouts = []
     for portrait in portraits:
         asked = [part for part, prompt in portrait.person.character.part_prompts.items() if prompt.strip()]
@@ -40,6 +40,7 @@ def cut_out(segmenter: Segmenter, portraits: list[Portrait]) -> list[Cutout]:
         found = {name: mask for name, mask in masks.items() if name != "person"}
         parts = {part: find_part(part, found, person, joints) for part in asked}
         cutouts.append(Cutout(portrait, person, parts))
+        on_person()
     return cutouts
 
 
