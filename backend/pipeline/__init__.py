@@ -71,8 +71,8 @@ def draw_base_image(
     settings = resolved_settings(request)
     px_scale = models.training_resolution_px / PAPER_RESOLUTION_PX
     portraits = draw_people_alone(models, request, people, encoder, progress)
-    with progress.stage("composite", steps=2 * len(portraits)):
-        on_person = partial(progress.step, evaluations=0)
+    with progress.stage("composite", steps=2 * len(portraits)) as stage:
+        on_person = partial(stage.step, evaluations=0)
         models.placement.bring(*models.segmenter.networks)
         cutouts = cut_out(models.segmenter, portraits, on_person)
         collage = compose(request, arrays, cutouts, size, settings.mask_feather_px * px_scale, on_person)

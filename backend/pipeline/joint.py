@@ -5,6 +5,7 @@ agree on x_t, that is the same as averaging the output and taking one step of th
 which also keeps solvers with a memory right. `bench/plain.py` is the same loop without batches, caches, shards and checkpoints.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..watch import Arrays
 from .batches import Batch, make_batches
 from .conditions import Condition
 from .pose_embeddings import precomputed_pose_embeddings
-from .progress import Progress
+from .progress import StageProgress
 from .prompts import Embedding
 from .sampler import Sampler
 from .schedule import load_state_arrays, scale_model_input, scheduler_step, state_arrays
@@ -27,19 +28,26 @@ from .text_cache import caching_texts, stack_hidden
 
 @torch.inference_mode()
 def denoise(
-    sampler: Sampler, latents: torch.Tensor, window: int, views: list[View], conditions: list[Condition], progress: Progress
+    sampler: Sampler,
+    begin: Callable[[], torch.Tensor],
+    window: int,
+    views: list[View],
+    conditions: list[Condition],
+    stage: StageProgress,
 ) -> torch.Tensor:
-    """Run the scheduler's timesteps on `latents` (C, h, w), float32 on the models' device; returns the clean ones.
+    """The clean latents: what `begin` returns after the scheduler's timesteps, float32 (C, h, w) on the models' device.
 
-    window: side of a view, in latents. Steps that an earlier attempt has kept are not run again.
+    window: side of a view, in latents. Steps that an earlier attempt has kept are not run again, nor is `begin` called then.
     """
+    done, kept = stage.resume()
+    latents = torch.from_numpy(kept.pop("latents")).to(sampler.models.device) if kept else begin()
     batches = list(make_batches(sampler, views, conditions, my_shard))
     sampler.models.placement.bring(sampler.unet, sampler.models.controlnet)
     height, width = latents.shape[-2:]  # a single view may be larger than the canvas: it sees what there is
     weight = torch.from_numpy(weigh_views(window, sampler.view_weighting)[:height, :width]).to(latents.device)
     norm = sum_view_weights(views, weight, height, width)
     every_step, background = split_background(sampler, batches, weight, window, height, width)
-    done, latents = resume(sampler, latents, background, progress)
+    load_state(sampler, background, kept)
     texts = (text for batch in batches for text in batch.texts)
     with caching_texts((sampler.unet, sampler.models.controlnet), texts) as project:
         for batch in batches:
@@ -53,8 +61,8 @@ def denoise(
             output = all_reduce_sum(total) / norm
             latents = scheduler_step(sampler.scheduler, output, timestep, latents)
             latents = sampler.after_step(latents, index + 1)
-            progress.step(evaluations=len(views))
-            progress.checkpoint(partial(gather_state, sampler, latents, background))
+            stage.step(evaluations=len(views))
+            stage.checkpoint(partial(gather_state, sampler, latents, background))
     return latents
 
 
@@ -75,24 +83,15 @@ def split_background(
     )
 
 
-def resume(
-    sampler: Sampler, latents: torch.Tensor, background: Background | None, progress: Progress
-) -> tuple[int, torch.Tensor]:
-    """How many steps an earlier attempt has kept, and the latents after them, or `latents` where it has kept none.
-
-    Scheduler and background become what they were then.
-    """
-    done, kept = progress.resume()
-    if kept:
-        latents = torch.from_numpy(kept.pop("latents")).to(latents.device)
-        if background is not None:
-            background.load_state_arrays(kept)
-        load_state_arrays(sampler.scheduler, kept, latents.device)
-    return done, latents
+def load_state(sampler: Sampler, background: Background | None, kept: Arrays) -> None:
+    """Scheduler and background become what they were when `gather_state` took `kept`; nothing where that is empty."""
+    if background is not None:
+        background.load_state_arrays(kept)
+    load_state_arrays(sampler.scheduler, kept, sampler.models.device)
 
 
 def gather_state(sampler: Sampler, latents: torch.Tensor, background: Background | None) -> Arrays:
-    """What `resume` takes."""
+    """What another attempt goes on from: the latents, and what `load_state` takes."""
     seldom = {} if background is None else background.state_arrays()
     return {"latents": latents.cpu().numpy(), **seldom, **state_arrays(sampler.scheduler)}
 

@@ -79,7 +79,8 @@ def test_a_process_may_have_nothing_to_do(tiny_models: ModelSet, monkeypatch: py
     monkeypatch.setattr(shard, "rank_and_world_size", lambda: (1, 2))
     monkeypatch.setattr(joint, "all_reduce_sum", lambda canvas: canvas)
     condition = Condition("a plaza", "", dark, empty=True)
-    latents = denoise(sampler, torch.ones(4, 8, 8), 8, [(0, 0)], [condition], Progress(Spy(), 1, 1))
+    with Progress(Spy(), 1, 1).stage("enlarge") as stage:
+        latents = denoise(sampler, lambda: torch.ones(4, 8, 8), 8, [(0, 0)], [condition], stage)
     assert latents.isfinite().all()
 
 
