@@ -63,6 +63,7 @@ def denoise(
             latents = sampler.after_step(latents, index + 1)
             stage.step(evaluations=len(views))
             stage.checkpoint(partial(gather_state, sampler, latents, background))
+    sampler.encoder.forget()
     return latents
 
 

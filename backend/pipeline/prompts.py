@@ -1,4 +1,4 @@
-"""Prompts of any length to embeddings, each distinct prompt once."""
+"""Prompts of any length to embeddings, each distinct prompt of a canvas once."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -42,14 +42,18 @@ class PromptEncoder:
         return self.known[key]
 
     def encode_negative(self, text: str, chunks: int) -> Embedding:
-        """As `encode`; an empty text is all zeros for models that were trained so."""
-        embedding = self.encode(text, chunks)
-        if text or not self.models.zeros_for_empty_prompt:
-            return embedding
+        """As `encode`; a blank text is all zeros for models that were trained so."""
+        if text.strip() or not self.models.zeros_for_empty_prompt:
+            return self.encode(text, chunks)
         if chunks not in self.zeros:
-            zeros = torch.zeros_like(embedding.hidden), torch.zeros_like(embedding.pooled)
-            self.zeros[chunks] = Embedding(*zeros, embedding.chunks)
+            empty = self.encode("", chunks)
+            self.zeros[chunks] = Embedding(torch.zeros_like(empty.hidden), torch.zeros_like(empty.pooled), empty.chunks)
         return self.zeros[chunks]
+
+    def forget(self) -> None:
+        """Embeddings that nobody holds leave the device. The next canvas has other views, and most of their texts are new."""
+        self.known.clear()
+        self.zeros.clear()
 
     def check(self, request: RenderRequest) -> None:
         """Raise RequestError for a prompt of which the tokenizers would drop something.
