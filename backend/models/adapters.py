@@ -104,11 +104,11 @@ class Adapters:
                 use_safetensors=True, local_files_only=True, return_lora_metadata=True,
             )  # fmt: skip
             more = {"network_alphas": alphas, "metadata": metadata, "adapter_name": key}
-            if any(one.startswith("unet.") for one in state):
+            if any(layer.startswith("unet.") for layer in state):
                 for unet in self.unets:
                     mixin.load_lora_into_unet(state, unet=unet, **more)
             for prefix, encoder in zip(TEXT_PREFIXES, self.text_encoders, strict=False):
-                if any(one.startswith(f"{prefix}.") for one in state):
+                if any(layer.startswith(f"{prefix}.") for layer in state):
                     load_into_text_encoder(encoder, state, alphas, metadata, prefix, key)
         except (MemoryError, torch.OutOfMemoryError):
             raise  # it may well fit

@@ -115,4 +115,4 @@ class DevicePlacement:
 
 
 def weight_bytes(network: nn.Module) -> int:
-    return sum(one.nbytes for one in (*network.parameters(), *network.buffers()))
+    return sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))

@@ -79,7 +79,7 @@ def group_views(kinds: list[Kind], most: int, shard: Callable[[list[int]], list[
 def make_batch(
     sampler: Sampler, kind: Kind, views: list[View], conditions: list[Condition], pose_embeddings: list[PoseEmbedding]
 ) -> Batch:
-    """Encode what views of one kind are told. pose_embeddings: as in Batch."""
+    """Encode what views of one kind are told; one condition per view. pose_embeddings: as in Batch."""
     sampler.models.adapters.activate(kind.loras)
     texts = [sampler.encoder.encode(condition.prompt, kind.chunks) for condition in conditions]
     if sampler.guidance_scale > 1:
@@ -116,7 +116,8 @@ def chunks_of(sampler: Sampler, condition: Condition) -> int:
 
 
 def size_conditioning(sampler: Sampler, view: View) -> tuple[int, ...]:
-    """SDXL's size conditioning: original size, crop, target size."""
+    """SDXL's size conditioning, six numbers in pixels: height and width of the original, top and left of the crop, height and
+    width of the target."""
     if sampler.canvas_px is None:
         side = sampler.models.training_resolution_px
         return side, side, 0, 0, side, side

@@ -59,8 +59,8 @@ def describe_views(
     `hidden_joints` only a head's far side counts for people alone: whole bodies are cut off where others hide them.
     """
     speakers = gather_speakers(figures, canvas.height // latent_downsampling, canvas.width // latent_downsampling)
-    told = [figure.person.among_others(request.settings.hidden_joints) for figure in figures]
-    joints = [scaled(points, canvas.width / request.width, canvas.height / request.height) for points in told]
+    keypoints = [figure.person.among_others(request.settings.hidden_joints) for figure in figures]
+    joints = [scaled(points, canvas.width / request.width, canvas.height / request.height) for points in keypoints]
     # how much larger the canvas is than the base image, whose short side is a view's
     growth = min(canvas.width, canvas.height) / window_px if request.settings.pose_at_levels == "upscaled" else 1.0
     window_latents = window_px // latent_downsampling

@@ -26,9 +26,10 @@ def enlarge(
     models: Models, request: RenderRequest, figures: list[Figure], image: np.ndarray, size: Size, level: int,
     encoder: PromptEncoder, progress: Progress,
 ) -> np.ndarray:  # fmt: skip
-    """`image` at `size`, with the detail that the model gives it.
+    """`image`, uint8 (H, W, 3), at `size`, with the detail that the model gives it.
 
     Forward diffusion to T_b after high-frequency injection, then adaptive joint diffusion back.
+    request: with its settings resolved. figures: far to near, of the base image. level: from 1.
     """
     settings, factor = resolved_settings(request), models.latent_downsampling
     window = models.view_latents
@@ -63,7 +64,7 @@ def enlarge(
 
 
 def find_people(figures: list[Figure], height: int, width: int) -> np.ndarray:
-    """bool (height, width): the latents in which anybody is."""
+    """bool (height, width): the latents in which anybody is. figures: of the base image, in any order."""
     if not figures:
         return np.zeros((height, width), bool)
     return to_grid(np.logical_or.reduce([figure.mask for figure in figures]), height, width)

@@ -72,10 +72,10 @@ def background_conditions(
     They are drawn already: what is theirs alone is not the background's. Poses say where the ground is; prompts would call
     forth more people.
     """
-    told = resolved_settings(request).inpaint_people
+    inpaint_people = resolved_settings(request).inpaint_people
     conditions = describe_views(
         request,
-        [] if told == "nothing" else figures,
+        [] if inpaint_people == "nothing" else figures,
         size,
         views,
         models.training_resolution_px,
@@ -83,7 +83,7 @@ def background_conditions(
         models.manifest.pose_line_width_px,
     )
     conditions = [replace(condition, loras=merge_loras(request.loras)) for condition in conditions]
-    if told == "everything":
+    if inpaint_people == "everything":
         return conditions
     scene = {"prompt": joined(request.prompt, request.style), "negative_prompt": request.negative_prompt}
     return [replace(condition, **scene) for condition in conditions]

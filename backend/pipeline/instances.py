@@ -82,8 +82,9 @@ def describe_alone(models: Models, request: RenderRequest, person: Person, canva
 
 
 def centre(keypoints: np.ndarray, side_px: int, cover: float) -> Similarity:
-    """Put the body in the middle of a square canvas; its taller side covers the share `cover` of it.
+    """Put the body in the middle of a square canvas of `side_px`; its taller side covers the share `cover` of it, 0 to 1.
 
+    keypoints: (N, 3), N as in Person, in pixels of the request.
     The transform is kept exactly, so that the portrait goes back to where the person stands.
     """
     left, top, right, bottom = bounding_box(keypoints)

@@ -109,7 +109,11 @@ def sum_view_weights(views: list[View], weight: torch.Tensor, height: int, width
 def add_up(
     sampler: Sampler, batches: list[Batch], scaled: torch.Tensor, weight: torch.Tensor, window: int, timestep: torch.Tensor
 ) -> torch.Tensor:
-    """The weighted sum of the network's outputs for the views of `batches`, (C, h, w), gathered on the device."""
+    """The weighted sum of the network's outputs for the views of `batches`, float32 (C, h, w), gathered on the device.
+
+    scaled: float32 (C, h, w), the canvas as the network wants to see it. weight: float32, of a view's latents.
+    timestep: as of `predict`.
+    """
     total = torch.zeros_like(scaled)
     for batch in batches:
         for (top, left), output in zip(batch.views, predict(sampler, batch, scaled, window, timestep), strict=True):
@@ -175,7 +179,10 @@ def with_zeros(residual: torch.Tensor, rows: int) -> torch.Tensor:
 def conditioning_kwargs(
     network: UNet2DConditionModel | ControlNetModel, texts: list[Embedding], time_ids: torch.Tensor
 ) -> dict[str, Any]:
-    """What UNet and ControlNet are told beside latents and time: the texts and, where they want them, sizes."""
+    """What UNet and ControlNet are told beside latents and time: the texts and, where they want them, sizes.
+
+    texts: one per row, with equally many chunks. time_ids: float32 (rows or more, 6), of which the last ones are taken.
+    """
     kwargs: dict[str, Any] = {"encoder_hidden_states": stack_hidden(texts, network.dtype), "return_dict": False}
     if network.config["addition_embed_type"] == "text_time":  # SDXL; Stable Diffusion 1 and 2 are not told of sizes
         pooled = torch.stack([text.pooled for text in texts]).to(network.dtype)
@@ -184,4 +191,5 @@ def conditioning_kwargs(
 
 
 def crops(canvas: torch.Tensor, views: list[View], window: int) -> torch.Tensor:
+    """(views, C, window, window) of a canvas (C, h, w); less where it is smaller than a view."""
     return torch.stack([canvas[:, top : top + window, left : left + window] for top, left in views])

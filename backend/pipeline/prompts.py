@@ -62,9 +62,11 @@ class PromptEncoder:
         """
         texts = {"The scene's prompt": request.prompt, "The scene's negative prompt": request.negative_prompt}
         texts["The style"] = request.style
-        for one in request.characters:
-            texts |= {f"The prompt of '{one.name}'": one.prompt, f"The negative prompt of '{one.name}'": one.negative_prompt}
-            texts |= {f"The prompt for the {part} of '{one.name}'": text for part, text in one.part_prompts.items()}
+        for character in request.characters:
+            name = character.name
+            texts[f"The prompt of '{name}'"] = character.prompt
+            texts[f"The negative prompt of '{name}'"] = character.negative_prompt
+            texts |= {f"The prompt for the {part} of '{name}'": text for part, text in character.part_prompts.items()}
         for whose, text in texts.items():
             for word in text.split():
                 if any(cannot_read(tokenizer, word) for tokenizer in self.models.tokenizers):

@@ -87,7 +87,7 @@ def state_arrays(scheduler: Scheduler) -> dict[str, np.ndarray]:
     """What a solver carries from one step to the next, as arrays; nothing for one without a memory."""
     memory = vars(scheduler)
     counts = {name: np.array(memory[name]) for name in COUNTS if memory.get(name) is not None}
-    outputs = {f"{OUTPUTS}.{n}": one.cpu().numpy() for n, one in enumerate(memory.get(OUTPUTS, ())) if one is not None}
+    outputs = {f"{OUTPUTS}.{n}": output.cpu().numpy() for n, output in enumerate(memory.get(OUTPUTS, ())) if output is not None}
     return counts | outputs
 
 
