@@ -37,7 +37,7 @@ class Adapters:
         self.placement = placement
         self.active: LoraScales = ()
         self._keys: dict[str, str] = {}  # of a LoRA in peft, which takes no dots, by its name
-        self._before: list[tuple[nn.Parameter, Tensor]] = []  # what weights were before a LoRA became part of them
+        self._before: list[tuple[nn.Module, Tensor]] = []  # layers, and their weights before a LoRA became part of them
 
     @contextmanager
     def loaded(self, paths: Mapping[str, Path]) -> Iterator[None]:
@@ -64,8 +64,8 @@ class Adapters:
             finally:
                 for network in (*self.unets, *self.text_encoders):
                     take_off(network)
-                for weight, before in self._before:
-                    weight.data.copy_(before)
+                for layer, before in self._before:  # not their parameters, which streaming by layers exchanges
+                    cast(Tensor, layer.weight).data.copy_(before)
                 self._keys, self._before, self.active = {}, [], ()
 
     def activate(self, chosen: LoraScales) -> None:
@@ -87,8 +87,8 @@ class Adapters:
         for network in (*self.unets, *self.text_encoders):
             for layer in network.modules():
                 if isinstance(layer, BaseTunerLayer):
-                    weight = cast(nn.Parameter, layer.get_base_layer().weight)
-                    self._before.append((weight, weight.detach().to("cpu", copy=True)))
+                    base = layer.get_base_layer()
+                    self._before.append((base, cast(Tensor, base.weight).detach().to("cpu", copy=True)))
                     layer.merge()
             take_off(network)
         del self._keys[name]
