@@ -74,7 +74,7 @@ def free_cached() -> None:
 def what_would_load(model_set: ModelSet, others: Sequence[ModelSet]) -> str:
     """A sentence for whoever has chosen models that the machine cannot hold. others: that are installed, too."""
     memory = psutil.virtual_memory()
-    fitting = [one.name for one in others if not one.missing_roles and file_bytes(one) < memory.available]
+    fitting = [other.name for other in others if not other.missing_roles and file_bytes(other) < memory.available]
     smaller = f"choose {' or '.join(fitting)}, or close other programs" if fitting else "close other programs"
     return (
         f"The memory was not enough to load the model set '{model_set.name}': its files have "

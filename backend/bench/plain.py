@@ -4,7 +4,7 @@ One view at a time, its negative and positive prompt as a batch of two; the Cont
 Texts are encoded once, as there. It is what the pipeline's own loop is measured against, and tested against.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 
@@ -13,7 +13,7 @@ import torch
 from ..pipeline.batches import chunks_of, size_conditioning
 from ..pipeline.conditions import Condition
 from ..pipeline.joint import conditioning_kwargs, with_zeros
-from ..pipeline.progress import Progress
+from ..pipeline.progress import StageProgress
 from ..pipeline.sampler import Sampler
 from ..pipeline.schedule import scale_model_input, scheduler_step
 from ..planning.views import View, weigh_views
@@ -33,9 +33,15 @@ def drawing_plainly() -> Iterator[None]:
 
 @torch.inference_mode()
 def denoise_plainly(
-    sampler: Sampler, latents: torch.Tensor, window: int, views: list[View], conditions: list[Condition], progress: Progress
+    sampler: Sampler,
+    begin: Callable[[], torch.Tensor],
+    window: int,
+    views: list[View],
+    conditions: list[Condition],
+    stage: StageProgress,
 ) -> torch.Tensor:
     """As `joint.denoise`, without keeping anything for another attempt."""
+    latents = begin()
     height, width = latents.shape[-2:]
     weight = torch.from_numpy(weigh_views(window, sampler.view_weighting)[:height, :width]).to(latents.device)
     for index, timestep in enumerate(sampler.timesteps):
@@ -49,7 +55,7 @@ def denoise_plainly(
             norm[rows, columns] += weight
         latents = scheduler_step(sampler.scheduler, total / norm, timestep, latents)
         latents = sampler.after_step(latents, index + 1)
-        progress.step(evaluations=len(views))
+        stage.step(evaluations=len(views))
     return latents
 
 

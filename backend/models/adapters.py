@@ -37,7 +37,7 @@ class Adapters:
         self.placement = placement
         self.active: LoraScales = ()
         self._keys: dict[str, str] = {}  # of a LoRA in peft, which takes no dots, by its name
-        self._before: list[tuple[nn.Parameter, Tensor]] = []  # what weights were before a LoRA became part of them
+        self._before: list[tuple[nn.Module, Tensor]] = []  # layers, and their weights before a LoRA became part of them
 
     @contextmanager
     def loaded(self, paths: Mapping[str, Path]) -> Iterator[None]:
@@ -59,12 +59,14 @@ class Adapters:
             self._activate(())
             yield
         finally:
-            self.placement.release()
-            for network in (*self.unets, *self.text_encoders):
-                take_off(network)
-            for weight, before in self._before:
-                weight.data.copy_(before)
-            self._keys, self._before, self.active = {}, [], ()
+            try:
+                self.placement.release()
+            finally:
+                for network in (*self.unets, *self.text_encoders):
+                    take_off(network)
+                for layer, before in self._before:  # not their parameters, which streaming by layers exchanges
+                    cast(Tensor, layer.weight).data.copy_(before)
+                self._keys, self._before, self.active = {}, [], ()
 
     def activate(self, chosen: LoraScales) -> None:
         """From now on these LoRAs count, and no others. They must be loaded."""
@@ -85,8 +87,8 @@ class Adapters:
         for network in (*self.unets, *self.text_encoders):
             for layer in network.modules():
                 if isinstance(layer, BaseTunerLayer):
-                    weight = cast(nn.Parameter, layer.get_base_layer().weight)
-                    self._before.append((weight, weight.detach().to("cpu", copy=True)))
+                    base = layer.get_base_layer()
+                    self._before.append((base, cast(Tensor, base.weight).detach().to("cpu", copy=True)))
                     layer.merge()
             take_off(network)
         del self._keys[name]
@@ -102,11 +104,11 @@ class Adapters:
                 use_safetensors=True, local_files_only=True, return_lora_metadata=True,
             )  # fmt: skip
             more = {"network_alphas": alphas, "metadata": metadata, "adapter_name": key}
-            if any(one.startswith("unet.") for one in state):
+            if any(layer.startswith("unet.") for layer in state):
                 for unet in self.unets:
                     mixin.load_lora_into_unet(state, unet=unet, **more)
             for prefix, encoder in zip(TEXT_PREFIXES, self.text_encoders, strict=False):
-                if any(one.startswith(f"{prefix}.") for one in state):
+                if any(layer.startswith(f"{prefix}.") for layer in state):
                     load_into_text_encoder(encoder, state, alphas, metadata, prefix, key)
         except (MemoryError, torch.OutOfMemoryError):
             raise  # it may well fit

@@ -31,8 +31,8 @@ def hold_to(device: torch.device, gib: float) -> None:
 
 def total_bytes(device: torch.device) -> int:
     """Of a GPU, whatever is free of it, so that the same device makes the same picture."""
-    told = getattr(torch.cuda, "get_per_process_memory_fraction", None)  # torch before 2.7 cannot tell
-    return int(torch.cuda.get_device_properties(device).total_memory * (told(number_of(device)) if told else 1.0))
+    fraction = getattr(torch.cuda, "get_per_process_memory_fraction", None)  # torch before 2.7 cannot tell
+    return int(torch.cuda.get_device_properties(device).total_memory * (fraction(number_of(device)) if fraction else 1.0))
 
 
 def room_bytes(device: torch.device, networks_bytes: int) -> int:

@@ -26,10 +26,14 @@ def choose_device(name: str = "auto", precision: Precision = "auto") -> tuple[to
         raise Refusal(f"The device '{name}' is not to be had: choose one of {', '.join(list_devices())}.")
     check_precision(device.type, precision)
     if precision == "auto":
-        # GPUs before 2020 only emulate bfloat16
-        half = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+        half = "bfloat16" if device.type == "cuda" and has_bfloat16(device) else "float16"
         precision = "float32" if device.type == "cpu" else half
     return device, getattr(torch, precision)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """NVIDIA's GPUs before 2020 only emulate it. torch's own `is_bf16_supported` asks the current device, not a given one."""
+    return bool(torch.version.hip) or torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def list_devices() -> tuple[str, ...]:

@@ -45,8 +45,8 @@ def gather_loras(request: RenderRequest, models: ModelSet) -> dict[str, Path]:
 
 def find_loras(request: RenderRequest, folders: Sequence[Path]) -> dict[str, Path]:
     """The file of each LoRA of `request` by its name. Raises ModelSetError for one that is in none of `folders`."""
-    asked = (*request.loras, *(lora for character in request.characters for lora in character.loras))
-    return {lora.name: find_lora(lora.name, folders) for lora in asked}
+    loras = (*request.loras, *(lora for character in request.characters for lora in character.loras))
+    return {lora.name: find_lora(lora.name, folders) for lora in loras}
 
 
 def find_lora(name: str, folders: Sequence[Path]) -> Path:

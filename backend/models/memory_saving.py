@@ -61,10 +61,13 @@ def next_fallback(number: int, crowded: bool) -> int:
 
     crowded: whether there was no room for the networks alone: of the views as many may go through as before then.
     """
-    now = FALLBACKS[number]
+    before = FALLBACKS[number]
     for later in range(number + 1, len(FALLBACKS)):
-        one = FALLBACKS[later]
-        sparer = one.share < now.share or not one.share
-        if one.offload != now.offload and one.share <= now.share if crowded else sparer:
+        fallback = FALLBACKS[later]
+        if crowded:
+            helps = fallback.offload != before.offload and fallback.share <= before.share
+        else:
+            helps = fallback.share < before.share or not fallback.share
+        if helps:
             return later
     return len(FALLBACKS)

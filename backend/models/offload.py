@@ -47,6 +47,8 @@ class DevicePlacement:
         self._up: list[nn.Module] = []
         self.change(offload)
 
+    # in a tensor that is made in inference mode accelerate's hooks cannot put the weights back outside of it
+    @torch.inference_mode(False)
     def change(self, offload: Offload) -> None:
         """From now on offload as `offload` says; the pixels stay the same. May be called whenever no network works.
 
@@ -60,6 +62,7 @@ class DevicePlacement:
                     self._put_on_device(network)
         self.offload = offload
 
+    @torch.inference_mode(False)
     def bring(self, *working: nn.Module) -> None:
         """These networks are ready to work on the device; where it does not hold all, the others go to host memory first.
 
@@ -98,6 +101,7 @@ class DevicePlacement:
         if self.offload != "none":
             self.send_to_host()
 
+    @torch.inference_mode(False)
     def send_to_host(self, but: Iterable[nn.Module] = ()) -> None:
         """All networks but these wait in host memory, as they were before anything was done to them here."""
         stay = list(but)
@@ -111,4 +115,4 @@ class DevicePlacement:
 
 
 def weight_bytes(network: nn.Module) -> int:
-    return sum(one.nbytes for one in (*network.parameters(), *network.buffers()))
+    return sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))

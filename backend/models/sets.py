@@ -175,12 +175,12 @@ def find_model_sets(extra: Sequence[Path] = ()) -> list[ModelSet]:
 def choose_model_set(name: str, extra: Sequence[Path] = ()) -> ModelSet:
     """The set called `name`, or the one in the folder `name`. Raises ModelSetError if it is absent or incomplete."""
     known = find_model_sets(extra)
-    chosen = next((one for one in known if one.name == name), None)
+    chosen = next((model_set for model_set in known if model_set.name == name), None)
     if chosen is None and Path(name).is_dir():
         chosen = read_model_set(Path(name))
     if chosen is None:
         raise ModelSetError(
-            f"There is no model set '{name}': known are {', '.join(one.name for one in known)}; "
+            f"There is no model set '{name}': known are {', '.join(model_set.name for model_set in known)}; "
             f"a folder with a {MANIFEST} can be named by its path."
         )
     chosen.check()

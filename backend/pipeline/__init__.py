@@ -1,6 +1,7 @@
-"""BeyondScene (arXiv 2404.04544), stage by stage; `render` is the whole method on one page."""
+"""BeyondScene (arXiv 2404.04544), stage by stage: the whole method on one page."""
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 from msgspec.structs import replace
@@ -8,9 +9,9 @@ from msgspec.structs import replace
 from ...protocol import RenderRequest
 from ..models.load import Models
 from ..planning.expect import expect_work
-from ..planning.people import Figure, gather_people, is_seen
-from ..planning.plan import plan_sizes
-from ..planning.resolve import resolve_settings
+from ..planning.people import Figure, Person, gather_people, is_seen
+from ..planning.plan import Size, plan_sizes
+from ..planning.resolve import resolve_settings, resolved_settings
 from ..watch import Checkpoints, Watcher
 from .composite import compose
 from .enlarge import enlarge
@@ -40,11 +41,9 @@ def render(
     one; the pixels are the same. The LoRAs that the request names, and those of `few_steps`, are loaded. Raises Stopped where
     the watcher says so.
     """
-    settings = resolve_settings(request.settings, models.model_set)
-    request = replace(request, settings=settings)
+    request = replace(request, settings=resolve_settings(request.settings, models.model_set))
     models = dataclasses.replace(models, check=watcher.check)
     plan = plan_sizes(request, models.training_resolution_px, models.latent_downsampling)
-    px_scale = models.training_resolution_px / PAPER_RESOLUTION_PX
     # who stands wholly behind others or the set would be drawn for nothing, and their skeleton would call them forth
     everybody = gather_people(request, models.manifest.pose_hands, models.manifest.pose_face, models.manifest.pose_feet)
     people = [person for person in everybody if is_seen(person.character, arrays)]
@@ -53,21 +52,33 @@ def render(
     work = expect_work(request, plan, people, models.training_resolution_px, models.latent_downsampling)
     progress = Progress(watcher, len(plan.levels), work.whole, checkpoints)
 
-    # stage 1: the detailed base image
+    # stage 1
+    image, figures = draw_base_image(models, request, arrays, people, plan.base, encoder, progress)
+    # stage 2: instance-aware hierarchical enlargement
+    for level, size in enumerate(plan.levels, start=1):
+        image = progress.once(f"level {level}", enlarge, models, request, figures, image, size, level, encoder, progress)
+    return fit(image, request.width, request.height), figures, progress
+
+
+def draw_base_image(
+    models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], people: list[Person], size: Size,
+    encoder: PromptEncoder, progress: Progress,
+) -> tuple[np.ndarray, list[Figure]]:  # fmt: skip
+    """The detailed base image, uint8 (H, W, 3) of `size`, and who is where in it, far to near.
+
+    people: far to near.
+    """
+    settings = resolved_settings(request)
+    px_scale = models.training_resolution_px / PAPER_RESOLUTION_PX
     portraits = draw_people_alone(models, request, people, encoder, progress)
-    with progress.stage("composite"):
+    with progress.stage("composite", steps=2 * len(portraits)) as stage:
+        on_person = partial(stage.step, evaluations=0)
         models.placement.bring(*models.segmenter.networks)
-        cutouts = cut_out(models.segmenter, portraits)
-        collage = compose(request, arrays, cutouts, plan.base, settings.mask_feather_px * px_scale)
+        cutouts = cut_out(models.segmenter, portraits, on_person)
+        collage = compose(request, arrays, cutouts, size, settings.mask_feather_px * px_scale, on_person)
         progress.preview(collage.show())
     seam_px = settings.seam_erosion_px * px_scale
     image = progress.once("base", inpaint_background, models, request, collage, encoder, seam_px, progress)
     with progress.stage("tone"):
         image = normalise_tone(image, settings.clahe_clip_limit, settings.clahe_tiles)
-
-    # stage 2: instance-aware hierarchical enlargement
-    for level, size in enumerate(plan.levels, start=1):
-        image = progress.once(
-            f"level {level}", enlarge, models, request, collage.figures, image, size, level, encoder, progress
-        )
-    return fit(image, request.width, request.height), collage.figures, progress
+    return image, collage.figures

@@ -1,5 +1,6 @@
 """Stage 1: set the people into the scene, where they stand and in the order of their depth."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -10,6 +11,7 @@ from ..planning.people import Figure
 from ..planning.plan import Size
 from .segment import Cutout
 
+Box = tuple[slice, slice]  # rows and columns
 BACKDROP = 127  # grey under the people until inpainting has drawn the background
 
 
@@ -31,39 +33,69 @@ class Collage:
 
 
 def compose(
-    request: RenderRequest, arrays: dict[str, np.ndarray], cutouts: list[Cutout], size: Size, feather_px: float
+    request: RenderRequest,
+    arrays: dict[str, np.ndarray],
+    cutouts: list[Cutout],
+    size: Size,
+    feather_px: float,
+    on_person: Callable[[], None] = lambda: None,
 ) -> Collage:
     """Paste the cut-outs far to near; who is nearer covers who is farther.
 
     arrays: masks that came with the request, by digest; such a mask says where its person may show.
-    feather_px: width of the soft rim, in pixels of the base image.
+    feather_px: width of the soft rim, in pixels of the base image. on_person: called after each.
     """
     image = np.full((size.height, size.width, 3), BACKDROP, np.float32)
     cover = np.zeros((size.height, size.width), np.float32)
     figures: list[Figure] = []
     for cutout in cutouts:
         matrix, shrink = base_from_canvas(request, cutout, size)
-        mask = warp(cutout.mask.astype(np.float32), matrix, shrink, size)
+        box = box_around(matrix, len(cutout.mask), size, feather_px)
+        mask = warp(cutout.mask.astype(np.float32), matrix, shrink, box)
         # warped without the portrait's backdrop, which would bleed into the rim
-        person = warp(cutout.portrait.image * cutout.mask[..., None].astype(np.float32), matrix, shrink, size)
+        person = warp(cutout.portrait.image * cutout.mask[..., None].astype(np.float32), matrix, shrink, box)
         picture = person / np.where(mask > 0, mask, 1)[..., None]
-        parts = {name: warp(part.astype(np.float32), matrix, shrink, size) > 0.5 for name, part in cutout.parts.items()}
+        parts = {name: warp(part.astype(np.float32), matrix, shrink, box) > 0.5 for name, part in cutout.parts.items()}
         character = cutout.portrait.person.character
         if character.mask is not None:
-            mask *= where_free(arrays[character.mask.digest], size)
+            mask *= where_free(arrays[character.mask.digest], size)[box]
         rim_px = min(feather_px, inside_px(mask > 0.5).max() / 2)  # a wider one would make somebody thin transparent
         alpha = cv2.GaussianBlur(mask, (0, 0), rim_px) if rim_px > 0 else mask
         alpha = np.minimum(alpha, mask)  # soft inwards only: outside there is nobody
-        both = alpha + cover * (1 - alpha)  # "over" of Porter and Duff, 1984
+        both = alpha + cover[box] * (1 - alpha)  # "over" of Porter and Duff, 1984
         share = np.divide(alpha, both, out=np.zeros_like(both), where=both > 0)
-        image += (picture - image) * share[..., None]
-        cover = both
+        image[box] += (picture - image[box]) * share[..., None]
+        cover[box] = both
         solid = mask > 0.5
-        figures = [Figure(f.person, f.mask & ~solid, {name: part & ~solid for name, part in f.parts.items()}) for f in figures]
-        figures.append(Figure(cutout.portrait.person, solid, {name: part & solid for name, part in parts.items()}))
+        for farther in figures:
+            for covered in (farther.mask, *farther.parts.values()):
+                covered[box] &= ~solid
+        parts = {name: in_canvas(part & solid, box, size) for name, part in parts.items()}
+        figures.append(Figure(cutout.portrait.person, in_canvas(solid, box, size), parts))
+        on_person()
     # who is wholly covered is not told of any more: their skeleton would call them forth beside whoever covers them
     figures = [figure for figure in figures if figure.mask.any()]
-    return Collage(image.round().clip(0, 255).astype(np.uint8), cover, figures)
+    image.round(out=image).clip(0, 255, out=image)
+    return Collage(image.astype(np.uint8), cover, figures)
+
+
+def box_around(matrix: np.ndarray, side: int, size: Size, feather_px: float) -> Box:
+    """Where a portrait of `side` lies in the base image, with room for its rim to be blurred; a pixel at least.
+
+    matrix: of `base_from_canvas`.
+    """
+    room = np.ceil(4 * feather_px) + 2  # cv2 blurs over four deviations
+    ends = np.array((size.width, size.height))
+    left, top = np.clip(np.floor(matrix[:, 2]) - room, 0, ends - 1).astype(int)
+    right, bottom = np.clip(np.ceil(matrix @ (side, side, 1)) + room, 1, ends).astype(int)
+    return slice(top, bottom), slice(left, right)
+
+
+def in_canvas(mask: np.ndarray, box: Box, size: Size) -> np.ndarray:
+    """bool (H, W) of the base image: `mask` in `box`, nothing elsewhere."""
+    canvas = np.zeros((size.height, size.width), bool)
+    canvas[box] = mask
+    return canvas
 
 
 def inside_px(mask: np.ndarray) -> np.ndarray:
@@ -87,10 +119,16 @@ def base_from_canvas(request: RenderRequest, cutout: Cutout, size: Size) -> tupl
     return np.array([[sx, 0, -at.shift_x * sx], [0, sy, -at.shift_y * sy]]), 1 / max(sx, sy)
 
 
-def warp(image: np.ndarray, matrix: np.ndarray, shrink: float, size: Size) -> np.ndarray:
-    """float32 `image` under `matrix`, blurred first as far as it shrinks, so that nothing aliases; 0 outside."""
+def warp(image: np.ndarray, matrix: np.ndarray, shrink: float, box: Box) -> np.ndarray:
+    """float32 `image` under `matrix`, as far as it lies in `box`; blurred first as far as it shrinks, so that nothing aliases.
+
+    0 where there is nothing of it.
+    """
     if shrink > 1:
         image = cv2.GaussianBlur(image, (0, 0), 0.45 * np.sqrt(shrink**2 - 1) + 1e-3)
     to_centres = matrix.copy()  # cv2 counts from pixel centres, we from their corners
     to_centres[:, 2] += matrix[:, :2].sum(1) * 0.5 - 0.5
-    return cv2.warpAffine(image, to_centres, (size.width, size.height), flags=cv2.INTER_LINEAR)
+    rows, columns = box
+    # from the corner on, since cv2 rounds to parts of a pixel from where it starts
+    warped = cv2.warpAffine(image, to_centres, (columns.stop, rows.stop), flags=cv2.INTER_LINEAR)
+    return warped[box].copy()

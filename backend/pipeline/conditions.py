@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 
 import cv2
 import numpy as np
@@ -23,19 +23,14 @@ class Condition:
 
     pose: draws its skeletons, uint8 (side, side, 3) at the training resolution, or as much of that as lies on the canvas; the
     pictures of all views of a large canvas would take more memory than the canvas. loras: that it wears.
-    present: somebody is in it, by their mask.
+    empty: no pixel of anybody's mask is in it, whosever text it is told.
     """
 
     prompt: str
     negative_prompt: str
     pose: Callable[[], np.ndarray]
     loras: LoraScales = ()
-    present: bool = False
-
-    @cached_property
-    def empty(self) -> bool:
-        """Whether nobody is in it, neither a pixel of anybody's mask nor of a skeleton; that takes drawing these."""
-        return not (self.present or self.pose().any())
+    empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,19 +59,22 @@ def describe_views(
     `hidden_joints` only a head's far side counts for people alone: whole bodies are cut off where others hide them.
     """
     speakers = gather_speakers(figures, canvas.height // latent_downsampling, canvas.width // latent_downsampling)
-    told = [figure.person.among_others(request.settings.hidden_joints) for figure in figures]
-    joints = [scaled(points, canvas.width / request.width, canvas.height / request.height) for points in told]
+    keypoints = [figure.person.among_others(request.settings.hidden_joints) for figure in figures]
+    joints = [scaled(points, canvas.width / request.width, canvas.height / request.height) for points in keypoints]
     # how much larger the canvas is than the base image, whose short side is a view's
     growth = min(canvas.width, canvas.height) / window_px if request.settings.pose_at_levels == "upscaled" else 1.0
+    window_latents = window_px // latent_downsampling
+    everybody = who_is_present(request, speakers, (slice(None), slice(None)))
     conditions = []
     for top, left in views:
         offset = np.array((left * latent_downsampling, top * latent_downsampling, 0))
         moved = (points - offset for points in joints)
         near = [points for points in moved if may_show(points, window_px, (line_width_px + 2) * growth)]
         pose = partial(enlarge_pose, near, window_px, line_width_px, growth)
-        present = who_is_present(request, speakers, (top, left), window_px // latent_downsampling)
-        texts, worn_here = view_texts(request, present), view_loras(request, present)
-        conditions.append(Condition(*texts, pose, worn_here, present=bool(present)))
+        window = slice(top, top + window_latents), slice(left, left + window_latents)
+        empty = not any(speaker.mask[window].any() for speaker in speakers)
+        present = everybody if request.settings.view_prompts == "everybody" else who_is_present(request, speakers, window)
+        conditions.append(Condition(*view_texts(request, present), pose, view_loras(request, present), empty))
     return conditions
 
 
@@ -99,18 +97,18 @@ def enlarge_pose(people: list[np.ndarray], side_px: int, line_width_px: int, gro
     return cv2.warpAffine(drawn, matrix, (side_px, side_px), flags=cv2.INTER_CUBIC)
 
 
-def who_is_present(request: RenderRequest, speakers: list[Speaker], view: View, window: int) -> list[Speaker]:
-    """Whose masks touch a view, from left to right; `view_prompts` "everybody" takes the whole canvas for the view."""
-    top, left = view
-    rows, columns = slice(top, top + window), slice(left, left + window)
-    if request.settings.view_prompts == "everybody":
-        rows = columns = slice(None)
-    present = []
-    for speaker in speakers:
-        seen = speaker.mask[rows, columns]
-        if float(seen.mean()) > request.settings.min_overlap:
-            present.append((float(np.nonzero(seen)[1].mean()), speaker))
-    return [speaker for _, speaker in sorted(present, key=lambda pair: pair[0])]
+def who_is_present(request: RenderRequest, speakers: list[Speaker], window: tuple[slice, slice]) -> list[Speaker]:
+    """Whose masks touch the rows and columns of `window`: people from left to right, each with their own parts after them.
+
+    speakers: each person before their parts.
+    """
+    present = [speaker for speaker in speakers if float(speaker.mask[window].mean()) > request.settings.min_overlap]
+    seen: dict[str, np.ndarray] = {}  # where anything of a character is
+    for speaker in present:
+        mask = speaker.mask[window]
+        seen[speaker.character.id] = seen.get(speaker.character.id, mask) | mask
+    middle = {character: float(np.nonzero(mask)[1].mean()) for character, mask in seen.items()}
+    return sorted(present, key=lambda speaker: middle[speaker.character.id])
 
 
 def view_texts(request: RenderRequest, present: list[Speaker]) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """Stage 1: draw the background around the people, as joint diffusion where the base is larger than one view."""
 
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -32,32 +33,32 @@ def inpaint_background(
     seam_px: how far into the people the background may reach, in pixels of the base, so that rims are drawn anew.
     """
     settings = resolved_settings(request)
-    height, width = collage.cover.shape
-    factor, window = models.latent_downsampling, models.view_latents
-    people = collage.cover > 0.5
-    known, alpha = keep_people(collage, seam_px)
-    repaint_mask = torch.from_numpy(find_repaint_mask(known, factor)).to(models.device)
-    # colours reach beyond the people's outlines, and latents that are known in part would make them stouter
-    clean = encode_image(models, np.where(people[..., None], collage.image, np.uint8(BACKDROP)))
-    noise = draw_noise(request.seed, "background", tuple(clean.shape)).to(models.device)
     common = make_sampler(models, request, encoder, settings.inpaint_strength)
     scheduler, timesteps = common.scheduler, common.timesteps
-    views = grid(height // factor, width // factor, window, scaled_stride(settings.stride_instance, window))
-    conditions = background_conditions(models, request, collage.figures, Size(width, height), views)
+    with progress.stage("inpaint", steps=len(timesteps)) as stage:
+        height, width = collage.cover.shape
+        factor, window = models.latent_downsampling, models.view_latents
+        people = collage.cover > 0.5
+        known, alpha = keep_people(collage, seam_px)
+        repaint_mask = torch.from_numpy(find_repaint_mask(known, factor)).to(models.device)
+        # colours reach beyond the people's outlines, and latents that are known in part would make them stouter
+        clean = encode_image(models, np.where(people[..., None], collage.image, np.uint8(BACKDROP)))
+        noise = draw_noise(request.seed, "background", tuple(clean.shape)).to(models.device)
+        views = grid(height // factor, width // factor, window, scaled_stride(settings.stride_instance, window))
+        conditions = background_conditions(models, request, collage.figures, Size(width, height), views)
 
-    def known_before(index: int) -> torch.Tensor:
-        """What is known, as noisy as the canvas is before step `index`; clean after the last one."""
-        return add_noise(scheduler, clean, noise, timesteps[index]) if index < len(timesteps) else clean
+        def known_before(index: int) -> torch.Tensor:
+            """What is known, as noisy as the canvas is before step `index`; clean after the last one."""
+            return add_noise(scheduler, clean, noise, timesteps[index]) if index < len(timesteps) else clean
 
-    sampler = replace(
-        common,
-        unet=models.inpainting,
-        view_weighting=settings.view_weighting,
-        extra=masked_latents(models, collage.image, known, repaint_mask),
-        after_step=lambda latents, index: latents * repaint_mask + known_before(index) * (1 - repaint_mask),
-    )
-    with progress.stage("inpaint", steps=len(timesteps)):
-        latents = denoise(sampler, known_before(0), window, views, conditions, progress)
+        sampler = replace(
+            common,
+            unet=models.inpainting,
+            view_weighting=settings.view_weighting,
+            extra=masked_latents(models, collage.image, known, repaint_mask),
+            after_step=lambda latents, index: latents * repaint_mask + known_before(index) * (1 - repaint_mask),
+        )
+        latents = denoise(sampler, partial(known_before, 0), window, views, conditions, stage)
         image = blend(decode_latents(models, latents), collage.image, alpha)
         progress.preview(image)
     return image
@@ -71,10 +72,10 @@ def background_conditions(
     They are drawn already: what is theirs alone is not the background's. Poses say where the ground is; prompts would call
     forth more people.
     """
-    told = resolved_settings(request).inpaint_people
+    inpaint_people = resolved_settings(request).inpaint_people
     conditions = describe_views(
         request,
-        [] if told == "nothing" else figures,
+        [] if inpaint_people == "nothing" else figures,
         size,
         views,
         models.training_resolution_px,
@@ -82,7 +83,7 @@ def background_conditions(
         models.manifest.pose_line_width_px,
     )
     conditions = [replace(condition, loras=merge_loras(request.loras)) for condition in conditions]
-    if told == "everything":
+    if inpaint_people == "everything":
         return conditions
     scene = {"prompt": joined(request.prompt, request.style), "negative_prompt": request.negative_prompt}
     return [replace(condition, **scene) for condition in conditions]

@@ -57,12 +57,15 @@ def draw_people_alone(
     placements = [centre(person.keypoints, side, settings.person_cover) for person in people]
     conditions = [describe_alone(models, request, p, at) for p, at in zip(people, placements, strict=True)]
     channels = models.vae.config["latent_channels"]
-    noise = [draw_noise(request.seed, f"person {p.character.id}", (channels, window, window)) for p in people]
     sampler = make_sampler(models, request, encoder)
-    latents = torch.cat(noise, 1).to(models.device) * sampler.scheduler.init_noise_sigma
+
+    def begin() -> torch.Tensor:
+        noise = [draw_noise(request.seed, f"person {p.character.id}", (channels, window, window)) for p in people]
+        return torch.cat(noise, 1).to(models.device) * sampler.scheduler.init_noise_sigma
+
     views = [(index * window, 0) for index in range(len(people))]
-    with progress.stage("instances", steps=settings.steps):
-        latents = denoise(sampler, latents, window, views, conditions, progress)
+    with progress.stage("instances", steps=settings.steps) as stage:
+        latents = denoise(sampler, begin, window, views, conditions, stage)
         images = [decode_latents(models, latents[:, top : top + window]) for top, _ in views]
         progress.preview(np.concatenate(images[:4], 1))
     return [Portrait(p, at, image) for p, at, image in zip(people, placements, images, strict=True)]
@@ -79,8 +82,9 @@ def describe_alone(models: Models, request: RenderRequest, person: Person, canva
 
 
 def centre(keypoints: np.ndarray, side_px: int, cover: float) -> Similarity:
-    """Put the body in the middle of a square canvas; its taller side covers the share `cover` of it.
+    """Put the body in the middle of a square canvas of `side_px`; its taller side covers the share `cover` of it, 0 to 1.
 
+    keypoints: (N, 3), N as in Person, in pixels of the request.
     The transform is kept exactly, so that the portrait goes back to where the person stands.
     """
     left, top, right, bottom = bounding_box(keypoints)

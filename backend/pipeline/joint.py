@@ -5,6 +5,7 @@ agree on x_t, that is the same as averaging the output and taking one step of th
 which also keeps solvers with a memory right. `bench/plain.py` is the same loop without batches, caches, shards and checkpoints.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..watch import Arrays
 from .batches import Batch, make_batches
 from .conditions import Condition
 from .pose_embeddings import precomputed_pose_embeddings
-from .progress import Progress
+from .progress import StageProgress
 from .prompts import Embedding
 from .sampler import Sampler
 from .schedule import load_state_arrays, scale_model_input, scheduler_step, state_arrays
@@ -27,19 +28,26 @@ from .text_cache import caching_texts, stack_hidden
 
 @torch.inference_mode()
 def denoise(
-    sampler: Sampler, latents: torch.Tensor, window: int, views: list[View], conditions: list[Condition], progress: Progress
+    sampler: Sampler,
+    begin: Callable[[], torch.Tensor],
+    window: int,
+    views: list[View],
+    conditions: list[Condition],
+    stage: StageProgress,
 ) -> torch.Tensor:
-    """Run the scheduler's timesteps on `latents` (C, h, w), float32 on the models' device; returns the clean ones.
+    """The clean latents: what `begin` returns after the scheduler's timesteps, float32 (C, h, w) on the models' device.
 
-    window: side of a view, in latents. Steps that an earlier attempt has kept are not run again.
+    window: side of a view, in latents. Steps that an earlier attempt has kept are not run again, nor is `begin` called then.
     """
+    done, kept = stage.resume()
+    latents = torch.from_numpy(kept.pop("latents")).to(sampler.models.device) if kept else begin()
     batches = list(make_batches(sampler, views, conditions, my_shard))
     sampler.models.placement.bring(sampler.unet, sampler.models.controlnet)
     height, width = latents.shape[-2:]  # a single view may be larger than the canvas: it sees what there is
     weight = torch.from_numpy(weigh_views(window, sampler.view_weighting)[:height, :width]).to(latents.device)
     norm = sum_view_weights(views, weight, height, width)
     every_step, background = split_background(sampler, batches, weight, window, height, width)
-    done, latents = resume(sampler, latents, background, progress)
+    load_state(sampler, background, kept)
     texts = (text for batch in batches for text in batch.texts)
     with caching_texts((sampler.unet, sampler.models.controlnet), texts) as project:
         for batch in batches:
@@ -53,8 +61,9 @@ def denoise(
             output = all_reduce_sum(total) / norm
             latents = scheduler_step(sampler.scheduler, output, timestep, latents)
             latents = sampler.after_step(latents, index + 1)
-            progress.step(evaluations=len(views))
-            progress.checkpoint(partial(gather_state, sampler, latents, background))
+            stage.step(evaluations=len(views))
+            stage.checkpoint(partial(gather_state, sampler, latents, background))
+    sampler.encoder.forget()
     return latents
 
 
@@ -75,24 +84,15 @@ def split_background(
     )
 
 
-def resume(
-    sampler: Sampler, latents: torch.Tensor, background: Background | None, progress: Progress
-) -> tuple[int, torch.Tensor]:
-    """How many steps an earlier attempt has kept, and the latents after them, or `latents` where it has kept none.
-
-    Scheduler and background become what they were then.
-    """
-    done, kept = progress.resume()
-    if kept:
-        latents = torch.from_numpy(kept.pop("latents")).to(latents.device)
-        if background is not None:
-            background.load_state_arrays(kept)
-        load_state_arrays(sampler.scheduler, kept, latents.device)
-    return done, latents
+def load_state(sampler: Sampler, background: Background | None, kept: Arrays) -> None:
+    """Scheduler and background become what they were when `gather_state` took `kept`; nothing where that is empty."""
+    if background is not None:
+        background.load_state_arrays(kept)
+    load_state_arrays(sampler.scheduler, kept, sampler.models.device)
 
 
 def gather_state(sampler: Sampler, latents: torch.Tensor, background: Background | None) -> Arrays:
-    """What `resume` takes."""
+    """What another attempt goes on from: the latents, and what `load_state` takes."""
     seldom = {} if background is None else background.state_arrays()
     return {"latents": latents.cpu().numpy(), **seldom, **state_arrays(sampler.scheduler)}
 
@@ -109,7 +109,11 @@ def sum_view_weights(views: list[View], weight: torch.Tensor, height: int, width
 def add_up(
     sampler: Sampler, batches: list[Batch], scaled: torch.Tensor, weight: torch.Tensor, window: int, timestep: torch.Tensor
 ) -> torch.Tensor:
-    """The weighted sum of the network's outputs for the views of `batches`, (C, h, w), gathered on the device."""
+    """The weighted sum of the network's outputs for the views of `batches`, float32 (C, h, w), gathered on the device.
+
+    scaled: float32 (C, h, w), the canvas as the network wants to see it. weight: float32, of a view's latents.
+    timestep: as of `predict`.
+    """
     total = torch.zeros_like(scaled)
     for batch in batches:
         for (top, left), output in zip(batch.views, predict(sampler, batch, scaled, window, timestep), strict=True):
@@ -175,7 +179,10 @@ def with_zeros(residual: torch.Tensor, rows: int) -> torch.Tensor:
 def conditioning_kwargs(
     network: UNet2DConditionModel | ControlNetModel, texts: list[Embedding], time_ids: torch.Tensor
 ) -> dict[str, Any]:
-    """What UNet and ControlNet are told beside latents and time: the texts and, where they want them, sizes."""
+    """What UNet and ControlNet are told beside latents and time: the texts and, where they want them, sizes.
+
+    texts: one per row, with equally many chunks. time_ids: float32 (rows or more, 6), of which the last ones are taken.
+    """
     kwargs: dict[str, Any] = {"encoder_hidden_states": stack_hidden(texts, network.dtype), "return_dict": False}
     if network.config["addition_embed_type"] == "text_time":  # SDXL; Stable Diffusion 1 and 2 are not told of sizes
         pooled = torch.stack([text.pooled for text in texts]).to(network.dtype)
@@ -184,4 +191,5 @@ def conditioning_kwargs(
 
 
 def crops(canvas: torch.Tensor, views: list[View], window: int) -> torch.Tensor:
+    """(views, C, window, window) of a canvas (C, h, w); less where it is smaller than a view."""
     return torch.stack([canvas[:, top : top + window, left : left + window] for top, left in views])

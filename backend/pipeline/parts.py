@@ -25,7 +25,7 @@ FACE_RADIUS = 0.45  # of the way from the nose to the neck
 
 def what_tells(parts: list[str]) -> set[str]:
     """The masks that `find_part` takes for these parts, where the segmenter knows them."""
-    return {one for part in parts for one in (part, *TELLING.get(part, ()))}
+    return {name for part in parts for name in (part, *TELLING.get(part, ()))}
 
 
 def find_part(part: str, masks: dict[str, np.ndarray], person: np.ndarray, joints: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Prompts of any length to embeddings, each distinct prompt once."""
+"""Prompts of any length to embeddings, each distinct prompt of a canvas once."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -42,14 +42,18 @@ class PromptEncoder:
         return self.known[key]
 
     def encode_negative(self, text: str, chunks: int) -> Embedding:
-        """As `encode`; an empty text is all zeros for models that were trained so."""
-        embedding = self.encode(text, chunks)
-        if text or not self.models.zeros_for_empty_prompt:
-            return embedding
+        """As `encode`; a blank text is all zeros for models that were trained so."""
+        if text.strip() or not self.models.zeros_for_empty_prompt:
+            return self.encode(text, chunks)
         if chunks not in self.zeros:
-            zeros = torch.zeros_like(embedding.hidden), torch.zeros_like(embedding.pooled)
-            self.zeros[chunks] = Embedding(*zeros, embedding.chunks)
+            empty = self.encode("", chunks)
+            self.zeros[chunks] = Embedding(torch.zeros_like(empty.hidden), torch.zeros_like(empty.pooled), empty.chunks)
         return self.zeros[chunks]
+
+    def forget(self) -> None:
+        """Embeddings that nobody holds leave the device. The next canvas has other views, and most of their texts are new."""
+        self.known.clear()
+        self.zeros.clear()
 
     def check(self, request: RenderRequest) -> None:
         """Raise RequestError for a prompt of which the tokenizers would drop something.
@@ -58,9 +62,11 @@ class PromptEncoder:
         """
         texts = {"The scene's prompt": request.prompt, "The scene's negative prompt": request.negative_prompt}
         texts["The style"] = request.style
-        for one in request.characters:
-            texts |= {f"The prompt of '{one.name}'": one.prompt, f"The negative prompt of '{one.name}'": one.negative_prompt}
-            texts |= {f"The prompt for the {part} of '{one.name}'": text for part, text in one.part_prompts.items()}
+        for character in request.characters:
+            name = character.name
+            texts[f"The prompt of '{name}'"] = character.prompt
+            texts[f"The negative prompt of '{name}'"] = character.negative_prompt
+            texts |= {f"The prompt for the {part} of '{name}'": text for part, text in character.part_prompts.items()}
         for whose, text in texts.items():
             for word in text.split():
                 if any(cannot_read(tokenizer, word) for tokenizer in self.models.tokenizers):

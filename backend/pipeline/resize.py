@@ -5,7 +5,7 @@ import numpy as np
 
 
 def fit(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """`image` at exactly (height, width); untouched if it is."""
+    """`image`, uint8 (H, W, 3), at exactly `width` and `height` pixels; untouched if it is."""
     if image.shape[:2] == (height, width):
         return image
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)

@@ -1,5 +1,8 @@
 """Schedulers, and the part of their timesteps that a stage runs."""
 
+from fractions import Fraction
+from typing import Any
+
 import numpy as np
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
@@ -7,12 +10,27 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteS
 from ..models.load import Models
 from ..planning.plan import last_steps
 
-SCHEDULERS = {"ddim": DDIMScheduler, "euler": EulerDiscreteScheduler, "dpmsolver++": DPMSolverMultistepScheduler}
+
+class DDIM(DDIMScheduler):
+    """From each timestep to the next of its list.
+
+    diffusers' own takes steps of one length, whatever the list says, and ends in noise where they do not divide the training's.
+    """
+
+    def step(self, model_output: torch.Tensor, timestep: Any, *args: Any, **kwargs: Any) -> Any:
+        following = next((later for later in self.timesteps.tolist() if later < timestep), -1)
+        # read only as the length of a step: so many such steps would make a schedule
+        self.num_inference_steps = Fraction(self.config["num_train_timesteps"], int(timestep) - following)  # type: ignore
+        return super().step(model_output, timestep, *args, **kwargs)
+
+
+SCHEDULERS = {"ddim": DDIM, "euler": EulerDiscreteScheduler, "dpmsolver++": DPMSolverMultistepScheduler}
 # What a config may have turned into another solver than its name says, one with noise of its own among them. SDXL's own has
 # DDIM end at the noise of the first training step, 3 % of the picture's deviation, where the other solvers end at none.
 SOLVER = {"ddim": {"set_alpha_to_one": True}, "dpmsolver++": {"algorithm_type": "dpmsolver++"}}
 TRAILING = {"timestep_spacing": "trailing"}
-Scheduler = DDIMScheduler | EulerDiscreteScheduler | DPMSolverMultistepScheduler
+MOST_LEFT_OUT = 3  # steps' lengths between pure noise and where leading spacing may begin
+Scheduler = DDIM | EulerDiscreteScheduler | DPMSolverMultistepScheduler
 
 # where diffusers' schedulers keep what changes from step to step
 COUNTS = ("_step_index", "lower_order_nums")
@@ -26,17 +44,28 @@ def make_scheduler(
 
     A model trained with zero terminal signal keeps its own schedule; only the solver is exchanged. The scheduler's own
     list stays whole: solvers with a memory look there for the end. The timesteps are in host memory, where looking one up does
-    not wait for the device. trailing: spaced as LoRAs for few steps were trained, from pure noise on.
+    not wait for the device. trailing: spaced as LoRAs for few steps were trained, from pure noise on; so are steps that
+    leading spacing, which rounds their length down, would begin far from there: 150 at timestep 895.
     """
     spacing = TRAILING if trailing else {}
     # where a config is silent, diffusers' DDIM clips what it predicts to the range of pixels, which ruins latents
     config = {"clip_sample": False} | models.scheduler_config | spacing | SOLVER.get(name, {})
     scheduler = SCHEDULERS[name].from_config(config)
     scheduler.set_timesteps(steps, device="cpu")
+    if not begins_near_noise(scheduler):
+        scheduler.register_to_config(**TRAILING)
+        scheduler.set_timesteps(steps, device="cpu")
     skipped = (steps - last_steps(steps, strength)) * scheduler.order
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(skipped)
     return scheduler, scheduler.timesteps[skipped:]
+
+
+def begins_near_noise(scheduler: Scheduler) -> bool:
+    """Whether the first of its timesteps is at most MOST_LEFT_OUT steps before pure noise, and not behind it."""
+    first, *rest = scheduler.timesteps.tolist()
+    left_out = scheduler.config["num_train_timesteps"] - first
+    return not rest or 0 < left_out <= MOST_LEFT_OUT * (first - rest[0])
 
 
 def add_noise(scheduler: Scheduler, clean: torch.Tensor, noise: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
@@ -58,7 +87,7 @@ def state_arrays(scheduler: Scheduler) -> dict[str, np.ndarray]:
     """What a solver carries from one step to the next, as arrays; nothing for one without a memory."""
     memory = vars(scheduler)
     counts = {name: np.array(memory[name]) for name in COUNTS if memory.get(name) is not None}
-    outputs = {f"{OUTPUTS}.{n}": one.cpu().numpy() for n, one in enumerate(memory.get(OUTPUTS, ())) if one is not None}
+    outputs = {f"{OUTPUTS}.{n}": output.cpu().numpy() for n, output in enumerate(memory.get(OUTPUTS, ())) if output is not None}
     return counts | outputs
 
 

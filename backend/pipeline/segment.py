@@ -1,8 +1,8 @@
 """Stage 1: cut each person out of their portrait."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import cv2
 import numpy as np
@@ -29,17 +29,18 @@ class Cutout:
     parts: dict[str, np.ndarray]
 
 
-def cut_out(segmenter: Segmenter, portraits: list[Portrait]) -> list[Cutout]:
-    """Masks of each portrait: the piece that the skeleton lies in, without holes."""
+def cut_out(segmenter: Segmenter, portraits: list[Portrait], on_person: Callable[[], None] = lambda: None) -> list[Cutout]:
+    """Masks of each portrait: the piece that the skeleton lies in, without holes. on_person: called after each."""
     cutouts = []
     for portrait in portraits:
-        asked = [part for part, prompt in portrait.person.character.part_prompts.items() if prompt.strip()]
+        with_prompts = [part for part, prompt in portrait.person.character.part_prompts.items() if prompt.strip()]
         joints = portrait.canvas_from_scene.apply(portrait.person.keypoints)
-        masks = segmenter.segment(portrait.image, what_tells(asked), bounding_box(joints))
+        masks = segmenter.segment(portrait.image, what_tells(with_prompts), bounding_box(joints))
         person = keep_body(masks["person"], joints)
         found = {name: mask for name, mask in masks.items() if name != "person"}
-        parts = {part: find_part(part, found, person, joints) for part in asked}
+        parts = {part: find_part(part, found, person, joints) for part in with_prompts}
         cutouts.append(Cutout(portrait, person, parts))
+        on_person()
     return cutouts
 
 
@@ -69,18 +70,17 @@ def keep_body(mask: np.ndarray, joints: np.ndarray) -> np.ndarray:
 
 def draw_bones(joints: np.ndarray, height: int, width: int) -> Iterator[np.ndarray]:
     """bool (height, width) of each joint, each limb and the torso, no thicker than any body's are; none is empty."""
+    return (bone > 0 for bone in draw_shapes(joints, partial(np.zeros, (height, width), np.uint8)) if bone.any())
+
+
+def draw_shapes(joints: np.ndarray, blank: Callable[[], np.ndarray]) -> Iterator[np.ndarray]:
+    """The same as uint8, 0 or 1; empty where a shape lies beyond the border. blank: makes what each is drawn on."""
     points, drawn = joints[:, :2].round().astype(np.int32), joints[:, 2] > 0
     thickness = max(1, round(BONE_WIDTH * float(np.ptp(joints[drawn, :2], axis=0).max())))
-    shapes: list[tuple[Any, ...]] = [(cv2.circle, joint.tolist(), thickness // 2, (1,), cv2.FILLED) for joint in points[drawn]]
-    shapes += [
-        (cv2.line, points[start].tolist(), points[end].tolist(), (1,), thickness)
-        for start, end in LIMBS
-        if drawn[start] and drawn[end]
-    ]
+    for joint in points[drawn]:
+        yield cv2.circle(blank(), joint.tolist(), thickness // 2, (1,), cv2.FILLED)
+    for start, end in LIMBS:
+        if drawn[start] and drawn[end]:
+            yield cv2.line(blank(), points[start].tolist(), points[end].tolist(), (1,), thickness)
     if drawn[list(TORSO)].all():
-        shapes.append((cv2.fillPoly, [points[list(TORSO)]], (1,)))
-    for draw, *shape in shapes:
-        bone = np.zeros((height, width), np.uint8)
-        draw(bone, *shape)
-        if bone.any():
-            yield bone > 0
+        yield cv2.fillPoly(blank(), [points[list(TORSO)]], (1,))

@@ -62,6 +62,6 @@ class Background:
 
     def _factors(self, timestep: torch.Tensor) -> tuple[float, float, float]:
         """(c, d, s) with s * output = c * input - d * clean; s is the noise's share of the input."""
-        alpha = float(self._alphas[min(round(float(timestep)), len(self._alphas) - 1)])  # of 999 steps the first is at 1000
+        alpha = float(self._alphas[round(float(timestep))])
         signal, noise = alpha**0.5, (1 - alpha) ** 0.5
         return (signal, 1.0, noise) if self._velocity else (1.0, signal, noise)

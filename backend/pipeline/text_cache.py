@@ -21,9 +21,9 @@ MOST_CHUNKS = 32  # of all texts that are kept; SDXL's UNet and ControlNet take 
 
 def stack_hidden(texts: list[Embedding], dtype: torch.dtype) -> Tensor:
     """(B, tokens, C) of texts with equally many chunks; the tensor says whose each row is, for layers that know them."""
-    told = torch.stack([text.hidden for text in texts]).to(dtype)
-    told.texts = texts  # type: ignore[attr-defined]
-    return told
+    hidden_states = torch.stack([text.hidden for text in texts]).to(dtype)
+    hidden_states.texts = texts  # type: ignore[attr-defined]
+    return hidden_states
 
 
 class CachedTextAttention:

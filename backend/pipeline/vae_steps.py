@@ -56,8 +56,8 @@ class Activations:
 
     def trim(self, margin: int) -> "Activations":
         """With margins of at most `margin`: views, not copies."""
-        excess = [max(0, one - margin) for one in self.margins]
-        margins = tuple(min(one, margin) for one in self.margins)
+        excess = [max(0, own - margin) for own in self.margins]
+        margins = tuple(min(own, margin) for own in self.margins)
         return Activations(cut(self.hidden, excess), None if self.skip is None else cut(self.skip, excess), margins)
 
 
@@ -115,13 +115,13 @@ class Norm:
     def gather(self, part: Tensor) -> Tensor:
         """Count, mean and mean square per group of one tile (1, C, h, w): float64 (3, groups), on the host."""
         groups = part.reshape(self.norm.num_groups, -1).float()
-        variance, mean = (one.cpu().double() for one in torch.var_mean(groups, 1, correction=0))
+        variance, mean = (moment.cpu().double() for moment in torch.var_mean(groups, 1, correction=0))
         return torch.stack([torch.full_like(mean, groups.shape[1]), mean, variance + mean**2])
 
     def pool(self, gathered: Sequence[Tensor]) -> Tensor:
         """Mean and variance per group of the tiles taken together: float64 (2, groups)."""
         counts, means, squares = torch.stack(list(gathered), 1)  # each (tiles, groups)
-        mean, square = ((counts * one).sum(0) / counts.sum(0) for one in (means, squares))
+        mean, square = ((counts * moment).sum(0) / counts.sum(0) for moment in (means, squares))
         return torch.stack([mean, (square - mean**2).clamp_min(0)])
 
     def apply(self, tile: Activations, pool: Tensor | None) -> Activations:
@@ -158,7 +158,7 @@ class Attend:
         module, (height, width) = self.attention, tile.hidden.shape[-2:]
         keys = self.pool([self.gather(tile.hidden)]) if pool is None else pool
         projected = (module.to_q(tile.hidden.flatten(2).transpose(1, 2)), module.to_k(keys), module.to_v(keys))
-        query, key, value = (one.unflatten(2, (module.heads, -1)).transpose(1, 2) for one in projected)
+        query, key, value = (states.unflatten(2, (module.heads, -1)).transpose(1, 2) for states in projected)
         seen = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
         return replace(tile, hidden=module.to_out[0](seen).transpose(1, 2).unflatten(2, (height, width)))
 

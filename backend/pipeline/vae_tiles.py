@@ -88,6 +88,7 @@ def allowed_bytes(device: torch.device, vae: AutoencoderKL, window: int, share: 
 
 
 def plan_tiles(height: int, width: int, window: int, reach: Reach) -> list[Tile]:
+    """Tiles that cover a canvas, row by row; each is at most `window` wide with its margins. All in pixels of the input."""
     rows, columns = (split(length, window, reach.margin, reach.multiple) for length in (height, width))
     return [Tile(row, column, seen_row, seen_column) for row, seen_row in rows for column, seen_column in columns]
 

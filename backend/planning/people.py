@@ -84,24 +84,28 @@ def gather_people(request: RenderRequest, hands: bool = False, face: bool = Fals
 
 
 def darkened(keypoints: np.ndarray, which: np.ndarray, hidden_joints: HiddenJoints | None) -> np.ndarray:
-    """`keypoints` of which these are as bright as `hidden_joints` says; None, which `resolve_settings` replaces, is "keep"."""
+    """`keypoints`, float64 (N, 3), of which those in `which`, bool (N,), are as bright as `hidden_joints` says; None, which
+    `resolve_settings` replaces, is "keep"."""
     keypoints = keypoints.copy()
     keypoints[which, 2] *= HIDDEN_BRIGHTNESS[hidden_joints or "keep"]
     return keypoints
 
 
 def is_seen(character: Character, arrays: dict[str, np.ndarray]) -> bool:
-    """Whether `character` has no mask, or one that shows it somewhere. arrays: masks by digest."""
+    """Whether `character` has no mask, or one that shows it somewhere. arrays: masks by digest, uint8 (H, W)."""
     return character.mask is None or bool((arrays[character.mask.digest] == SEEN).any())
 
 
 def scaled(keypoints: np.ndarray, scale_x: float, scale_y: float) -> np.ndarray:
-    """The same joints in a picture that is wider and higher by these factors."""
+    """The same joints, (N, 3), in a picture that is wider and higher by these factors."""
     return keypoints * (scale_x, scale_y, 1)
 
 
 def bounding_box(keypoints: np.ndarray) -> tuple[float, float, float, float]:
-    """left, top, right, bottom of a body in pixels: the drawn joints and the crown of the head, which has no joint."""
+    """left, top, right, bottom of a body in pixels: the drawn joints and the crown of the head, which has no joint.
+
+    keypoints: (N, 3), N as in Person, of which at least one is drawn.
+    """
     points = keypoints[keypoints[:, 2] > 0, :2]
     if keypoints[NOSE, 2] > 0 and keypoints[NECK, 2] > 0:
         # from the nose to the crown is about as far as from the nose to the neck

@@ -42,12 +42,12 @@ def plan_sizes(request: RenderRequest, training_resolution_px: int, latent_downs
             f"stride_instance {request.settings.stride_instance} makes up to {rows * columns} views of {largest.width}x"
             f"{largest.height} px, above the limit of {MOST_VIEWS}: choose a larger stride, or a smaller picture."
         )
-    for one in request.characters:
-        span = span_px(one.keypoints)
+    for character in request.characters:
+        span = span_px(character.keypoints)
         base_px = span * plan.base.height / request.height
         if base_px < LEAST_PX:
             raise RequestError(
-                f"The joints of '{one.name}' span {span:.0f} px, which are {base_px:.1f} in the base image of "
+                f"The joints of '{character.name}' span {span:.0f} px, which are {base_px:.1f} in the base image of "
                 f"{plan.base.width}x{plan.base.height} px, but whoever has under {LEAST_PX} there is lost: move the camera "
                 "closer, or switch the character off."
             )

@@ -144,7 +144,7 @@ def test_networks_for_which_the_device_has_no_room_are_offloaded(
         bring(placement, network)
 
     with monkeypatch.context() as patch:
-        patch.setattr(DevicePlacement, "_bring", bring_what_fits)
+        patch.setattr(DevicePlacement, "_put_on_device", bring_what_fits)
         new(two_people, {}, "tiny", sparing, Spy(), CheckpointFolder(tmp_path, "me"))
     assert read_record(sparing).memory == (NAMES[-1] if layers else "networks offloaded")
     assert len(failures) == (2 if layers else 1)  # where the UNet alone is too large, less of everything else would not help

@@ -84,10 +84,10 @@ def draw_from_noise(models: Models, request: RenderRequest, views: list[View], w
     sampler, scene = make_canvas_sampler(models, request, size), describe_whole_scene(models, request, size)
     sampler = replace(sampler, background_every=request.settings.background_every)
     progress = Progress(watcher, 1, len(views) * len(sampler.timesteps))
-    with progress.stage("enlarge", 1, len(sampler.timesteps)):
-        latents = start_noise(sampler, request, size, "canvas")
+    with progress.stage("enlarge", 1, len(sampler.timesteps)) as stage:
+        begin = partial(start_noise, sampler, request, size, "canvas")
         conditions = scene.conditions(views, window, models.latent_downsampling)
-        latents = denoise(sampler, latents, window, views, conditions, progress)
+        latents = denoise(sampler, begin, window, views, conditions, stage)
     with progress.stage("decode", 1):
         return decode_latents(models, latents)
 

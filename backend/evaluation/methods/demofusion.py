@@ -7,6 +7,7 @@ jitter denoise the detail. Their shares fall with a cosine.
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from ...models.load import Models
 from ...pipeline.batches import Batch, even_parts, make_batches
 from ...pipeline.joint import add_up, denoise, predict, sum_view_weights
 from ...pipeline.latents import decode_latents
-from ...pipeline.progress import Progress
+from ...pipeline.progress import Progress, StageProgress
 from ...pipeline.resize import fit
 from ...pipeline.sampler import Sampler
 from ...pipeline.schedule import add_noise, scale_model_input, scheduler_step
@@ -42,20 +43,20 @@ def draw(models: Models, request: RenderRequest, watcher: Watcher) -> np.ndarray
     steps, per_phase = len(sampler.timesteps), [count_views(base, factor, scale, window) for scale in range(2, phases + 1)]
     progress = Progress(watcher, phases, steps * (1 + sum(per_phase)))
     views, whole = whole_view(base, factor)
-    with progress.stage("enlarge", 1, steps):
-        start = start_noise(sampler, request, base, "canvas")
-        latents = denoise(sampler, start, whole, views, scene.conditions(views, whole, factor), progress)
+    with progress.stage("enlarge", 1, steps) as stage:
+        begin = partial(start_noise, sampler, request, base, "canvas")
+        latents = denoise(sampler, begin, whole, views, scene.conditions(views, whole, factor), stage)
     dilated = next(make_batches(sampler, views, scene.conditions(views, whole, factor)))
     for scale in range(2, phases + 1):
-        with progress.stage("enlarge", scale, steps):
-            latents = redraw(models, request, latents, base, scale, dilated, progress)
+        with progress.stage("enlarge", scale, steps) as stage:
+            latents = redraw(models, request, latents, base, scale, dilated, stage)
     with progress.stage("decode", phases):
         return fit(decode_latents(models, latents), request.width, request.height)
 
 
 @torch.inference_mode()
 def redraw(
-    models: Models, request: RenderRequest, smaller: torch.Tensor, base: Size, scale: int, dilated: Batch, progress: Progress
+    models: Models, request: RenderRequest, smaller: torch.Tensor, base: Size, scale: int, dilated: Batch, stage: StageProgress
 ) -> torch.Tensor:
     """One phase: (C, h, w) at `scale` times the base, from the phase before.
 
@@ -80,7 +81,7 @@ def redraw(
         coarse = predict_dilated(sampler, dilated, blurred, scale, timestep)
         output = share * coarse + (1 - share) * local
         latents = scheduler_step(sampler.scheduler, output, timestep, latents)
-        progress.step(evaluations=len(views) + scale**2)
+        stage.step(evaluations=len(views) + scale**2)
     return like(latents, smaller)
 
 

@@ -17,7 +17,7 @@ from ...pipeline.batches import Batch, make_batches
 from ...pipeline.conditions import joined, to_grid
 from ...pipeline.joint import predict
 from ...pipeline.latents import decode_latents, encode_image
-from ...pipeline.progress import Progress
+from ...pipeline.progress import Progress, StageProgress
 from ...pipeline.sampler import Sampler
 from ...pipeline.schedule import add_noise, scale_model_input, scheduler_step
 from ...pipeline.seeds import numpy_random
@@ -50,9 +50,9 @@ def draw(models: Models, request: RenderRequest, watcher: Watcher) -> np.ndarray
     regions = make_regions(sampler, request, scene, views, window)
     evaluations = sum(len(batch.views) for region in regions for batch in region.batches)
     progress = Progress(watcher, 1, evaluations * len(sampler.timesteps))
-    with progress.stage("enlarge", 1, len(sampler.timesteps)):
+    with progress.stage("enlarge", 1, len(sampler.timesteps)) as stage:
         latents = start_noise(sampler, request, size, "canvas")
-        latents = denoise_regions(sampler, latents, regions, window, progress)
+        latents = denoise_regions(sampler, latents, regions, window, stage)
     with progress.stage("decode", 1):
         picture = decode_latents(models, latents)
     assert picture.shape[:2] == (size.height // factor * factor, size.width // factor * factor)
@@ -92,7 +92,7 @@ def make_region(
 
 @torch.inference_mode()
 def denoise_regions(
-    sampler: Sampler, latents: torch.Tensor, regions: list[Region], window: int, progress: Progress
+    sampler: Sampler, latents: torch.Tensor, regions: list[Region], window: int, stage: StageProgress
 ) -> torch.Tensor:
     """As joint.denoise, with the outputs of each region weighted by its mask; (C, h, w), clean."""
     noise = latents / sampler.scheduler.init_noise_sigma
@@ -115,5 +115,5 @@ def denoise_regions(
                     here = (slice(top, top + window), slice(left, left + window))
                     total[:, here[0], here[1]] += output * region.weight[here]
         latents = scheduler_step(sampler.scheduler, total / counts, timestep, latents)
-        progress.step(evaluations=sum(len(batch.views) for region in regions for batch in region.batches))
+        stage.step(evaluations=sum(len(batch.views) for region in regions for batch in region.batches))
     return latents

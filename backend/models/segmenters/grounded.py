@@ -66,10 +66,10 @@ class GroundedSegmenter:
 
     def find(self, image: np.ndarray, words: str) -> list[Box]:
         """Where the things are that `words` describe, the surest first."""
-        asked = self.words(images=image, text=words, return_tensors="pt").to(self.device)
+        inputs = self.words(images=image, text=words, return_tensors="pt").to(self.device)
         found = self.words.post_process_grounded_object_detection(
-            self.detector(**asked),
-            asked["input_ids"],
+            self.detector(**inputs),
+            inputs["input_ids"],
             threshold=BOX_THRESHOLD,
             text_threshold=TEXT_THRESHOLD,
             target_sizes=[image.shape[:2]],

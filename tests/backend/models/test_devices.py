@@ -1,5 +1,7 @@
 """Which device and precision are taken, and which are refused."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from beyondscene.backend.models.devices import choose_device, list_devices
@@ -15,6 +17,18 @@ def test_a_machine_without_a_gpu_computes_in_single_precision(monkeypatch: pytes
     for name in ("auto", "cpu"):  # as `serve --devices auto` gives it to its worker
         with pytest.raises(Refusal, match=r"float16 is for GPUs.* choose float32 or bfloat16 there"):
             Renderer(name, precision="float16")
+
+
+def test_each_gpu_computes_in_the_precision_that_suits_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever of them is current: here an older one beside a newer one."""
+    capabilities = {"cuda": (7, 5), "cuda:0": (7, 5), "cuda:1": (8, 0)}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(major=capabilities["cuda"][0]))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capabilities[str(device)])
+    assert choose_device("cuda:1") == (torch.device("cuda:1"), torch.bfloat16)
+    assert choose_device("cuda:0")[1] == choose_device()[1] == torch.float16
 
 
 @pytest.mark.parametrize(

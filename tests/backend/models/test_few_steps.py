@@ -21,6 +21,7 @@ from beyondscene.backend.render import Renderer
 from beyondscene.protocol import Lora, RenderRequest, RenderSettings, resized
 from msgspec.structs import replace
 from PIL import Image
+from torch import nn
 
 from ...tiny_hub import REPOSITORIES, make_repository, save_tiny_hub, write_manifest
 from ..pipeline.test_render import Spy
@@ -81,6 +82,33 @@ def test_the_setting_draws_as_its_parts_do_and_leaves_nothing(models: Models, tw
     assert {timestep for timestep, _ in told} == {999, 499}
     people = len(two_people.characters)
     assert told[:2] == [(999, people), (499, people)]  # no negative prompts beside them
+
+
+def test_it_comes_off_where_a_network_does_not_come_back(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = {name: tensor.clone() for name, tensor in models.unet.state_dict().items()}
+    loras = {FEW_STEPS.name: models.model_set.few_steps_file()}
+
+    def fail() -> None:
+        raise RuntimeError("the device is lost")
+
+    with pytest.raises(RuntimeError, match="the device is lost"), models.adapters.loaded(loras):
+        monkeypatch.setattr(models.placement, "release", fail)
+        assert any((tensor != weights[name]).any() for name, tensor in models.unet.state_dict().items())
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in models.unet.state_dict().items())
+
+
+def test_it_comes_off_a_network_that_was_streamed_by_layers(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = {name: tensor.clone() for name, tensor in models.unet.state_dict().items()}
+    move = nn.Module.to
+
+    def copy(network: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
+        return move(network._apply(lambda tensor: tensor.clone()), *args, **kwargs)  # as between a GPU and its host
+
+    monkeypatch.setattr(nn.Module, "to", copy)
+    models.placement.change("layers")
+    with models.adapters.loaded({FEW_STEPS.name: models.model_set.few_steps_file()}):
+        models.placement.bring(models.unet)
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in models.unet.state_dict().items())
 
 
 def test_others_are_worn_on_top(models: Models, two_people: RenderRequest, tmp_path: Path) -> None:

@@ -66,6 +66,27 @@ def test_layers_come_one_at_a_time_and_leave_no_trace(models: Models, two_people
     assert (render(models, two_people, {}, Spy())[0] == plain).all()
 
 
+def test_weights_that_came_and_went_in_inference_mode_can_be_streamed_outside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every stage brings its networks in inference mode; LoRAs are loaded and offloading is changed outside it."""
+    move = nn.Module.to
+
+    def copy(network: nn.Module, device: torch.device) -> nn.Module:
+        return move(network._apply(lambda tensor: tensor.clone()), device)  # as between a GPU and its host
+
+    network = nn.Sequential(nn.Linear(2, 2), nn.GroupNorm(1, 2))
+    placement = DevicePlacement(torch.device("cpu"), (network,), (network,), "networks")
+    with torch.inference_mode(), monkeypatch.context() as patch:
+        patch.setattr(nn.Module, "to", copy)
+        placement.bring(network)
+        placement.send_to_host()
+    placement.change("layers")
+    with torch.inference_mode():
+        placement.bring(network)
+        network(torch.ones(1, 2))
+    placement.release()
+    assert {parameter.device.type for parameter in network.parameters()} == {"cpu"}
+
+
 def test_a_network_of_two_roles_is_moved_once() -> None:
     network = nn.Linear(2, 2)
     placement = DevicePlacement(torch.device("cpu"), (network, network), (network,), "layers")

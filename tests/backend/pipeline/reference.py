@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from beyondscene.backend.models.load import Models
 from beyondscene.backend.pipeline.schedule import SCHEDULERS, SOLVER
-from diffusers import DiffusionPipeline
+from diffusers import DDIMScheduler, DiffusionPipeline
 from torch import Tensor, nn
 
 
@@ -19,12 +19,13 @@ def of_diffusers(kind: type[DiffusionPipeline], models: Models, solver: str = "d
     parts: what takes the place of its own. The types of what it returns depend on what it is asked, hence Any.
     """
     base = models.model_set.role_folder("base")
+    kind_of_scheduler = (SCHEDULERS | {"ddim": DDIMScheduler})[solver]  # not our own
     pipeline = kind.from_pretrained(
         base,
         variant="fp16" if any(base.glob("unet/*.fp16.*")) else None,
         dtype=torch.float32,
         local_files_only=True,
-        scheduler=SCHEDULERS[solver].from_config({"clip_sample": False} | models.scheduler_config | SOLVER.get(solver, {})),
+        scheduler=kind_of_scheduler.from_config({"clip_sample": False} | models.scheduler_config | SOLVER.get(solver, {})),
         **parts,
     )
     pipeline.set_progress_bar_config(disable=True)

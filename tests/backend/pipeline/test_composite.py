@@ -1,5 +1,6 @@
 """Cut-outs land where their people stand; nearer ones cover farther ones."""
 
+import tracemalloc
 from dataclasses import replace as replaced
 from itertools import pairwise
 
@@ -178,6 +179,39 @@ def test_a_person_of_whom_no_limb_is_drawn_is_not_lost(two_people: RenderRequest
     joints[[wrist, knee], 2] = 1
     kept = keep_body(np.zeros((128, 192), bool), joints)
     assert all(kept[int(y), int(x)] for x, y, drawn in joints if drawn)
+
+
+def test_a_person_costs_what_they_take_of_the_picture(two_people: RenderRequest, cutouts: list[Cutout]) -> None:
+    wide = replace(two_people, width=192 * 40)
+    size = Size(wide.width, wide.height)
+    canvas_bytes = size.width * size.height * 4  # of one channel
+    tracemalloc.start()
+    try:
+        collage = compose(wide, {}, cutouts, size, 2.0)
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most_bytes < 7 * canvas_bytes  # three of the image, one of the cover, a byte per pixel for each mask and channel
+
+    # of the wide canvas what a narrow one shows, with the same rims
+    narrow = compose(two_people, {}, cutouts, Size(192, 128), 2.0)
+    assert (collage.image[:, :192] == narrow.image).all() and (collage.cover[:, :192] == narrow.cover).all()
+    assert (collage.image[:, 192:] == BACKDROP).all() and not collage.cover[:, 192:].any()
+    for one, other in zip(collage.figures, narrow.figures, strict=True):
+        assert (one.mask[:, :192] == other.mask).all() and (one.parts["head"][:, :192] == other.parts["head"]).all()
+
+
+@pytest.mark.parametrize("shift_px", [-400, -130, 150, 500])
+def test_whoever_stands_beyond_the_border_is_cut_there(two_people: RenderRequest, shift_px: int) -> None:
+    mask = np.zeros((128, 128), bool)
+    mask[20:100, 30:90] = True
+    (person, _) = in_place(two_people, mask)
+    moved = replaced(person, portrait=replaced(person.portrait, canvas_from_scene=Similarity(1, -shift_px, 0)))
+    collage = compose(two_people, {}, [moved], Size(192, 128), 0)
+    expected = np.zeros((128, 192 + 2 * 1000), bool)
+    expected[:, 1000 + shift_px : 1128 + shift_px] = mask
+    assert (collage.cover == expected[:, 1000:1192]).all()
+    assert len(collage.figures) == expected[:, 1000:1192].any()
 
 
 def test_pairs_of_masks_are_disjoint(two_people: RenderRequest, cutouts: list[Cutout]) -> None:

@@ -44,6 +44,18 @@ def test_a_view_within_a_body_is_not_empty(two_people: RenderRequest, figures: l
     assert elsewhere.empty
 
 
+def test_a_view_is_empty_where_nobodys_mask_is_whosever_text_it_is_told(
+    two_people: RenderRequest, figures: list[Figure]
+) -> None:
+    sliver, between = (0, 7), (4, 8)  # an eighth of the first view is Ana, nothing of the second is anybody
+
+    def empty(**settings: object) -> list[bool]:
+        request = replace(two_people, settings=replace(two_people.settings, **settings))
+        return [one.empty for one in describe_views(request, figures, Size(192, 128), [sliver, between], 64, 8, 2)]
+
+    assert empty() == empty(min_overlap=0.5) == empty(view_prompts="everybody") == [False, True]
+
+
 def replace_joints(figure: Figure) -> Figure:
     """The same mask with all joints below the frame."""
     below = figure.person.keypoints + np.array((0, 4000, 0))
@@ -303,6 +315,21 @@ def test_parts_speak_after_their_person_and_only_in_views_that_hold_them(
     assert bottom == (f"a city plaza, {ANA}", "hat")
     assert right == (f"a city plaza, {BO}", "")
     assert told(two_people, [ana], (4, 0), min_overlap=0.2) == [(f"a city plaza, {ANA}", "hat")]  # an eighth is head
+
+
+def test_a_part_follows_its_own_person_wherever_it_is_and_whoever_is_beside_it(
+    two_people: RenderRequest, figures: list[Figure]
+) -> None:
+    (ana, bo), columns = figures, np.arange(192)
+    masks = [np.broadcast_to((columns >= left) & (columns < right), (128, 192)) for left, right in ((0, 40), (16, 32))]
+    bo = Figure(bo.person, masks[1], {})
+    for head in (slice(0, 8), slice(32, 40)):  # left of her own middle, and right of Bo
+        of_head = np.zeros((128, 192), bool)
+        of_head[:, head] = True
+        her = with_texts(Figure(ana.person, masks[0] & ~masks[1], {"head": of_head}), head="red lips")
+        for present in ([her, bo], [bo, her]):
+            (prompt, _), *_ = told(two_people, present, LEFT)
+            assert prompt == f"a city plaza, {ANA}, red lips, {BO}"
 
 
 def test_negative_prompts_are_the_scenes_and_those_of_who_is_there_each_once(

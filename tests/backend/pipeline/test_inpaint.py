@@ -236,7 +236,7 @@ def test_the_background_is_told_of_the_scene_and_of_its_people_only_where_asked(
     collage = replace_fields(make_collage(), figures=[figure])
     told: list[list[Condition]] = []
     monkeypatch.setattr(
-        inpaint, "denoise", lambda sampler, latents, window, views, conditions, progress: told.append(conditions) or latents
+        inpaint, "denoise", lambda sampler, begin, window, views, conditions, stage: told.append(conditions) or begin()
     )
     for inpaint_people in ("nothing", "poses", "everything"):
         settings = replace(two_people.settings, inpaint_people=inpaint_people, steps=STEPS)
@@ -245,6 +245,20 @@ def test_the_background_is_told_of_the_scene_and_of_its_people_only_where_asked(
     assert alone.prompt == f"{two_people.prompt}, oil painting" and not alone.pose().any()
     assert posed.prompt == f"{two_people.prompt}, oil painting" and posed.pose().any()
     assert with_ana.prompt == f"{two_people.prompt}, {ana.character.prompt}, oil painting" and with_ana.pose().any()
+
+
+def test_what_is_known_is_encoded_in_its_own_stage(
+    models: Models, two_people: RenderRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a wide base that takes long, so it is told, and its time counts."""
+    spy, stages, encode_image = Spy(), [], inpaint.encode_image
+    monkeypatch.setattr(
+        inpaint, "encode_image", lambda *args: stages.extend(stage for stage, *_ in spy.told[-1:]) or encode_image(*args)
+    )
+    settings = resolve_settings(replace(two_people.settings, steps=1), models.model_set)
+    progress = Progress(spy, 1, 1)
+    inpaint_background(models, replace(two_people, settings=settings), make_collage(), Monotone(models), 0, progress)
+    assert stages == ["inpaint"]
 
 
 def test_half_of_somebody_thin_is_kept_and_all_but_the_rim_of_others(two_people: RenderRequest) -> None:

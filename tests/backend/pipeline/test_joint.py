@@ -61,7 +61,8 @@ def test_a_denoiser_that_is_never_wrong_ends_at_the_picture(
     )  # fmt: skip
     noisy = solver.add_noise(clean[None], draw_noise(0, "noise", (1, 4, HEIGHT, WIDTH)), timesteps[:1])[0]  # type: ignore[arg-type]
     assert (noisy - clean).abs().max() > 1
-    error = denoise(sampler, noisy, WINDOW, views, conditions, Progress(Spy(), 1, 1)) - clean
+    with Progress(Spy(), 1, 1).stage("enlarge") as stage:
+        error = denoise(sampler, lambda: noisy, WINDOW, views, conditions, stage) - clean
     assert error.std() < 1e-3
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 import torch
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet, choose_model_set, read_model_set
-from beyondscene.backend.pipeline.instances import centre, describe_alone
-from beyondscene.backend.pipeline.prompts import PromptEncoder, cannot_read, split_tokens
+from beyondscene.backend.pipeline import Progress, resolve_settings
+from beyondscene.backend.pipeline.instances import centre, describe_alone, draw_people_alone
+from beyondscene.backend.pipeline.prompts import Embedding, PromptEncoder, cannot_read, split_tokens
 from beyondscene.backend.planning.people import gather_people
 from beyondscene.protocol import RenderRequest
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
@@ -20,6 +22,7 @@ from transformers import CLIPTokenizer
 
 from ...tiny_hub import write_manifest
 from .reference import of_diffusers
+from .test_render import Spy
 
 LONG = " ".join(["a person with a red shirt and blue trousers walks over a city plaza at night"] * 13)
 SCRIPTS = ("広場に立つ人", "رجل في الساحة", "человек на площади", "a café, “quoted” 🙂", "<|endoftext|> is no end")
@@ -118,6 +121,28 @@ def test_an_empty_negative_prompt_is_encoded_where_the_base_model_says_so(sdxl: 
     assert hidden.any()
     close(empty.hidden, hidden[0])
     close(empty.pooled, pooled[0])
+
+
+def test_a_blank_negative_prompt_is_an_empty_one(sdxl: Models) -> None:
+    encoder = PromptEncoder(sdxl)
+    assert not any(encoder.encode_negative(blank, 1).hidden.any() for blank in ("", " ", "\n"))
+
+
+def test_what_was_encoded_for_a_canvas_is_gone_after_it(models: Models, two_people: RenderRequest) -> None:
+    """40 people make hundreds of distinct prompts at 8192x8192, which are others at each level."""
+    encoder = PromptEncoder(models)
+    settings = resolve_settings(replace(two_people.settings, steps=1), models.model_set)
+    request, encoded = replace(two_people, settings=settings), []
+    encode = encoder._encode
+
+    def note(text: str, at_least_chunks: int) -> Embedding:
+        embedding = encode(text, at_least_chunks)
+        encoded.append(weakref.ref(embedding))
+        return embedding
+
+    encoder._encode = note  # type: ignore[method-assign]
+    draw_people_alone(models, request, gather_people(request), encoder, Progress(Spy(), 1, 1))
+    assert len(encoded) >= 2 and all(embedding() is None for embedding in encoded)
 
 
 @pytest.mark.parametrize("negative", ["blurry", ""])

@@ -133,6 +133,36 @@ def test_other_solvers_end_in_a_picture(models: Models, two_people: RenderReques
     assert render(models, request, {}, Spy())[0].std() > 1
 
 
+@pytest.mark.parametrize("stage", ["cut_out", "compose"])
+def test_cancel_stops_within_a_person_and_each_is_told(
+    models: Models, two_people: RenderRequest, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """With SDXL and forty people setting them into the scene takes minutes."""
+    spy = Spy()
+    settings = replace(two_people.settings, steps=1)
+    render(models, replace(two_people, settings=settings), {}, spy)
+    assert [step for stage, _, step, _ in spy.told if stage == "composite"] == [0, 1, 2, 3, 4]  # each cut out, each pasted
+
+    made, work = [], getattr(pipeline, stage)
+
+    class Cancelling(Spy):
+        def check(self) -> None:
+            if made:
+                raise Stopped
+
+    def cancel_at_first(*args: Any) -> Any:
+        *others, on_person = args
+        made.append(1)
+        return work(*others, on_person)
+
+    monkeypatch.setattr(pipeline, stage, cancel_at_first)
+    cancelled = Cancelling()
+    with pytest.raises(Stopped):
+        render(models, replace(two_people, settings=settings), {}, cancelled)
+    steps = [step for stage, _, step, _ in cancelled.told if stage == "composite"]
+    assert steps[-1] == {"cut_out": 0, "compose": 2}[stage]
+
+
 def test_cancel_stops_within_a_step(models: Models, two_people: RenderRequest) -> None:
     spy = Spy(stop_after=6)
     with pytest.raises(Stopped):

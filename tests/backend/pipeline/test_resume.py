@@ -3,6 +3,7 @@
 import logging
 from collections import defaultdict
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ from beyondscene.backend import checkpoints
 from beyondscene.backend.checkpoints import CheckpointFolder
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet
-from beyondscene.backend.pipeline import joint, render
+from beyondscene.backend.pipeline import Progress, joint, render, resolve_settings
+from beyondscene.backend.pipeline.prompts import PromptEncoder
 from beyondscene.backend.pipeline.schedule import SCHEDULERS
+from beyondscene.backend.planning.plan import Size
 from beyondscene.backend.watch import Stopped
 from beyondscene.protocol import RenderRequest
 from msgspec.structs import replace
@@ -21,7 +24,7 @@ from safetensors import safe_open
 
 from .test_render import Spy
 
-FEW = 9  # looks at the watcher: with eight steps, attempts end in the middle of inpainting and of the level
+FEW = 11  # looks at the watcher: with eight steps, attempts end in the middle of inpainting and of the level
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +74,29 @@ def test_same_pixels_however_often_it_is_stopped(
     most_per_step = 4  # batches of views
     assert len(evaluated) <= in_one_go + attempts * most_per_step  # one step at most is done again
     assert max(fractions) > 0.5 and fractions[-1] == max(fractions)
+
+
+def test_a_level_that_goes_on_in_its_middle_encodes_nothing(
+    models: Models, two_people: RenderRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it began from would be thrown away; of a large canvas that takes minutes."""
+    monkeypatch.setattr(checkpoints, "INTERVAL_S", 0.0)
+    settings = resolve_settings(replace(two_people.settings, steps=4, t_b=1.0), models.model_set)
+    request = replace(two_people, settings=settings, characters=())
+    stage = import_module("beyondscene.backend.pipeline.enlarge")  # the package has a function of this name
+    encoded, encode_image = [], stage.encode_image
+    monkeypatch.setattr(stage, "encode_image", lambda *args: encoded.append(1) or encode_image(*args))
+
+    def level(stop_after: int | None) -> np.ndarray:
+        progress = Progress(Spy(stop_after), 1, 1, CheckpointFolder(tmp_path, "me"))
+        image = np.zeros((64, 96, 3), np.uint8)
+        return stage.enlarge(models, request, [], image, Size(192, 128), 1, PromptEncoder(models), progress)
+
+    with pytest.raises(Stopped):
+        level(3)
+    assert 0 < steps_in(tmp_path / "steps-enlarge-1.safetensors") < 4 and len(encoded) == 1
+    level(None)
+    assert len(encoded) == 1
 
 
 def test_what_others_or_nobody_could_have_made_is_made_anew(

@@ -51,7 +51,7 @@ def test_each_process_reads_its_own_views_only(tiny_models: ModelSet, monkeypatc
     def lit() -> np.ndarray:
         return np.full((64, 64, 3), 9, np.uint8)
 
-    told = [Condition("a man", "", lit), Condition("a plaza", "", dark), Condition("a man " * 100, "", lit)]
+    told = [Condition("a man", "", lit), Condition("a plaza", "", dark, empty=True), Condition("a man " * 100, "", lit)]
     views = [(0, column) for column in range(45)]
     conditions = [told[1] if column % 9 < 4 else told[2 * (column % 2)] for column in range(45)]
     read, real = [], pose_embeddings._read
@@ -78,8 +78,9 @@ def test_a_process_may_have_nothing_to_do(tiny_models: ModelSet, monkeypatch: py
     )  # fmt: skip
     monkeypatch.setattr(shard, "rank_and_world_size", lambda: (1, 2))
     monkeypatch.setattr(joint, "all_reduce_sum", lambda canvas: canvas)
-    condition = Condition("a plaza", "", dark)
-    latents = denoise(sampler, torch.ones(4, 8, 8), 8, [(0, 0)], [condition], Progress(Spy(), 1, 1))
+    condition = Condition("a plaza", "", dark, empty=True)
+    with Progress(Spy(), 1, 1).stage("enlarge") as stage:
+        latents = denoise(sampler, lambda: torch.ones(4, 8, 8), 8, [(0, 0)], [condition], stage)
     assert latents.isfinite().all()
 
 
