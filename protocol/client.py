@@ -30,8 +30,8 @@ from .events import (
     Stopping,
     Welcome,
 )
-from .messages import VERSION, Message, PictureFormat
-from .requests import Cancel, Estimate, Hello, ListJobs, Ping, Submit, Subscribe
+from .messages import FRAME_LIMIT_BYTES, MESSAGE_LIMIT_BYTES, MESSAGE_LIMIT_FRAMES, VERSION, Message, PictureFormat
+from .requests import Cancel, Estimate, Hello, ListJobs, Ping, Received, Submit, Subscribe
 from .scene import RenderRequest
 from .transfer import Transfer
 
@@ -105,6 +105,7 @@ class Client:
         self._transfers: dict[str, Transfer] = {}
         self._unanswered: dict[str, Frames] = {}  # what is still to be answered, by kind and job
         self._hello = encode(Hello(versions=(VERSION, VERSION), client=label))
+        self._refused: list[Refused] = []  # before it was sent, to be heard at the next tick
         self._greeting = True  # until the Welcome
         self.outgoing.append(self._hello)
 
@@ -118,9 +119,10 @@ class Client:
         priority: int = 0,
         picture_format: PictureFormat = "png",
     ) -> None:
-        """Order a picture; with a `path`, whose folder exists, it is fetched once finished, and `Saved` is heard."""
-        if path:
-            self._targets[job_id] = path
+        """Order a picture; with a `path`, whose folder exists, it is fetched once finished, and `Saved` is heard.
+
+        More than a backend takes is not sent: `Refused` is heard.
+        """
         data = [np.ascontiguousarray(array) for array in arrays]
         message = Submit(
             job_id=job_id,
@@ -130,7 +132,13 @@ class Client:
             priority=priority,
             picture_format=picture_format,
         )
-        self._ask(job_id, message, [array.data.cast("B") for array in data])
+        payload = [array.data.cast("B") for array in data]
+        if sentence := too_large(encode(message, payload)):
+            self._refused.append(Refused(job_id=job_id, message=sentence))
+            return
+        if path:
+            self._targets[job_id] = path
+        self._ask(job_id, message, payload)
 
     def follow(self, job_id: str, path: Path | None = None) -> None:
         """Hear of a job that was submitted before, from its first event on; with a `path` it is fetched once finished."""
@@ -187,7 +195,7 @@ class Client:
         return [(event, payload)]
 
     def tick(self, now: float) -> list[Heard]:
-        """Let time pass: a ping where it is due, `Lost` where the backend has been silent for too long.
+        """Let time pass: `Refused` for what was not sent, a ping where it is due, `Lost` after too long a silence.
 
         A time without ticks is nobody's silence: the machine was asleep.
         """
@@ -196,6 +204,9 @@ class Client:
         if (gap := now - self._ticked) > ASLEEP_S:
             self._opened, self._heard, self._pinged = (min(now, one + gap) for one in (self._opened, self._heard, self._pinged))
         self._ticked = now
+        if self._refused:
+            refused, self._refused = self._refused, []
+            return [(event, []) for event in refused]
         if self.welcome is None:
             if now - self._opened > GREETING_S:
                 return self.lose(
@@ -255,6 +266,8 @@ class Client:
             self.outgoing.extend(encode(message) for message in transfer.requests())
             return []
         del self._transfers[chunk.job_id]
+        if self.welcome is not None and self.welcome.receipts:
+            self.outgoing.append(encode(Received(job_id=chunk.job_id, digest=transfer.finished.digest)))
         return [(Saved(job_id=chunk.job_id, path=transfer.path, finished=transfer.finished), [])]
 
     def _ask(self, key: str, message: Message, payload: Sequence[bytes | memoryview] = ()) -> None:
@@ -306,6 +319,18 @@ class Client:
             f"The backend at {self._endpoint} speaks protocol version {spoken}, but version {VERSION} is spoken here: "
             f"update {older}.{said}"
         )
+
+
+def too_large(frames: Frames) -> str:
+    """Why a backend would not take this message, or nothing. It closes the connection at such a frame, without a word."""
+    sizes = [memoryview(frame).nbytes for frame in frames]
+    if max(sizes) > FRAME_LIMIT_BYTES or sum(sizes) > MESSAGE_LIMIT_BYTES or len(frames) > MESSAGE_LIMIT_FRAMES:
+        return (
+            f"The request has {len(frames) - 2} masks, the largest of {max(sizes)} bytes, {sum(sizes)} bytes in all; a backend "
+            f"takes {MESSAGE_LIMIT_FRAMES - 2} masks of {FRAME_LIMIT_BYTES} bytes each and {MESSAGE_LIMIT_BYTES} in all: "
+            "send smaller masks, of half the picture's width and height, or fewer."
+        )
+    return ""
 
 
 def say_unwritable(job_id: str, path: Path, error: OSError) -> Spoilt:

@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from .messages import CREDIT_CHUNKS, Bytes, Count, JobId, Message, PictureFormat
-from .scene import ArrayRef, Label, RenderRequest
+from .scene import ArrayRef, Digest, Label, RenderRequest
 
 
 class Hello(Message, frozen=True, kw_only=True):
@@ -47,6 +47,16 @@ class Fetch(Message, frozen=True, kw_only=True):
     chunks: Annotated[int, Meta(ge=1, le=CREDIT_CHUNKS)] = CREDIT_CHUNKS
 
 
+class Received(Message, frozen=True, kw_only=True):
+    """The picture of this job is whole on the client's disk. Said where `Welcome` asks for it; no answer comes.
+
+    digest: of the file, hex, as in `Finished`.
+    """
+
+    job_id: JobId
+    digest: Digest
+
+
 class Ping(Message, frozen=True, kw_only=True):
     """Are you there?"""
 
@@ -66,4 +76,4 @@ class Estimate(Message, frozen=True, kw_only=True):
     models: Label = "embedded"
 
 
-Request = Hello | Submit | Cancel | Subscribe | Fetch | Ping | ListJobs | Estimate
+Request = Hello | Submit | Cancel | Subscribe | Fetch | Received | Ping | ListJobs | Estimate

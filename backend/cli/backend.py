@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -87,6 +88,9 @@ def converse_once(connection: ConnectionFile, path: Path, ask: Callable[[Client]
                 yield from client.tick(time.monotonic())
         finally:
             client.close()
+            with suppress(zmq.Again):  # the last words, such as that the picture is here
+                while client.outgoing:
+                    socket.send_multipart(client.outgoing.popleft(), zmq.DONTWAIT)
 
 
 def read_connection_patiently(path: Path, until_s: float) -> ConnectionFile:

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from ...protocol import Cancel, Estimate, Fetch, Hello, ListJobs, Ping, Request, RequestError, Submit, Subscribe
+from ...protocol import Cancel, Estimate, Fetch, Hello, ListJobs, Ping, Received, Request, RequestError, Submit, Subscribe
 from ...protocol.connection import Z85Key, write_secret
 from ...protocol.locks import lock
 from ...protocol.scene import Label
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 Role = Literal["submit", "observe", "admin"]
 
-LOOKING = (Hello, Ping, Subscribe, Fetch, ListJobs, Estimate)
+LOOKING = (Hello, Ping, Subscribe, Fetch, Received, ListJobs, Estimate)
 MAY: dict[Role, tuple[type, ...]] = {
     "submit": (*LOOKING, Submit, Cancel),  # with jobs of one's own
     "observe": LOOKING,  # at everybody's
@@ -54,6 +54,10 @@ class Listed(Struct, frozen=True, kw_only=True):
             )
         if isinstance(request, Submit) and request.priority > 0 and self.role != "admin":
             raise RequestError("Priorities above 0 are for admins: submit with 0 or less.")
+
+    def owns(self, job: Job) -> bool:
+        """Whether the picture is theirs to keep: once they have it, it may be deleted here."""
+        return self.role == "admin" or job.owner == self.name
 
     def sees(self, job: Job) -> bool:
         return self.role != "submit" or job.owner == self.name
@@ -94,7 +98,10 @@ class AllowList:
         try:
             self._take(read_list(self._path))
         except ServeError as error:
-            log.error("nobody of the list is let in: %s", error)
+            if len(self.keys) > 1:  # once, however long it lasts
+                log.error("nobody of the list is let in: %s", error)
+            if isinstance(error.__cause__, OSError):  # which may pass without a change of the file
+                self._stamp = None
             self._take(ListFile())
         changed = {key for key in before.keys() | self._by_key.keys() if before.get(key) != self._by_key.get(key)}
         log.info("the list of clients has changed for %d keys", len(changed))

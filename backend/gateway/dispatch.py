@@ -1,6 +1,7 @@
 """Jobs and the workers that do them: which is next, what they report, and what is done where one or the disk gives out.
 
-Every step leaves the ledger right wherever it breaks off, so a step that finds the disk full is simply taken again later.
+Every step leaves the ledger right wherever it breaks off, so a step that finds the disk full, or no more files to be opened, is
+simply taken again later.
 """
 
 import logging
@@ -27,7 +28,7 @@ from .jobs import Jobs
 from .ledger import Job
 from .live import Live
 from .logs import about
-from .room import RESERVE_BYTES, free_bytes, is_full, needed_bytes
+from .room import free_bytes, needed_bytes, shortage
 from .settings import ServeSettings
 from .supervisor import Heard, Supervisor
 from .workers import Workers
@@ -63,7 +64,7 @@ class Dispatch:
         self._counts = counts
         self._reports: deque[Heard] = deque()  # that are still to be taken
         self._resumed = False
-        self._again_s = 0.0  # no step is taken before, as the last one found the disk full
+        self._again_s = 0.0  # no step is taken before, as the last one met a shortage
         self._look_s = 0.0  # when next to look whether paused jobs have room
 
     @property
@@ -89,11 +90,10 @@ class Dispatch:
             self._start_next()
             self._again_s = 0.0
         except (OSError, sqlite3.Error) as error:
-            if not is_full(error, self._settings.data_folder):
+            if not (words := shortage(error, self._settings.data_folder)):
                 raise
             if not self._again_s:  # once, however long it lasts
-                words = "the disk is full (%s): nothing goes on until %d bytes are free in %s; no job is lost"
-                log.error(words, error, RESERVE_BYTES, self._settings.data_folder)
+                log.error("%s (%s): nothing goes on until that has passed; no job is lost", words, error)
             self._again_s = now_s + LOOK_FOR_ROOM_S
 
     def halt(self, job: Job, now_s: float) -> None:
@@ -146,7 +146,7 @@ class Dispatch:
         try:
             self._files.publish(done, job.submit.picture_format)
         except OSError as error:
-            if is_full(error, self._settings.data_folder):
+            if shortage(error, self._settings.data_folder):
                 raise
             self._end(self._jobs.fail(job, f"The picture could not be stored: {error}."))
         else:

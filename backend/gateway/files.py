@@ -50,11 +50,11 @@ class JobFiles:
         picture = picture_in(self._work / f"{done.job_id}.attempt-{done.attempt}", picture_format)
         result = self._results / f"{done.job_id}.{picture_format}"
         if not picture.exists() and result.exists() and result.stat().st_size == done.size_bytes:
-            return  # it was, but the disk was too full to note it
-        size_bytes = picture.stat().st_size
-        if size_bytes != done.size_bytes:
+            pass  # it was, but then the disk was too full, or no file could be opened
+        elif (size_bytes := picture.stat().st_size) != done.size_bytes:
             raise OSError(f"{picture} has {size_bytes} bytes, the worker announced {done.size_bytes}")
-        picture.replace(result)  # the worker has flushed it
+        else:
+            picture.replace(result)  # the worker has flushed it
         flush_folder(self._results)
 
     def tidy(self, job_id: str, finished: bool) -> None:
@@ -77,7 +77,8 @@ class JobFiles:
             return file.read(size_bytes)
 
     def _attempts(self, job_id: str) -> list[Path]:
-        return list(self._work.glob(f"{job_id}.attempt-*"))
+        # No glob, which finds nothing where the folder cannot be opened.
+        return [folder for folder in self._work.iterdir() if folder.name.startswith(f"{job_id}.attempt-")]
 
 
 class Quota:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from ...protocol import Refusal
+from ...protocol.messages import FRAME_LIMIT_BYTES, MESSAGE_LIMIT_BYTES, MESSAGE_LIMIT_FRAMES
 from ..models.memory_saving import DEVICE_NAME, Offload, Precision
 from ..models.sets import ModelSet
 
@@ -46,9 +47,9 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
     metrics_port: int | None = None  # of an HTTP server for Prometheus, on loopback
     waiting_jobs: int = 1000  # more are refused, whoever they are from
     results_limit_bytes: int = 20 * GIB  # of kept pictures, beyond which the oldest fetched ones go
-    frame_limit_bytes: int = 64 * MIB  # one mask of 8192x8192
-    message_limit_bytes: int = 512 * MIB
-    message_limit_frames: int = 260  # a header and a mask for each of 256 people
+    frame_limit_bytes: int = FRAME_LIMIT_BYTES
+    message_limit_bytes: int = MESSAGE_LIMIT_BYTES
+    message_limit_frames: int = MESSAGE_LIMIT_FRAMES
 
 
 FindModelSets = Callable[[Sequence[Path]], Sequence[ModelSet]]

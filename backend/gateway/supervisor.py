@@ -12,6 +12,7 @@ import zmq
 
 from ...protocol import Decoder, DeviceInfo, Heartbeat, Ready, Report, RunJob, Shutdown, StopJob, WireError, encode
 from ..launch import WorkerStart, encode_start
+from .room import shortage
 from .settings import ServeSettings
 from .sockets import Incoming, KeyPair, endpoint_of
 
@@ -136,7 +137,7 @@ class Supervisor:
             self.end(f"The worker process could not be reached ({error}).")
 
     def check(self, now_s: float, wanted: bool = True) -> None:
-        """Start the process where it is time to; where it was lost, `lost` says why.
+        """Start the process where it is time to; where it was lost, `lost` says why. Raises OSError for a shortage (room.py).
 
         wanted: whether there is a job for one that rests.
         """
@@ -197,6 +198,9 @@ class Supervisor:
                 self._log_start = output.tell()
                 process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT)
         except OSError as error:
+            if shortage(error, self.log_path.parent):
+                self._close()
+                raise
             self._lose(f"The worker process could not be started ({error}).", now_s)
             return
         self._process, self.resting = process, False

@@ -18,6 +18,7 @@ from beyondscene.protocol import (
     ListJobs,
     Ping,
     Pong,
+    Received,
     Refused,
     Request,
     Submit,
@@ -82,6 +83,26 @@ def test_a_result_is_fetched_within_the_credit_and_appears_whole(client: Client,
     assert [type(event) for event, _ in events] == [Saved]
     assert path.read_bytes() == data
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("receipts", [True, False])
+def test_a_backend_that_asks_is_told_once_a_picture_is_here(client: Client, tmp_path: Path, receipts: bool) -> None:
+    hear(client, Welcome(version=1, app_version="0", boot_id="b", models=(), receipts=receipts))
+    submit(client, tmp_path / "picture.png")
+    hear(client, finished(b"picture"))
+    said(client)
+    hear(client, Chunk(job_id=JOB, offset=0, size_bytes=7), b"picture")
+    assert said(client) == ([Received(job_id=JOB, digest=digest_of(b"picture"))] if receipts else [])
+
+
+def test_masks_that_no_backend_takes_are_not_sent(client: Client, tmp_path: Path) -> None:
+    request = RenderRequest(width=64, height=64, prompt="a field")
+    for masks in ([np.zeros((8193, 8192), np.uint8)], [np.zeros((8, 8), np.uint8)] * 259):
+        client.submit(JOB, request, tmp_path / "picture.png", arrays=masks)
+        assert said(client) == []
+        ((refused, _),) = client.tick(0.5)
+        assert isinstance(refused, Refused) and refused.job_id == JOB and "send smaller masks" in refused.message
+    assert not client.tick(0.6)
 
 
 @pytest.mark.parametrize("fault", ["bytes", "order", "nothing", "refused", "left"])

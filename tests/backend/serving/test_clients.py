@@ -16,6 +16,7 @@ from beyondscene.protocol import (
     Accepted,
     Cancel,
     Cancelled,
+    Chunk,
     Fetch,
     Finished,
     Hello,
@@ -24,6 +25,7 @@ from beyondscene.protocol import (
     Ping,
     Pong,
     Progressed,
+    Received,
     Refused,
     Started,
     Stopping,
@@ -131,6 +133,29 @@ def test_each_role_does_what_it_may(studio: Studio, connect: Connect) -> None:
     assert not list(studio.folder.parent.rglob("boss*"))
 
 
+def test_only_whose_picture_it_is_can_let_it_make_room(studio: Studio, connect: Connect) -> None:
+    ann_file, ben_file, wall_file = studio.add("Ann"), studio.add("Ben"), studio.add("Wall", "--role", "observe")
+    studio.open(results_limit_bytes=40_000)  # three pictures of 12 kB
+    ann, ben, wall = (studio.talk(connect, file) for file in (ann_file, ben_file, wall_file))
+    first = ann.hear_until(Finished, ann.submit(picture()))
+    result = studio.data_folder / "results" / f"{first.job_id}.png"
+    assert digest_of(wall.receive(wall_sees(wall, first.job_id))) == first.digest
+    ann.say(Fetch(job_id=first.job_id, offset=first.size_bytes - 1))  # the end of it is not all of it
+    ann.hear_until(Chunk)
+    ann.say(Received(job_id=first.job_id, digest="0" * 64))
+    assert "no picture of the digest" in ann.hear_until(Refused).message
+    ben.say(Received(job_id=first.job_id, digest=first.digest))
+    assert "knows no job" in ben.hear_until(Refused).message
+    for seed in (2, 3, 4):
+        ben.hear_until(Finished, ben.submit(picture(seed=seed)))
+    assert result.exists()
+    ann.receive(first)
+    boss = connect(studio.gateway)  # whoever started it
+    boss.submit(picture(seed=5))
+    boss.hear_until(Finished)
+    assert not result.exists()
+
+
 def wall_sees(wall: Talk, job_id: str) -> Finished:
     wall.say(Subscribe(job_id=job_id))
     return wall.hear_until(Finished, job_id)
@@ -184,7 +209,7 @@ def test_each_key_has_its_quota(studio: Studio, connect: Connect) -> None:
     little_talk.submit(picture(seed=4))
     refused = little_talk.hear_until(Refused)
     assert "'Little' has not fetched and masks that wait fill" in refused.message and refused.later
-    little_talk.fetch(pictures[0])
+    little_talk.receive(pictures[0])
     little_talk.hear_until(Accepted, little_talk.submit(picture(seed=4)))
     free_talk.hear_until(Started, free_talk.submit(picture(steps=200)))
     few_talk.hear_until(Accepted, few_talk.submit(picture()))

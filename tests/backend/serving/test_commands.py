@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from beyondscene.addon.connection import Connection
 from beyondscene.backend.cli import backend, main
+from beyondscene.backend.gateway.ledger import Ledger
 from beyondscene.backend.outputs import Picture, choose_format, make_record, write_picture
 from beyondscene.protocol import Accepted, Cancel, Finished, Started, Welcome, digest_of
 
@@ -59,6 +60,9 @@ def test_submit_wait_fetch_across_a_kill(
     talk = connect(gateway)
     reference = talk.hear_until(Finished, talk.submit(picture(steps=30, seed=3, side_px=128)))
     assert digest_of(output.read_bytes()) == reference.digest
+    gateway.kill()
+    kept = Ledger(gateway.data_folder / "ledger.sqlite").results()
+    assert [(one.job_id, one.fetched) for one in kept] == [(job_id, True), (reference.job_id, False)]
 
 
 def test_cancel_and_what_has_no_picture(start: Start, connect: Connect, tmp_path: Path, capsys: Capture) -> None:

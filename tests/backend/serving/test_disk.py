@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from beyondscene.backend.gateway.room import is_full, needed_bytes
+from beyondscene.backend.gateway.room import needed_bytes, shortage
 from beyondscene.protocol import (
     Accepted,
     Cancel,
@@ -89,7 +89,7 @@ def test_a_disk_that_fills_up_under_a_running_job(start: Start, connect: Connect
     )
     talk.say(other, [mask.tobytes()])  # more than the ledger has room for
     refused = talk.hear_until(Refused, other.job_id)
-    assert "make 5242880 bytes of room there" in refused.message and refused.later
+    assert "the disk is full: it takes 5242880 bytes" in refused.message and refused.later
     talk.say(Ping())
     talk.hear_until(Pong)
     disk.clear()
@@ -102,10 +102,10 @@ def test_a_disk_that_fills_up_under_a_running_job(start: Start, connect: Connect
 def test_a_used_up_quota_is_a_full_disk_whatever_sqlite_calls_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = sqlite3.OperationalError("disk I/O error")
     error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
-    assert not is_full(error, tmp_path)
+    assert not shortage(error, tmp_path)
 
     def refuse(_: int) -> None:
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
 
     monkeypatch.setattr("os.fsync", refuse)
-    assert is_full(error, tmp_path)
+    assert "quota" in shortage(error, tmp_path)

@@ -4,12 +4,13 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from beyondscene.protocol import Finished, Started
+from beyondscene.protocol import Finished, Ping, Pong, Refused, Started
 
 from .conftest import Connect, Start
 from .talk import PATIENCE_S, attempts, picture, wait_until
@@ -53,6 +54,36 @@ def test_a_signal_to_all_of_its_processes_is_heeded_by_the_gateway_alone(start: 
     _, errors = gateway.process.communicate(timeout=PATIENCE_S)
     assert gateway.process.returncode == 0 and "ERROR" not in errors, errors
     assert not worker.is_running()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="another process's limits can be set on Linux only")
+def test_where_no_more_files_can_be_opened_jobs_wait_and_nothing_is_lost(start: Start, connect: Connect) -> None:
+    """Any machine that reaches the port can use them up with connections, whatever key it has."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+    try:
+        gateway = start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    talk = connect(gateway)
+    first = talk.submit(picture(steps=40))
+    second = talk.submit(picture(steps=1))
+    talk.hear_until(Started, first)
+    process = psutil.Process(gateway.process.pid)
+    assert process.rlimit(psutil.RLIMIT_NOFILE) == (before[1], before[1])
+    process.rlimit(psutil.RLIMIT_NOFILE, (3, before[1]))  # below what it has open
+    refused = talk.hear_until(Refused, talk.submit(picture()))
+    assert refused.later and "too many files" in refused.message
+    gateway.worker().kill()
+    time.sleep(1.5)  # in which it looks again, and finds no worker
+    talk.say(Ping())
+    talk.hear_until(Pong)
+    process.rlimit(psutil.RLIMIT_NOFILE, before)
+    finished = talk.hear_until(Finished, second)
+    assert talk.fetch(finished) and first in {event.job_id for event in talk.heard if isinstance(event, Finished)}
+    assert gateway.process.poll() is None
 
 
 def test_leaves_with_the_process_it_serves(start: Start) -> None:
