@@ -44,7 +44,7 @@ class Listed(Struct, frozen=True, kw_only=True):
     public_key: Z85Key
     role: Role = "submit"
     waiting_jobs: Annotated[int, Meta(ge=0)] = 100  # more are refused
-    stored_bytes: Annotated[int, Meta(ge=0)] = 20 * GIB  # of pictures that nobody has fetched, and of arrays that wait
+    stored_bytes: Annotated[int, Meta(ge=0)] = 20 * GIB  # of pictures that nobody has fetched, and of requests that wait
 
     def check(self, request: Request) -> None:
         """Raise RequestError for what the role does not allow."""

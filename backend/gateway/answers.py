@@ -144,7 +144,7 @@ class Answers:
             case Submit():
                 job = self._jobs.find(request, who.name)
                 if job is None:
-                    self._admission.check(request, payload, who, self._jobs.waiting())
+                    self._admission.check(request, payload, who, self._jobs.pending())
                     job = self._jobs.submit(request, payload, who.name)
                     log.info("job %s: accepted from '%s' (%s)", job.id, who.name, client.label, extra=about(job))
                 client.follow(job.id, 0)

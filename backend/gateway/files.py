@@ -114,11 +114,11 @@ class Quota:
                 f"Pictures that nobody has fetched fill {unfetched_bytes} bytes, the quota is {self._limit_bytes}: "
                 "fetch some, or serve with a larger one."
             )
-        own_bytes = sum(one.size_bytes for one in unfetched if one.owner == who.name) + self._ledger.frames_bytes(who.name)
+        own_bytes = sum(one.size_bytes for one in unfetched if one.owner == who.name) + self._ledger.request_bytes(who.name)
         if own_bytes >= who.stored_bytes:
             raise (NotNow if own_bytes else RequestError)(
-                f"Pictures that '{who.name}' has not fetched and masks that wait fill {own_bytes} bytes, the quota of this key "
-                f"is {who.stored_bytes}: fetch some."
+                f"Pictures that '{who.name}' has not fetched and requests that wait fill {own_bytes} bytes, the quota of this "
+                f"key is {who.stored_bytes}: fetch some."
             )
 
 

@@ -166,10 +166,13 @@ class Ledger:
         rows = self._db.execute(query)
         return [KeptResult(job_id, owner, size_bytes, bool(fetched)) for job_id, owner, size_bytes, fetched in rows]
 
-    def frames_bytes(self, owner: str) -> int:
-        """Of the arrays of this owner's jobs that have not ended."""
-        query = "SELECT total(length(data)) FROM frames JOIN jobs ON jobs.id = job_id WHERE owner = ?"
-        return int(self._db.execute(query, (owner,)).fetchone()[0])
+    def request_bytes(self, owner: str) -> int:
+        """Of the requests and arrays of this owner's jobs that have not ended."""
+        queries = (
+            f"SELECT total(length(submit)) FROM jobs WHERE state IN {LIVE} AND owner = ?",
+            "SELECT total(length(data)) FROM frames JOIN jobs ON jobs.id = job_id WHERE owner = ?",
+        )
+        return sum(int(self._db.execute(query, (owner,)).fetchone()[0]) for query in queries)
 
     def mark_fetched(self, job_id: str) -> None:
         self._db.execute("UPDATE results SET fetched = 1 WHERE job_id = ?", (job_id,))

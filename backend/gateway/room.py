@@ -32,6 +32,17 @@ def needed_bytes(submit: Submit) -> int:
     return RESERVE_BYTES + picture + CHECKPOINT_BYTES * request.width * request.height
 
 
+def check_disk(submit: Submit, folder: Path) -> None:
+    """Raise RequestError for a job that would not fit even if the disk of `folder` were empty: it would be paused for ever."""
+    needed, total = needed_bytes(submit), shutil.disk_usage(folder).total
+    if needed > total:
+        request = submit.request
+        raise RequestError(
+            f"A picture of {request.width}x{request.height} px needs {needed} bytes on the backend's disk, which has {total} "
+            "in all: choose a smaller size, or serve from a larger disk."
+        )
+
+
 def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 

@@ -208,7 +208,7 @@ def test_each_key_has_its_quota(studio: Studio, connect: Connect) -> None:
     pictures = [little_talk.hear_until(Finished, little_talk.submit(picture(seed=seed))) for seed in (1, 2, 3)]  # of 12 kB
     little_talk.submit(picture(seed=4))
     refused = little_talk.hear_until(Refused)
-    assert "'Little' has not fetched and masks that wait fill" in refused.message and refused.later
+    assert "'Little' has not fetched and requests that wait fill" in refused.message and refused.later
     little_talk.receive(pictures[0])
     little_talk.hear_until(Accepted, little_talk.submit(picture(seed=4)))
     free_talk.hear_until(Started, free_talk.submit(picture(steps=200)))

@@ -71,6 +71,20 @@ def test_a_job_waits_until_there_is_room_for_it(start: Start, connect: Connect) 
     assert [type(event) for event in talk.of(first) if not isinstance(event, Progressed)][:3] == [Accepted, Paused, Started]
 
 
+def test_paused_jobs_count_in_the_limit_and_what_no_disk_of_this_size_takes_is_refused(start: Start, connect: Connect) -> None:
+    gateway = start(disk_mib=DISK_MIB, waiting_jobs=2)
+    talk, disk = connect(gateway), Disk(gateway)
+    talk.submit(picture(side_px=2048))
+    refused = talk.hear_until(Refused)
+    assert f"which has {DISK_MIB * 2**20} in all: choose a smaller size" in refused.message and not refused.later
+    disk.fill(leave_bytes=2 * 2**20)
+    for _ in range(2):
+        talk.hear_until(Paused, talk.submit(picture()))
+    talk.submit(picture())
+    refused = talk.hear_until(Refused)
+    assert "2 jobs are waiting, which is the limit" in refused.message and refused.later
+
+
 def test_a_disk_that_fills_up_under_a_running_job(start: Start, connect: Connect) -> None:
     gateway = start(disk_mib=DISK_MIB)
     talk, disk = connect(gateway), Disk(gateway)
