@@ -246,9 +246,7 @@ class Client:
             return [(say_unwritable(finished.job_id, path, error), [])]
         except ValueError as error:
             return [(Spoilt(job_id=finished.job_id, message=f"The picture cannot be written: {error}."), [])]
-        self._transfers[finished.job_id] = transfer
-        self.outgoing.extend(encode(message) for message in transfer.requests())
-        return []
+        return self._go_on(transfer)
 
     def _take(self, chunk: Chunk, payload: Frames) -> list[Heard]:
         transfer = self._transfers.get(chunk.job_id)
@@ -262,13 +260,18 @@ class Client:
         except ValueError as error:
             self._forget(chunk.job_id)
             return [(Spoilt(job_id=chunk.job_id, message=f"The picture could not be brought here: {error}."), [])]
+        return self._go_on(transfer)
+
+    def _go_on(self, transfer: Transfer) -> list[Heard]:
+        finished = transfer.finished
         if not transfer.complete:
+            self._transfers[finished.job_id] = transfer
             self.outgoing.extend(encode(message) for message in transfer.requests())
             return []
-        del self._transfers[chunk.job_id]
+        self._transfers.pop(finished.job_id, None)
         if self.welcome is not None and self.welcome.receipts:
-            self.outgoing.append(encode(Received(job_id=chunk.job_id, digest=transfer.finished.digest)))
-        return [(Saved(job_id=chunk.job_id, path=transfer.path, finished=transfer.finished), [])]
+            self.outgoing.append(encode(Received(job_id=finished.job_id, digest=finished.digest)))
+        return [(Saved(job_id=finished.job_id, path=transfer.path, finished=finished), [])]
 
     def _ask(self, key: str, message: Message, payload: Sequence[bytes | memoryview] = ()) -> None:
         """Say what wants an answer, and keep it under `key` until that has come."""

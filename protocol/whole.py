@@ -25,3 +25,13 @@ def whole_file(path: Path, mode: int = 0o666) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def flush_folder(folder: Path) -> None:
+    """Return when the names in `folder` are on the disk."""
+    if os.name == "posix":  # elsewhere a folder cannot be opened, and a rename is flushed with the file system
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

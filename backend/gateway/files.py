@@ -3,13 +3,13 @@
 Files are named by job id and attempt alone: no name from outside ever becomes a path.
 """
 
-import os
 import shutil
 from collections.abc import Container
 from pathlib import Path
 from typing import get_args
 
 from ...protocol import JobDone, PictureFormat, RequestError
+from ...protocol.whole import flush_folder
 from .allow_list import Listed
 from .ledger import Ledger
 from .room import NotNow
@@ -125,13 +125,3 @@ class Quota:
 def picture_in(folder: Path, picture_format: PictureFormat = "png") -> Path:
     """Where the worker of an attempt writes its picture; the suffix says in which format."""
     return folder / f"picture.{picture_format}"
-
-
-def flush_folder(folder: Path) -> None:
-    """Return when the names in `folder` are on the disk."""
-    if os.name == "posix":  # elsewhere a folder cannot be opened, and a rename is flushed with the file system
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

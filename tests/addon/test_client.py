@@ -1,5 +1,6 @@
 """The client's side of the conversation without a socket and with a clock of the test's own."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,37 @@ def test_a_broken_transfer_is_resumed_at_its_offset(client: Client, tmp_path: Pa
         hear(again, Chunk(job_id=JOB, offset=offset, size_bytes=len(data)), data[offset : offset + CHUNK_BYTES])
     assert path.read_bytes() == data
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_had_come_whole_before_its_program_ended_is_the_picture(client: Client, tmp_path: Path) -> None:
+    data, path = b"picture", tmp_path / "picture.png"
+    part = tmp_path / f"picture.png.{digest_of(data)[:8]}.part"
+    part.write_bytes(data)
+    submit(client, path)
+    events = [event for event, _ in hear(client, finished(data))]
+    assert [type(event) for event in events] == [Finished, Saved] and not said(client)
+    assert path.read_bytes() == data and list(tmp_path.iterdir()) == [path]
+    part.write_bytes(b"another")
+    client.follow(JOB, path)
+    (_, (spoilt, _)) = hear(client, finished(data))
+    assert isinstance(spoilt, Spoilt) and "is another; it is removed" in spoilt.message
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_is_followed_and_the_picture_is_on_the_disk_before_it_has_its_name(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link, there = tmp_path / "latest.png", tmp_path / "shots" / "0001.png"
+    there.parent.mkdir()
+    there.write_bytes(b"before")
+    link.symlink_to(there)
+    flush, flushed = os.fsync, []
+    monkeypatch.setattr("os.fsync", lambda descriptor: flushed.append(there.read_bytes()) or flush(descriptor))
+    submit(client, link)
+    hear(client, finished(b"picture"))
+    hear(client, Chunk(job_id=JOB, offset=0, size_bytes=7), b"picture")
+    assert link.is_symlink() and there.read_bytes() == b"picture" and list(there.parent.iterdir()) == [there]
+    assert flushed == [b"before", b"picture"]  # the file, then its folder
 
 
 def test_a_picture_that_another_program_is_bringing_there_is_left_to_it(client: Client, tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_a_broken_transfer_goes_on_where_it_ended(
     talk = connect(gateway)
     finished = talk.hear_until(Finished, talk.submit(picture(steps=2, side_px=1024)))
     data = talk.fetch(finished)
-    (tmp_path / f"out.png.{finished.digest[:16]}.part").write_bytes(data[: len(data) // 2])
+    (tmp_path / f"out.png.{finished.digest[:8]}.part").write_bytes(data[: len(data) // 2])
     from beyondscene.protocol.client import Transfer
 
     taken: list[int] = []
