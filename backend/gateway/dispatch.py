@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from ...protocol import (
     DeviceInfo,
     DiskFull,
+    Heartbeat,
     JobCheckpoint,
     JobDone,
     JobFailed,
     JobPreview,
     JobProgress,
     JobStopped,
+    Ready,
     Report,
     RunJob,
 )
@@ -30,7 +32,7 @@ from .live import Live
 from .logs import about
 from .room import free_bytes, needed_bytes, shortage
 from .settings import ServeSettings
-from .supervisor import Heard, Supervisor
+from .supervisor import Supervisor
 from .workers import Workers
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,8 @@ log = logging.getLogger(__name__)
 FAILED_STARTS = 3  # after which waiting jobs are told that no worker comes up
 LATER_STARTS = 30  # the same of a device that has worked: its memory is with another program, and a quarter of an hour may help
 LOOK_FOR_ROOM_S = 1.0
+
+OfTheLedger = JobCheckpoint | JobDone | JobFailed | DiskFull | JobStopped  # reports that change it
 
 
 class Dispatch:
@@ -62,7 +66,7 @@ class Dispatch:
         self._quota = quota
         self._workers = workers
         self._counts = counts
-        self._reports: deque[Heard] = deque()  # that are still to be taken
+        self._reports: deque[OfTheLedger] = deque()  # that are still to be taken
         self._resumed = False
         self._again_s = 0.0  # no step is taken before, as the last one met a shortage
         self._look_s = 0.0  # when next to look whether paused jobs have room
@@ -74,14 +78,15 @@ class Dispatch:
 
     def turn(self, now_s: float) -> None:
         """Take what the workers have reported, look after them, and give them the next jobs."""
-        self._reports.extend(self._workers.receive(now_s))
+        for heard in self._workers.receive(now_s):
+            self._hear(*heard, now_s)
         if now_s < self._again_s:
             return
         try:
             if not self._resumed:
                 self._resume()
             while self._reports:
-                self._take(*self._reports[0], now_s)
+                self._take(self._reports[0])
                 self._reports.popleft()
             for worker in self._workers:
                 wanted = len(self._jobs.waiting()) > sum(one.expected for one in self._workers)
@@ -116,30 +121,45 @@ class Dispatch:
         self._make_room()
         self._resumed = True
 
-    def _take(self, report: Report, payload: Sequence[memoryview | bytes], now_s: float) -> None:
-        if not isinstance(report, JobProgress | JobPreview | JobCheckpoint | JobDone | JobFailed | DiskFull | JobStopped):
-            return  # Ready and Heartbeat are the workers'
-        job = self._jobs.current(report.job_id, report.attempt)
-        if job is None:
-            log.info("job %s: a word of attempt %d comes too late", report.job_id, report.attempt, extra=about(report))
+    def _hear(self, report: Report, payload: Sequence[memoryview | bytes], now_s: float) -> None:
+        """Show how far a job is; what the ledger has to know waits until it takes it."""
+        if isinstance(report, Ready | Heartbeat) or (job := self._current(report)) is None:
             return
         match report:
             case JobProgress():
                 self._live.advance(report, job.next_seq - 1, now_s)
-            case JobPreview() if payload:
-                self._live.sketch(report, payload[0], job.next_seq - 1)
-            case JobCheckpoint() if self._live.keep(report):  # two devices may alternate at what kills both
-                self._jobs.get_further(job)
-            case JobDone() if not job.stopping:
-                self._publish(job, report)
-            case JobFailed() if not job.stopping:
-                self._end(self._jobs.fail(job, report.message))
-            case DiskFull() if not job.stopping:
-                self._run_short(job)
-            case JobDone() | JobFailed() | DiskFull() | JobStopped() if job.stopping:
-                self._end(self._jobs.cancel(job))
-            case JobStopped():  # nobody asked it to, so it is leaving
-                self._end(self._jobs.lose(job, "The worker process gave the job back."))
+            case JobPreview():
+                if payload:
+                    self._live.sketch(report, payload[0], job.next_seq - 1)
+            case JobCheckpoint():
+                if self._live.keep(report):  # two devices may alternate at what kills both
+                    self._reports.append(report)
+            case _:
+                self._reports.append(report)
+
+    def _take(self, report: OfTheLedger) -> None:
+        job = self._current(report)
+        if job is None:
+            return
+        if isinstance(report, JobCheckpoint):
+            self._jobs.get_further(job)
+        elif job.stopping:  # whatever else has happened to it meanwhile
+            self._end(self._jobs.cancel(job))
+        elif isinstance(report, JobDone):
+            self._publish(job, report)
+        elif isinstance(report, JobFailed):
+            self._end(self._jobs.fail(job, report.message))
+        elif isinstance(report, DiskFull):
+            self._run_short(job)
+        else:  # stopped, though nobody asked it to: it is leaving
+            self._end(self._jobs.lose(job, "The worker process gave the job back."))
+
+    def _current(self, report: OfTheLedger | JobProgress | JobPreview) -> Job | None:
+        """The job that is reported of, where the attempt is its present one."""
+        job = self._jobs.current(report.job_id, report.attempt)
+        if job is None:
+            log.info("job %s: a word of attempt %d comes too late", report.job_id, report.attempt, extra=about(report))
+        return job
 
     def _publish(self, job: Job, done: JobDone) -> None:
         assert job.submit is not None
@@ -204,6 +224,7 @@ class Dispatch:
         if now_s < self._look_s:
             return
         self._look_s = now_s + LOOK_FOR_ROOM_S
+        self._jobs.ledger.shrink()
         free = free_bytes(self._settings.data_folder)
         for job in self._jobs.paused():
             if free >= self._jobs.needed_bytes(job):

@@ -28,6 +28,8 @@ LOCAL = "local"  # owner of the jobs of whoever started the gateway
 
 APPLICATION_ID = 0x42535A4C  # "BSZL", in the header of the file
 WAL_LIMIT_BYTES = 64 * 1024 * 1024  # to which the log is cut after a large transaction
+INCREMENTAL = 2  # of `PRAGMA auto_vacuum`
+PIECE_PAGES = 512  # of 4 KiB, that are given back to the disk at a time
 BUSY_S = 0.5  # of two that make the file at once, one waits until the other has given up
 
 # One step from each format to the next. A released step never changes; a new one is added behind it.
@@ -180,6 +182,12 @@ class Ledger:
     def forget_result(self, job_id: str) -> None:
         self._db.execute("DELETE FROM results WHERE job_id = ?", (job_id,))
 
+    def shrink(self) -> None:
+        """Give a piece of what is free in the file, such as the masks of jobs that have ended, back to the disk."""
+        if self._db.execute("PRAGMA freelist_count").fetchone()[0] > PIECE_PAGES:
+            self._db.executescript(f"PRAGMA incremental_vacuum({PIECE_PAGES})")  # `execute` would give back one page
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")  # which cuts the file
+
     def _forget_old_jobs(self) -> None:
         old = self._db.execute(
             f"SELECT id FROM jobs WHERE state NOT IN {LIVE} AND id NOT IN (SELECT job_id FROM results)"
@@ -237,6 +245,7 @@ def open_database(path: Path) -> sqlite3.Connection:
         migrate(database, path)
         if damage := find_damage(database):
             raise ServeError(damaged(path, damage))
+        let_shrink(database)
     except sqlite3.DatabaseError as error:
         database.close()
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF  # Python's own: of text that is none
@@ -274,6 +283,17 @@ def migrate(database: sqlite3.Connection, path: Path) -> None:
         database.executescript(
             f"BEGIN; {step} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number}; COMMIT;"
         )
+
+
+def let_shrink(database: sqlite3.Connection) -> None:
+    """Make a new file, or one of an earlier version, one that gives room back. It is written anew, whole or not at all."""
+    if database.execute("PRAGMA auto_vacuum").fetchone()[0] == INCREMENTAL:
+        return
+    try:
+        database.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        database.execute("VACUUM")
+    except sqlite3.OperationalError as error:  # no room for the copy; it is good as it is
+        log.warning("the ledger could not be made smaller: %s; it is tried again at the next start", error)
 
 
 def find_damage(database: sqlite3.Connection) -> str:

@@ -43,7 +43,7 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
     halt_grace_s: float = 10.0  # from a cancel to the end of a worker that does not heed it
     worker_start_s: float = 300.0  # from its start to its Ready: it imports torch
     worker_silence_s: float = 60.0  # without a heartbeat, after which a worker counts as dead
-    stuck_s: float = 1800.0  # without a sign of getting on from a job, after which it counts as stuck: see Supervisor
+    stuck_s: float | None = 1800.0  # without a sign of getting on from a job, after which it counts as stuck: see Supervisor
     metrics_port: int | None = None  # of an HTTP server for Prometheus, on loopback
     waiting_jobs: int = 1000  # more are refused, whoever they are from
     results_limit_bytes: int = 20 * GIB  # of kept pictures, beyond which the oldest fetched ones go

@@ -265,8 +265,13 @@ class Supervisor:
         self._routing_id = b""
 
 
-def is_stuck(beat: Heartbeat, stuck_s: float) -> bool:
-    """Whether a job has been quiet for so long, and longer than its own pace explains: a large picture on a slow device."""
+def is_stuck(beat: Heartbeat, stuck_s: float | None) -> bool:
+    """Whether a job has been quiet for so long, and longer than its own pace explains: a large picture on a slow device.
+
+    stuck_s: None where no job ever counts as stuck.
+    """
+    if stuck_s is None:
+        return False
     return beat.quiet_s is not None and beat.quiet_s > max(stuck_s, STUCK_PACES * beat.longest_quiet_s)
 
 

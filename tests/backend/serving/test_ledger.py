@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,7 +16,7 @@ from beyondscene.backend.gateway import ServeError
 from beyondscene.backend.gateway import ledger as module
 from beyondscene.backend.gateway.jobs import Jobs
 from beyondscene.backend.gateway.ledger import MIGRATIONS, Ledger
-from beyondscene.protocol import Cancelled, Finished, Started
+from beyondscene.protocol import Cancelled, Finished, RenderRequest, Started, Submit
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 ONE_MORE = (*MIGRATIONS, "ALTER TABLE jobs ADD COLUMN colour INTEGER NOT NULL DEFAULT 0;")
@@ -61,6 +62,23 @@ def check_that_jobs_continue(path: Path) -> None:
 def test_jobs_of_earlier_versions_continue(path: Path) -> None:
     check_that_jobs_continue(path)
     assert format_of(path) == len(MIGRATIONS)
+
+
+def test_the_masks_of_jobs_that_have_ended_take_no_room_of_the_disk(path: Path) -> None:
+    for file in (path, path.with_name("new.sqlite")):
+        ledger = Ledger(file)
+        jobs = Jobs(ledger)
+        ids = [str(uuid.UUID(int=number)) for number in (1, 2)]
+        request = RenderRequest(width=64, height=64, prompt="a field")
+        ended, _ = (jobs.submit(Submit(job_id=one, request=request), [bytes([n]) * 2**24]) for n, one in enumerate(ids))
+        jobs.cancel(ended)
+        assert file.stat().st_size > 2**25
+        for _ in range(20):
+            ledger.shrink()
+        assert file.stat().st_size < 1.3 * 2**24
+        assert ledger.frames(ids[1]) == [b"\x01" * 2**24]
+        ledger.close()
+        assert Ledger(file).job(ids[1]) is not None
 
 
 def test_every_format_has_a_golden_file() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from beyondscene.protocol import Finished, Ping, Pong, Refused, Started
+from beyondscene.protocol import Finished, Ping, Pong, Progressed, Refused, Started
 
 from .conftest import Connect, Start
 from .talk import PATIENCE_S, attempts, picture, wait_until
@@ -84,6 +84,23 @@ def test_where_no_more_files_can_be_opened_jobs_wait_and_nothing_is_lost(start: 
     finished = talk.hear_until(Finished, second)
     assert talk.fetch(finished) and first in {event.job_id for event in talk.heard if isinstance(event, Finished)}
     assert gateway.process.poll() is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="another process's limits can be set on Linux only")
+def test_while_one_job_waits_for_the_ledger_or_a_file_another_is_seen_to_go_on(start: Start, connect: Connect) -> None:
+    gateway = start(devices=["cpu", "cpu"])
+    talk = connect(gateway)
+    long, short = talk.submit(picture(steps=500)), talk.submit(picture(steps=30))
+    for job_id in (long, short):
+        talk.hear_until(Started, job_id)
+    process = psutil.Process(gateway.process.pid)
+    before = process.rlimit(psutil.RLIMIT_NOFILE)
+    process.rlimit(psutil.RLIMIT_NOFILE, (3, before[1]))
+    wait_until(lambda: "too many files" in gateway.log())  # the short one's picture cannot be published
+    steps = [talk.hear_until(Progressed, long).step for _ in range(100)]
+    assert steps == sorted(steps) and len(set(steps)) > 20
+    process.rlimit(psutil.RLIMIT_NOFILE, before)
+    assert {talk.hear_until(Finished).job_id for _ in range(2)} == {long, short}
 
 
 def test_leaves_with_the_process_it_serves(start: Start) -> None:
