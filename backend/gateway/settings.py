@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from ...protocol import Refusal
+from ...protocol.connection import is_reachable
 from ...protocol.messages import FRAME_LIMIT_BYTES, MESSAGE_LIMIT_BYTES, MESSAGE_LIMIT_FRAMES
 from ..models.memory_saving import DEVICE_NAME, Offload, Precision
 from ..models.sets import ModelSet
@@ -75,8 +76,8 @@ def check_bind(endpoint: str, clients: int) -> None:
 
     clients: how many are on the list.
     """
-    parts = urlsplit(endpoint)
     try:
+        parts = urlsplit(endpoint)
         loopback = parts.hostname == "localhost" or ipaddress.ip_address(parts.hostname or "").is_loopback
         spelled_out = parts.scheme == "tcp" and parts.port is not None
     except ValueError:
@@ -89,12 +90,16 @@ def check_bind(endpoint: str, clients: int) -> None:
         )
 
 
+def check_names(folders: Sequence[Path]) -> None:
+    """Raise ServeError for a path that no message can carry."""
+    for folder in folders:
+        try:
+            str(folder).encode()
+        except UnicodeEncodeError as error:
+            raise ServeError(f"The name of the folder {str(folder)!a} is not UTF-8: rename it, or choose another.") from error
+
+
 def check_endpoint(endpoint: str) -> None:
     """Raise ServeError unless clients can connect to `endpoint`."""
-    parts = urlsplit(endpoint)
-    try:
-        reachable = parts.scheme == "tcp" and bool(parts.hostname) and bool(parts.port)
-    except ValueError:
-        reachable = False
-    if not reachable or parts.hostname in ("0.0.0.0", "*"):
+    if not is_reachable(endpoint) or urlsplit(endpoint).hostname in ("0.0.0.0", "*"):
         raise ServeError(f"Clients cannot connect to '{endpoint}': write tcp://HOST:PORT as they see it.")

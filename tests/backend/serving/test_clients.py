@@ -1,6 +1,7 @@
 """Several clients with keys of their own: who may do what, how much, and until when."""
 
 import contextlib
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -35,7 +36,7 @@ from beyondscene.protocol import (
     encode,
     read_connection,
 )
-from beyondscene.protocol.connection import write_connection
+from beyondscene.protocol.connection import Invitation, write_connection, write_invitation
 
 from .conftest import Connect, Start
 from .talk import Running, Talk, picture
@@ -248,6 +249,45 @@ def test_keys_that_others_may_read_are_told_of(studio: Studio, capsys: Capture) 
     assert main(["jobs", "--ready-file", str(studio.gateway.ready_file)]) == 0
     (warning,) = capsys.readouterr().err.splitlines()
     assert warning.endswith(f"are open to other users: `chmod 600 '{studio.gateway.ready_file}'`.")
+
+
+def test_a_key_that_is_not_let_in_is_told_so_at_once(studio: Studio, capsys: Capture) -> None:
+    file = studio.add("Ann")
+    studio.open()
+    here = read_connection(studio.gateway.ready_file)
+    write_connection(file, msgspec.structs.replace(read_connection(file), endpoint=here.endpoint))
+    assert client(studio.data_folder, "revoke", "Ann") == 0
+    begun_s = time.monotonic()
+    assert main(["jobs", "--key-file", str(file), "--patience", "300"]) == 2
+    assert time.monotonic() - begun_s < 100
+    assert f"does not let the key in {file} in: it was revoked or never listed" in capsys.readouterr().err
+
+
+def test_a_file_of_keys_that_are_none_is_told_of(studio: Studio, tmp_path: Path, capsys: Capture) -> None:
+    file = studio.add("Ann")
+    good = read_connection(file)
+    for words, change in {
+        "names the endpoint 'tcp://render.studio', to which nobody can connect": {"endpoint": "tcp://render.studio"},
+        "names the endpoint 'tcp://[::1'": {"endpoint": "tcp://[::1"},
+        "is not a connection file": {"client_secret_key": " " * 40},
+        "holds a key that is none": {"client_secret_key": "#" * 40},
+    }.items():
+        write_connection(file, msgspec.structs.replace(good, **change))
+        assert main(["jobs", "--key-file", str(file)]) == 2
+        assert words in capsys.readouterr().err
+    invitation = tmp_path / "invitation.json"
+    write_invitation(invitation, Invitation(endpoint="tcp://render.studio", server_public_key=good.server_public_key))
+    assert main(["keygen", "--backend", str(invitation), "-o", str(tmp_path / "x")]) == 2
+    assert "to which nobody can connect" in capsys.readouterr().err
+
+
+def test_keys_that_cannot_be_handed_on_are_not_kept(tmp_path: Path) -> None:
+    invitation = tmp_path / "data" / "invitation.json"
+    invitation.mkdir(parents=True)
+    command = ["keygen", "--data", str(tmp_path / "data"), "--endpoint", "tcp://render.studio:5555"]
+    assert main(command) == 2
+    invitation.rmdir()
+    assert main(command) == 0
 
 
 def test_mistakes_of_whoever_runs_it(studio: Studio, tmp_path: Path, capsys: Capture) -> None:

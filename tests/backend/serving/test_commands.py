@@ -1,6 +1,8 @@
 """The client's commands against a real gateway: what they print, how they exit, and that they survive its end."""
 
 import json
+import os
+import signal
 import socket
 import threading
 from pathlib import Path
@@ -9,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 from beyondscene.addon.connection import Connection
+from beyondscene.backend import cli
 from beyondscene.backend.cli import backend, main
 from beyondscene.backend.gateway.ledger import Ledger
 from beyondscene.backend.outputs import Picture, choose_format, make_record, write_picture
@@ -94,7 +97,7 @@ def test_a_submit_waits_for_room_in_the_line_for_as_long_as_its_patience(
     talk.hear_until(Started, talk.submit(picture(steps=999)))
     waiting = talk.submit(picture())
     talk.hear_until(Accepted, waiting)
-    assert main(["submit", str(request_file), "--ready-file", str(gateway.ready_file), "--patience", "0.3"]) == 2
+    assert main(["submit", str(request_file), "--ready-file", str(gateway.ready_file), "--patience", "0.3"]) == 6
     assert capsys.readouterr().err.count("1 jobs are waiting, which is the limit") == 2  # as it begins to wait, and in the end
     codes: list[int] = []
     submitting = threading.Thread(target=lambda: codes.append(ask(gateway, "submit", request_file)))
@@ -114,7 +117,7 @@ def test_a_submit_of_frames_says_where_it_stopped(start: Start, connect: Connect
     talk.submit(picture())
     scene = Path(__file__).parents[3] / "examples" / "duo.blend"
     command = ["submit", str(scene), "--size", "64x64", "--frames", "1-3", "--ready-file", str(gateway.ready_file)]
-    assert main([*command, "--patience", "0.3"]) == 2
+    assert main([*command, "--patience", "0.3"]) == 6
     said = capsys.readouterr()
     assert len(said.out.splitlines()) == 1 and "Frame 2 and those after it were not submitted." in said.err
 
@@ -141,6 +144,11 @@ def test_nobody_there(tmp_path: Path, request_file: Path, capsys: Capture) -> No
     command = ["submit", str(request_file), "--ready-file", str(tmp_path / "none.json"), "--patience", "0.2"]
     assert main(command) == 4
     assert "none.json: start one" in capsys.readouterr().err
+
+
+def test_what_asks_a_command_to_end_while_it_is_imported_is_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "import_module", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    assert main(["jobs"]) == 130
 
 
 def test_a_broken_transfer_goes_on_where_it_ended(

@@ -274,7 +274,9 @@ def test_a_full_queue(start: Start, connect: Connect) -> None:
     assert "2 jobs are waiting" in refused.message and refused.later
 
 
-@pytest.mark.parametrize("bind", ["tcp://0.0.0.0:0", "tcp://192.168.1.2:5555", "tcp://*:5555", "ipc:///tmp/x", "nonsense"])
+@pytest.mark.parametrize(
+    "bind", ["tcp://0.0.0.0:0", "tcp://192.168.1.2:5555", "tcp://*:5555", "ipc:///tmp/x", "nonsense", "tcp://[::1"]
+)
 def test_other_machines_are_kept_out(tmp_path: Path, bind: str) -> None:
     settings = ServeSettings(data_folder=tmp_path / "data", ready_file=tmp_path / "ready.json", bind=bind)
     with pytest.raises(ServeError, match=r"listens on loopback only"):
