@@ -147,7 +147,9 @@ class Ledger:
     def finished(self, models: str, limit: int) -> Sequence[Job]:
         """The last `limit` jobs that made a picture with a model set, newest first."""
         rows = self._db.execute(
-            f"SELECT {COLUMNS} FROM jobs WHERE state = 'finished' AND json_extract(submit, '$.models') IS ?"
+            # A request that is no JSON, which would be an error, stops no other.
+            f"SELECT {COLUMNS} FROM jobs WHERE state = 'finished'"
+            " AND CASE WHEN json_valid(submit) THEN json_extract(submit, '$.models') END IS ?"
             " ORDER BY place DESC LIMIT ?",
             (models, limit),
         )
@@ -230,7 +232,10 @@ def text(struct: Struct | None) -> str:
 
 def open_database(path: Path) -> sqlite3.Connection:
     """The file at `path`, made if absent, brought to the present format and locked. Raises ServeError."""
-    database = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)  # transactions are begun and ended by us alone
+    try:
+        database = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)  # transactions are begun and ended by us alone
+    except sqlite3.Error as error:
+        raise unusable(path, error) from error
     try:
         for pragma in (
             "locking_mode = EXCLUSIVE",
@@ -255,9 +260,7 @@ def open_database(path: Path) -> sqlite3.Connection:
             ) from error
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise ServeError(damaged(path, str(error))) from error
-        raise ServeError(
-            f"The ledger {path} cannot be used ({error}): see to its disk, or choose another data folder."
-        ) from error
+        raise unusable(path, error) from error
     except ServeError:
         database.close()
         raise
@@ -315,6 +318,10 @@ def find_damage(database: sqlite3.Connection) -> str:
     except (ValueError, TypeError) as error:  # msgspec's own errors are ValueErrors
         return str(error)
     return f"there are events of job {next(iter(told))}, but no such job" if told else ""
+
+
+def unusable(path: Path, error: sqlite3.Error) -> ServeError:
+    return ServeError(f"The ledger {path} cannot be used ({error}): see to its disk, or choose another data folder.")
 
 
 def damaged(path: Path, damage: str) -> str:

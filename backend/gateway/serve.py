@@ -25,7 +25,7 @@ from .keys import keys_path, read_keys
 from .ledger import Ledger
 from .logs import start_log, stop_log
 from .self_test import check_door
-from .settings import FindModelSets, ServeError, ServeSettings, check_bind, check_devices, own_worker_command
+from .settings import FindModelSets, ServeError, ServeSettings, check_bind, check_devices, check_names, own_worker_command
 from .sockets import Door, KeyPair, endpoint_of
 from .supervisor import Supervisor
 from .workers import Workers
@@ -42,6 +42,7 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets = find_model_s
     set, before anything has started.
     """
     raise_file_limit()
+    check_names((settings.data_folder, *settings.model_folders))
     keys = read_keys(settings.data_folder)
     check_bind(settings.bind, len(read_list(list_path(settings.data_folder)).clients) if keys else 0)
     check_devices(settings.devices)
@@ -150,7 +151,7 @@ def run_until_told(gateway: Gateway, settings: ServeSettings, parent: psutil.Pro
 
 
 class StopSignal:
-    """DevicePlacement the signals that ask a process to end into a wish to stop."""
+    """Turns the signals that ask a process to end into a wish to stop."""
 
     def __init__(self) -> None:
         self.wished = False

@@ -1,6 +1,8 @@
 """One worker process: started, listened to, ended, and started again when it is lost."""
 
 import logging
+import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -108,6 +110,7 @@ class Supervisor:
             log.info(words, self.number, report.pid, report.device.name, extra=self.about)
         if isinstance(report, Heartbeat) and self.device:
             self.device = self.seen = report.device or self.device  # with what is free now
+            self._limit_log()
         if self.job_id is not None:
             self._free_since_s = now_s
         if isinstance(report, Heartbeat) and is_stuck(report, self._settings.stuck_s):
@@ -191,8 +194,7 @@ class Supervisor:
         self.key = keys.public.decode()
         self._allowed.add(keys.public)
         self._started_s = self._heard_s = now_s
-        if self.log_path.exists() and self.log_path.stat().st_size > LOG_LIMIT_BYTES:
-            self.log_path.replace(self.log_path.with_suffix(".log.1"))
+        self._limit_log()
         try:
             with self.log_path.open("ab") as output:
                 self._log_start = output.tell()
@@ -220,6 +222,14 @@ class Supervisor:
         except OSError:
             pass  # it has ended already; `check` tells
         log.info("started worker %d: process %d for %s", self.number, process.pid, self._device_name, extra=self.about)
+
+    def _limit_log(self) -> None:
+        """Begin the log anew where it is too long, and keep a copy of the old one: the process goes on in the file it has."""
+        with suppress(OSError):
+            if self.log_path.stat().st_size > LOG_LIMIT_BYTES:
+                shutil.copyfile(self.log_path, self.log_path.with_suffix(".log.1"))
+                os.truncate(self.log_path, 0)
+                self._log_start = 0
 
     def _see_off(self, by_s: float, now_s: float) -> None:
         """It was asked to leave for want of work."""

@@ -128,6 +128,18 @@ def test_a_damaged_ledger_is_named(path: Path) -> None:
     assert path.read_bytes() == data
 
 
+def test_a_request_that_is_no_json_stops_no_estimate(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE jobs SET submit = '{' WHERE state = 'finished'")
+        database.commit()
+    assert not Ledger(path).finished("sdxl", 8)
+
+
+def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ServeError, match=r"cannot be used \(unable to open database file"):
+        Ledger(tmp_path / "gone" / "ledger.sqlite")
+
+
 def test_any_damage_is_refused_or_costs_one_job_and_nothing_else_is_raised(tmp_path: Path) -> None:
     """Bytes flipped, cut off, or another file in its place, at random."""
     dice, outcomes = random.Random(5), Counter[str]()

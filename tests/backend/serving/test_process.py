@@ -1,6 +1,7 @@
 """The gateway as a process: what it imports, when it leaves, what it leaves behind."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from beyondscene.backend.gateway import ServeError, ServeSettings, serve
 from beyondscene.protocol import Finished, Ping, Pong, Progressed, Refused, Started
 
 from .conftest import Connect, Start
@@ -90,7 +92,7 @@ def test_where_no_more_files_can_be_opened_jobs_wait_and_nothing_is_lost(start: 
 def test_while_one_job_waits_for_the_ledger_or_a_file_another_is_seen_to_go_on(start: Start, connect: Connect) -> None:
     gateway = start(devices=["cpu", "cpu"])
     talk = connect(gateway)
-    long, short = talk.submit(picture(steps=500)), talk.submit(picture(steps=30))
+    long, short = talk.submit(picture(steps=900)), talk.submit(picture(steps=150))
     for job_id in (long, short):
         talk.hear_until(Started, job_id)
     process = psutil.Process(gateway.process.pid)
@@ -122,6 +124,29 @@ def test_the_worker_leaves_with_the_gateway(start: Start, connect: Connect) -> N
     worker = gateway.worker()
     gateway.process.kill()
     wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of files may be any bytes on POSIX only")
+def test_a_folder_whose_name_no_message_can_carry_is_refused(tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"renders \xff")
+    with pytest.raises(ServeError, match=r"renders \\udcff' is not UTF-8: rename it"):
+        serve(ServeSettings(data_folder=odd, ready_file=tmp_path / "ready.json"))
+    assert not odd.exists()
+
+
+def test_the_log_of_a_worker_that_says_much_is_cut(start: Start, connect: Connect) -> None:
+    gateway = start()
+    talk = connect(gateway)
+    first = talk.submit(picture(steps=1))
+    talk.hear_until(Finished, first)
+    log = gateway.data_folder / "log" / "worker-0.log"
+    with log.open("ab") as file:
+        file.write(b"a warning of a library\n" * 200_000)
+    wait_until(lambda: log.stat().st_size < 2**20)
+    assert first in log.with_name("worker-0.log.1").read_text()
+    second = talk.submit(picture(steps=1))
+    talk.hear_until(Finished, second)
+    assert second in log.read_text()
 
 
 def test_leaves_when_idle(start: Start) -> None:
