@@ -4,7 +4,18 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from .messages import CREDIT_CHUNKS, Bytes, Count, JobId, Message, PictureFormat
+from .codec import Frames
+from .messages import (
+    CREDIT_CHUNKS,
+    FRAME_LIMIT_BYTES,
+    MESSAGE_LIMIT_BYTES,
+    MESSAGE_LIMIT_FRAMES,
+    Bytes,
+    Count,
+    JobId,
+    Message,
+    PictureFormat,
+)
 from .scene import ArrayRef, Digest, Label, RenderRequest
 
 
@@ -77,3 +88,15 @@ class Estimate(Message, frozen=True, kw_only=True):
 
 
 Request = Hello | Submit | Cancel | Subscribe | Fetch | Received | Ping | ListJobs | Estimate
+
+
+def too_large(frames: Frames) -> str:
+    """Why a backend would not take this message, or nothing. It closes the connection at such a frame, without a word."""
+    sizes = [memoryview(frame).nbytes for frame in frames]
+    if max(sizes) > FRAME_LIMIT_BYTES or sum(sizes) > MESSAGE_LIMIT_BYTES or len(frames) > MESSAGE_LIMIT_FRAMES:
+        return (
+            f"The request has {len(frames) - 2} masks, the largest of {max(sizes)} bytes, {sum(sizes)} bytes in all; a backend "
+            f"takes {MESSAGE_LIMIT_FRAMES - 2} masks of {FRAME_LIMIT_BYTES} bytes each and {MESSAGE_LIMIT_BYTES} in all: "
+            "send smaller masks, of half the picture's width and height, or fewer."
+        )
+    return ""

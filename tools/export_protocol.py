@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 from beyondscene import protocol as p
 from beyondscene.backend.gateway.jobs import Jobs
-from beyondscene.backend.gateway.ledger import APPLICATION_ID, MIGRATIONS, Ledger
+from beyondscene.backend.gateway.ledger import Ledger
+from beyondscene.backend.gateway.migrations import APPLICATION_ID, MIGRATIONS
 
 ROOT = Path(__file__).parent.parent
 SCHEMA = ROOT / "docs" / "request.schema.json"

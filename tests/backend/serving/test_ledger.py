@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 from beyondscene.backend.gateway import ServeError
-from beyondscene.backend.gateway import ledger as module
+from beyondscene.backend.gateway import migrations as module
 from beyondscene.backend.gateway.jobs import Jobs
-from beyondscene.backend.gateway.ledger import MIGRATIONS, Ledger
+from beyondscene.backend.gateway.ledger import Ledger
+from beyondscene.backend.gateway.migrations import MIGRATIONS
 from beyondscene.protocol import Cancelled, Finished, RenderRequest, Started, Submit
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -178,7 +179,8 @@ def test_any_damage_is_refused_or_costs_one_job_and_nothing_else_is_raised(tmp_p
 KILLED = """
 import os, signal, sqlite3, sys
 from pathlib import Path
-from beyondscene.backend.gateway import ledger as module
+from beyondscene.backend.gateway import migrations as module
+from beyondscene.backend.gateway.ledger import Ledger
 connect = module.sqlite3.connect
 def connect_and_be_killed(*given, **options):
     database = connect(*given, **options)
@@ -186,7 +188,7 @@ def connect_and_be_killed(*given, **options):
     return database
 module.sqlite3.connect = connect_and_be_killed
 module.MIGRATIONS += ("ALTER TABLE jobs ADD COLUMN colour INTEGER NOT NULL DEFAULT 0; SELECT die();",)
-module.Ledger(Path(sys.argv[1]))
+Ledger(Path(sys.argv[1]))
 """
 
 
