@@ -172,7 +172,7 @@ class Client:
         if self.lost:
             return []
         if (gap := now - self._ticked) > ASLEEP_S:
-            self._opened, self._heard, self._pinged = (min(now, one + gap) for one in (self._opened, self._heard, self._pinged))
+            self._opened, self._heard, self._pinged = (min(now, at + gap) for at in (self._opened, self._heard, self._pinged))
         self._ticked = now
         if self._refused:
             refused, self._refused = self._refused, []

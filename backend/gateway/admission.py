@@ -31,7 +31,7 @@ class Admission:
     def look_for_models(self) -> None:
         """Raises Refusal at the start; later a folder that went bad leaves the list as it was."""
         try:
-            self._models = {one.name: one for one in self._find_model_sets(self._settings.model_folders)}
+            self._models = {found.name: found for found in self._find_model_sets(self._settings.model_folders)}
         except Refusal as error:
             if not self._models:
                 raise

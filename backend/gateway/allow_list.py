@@ -108,7 +108,7 @@ class AllowList:
         return changed
 
     def _take(self, file: ListFile) -> None:
-        self._by_key = {one.public_key: one for one in (*file.clients, self._local)}
+        self._by_key = {client.public_key: client for client in (*file.clients, self._local)}
         self.keys.clear()
         self.keys.update(key.encode() for key in self._by_key)
 
@@ -145,9 +145,9 @@ def changing(path: Path) -> Iterator[tuple[Listed, ...]]:
 def add(path: Path, client: Listed) -> None:
     """Raises ServeError for a name or a key that is listed already, and for a key that everybody knows."""
     with changing(path) as listed:
-        if client.name in {LOCAL, *(one.name for one in listed)}:
+        if client.name in {LOCAL, *(other.name for other in listed)}:
             raise ServeError(f"The name '{client.name}' is taken: choose another, or revoke it first.")
-        if client.public_key in {one.public_key for one in listed}:
+        if client.public_key in {other.public_key for other in listed}:
             raise ServeError("This key is listed under another name: one key, one client.")
         if client.public_key in PUBLISHED:
             raise ServeError("This key is printed in a manual, so all have its secret: make one with `beyondscene keygen`.")
@@ -157,9 +157,9 @@ def add(path: Path, client: Listed) -> None:
 def revoke(path: Path, name: str) -> None:
     """Raises ServeError for a name that is not listed."""
     with changing(path) as listed:
-        left = tuple(one for one in listed if one.name != name)
+        left = tuple(client for client in listed if client.name != name)
         if len(left) == len(listed):
-            names = ", ".join(f"'{one.name}'" for one in listed) or "nobody"
+            names = ", ".join(f"'{client.name}'" for client in listed) or "nobody"
             raise ServeError(f"There is no client '{name}': listed are {names}.")
         write_secret(path, msgspec.json.format(msgspec.json.encode(ListFile(clients=left))))
 

@@ -227,12 +227,12 @@ class Answers:
                     raise
                 log.warning("job %s: that its picture was fetched is not noted: %s", job.id, words, extra=about(job))
 
-    def _estimate(self, asked: Estimate) -> Estimated:
+    def _estimate(self, question: Estimate) -> Estimated:
         try:
-            models = self._admission.choose(asked.models, asked.request)
-            return self._estimator.estimate(asked.key, asked.request, models, first(self._dispatch.devices))
+            models = self._admission.choose(question.models, question.request)
+            return self._estimator.estimate(question.key, question.request, models, first(self._dispatch.devices))
         except Refusal as error:  # a rule that the request or the model set breaks
-            return Estimated(key=asked.key, obstacle=str(error)[:4000])
+            return Estimated(key=question.key, obstacle=str(error)[:4000])
 
     def _describe(self, job: Job) -> JobInfo:
         request, progress = job.submit.request if job.submit else None, self._live.newest(job.id, Progressed)

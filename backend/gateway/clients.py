@@ -74,7 +74,7 @@ class Client:
 
     def fetch(self, fetch: Fetch, size_bytes: int) -> None:
         """Send a piece of a result, within the credit of all pieces that are still to be sent."""
-        if sum(one.chunks for one in self.fetching) + fetch.chunks > CREDIT_CHUNKS:
+        if sum(piece.chunks for piece in self.fetching) + fetch.chunks > CREDIT_CHUNKS:
             message = f"At most {CREDIT_CHUNKS} chunks may be on their way: ask for more when they have come."
             self.reply(Refused(job_id=fetch.job_id, message=message))
         else:
@@ -98,7 +98,7 @@ class Clients:
         client = self._clients.get(message.sender)
         if client is None:
             if len(self._clients) >= CLIENTS:
-                del self._clients[min(self._clients.values(), key=lambda one: one.heard_s).routing_id]
+                del self._clients[min(self._clients.values(), key=lambda client: client.heard_s).routing_id]
             client = self._clients[message.sender] = Client(message.sender, message.key)
         client.heard_s = now_s
         return client

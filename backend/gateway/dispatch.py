@@ -89,7 +89,7 @@ class Dispatch:
                 self._take(self._reports[0])
                 self._reports.popleft()
             for worker in self._workers:
-                wanted = len(self._jobs.waiting()) > sum(one.expected for one in self._workers)
+                wanted = len(self._jobs.waiting()) > sum(worker.expected for worker in self._workers)
                 self._look_after(worker, now_s, wanted)
             self._look_for_room(now_s)
             self._start_next()
@@ -211,7 +211,7 @@ class Dispatch:
         job = self._jobs.ledger.job(worker.job_id) if worker.job_id else None
         if job is not None and job.state == "running":
             self._end(self._jobs.lose(job, worker.lost))
-        if all(one.failed_starts >= (LATER_STARTS if one.seen else FAILED_STARTS) for one in self._workers):
+        if all(each.failed_starts >= (LATER_STARTS if each.seen else FAILED_STARTS) for each in self._workers):
             words = f"{worker.lost} It could not start {worker.failed_starts} times in a row: put that right, then start the "
             words += f"backend again. Its log is {worker.log_path}."
             for waiting in self._jobs.waiting():

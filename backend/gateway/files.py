@@ -92,14 +92,14 @@ class Quota:
     def make_room(self) -> list[str]:
         """Remove pictures that were fetched until the rest is within the limit; return whose. Others are never removed."""
         kept = self._ledger.results()
-        excess_bytes = sum(one.size_bytes for one in kept) - self._limit_bytes
+        excess_bytes = sum(picture.size_bytes for picture in kept) - self._limit_bytes
         removed = []
-        for one in kept:
-            if excess_bytes > 0 and one.fetched:
-                self._ledger.forget_result(one.job_id)
-                self._files.path(one.job_id).unlink(missing_ok=True)
-                excess_bytes -= one.size_bytes
-                removed.append(one.job_id)
+        for picture in kept:
+            if excess_bytes > 0 and picture.fetched:
+                self._ledger.forget_result(picture.job_id)
+                self._files.path(picture.job_id).unlink(missing_ok=True)
+                excess_bytes -= picture.size_bytes
+                removed.append(picture.job_id)
         return removed
 
     def check(self, who: Listed) -> None:
@@ -107,14 +107,15 @@ class Quota:
 
         RequestError where the quota is nothing, which does not pass.
         """
-        unfetched = [one for one in self._ledger.results() if not one.fetched]
-        unfetched_bytes = sum(one.size_bytes for one in unfetched)
+        unfetched = [picture for picture in self._ledger.results() if not picture.fetched]
+        unfetched_bytes = sum(picture.size_bytes for picture in unfetched)
         if unfetched_bytes >= self._limit_bytes:
             raise (NotNow if unfetched_bytes else RequestError)(
                 f"Pictures that nobody has fetched fill {unfetched_bytes} bytes, the quota is {self._limit_bytes}: "
                 "fetch some, or serve with a larger one."
             )
-        own_bytes = sum(one.size_bytes for one in unfetched if one.owner == who.name) + self._ledger.request_bytes(who.name)
+        own_bytes = sum(picture.size_bytes for picture in unfetched if picture.owner == who.name)
+        own_bytes += self._ledger.request_bytes(who.name)
         if own_bytes >= who.stored_bytes:
             raise (NotNow if own_bytes else RequestError)(
                 f"Pictures that '{who.name}' has not fetched and requests that wait fill {own_bytes} bytes, the quota of this "

@@ -243,20 +243,20 @@ def find_damage(database: sqlite3.Connection) -> str:
 
     A request is not looked at: one that cannot be read fails its own job.
     """
-    told: Counter[str] = Counter()
+    events: Counter[str] = Counter()
     try:
         for job_id, seq, event in database.execute("SELECT job_id, seq, event FROM events ORDER BY job_id, seq"):
             known = decode_event(event)
-            if (known.job_id, known.seq, seq) != (job_id, told[job_id], told[job_id]):
+            if (known.job_id, known.seq, seq) != (job_id, events[job_id], events[job_id]):
                 return f"event {seq} of job {job_id} is not its own"
-            told[job_id] += 1
+            events[job_id] += 1
         for row in database.execute(f"SELECT {COLUMNS} FROM jobs"):
             job_id, *_, next_seq = msgspec.convert(row, Row)
-            if told.pop(job_id, 0) != next_seq:
+            if events.pop(job_id, 0) != next_seq:
                 return f"an event of job {job_id} is missing"
     except (ValueError, TypeError) as error:  # msgspec's own errors are ValueErrors
         return str(error)
-    return f"there are events of job {next(iter(told))}, but no such job" if told else ""
+    return f"there are events of job {next(iter(events))}, but no such job" if events else ""
 
 
 def unusable(path: Path, error: sqlite3.Error) -> ServeError:

@@ -276,13 +276,10 @@ class Supervisor:
 
 
 def is_stuck(beat: Heartbeat, stuck_s: float | None) -> bool:
-    """Whether a job has been quiet for so long, and longer than its own pace explains: a large picture on a slow device.
-
-    stuck_s: None where no job ever counts as stuck.
-    """
-    if stuck_s is None:
+    """Whether a job has been quiet for so long, which None never is, and longer than its own pace on a slow device explains."""
+    if stuck_s is None or beat.quiet_s is None:
         return False
-    return beat.quiet_s is not None and beat.quiet_s > max(stuck_s, STUCK_PACES * beat.longest_quiet_s)
+    return beat.quiet_s > max(stuck_s, STUCK_PACES * beat.longest_quiet_s)
 
 
 def describe_exit(code: int) -> str:
