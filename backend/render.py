@@ -13,10 +13,11 @@ from ..protocol import RenderRequest, StageTime, check_request, digest_of_file
 from .memory import OutOfMemory, free_cached, retry_with_less_memory, what_would_fit, what_would_load
 from .models.device_memory import is_out_of_memory
 from .models.devices import choose_device
+from .models.fingerprint import stamp_weights
 from .models.load import Models, load_models
 from .models.loras import fingerprint_loras, gather_loras
 from .models.memory_saving import FALLBACKS, OFFLOADS, MemorySaving, Offload, Precision
-from .models.sets import choose_model_set, find_model_sets
+from .models.sets import ModelSet, choose_model_set, find_model_sets
 from .outputs import Layer, Picture, Record, choose_format, make_record, write_picture
 from .pipeline import Progress, render
 from .planning.people import Figure
@@ -47,7 +48,7 @@ class Renderer:
         self.extra = tuple(extra)
         self.offload: Offload = offload
         self._write = write
-        self._loaded: tuple[str, Models] | None = None
+        self._loaded: tuple[tuple, Models] | None = None  # what they were loaded from, and they
         self._rung = 0  # of FALLBACKS, to which the pictures of the loaded models have come
 
     def __call__(
@@ -67,7 +68,7 @@ class Renderer:
         loras = gather_loras(request, model_set)
         watcher.progress(Headway(stage="load"))
         start = time.perf_counter()
-        loaded = self.models(models)
+        loaded = self._models(model_set)
         loading = StageTime(stage="load", seconds=time.perf_counter() - start)
         torch.manual_seed(request.seed)  # nothing should draw from it; if something does, it repeats
 
@@ -96,12 +97,15 @@ class Renderer:
 
     def models(self, name: str) -> Models:
         """The model set, in host memory where it was not loaded yet. Raises OutOfMemory where there is no room for it."""
-        if self._loaded is None or self._loaded[0] != name:
+        return self._models(choose_model_set(name, self.extra))
+
+    def _models(self, chosen: ModelSet) -> Models:
+        source = (chosen, stamp_weights(chosen))
+        if self._loaded is None or self._loaded[0] != source:
             self._loaded, self._rung = None, 0  # before, so that there is room for one, not for two
             free_cached()
-            chosen = choose_model_set(name, self.extra)
             try:
-                self._loaded = name, load_models(chosen, self.device, self.dtype, "networks")
+                self._loaded = source, load_models(chosen, self.device, self.dtype, "networks")
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise

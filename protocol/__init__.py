@@ -68,7 +68,7 @@ from .orders import (
     StopJob,
 )
 from .refusal import Refusal
-from .requests import Cancel, Estimate, Fetch, Hello, ListJobs, Ping, Request, Submit, Subscribe
+from .requests import Cancel, Estimate, Fetch, Hello, ListJobs, Ping, Received, Request, Submit, Subscribe
 from .scene import (
     FACE_NAMES,
     FEET_NAMES,
@@ -210,6 +210,7 @@ __all__ = [
     "Previewed",
     "Progressed",
     "Ready",
+    "Received",
     "Refusal",
     "Refused",
     "Rejected",

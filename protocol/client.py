@@ -9,9 +9,9 @@ import uuid
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from msgspec import Struct
 
 from .codec import Decoder, Frames, WireError, describe_array, encode
 from .events import (
@@ -31,7 +31,8 @@ from .events import (
     Welcome,
 )
 from .messages import VERSION, Message, PictureFormat
-from .requests import Cancel, Estimate, Hello, ListJobs, Ping, Submit, Subscribe
+from .outcomes import Lost, Saved, Spoilt, say_unwritable
+from .requests import Cancel, Estimate, Hello, ListJobs, Ping, Received, Submit, Subscribe, too_large
 from .scene import RenderRequest
 from .transfer import Transfer
 
@@ -49,38 +50,7 @@ def new_job_id() -> str:
     return str(uuid.UUID(int=value))
 
 
-class Lost(Struct, frozen=True, kw_only=True):
-    """The conversation is over; no more will come. The message says why and what to do next.
-
-    passing: nobody was heard, which another conversation may mend by itself.
-    """
-
-    message: str
-    passing: bool = False
-
-
-class Saved(Struct, frozen=True, kw_only=True):
-    """The picture of a job is at `path`, whole: its digest is the announced one.
-
-    path: the one that was asked for; where a client overwrites nothing, one beside it if that was there already.
-    """
-
-    job_id: str
-    path: Path
-    finished: Finished
-
-
-class Spoilt(Struct, frozen=True, kw_only=True):
-    """The picture of a job was made but could not be brought here.
-
-    kept: whether to follow the job again may bring it, because only the disk was in the way.
-    """
-
-    job_id: str
-    message: str
-    kept: bool = False
-
-
+Question = tuple[Literal["job", "cancel", "jobs", "estimate"], str]  # what is still to be answered, and of which job
 Heard = tuple[Event | Lost | Saved | Spoilt, Frames]  # what happened, and its payload frames
 
 
@@ -103,8 +73,9 @@ class Client:
         self._opened = self._heard = self._pinged = self._ticked = now
         self._targets: dict[str, Path] = {}
         self._transfers: dict[str, Transfer] = {}
-        self._unanswered: dict[str, Frames] = {}  # what is still to be answered, by kind and job
+        self._unanswered: dict[Question, Frames] = {}
         self._hello = encode(Hello(versions=(VERSION, VERSION), client=label))
+        self._refused: list[Refused] = []  # before it was sent, to be heard at the next tick
         self._greeting = True  # until the Welcome
         self.outgoing.append(self._hello)
 
@@ -118,9 +89,10 @@ class Client:
         priority: int = 0,
         picture_format: PictureFormat = "png",
     ) -> None:
-        """Order a picture; with a `path`, whose folder exists, it is fetched once finished, and `Saved` is heard."""
-        if path:
-            self._targets[job_id] = path
+        """Order a picture; with a `path`, whose folder exists, it is fetched once finished, and `Saved` is heard.
+
+        More than a backend takes is not sent: `Refused` is heard.
+        """
         data = [np.ascontiguousarray(array) for array in arrays]
         message = Submit(
             job_id=job_id,
@@ -130,25 +102,31 @@ class Client:
             priority=priority,
             picture_format=picture_format,
         )
-        self._ask(job_id, message, [array.data.cast("B") for array in data])
+        payload = [array.data.cast("B") for array in data]
+        if sentence := too_large(encode(message, payload)):
+            self._refused.append(Refused(job_id=job_id, message=sentence))
+            return
+        if path:
+            self._targets[job_id] = path
+        self._ask(("job", job_id), message, payload)
 
     def follow(self, job_id: str, path: Path | None = None) -> None:
         """Hear of a job that was submitted before, from its first event on; with a `path` it is fetched once finished."""
         if path:
             self._targets[job_id] = path
-        self._ask(job_id, Subscribe(job_id=job_id))
+        self._ask(("job", job_id), Subscribe(job_id=job_id))
 
     def list_jobs(self, job_id: str | None = None, limit: int = 100) -> None:
         """Ask for `JobsListed`: the newest `limit` jobs, or one."""
-        self._ask("jobs", ListJobs(job_id=job_id, limit=limit))
+        self._ask(("jobs", ""), ListJobs(job_id=job_id, limit=limit))
 
     def cancel(self, job_id: str) -> None:
         """Ask for the end of a job: `Cancelled` is heard, or the end that it reached before."""
-        self._ask(f"cancel {job_id}", Cancel(job_id=job_id))
+        self._ask(("cancel", job_id), Cancel(job_id=job_id))
 
     def estimate(self, key: str, request: RenderRequest, models: str = "embedded") -> None:
         """Ask what a picture would take: `Estimated` is heard, with this key."""
-        self._ask("estimate", Estimate(key=key, request=request, models=models))
+        self._ask(("estimate", ""), Estimate(key=key, request=request, models=models))
 
     def greet(self) -> None:
         """Ask for `Welcome` again, with the models as they are now."""
@@ -187,7 +165,7 @@ class Client:
         return [(event, payload)]
 
     def tick(self, now: float) -> list[Heard]:
-        """Let time pass: a ping where it is due, `Lost` where the backend has been silent for too long.
+        """Let time pass: `Refused` for what was not sent, a ping where it is due, `Lost` after too long a silence.
 
         A time without ticks is nobody's silence: the machine was asleep.
         """
@@ -196,6 +174,9 @@ class Client:
         if (gap := now - self._ticked) > ASLEEP_S:
             self._opened, self._heard, self._pinged = (min(now, at + gap) for at in (self._opened, self._heard, self._pinged))
         self._ticked = now
+        if self._refused:
+            refused, self._refused = self._refused, []
+            return [(event, []) for event in refused]
         if self.welcome is None:
             if now - self._opened > GREETING_S:
                 return self.lose(
@@ -236,9 +217,7 @@ class Client:
             return [(say_unwritable(finished.job_id, path, error), [])]
         except ValueError as error:
             return [(Spoilt(job_id=finished.job_id, message=f"The picture cannot be written: {error}."), [])]
-        self._transfers[finished.job_id] = transfer
-        self.outgoing.extend(encode(message) for message in transfer.requests())
-        return []
+        return self._go_on(transfer)
 
     def _take(self, chunk: Chunk, payload: Frames) -> list[Heard]:
         transfer = self._transfers.get(chunk.job_id)
@@ -252,15 +231,22 @@ class Client:
         except ValueError as error:
             self._forget(chunk.job_id)
             return [(Spoilt(job_id=chunk.job_id, message=f"The picture could not be brought here: {error}."), [])]
+        return self._go_on(transfer)
+
+    def _go_on(self, transfer: Transfer) -> list[Heard]:
+        finished = transfer.finished
         if not transfer.complete:
+            self._transfers[finished.job_id] = transfer
             self.outgoing.extend(encode(message) for message in transfer.requests())
             return []
-        del self._transfers[chunk.job_id]
-        return [(Saved(job_id=chunk.job_id, path=transfer.path, finished=transfer.finished), [])]
+        self._transfers.pop(finished.job_id, None)
+        if self.welcome is not None and self.welcome.receipts:
+            self.outgoing.append(encode(Received(job_id=finished.job_id, digest=finished.digest)))
+        return [(Saved(job_id=finished.job_id, path=transfer.path, finished=finished), [])]
 
-    def _ask(self, key: str, message: Message, payload: Sequence[bytes | memoryview] = ()) -> None:
-        """Say what wants an answer, and keep it under `key` until that has come."""
-        frames = self._unanswered[key] = encode(message, payload)
+    def _ask(self, question: Question, message: Message, payload: Sequence[bytes | memoryview] = ()) -> None:
+        """Say what wants an answer, and keep it until that has come."""
+        frames = self._unanswered[question] = encode(message, payload)
         self.outgoing.append(frames)
 
     def _unconfirmed_bytes(self) -> int:
@@ -271,17 +257,17 @@ class Client:
         """An answer has come."""
         match event:
             case JobsListed():
-                self._unanswered.pop("jobs", None)
+                self._unanswered.pop(("jobs", ""), None)
             case Estimated():
-                self._unanswered.pop("estimate", None)
+                self._unanswered.pop(("estimate", ""), None)
             case Finished() | Failed() | Cancelled() | Refused() if event.job_id:
-                self._unanswered.pop(event.job_id, None)
-                self._unanswered.pop(f"cancel {event.job_id}", None)
+                self._unanswered.pop(("job", event.job_id), None)
+                self._unanswered.pop(("cancel", event.job_id), None)
             case Stopping():
-                self._unanswered.pop(f"cancel {event.job_id}", None)
-                self._unanswered[event.job_id] = encode(Subscribe(job_id=event.job_id, since_seq=event.seq + 1))
+                self._unanswered.pop(("cancel", event.job_id), None)
+                self._unanswered["job", event.job_id] = encode(Subscribe(job_id=event.job_id, since_seq=event.seq + 1))
             case Accepted() | Started() | Paused():  # from here on there is no need to submit it again
-                self._unanswered[event.job_id] = encode(Subscribe(job_id=event.job_id, since_seq=event.seq + 1))
+                self._unanswered["job", event.job_id] = encode(Subscribe(job_id=event.job_id, since_seq=event.seq + 1))
 
     def _greet_again(self) -> None:
         """The connection is new to the gateway, so it has heard nothing of what was said."""
@@ -307,11 +293,3 @@ class Client:
             f"The backend at {self._endpoint} speaks protocol version {spoken}, but version {VERSION} is spoken here: "
             f"update {older}.{said}"
         )
-
-
-def say_unwritable(job_id: str, path: Path, error: OSError) -> Spoilt:
-    message = (
-        f"The picture cannot be written to {path.parent} ({error.strerror}): make room there or put the folder right, then "
-        "connect to the backend again; it still has the picture."
-    )
-    return Spoilt(job_id=job_id, message=message, kept=True)

@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -11,7 +13,8 @@ from msgspec import Meta, Struct
 from .refusal import Refusal
 from .whole import whole_file
 
-Z85Key = Annotated[str, Meta(min_length=40, max_length=40)]
+Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"  # ZeroMQ RFC 32
+Z85Key = Annotated[str, Meta(pattern=f"^[{re.escape(Z85)}]*$", min_length=40, max_length=40)]
 
 
 class ConnectionFile(Struct, frozen=True, kw_only=True):
@@ -52,9 +55,35 @@ def is_open_to_others(path: Path) -> bool:
 def read_connection(path: Path) -> ConnectionFile:
     """Raises OSError if there is no such file, Refusal if it is not a connection file."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=ConnectionFile)
+        connection = msgspec.json.decode(path.read_bytes(), type=ConnectionFile)
     except ValueError as error:  # what is no JSON, or no UTF-8
         raise Refusal(f"{path} is not a connection file: {error}") from error
+    check_reachable(path, connection.endpoint)
+    for key in (connection.server_public_key, connection.client_public_key, connection.client_secret_key):
+        check_key(path, key)
+    return connection
+
+
+def check_reachable(path: Path, endpoint: str) -> None:
+    """Raise Refusal unless one can connect to what `path` names."""
+    if not is_reachable(endpoint):
+        raise Refusal(f"{path} names the endpoint '{endpoint}', to which nobody can connect: it must be tcp://HOST:PORT.")
+
+
+def is_reachable(endpoint: str) -> bool:
+    """Whether `endpoint` is TCP, with a host and a port."""
+    try:
+        parts = urlsplit(endpoint)
+        return parts.scheme == "tcp" and bool(parts.hostname) and bool(parts.port)
+    except ValueError:  # a port that is no number, half an IPv6 address
+        return False
+
+
+def check_key(path: Path, key: str) -> None:
+    """Raise Refusal unless the 40 characters that `path` holds stand for 32 bytes: five for four."""
+    for start in range(0, len(key), 5):
+        if sum(Z85.index(letter) * 85 ** (4 - place) for place, letter in enumerate(key[start : start + 5])) >= 2**32:
+            raise Refusal(f"{path} holds a key that is none: ask whoever gave you the file for it again.")
 
 
 def write_invitation(path: Path, invitation: Invitation) -> None:
@@ -64,9 +93,12 @@ def write_invitation(path: Path, invitation: Invitation) -> None:
 def read_invitation(path: Path) -> Invitation:
     """Raises OSError if there is no such file, Refusal if it is not an invitation."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Invitation)
+        invitation = msgspec.json.decode(path.read_bytes(), type=Invitation)
     except ValueError as error:  # what is no JSON, or no UTF-8
         raise Refusal(f"{path} is not the invitation of a backend: {error}") from error
+    check_reachable(path, invitation.endpoint)
+    check_key(path, invitation.server_public_key)
+    return invitation
 
 
 def fingerprint(public_key: str) -> str:

@@ -46,6 +46,7 @@ class Welcome(Message, frozen=True, kw_only=True):
     device: DeviceInfo | None = None  # the first of `devices`; None until a worker has reported
     devices: tuple[DeviceInfo, ...] = ()  # of all workers that are ready
     waiting_jobs: Count = 100  # of this client; more are refused, `later`
+    receipts: bool = False  # whether the backend understands `Received`
 
 
 class Rejected(Message, frozen=True, kw_only=True):

@@ -11,6 +11,9 @@ from msgspec import Meta, Struct
 VERSION = 1
 CHUNK_BYTES = 1024 * 1024
 CREDIT_CHUNKS = 8
+FRAME_LIMIT_BYTES = 64 * 1024 * 1024  # of what a client sends: a mask of 8192x8192
+MESSAGE_LIMIT_BYTES = 512 * 1024 * 1024
+MESSAGE_LIMIT_FRAMES = 260  # magic, header and a mask for each of 256 people
 
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]

@@ -4,8 +4,19 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from .messages import CREDIT_CHUNKS, Bytes, Count, JobId, Message, PictureFormat
-from .scene import ArrayRef, Label, RenderRequest
+from .codec import Frames
+from .messages import (
+    CREDIT_CHUNKS,
+    FRAME_LIMIT_BYTES,
+    MESSAGE_LIMIT_BYTES,
+    MESSAGE_LIMIT_FRAMES,
+    Bytes,
+    Count,
+    JobId,
+    Message,
+    PictureFormat,
+)
+from .scene import ArrayRef, Digest, Label, RenderRequest
 
 
 class Hello(Message, frozen=True, kw_only=True):
@@ -47,6 +58,16 @@ class Fetch(Message, frozen=True, kw_only=True):
     chunks: Annotated[int, Meta(ge=1, le=CREDIT_CHUNKS)] = CREDIT_CHUNKS
 
 
+class Received(Message, frozen=True, kw_only=True):
+    """The picture of this job is whole on the client's disk. Said where `Welcome` asks for it; no answer comes.
+
+    digest: of the file, hex, as in `Finished`.
+    """
+
+    job_id: JobId
+    digest: Digest
+
+
 class Ping(Message, frozen=True, kw_only=True):
     """Are you there?"""
 
@@ -66,4 +87,16 @@ class Estimate(Message, frozen=True, kw_only=True):
     models: Label = "embedded"
 
 
-Request = Hello | Submit | Cancel | Subscribe | Fetch | Ping | ListJobs | Estimate
+Request = Hello | Submit | Cancel | Subscribe | Fetch | Received | Ping | ListJobs | Estimate
+
+
+def too_large(frames: Frames) -> str:
+    """Why a backend would not take this message, or nothing. It closes the connection at such a frame, without a word."""
+    sizes = [memoryview(frame).nbytes for frame in frames]
+    if max(sizes) > FRAME_LIMIT_BYTES or sum(sizes) > MESSAGE_LIMIT_BYTES or len(frames) > MESSAGE_LIMIT_FRAMES:
+        return (
+            f"The request has {len(frames) - 2} masks, the largest of {max(sizes)} bytes, {sum(sizes)} bytes in all; a backend "
+            f"takes {MESSAGE_LIMIT_FRAMES - 2} masks of {FRAME_LIMIT_BYTES} bytes each and {MESSAGE_LIMIT_BYTES} in all: "
+            "send smaller masks, of half the picture's width and height, or fewer."
+        )
+    return ""

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import os
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -12,6 +13,7 @@ from .events import Chunk, Finished
 from .locks import lock
 from .messages import CHUNK_BYTES, CREDIT_CHUNKS
 from .requests import Fetch
+from .whole import flush_folder
 
 
 class Transfer:
@@ -23,15 +25,19 @@ class Transfer:
     """
 
     def __init__(self, finished: Finished, path: Path, *, overwrite: bool = True) -> None:
-        """Raises OSError where `path` cannot be written or the same result is on its way there already, ValueError for an empty
-        result.
+        """Where all has come before, as a program was ended before it could rename the file, the transfer is complete at once.
+
+        Raises OSError where `path` cannot be written or the same result is on its way there already, ValueError for an empty
+        result, and for a file in its way that is another.
         """
         if finished.size_bytes == 0:
             raise ValueError("it is announced with 0 bytes; render again")
         self.finished = finished
         self.path = path
         self._overwrite = overwrite
-        self._partial = path.with_name(f"{path.name}.{finished.digest[:16]}.part")
+        # What a link points to is replaced, not the link, as in whole_file; nor is the name any longer than there.
+        self._place = Path(os.path.realpath(path)) if overwrite else path
+        self._partial = self._place.with_name(f"{self._place.name}.{finished.digest[:8]}.part")
         self._file: BinaryIO = self._partial.open("a+b")
         if not lock(self._file):
             self._file.close()
@@ -41,9 +47,14 @@ class Transfer:
         while piece := self._file.read(CHUNK_BYTES):
             self._hash.update(piece)
         self._received = self._requested = self._file.tell()
-        if self._received >= finished.size_bytes:  # never of our making
-            self.abandon()
-            raise ValueError(f"{self._partial.name} was there already and too long; it is removed: fetch again")
+        if self._received >= finished.size_bytes:
+            try:
+                self._finish()
+            except ValueError as error:  # never of our making
+                self.abandon()
+                raise ValueError(
+                    f"{self._partial.name} was there already and is another; it is removed: fetch again"
+                ) from error
 
     @property
     def complete(self) -> bool:
@@ -70,12 +81,23 @@ class Transfer:
         self._file.write(payload[0])
         self._hash.update(payload[0])
         self._received += len(payload[0])
-        if self._received < self.finished.size_bytes:
-            return
-        self._file.close()
+        if self._received >= self.finished.size_bytes:
+            self._finish()
+
+    def _finish(self) -> None:
+        """All has come. What is on the disk before it has its name is whole also after a power cut."""
         if self._received != self.finished.size_bytes or self._hash.hexdigest() != self.finished.digest:
+            self._file.close()
             raise ValueError("it was damaged on the way, as its digest shows; render again")
-        self.path = self._partial.replace(self.path) if self._overwrite else move_beside(self._partial, self.path)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        if self._overwrite:
+            self._partial.replace(self._place)
+        else:
+            self.path = move_beside(self._partial, self.path)
+        with suppress(OSError):  # a file system that flushes no folders has the picture all the same
+            flush_folder(self._place.parent)
 
     def suspend(self) -> None:
         """Leave what has come to a later transfer."""

@@ -17,11 +17,25 @@ def whole_file(path: Path, mode: int = 0o666) -> Iterator[Path]:
     """
     path = Path(os.path.realpath(path))
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
-    os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
     try:
+        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
         yield partial
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        if str(error.filename) != str(partial):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error  # by the name that somebody has asked for
     finally:
         partial.unlink(missing_ok=True)
+
+
+def flush_folder(folder: Path) -> None:
+    """Return when the names in `folder` are on the disk."""
+    if os.name == "posix":  # elsewhere a folder cannot be opened, and a rename is flushed with the file system
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

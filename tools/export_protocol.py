@@ -17,7 +17,8 @@ from typing import Any, get_args
 import msgspec
 from beyondscene import protocol as p
 from beyondscene.backend.gateway.jobs import Jobs
-from beyondscene.backend.gateway.ledger import APPLICATION_ID, MIGRATIONS, Ledger
+from beyondscene.backend.gateway.ledger import Ledger
+from beyondscene.backend.gateway.migrations import APPLICATION_ID, MIGRATIONS
 
 ROOT = Path(__file__).parent.parent
 SCHEMA = ROOT / "docs" / "request.schema.json"
@@ -74,6 +75,7 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
         p.Submit(job_id=JOB, request=WITH_FACE, models="sdxl", arrays=(MASK,)),
         p.Submit(job_id=JOB, request=WITH_FEET, models="sdxl", arrays=(MASK,)),
         p.Submit(job_id=JOB, request=SCENE, models="sdxl", arrays=(MASK,), picture_format="exr"),
+        p.Received(job_id=JOB, digest=DIGEST),
     ),
     "event": (
         p.Finished(
@@ -110,6 +112,7 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
         p.Welcome(version=1, app_version="0.1.0", boot_id="a1", models=(SKELETONS,), device=DEVICE),
         p.Welcome(version=1, app_version="0.1.0", boot_id="a1", models=(), device=DEVICE, waiting_jobs=250),
         p.Refused(message="100 jobs are waiting, which is the limit.", job_id=JOB, later=True),
+        p.Welcome(version=1, app_version="0.1.0", boot_id="a1", models=(), device=DEVICE, receipts=True),
     ),
     "order": (
         p.RunJob(job_id=JOB, attempt=1, request=SCENE, models="sdxl", arrays=(MASK,), result_path="results/1.png"),

@@ -2,8 +2,9 @@
 
 Exit codes: 0 done; 1 a fault of the program, with its traceback, or a job that failed; 2 something to put right in the command,
 the scene, the request, the models or the disk, said in one sentence on standard error; 3 a job that was cancelled, or a
-training whose minutes were over; 4 no backend answers; 5 the data folder is in use by another backend; 130 interrupted, by
-Ctrl-C, SIGTERM or SIGHUP; 141 whoever read the output has closed the pipe.
+training whose minutes were over; 4 no backend answers; 5 the data folder is in use by another backend; 6 the backend takes no
+more for now; 130 interrupted, by Ctrl-C, SIGTERM or SIGHUP, of which `serve` makes a 0 once it has begun; 141 whoever read the
+output has closed the pipe.
 """
 
 import argparse
@@ -25,7 +26,7 @@ COMMANDS = (
     "render", "check", "export", "serve", "submit", "jobs", "wait", "fetch", "cancel", "keygen", "client", "info",
     "train", "evaluate", "bench",
 )  # fmt: skip
-DONE, FAULT, REFUSED, STOPPED, UNREACHABLE, IN_USE, INTERRUPTED, UNREAD = 0, 1, 2, 3, 4, 5, 130, 141
+DONE, FAULT, REFUSED, STOPPED, UNREACHABLE, IN_USE, BUSY, INTERRUPTED, UNREAD = 0, 1, 2, 3, 4, 5, 6, 130, 141
 
 
 class Unreachable(Exception):  # noqa: N818  (reads as what it is)
@@ -44,7 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit code. arguments: None for those of the process, whose output is then UTF-8."""
     if arguments is None and isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # as JSON is; names of files may be any bytes
-    return answer(lambda: run(arguments))
+    return answer(lambda: run_until_interrupted(arguments))
+
+
+def run_until_interrupted(arguments: Sequence[str] | None) -> int:
+    with ended_by_interrupt():  # before anything else: what the commands import takes seconds
+        return run(arguments)
 
 
 def run(arguments: Sequence[str] | None) -> int:
@@ -67,8 +73,7 @@ def run(arguments: Sequence[str] | None) -> int:
     if unknown:
         commands.choices[args.command].error(f"there is no {' '.join(unknown)}")
     try:
-        with ended_by_interrupt():
-            return modules[args.command].run(args)
+        return modules[args.command].run(args)
     except Unreachable as error:
         say(str(error))
         return UNREACHABLE
@@ -94,7 +99,7 @@ def answer(command: Callable[[], int]) -> int:
             raise  # it is ours, and shows where it came from
         say(describe(error) if isinstance(error, OSError) else str(error))
         drop_output()
-        return REFUSED
+        return getattr(error, "exit_code", REFUSED)
 
 
 def say(sentence: str) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -12,13 +13,19 @@ from platformdirs import user_data_path
 from ...protocol import ConnectionFile, Refusal, Refused, read_connection
 from ...protocol.client import Client, Heard, Lost
 from ...protocol.connection import is_open_to_others
-from . import Unreachable, say
+from . import BUSY, Unreachable, say
 from .arguments import amount
 
 PATIENCE_S = 30.0
 LATER_S = 5.0  # between two times that something is asked which is refused only for now
 POLL_MS = 100
 LINGER_MS = 500
+
+
+class Busy(Refusal):
+    """The backend takes no more for now: a limit is reached, or its disk is full."""
+
+    exit_code = BUSY
 
 
 def add_backend(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +45,8 @@ def converse(args: argparse.Namespace, ask: Callable[[Client], None]) -> Iterato
     """What the backend says, from `ask` on; where it falls silent, is restarted or refuses for now, `ask` is called again.
 
     So `ask` must be harmless when repeated. Close the generator to hang up. Raises Unreachable, Refusal for what the
-    backend refuses, and OSError or Refusal for a connection file that cannot be read.
+    backend refuses or a key that it does not let in, Busy for what it still refuses for now after `--patience`, and OSError
+    or Refusal for a connection file that cannot be read.
     """
     patient_until_s = refused_until_s = time.monotonic() + args.patience
     waiting = False
@@ -52,7 +60,7 @@ def converse(args: argparse.Namespace, ask: Callable[[Client], None]) -> Iterato
                 break
             if isinstance(event, Refused):
                 if not event.later or time.monotonic() > refused_until_s:
-                    raise Refusal(event.message)
+                    raise (Busy if event.later else Refusal)(event.message)
                 if not waiting:
                     say(f"{event.message} It is asked again for {args.patience:.0f} s.")
                 waiting = True
@@ -74,6 +82,7 @@ def converse_once(connection: ConnectionFile, path: Path, ask: Callable[[Client]
         socket.curve_serverkey = connection.server_public_key.encode()
         socket.curve_publickey = connection.client_public_key.encode()
         socket.curve_secretkey = connection.client_secret_key.encode()
+        monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
         socket.connect(connection.endpoint)
         try:
             while client.lost is None:
@@ -81,11 +90,21 @@ def converse_once(connection: ConnectionFile, path: Path, ask: Callable[[Client]
                     socket.send_multipart(client.outgoing.popleft())
                 if socket.poll(POLL_MS):
                     yield from client.receive(socket.recv_multipart(), time.monotonic())
+                elif monitor.poll(0) and not connection.pid:  # the file of a launch may be about to be replaced
+                    raise Refusal(
+                        f"The backend at {connection.endpoint} does not let the key in {path} in: it was revoked or never "
+                        "listed; ask whoever runs the backend."
+                    )
                 elif has_changed(connection, path):
                     yield from client.lose(f"The backend at {connection.endpoint} was restarted.")
                 yield from client.tick(time.monotonic())
         finally:
             client.close()
+            with suppress(zmq.Again):  # the last words, such as that the picture is here
+                while client.outgoing:
+                    socket.send_multipart(client.outgoing.popleft(), zmq.DONTWAIT)
+            socket.disable_monitor()
+            monitor.close()
 
 
 def read_connection_patiently(path: Path, until_s: float) -> ConnectionFile:

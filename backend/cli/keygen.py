@@ -7,7 +7,7 @@ from platformdirs import user_data_path
 
 from ...protocol import ConnectionFile, Refusal, write_connection
 from ...protocol.connection import Invitation, fingerprint, read_invitation, write_invitation
-from ..gateway.keys import make_keys
+from ..gateway.keys import keys_path, make_keys
 from ..gateway.sockets import KeyPair
 from . import DONE
 from .target import check_secret_target, check_target
@@ -29,7 +29,11 @@ def run(args: argparse.Namespace) -> int:
         data = args.data or user_data_path("beyondscene")
         keys = make_keys(data, args.endpoint)
         path = data / "invitation.json"
-        write_invitation(path, Invitation(endpoint=keys.endpoint, server_public_key=keys.public_key))
+        try:
+            write_invitation(path, Invitation(endpoint=keys.endpoint, server_public_key=keys.public_key))
+        except OSError:
+            keys_path(data).unlink()  # so that the command can be given again
+            raise
         print(f"{path}: for artists who make their own keys; the backend's fingerprint is {fingerprint(keys.public_key)}")
         return DONE
     if args.data:
@@ -47,6 +51,10 @@ def run(args: argparse.Namespace) -> int:
         client_secret_key=pair.secret.decode(),
     )
     write_connection(args.output, connection)
-    public.write_bytes(pair.public + b"\n")
+    try:
+        public.write_bytes(pair.public + b"\n")
+    except OSError:
+        args.output.unlink()
+        raise
     print(f"{public}: send it to whoever runs the backend; its fingerprint is {fingerprint(connection.client_public_key)}")
     return DONE

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=amount,
         default=1800.0,
         metavar="SECONDS",
-        help="in which a job did not get on, its worker is replaced; default: 1800",
+        help="in which a job did not get on, its worker is replaced; 0: never; default: 1800",
     )
     parser.add_argument(
         "--release-after",
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         devices=tuple(args.devices.split(",")),
         precision=args.precision,
         offload=args.offload,
-        stuck_s=args.stuck_after,
+        stuck_s=args.stuck_after or None,
         release_s=60 * args.release_after or None,
         idle_exit_s=60 * args.idle_exit or None,
         metrics_port=args.metrics_port,

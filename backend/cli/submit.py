@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         except Refusal as error:
             if args.frames is None or len(args.frames) == 1:
                 raise
-            raise Refusal(f"{error} Frame {shot.frame} and those after it were not submitted.") from error
+            raise type(error)(f"{error} Frame {shot.frame} and those after it were not submitted.") from error
         facts = {"job_id": job_id, "frame": shot.frame, "width": shot.request.width, "height": shot.request.height}
         print(msgspec.json.encode(facts).decode() if args.json else job_id, flush=True)
     return DONE

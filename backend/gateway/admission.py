@@ -11,7 +11,7 @@ from ..planning.plan import plan_sizes
 from .allow_list import Listed
 from .files import Quota
 from .ledger import Job
-from .room import NotNow
+from .room import NotNow, check_disk
 from .settings import FindModelSets, ServeSettings
 
 log = logging.getLogger(__name__)
@@ -39,22 +39,8 @@ class Admission:
 
     @property
     def models(self) -> tuple[ModelSetInfo, ...]:
-        return tuple(
-            ModelSetInfo(
-                name=one.name,
-                training_resolution_px=one.training_resolution_px,
-                missing=one.missing_roles,
-                steps=one.manifest.steps,
-                loras=known_loras(lora_folders(one.folder)),
-                few_steps=one.manifest.few_steps.steps if one.manifest.few_steps and one.has_few_steps else 0,
-                pose_line_width_px=one.manifest.pose_line_width_px,
-                pose_hands=one.manifest.pose_hands,
-                pose_face=one.manifest.pose_face,
-                pose_feet=one.manifest.pose_feet,
-                hidden_joints=one.manifest.hidden_joints,
-            )
-            for one in self._models.values()
-        )
+        """What clients are told of each set."""
+        return tuple(map(describe, self._models.values()))
 
     def folder_of(self, models: str) -> str:
         """Where the model set of this name lies; empty if it is gone."""
@@ -83,21 +69,46 @@ class Admission:
         check_memory(request.width, request.height)
         return chosen
 
-    def check(self, submit: Submit, payload: Sequence[memoryview | bytes], who: Listed, waiting: Sequence[Job]) -> None:
+    def check(self, submit: Submit, payload: Sequence[memoryview | bytes], who: Listed, pending: Sequence[Job]) -> None:
         """Refuse what cannot become a picture, or not for `who`. Raises RequestError or WireError with the sentence; NotNow
         where it is only too early.
 
-        waiting: jobs in the queue.
+        pending: jobs in the queue, and paused ones.
         """
-        if len(waiting) >= self._settings.waiting_jobs:
-            raise NotNow(f"{len(waiting)} jobs are waiting, which is the limit: try again when some are done.")
-        own = sum(job.owner == who.name for job in waiting)
+        if len(pending) >= self._settings.waiting_jobs:
+            raise NotNow(f"{len(pending)} jobs are waiting, which is the limit: try again when some are done.")
+        own = sum(job.owner == who.name for job in pending)
         if own >= who.waiting_jobs:
             sentence = f"{own} jobs of '{who.name}' are waiting, which is its limit: try again when some are done."
             raise NotNow(sentence) if own else RequestError(sentence)  # who may have none need not wait
         self._quota.check(who)
         self.choose(submit.models, submit.request)
+        check_disk(submit, self._settings.data_folder)
         arrays_from_frames(submit.arrays, payload)
         for character in submit.request.characters:
             if character.mask is not None and character.mask not in submit.arrays:
                 raise RequestError(f"The mask of '{character.name}' did not come with the request: send its array along.")
+
+
+def describe(models: ModelSet) -> ModelSetInfo:
+    """A set that cannot be read lacks all its roles: it must not hide the others. What is wrong with it, a request is told."""
+    manifest = models.manifest
+    try:
+        missing = models.missing_roles
+        few_steps = manifest.few_steps.steps if manifest.few_steps and models.has_few_steps else 0
+    except Exception as error:  # whatever its files hold
+        log.error("the model set '%s' in %s cannot be read: %r", models.name, models.folder, error)
+        missing, few_steps = models.roles, 0
+    return ModelSetInfo(
+        name=models.name,
+        training_resolution_px=models.training_resolution_px,
+        missing=missing,
+        steps=manifest.steps,
+        loras=known_loras(lora_folders(models.folder)),
+        few_steps=few_steps,
+        pose_line_width_px=manifest.pose_line_width_px,
+        pose_hands=manifest.pose_hands,
+        pose_face=manifest.pose_face,
+        pose_feet=manifest.pose_feet,
+        hidden_joints=manifest.hidden_joints,
+    )

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from ...protocol import Cancel, Estimate, Fetch, Hello, ListJobs, Ping, Request, RequestError, Submit, Subscribe
+from ...protocol import Cancel, Estimate, Fetch, Hello, ListJobs, Ping, Received, Request, RequestError, Submit, Subscribe
 from ...protocol.connection import Z85Key, write_secret
 from ...protocol.locks import lock
 from ...protocol.scene import Label
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 Role = Literal["submit", "observe", "admin"]
 
-LOOKING = (Hello, Ping, Subscribe, Fetch, ListJobs, Estimate)
+LOOKING = (Hello, Ping, Subscribe, Fetch, Received, ListJobs, Estimate)
 MAY: dict[Role, tuple[type, ...]] = {
     "submit": (*LOOKING, Submit, Cancel),  # with jobs of one's own
     "observe": LOOKING,  # at everybody's
@@ -44,7 +44,7 @@ class Listed(Struct, frozen=True, kw_only=True):
     public_key: Z85Key
     role: Role = "submit"
     waiting_jobs: Annotated[int, Meta(ge=0)] = 100  # more are refused
-    stored_bytes: Annotated[int, Meta(ge=0)] = 20 * GIB  # of pictures that nobody has fetched, and of arrays that wait
+    stored_bytes: Annotated[int, Meta(ge=0)] = 20 * GIB  # of pictures that nobody has fetched, and of requests that wait
 
     def check(self, request: Request) -> None:
         """Raise RequestError for what the role does not allow."""
@@ -54,6 +54,10 @@ class Listed(Struct, frozen=True, kw_only=True):
             )
         if isinstance(request, Submit) and request.priority > 0 and self.role != "admin":
             raise RequestError("Priorities above 0 are for admins: submit with 0 or less.")
+
+    def owns(self, job: Job) -> bool:
+        """Whether the picture is theirs to keep: once they have it, it may be deleted here."""
+        return self.role == "admin" or job.owner == self.name
 
     def sees(self, job: Job) -> bool:
         return self.role != "submit" or job.owner == self.name
@@ -94,14 +98,17 @@ class AllowList:
         try:
             self._take(read_list(self._path))
         except ServeError as error:
-            log.error("nobody of the list is let in: %s", error)
+            if len(self.keys) > 1:  # once, however long it lasts
+                log.error("nobody of the list is let in: %s", error)
+            if isinstance(error.__cause__, OSError):  # which may pass without a change of the file
+                self._stamp = None
             self._take(ListFile())
         changed = {key for key in before.keys() | self._by_key.keys() if before.get(key) != self._by_key.get(key)}
         log.info("the list of clients has changed for %d keys", len(changed))
         return changed
 
     def _take(self, file: ListFile) -> None:
-        self._by_key = {one.public_key: one for one in (*file.clients, self._local)}
+        self._by_key = {client.public_key: client for client in (*file.clients, self._local)}
         self.keys.clear()
         self.keys.update(key.encode() for key in self._by_key)
 
@@ -138,9 +145,9 @@ def changing(path: Path) -> Iterator[tuple[Listed, ...]]:
 def add(path: Path, client: Listed) -> None:
     """Raises ServeError for a name or a key that is listed already, and for a key that everybody knows."""
     with changing(path) as listed:
-        if client.name in {LOCAL, *(one.name for one in listed)}:
+        if client.name in {LOCAL, *(other.name for other in listed)}:
             raise ServeError(f"The name '{client.name}' is taken: choose another, or revoke it first.")
-        if client.public_key in {one.public_key for one in listed}:
+        if client.public_key in {other.public_key for other in listed}:
             raise ServeError("This key is listed under another name: one key, one client.")
         if client.public_key in PUBLISHED:
             raise ServeError("This key is printed in a manual, so all have its secret: make one with `beyondscene keygen`.")
@@ -150,9 +157,9 @@ def add(path: Path, client: Listed) -> None:
 def revoke(path: Path, name: str) -> None:
     """Raises ServeError for a name that is not listed."""
     with changing(path) as listed:
-        left = tuple(one for one in listed if one.name != name)
+        left = tuple(client for client in listed if client.name != name)
         if len(left) == len(listed):
-            names = ", ".join(f"'{one.name}'" for one in listed) or "nobody"
+            names = ", ".join(f"'{client.name}'" for client in listed) or "nobody"
             raise ServeError(f"There is no client '{name}': listed are {names}.")
         write_secret(path, msgspec.json.format(msgspec.json.encode(ListFile(clients=left))))
 

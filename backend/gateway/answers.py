@@ -21,6 +21,7 @@ from ...protocol import (
     Ping,
     Pong,
     Progressed,
+    Received,
     Refusal,
     Refused,
     Rejected,
@@ -42,7 +43,7 @@ from .jobs import JobConflict, Jobs
 from .ledger import Job
 from .live import Live
 from .logs import about
-from .room import RESERVE_BYTES, NotNow, is_full
+from .room import RESERVE_BYTES, NotNow, shortage
 from .settings import ServeSettings
 from .sockets import Incoming
 
@@ -122,12 +123,11 @@ class Answers:
         except (RequestError, WireError, JobConflict) as error:
             return str(error), isinstance(error, NotNow)
         except (sqlite3.Error, OSError) as error:
-            full = is_full(error, self._settings.data_folder)
-            if not full:
-                log.exception("the disk could not take a %s", type(request).__name__)
-            size_bytes = sum(map(len, payload)) + RESERVE_BYTES
-            sentence = f"The backend's disk could not take it ({error}): make {size_bytes} bytes of room there"
-            return f"{sentence}, then send it again.", full
+            if words := shortage(error, self._settings.data_folder):
+                size_bytes = sum(map(len, payload)) + RESERVE_BYTES
+                return f"The backend cannot take it now, as {words}: it takes {size_bytes} bytes; send it again later.", True
+            log.exception("the disk could not take a %s", type(request).__name__)
+            return f"The backend's disk could not take it ({error}): see its log.", False
         except Exception:  # a slip of ours: the other clients and their jobs must not pay for it
             log.exception("could not answer %s", type(request).__name__)
             return "The backend failed here: see its log.", False
@@ -144,7 +144,7 @@ class Answers:
             case Submit():
                 job = self._jobs.find(request, who.name)
                 if job is None:
-                    self._admission.check(request, payload, who, self._jobs.waiting())
+                    self._admission.check(request, payload, who, self._jobs.pending())
                     job = self._jobs.submit(request, payload, who.name)
                     log.info("job %s: accepted from '%s' (%s)", job.id, who.name, client.label, extra=about(job))
                 client.follow(job.id, 0)
@@ -154,6 +154,8 @@ class Answers:
                 client.follow(self._job(who, request.job_id).id, request.since_seq)
             case Fetch():
                 self._fetch(client, self._job(who, request.job_id), request)
+            case Received():
+                self._note_received(who, self._job(who, request.job_id), request)
             case ListJobs():
                 own = who.name if who.role == "submit" else None
                 newest = self._jobs.ledger.newest
@@ -184,6 +186,7 @@ class Answers:
                 device=first(self._dispatch.devices),
                 devices=self._dispatch.devices,
                 waiting_jobs=self._admission.waiting_jobs(who),
+                receipts=True,
             )
         )
         log.info("'%s' is here (%s)", who.name, client.label)
@@ -211,12 +214,25 @@ class Answers:
             raise RequestError(f"The picture has {last.size_bytes} bytes: there is nothing at offset {fetch.offset}.")
         client.fetch(fetch, last.size_bytes)
 
-    def _estimate(self, asked: Estimate) -> Estimated:
+    def _note_received(self, who: Listed, job: Job, received: Received) -> None:
+        """Where the owner has the picture it may make room for others; that an onlooker has it is no reason to delete it."""
+        last = self._jobs.ledger.events(job.id, job.next_seq - 1)[-1]
+        if not isinstance(last, Finished) or last.digest != received.digest:
+            raise RequestError(f"Job {job.id} has no picture of the digest {received.digest}: fetch it again.")
+        if who.owns(job):
+            try:
+                self._jobs.ledger.mark_fetched(job.id)
+            except sqlite3.Error as error:
+                if not (words := shortage(error, self._settings.data_folder)):
+                    raise
+                log.warning("job %s: that its picture was fetched is not noted: %s", job.id, words, extra=about(job))
+
+    def _estimate(self, question: Estimate) -> Estimated:
         try:
-            models = self._admission.choose(asked.models, asked.request)
-            return self._estimator.estimate(asked.key, asked.request, models, first(self._dispatch.devices))
+            models = self._admission.choose(question.models, question.request)
+            return self._estimator.estimate(question.key, question.request, models, first(self._dispatch.devices))
         except Refusal as error:  # a rule that the request or the model set breaks
-            return Estimated(key=asked.key, obstacle=str(error)[:4000])
+            return Estimated(key=question.key, obstacle=str(error)[:4000])
 
     def _describe(self, job: Job) -> JobInfo:
         request, progress = job.submit.request if job.submit else None, self._live.newest(job.id, Progressed)

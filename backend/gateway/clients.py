@@ -5,7 +5,6 @@ live slots and a place in a file; it is sent when the client's pipe has room.
 """
 
 import logging
-import sqlite3
 from collections import deque
 from collections.abc import Container
 
@@ -17,7 +16,7 @@ from .counts import Counts
 from .files import JobFiles
 from .ledger import Ledger
 from .live import Live
-from .room import is_full
+from .room import shortage
 from .sockets import Incoming
 
 log = logging.getLogger(__name__)
@@ -75,7 +74,7 @@ class Client:
 
     def fetch(self, fetch: Fetch, size_bytes: int) -> None:
         """Send a piece of a result, within the credit of all pieces that are still to be sent."""
-        if sum(one.chunks for one in self.fetching) + fetch.chunks > CREDIT_CHUNKS:
+        if sum(piece.chunks for piece in self.fetching) + fetch.chunks > CREDIT_CHUNKS:
             message = f"At most {CREDIT_CHUNKS} chunks may be on their way: ask for more when they have come."
             self.reply(Refused(job_id=fetch.job_id, message=message))
         else:
@@ -99,7 +98,7 @@ class Clients:
         client = self._clients.get(message.sender)
         if client is None:
             if len(self._clients) >= CLIENTS:
-                del self._clients[min(self._clients.values(), key=lambda one: one.heard_s).routing_id]
+                del self._clients[min(self._clients.values(), key=lambda client: client.heard_s).routing_id]
             client = self._clients[message.sender] = Client(message.sender, message.key)
         client.heard_s = now_s
         return client
@@ -120,7 +119,7 @@ class Clients:
             try:
                 self._deliver(client, live)
             except zmq.Again:
-                pass  # it does not read at the moment; its places are kept
+                pass  # it does not read at the moment, or no file can be opened; its places are kept
             except zmq.ZMQError as error:
                 if error.errno != zmq.EHOSTUNREACH:
                     raise
@@ -158,6 +157,8 @@ class Clients:
             try:
                 piece.ready = self._files.read(piece.job_id, piece.offset, CHUNK_BYTES)
             except OSError as error:
+                if shortage(error, self._files.data_folder):
+                    raise zmq.Again from error
                 log.error("job %s: its result cannot be read: %s", piece.job_id, error, extra={"job_id": piece.job_id})
         if not piece.ready:
             client.reply(Refused(job_id=piece.job_id, message="The picture is no longer there: render it again."))
@@ -169,16 +170,6 @@ class Clients:
         piece.offset += len(piece.ready)
         piece.chunks = piece.chunks - 1 if piece.offset < piece.size_bytes else 0
         piece.ready = b""
-        if piece.offset == piece.size_bytes:
-            self._mark_fetched(piece.job_id)
-
-    def _mark_fetched(self, job_id: str) -> None:
-        try:
-            self._ledger.mark_fetched(job_id)
-        except sqlite3.Error as error:
-            if not is_full(error, self._files.data_folder):
-                raise
-            log.warning("job %s: the disk is too full to note that its picture was fetched", job_id, extra={"job_id": job_id})
 
     def _send(self, client: Client, message: Message, *payload: memoryview | bytes) -> None:
         """Raises zmq.Again where the pipe is full."""

@@ -1,6 +1,7 @@
 """Jobs and the workers that do them: which is next, what they report, and what is done where one or the disk gives out.
 
-Every step leaves the ledger right wherever it breaks off, so a step that finds the disk full is simply taken again later.
+Every step leaves the ledger right wherever it breaks off, so a step that finds the disk full, or no more files to be opened, is
+simply taken again later.
 """
 
 import logging
@@ -11,12 +12,14 @@ from collections.abc import Sequence
 from ...protocol import (
     DeviceInfo,
     DiskFull,
+    Heartbeat,
     JobCheckpoint,
     JobDone,
     JobFailed,
     JobPreview,
     JobProgress,
     JobStopped,
+    Ready,
     Report,
     RunJob,
 )
@@ -27,9 +30,9 @@ from .jobs import Jobs
 from .ledger import Job
 from .live import Live
 from .logs import about
-from .room import RESERVE_BYTES, free_bytes, is_full, needed_bytes
+from .room import free_bytes, needed_bytes, shortage
 from .settings import ServeSettings
-from .supervisor import Heard, Supervisor
+from .supervisor import Supervisor
 from .workers import Workers
 
 log = logging.getLogger(__name__)
@@ -37,6 +40,8 @@ log = logging.getLogger(__name__)
 FAILED_STARTS = 3  # after which waiting jobs are told that no worker comes up
 LATER_STARTS = 30  # the same of a device that has worked: its memory is with another program, and a quarter of an hour may help
 LOOK_FOR_ROOM_S = 1.0
+
+OfTheLedger = JobCheckpoint | JobDone | JobFailed | DiskFull | JobStopped  # reports that change it
 
 
 class Dispatch:
@@ -61,9 +66,9 @@ class Dispatch:
         self._quota = quota
         self._workers = workers
         self._counts = counts
-        self._reports: deque[Heard] = deque()  # that are still to be taken
+        self._reports: deque[OfTheLedger] = deque()  # that are still to be taken
         self._resumed = False
-        self._again_s = 0.0  # no step is taken before, as the last one found the disk full
+        self._again_s = 0.0  # no step is taken before, as the last one met a shortage
         self._look_s = 0.0  # when next to look whether paused jobs have room
 
     @property
@@ -73,27 +78,27 @@ class Dispatch:
 
     def turn(self, now_s: float) -> None:
         """Take what the workers have reported, look after them, and give them the next jobs."""
-        self._reports.extend(self._workers.receive(now_s))
+        for heard in self._workers.receive(now_s):
+            self._hear(*heard, now_s)
         if now_s < self._again_s:
             return
         try:
             if not self._resumed:
                 self._resume()
             while self._reports:
-                self._take(*self._reports[0], now_s)
+                self._take(self._reports[0])
                 self._reports.popleft()
             for worker in self._workers:
-                wanted = len(self._jobs.waiting()) > sum(one.expected for one in self._workers)
+                wanted = len(self._jobs.waiting()) > sum(worker.expected for worker in self._workers)
                 self._look_after(worker, now_s, wanted)
             self._look_for_room(now_s)
             self._start_next()
             self._again_s = 0.0
         except (OSError, sqlite3.Error) as error:
-            if not is_full(error, self._settings.data_folder):
+            if not (words := shortage(error, self._settings.data_folder)):
                 raise
             if not self._again_s:  # once, however long it lasts
-                words = "the disk is full (%s): nothing goes on until %d bytes are free in %s; no job is lost"
-                log.error(words, error, RESERVE_BYTES, self._settings.data_folder)
+                log.error("%s (%s): nothing goes on until that has passed; no job is lost", words, error)
             self._again_s = now_s + LOOK_FOR_ROOM_S
 
     def halt(self, job: Job, now_s: float) -> None:
@@ -116,37 +121,52 @@ class Dispatch:
         self._make_room()
         self._resumed = True
 
-    def _take(self, report: Report, payload: Sequence[memoryview | bytes], now_s: float) -> None:
-        if not isinstance(report, JobProgress | JobPreview | JobCheckpoint | JobDone | JobFailed | DiskFull | JobStopped):
-            return  # Ready and Heartbeat are the workers'
-        job = self._jobs.current(report.job_id, report.attempt)
-        if job is None:
-            log.info("job %s: a word of attempt %d comes too late", report.job_id, report.attempt, extra=about(report))
+    def _hear(self, report: Report, payload: Sequence[memoryview | bytes], now_s: float) -> None:
+        """Show how far a job is; what the ledger has to know waits until it takes it."""
+        if isinstance(report, Ready | Heartbeat) or (job := self._current(report)) is None:
             return
         match report:
             case JobProgress():
                 self._live.advance(report, job.next_seq - 1, now_s)
-            case JobPreview() if payload:
-                self._live.sketch(report, payload[0], job.next_seq - 1)
-            case JobCheckpoint() if self._live.keep(report):  # two devices may alternate at what kills both
-                self._jobs.get_further(job)
-            case JobDone() if not job.stopping:
-                self._publish(job, report)
-            case JobFailed() if not job.stopping:
-                self._end(self._jobs.fail(job, report.message))
-            case DiskFull() if not job.stopping:
-                self._run_short(job)
-            case JobDone() | JobFailed() | DiskFull() | JobStopped() if job.stopping:
-                self._end(self._jobs.cancel(job))
-            case JobStopped():  # nobody asked it to, so it is leaving
-                self._end(self._jobs.lose(job, "The worker process gave the job back."))
+            case JobPreview():
+                if payload:
+                    self._live.sketch(report, payload[0], job.next_seq - 1)
+            case JobCheckpoint():
+                if self._live.keep(report):  # two devices may alternate at what kills both
+                    self._reports.append(report)
+            case _:
+                self._reports.append(report)
+
+    def _take(self, report: OfTheLedger) -> None:
+        job = self._current(report)
+        if job is None:
+            return
+        if isinstance(report, JobCheckpoint):
+            self._jobs.get_further(job)
+        elif job.stopping:  # whatever else has happened to it meanwhile
+            self._end(self._jobs.cancel(job))
+        elif isinstance(report, JobDone):
+            self._publish(job, report)
+        elif isinstance(report, JobFailed):
+            self._end(self._jobs.fail(job, report.message))
+        elif isinstance(report, DiskFull):
+            self._run_short(job)
+        else:  # stopped, though nobody asked it to: it is leaving
+            self._end(self._jobs.lose(job, "The worker process gave the job back."))
+
+    def _current(self, report: OfTheLedger | JobProgress | JobPreview) -> Job | None:
+        """The job that is reported of, where the attempt is its present one."""
+        job = self._jobs.current(report.job_id, report.attempt)
+        if job is None:
+            log.info("job %s: a word of attempt %d comes too late", report.job_id, report.attempt, extra=about(report))
+        return job
 
     def _publish(self, job: Job, done: JobDone) -> None:
         assert job.submit is not None
         try:
             self._files.publish(done, job.submit.picture_format)
         except OSError as error:
-            if is_full(error, self._settings.data_folder):
+            if shortage(error, self._settings.data_folder):
                 raise
             self._end(self._jobs.fail(job, f"The picture could not be stored: {error}."))
         else:
@@ -191,7 +211,7 @@ class Dispatch:
         job = self._jobs.ledger.job(worker.job_id) if worker.job_id else None
         if job is not None and job.state == "running":
             self._end(self._jobs.lose(job, worker.lost))
-        if all(one.failed_starts >= (LATER_STARTS if one.seen else FAILED_STARTS) for one in self._workers):
+        if all(each.failed_starts >= (LATER_STARTS if each.seen else FAILED_STARTS) for each in self._workers):
             words = f"{worker.lost} It could not start {worker.failed_starts} times in a row: put that right, then start the "
             words += f"backend again. Its log is {worker.log_path}."
             for waiting in self._jobs.waiting():
@@ -204,6 +224,7 @@ class Dispatch:
         if now_s < self._look_s:
             return
         self._look_s = now_s + LOOK_FOR_ROOM_S
+        self._jobs.ledger.shrink()
         free = free_bytes(self._settings.data_folder)
         for job in self._jobs.paused():
             if free >= self._jobs.needed_bytes(job):

@@ -3,13 +3,13 @@
 Files are named by job id and attempt alone: no name from outside ever becomes a path.
 """
 
-import os
 import shutil
 from collections.abc import Container
 from pathlib import Path
 from typing import get_args
 
 from ...protocol import JobDone, PictureFormat, RequestError
+from ...protocol.whole import flush_folder
 from .allow_list import Listed
 from .ledger import Ledger
 from .room import NotNow
@@ -50,11 +50,11 @@ class JobFiles:
         picture = picture_in(self._work / f"{done.job_id}.attempt-{done.attempt}", picture_format)
         result = self._results / f"{done.job_id}.{picture_format}"
         if not picture.exists() and result.exists() and result.stat().st_size == done.size_bytes:
-            return  # it was, but the disk was too full to note it
-        size_bytes = picture.stat().st_size
-        if size_bytes != done.size_bytes:
+            pass  # it was, but then the disk was too full, or no file could be opened
+        elif (size_bytes := picture.stat().st_size) != done.size_bytes:
             raise OSError(f"{picture} has {size_bytes} bytes, the worker announced {done.size_bytes}")
-        picture.replace(result)  # the worker has flushed it
+        else:
+            picture.replace(result)  # the worker has flushed it
         flush_folder(self._results)
 
     def tidy(self, job_id: str, finished: bool) -> None:
@@ -77,7 +77,8 @@ class JobFiles:
             return file.read(size_bytes)
 
     def _attempts(self, job_id: str) -> list[Path]:
-        return list(self._work.glob(f"{job_id}.attempt-*"))
+        # No glob, which finds nothing where the folder cannot be opened.
+        return [folder for folder in self._work.iterdir() if folder.name.startswith(f"{job_id}.attempt-")]
 
 
 class Quota:
@@ -91,14 +92,14 @@ class Quota:
     def make_room(self) -> list[str]:
         """Remove pictures that were fetched until the rest is within the limit; return whose. Others are never removed."""
         kept = self._ledger.results()
-        excess_bytes = sum(one.size_bytes for one in kept) - self._limit_bytes
+        excess_bytes = sum(picture.size_bytes for picture in kept) - self._limit_bytes
         removed = []
-        for one in kept:
-            if excess_bytes > 0 and one.fetched:
-                self._ledger.forget_result(one.job_id)
-                self._files.path(one.job_id).unlink(missing_ok=True)
-                excess_bytes -= one.size_bytes
-                removed.append(one.job_id)
+        for picture in kept:
+            if excess_bytes > 0 and picture.fetched:
+                self._ledger.forget_result(picture.job_id)
+                self._files.path(picture.job_id).unlink(missing_ok=True)
+                excess_bytes -= picture.size_bytes
+                removed.append(picture.job_id)
         return removed
 
     def check(self, who: Listed) -> None:
@@ -106,31 +107,22 @@ class Quota:
 
         RequestError where the quota is nothing, which does not pass.
         """
-        unfetched = [one for one in self._ledger.results() if not one.fetched]
-        unfetched_bytes = sum(one.size_bytes for one in unfetched)
+        unfetched = [picture for picture in self._ledger.results() if not picture.fetched]
+        unfetched_bytes = sum(picture.size_bytes for picture in unfetched)
         if unfetched_bytes >= self._limit_bytes:
             raise (NotNow if unfetched_bytes else RequestError)(
                 f"Pictures that nobody has fetched fill {unfetched_bytes} bytes, the quota is {self._limit_bytes}: "
                 "fetch some, or serve with a larger one."
             )
-        own_bytes = sum(one.size_bytes for one in unfetched if one.owner == who.name) + self._ledger.frames_bytes(who.name)
+        own_bytes = sum(picture.size_bytes for picture in unfetched if picture.owner == who.name)
+        own_bytes += self._ledger.request_bytes(who.name)
         if own_bytes >= who.stored_bytes:
             raise (NotNow if own_bytes else RequestError)(
-                f"Pictures that '{who.name}' has not fetched and masks that wait fill {own_bytes} bytes, the quota of this key "
-                f"is {who.stored_bytes}: fetch some."
+                f"Pictures that '{who.name}' has not fetched and requests that wait fill {own_bytes} bytes, the quota of this "
+                f"key is {who.stored_bytes}: fetch some."
             )
 
 
 def picture_in(folder: Path, picture_format: PictureFormat = "png") -> Path:
     """Where the worker of an attempt writes its picture; the suffix says in which format."""
     return folder / f"picture.{picture_format}"
-
-
-def flush_folder(folder: Path) -> None:
-    """Return when the names in `folder` are on the disk."""
-    if os.name == "posix":  # elsewhere a folder cannot be opened, and a rename is flushed with the file system
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -63,6 +63,10 @@ class Jobs:
         queued = [job for job in self.ledger.live() if job.state == "queued"]
         return sorted(queued, key=priority, reverse=True)  # keeps the order of arrival among equals
 
+    def pending(self) -> list[Job]:
+        """All that the gateway holds in memory for a later time: in the queue, or paused."""
+        return [job for job in self.ledger.live() if job.state != "running"]
+
     def running(self) -> list[Job]:
         return [job for job in self.ledger.live() if job.state == "running"]
 

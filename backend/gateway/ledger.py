@@ -8,7 +8,6 @@ import logging
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +16,7 @@ from msgspec import Struct
 
 from ...protocol import Accepted, Cancelled, Failed, Finished, Paused, Started, Stopping, Submit
 from ...protocol.messages import JobState
+from .migrations import let_shrink, migrate
 from .settings import InUseError, ServeError
 
 log = logging.getLogger(__name__)
@@ -26,37 +26,9 @@ ENDED: frozenset[JobState] = frozenset({"finished", "failed", "cancelled"})
 LIVE = "('queued', 'running', 'paused')"
 LOCAL = "local"  # owner of the jobs of whoever started the gateway
 
-APPLICATION_ID = 0x42535A4C  # "BSZL", in the header of the file
 WAL_LIMIT_BYTES = 64 * 1024 * 1024  # to which the log is cut after a large transaction
+PIECE_PAGES = 512  # of 4 KiB, that are given back to the disk at a time
 BUSY_S = 0.5  # of two that make the file at once, one waits until the other has given up
-
-# One step from each format to the next. A released step never changes; a new one is added behind it.
-MIGRATIONS = (
-    """
-    CREATE TABLE jobs (
-        place INTEGER PRIMARY KEY,  -- in the order of arrival
-        id TEXT NOT NULL UNIQUE,
-        submit TEXT NOT NULL,       -- JSON
-        state TEXT NOT NULL,
-        attempt INTEGER NOT NULL,
-        losses INTEGER NOT NULL,
-        stopping INTEGER NOT NULL,
-        next_seq INTEGER NOT NULL
-    );
-    CREATE INDEX jobs_by_state ON jobs (state, place);
-    CREATE TABLE frames (job_id TEXT NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL, UNIQUE (job_id, number));
-    CREATE TABLE events (job_id TEXT NOT NULL, seq INTEGER NOT NULL, event TEXT NOT NULL, PRIMARY KEY (job_id, seq));
-    CREATE TABLE results (
-        place INTEGER PRIMARY KEY,  -- in the order of publication
-        job_id TEXT NOT NULL UNIQUE,
-        size_bytes INTEGER NOT NULL,
-        fetched INTEGER NOT NULL DEFAULT 0
-    );
-    """,
-    """
-    ALTER TABLE jobs ADD COLUMN owner TEXT NOT NULL DEFAULT 'local';  -- name of the client that submitted it
-    """,
-)
 
 decode_event = msgspec.json.Decoder(DurableEvent).decode
 decode_submit = msgspec.json.Decoder(Submit).decode
@@ -145,7 +117,9 @@ class Ledger:
     def finished(self, models: str, limit: int) -> Sequence[Job]:
         """The last `limit` jobs that made a picture with a model set, newest first."""
         rows = self._db.execute(
-            f"SELECT {COLUMNS} FROM jobs WHERE state = 'finished' AND json_extract(submit, '$.models') IS ?"
+            # A request that is no JSON, which would be an error, stops no other.
+            f"SELECT {COLUMNS} FROM jobs WHERE state = 'finished'"
+            " AND CASE WHEN json_valid(submit) THEN json_extract(submit, '$.models') END IS ?"
             " ORDER BY place DESC LIMIT ?",
             (models, limit),
         )
@@ -166,16 +140,25 @@ class Ledger:
         rows = self._db.execute(query)
         return [KeptResult(job_id, owner, size_bytes, bool(fetched)) for job_id, owner, size_bytes, fetched in rows]
 
-    def frames_bytes(self, owner: str) -> int:
-        """Of the arrays of this owner's jobs that have not ended."""
-        query = "SELECT total(length(data)) FROM frames JOIN jobs ON jobs.id = job_id WHERE owner = ?"
-        return int(self._db.execute(query, (owner,)).fetchone()[0])
+    def request_bytes(self, owner: str) -> int:
+        """Of the requests and arrays of this owner's jobs that have not ended."""
+        queries = (
+            f"SELECT total(length(submit)) FROM jobs WHERE state IN {LIVE} AND owner = ?",
+            "SELECT total(length(data)) FROM frames JOIN jobs ON jobs.id = job_id WHERE owner = ?",
+        )
+        return sum(int(self._db.execute(query, (owner,)).fetchone()[0]) for query in queries)
 
     def mark_fetched(self, job_id: str) -> None:
         self._db.execute("UPDATE results SET fetched = 1 WHERE job_id = ?", (job_id,))
 
     def forget_result(self, job_id: str) -> None:
         self._db.execute("DELETE FROM results WHERE job_id = ?", (job_id,))
+
+    def shrink(self) -> None:
+        """Give a piece of what is free in the file, such as the masks of jobs that have ended, back to the disk."""
+        if self._db.execute("PRAGMA freelist_count").fetchone()[0] > PIECE_PAGES:
+            self._db.executescript(f"PRAGMA incremental_vacuum({PIECE_PAGES})")  # `execute` would give back one page
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")  # which cuts the file
 
     def _forget_old_jobs(self) -> None:
         old = self._db.execute(
@@ -219,7 +202,10 @@ def text(struct: Struct | None) -> str:
 
 def open_database(path: Path) -> sqlite3.Connection:
     """The file at `path`, made if absent, brought to the present format and locked. Raises ServeError."""
-    database = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)  # transactions are begun and ended by us alone
+    try:
+        database = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)  # transactions are begun and ended by us alone
+    except sqlite3.Error as error:
+        raise unusable(path, error) from error
     try:
         for pragma in (
             "locking_mode = EXCLUSIVE",
@@ -234,6 +220,7 @@ def open_database(path: Path) -> sqlite3.Connection:
         migrate(database, path)
         if damage := find_damage(database):
             raise ServeError(damaged(path, damage))
+        let_shrink(database)
     except sqlite3.DatabaseError as error:
         database.close()
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF  # Python's own: of text that is none
@@ -243,9 +230,7 @@ def open_database(path: Path) -> sqlite3.Connection:
             ) from error
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise ServeError(damaged(path, str(error))) from error
-        raise ServeError(
-            f"The ledger {path} cannot be used ({error}): see to its disk, or choose another data folder."
-        ) from error
+        raise unusable(path, error) from error
     except ServeError:
         database.close()
         raise
@@ -253,45 +238,29 @@ def open_database(path: Path) -> sqlite3.Connection:
     return database
 
 
-def migrate(database: sqlite3.Connection, path: Path) -> None:
-    """Bring the file to the newest format, one step per transaction. Raises ServeError for a newer or a foreign file."""
-    (format_,), (application_id,) = (
-        database.execute(f"PRAGMA {name}").fetchone() for name in ("user_version", "application_id")
-    )
-    if format_ > len(MIGRATIONS):
-        raise ServeError(
-            f"The ledger {path} has format {format_}, this version knows {len(MIGRATIONS)} at most: "
-            "update beyondscene, or choose another data folder."
-        )
-    with closing(database.execute("SELECT count(*) FROM sqlite_schema")) as tables:
-        empty = tables.fetchone()[0] == 0
-    if application_id != APPLICATION_ID and not empty:
-        raise ServeError(f"{path} belongs to another program: choose another data folder.")
-    for number, step in enumerate(MIGRATIONS[format_:], start=format_ + 1):
-        database.executescript(
-            f"BEGIN; {step} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number}; COMMIT;"
-        )
-
-
 def find_damage(database: sqlite3.Connection) -> str:
     """What is wrong with what the rows hold, which SQLite does not look at; nothing if all is well.
 
     A request is not looked at: one that cannot be read fails its own job.
     """
-    told: Counter[str] = Counter()
+    events: Counter[str] = Counter()
     try:
         for job_id, seq, event in database.execute("SELECT job_id, seq, event FROM events ORDER BY job_id, seq"):
             known = decode_event(event)
-            if (known.job_id, known.seq, seq) != (job_id, told[job_id], told[job_id]):
+            if (known.job_id, known.seq, seq) != (job_id, events[job_id], events[job_id]):
                 return f"event {seq} of job {job_id} is not its own"
-            told[job_id] += 1
+            events[job_id] += 1
         for row in database.execute(f"SELECT {COLUMNS} FROM jobs"):
             job_id, *_, next_seq = msgspec.convert(row, Row)
-            if told.pop(job_id, 0) != next_seq:
+            if events.pop(job_id, 0) != next_seq:
                 return f"an event of job {job_id} is missing"
     except (ValueError, TypeError) as error:  # msgspec's own errors are ValueErrors
         return str(error)
-    return f"there are events of job {next(iter(told))}, but no such job" if told else ""
+    return f"there are events of job {next(iter(events))}, but no such job" if events else ""
+
+
+def unusable(path: Path, error: sqlite3.Error) -> ServeError:
+    return ServeError(f"The ledger {path} cannot be used ({error}): see to its disk, or choose another data folder.")
 
 
 def damaged(path: Path, damage: str) -> str:

@@ -1,4 +1,4 @@
-"""Room on the disk: what a job needs before it starts, and which errors say that there is none."""
+"""Room on the disk: what a job needs before it starts, and which errors pass by themselves once there is room again."""
 
 import errno
 import os
@@ -11,7 +11,12 @@ from ...protocol import RequestError, Submit
 from ..outputs import most_bytes
 from .settings import MIB
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+SHORTAGES = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk's quota is used up",
+    errno.EMFILE: "this process has too many files and connections open",
+    errno.ENFILE: "this machine has too many files open",
+}
 RESERVE_BYTES = 4 * MIB  # for the ledger and the logs
 CHECKPOINT_BYTES = 5  # per pixel: images of all levels 4, latents and the solver's memory 1
 
@@ -27,25 +32,38 @@ def needed_bytes(submit: Submit) -> int:
     return RESERVE_BYTES + picture + CHECKPOINT_BYTES * request.width * request.height
 
 
+def check_disk(submit: Submit, folder: Path) -> None:
+    """Raise RequestError for a job that would not fit even if the disk of `folder` were empty: it would be paused for ever."""
+    needed, total = needed_bytes(submit), shutil.disk_usage(folder).total
+    if needed > total:
+        request = submit.request
+        raise RequestError(
+            f"A picture of {request.width}x{request.height} px needs {needed} bytes on the backend's disk, which has {total} "
+            "in all: choose a smaller size, or serve from a larger disk."
+        )
+
+
 def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def is_full(error: BaseException, folder: Path) -> bool:
-    """Whether a full disk, or a used-up quota of it, is what `error` tells of a file in `folder`."""
+def shortage(error: BaseException, folder: Path) -> str:
+    """What `error` says the machine is short of for a while, one of SHORTAGES; empty for another error. folder: of its file."""
     if isinstance(error, sqlite3.Error):
-        told = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        return told == sqlite3.SQLITE_FULL or (told == sqlite3.SQLITE_IOERR and not takes_more(folder))
-    return isinstance(error, OSError) and error.errno in FULL
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            return SHORTAGES[errno.ENOSPC]
+        return try_to_write(folder) if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) else ""
+    return SHORTAGES.get(error.errno or 0, "") if isinstance(error, OSError) else ""
 
 
-def takes_more(folder: Path) -> bool:
-    """Whether there is room in `folder`, by trying: SQLite calls a used-up quota a fault of the disk."""
+def try_to_write(folder: Path) -> str:
+    """The shortage that a file in `folder` meets: SQLite calls a used-up quota a fault of the disk."""
     try:
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(bytes(RESERVE_BYTES))
             probe.flush()
             os.fsync(probe.fileno())
     except OSError as error:
-        return error.errno not in FULL
-    return True
+        return shortage(error, folder)
+    return ""

@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import sqlite3
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -25,7 +25,7 @@ from .keys import keys_path, read_keys
 from .ledger import Ledger
 from .logs import start_log, stop_log
 from .self_test import check_door
-from .settings import FindModelSets, ServeError, ServeSettings, check_bind, check_devices, own_worker_command
+from .settings import FindModelSets, ServeError, ServeSettings, check_bind, check_devices, check_names, own_worker_command
 from .sockets import Door, KeyPair, endpoint_of
 from .supervisor import Supervisor
 from .workers import Workers
@@ -41,6 +41,8 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets = find_model_s
     Call it on the main thread of a process of its own. Raises ServeError, or ModelSetError for a folder without a model
     set, before anything has started.
     """
+    raise_file_limit()
+    check_names((settings.data_folder, *settings.model_folders))
     keys = read_keys(settings.data_folder)
     check_bind(settings.bind, len(read_list(list_path(settings.data_folder)).clients) if keys else 0)
     check_devices(settings.devices)
@@ -101,6 +103,17 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets = find_model_s
     return 0
 
 
+def raise_file_limit() -> None:
+    """Let this process open as many files as the system lets it: each connection is one, before anybody knows whose it is."""
+    if os.name != "posix":  # elsewhere sockets do not count
+        return
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # macOS names a limit that it does not grant
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def make_folders(*folders: Path) -> None:
     try:
         for folder in folders:
@@ -138,7 +151,7 @@ def run_until_told(gateway: Gateway, settings: ServeSettings, parent: psutil.Pro
 
 
 class StopSignal:
-    """DevicePlacement the signals that ask a process to end into a wish to stop."""
+    """Turns the signals that ask a process to end into a wish to stop."""
 
     def __init__(self) -> None:
         self.wished = False
@@ -171,6 +184,8 @@ def is_running(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+    except OSError:  # no more files can be opened, so nothing is known
+        return True
 
 
 def remove_connection(path: Path) -> None:

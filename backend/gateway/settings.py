@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from ...protocol import Refusal
+from ...protocol.connection import is_reachable
+from ...protocol.messages import FRAME_LIMIT_BYTES, MESSAGE_LIMIT_BYTES, MESSAGE_LIMIT_FRAMES
 from ..models.memory_saving import DEVICE_NAME, Offload, Precision
 from ..models.sets import ModelSet
 
@@ -42,13 +44,13 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
     halt_grace_s: float = 10.0  # from a cancel to the end of a worker that does not heed it
     worker_start_s: float = 300.0  # from its start to its Ready: it imports torch
     worker_silence_s: float = 60.0  # without a heartbeat, after which a worker counts as dead
-    stuck_s: float = 1800.0  # without a sign of getting on from a job, after which it counts as stuck: see Supervisor
+    stuck_s: float | None = 1800.0  # without a sign of getting on from a job, after which it counts as stuck: see Supervisor
     metrics_port: int | None = None  # of an HTTP server for Prometheus, on loopback
     waiting_jobs: int = 1000  # more are refused, whoever they are from
     results_limit_bytes: int = 20 * GIB  # of kept pictures, beyond which the oldest fetched ones go
-    frame_limit_bytes: int = 64 * MIB  # one mask of 8192x8192
-    message_limit_bytes: int = 512 * MIB
-    message_limit_frames: int = 260  # a header and a mask for each of 256 people
+    frame_limit_bytes: int = FRAME_LIMIT_BYTES
+    message_limit_bytes: int = MESSAGE_LIMIT_BYTES
+    message_limit_frames: int = MESSAGE_LIMIT_FRAMES
 
 
 FindModelSets = Callable[[Sequence[Path]], Sequence[ModelSet]]
@@ -74,8 +76,8 @@ def check_bind(endpoint: str, clients: int) -> None:
 
     clients: how many are on the list.
     """
-    parts = urlsplit(endpoint)
     try:
+        parts = urlsplit(endpoint)
         loopback = parts.hostname == "localhost" or ipaddress.ip_address(parts.hostname or "").is_loopback
         spelled_out = parts.scheme == "tcp" and parts.port is not None
     except ValueError:
@@ -88,12 +90,16 @@ def check_bind(endpoint: str, clients: int) -> None:
         )
 
 
+def check_names(folders: Sequence[Path]) -> None:
+    """Raise ServeError for a path that no message can carry."""
+    for folder in folders:
+        try:
+            str(folder).encode()
+        except UnicodeEncodeError as error:
+            raise ServeError(f"The name of the folder {str(folder)!a} is not UTF-8: rename it, or choose another.") from error
+
+
 def check_endpoint(endpoint: str) -> None:
     """Raise ServeError unless clients can connect to `endpoint`."""
-    parts = urlsplit(endpoint)
-    try:
-        reachable = parts.scheme == "tcp" and bool(parts.hostname) and bool(parts.port)
-    except ValueError:
-        reachable = False
-    if not reachable or parts.hostname in ("0.0.0.0", "*"):
+    if not is_reachable(endpoint) or urlsplit(endpoint).hostname in ("0.0.0.0", "*"):
         raise ServeError(f"Clients cannot connect to '{endpoint}': write tcp://HOST:PORT as they see it.")

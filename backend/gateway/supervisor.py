@@ -1,6 +1,8 @@
 """One worker process: started, listened to, ended, and started again when it is lost."""
 
 import logging
+import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -12,6 +14,7 @@ import zmq
 
 from ...protocol import Decoder, DeviceInfo, Heartbeat, Ready, Report, RunJob, Shutdown, StopJob, WireError, encode
 from ..launch import WorkerStart, encode_start
+from .room import shortage
 from .settings import ServeSettings
 from .sockets import Incoming, KeyPair, endpoint_of
 
@@ -107,6 +110,7 @@ class Supervisor:
             log.info(words, self.number, report.pid, report.device.name, extra=self.about)
         if isinstance(report, Heartbeat) and self.device:
             self.device = self.seen = report.device or self.device  # with what is free now
+            self._limit_log()
         if self.job_id is not None:
             self._free_since_s = now_s
         if isinstance(report, Heartbeat) and is_stuck(report, self._settings.stuck_s):
@@ -136,7 +140,7 @@ class Supervisor:
             self.end(f"The worker process could not be reached ({error}).")
 
     def check(self, now_s: float, wanted: bool = True) -> None:
-        """Start the process where it is time to; where it was lost, `lost` says why.
+        """Start the process where it is time to; where it was lost, `lost` says why. Raises OSError for a shortage (room.py).
 
         wanted: whether there is a job for one that rests.
         """
@@ -190,13 +194,15 @@ class Supervisor:
         self.key = keys.public.decode()
         self._allowed.add(keys.public)
         self._started_s = self._heard_s = now_s
-        if self.log_path.exists() and self.log_path.stat().st_size > LOG_LIMIT_BYTES:
-            self.log_path.replace(self.log_path.with_suffix(".log.1"))
+        self._limit_log()
         try:
             with self.log_path.open("ab") as output:
                 self._log_start = output.tell()
                 process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT)
         except OSError as error:
+            if shortage(error, self.log_path.parent):
+                self._close()
+                raise
             self._lose(f"The worker process could not be started ({error}).", now_s)
             return
         self._process, self.resting = process, False
@@ -216,6 +222,14 @@ class Supervisor:
         except OSError:
             pass  # it has ended already; `check` tells
         log.info("started worker %d: process %d for %s", self.number, process.pid, self._device_name, extra=self.about)
+
+    def _limit_log(self) -> None:
+        """Begin the log anew where it is too long, and keep a copy of the old one: the process goes on in the file it has."""
+        with suppress(OSError):
+            if self.log_path.stat().st_size > LOG_LIMIT_BYTES:
+                shutil.copyfile(self.log_path, self.log_path.with_suffix(".log.1"))
+                os.truncate(self.log_path, 0)
+                self._log_start = 0
 
     def _see_off(self, by_s: float, now_s: float) -> None:
         """It was asked to leave for want of work."""
@@ -261,9 +275,11 @@ class Supervisor:
         self._routing_id = b""
 
 
-def is_stuck(beat: Heartbeat, stuck_s: float) -> bool:
-    """Whether a job has been quiet for so long, and longer than its own pace explains: a large picture on a slow device."""
-    return beat.quiet_s is not None and beat.quiet_s > max(stuck_s, STUCK_PACES * beat.longest_quiet_s)
+def is_stuck(beat: Heartbeat, stuck_s: float | None) -> bool:
+    """Whether a job has been quiet for so long, which None never is, and longer than its own pace on a slow device explains."""
+    if stuck_s is None or beat.quiet_s is None:
+        return False
+    return beat.quiet_s > max(stuck_s, STUCK_PACES * beat.longest_quiet_s)
 
 
 def describe_exit(code: int) -> str:

@@ -32,8 +32,8 @@ class Workers:
     @property
     def devices(self) -> tuple[DeviceInfo, ...]:
         """Those of the workers that are ready, or rest."""
-        told = (worker.device or (worker.seen if worker.resting else None) for worker in self._all)
-        return tuple(device for device in told if device is not None)
+        seen = (worker.device or (worker.seen if worker.resting else None) for worker in self._all)
+        return tuple(device for device in seen if device is not None)
 
     def idle(self) -> Supervisor | None:
         """A worker that is ready and has no job."""
@@ -46,7 +46,7 @@ class Workers:
         """What the present processes have reported; the words of earlier ones are dropped."""
         reports = []
         for message in receive(self._socket):
-            worker = next((one for one in self._all if one.key == message.key), None)
+            worker = next((known for known in self._all if known.key == message.key), None)
             if worker is None:
                 log.info("a word from a worker that was given up is ignored")
                 continue

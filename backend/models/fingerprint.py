@@ -31,6 +31,12 @@ def weight_files(model_set: ModelSet) -> dict[Path, str]:
     return found
 
 
+def stamp_weights(model_set: ModelSet) -> tuple[tuple[Path, int, int], ...]:
+    """Path, time of the last change in ns and size in bytes of each file that is loaded: others where one was replaced."""
+    stamps = ((path, path.stat()) for path in weight_files(model_set))
+    return tuple((path, status.st_mtime_ns, status.st_size) for path, status in stamps)
+
+
 def fingerprint(path: Path) -> str:
     """BLAKE2b-256, hex, of a safetensors file's header, its size and the first 4 KiB of each tensor.
 

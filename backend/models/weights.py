@@ -1,11 +1,21 @@
 """Which files of a folder hold a network's weights: safetensors, named as diffusers and transformers name them."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+from msgspec import Struct
+
+from .manifest import ModelSetError
+
 STEMS = ("diffusion_pytorch_model", "model")
 VARIANTS = (None, "fp16")  # the full file where there is one
+
+
+class Index(Struct, frozen=True):
+    """What is asked of the index of a network in several parts: the file of each tensor."""
+
+    weight_map: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -17,7 +27,10 @@ class Weights:
 
 
 def find_weights(folder: Path) -> Weights | None:
-    """What loading from `folder` reads; None where it holds no safetensors, or not all parts of them."""
+    """What loading from `folder` reads; None where it holds no safetensors, or not all parts of them.
+
+    Raises ModelSetError for an index of parts that cannot be read.
+    """
     for variant in VARIANTS:
         for stem in STEMS:
             name = stem if variant is None else f"{stem}.{variant}"
@@ -26,8 +39,16 @@ def find_weights(folder: Path) -> Weights | None:
                 return Weights(variant, (whole,))
             index = folder / ".".join(part for part in (stem, "safetensors.index", variant, "json") if part)
             if index.is_file():
-                parts = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-                files = tuple(folder / Path(part).name for part in parts)
+                files = tuple(folder / Path(part).name for part in sorted(set(read_index(index).weight_map.values())))
                 if all(file.is_file() for file in files):
                     return Weights(variant, files)
     return None
+
+
+def read_index(path: Path) -> Index:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Index)
+    except (OSError, ValueError) as error:
+        raise ModelSetError(
+            f"The list of a network's parts, {path}, cannot be read ({error}): copy or fetch it anew."
+        ) from error

@@ -1,5 +1,6 @@
 """The client's side of the conversation without a socket and with a clock of the test's own."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from beyondscene.protocol import (
     ListJobs,
     Ping,
     Pong,
+    Received,
     Refused,
     Request,
     Submit,
@@ -84,6 +86,26 @@ def test_a_result_is_fetched_within_the_credit_and_appears_whole(client: Client,
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("receipts", [True, False])
+def test_a_backend_that_asks_is_told_once_a_picture_is_here(client: Client, tmp_path: Path, receipts: bool) -> None:
+    hear(client, Welcome(version=1, app_version="0", boot_id="b", models=(), receipts=receipts))
+    submit(client, tmp_path / "picture.png")
+    hear(client, finished(b"picture"))
+    said(client)
+    hear(client, Chunk(job_id=JOB, offset=0, size_bytes=7), b"picture")
+    assert said(client) == ([Received(job_id=JOB, digest=digest_of(b"picture"))] if receipts else [])
+
+
+def test_masks_that_no_backend_takes_are_not_sent(client: Client, tmp_path: Path) -> None:
+    request = RenderRequest(width=64, height=64, prompt="a field")
+    for masks in ([np.zeros((8193, 8192), np.uint8)], [np.zeros((8, 8), np.uint8)] * 259):
+        client.submit(JOB, request, tmp_path / "picture.png", arrays=masks)
+        assert said(client) == []
+        ((refused, _),) = client.tick(0.5)
+        assert isinstance(refused, Refused) and refused.job_id == JOB and "send smaller masks" in refused.message
+    assert not client.tick(0.6)
+
+
 @pytest.mark.parametrize("fault", ["bytes", "order", "nothing", "refused", "left"])
 def test_what_goes_wrong_on_the_way_leaves_no_file(client: Client, tmp_path: Path, fault: str) -> None:
     submit(client, tmp_path / "picture.png")
@@ -122,6 +144,37 @@ def test_a_broken_transfer_is_resumed_at_its_offset(client: Client, tmp_path: Pa
         hear(again, Chunk(job_id=JOB, offset=offset, size_bytes=len(data)), data[offset : offset + CHUNK_BYTES])
     assert path.read_bytes() == data
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_had_come_whole_before_its_program_ended_is_the_picture(client: Client, tmp_path: Path) -> None:
+    data, path = b"picture", tmp_path / "picture.png"
+    part = tmp_path / f"picture.png.{digest_of(data)[:8]}.part"
+    part.write_bytes(data)
+    submit(client, path)
+    events = [event for event, _ in hear(client, finished(data))]
+    assert [type(event) for event in events] == [Finished, Saved] and not said(client)
+    assert path.read_bytes() == data and list(tmp_path.iterdir()) == [path]
+    part.write_bytes(b"another")
+    client.follow(JOB, path)
+    (_, (spoilt, _)) = hear(client, finished(data))
+    assert isinstance(spoilt, Spoilt) and "is another; it is removed" in spoilt.message
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_is_followed_and_the_picture_is_on_the_disk_before_it_has_its_name(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link, there = tmp_path / "latest.png", tmp_path / "shots" / "0001.png"
+    there.parent.mkdir()
+    there.write_bytes(b"before")
+    link.symlink_to(there)
+    flush, flushed = os.fsync, []
+    monkeypatch.setattr("os.fsync", lambda descriptor: flushed.append(there.read_bytes()) or flush(descriptor))
+    submit(client, link)
+    hear(client, finished(b"picture"))
+    hear(client, Chunk(job_id=JOB, offset=0, size_bytes=7), b"picture")
+    assert link.is_symlink() and there.read_bytes() == b"picture" and list(there.parent.iterdir()) == [there]
+    assert flushed == [b"before", b"picture"]  # the file, then its folder
 
 
 def test_a_picture_that_another_program_is_bringing_there_is_left_to_it(client: Client, tmp_path: Path) -> None:

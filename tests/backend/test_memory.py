@@ -1,5 +1,7 @@
 """Where memory is short a picture takes longer; it is not lost, and it stays the same picture."""
 
+import json
+import shutil
 import weakref
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from beyondscene.backend.watch import NoCheckpoints
 from beyondscene.protocol import RenderRequest
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from .pipeline.test_render import Spy
@@ -187,6 +190,20 @@ def test_one_model_set_leaves_before_the_next_comes(tiny_models: ModelSet, monke
     assert renderer.models("tiny").unet is first()
     renderer.models("embedded")
     assert there == [False]
+
+
+def test_weights_that_were_replaced_are_loaded_anew(tiny_models: ModelSet, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_models.folder, tmp_path / "mine"))
+    renderer = Renderer("cpu")
+    first = renderer.models(str(folder))
+    assert renderer.models(str(folder)) is first
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({name: weight * 2 for name, weight in load_file(file).items()}, file, {"format": "pt"})
+    second = renderer.models(str(folder))
+    assert second.fingerprints != first.fingerprints
+    manifest = folder / "modelset.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"steps": 7}))
+    assert renderer.models(str(folder)).manifest.steps == 7
 
 
 def test_what_would_fit_is_said_when_nothing_helps(

@@ -26,6 +26,12 @@ def test_after_an_error_the_file_is_as_it_was(tmp_path: Path) -> None:
     assert path.read_text() == "an hour's work" and list(tmp_path.iterdir()) == [path]
 
 
+def test_what_cannot_be_written_has_the_name_that_was_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "nowhere" / "request.json"
+    with pytest.raises(OSError, match=r"nowhere.request\.json'$"), whole_file(path):
+        pass
+
+
 @pytest.mark.skipif(os.name != "posix", reason="links and modes as POSIX has them")
 def test_a_link_stays_and_a_secret_is_its_owners(tmp_path: Path) -> None:
     (tmp_path / "versions").mkdir()

@@ -24,11 +24,13 @@ from beyondscene.protocol import (
     Finished,
     Hello,
     Keypoint,
+    Received,
     RenderRequest,
     RenderSettings,
     Started,
     Submit,
     Welcome,
+    digest_of,
     encode,
     read_connection,
 )
@@ -136,6 +138,12 @@ class Talk:
         job_id = str(uuid.uuid4())
         self.say(Submit(job_id=job_id, request=request, **changes))
         return job_id
+
+    def receive(self, finished: Finished) -> bytes:
+        """As fetch, and the gateway is told that the picture is here."""
+        data = self.fetch(finished)
+        self.say(Received(job_id=finished.job_id, digest=digest_of(data)))
+        return data
 
     def fetch(self, finished: Finished) -> bytes:
         data = b""

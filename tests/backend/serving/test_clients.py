@@ -1,6 +1,7 @@
 """Several clients with keys of their own: who may do what, how much, and until when."""
 
 import contextlib
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from beyondscene.protocol import (
     Accepted,
     Cancel,
     Cancelled,
+    Chunk,
     Fetch,
     Finished,
     Hello,
@@ -24,6 +26,7 @@ from beyondscene.protocol import (
     Ping,
     Pong,
     Progressed,
+    Received,
     Refused,
     Started,
     Stopping,
@@ -33,7 +36,7 @@ from beyondscene.protocol import (
     encode,
     read_connection,
 )
-from beyondscene.protocol.connection import write_connection
+from beyondscene.protocol.connection import Invitation, write_connection, write_invitation
 
 from .conftest import Connect, Start
 from .talk import Running, Talk, picture
@@ -131,6 +134,29 @@ def test_each_role_does_what_it_may(studio: Studio, connect: Connect) -> None:
     assert not list(studio.folder.parent.rglob("boss*"))
 
 
+def test_only_whose_picture_it_is_can_let_it_make_room(studio: Studio, connect: Connect) -> None:
+    ann_file, ben_file, wall_file = studio.add("Ann"), studio.add("Ben"), studio.add("Wall", "--role", "observe")
+    studio.open(results_limit_bytes=40_000)  # three pictures of 12 kB
+    ann, ben, wall = (studio.talk(connect, file) for file in (ann_file, ben_file, wall_file))
+    first = ann.hear_until(Finished, ann.submit(picture()))
+    result = studio.data_folder / "results" / f"{first.job_id}.png"
+    assert digest_of(wall.receive(wall_sees(wall, first.job_id))) == first.digest
+    ann.say(Fetch(job_id=first.job_id, offset=first.size_bytes - 1))  # the end of it is not all of it
+    ann.hear_until(Chunk)
+    ann.say(Received(job_id=first.job_id, digest="0" * 64))
+    assert "no picture of the digest" in ann.hear_until(Refused).message
+    ben.say(Received(job_id=first.job_id, digest=first.digest))
+    assert "knows no job" in ben.hear_until(Refused).message
+    for seed in (2, 3, 4):
+        ben.hear_until(Finished, ben.submit(picture(seed=seed)))
+    assert result.exists()
+    ann.receive(first)
+    boss = connect(studio.gateway)  # whoever started it
+    boss.submit(picture(seed=5))
+    boss.hear_until(Finished)
+    assert not result.exists()
+
+
 def wall_sees(wall: Talk, job_id: str) -> Finished:
     wall.say(Subscribe(job_id=job_id))
     return wall.hear_until(Finished, job_id)
@@ -183,8 +209,8 @@ def test_each_key_has_its_quota(studio: Studio, connect: Connect) -> None:
     pictures = [little_talk.hear_until(Finished, little_talk.submit(picture(seed=seed))) for seed in (1, 2, 3)]  # of 12 kB
     little_talk.submit(picture(seed=4))
     refused = little_talk.hear_until(Refused)
-    assert "'Little' has not fetched and masks that wait fill" in refused.message and refused.later
-    little_talk.fetch(pictures[0])
+    assert "'Little' has not fetched and requests that wait fill" in refused.message and refused.later
+    little_talk.receive(pictures[0])
     little_talk.hear_until(Accepted, little_talk.submit(picture(seed=4)))
     free_talk.hear_until(Started, free_talk.submit(picture(steps=200)))
     few_talk.hear_until(Accepted, few_talk.submit(picture()))
@@ -223,6 +249,45 @@ def test_keys_that_others_may_read_are_told_of(studio: Studio, capsys: Capture) 
     assert main(["jobs", "--ready-file", str(studio.gateway.ready_file)]) == 0
     (warning,) = capsys.readouterr().err.splitlines()
     assert warning.endswith(f"are open to other users: `chmod 600 '{studio.gateway.ready_file}'`.")
+
+
+def test_a_key_that_is_not_let_in_is_told_so_at_once(studio: Studio, capsys: Capture) -> None:
+    file = studio.add("Ann")
+    studio.open()
+    here = read_connection(studio.gateway.ready_file)
+    write_connection(file, msgspec.structs.replace(read_connection(file), endpoint=here.endpoint))
+    assert client(studio.data_folder, "revoke", "Ann") == 0
+    begun_s = time.monotonic()
+    assert main(["jobs", "--key-file", str(file), "--patience", "300"]) == 2
+    assert time.monotonic() - begun_s < 100
+    assert f"does not let the key in {file} in: it was revoked or never listed" in capsys.readouterr().err
+
+
+def test_a_file_of_keys_that_are_none_is_told_of(studio: Studio, tmp_path: Path, capsys: Capture) -> None:
+    file = studio.add("Ann")
+    good = read_connection(file)
+    for words, change in {
+        "names the endpoint 'tcp://render.studio', to which nobody can connect": {"endpoint": "tcp://render.studio"},
+        "names the endpoint 'tcp://[::1'": {"endpoint": "tcp://[::1"},
+        "is not a connection file": {"client_secret_key": " " * 40},
+        "holds a key that is none": {"client_secret_key": "#" * 40},
+    }.items():
+        write_connection(file, msgspec.structs.replace(good, **change))
+        assert main(["jobs", "--key-file", str(file)]) == 2
+        assert words in capsys.readouterr().err
+    invitation = tmp_path / "invitation.json"
+    write_invitation(invitation, Invitation(endpoint="tcp://render.studio", server_public_key=good.server_public_key))
+    assert main(["keygen", "--backend", str(invitation), "-o", str(tmp_path / "x")]) == 2
+    assert "to which nobody can connect" in capsys.readouterr().err
+
+
+def test_keys_that_cannot_be_handed_on_are_not_kept(tmp_path: Path) -> None:
+    invitation = tmp_path / "data" / "invitation.json"
+    invitation.mkdir(parents=True)
+    command = ["keygen", "--data", str(tmp_path / "data"), "--endpoint", "tcp://render.studio:5555"]
+    assert main(command) == 2
+    invitation.rmdir()
+    assert main(command) == 0
 
 
 def test_mistakes_of_whoever_runs_it(studio: Studio, tmp_path: Path, capsys: Capture) -> None:

@@ -1,6 +1,8 @@
 """The client's commands against a real gateway: what they print, how they exit, and that they survive its end."""
 
 import json
+import os
+import signal
 import socket
 import threading
 from pathlib import Path
@@ -9,7 +11,9 @@ import msgspec
 import numpy as np
 import pytest
 from beyondscene.addon.connection import Connection
+from beyondscene.backend import cli
 from beyondscene.backend.cli import backend, main
+from beyondscene.backend.gateway.ledger import Ledger
 from beyondscene.backend.outputs import Picture, choose_format, make_record, write_picture
 from beyondscene.protocol import Accepted, Cancel, Finished, Started, Welcome, digest_of
 
@@ -59,6 +63,9 @@ def test_submit_wait_fetch_across_a_kill(
     talk = connect(gateway)
     reference = talk.hear_until(Finished, talk.submit(picture(steps=30, seed=3, side_px=128)))
     assert digest_of(output.read_bytes()) == reference.digest
+    gateway.kill()
+    kept = Ledger(gateway.data_folder / "ledger.sqlite").results()
+    assert [(one.job_id, one.fetched) for one in kept] == [(job_id, True), (reference.job_id, False)]
 
 
 def test_cancel_and_what_has_no_picture(start: Start, connect: Connect, tmp_path: Path, capsys: Capture) -> None:
@@ -104,7 +111,7 @@ def test_a_submit_waits_for_room_in_the_line_for_as_long_as_its_patience(
     talk.hear_until(Started, talk.submit(picture(steps=999)))
     waiting = talk.submit(picture())
     talk.hear_until(Accepted, waiting)
-    assert main(["submit", str(request_file), "--ready-file", str(gateway.ready_file), "--patience", "0.3"]) == 2
+    assert main(["submit", str(request_file), "--ready-file", str(gateway.ready_file), "--patience", "0.3"]) == 6
     assert capsys.readouterr().err.count("1 jobs are waiting, which is the limit") == 2  # as it begins to wait, and in the end
     codes: list[int] = []
     submitting = threading.Thread(target=lambda: codes.append(ask(gateway, "submit", request_file)))
@@ -124,7 +131,7 @@ def test_a_submit_of_frames_says_where_it_stopped(start: Start, connect: Connect
     talk.submit(picture())
     scene = Path(__file__).parents[3] / "examples" / "duo.blend"
     command = ["submit", str(scene), "--size", "64x64", "--frames", "1-3", "--ready-file", str(gateway.ready_file)]
-    assert main([*command, "--patience", "0.3"]) == 2
+    assert main([*command, "--patience", "0.3"]) == 6
     said = capsys.readouterr()
     assert len(said.out.splitlines()) == 1 and "Frame 2 and those after it were not submitted." in said.err
 
@@ -153,6 +160,11 @@ def test_nobody_there(tmp_path: Path, request_file: Path, capsys: Capture) -> No
     assert "none.json: start one" in capsys.readouterr().err
 
 
+def test_what_asks_a_command_to_end_while_it_is_imported_is_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "import_module", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    assert main(["jobs"]) == 130
+
+
 def test_a_broken_transfer_goes_on_where_it_ended(
     start: Start, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,7 +172,7 @@ def test_a_broken_transfer_goes_on_where_it_ended(
     talk = connect(gateway)
     finished = talk.hear_until(Finished, talk.submit(picture(steps=2, side_px=1024)))
     data = talk.fetch(finished)
-    (tmp_path / f"out.png.{finished.digest[:16]}.part").write_bytes(data[: len(data) // 2])
+    (tmp_path / f"out.png.{finished.digest[:8]}.part").write_bytes(data[: len(data) // 2])
     from beyondscene.protocol.client import Transfer
 
     taken: list[int] = []

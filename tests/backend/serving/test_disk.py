@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from beyondscene.backend.gateway.room import is_full, needed_bytes
+from beyondscene.backend.gateway.room import needed_bytes, shortage
 from beyondscene.protocol import (
     Accepted,
     Cancel,
@@ -71,6 +71,20 @@ def test_a_job_waits_until_there_is_room_for_it(start: Start, connect: Connect) 
     assert [type(event) for event in talk.of(first) if not isinstance(event, Progressed)][:3] == [Accepted, Paused, Started]
 
 
+def test_paused_jobs_count_in_the_limit_and_what_no_disk_of_this_size_takes_is_refused(start: Start, connect: Connect) -> None:
+    gateway = start(disk_mib=DISK_MIB, waiting_jobs=2)
+    talk, disk = connect(gateway), Disk(gateway)
+    talk.submit(picture(side_px=2048))
+    refused = talk.hear_until(Refused)
+    assert f"which has {DISK_MIB * 2**20} in all: choose a smaller size" in refused.message and not refused.later
+    disk.fill(leave_bytes=2 * 2**20)
+    for _ in range(2):
+        talk.hear_until(Paused, talk.submit(picture()))
+    talk.submit(picture())
+    refused = talk.hear_until(Refused)
+    assert "2 jobs are waiting, which is the limit" in refused.message and refused.later
+
+
 def test_a_disk_that_fills_up_under_a_running_job(start: Start, connect: Connect) -> None:
     gateway = start(disk_mib=DISK_MIB)
     talk, disk = connect(gateway), Disk(gateway)
@@ -89,7 +103,7 @@ def test_a_disk_that_fills_up_under_a_running_job(start: Start, connect: Connect
     )
     talk.say(other, [mask.tobytes()])  # more than the ledger has room for
     refused = talk.hear_until(Refused, other.job_id)
-    assert "make 5242880 bytes of room there" in refused.message and refused.later
+    assert "the disk is full: it takes 5242880 bytes" in refused.message and refused.later
     talk.say(Ping())
     talk.hear_until(Pong)
     disk.clear()
@@ -102,10 +116,10 @@ def test_a_disk_that_fills_up_under_a_running_job(start: Start, connect: Connect
 def test_a_used_up_quota_is_a_full_disk_whatever_sqlite_calls_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = sqlite3.OperationalError("disk I/O error")
     error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
-    assert not is_full(error, tmp_path)
+    assert not shortage(error, tmp_path)
 
     def refuse(_: int) -> None:
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
 
     monkeypatch.setattr("os.fsync", refuse)
-    assert is_full(error, tmp_path)
+    assert "quota" in shortage(error, tmp_path)

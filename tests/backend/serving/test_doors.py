@@ -77,6 +77,20 @@ def test_few_steps_are_told_and_refused_where_a_set_has_none(start: Start, conne
     assert "'embedded' names no LoRA for few steps" in talk.hear_until(Refused).message
 
 
+def test_a_model_set_that_cannot_be_read_hides_no_other(start: Start, connect: Connect, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "b" / "unet").mkdir(parents=True)
+    manifest = {"name": "mine", "training_resolution_px": 64, "pose_line_width_px": 2, "roles": {"base": "b"}}
+    (tmp_path / "mine" / "modelset.json").write_text(json.dumps(manifest))
+    index = tmp_path / "mine" / "b" / "unet" / "diffusion_pytorch_model.safetensors.index.json"
+    index.write_text('{"weight_map": {"a": "x-00001')  # a copy that broke off
+    gateway = start(model_folders=[str(tmp_path / "mine")])
+    talk = connect(gateway, greet=False)
+    told = {one.name: one.missing for one in talk.greet().models}
+    assert not told["embedded"] and "base" in told["mine"]
+    talk.submit(picture(side_px=128), models="mine")
+    assert f"{index}, cannot be read" in talk.hear_until(Refused).message
+
+
 @pytest.mark.parametrize(("versions", "to_update"), [((2, 3), "the backend"), ((0, 0), "'old'")])
 def test_versions_that_do_not_meet(start: Start, connect: Connect, versions: tuple[int, int], to_update: str) -> None:
     talk = connect(start(), greet=False)
@@ -260,7 +274,9 @@ def test_a_full_queue(start: Start, connect: Connect) -> None:
     assert "2 jobs are waiting" in refused.message and refused.later
 
 
-@pytest.mark.parametrize("bind", ["tcp://0.0.0.0:0", "tcp://192.168.1.2:5555", "tcp://*:5555", "ipc:///tmp/x", "nonsense"])
+@pytest.mark.parametrize(
+    "bind", ["tcp://0.0.0.0:0", "tcp://192.168.1.2:5555", "tcp://*:5555", "ipc:///tmp/x", "nonsense", "tcp://[::1"]
+)
 def test_other_machines_are_kept_out(tmp_path: Path, bind: str) -> None:
     settings = ServeSettings(data_folder=tmp_path / "data", ready_file=tmp_path / "ready.json", bind=bind)
     with pytest.raises(ServeError, match=r"listens on loopback only"):

@@ -180,7 +180,7 @@ def test_fetched_pictures_make_room_and_others_do_not(start: Start, connect: Con
     gateway = start(results_limit_bytes=40_000)  # three pictures of 12 kB
     talk = connect(gateway)
     first, second = (talk.hear_until(Finished, talk.submit(picture(seed=seed))) for seed in (1, 2))
-    assert digest_of(talk.fetch(second)) == second.digest
+    assert digest_of(talk.receive(second)) == second.digest
     others = [talk.hear_until(Finished, talk.submit(picture(seed=seed))) for seed in (3, 4)]
     left = {path.stem for path in (gateway.data_folder / "results").iterdir()}
     assert left == {first.job_id, *(one.job_id for one in others)}
@@ -191,7 +191,7 @@ def test_fetched_pictures_make_room_and_others_do_not(start: Start, connect: Con
     talk.submit(picture(seed=6))
     refused = talk.hear_until(Refused)
     assert "that nobody has fetched fill" in refused.message and refused.later
-    talk.fetch(first)
+    talk.receive(first)
     talk.hear_until(Finished, talk.submit(picture(seed=6)))
 
 

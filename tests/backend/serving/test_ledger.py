@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,10 +13,11 @@ from pathlib import Path
 
 import pytest
 from beyondscene.backend.gateway import ServeError
-from beyondscene.backend.gateway import ledger as module
+from beyondscene.backend.gateway import migrations as module
 from beyondscene.backend.gateway.jobs import Jobs
-from beyondscene.backend.gateway.ledger import MIGRATIONS, Ledger
-from beyondscene.protocol import Cancelled, Finished, Started
+from beyondscene.backend.gateway.ledger import Ledger
+from beyondscene.backend.gateway.migrations import MIGRATIONS
+from beyondscene.protocol import Cancelled, Finished, RenderRequest, Started, Submit
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 ONE_MORE = (*MIGRATIONS, "ALTER TABLE jobs ADD COLUMN colour INTEGER NOT NULL DEFAULT 0;")
@@ -61,6 +63,23 @@ def check_that_jobs_continue(path: Path) -> None:
 def test_jobs_of_earlier_versions_continue(path: Path) -> None:
     check_that_jobs_continue(path)
     assert format_of(path) == len(MIGRATIONS)
+
+
+def test_the_masks_of_jobs_that_have_ended_take_no_room_of_the_disk(path: Path) -> None:
+    for file in (path, path.with_name("new.sqlite")):
+        ledger = Ledger(file)
+        jobs = Jobs(ledger)
+        ids = [str(uuid.UUID(int=number)) for number in (1, 2)]
+        request = RenderRequest(width=64, height=64, prompt="a field")
+        ended, _ = (jobs.submit(Submit(job_id=one, request=request), [bytes([n]) * 2**24]) for n, one in enumerate(ids))
+        jobs.cancel(ended)
+        assert file.stat().st_size > 2**25
+        for _ in range(20):
+            ledger.shrink()
+        assert file.stat().st_size < 1.3 * 2**24
+        assert ledger.frames(ids[1]) == [b"\x01" * 2**24]
+        ledger.close()
+        assert Ledger(file).job(ids[1]) is not None
 
 
 def test_every_format_has_a_golden_file() -> None:
@@ -110,6 +129,18 @@ def test_a_damaged_ledger_is_named(path: Path) -> None:
     assert path.read_bytes() == data
 
 
+def test_a_request_that_is_no_json_stops_no_estimate(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE jobs SET submit = '{' WHERE state = 'finished'")
+        database.commit()
+    assert not Ledger(path).finished("sdxl", 8)
+
+
+def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ServeError, match=r"cannot be used \(unable to open database file"):
+        Ledger(tmp_path / "gone" / "ledger.sqlite")
+
+
 def test_any_damage_is_refused_or_costs_one_job_and_nothing_else_is_raised(tmp_path: Path) -> None:
     """Bytes flipped, cut off, or another file in its place, at random."""
     dice, outcomes = random.Random(5), Counter[str]()
@@ -148,7 +179,8 @@ def test_any_damage_is_refused_or_costs_one_job_and_nothing_else_is_raised(tmp_p
 KILLED = """
 import os, signal, sqlite3, sys
 from pathlib import Path
-from beyondscene.backend.gateway import ledger as module
+from beyondscene.backend.gateway import migrations as module
+from beyondscene.backend.gateway.ledger import Ledger
 connect = module.sqlite3.connect
 def connect_and_be_killed(*given, **options):
     database = connect(*given, **options)
@@ -156,7 +188,7 @@ def connect_and_be_killed(*given, **options):
     return database
 module.sqlite3.connect = connect_and_be_killed
 module.MIGRATIONS += ("ALTER TABLE jobs ADD COLUMN colour INTEGER NOT NULL DEFAULT 0; SELECT die();",)
-module.Ledger(Path(sys.argv[1]))
+Ledger(Path(sys.argv[1]))
 """
 
 

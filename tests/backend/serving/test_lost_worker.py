@@ -11,7 +11,7 @@ from beyondscene.backend.gateway.supervisor import is_stuck
 from beyondscene.backend.line import Pulse
 from beyondscene.backend.watch import RenderResult
 from beyondscene.backend.worker import do_work
-from beyondscene.protocol import Failed, Finished, JobFailed, Progressed, RenderRequest, RunJob
+from beyondscene.protocol import Failed, Finished, Heartbeat, JobFailed, Progressed, RenderRequest, RunJob
 from msgspec.structs import replace
 
 from .conftest import Connect, Start
@@ -114,6 +114,11 @@ def test_stuck_each_time(start: Start, connect: Connect) -> None:
     assert "did not get on with it for" in talk.hear_until(Failed, job_id).message
     assert attempts(talk.of(job_id)) == [1, 2, 3]
     talk.hear_until(Finished, next_id)
+
+
+def test_where_no_job_counts_as_stuck_none_is() -> None:
+    beat = Heartbeat(quiet_s=1e6)
+    assert is_stuck(beat, 1800) and not is_stuck(beat, None)
 
 
 def test_a_slow_job_is_not_stuck() -> None:

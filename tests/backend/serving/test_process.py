@@ -1,15 +1,18 @@
 """The gateway as a process: what it imports, when it leaves, what it leaves behind."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from beyondscene.protocol import Finished, Started
+from beyondscene.backend.gateway import ServeError, ServeSettings, serve
+from beyondscene.protocol import Finished, Ping, Pong, Progressed, Refused, Started
 
 from .conftest import Connect, Start
 from .talk import PATIENCE_S, attempts, picture, wait_until
@@ -55,6 +58,53 @@ def test_a_signal_to_all_of_its_processes_is_heeded_by_the_gateway_alone(start: 
     assert not worker.is_running()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="another process's limits can be set on Linux only")
+def test_where_no_more_files_can_be_opened_jobs_wait_and_nothing_is_lost(start: Start, connect: Connect) -> None:
+    """Any machine that reaches the port can use them up with connections, whatever key it has."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+    try:
+        gateway = start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    talk = connect(gateway)
+    first = talk.submit(picture(steps=40))
+    second = talk.submit(picture(steps=1))
+    talk.hear_until(Started, first)
+    process = psutil.Process(gateway.process.pid)
+    assert process.rlimit(psutil.RLIMIT_NOFILE) == (before[1], before[1])
+    process.rlimit(psutil.RLIMIT_NOFILE, (3, before[1]))  # below what it has open
+    refused = talk.hear_until(Refused, talk.submit(picture()))
+    assert refused.later and "too many files" in refused.message
+    gateway.worker().kill()
+    time.sleep(1.5)  # in which it looks again, and finds no worker
+    talk.say(Ping())
+    talk.hear_until(Pong)
+    process.rlimit(psutil.RLIMIT_NOFILE, before)
+    finished = talk.hear_until(Finished, second)
+    assert talk.fetch(finished) and first in {event.job_id for event in talk.heard if isinstance(event, Finished)}
+    assert gateway.process.poll() is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="another process's limits can be set on Linux only")
+def test_while_one_job_waits_for_the_ledger_or_a_file_another_is_seen_to_go_on(start: Start, connect: Connect) -> None:
+    gateway = start(devices=["cpu", "cpu"])
+    talk = connect(gateway)
+    long, short = talk.submit(picture(steps=900)), talk.submit(picture(steps=150))
+    for job_id in (long, short):
+        talk.hear_until(Started, job_id)
+    process = psutil.Process(gateway.process.pid)
+    before = process.rlimit(psutil.RLIMIT_NOFILE)
+    process.rlimit(psutil.RLIMIT_NOFILE, (3, before[1]))
+    wait_until(lambda: "too many files" in gateway.log())  # the short one's picture cannot be published
+    steps = [talk.hear_until(Progressed, long).step for _ in range(100)]
+    assert steps == sorted(steps) and len(set(steps)) > 20
+    process.rlimit(psutil.RLIMIT_NOFILE, before)
+    assert {talk.hear_until(Finished).job_id for _ in range(2)} == {long, short}
+
+
 def test_leaves_with_the_process_it_serves(start: Start) -> None:
     parent = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     gateway = start(parent_pid=parent.pid)
@@ -74,6 +124,29 @@ def test_the_worker_leaves_with_the_gateway(start: Start, connect: Connect) -> N
     worker = gateway.worker()
     gateway.process.kill()
     wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of files may be any bytes on POSIX only")
+def test_a_folder_whose_name_no_message_can_carry_is_refused(tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"renders \xff")
+    with pytest.raises(ServeError, match=r"renders \\udcff' is not UTF-8: rename it"):
+        serve(ServeSettings(data_folder=odd, ready_file=tmp_path / "ready.json"))
+    assert not odd.exists()
+
+
+def test_the_log_of_a_worker_that_says_much_is_cut(start: Start, connect: Connect) -> None:
+    gateway = start()
+    talk = connect(gateway)
+    first = talk.submit(picture(steps=1))
+    talk.hear_until(Finished, first)
+    log = gateway.data_folder / "log" / "worker-0.log"
+    with log.open("ab") as file:
+        file.write(b"a warning of a library\n" * 200_000)
+    wait_until(lambda: log.stat().st_size < 2**20)
+    assert first in log.with_name("worker-0.log.1").read_text()
+    second = talk.submit(picture(steps=1))
+    talk.hear_until(Finished, second)
+    assert second in log.read_text()
 
 
 def test_leaves_when_idle(start: Start) -> None:
