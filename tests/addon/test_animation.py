@@ -26,7 +26,7 @@ from beyondscene.addon import (
     session,
     ticker,
 )
-from beyondscene.protocol import Accepted, Cancel, JobsListed, ListJobs, Started, Submit, client
+from beyondscene.protocol import Accepted, Cancel, JobsListed, ListJobs, Refused, Started, Submit, client
 
 from ..backend.serving.talk import Talk
 from ..backend.serving.talk import picture as work
@@ -387,7 +387,8 @@ def test_a_picture_that_may_have_reached_the_backend_is_cancelled_there_after_a_
     talk = Talk(gateway.connection())
     talk.greet()
     talk.say(ListJobs(job_id=second))
-    assert [one.state for one in talk.hear_until(JobsListed).jobs] == ["cancelled"]
+    answer = talk.hear()  # what a line holds as it breaks may be lost with it: then there is nothing to cancel
+    assert isinstance(answer, Refused) or (isinstance(answer, JobsListed) and answer.jobs[0].state == "cancelled")
     talk.close()
     assert first in state.jobs and not state.error
 
