@@ -67,7 +67,7 @@ def export_blend(
         )
     with tempfile.TemporaryDirectory(prefix="beyondscene-") as folder:
         outputs = {frame: request_path(Path(folder), frame) for frame in frames or (None,)}
-        asked = {
+        given = {
             "--width": width,
             "--height": height,
             "--seed": seed,
@@ -75,7 +75,7 @@ def export_blend(
             "--camera": camera,
             "--passes": passes and passes.resolve(),
         }
-        options = [f"{name}={value}" for name, value in asked.items() if value is not None]
+        options = [f"{name}={value}" for name, value in given.items() if value is not None]
         numbers = ["--frames", *map(str, frames)] if frames else []
         command = [sys.executable, "-m", __spec__.name, str(blend.resolve()), folder, *options, *numbers]
         run = subprocess.run(
@@ -138,7 +138,7 @@ def main() -> int:
     parser.add_argument("--scene")
     parser.add_argument("--camera")
     parser.add_argument("--passes", type=Path)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     import bpy
 
     from .. import addon
@@ -148,22 +148,22 @@ def main() -> int:
 
     frame = None
     try:
-        open_blend(asked.blend, asked.scene)
-        for frame in asked.frames:
+        open_blend(args.blend, args.scene)
+        for frame in args.frames:
             if frame is not None:
                 bpy.context.scene.frame_set(frame)
-            if asked.camera:
-                choose_camera(asked.camera)  # after the frame, whose marker may have bound another
+            if args.camera:
+                choose_camera(args.camera)  # after the frame, whose marker may have bound another
             request, arrays = export_request(
-                bpy.context, width=asked.width, height=asked.height, seed=asked.seed, deserted=frame is not None
+                bpy.context, width=args.width, height=args.height, seed=args.seed, deserted=frame is not None
             )
             for person, why in find_left_out(bpy.context, width=request.width, height=request.height):
                 at = "" if frame is None else f"frame {frame}: "
                 print(f"{LEFT_OUT}{at}'{person.name}' {why}.", file=sys.stderr)
-            if asked.passes:
+            if args.passes:
                 passes = gather_passes(bpy.context, request.width, request.height)
-                write_passes(number_path(asked.passes, frame), passes)
-            save_request(request_path(asked.folder, frame), request, arrays)
+                write_passes(number_path(args.passes, frame), passes)
+            save_request(request_path(args.folder, frame), request, arrays)
     except (Refusal, ExportError, OSError) as error:
         where = "" if frame is None else f"Frame {frame}: "
         print(where + " ".join(str(error).split()), file=sys.stderr)

@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    asked = JOBS[-1] if args.state else args.limit
-    answers = converse(args, lambda client: client.list_jobs(limit=asked))
+    most = JOBS[-1] if args.state else args.limit
+    answers = converse(args, lambda client: client.list_jobs(limit=most))
     listed = next(event for event, _ in answers if isinstance(event, JobsListed))
     jobs = [job for job in listed.jobs if args.state in (None, job.state)]
     for job in jobs[-args.limit :]:
