@@ -39,9 +39,9 @@ class WholeScene:
     pose: np.ndarray
 
     def conditions(self, views: list[View], window: int, factor: int) -> list[Condition]:
-        """The same prompt for all views, and the piece of the pose picture that each sees."""
+        """The same prompt for all views, and the piece of the pose picture that each sees; one without a skeleton is empty."""
         pieces = [partial(self.piece, view, window, factor) for view in views]
-        return [Condition(self.prompt, self.negative_prompt, piece) for piece in pieces]
+        return [Condition(self.prompt, self.negative_prompt, piece, empty=not piece().any()) for piece in pieces]
 
     def piece(self, view: View, window: int, factor: int) -> np.ndarray:
         rows, columns = (slice(start * factor, (start + window) * factor) for start in view)
