@@ -82,7 +82,7 @@ class DevicePlacement:
                     self._put_on_device(network)
 
     def _put_on_device(self, network: nn.Module) -> None:
-        self._up.append(network)  # before, so that it is sent home where there was room for a part of it only
+        self._up.append(network)  # before, so that it is sent to the host where there was room for a part of it only
         network.to(self.device)
 
     def resident_bytes(self, *working: nn.Module) -> int:

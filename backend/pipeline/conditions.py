@@ -22,7 +22,7 @@ class Condition:
     """What one view is told.
 
     pose: draws its skeletons, uint8 (side, side, 3) at the training resolution, or as much of that as lies on the canvas; the
-    pictures of all views of a large canvas would take more memory than the canvas. loras: that it wears.
+    pictures of all views of a large canvas would take more memory than the canvas. loras: that are active for it.
     empty: no pixel of anybody's mask is in it, whosever text it is told.
     """
 
@@ -64,7 +64,7 @@ def describe_views(
     # how much larger the canvas is than the base image, whose short side is a view's
     growth = min(canvas.width, canvas.height) / window_px if request.settings.pose_at_levels == "upscaled" else 1.0
     window_latents = window_px // latent_downsampling
-    everybody = who_is_present(request, speakers, (slice(None), slice(None)))
+    everywhere = slice(None), slice(None)
     conditions = []
     for top, left in views:
         offset = np.array((left * latent_downsampling, top * latent_downsampling, 0))
@@ -73,7 +73,8 @@ def describe_views(
         pose = partial(enlarge_pose, near, window_px, line_width_px, growth)
         window = slice(top, top + window_latents), slice(left, left + window_latents)
         empty = not any(speaker.mask[window].any() for speaker in speakers)
-        present = everybody if request.settings.view_prompts == "everybody" else who_is_present(request, speakers, window)
+        told_of = everywhere if request.settings.view_prompts == "everybody" else window
+        present = who_is_present(request, speakers, told_of)
         conditions.append(Condition(*view_texts(request, present), pose, view_loras(request, present), empty))
     return conditions
 

@@ -79,9 +79,8 @@ def split_background(
         return add_up(sampler, seldom, scaled, weight, window, timestep)
 
     covered = sum_view_weights([view for batch in seldom for view in batch.views], weight, height, width)
-    return [batch for batch in batches if not batch.empty], Background(
-        sampler.scheduler, covered, run, sampler.background_every
-    )
+    background = Background(sampler.scheduler, covered, run, sampler.background_every)
+    return [batch for batch in batches if not batch.empty], background
 
 
 def load_state(sampler: Sampler, background: Background | None, kept: Arrays) -> None:

@@ -66,8 +66,6 @@ def decode_latents(models: Models, latents: Tensor, on_progress: Callable[[float
 
 def tile_limits(models: Models) -> tuple[int, int]:
     """Side of a tile with its margins, in latents, and what waiting tiles may hold, in bytes."""
-    memory_saving, device, vae = models.memory_saving, models.device, models.vae
-    window = memory_saving.vae_window_latents or choose_window(
-        device, vae, models.placement.resident_bytes(vae), memory_saving.share
-    )
-    return window, memory_saving.vae_held_bytes or allowed_bytes(device, vae, window, memory_saving.share)
+    device, vae, saving = models.device, models.vae, models.memory_saving
+    window = saving.vae_window_latents or choose_window(device, vae, models.placement.resident_bytes(vae), saving.share)
+    return window, saving.vae_held_bytes or allowed_bytes(device, vae, window, saving.share)
