@@ -92,20 +92,20 @@ def step() -> bool:
     what is not keyed yet. No frame is left to export after an error that nobody expected.
     """
     global _recording
+    more = False
     try:
-        return _recording is not None and export_next(_recording)
-    except Exception:
-        _recording = None
-        raise
+        more = _recording is not None and export_next(_recording)
+    finally:
+        if not more:
+            _recording = None
+    return more
 
 
 def export_next(now: Recording) -> bool:
-    """The same of `now`, which has frames left."""
-    global _recording
+    """The same of `now`, which has frames left; whether it still has, and a backend to send them to."""
     session = current()
     scene = next((one for one in bpy.data.scenes if one.session_uid == now.scene), None)
     if scene is None:
-        _recording = None
         session.problem = Problem("picture", "The scene was closed: the frames that were not exported yet are left out.")
         return False
     frame = now.frames.pop(0)
@@ -114,15 +114,12 @@ def export_next(now: Recording) -> bool:
         with unkeyed_changes.kept(), at_frame(scene, frame), bpy.context.temp_override(scene=scene, view_layer=view_layer):
             request, arrays = export_frame(bpy.context, now.settings)
     except (ExportError, RequestError) as error:
-        _recording = None
         session.refuse(f"Frame {frame}: {error} The frames before it go on.")
         return False
     path = frame_path(now.folder, frame)
     job = Job(new_job_id(), path, request, deflate(arrays), now.settings.models, bpy.data.filepath)
     session.render([job], preferences.get(bpy.context))
-    if not now.frames or not session.link.alive:  # the last one, or no backend can be had
-        _recording = None
-    return _recording is not None
+    return bool(now.frames) and session.link.alive
 
 
 def export_frame(context: bpy.types.Context, settings: FrozenSettings) -> tuple[RenderRequest, dict[str, np.ndarray]]:

@@ -138,12 +138,14 @@ def find_backend(key_file: str, *, online: bool) -> ConnectionFile:
 
 def check_online(endpoint: str, *, allowed: bool) -> None:
     """Raise BackendError for a backend on another machine unless that is allowed, as by Blender's online access."""
+    if allowed:
+        return
     host = urlsplit(endpoint).hostname or ""
     try:
         here = host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         here = False
-    if not here and not allowed:
+    if not here:
         raise BackendError(
             f"The backend at {endpoint} is on another machine, and Blender's online access is off: allow it in "
             "Preferences > System > Network, or use a backend on this machine."

@@ -14,7 +14,7 @@ from ..protocol.check import check_prompt, check_scene_prompt
 from ..protocol.client import new_job_id
 from ..protocol.record import deflate
 from . import animation, images, planner, preferences
-from .exporters import ExportError, check_scene, export_request, find_left_out, find_shown, picture_size
+from .exporters import ExportError, check_scene, export_request, find_left_out, find_shown_enabled, picture_size
 from .history import LARGEST_SEED
 from .job import Job, describe_remaining, describe_seconds
 from .obstacles import SaysWhyNot
@@ -163,7 +163,7 @@ def scene_obstacle(context: bpy.types.Context) -> str:
 
 def prompt_obstacle(context: bpy.types.Context) -> str:
     """The same of the prompts: of the scene, and of whoever would be in the picture."""
-    silent = [one for one in find_shown(context.view_layer) if one.enabled and not one.prompt.strip()]
+    silent = [person for person in find_shown_enabled(context.view_layer) if not person.prompt.strip()]
     try:
         check_scene_prompt(context.scene.beyondscene.prompt)
         left_out = {one.id for one, _ in find_left_out(context)} if silent else set()

@@ -7,7 +7,7 @@ import bpy
 from ..protocol import Estimated, RenderRequest
 from ..protocol.check import check_bounds
 from . import blender_render
-from .exporters import ExportError, find_shown, gather_request, picture_size
+from .exporters import ExportError, find_shown_enabled, gather_request, picture_size
 from .quality import chosen_settings
 from .session import current
 
@@ -42,7 +42,7 @@ def look(context: bpy.types.Context) -> None:
 
 
 def key_of(context: bpy.types.Context) -> Key:
-    own, people = context.scene.beyondscene, [one for one in find_shown(context.view_layer) if one.enabled]
+    own, people = context.scene.beyondscene, find_shown_enabled(context.view_layer)
     loras = [tuple(row.name for row in one.loras) for one in (own, *(one.described.beyondscene for one in people))]
     return picture_size(context.scene), own.models, chosen_settings(own), [one.id for one in people], loras
 

@@ -20,3 +20,8 @@ def cpu_name() -> str:
     lines = path.read_text().splitlines() if path.exists() else []
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(named, platform.processor() or platform.machine())
+
+
+def name_precision(dtype: torch.dtype) -> str:
+    """As `--precision` has it, e.g. "bfloat16"."""
+    return str(dtype).removeprefix("torch.")

@@ -10,6 +10,7 @@ import torch
 from msgspec.structs import replace
 
 from ..protocol import RenderRequest, StageTime, check_request, digest_of_file
+from .hardware import name_precision
 from .memory import OutOfMemory, free_cached, retry_with_less_memory, what_would_fit, what_would_load
 from .models.device_memory import is_out_of_memory
 from .models.devices import choose_device
@@ -116,7 +117,7 @@ class Renderer:
 
 def record_making(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], loras: Mapping[str, Path]) -> Record:
     """What the file of a picture is to say. request: with its settings resolved. loras: see gather_loras."""
-    precision = str(models.dtype).removeprefix("torch.")
+    precision = name_precision(models.dtype)
     made_with = f"beyondscene {app_version()}, torch {torch.__version__}, {models.device}, {precision}"
     weights = models.fingerprints | fingerprint_loras(loras)
     return make_record(request, arrays, models.manifest.name, weights, made_with, models.memory_saving.name, precision)

@@ -30,7 +30,7 @@ from .events import (
     Stopping,
     Welcome,
 )
-from .messages import VERSION, Message, PictureFormat
+from .messages import VERSION, PictureFormat
 from .outcomes import Lost, Saved, Spoilt, say_unwritable
 from .requests import Cancel, Estimate, Hello, ListJobs, Ping, Received, Submit, Subscribe, too_large
 from .scene import RenderRequest
@@ -102,31 +102,31 @@ class Client:
             priority=priority,
             picture_format=picture_format,
         )
-        payload = [array.data.cast("B") for array in data]
-        if sentence := too_large(encode(message, payload)):
+        frames = encode(message, [array.data.cast("B") for array in data])
+        if sentence := too_large(frames):
             self._refused.append(Refused(job_id=job_id, message=sentence))
             return
         if path:
             self._targets[job_id] = path
-        self._ask(("job", job_id), message, payload)
+        self._ask(("job", job_id), frames)
 
     def follow(self, job_id: str, path: Path | None = None) -> None:
         """Hear of a job that was submitted before, from its first event on; with a `path` it is fetched once finished."""
         if path:
             self._targets[job_id] = path
-        self._ask(("job", job_id), Subscribe(job_id=job_id))
+        self._ask(("job", job_id), encode(Subscribe(job_id=job_id)))
 
     def list_jobs(self, job_id: str | None = None, limit: int = 100) -> None:
         """Ask for `JobsListed`: the newest `limit` jobs, or one."""
-        self._ask(("jobs", ""), ListJobs(job_id=job_id, limit=limit))
+        self._ask(("jobs", ""), encode(ListJobs(job_id=job_id, limit=limit)))
 
     def cancel(self, job_id: str) -> None:
         """Ask for the end of a job: `Cancelled` is heard, or the end that it reached before."""
-        self._ask(("cancel", job_id), Cancel(job_id=job_id))
+        self._ask(("cancel", job_id), encode(Cancel(job_id=job_id)))
 
     def estimate(self, key: str, request: RenderRequest, models: str = "embedded") -> None:
         """Ask what a picture would take: `Estimated` is heard, with this key."""
-        self._ask(("estimate", ""), Estimate(key=key, request=request, models=models))
+        self._ask(("estimate", ""), encode(Estimate(key=key, request=request, models=models)))
 
     def greet(self) -> None:
         """Ask for `Welcome` again, with the models as they are now."""
@@ -244,9 +244,9 @@ class Client:
             self.outgoing.append(encode(Received(job_id=finished.job_id, digest=finished.digest)))
         return [(Saved(job_id=finished.job_id, path=transfer.path, finished=finished), [])]
 
-    def _ask(self, question: Question, message: Message, payload: Sequence[bytes | memoryview] = ()) -> None:
+    def _ask(self, question: Question, frames: Frames) -> None:
         """Say what wants an answer, and keep it until that has come."""
-        frames = self._unanswered[question] = encode(message, payload)
+        self._unanswered[question] = frames
         self.outgoing.append(frames)
 
     def _unconfirmed_bytes(self) -> int:

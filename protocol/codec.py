@@ -136,7 +136,7 @@ def request_from_json(data: bytes) -> RenderRequest:
         given = json.loads(data, object_pairs_hook=refuse_twice)
         given.pop("$schema", None)
         refuse_unknown(given, msgspec.to_builtins(request), "$")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise WireError(f"not a render request: {explain(str(error))}") from error
     return request
 
@@ -162,9 +162,14 @@ def refuse_unknown(given: Any, understood: Any, path: str) -> None:
             refuse_unknown(left, right, f"{path}[{index}]")
 
 
+def arrays_folder(path: Path) -> Path:
+    """Where the masks of the request at `path` lie."""
+    return path.with_name(f"{path.name}.arrays")
+
+
 def save_request(path: Path, request: RenderRequest, arrays: dict[str, np.ndarray]) -> None:
     """Write `path` and, if there are arrays, the folder `<path>.arrays` with one `<digest>.npy` each; others so named go."""
-    folder = path.with_name(path.name + ".arrays")
+    folder = arrays_folder(path)
     if arrays:
         folder.mkdir(parents=True, exist_ok=True)
         for digest, array in arrays.items():
@@ -194,7 +199,7 @@ def load_request(path: Path) -> tuple[RenderRequest, dict[str, np.ndarray]]:
     arrays = {}
     for character in request.characters:
         if character.mask is not None:
-            folder = path.with_name(path.name + ".arrays")
+            folder = arrays_folder(path)
             file = folder / f"{character.mask.digest}.npy"
             try:
                 array = np.load(file, allow_pickle=False)

@@ -18,6 +18,8 @@ from .messages import (
 )
 from .scene import ArrayRef, Digest, Label, RenderRequest
 
+MOST_JOBS = 1000  # that a backend lists at once
+
 
 class Hello(Message, frozen=True, kw_only=True):
     """The first message of a connection."""
@@ -75,7 +77,7 @@ class Ping(Message, frozen=True, kw_only=True):
 class ListJobs(Message, frozen=True, kw_only=True):
     """Which jobs are there? The newest `limit`, or one."""
 
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    limit: Annotated[int, Meta(ge=1, le=MOST_JOBS)] = 100
     job_id: JobId | None = None
 
 

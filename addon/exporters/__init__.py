@@ -15,7 +15,7 @@ from .leaders import PICTURE_PLANE
 from .passes import Passes, gather_passes, write_passes
 from .people import Person, chosen_people, find_enabled, find_people
 from .rigs import best_match, detect, load_families
-from .shown import find_once, find_shown
+from .shown import find_once, find_shown, find_shown_enabled
 from .sight import Sight, add_sight, look
 from .view import View
 
@@ -34,6 +34,7 @@ __all__ = [
     "find_left_out",
     "find_people",
     "find_shown",
+    "find_shown_enabled",
     "gather_passes",
     "gather_request",
     "load_families",
@@ -113,7 +114,7 @@ def find_left_out(
     Raises ExportError where there is no camera.
     """
     depsgraph, view = context.evaluated_depsgraph_get(), view_of(context, width, height)
-    people = tuple(person for person in find_shown(context.view_layer) if person.enabled)
+    people = tuple(find_shown_enabled(context.view_layer))
 
     def find() -> list[tuple[Person, str]]:
         reasons = [(person, view.why_unseen(gather_keypoints(person, depsgraph, view))) for person in people]

@@ -68,9 +68,10 @@ class Person:
     @property
     def doubt(self) -> str:
         """What speaks against a person, after "is off since"; empty where nothing does."""
-        if best_match(self.armature).coverage < MIN_COVERAGE:
+        match = best_match(self.armature)
+        if match.coverage < MIN_COVERAGE:
             return "its bones are not plainly a person's"
-        if not is_human(self.armature):
+        if not rests_upright(gather_rest(self.armature, match)):
             return "its rest pose is not a person's, upright with arms and legs"
         wearer = find_wearer(self.armature)
         return f"it moves with '{wearer.name}', as the rig of clothes does" if wearer else ""

@@ -25,6 +25,11 @@ def find_shown(view_layer: bpy.types.ViewLayer) -> list[Person]:
     return find_once(view_layer, "people", partial(find_people, view_layer))
 
 
+def find_shown_enabled(view_layer: bpy.types.ViewLayer) -> list[Person]:
+    """Those of find_shown who are switched on."""
+    return [person for person in find_shown(view_layer) if person.enabled]
+
+
 def find_once(view_layer: bpy.types.ViewLayer, what: Hashable, find: Callable[[], Found]) -> Found:
     """What `find` returns of `what` in the view layer, or has returned lately where nothing was edited since."""
     place, began_s = (view_layer.as_pointer(), what), time.monotonic()

@@ -9,7 +9,7 @@ import diffusers
 import torch
 from msgspec import Struct
 
-from ..hardware import device_name
+from ..hardware import device_name, name_precision
 from ..markdown import markdown_table
 from ..models.load import Models
 from .meter import StageCost
@@ -67,8 +67,8 @@ def describe_machine(models: Models, ceiling_flops: float, loaded_mib: float) ->
     return Machine(
         device=device_name(models.device),
         threads=torch.get_num_threads(),
-        dtype=str(models.dtype).removeprefix("torch."),
-        vae_dtype=str(models.vae.dtype).removeprefix("torch."),
+        dtype=name_precision(models.dtype),
+        vae_dtype=name_precision(models.vae.dtype),
         tf32=models.device.type == "cuda" and torch.backends.cudnn.allow_tf32,
         torch=torch.__version__,
         diffusers=diffusers.__version__,

@@ -149,7 +149,7 @@ class Bench:
             yield from ((number, runs) for runs in here)
 
     def draw_round(self, runs: Runs, number: int, rounds: int, warm_up: bool) -> bool:
-        """Draw one picture more, if it may be and does not break off; whether it was."""
+        """Draw one picture more, if it may be; whether that was tried."""
         if not self.may_draw(runs, number):
             return False
         if warm_up and not runs.first:
@@ -165,7 +165,7 @@ class Bench:
         """Whether it has not broken off, and there is time for it."""
         if runs.name in self.broken:
             return False
-        if time.time() + expect_seconds(runs, self.runs, runs.steps, self.ceiling_flops) <= self.deadline_s:
+        if time.time() + expect_seconds(runs, self.runs, self.ceiling_flops) <= self.deadline_s:
             return True
         self.tell(f"left out for want of time: {runs.name}, {name_of(runs.size)}, round {number}")
         return False
@@ -184,14 +184,14 @@ class Bench:
         return []
 
 
-def expect_seconds(runs: Runs, others: list[Runs], steps: int, ceiling_flops: float) -> float:
+def expect_seconds(runs: Runs, others: list[Runs], ceiling_flops: float) -> float:
     """As long as the last picture; or, before the first one, what the networks take for all steps at a usual speed, and the
     other stages as long as with one step. Where nothing is known yet, eight times as long as at the size before for four
     times the pixels: every method that draws a large picture has more views or levels, or longer attention."""
     if runs.rounds:
         return runs.seconds
     if runs.first:
-        taken = max(1.0, steps * (LEVEL_SHARE if runs.method.partition("+")[0] in (OURS, PLAIN) else 1.0))
+        taken = max(1.0, runs.steps * (LEVEL_SHARE if runs.method.partition("+")[0] in (OURS, PLAIN) else 1.0))
         seconds_per_tflop = taken * 1e12 / (SPEED * ceiling_flops)
         return sum(stage.tflop * seconds_per_tflop if stage.evaluations else stage.seconds for stage in runs.first)
     smaller = [other for other in others if other.name == runs.name and other.rounds]

@@ -9,6 +9,7 @@ import msgspec
 
 from ...protocol import LARGEST_SEED, LARGEST_STEPS, LONGEST_SIDE_PX
 from ...protocol.messages import JobId
+from ...protocol.requests import MOST_JOBS
 from ..models.memory_saving import DEVICE_NAME
 
 PORTS = range(1, 65536)
@@ -17,7 +18,7 @@ PROCESSES = range(1, 2**31)
 LARGEST_AMOUNT = 10**9  # whose bytes still fit 64 bits
 STEPS = range(1, LARGEST_STEPS + 1)
 COUNTS = range(1, 10**6 + 1)
-JOBS = range(1, 1000 + 1)  # that a backend lists at once
+JOBS = range(1, MOST_JOBS + 1)
 FRAMES = range(-1048574, 1048574 + 1)  # MINAFRAME to MAXFRAME of Blender, which goes no further and says nothing
 SEEDS = range(LARGEST_SEED + 1)
 

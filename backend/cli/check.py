@@ -8,6 +8,8 @@ from ..blend import Shot
 from ..models.loras import gather_loras
 from ..models.sets import ModelSet, choose_model_set
 from ..planning.expect import Workload, check_memory, foresee, least_memory_bytes
+from ..planning.plan import plan_sizes
+from ..planning.resolve import resolve_settings
 from . import DONE
 from .source import add_source, models_of, read_source, record_of
 from .words import warn_of_unknown_words
@@ -35,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
 def check(shot: Shot, model_set: ModelSet) -> None:
     """Raise Refusal for what cannot be rendered here."""
     check_memory(shot.request.width, shot.request.height)
-    foresee(shot.request, model_set)
+    resolve_settings(shot.request.settings, model_set)
+    plan_sizes(shot.request, model_set.training_resolution_px, model_set.latent_downsampling)
     gather_loras(shot.request, model_set)
 
 

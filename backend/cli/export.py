@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import get_args
 
 from ...protocol import BodyModel, Refusal, openpose_json, save_request
+from ...protocol.codec import arrays_folder
 from ..blend import number_path
 from ..planning.people import gather_people, is_seen
 from . import DONE
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    folder = args.output.with_name(f"{args.output.name}.arrays") if args.passes else None
+    folder = arrays_folder(args.output) if args.passes else None
     if args.openpose_model and not args.openpose:
         raise Refusal("--openpose-model is of the file that --openpose names: add --openpose POSES.json, or leave it out.")
     if args.openpose and args.openpose.resolve() == args.output.resolve():
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             if is_blend(args.source) and not args.passes:  # those of an earlier export would be of another picture
                 for name in PASSES:
-                    (output.with_name(f"{output.name}.arrays") / name).unlink(missing_ok=True)
+                    (arrays_folder(output) / name).unlink(missing_ok=True)
             save_request(output, request, arrays)
             if args.openpose:
                 near_to_far = [

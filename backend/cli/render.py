@@ -111,8 +111,10 @@ def draw(
 ) -> dict[str, Any]:
     """Render one picture; what `--json` tells about it. kept: folder for checkpoints that are to outlast the command."""
     start = time.perf_counter()
-    digest = digest_weights(model_set, gather_loras(shot.request, model_set))
-    made_by = f"beyondscene {app_version()} on {renderer.device} in {renderer.dtype} with {digest}"
+    made_by = "this command"  # whose folder is its own
+    if kept is not None:
+        digest = digest_weights(model_set, gather_loras(shot.request, model_set))
+        made_by = f"beyondscene {app_version()} on {renderer.device} in {renderer.dtype} with {digest}"
     # where memory runs out, the next attempt goes on from what this one has come to
     with show_progress(console, output.name) as bar, checkpoints_of(shot, output, kept) as folder:
         result = renderer(shot.request, shot.arrays, models, output, bar, CheckpointFolder(folder, made_by))

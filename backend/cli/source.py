@@ -11,6 +11,8 @@ from msgspec.structs import replace
 from ...protocol import (
     LONGEST_SIDE_PX,
     SAME_PROPORTIONS,
+    SIDE_STEP_PX,
+    SMALLEST_SIDE_PX,
     Refusal,
     RenderRequest,
     WireError,
@@ -117,7 +119,7 @@ def refuse_other_proportions(request: RenderRequest, width: int, height: int) ->
         return abs(wide * request.height / (high * request.width) - 1)
 
     if stretch(width, height) > SAME_PROPORTIONS:
-        sides = range(64, LONGEST_SIDE_PX + 1, 8)  # that check_request will not refuse in turn
+        sides = range(SMALLEST_SIDE_PX, LONGEST_SIDE_PX + 1, SIDE_STEP_PX)  # that check_request will not refuse in turn
         pairs = ((wide, 8 * round(wide * request.height / request.width / 8)) for wide in sides)
         good = [(wide, high) for wide, high in pairs if high in sides and stretch(wide, high) <= SAME_PROPORTIONS]
         same_width = min(good, key=lambda size: abs(size[0] - width))

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .page import picture_path
+from .page import picture_path, read_picture
 from .results import SceneScore
 
 CASE_HEIGHT_PX = 300
@@ -46,8 +46,7 @@ def widened(case: np.ndarray, width: int) -> np.ndarray:
 
 def draw_case(folder: Path, score: SceneScore, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> np.ndarray:
     """uint8 (CASE_HEIGHT_PX + words, W, 3): the picture, and above it what it is and what is wrong."""
-    with Image.open(folder / picture_path(score.method, score.scene)) as image:
-        picture = np.asarray(image.convert("RGB"))
+    picture = read_picture(folder / picture_path(score.method, score.scene))
     width = round(picture.shape[1] * CASE_HEIGHT_PX / picture.shape[0])
     small = cv2.resize(picture, (width, CASE_HEIGHT_PX), interpolation=cv2.INTER_AREA)
     lines = (score.method, f"{score.width}x{score.height}: {score.missing} missing, {score.extra} extra")

@@ -5,6 +5,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from ..markdown import markdown_table
 from .colours import leakage_matrix
 from .results import SceneScore
@@ -27,6 +30,12 @@ margin:.3em;vertical-align:top;width:20em} img{width:100%} figcaption{font-size:
 def picture_path(method: str, scene: str) -> Path:
     """Where a picture lies, below the folder of results."""
     return Path("pictures") / method / f"{scene}.png"
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """uint8 (H, W, 3)."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def write_markdown(path: Path, title: str, legend: str, summaries: Sequence[dict[str, Any]]) -> None:

@@ -8,13 +8,12 @@ from functools import cache
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import torch
 from msgspec.structs import replace
 from PIL import Image
 
 from ...protocol import RenderSettings
-from ..hardware import device_name
+from ..hardware import device_name, name_precision
 from ..memory import free_cached
 from ..models.load import Models
 from ..models.loras import FEW_STEPS, digest_weights, gather_loras
@@ -26,7 +25,7 @@ from ..watch import Watcher
 from .judge import Judge
 from .measure import measure_picture
 from .methods import load_method
-from .page import TRUTH, picture_path
+from .page import TRUTH, picture_path, read_picture
 from .report import Report, make_report, write_report
 from .results import DRAWN, MEASURES, Drawing, Header, Journal, SceneScore
 from .scenes import COUNT, EvaluationScene, draw_scene, scene_name
@@ -59,10 +58,6 @@ def make_header(models: Models, settings: RenderSettings) -> Header:
         precision=name_precision(models.dtype),
         vae_precision=name_precision(models.vae.dtype),
     )
-
-
-def name_precision(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def digest(data: bytes) -> str:
@@ -148,10 +143,10 @@ def draw_missing(
     """Draw one picture. Where its method breaks off, `broken` gets a sentence that says so."""
     try:
         drawn.add(draw_picture(models, scene, method, settings, folder, watcher))
+        return
     except (RuntimeError, MemoryError) as error:  # out of memory, or what a library lacks on this device
         broken[method] = f"{method} broke off at {scene.name} with {type(error).__name__}: {error}"
-    if method in broken:
-        free_cached()  # out here, where no traceback holds the tensors any more
+    free_cached()  # out here, where no traceback holds the tensors any more
 
 
 def judge_picture(
@@ -181,9 +176,3 @@ def draw_picture(
     seconds = time.perf_counter() - start
     write_picture(path, Picture(picture), record_making(models, request, {}, gather_loras(request, models.model_set)))
     return Drawing(method=variant, scene=scene.name, seconds=seconds, digest=digest(path.read_bytes()))
-
-
-def read_picture(path: Path) -> np.ndarray:
-    """uint8 (H, W, 3)."""
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))

@@ -104,7 +104,8 @@ class AllowList:
                 self._stamp = None
             self._take(ListFile())
         changed = {key for key in before.keys() | self._by_key.keys() if before.get(key) != self._by_key.get(key)}
-        log.info("the list of clients has changed for %d keys", len(changed))
+        if changed:
+            log.info("the list of clients has changed for %d keys", len(changed))
         return changed
 
     def _take(self, file: ListFile) -> None:

@@ -207,7 +207,7 @@ class Answers:
             self._dispatch.tidy(job)
 
     def _fetch(self, client: Client, job: Job, fetch: Fetch) -> None:
-        last = self._jobs.ledger.events(job.id, job.next_seq - 1)[-1]
+        last = self._jobs.last_event(job)
         if not isinstance(last, Finished):
             raise RequestError(f"Job {job.id} has no picture: it is {job.state}.")
         if fetch.offset >= last.size_bytes:
@@ -216,7 +216,7 @@ class Answers:
 
     def _note_received(self, who: Listed, job: Job, received: Received) -> None:
         """Where the owner has the picture it may make room for others; that an onlooker has it is no reason to delete it."""
-        last = self._jobs.ledger.events(job.id, job.next_seq - 1)[-1]
+        last = self._jobs.last_event(job)
         if not isinstance(last, Finished) or last.digest != received.digest:
             raise RequestError(f"Job {job.id} has no picture of the digest {received.digest}: fetch it again.")
         if who.owns(job):

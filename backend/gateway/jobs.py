@@ -111,9 +111,12 @@ class Jobs:
         )
         return self._record(job, Paused, to="paused", needed_bytes=needed_bytes, free_bytes=free_bytes, message=words)
 
+    def last_event(self, job: Job) -> DurableEvent:
+        return self.ledger.events(job.id, job.next_seq - 1)[-1]
+
     def needed_bytes(self, job: Job) -> int:
         """What must be free before a paused job may go on."""
-        last = self.ledger.events(job.id, job.next_seq - 1)[-1]
+        last = self.last_event(job)
         assert isinstance(last, Paused)
         return last.needed_bytes
 

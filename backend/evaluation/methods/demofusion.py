@@ -97,19 +97,17 @@ def predict_views(
 
 def predict_dilated(sampler: Sampler, dilated: Batch, canvas: torch.Tensor, scale: int, timestep: torch.Tensor) -> torch.Tensor:
     """The outputs for every scale-th latent, from each of scale * scale starts, put back in their places, (C, h, w)."""
-    output = torch.zeros_like(canvas)
-    starts = [(row, column) for row in range(scale) for column in range(scale)]
-    height, width = (side // scale for side in canvas.shape[-2:])
+    crops = F.pixel_unshuffle(canvas[:, None], scale)  # (C, scale * scale, h, w)
+    height, width = crops.shape[-2:]
     most = max(1, sampler.models.view_batch * sampler.models.view_latents**2 // (height * width))  # as much as so many views
-    side = max(height, width)
-    for part in even_parts(starts, most):
-        crops = [canvas[:, row::scale, column::scale] for row, column in part]
-        beside = torch.cat(crops, dim=1 if height > width else 2)  # along the longer side, which is the window's
-        views = [(number * side, 0) if height > width else (0, number * side) for number in range(len(part))]
-        predicted = predict(sampler, repeat_view(dilated, views), beside, side, timestep)
-        for (row, column), one in zip(part, predicted, strict=True):
-            output[:, row::scale, column::scale] = one
-    return output
+    side, is_tall = max(height, width), height > width
+    outputs = []
+    for part in even_parts(list(range(scale**2)), most):
+        # along the longer side, which is the window's
+        beside = torch.cat([crops[:, start] for start in part], dim=1 if is_tall else 2)
+        views = [(number * side, 0) if is_tall else (0, number * side) for number in range(len(part))]
+        outputs.append(predict(sampler, repeat_view(dilated, views), beside, side, timestep))
+    return F.pixel_shuffle(torch.cat(outputs).transpose(0, 1), scale)[:, 0]
 
 
 def repeat_view(batch: Batch, views: list[View]) -> Batch:

@@ -156,14 +156,14 @@ def test_what_is_expected_of_a_picture_is_reckoned_from_one_step_of_it() -> None
         return StageCost(stage=stage, level=1, seconds=seconds, peak_device_mib=0, peak_host_mib=0, **work)
 
     first = [cost("enlarge", 99.0, 8, 2.0), cost("decode", 3.0, 0, 5.0)]  # the first calls of the networks do not count
-    ours, theirs = (Runs(method, (64, 64), first=first) for method in ("beyondscene+steps=10", "demofusion"))
+    ours, theirs = (Runs(method, (64, 64), first=first, steps=10) for method in ("beyondscene+steps=10", "demofusion"))
     ceiling_flops = 1e12 / SPEED
-    assert expect_seconds(ours, [], 10, ceiling_flops) == pytest.approx(10 * LEVEL_SHARE * 2 + 3)
-    assert expect_seconds(theirs, [], 10, ceiling_flops) == pytest.approx(10 * 2 + 3)
+    assert expect_seconds(ours, [], ceiling_flops) == pytest.approx(10 * LEVEL_SHARE * 2 + 3)
+    assert expect_seconds(theirs, [], ceiling_flops) == pytest.approx(10 * 2 + 3)
     ours.rounds.append([cost("enlarge", 7.0, 8, 2.0)])
     larger = Runs(ours.method, (128, 128))
-    assert expect_seconds(ours, [], 10, ceiling_flops) == 7.0 and expect_seconds(larger, [ours], 10, ceiling_flops) == 56.0
-    assert expect_seconds(Runs("direct", (128, 128)), [ours, theirs], 10, ceiling_flops) == 0.0
+    assert expect_seconds(ours, [], ceiling_flops) == 7.0 and expect_seconds(larger, [ours], ceiling_flops) == 56.0
+    assert expect_seconds(Runs("direct", (128, 128)), [ours, theirs], ceiling_flops) == 0.0
 
 
 def test_tunings_are_measured_beside_the_method_as_it_is(models: Models) -> None:
