@@ -104,6 +104,14 @@ def count(text: str) -> int:
     return whole(text, COUNTS, "count")
 
 
+def part(text: str) -> slice:
+    """ "2/8" to the second of every eight."""
+    numbers = re.fullmatch(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})", text)
+    if numbers is None or int(numbers[1]) > int(numbers[2]):
+        raise argparse.ArgumentTypeError(f"'{text}' is no part: write which and of how many, as 2/8 for the second of eight")
+    return slice(int(numbers[1]) - 1, None, int(numbers[2]))
+
+
 def whole(text: str, numbers: range, what: str) -> int:
     if not re.fullmatch(r"-?[0-9]{1,20}", text) or int(text) not in numbers:
         raise argparse.ArgumentTypeError(f"'{text}' is no {what}: write a whole number from {numbers[0]} to {numbers[-1]}")

@@ -13,7 +13,7 @@ from ..evaluation.variants import ABLATIONS, check_variants, read_variant
 from ..models.sets import choose_model_set, read_model_set
 from ..planning.resolve import resolve_settings
 from . import DONE, FAULT
-from .arguments import count, step_count
+from .arguments import count, part, step_count
 from .device import add_device, check_device
 from .progress import Bar, open_console
 from .target import check_folder
@@ -48,6 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--judge", default="", help=f"folder of a judge, or '{PUBLIC}' for public models; default: our own")
     parser.add_argument("--draw-only", action="store_true", help="judge and report in a later run, with the same --out")
+    words = "draw and judge every N-th scene, from the K-th: as many processes may share --out; a run without it reports"
+    parser.add_argument("--part", type=part, metavar="K/N", help=words)
     add_device(parser)
     words = "pictures, results and report; run again to go on; default: %(default)s"
     parser.add_argument("--out", type=Path, default=Path("out/evaluation"), help=words)
@@ -71,16 +73,19 @@ def run(args: argparse.Namespace) -> int:
             f"Our own judge knows the mannequins of the embedded model, not pictures of '{model_set.manifest.name}': choose "
             f"--judge {PUBLIC} for photographs, or the folder of a judge, as backend/evaluation/judge, which is our own."
         )
-    check_folder(args.out)
     from ..evaluation.run import evaluate
     from ..evaluation.scenes import scene_numbers
     from ..models.devices import choose_device
     from ..models.load import load_models
 
+    every = scene_numbers(args.set, args.limit)
+    numbers = every[args.part or slice(None)]
+    if not numbers:
+        raise Refusal(f"--part splits {args.part.step} ways what is {len(every)} in all: name at most as many parts as scenes.")
+    check_folder(args.out)
     device, dtype = choose_device(args.device, args.precision)
     judge = None if args.draw_only else load_judge(args.judge, device)
     models = load_models(model_set, device, dtype)
-    numbers = scene_numbers(args.set, args.limit)
     console = open_console()
     for note in judge.notes if judge else ():
         console.print(note)
@@ -93,11 +98,13 @@ def run(args: argparse.Namespace) -> int:
             return bar
 
         faults: list[str] = []
-        report = evaluate(models, judge, methods, numbers, settings, args.out, announce, faults)
+        report = evaluate(models, judge, methods, numbers, settings, args.out, announce, faults, reported=args.part is None)
     for fault in faults:
         console.print(f"{fault}. It is left out.")
     if judge is None:
         console.print(f"{args.out}: pictures of {len(numbers)} scenes. The same command without --draw-only judges them.")
+    elif args.part is not None:
+        console.print(f"{args.out}: {len(numbers)} of {len(every)} scenes. The same command without --part reports.")
     elif report is not None and args.json:
         truth = {"judge": judge.name, **{name: value for name, value in report.summaries[0].items() if name != "method"}}
         for summary in report.summaries[1:]:

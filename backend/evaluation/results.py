@@ -119,21 +119,27 @@ Line = TypeVar("Line", Drawing, SceneScore)
 
 
 class Journal(Generic[Line]):
-    """Lines on disk and in memory, the last one of each method and scene; each is written as soon as it is known."""
+    """Lines on disk and in memory, the last one of each method and scene; each is written as soon as it is known.
+
+    Several processes may add to one file: each line is appended whole, and those of others are not read again.
+    """
 
     def __init__(self, path: Path, header: Header, kind: type[Line]) -> None:
         """Go on with the file `path`, or start one. Raises ResultsError for one that is not of the same kind."""
         self.path, self.header, self.kind = path, header, kind
         self.lines: dict[tuple[str, str], Line] = {}
-        if path.exists():
+        if path.exists() and path.stat().st_size:
             self._read()
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(msgspec.json.encode(header) + b"\n")
+            self._append(header)
 
     def add(self, line: Line) -> None:
         self.lines[line.method, line.scene] = line
-        with self.path.open("ab") as file:
+        self._append(line)
+
+    def _append(self, line: Struct) -> None:
+        with self.path.open("ab", buffering=0) as file:  # in one call, which no other process can break into
             file.write(msgspec.json.encode(line) + b"\n")
 
     def _read(self) -> None:
@@ -152,6 +158,8 @@ class Journal(Generic[Line]):
                     f"{self.path} has results with {name} = {was}, but now it is {now}: name another folder with --out."
                 )
         for number, line in enumerate(lines[1:], start=2):
+            if line == lines[0]:  # of a process that began at the same moment
+                continue
             known = _decode(self.path, number, line, self.kind)
             self.lines[known.method, known.scene] = known
 

@@ -76,9 +76,11 @@ def digest_scenes() -> str:
 
 def evaluate(
     models: Models, judge: Judge | None, methods: Sequence[str], numbers: Sequence[int], settings: RenderSettings, folder: Path,
-    announce: Announce, faults: list[str] | None = None,
+    announce: Announce, faults: list[str] | None = None, reported: bool = True,
 ) -> Report | None:  # fmt: skip
     """Draw and judge what `folder` does not hold yet, and write its report.
+
+    Several processes may draw different scenes into one folder at a time, each with `reported` false.
 
     settings: what all pictures have in common; a variant's own come on top, and what both leave open the model set says.
     The true renders are judged beside the methods: they show what the judge itself gets wrong. Each judge has a file of
@@ -109,7 +111,7 @@ def evaluate(
     if faults is not None:
         faults += broken.values()
     whole = [method for method in methods if method not in broken]
-    if judge is None or scores is None or not whole:
+    if judge is None or scores is None or not whole or not reported:
         return None
     report = make_report(judge, whole, numbers, scores)
     write_report(report, folder)
