@@ -121,6 +121,7 @@ def run(args: argparse.Namespace) -> int:
             rows = summarise(runs, setup, ceiling_flops)
             markdown = report.markdown(runs, rows)
             if args.out:
+                args.out.mkdir(parents=True, exist_ok=True)
                 (args.out / "bench.md").write_text(markdown)
                 (args.out / "bench.jsonl").write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
     if args.out and rows and has_matplotlib():
