@@ -14,7 +14,7 @@
 #   second, 6 minutes
 #     targets  180 s  4096x4096 with stride_instance=64 and all 50 steps
 #     preview  165 s  8192x8192 with 8 unguided steps and stride_background=96, a VAE in half precision, the device held to 24 GiB
-#     ratios   160 s  4096x4096, 5 steps: ours, plain loop, DemoFusion; only in a call with --minutes 9
+#     ratios   240 s  4096x4096, 5 steps: ours, plain loop, DemoFusion; only in a call with --minutes 10
 #     posed    170 s  as targets, the ControlNet in views with people alone and a VAE in half precision; only by --parts
 # Left in $OUT: CALL.md, CALL.jsonl (each line names its part) and CALL.log, and meanwhile a folder of three files. What is measured
 # is written after every picture. --minutes counts from the start of this script: no picture is begun that would end later, and one
