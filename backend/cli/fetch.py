@@ -4,11 +4,12 @@ import argparse
 from pathlib import Path
 
 from ...protocol import Finished, JobsListed, Refusal
-from ...protocol.client import Client, Saved, Spoilt
+from ...protocol.client import Client
 from ..outputs import choose_format
 from . import DONE
 from .arguments import job
 from .backend import add_backend, converse
+from .bring import follow_job
 from .target import check_picture_target
 
 
@@ -21,12 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     check_picture_target(args.output)
     check_kind(args)
-    for event, _ in converse(args, lambda client: client.follow(args.job_id, args.output)):
-        match event:
-            case Spoilt():
-                raise Refusal(event.message)
-            case Saved():
-                break
+    follow_job(args, args.job_id, args.output)
     return DONE
 
 

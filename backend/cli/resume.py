@@ -16,9 +16,13 @@ from .target import check_folder
 
 
 def add_resume(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--skip-existing", action="store_true", help="draw no picture whose file is there already")
+    add_skip_existing(parser)
     words = "keep here what an interrupted picture has come to: the same command goes on from it"
     parser.add_argument("--checkpoints", type=Path, metavar="FOLDER", help=words)
+
+
+def add_skip_existing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--skip-existing", action="store_true", help="draw no picture whose file is there already")
 
 
 def check_checkpoints(folder: Path | None) -> None:

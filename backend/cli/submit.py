@@ -8,43 +8,75 @@ import msgspec
 
 from ...protocol import Accepted, PictureFormat, Refusal
 from ...protocol.client import new_job_id
-from ..blend import Shot
+from ..blend import Shot, number_path
 from ..models.sets import MANIFEST, find_model_sets, read_model_set
-from . import DONE
+from ..outputs import FORMATS
+from . import DONE, FAULT, STOPPED, say
 from .arguments import job, priority
 from .backend import add_backend, converse
+from .bring import follow_job, tell_end
+from .resume import add_skip_existing, frames_to_draw
 from .source import add_source, models_of, read_source, record_of
+from .target import check_picture_target, check_targets
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source(parser)
+    words = "wait, and bring each picture here as .png, .tif or .exr; default: `wait` and `fetch` do that later"
+    parser.add_argument("-o", "--output", type=Path, metavar="OUT.png", help=words)
+    add_skip_existing(parser)
     words = "name of a model set that the backend has, or its folder: embedded (default); an image names its own"
     parser.add_argument("--models", help=words)
     words = "repeat an earlier submit, which is harmless; default: a new one"
     parser.add_argument("--job-id", type=job, metavar="UUID", help=words)
-    words = "of the picture: exr has a mask for each person; default: png"
-    parser.add_argument("--format", choices=get_args(PictureFormat), default="png", help=words)
+    words = "of the picture: exr has a mask for each person; default: what OUT.png says, or png"
+    parser.add_argument("--format", choices=get_args(PictureFormat), help=words)
     words = "-100 to 100, the highest first; above 0 for admins; default: 0"
     parser.add_argument("--priority", type=priority, default=0, metavar="N", help=words)
-    parser.add_argument("--json", action="store_true", help="print one line per job, for machines")
+    parser.add_argument(
+        "--json", action="store_true", help="print one line per job, for machines, and with -o one more at its end"
+    )
     add_backend(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     if args.job_id and args.frames and len(args.frames) > 1:
         raise Refusal(f"--job-id names one job, but there is one for each of {len(args.frames)} frames: leave it out.")
+    check_output(args)
+    frames = frames_to_draw(args) if args.output else [None]
+    if not frames:
+        say(f"{args.output}: nothing to draw, it is all there")
+        return DONE
+    if args.output and args.frames:
+        args.frames = frames
     record = record_of(args)
     models = name_of(models_of(args, record))
-    for shot in read_source(args, record):
-        try:
-            job_id = submit(args, shot, models)
-        except Refusal as error:
-            if args.frames is None or len(args.frames) == 1:
-                raise
-            raise type(error)(f"{error} Frame {shot.frame} and those after it were not submitted.") from error
-        facts = {"job_id": job_id, "frame": shot.frame, "width": shot.request.width, "height": shot.request.height}
-        print(msgspec.json.encode(facts).decode() if args.json else job_id, flush=True)
-    return DONE
+    outputs: dict[str, Path] = {}
+    try:
+        for shot in read_source(args, record):
+            job_id = submit_shot(args, shot, models)
+            facts = {"job_id": job_id, "frame": shot.frame, "width": shot.request.width, "height": shot.request.height}
+            print(msgspec.json.encode(facts).decode() if args.json else job_id, flush=True)
+            if args.output:
+                outputs[job_id] = number_path(args.output, shot.frame)
+        return bring_pictures(args, outputs)
+    except KeyboardInterrupt:
+        if outputs:
+            say("The backend goes on with what was submitted: `beyondscene fetch ID -o OUT` brings a picture when it is made.")
+        raise
+
+
+def check_output(args: argparse.Namespace) -> None:
+    """Raise Refusal for places where no picture can be brought, and for a format that is not what their name says."""
+    if args.output is None:
+        if args.skip_existing:
+            raise Refusal("--skip-existing looks for the pictures that -o names: add -o OUT.png.")
+        return
+    check_targets(args.output, args, check_picture_target)
+    said = FORMATS[args.output.suffix.lower()]
+    if args.format not in (None, said):
+        raise Refusal(f"--format {args.format} is not what {args.output.name} says: leave it out, or name the file so.")
+    args.format = said
 
 
 def name_of(models: str) -> str:
@@ -54,10 +86,30 @@ def name_of(models: str) -> str:
     return read_model_set(Path(models)).name
 
 
-def submit(args: argparse.Namespace, shot: Shot, models: str) -> str:
+def submit_shot(args: argparse.Namespace, shot: Shot, models: str) -> str:
     """The job's id, once it is accepted."""
-    job_id = args.job_id or new_job_id()
+    job_id, picture_format = args.job_id or new_job_id(), args.format or "png"
     data = list(shot.arrays.values())
-    said = converse(args, lambda client: client.submit(job_id, shot.request, None, models, data, args.priority, args.format))
-    next(event for event, _ in said if isinstance(event, Accepted))
+    said = converse(args, lambda client: client.submit(job_id, shot.request, None, models, data, args.priority, picture_format))
+    try:
+        next(event for event, _ in said if isinstance(event, Accepted))
+    except Refusal as error:
+        if args.frames is None or len(args.frames) == 1:
+            raise
+        raise type(error)(f"{error} Frame {shot.frame} and those after it were not submitted.") from error
     return job_id
+
+
+def bring_pictures(args: argparse.Namespace, outputs: dict[str, Path]) -> int:
+    """Wait for each job in turn, and bring its picture. The exit code is that of a job that failed, or else was cancelled."""
+    codes = {DONE}
+    for job_id, output in outputs.items():
+        end = follow_job(args, job_id, output)
+        code = tell_end(job_id, end)
+        codes.add(code)
+        if args.json:
+            facts = {"job_id": job_id, "state": type(end).__name__.lower(), "output": str(output) if code == DONE else None}
+            print(msgspec.json.encode(facts).decode(), flush=True)
+        elif code == DONE:
+            say(f"{output} is there.")
+    return next(code for code in (FAULT, STOPPED, DONE) if code in codes)

@@ -136,6 +136,53 @@ def test_a_submit_of_frames_says_where_it_stopped(start: Start, connect: Connect
     assert len(said.out.splitlines()) == 1 and "Frame 2 and those after it were not submitted." in said.err
 
 
+def test_submit_waits_and_brings_the_pictures_of_a_gateway_that_is_restarted(
+    start: Start, request_file: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    gateway = start()
+    gateway.connection()
+    output = tmp_path / "new folder" / "out.exr"
+    codes: list[int] = []
+    command = "submit", request_file, "-o", output, "--size", "128x128", "--json"
+    submitting = threading.Thread(target=lambda: codes.append(ask(gateway, *command)))
+    submitting.start()
+    told = [""]
+
+    def has_submitted() -> bool:
+        told[0] += capsys.readouterr().out
+        return told[0].endswith("\n")
+
+    wait_until(has_submitted)
+    gateway.kill()
+    gateway = start(gateway)
+    submitting.join(60)
+    assert codes == [0]
+    submitted, ended = map(json.loads, (told[0] + capsys.readouterr().out).splitlines())
+    assert submitted["width"] == 128
+    assert ended == {"job_id": submitted["job_id"], "state": "finished", "output": str(output)}
+    assert choose_format(output).read(output) == "{}" and [path.name for path in output.parent.iterdir()] == ["out.exr"]
+    assert ask(gateway, *command, "--skip-existing") == 0
+    said = capsys.readouterr()
+    assert said.out == "" and "nothing to draw" in said.err
+    request_file.write_bytes(msgspec.json.encode(picture("boom")))
+    assert ask(gateway, "submit", request_file, "-o", tmp_path / "boom.png") == 1
+    assert "a slip" in capsys.readouterr().err and not (tmp_path / "boom.png").exists()
+
+
+def test_where_submit_could_not_bring_a_picture_nothing_is_submitted(
+    start: Start, request_file: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    gateway = start()
+    for arguments, sentence in (
+        (["-o", tmp_path / "out.jpg"], "end the name in .png"),
+        (["-o", tmp_path / "out.png", "--format", "exr"], "--format exr is not what out.png says: leave it out"),
+        (["--skip-existing"], "--skip-existing looks for the pictures that -o names: add -o OUT.png."),
+    ):
+        assert ask(gateway, "submit", request_file, *arguments) == 2
+        assert sentence in capsys.readouterr().err
+    assert ask(gateway, "jobs") == 0 and capsys.readouterr().out == ""
+
+
 def test_a_job_says_its_format_and_no_file_is_named_as_another(
     start: Start, request_file: Path, tmp_path: Path, capsys: Capture
 ) -> None:

@@ -1,0 +1,49 @@
+"""Wait for the end of a job, and bring its picture here: what `submit`, `wait` and `fetch` share."""
+
+import argparse
+from pathlib import Path
+
+from ...protocol import Cancelled, Failed, Finished, Paused, Progressed, Refusal
+from ...protocol.client import Saved, Spoilt
+from ..watch import Headway
+from . import DONE, FAULT, STOPPED, say
+from .backend import converse
+from .progress import Bar, Lines, open_console, show_progress
+
+End = Finished | Failed | Cancelled
+
+
+def follow_job(args: argparse.Namespace, job_id: str, output: Path | None = None) -> End:
+    """The job's end, which is shown coming, and where it is a picture: once that is at `output`, if one is named.
+
+    A transfer that breaks goes on where it ended. Raises Refusal for a picture that cannot be brought.
+    """
+    with show_progress(open_console(), output.name if output else job_id) as bar:
+        return hear_end(args, job_id, output, bar)
+
+
+def hear_end(args: argparse.Namespace, job_id: str, output: Path | None, bar: Bar | Lines) -> End:
+    for event, _ in converse(args, lambda client: client.follow(job_id, output)):
+        match event:
+            case Progressed():
+                bar.progress(Headway(**{name: getattr(event, name) for name in Headway.__struct_fields__}))
+            case Paused():
+                say(event.message)
+            case Failed() | Cancelled():
+                return event
+            case Finished() if output is None:
+                return event
+            case Saved():
+                return event.finished
+            case Spoilt():
+                raise Refusal(event.message)
+    raise AssertionError("a conversation ends only by being left")
+
+
+def tell_end(job_id: str, end: End) -> int:
+    """The exit code for it; what is not a picture is said."""
+    if isinstance(end, Failed):
+        say(end.message)
+    if isinstance(end, Cancelled):
+        say(f"Job {job_id} was cancelled.")
+    return {Finished: DONE, Failed: FAULT, Cancelled: STOPPED}[type(end)]
