@@ -1,4 +1,4 @@
-"""What the detector and SAM hold at their fullest, beside their weights, as docs/performance.md reckons with it."""
+"""What the detector and SAM hold at their fullest, beside their weights, as docs/optimisations.md reckons with it."""
 
 import weakref
 from collections.abc import Callable
