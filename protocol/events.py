@@ -183,6 +183,7 @@ class JobInfo(Struct, frozen=True, kw_only=True):
     height: Side
     prompt: Prompt  # the beginning of the scene's
     fraction: Fraction = 0.0  # of the work done
+    owner: Label = ""  # name of the client that submitted it; "local" for whoever started the backend
 
 
 class JobsListed(Message, frozen=True, kw_only=True):

@@ -113,6 +113,7 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
         p.Welcome(version=1, app_version="0.1.0", boot_id="a1", models=(), device=DEVICE, waiting_jobs=250),
         p.Refused(message="100 jobs are waiting, which is the limit.", job_id=JOB, later=True),
         p.Welcome(version=1, app_version="0.1.0", boot_id="a1", models=(), device=DEVICE, receipts=True),
+        p.JobsListed(jobs=(p.JobInfo(job_id=JOB, state="queued", attempt=0, width=9, height=9, prompt="", owner="Ann"),)),
     ),
     "order": (
         p.RunJob(job_id=JOB, attempt=1, request=SCENE, models="sdxl", arrays=(MASK,), result_path="results/1.png"),

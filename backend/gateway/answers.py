@@ -245,6 +245,7 @@ class Answers:
             height=request.height if request else 1,
             prompt=request.prompt[:80] if request else "(a request of another version)",
             fraction=1.0 if job.state == "finished" else reached,
+            owner=job.owner,
         )
 
 

@@ -100,12 +100,12 @@ def test_each_role_does_what_it_may(studio: Studio, connect: Connect) -> None:
     mine = ben.submit(picture())
     ben.hear_until(Accepted, mine)
 
-    def listed(talk: Talk) -> list[str]:
+    def listed(talk: Talk) -> list[tuple[str, str]]:
         talk.say(ListJobs())
-        return [job.job_id for job in talk.hear_until(JobsListed).jobs]
+        return [(job.job_id, job.owner) for job in talk.hear_until(JobsListed).jobs]
 
-    assert (listed(ann), listed(ben)) == ([first], [mine])
-    assert listed(wall) == listed(boss) == [first, mine]
+    assert (listed(ann), listed(ben)) == ([(first, "Ann")], [(mine, "Ben 2")])
+    assert listed(wall) == listed(boss) == [(first, "Ann"), (mine, "Ben 2")]
     for question in (Subscribe(job_id=first), Cancel(job_id=first), ListJobs(job_id=first), Fetch(job_id=first, offset=0)):
         ben.say(question)
         assert f"knows no job {first}" in ben.hear_until(Refused).message
@@ -130,7 +130,7 @@ def test_each_role_does_what_it_may(studio: Studio, connect: Connect) -> None:
     assert digest_of(wall.fetch(finished)) == digest_of(ben.fetch(ben.hear_until(Finished, mine))) == finished.digest
     studio.gateway.kill()  # and the next gateway knows whose is what
     studio.open()
-    assert listed(studio.talk(connect, files[0])) == [first]
+    assert listed(studio.talk(connect, files[0])) == [(first, "Ann")]
     assert not list(studio.folder.parent.rglob("boss*"))
 
 
