@@ -55,7 +55,6 @@ class Machine(Struct, frozen=True, kw_only=True):
     device: str
     threads: int
     dtype: str
-    vae_dtype: str
     tf32: bool  # what single precision is in convolutions on a GPU
     torch: str
     diffusers: str
@@ -68,7 +67,6 @@ def describe_machine(models: Models, ceiling_flops: float, loaded_mib: float) ->
         device=device_name(models.device),
         threads=torch.get_num_threads(),
         dtype=name_precision(models.dtype),
-        vae_dtype=name_precision(models.vae.dtype),
         tf32=models.device.type == "cuda" and torch.backends.cudnn.allow_tf32,
         torch=torch.__version__,
         diffusers=diffusers.__version__,
@@ -99,7 +97,7 @@ class Report:
         lines = [
             f"# {', '.join((self.models.manifest.name, f'{self.people} people', f'{self.steps} steps'))}",
             "",
-            f"{machine.device}; {machine.threads} threads, {machine.dtype}, VAE in {machine.vae_dtype}; "
+            f"{machine.device}; {machine.threads} threads, {machine.dtype}, VAE in {name_precision(self.models.vae.dtype)}; "
             f"torch {machine.torch}, diffusers {machine.diffusers}. "
             f"Ceiling, a large matrix product: {machine.ceiling_tflops:.4g} TFLOP/s. "
             f"Process with the models loaded: {machine.loaded_mib:.0f} MiB."

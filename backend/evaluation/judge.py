@@ -172,7 +172,7 @@ def load_net(folder: Path, device: torch.device) -> tuple[JudgeNet, str]:
     except FileNotFoundError as error:
         raise JudgeError(
             f"{folder} holds no judge: {Path(error.filename).name} is missing. Train one with "
-            "`python -m beyondscene.backend.evaluation.train_judge --work DIR`, or name its folder with --judge."
+            "`python -m beyondscene.backend.evaluation.train_judge --work DIR --out JUDGE`, or name its folder with --judge."
         ) from error
     except ValueError as error:  # what is no JSON, or no UTF-8
         raise JudgeError(f"{folder / 'config.json'} is not a judge's: {error}. Train the judge anew.") from error

@@ -39,16 +39,15 @@ def read_picture(path: Path) -> np.ndarray:
 
 
 def write_markdown(path: Path, title: str, legend: str, summaries: Sequence[dict[str, Any]]) -> None:
-    """One table of all sizes, one of the differences to our method where there are any, then one for each size."""
+    """One table of all sizes, and one of the differences to our method where there are any; then the same for each size."""
     parts = [f"# {title}", markdown_table(*make_table(summaries)), legend]
-    beside = [summary for summary in summaries if f"beside_{OURS}" in summary]
-    if beside:
-        parts += [f"## Beside {OURS}, same scenes", markdown_table(*make_beside_table(beside)), BESIDE_LEGEND]
+    if beside := make_beside_table(summaries):
+        parts += [f"## Beside {OURS}, same scenes", markdown_table(*beside), BESIDE_LEGEND]
     for size in summaries[0]["by_size"]:
-        parts += [
-            f"## {size} the training resolution's area",
-            markdown_table(*make_table([summary["by_size"][size] for summary in summaries])),
-        ]
+        some = [summary["by_size"][size] for summary in summaries]
+        parts += [f"## {size} the training resolution's area", markdown_table(*make_table(some))]
+        if beside := make_beside_table(some):
+            parts.append(markdown_table(*beside))
     path.write_text("\n\n".join(parts) + "\n")
 
 
@@ -112,14 +111,18 @@ def make_table(summaries: Sequence[dict[str, Any]]) -> tuple[list[str], list[lis
     return ["method", "scenes", *(head for _, head, _ in columns)], rows
 
 
-def make_beside_table(summaries: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """The head, and a row per method: each paired difference with its interval, in bold where that leaves out 0."""
+def make_beside_table(summaries: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]] | None:
+    """The head, and a row per method: each paired difference with its interval, in bold where that leaves out 0.
+
+    None where nobody is compared.
+    """
     columns = [column for column in COLUMNS if column[0] in BESIDE]
     rows = [
         [summary["method"], *(make_beside_cell(summary[f"beside_{OURS}"][name], digits) for name, _, digits in columns)]
         for summary in summaries
+        if f"beside_{OURS}" in summary
     ]
-    return ["method", *(head for _, head, _ in columns)], rows
+    return (["method", *(head for _, head, _ in columns)], rows) if rows else None
 
 
 def make_beside_cell(difference: dict[str, Any] | None, digits: int) -> str:

@@ -45,7 +45,8 @@ def make_report(judge: Judge, methods: Sequence[str], numbers: Sequence[int], jo
         summary["by_size"] = {f"{growth}x": summarise_scenes(method, some) for growth, some in sizes.items()}
         summary["leakage_matrices"] = {name: describe_leakage(scores[method, name]) for name in names}
         if OURS in methods and method not in (TRUTH, OURS):
-            summary[f"beside_{OURS}"] = compare(*([scores[two, name] for name in names] for two in (method, OURS)))
+            for part, some in ((summary, numbers), *((summary["by_size"][f"{growth}x"], sizes[growth]) for growth in sizes)):
+                part[f"beside_{OURS}"] = compare(*([scores[two, scene_name(n)] for n in some] for two in (method, OURS)))
         summaries.append(summary)
     title = f"{len(names)} scenes, model set {header.models}, {header.steps} {'few ' * header.few_steps}steps, {header.judge}"
     return Report(title, LEGEND_OF_PHOTOGRAPHS if judge.of_photographs else LEGEND, summaries, scores)

@@ -1,4 +1,4 @@
-"""Train the judge: python -m beyondscene.backend.evaluation.train_judge --work DIR."""
+"""Train the judge: python -m beyondscene.backend.evaluation.train_judge --work DIR --out JUDGE."""
 
 import argparse
 import multiprocessing
@@ -19,7 +19,7 @@ from ..cli import DONE, STOPPED, answer
 from ..training.checkpoints import Ema, Steps, half_precision, set_rate
 from ..training.runs import JudgeRun, check_numbers, claim, training_device
 from ..training.under_way import OutOfTime, Report, Run, countdown, print_event
-from .judge import JOINTS, JUDGE_FOLDER, OFFSET_PX, STRIDE, JudgeConfig, JudgeNet, Maps, save_net, to_input
+from .judge import JOINTS, OFFSET_PX, STRIDE, JudgeConfig, JudgeNet, Maps, save_net, to_input
 from .judge_data import SIDE_PX, Sample, draw_samples
 from .keypoints import TORSO
 
@@ -148,7 +148,7 @@ def main() -> int:
     """Exit code 0 where the judge is finished and written, 3 where time ran out: run again to go on."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints")
-    parser.add_argument("--out", type=Path, default=JUDGE_FOLDER, help="folder for the finished judge")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the finished judge, for `evaluate --judge`")
     parser.add_argument("--minutes", type=float, help=f"stop after so long with exit code {STOPPED}")
     parser.add_argument("--steps", type=int, default=JudgeSettings().steps)
     parser.add_argument("--batch", type=int, default=JudgeSettings().batch)

@@ -28,6 +28,7 @@ ABLATIONS = {
     "beyondscene+view_weighting=uniform": "views averaged uniformly, as Algorithm 2 is printed",
     "beyondscene+t_b=0.15": "levels start from less noise",
     "beyondscene+t_b=0.35": "levels start from more noise",
+    "beyondscene+t_b=0.5": "levels start from much more noise",
     "beyondscene+t_b=0.7": "levels start from the paper's noise",
 }
 

@@ -14,12 +14,12 @@
 #   second, 6 minutes
 #     targets  180 s  4096x4096 with stride_instance=64 and all 50 steps
 #     preview  165 s  8192x8192 with 8 unguided steps and stride_background=96, a VAE in half precision, the device held to 24 GiB
-#     ratios   240 s  4096x4096, 5 steps: ours, plain loop, DemoFusion; only in a call with --minutes 10
+#     ratios   240 s  4096x4096, 5 steps: ours, plain loop, DemoFusion; only by --parts or with --minutes 10
 #     posed    170 s  as targets, the ControlNet in views with people alone and a VAE in half precision; only by --parts
 # Left in $OUT: CALL.md, CALL.jsonl (each line names its part) and CALL.log, and meanwhile a folder of three files. What is measured
 # is written after every picture. --minutes counts from the start of this script: no picture is begun that would end later, and one
 # that takes longer than was known is stopped then. A method or a part that breaks off leaves the others as they are. --tiny tries
-# the script itself. --parts: these, in this order, in place of the call's own. --tune-all: as of `beyondscene bench`, for SDXL's sizes.
+# the script itself. --parts: these, in this order, in place of the call's own; what $OUT holds of other parts stays. --tune-all: as of `beyondscene bench`, for SDXL's sizes.
 # PYTHON and OUT: see prepare.sh.
 set -euo pipefail
 
@@ -32,12 +32,13 @@ case "$call" in
 esac
 device=cuda
 tiny=
+chosen=0
 sdxl=(--models sdxl-random --people 3)
 while (($#)); do
   case "$1" in
     --minutes) minutes="$2"; shift 2 ;;
     --device) device="$2"; shift 2 ;;
-    --parts) IFS=, read -r -a parts <<<"$2"; shift 2 ;;
+    --parts) IFS=, read -r -a parts <<<"$2"; chosen=1; shift 2 ;;
     --tune-all) sdxl+=(--tune-all "$2"); shift 2 ;;
     --tiny) tiny=1; shift ;;
     *) echo "there is no argument '$1'" >&2; exit 2 ;;
@@ -82,7 +83,7 @@ fi
 
 source tools/gpu/prepare.sh
 check_gpu "$device"
-rm -f "$out/$call".*
+((chosen)) || rm -f "$out/$call".* # parts chosen by name join what is there
 now="$out/now" # the part that runs
 failed=0
 
