@@ -30,11 +30,15 @@ class BlendError(Refusal):
 
 
 class Shot(NamedTuple):
-    """The request of one frame, and its arrays by digest. frame: None where nobody has named one."""
+    """The request of one frame, and its arrays by digest. frame: None where nobody has named one.
+
+    models: name of the model set that a .blend was saved with; empty where there is no .blend.
+    """
 
     frame: int | None
     request: RenderRequest
     arrays: dict[str, np.ndarray]
+    models: str = ""
 
 
 def export_blend(
@@ -99,20 +103,26 @@ def export_blend(
         for line in run.stderr.splitlines():
             if line.startswith(LEFT_OUT):
                 print(one_line(line), file=sys.stderr)
-        for shot in read_shots(outputs):
+        models = models_path(Path(folder)).read_text("utf-8")
+        for shot in read_shots(outputs, models):
             try:
                 check(shot)
             except Refusal as refusal:
                 if shot.frame is None:
                     raise
                 raise Refusal(f"Frame {shot.frame}: {refusal}") from refusal
-        yield from read_shots(outputs)
+        yield from read_shots(outputs, models)
 
 
-def read_shots(outputs: dict[int | None, Path]) -> Iterator[Shot]:
+def read_shots(outputs: dict[int | None, Path], models: str) -> Iterator[Shot]:
     """Those that lie in files, one at a time: the masks of many frames would fill the memory."""
     for frame, output in outputs.items():
-        yield Shot(frame, *load_request(output))
+        yield Shot(frame, *load_request(output), models)
+
+
+def models_path(folder: Path) -> Path:
+    """Where the process leaves the name of the scene's model set."""
+    return folder / "models.txt"
 
 
 def request_path(folder: Path, frame: int | None) -> Path:
@@ -149,6 +159,7 @@ def main() -> int:
     frame = None
     try:
         open_blend(args.blend, args.scene)
+        models_path(args.folder).write_text(bpy.context.scene.beyondscene.models, "utf-8")
         for frame in args.frames:
             if frame is not None:
                 bpy.context.scene.frame_set(frame)

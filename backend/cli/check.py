@@ -11,20 +11,22 @@ from ..planning.expect import Workload, check_memory, foresee, least_memory_byte
 from ..planning.plan import plan_sizes
 from ..planning.resolve import resolve_settings
 from . import DONE
-from .source import add_source, models_of, read_source, record_of
+from .source import add_models, add_source, models_of, read_source, record_of
 from .words import warn_of_unknown_words
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source(parser)
-    parser.add_argument("--models", help="embedded (default), sdxl, or the folder of a model set; an image names its own")
+    add_models(parser, "embedded, sdxl, or the folder of a model set")
     parser.add_argument("--json", action="store_true", help="print one line per picture, for machines")
 
 
 def run(args: argparse.Namespace) -> int:
     record = record_of(args)
-    model_set = choose_model_set(models_of(args, record))
-    for shot in read_source(args, record, check=lambda shot: check(shot, model_set)):
+    if args.models:
+        choose_model_set(args.models)  # before Blender opens a scene in vain
+    for shot in read_source(args, record, check=lambda shot: check(shot, choose_model_set(models_of(args, record, shot)))):
+        model_set = choose_model_set(models_of(args, record, shot))
         warn_of_unknown_words(shot.request, model_set)
         work = foresee(shot.request, model_set)
         if args.json:

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         raise Refusal(f"{args.output} cannot hold both the request and the poses: give --openpose another name.")
     for path in filter(None, (args.output, args.openpose)):
         check_targets(path, args, check_request_target)
-    for frame, request, arrays in read_source(args, passes=folder):
+    for frame, request, arrays, _ in read_source(args, passes=folder):
         output = number_path(args.output, frame)
         try:
             if is_blend(args.source) and not args.passes:  # those of an earlier export would be of another picture

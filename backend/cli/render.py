@@ -26,7 +26,7 @@ from . import DONE, say
 from .device import add_device, add_offload, check_device
 from .progress import open_console, show_progress
 from .resume import add_resume, check_checkpoints, checkpoints_of, frames_to_draw, how_to_go_on
-from .source import add_source, is_blend, models_of, read_source, record_of
+from .source import add_models, add_source, is_blend, models_of, read_source, record_of
 from .target import check_picture_target, check_room, check_targets, write_somewhere
 from .words import warn_of_unknown_words
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, help="OUT.png, OUT.tif or OUT.exr")
-    parser.add_argument("--models", help="embedded (default), sdxl, or the folder of a model set; an image names its own")
+    add_models(parser, "embedded, sdxl, or the folder of a model set")
     add_device(parser)
     add_offload(parser)
     add_resume(parser)
@@ -55,15 +55,17 @@ def run(args: argparse.Namespace) -> int:
     if args.frames:
         args.frames = frames
     record = record_of(args)
-    models = models_of(args, record)
-    model_set = choose_model_set(models)
+    if args.models:
+        choose_model_set(args.models)  # before Blender opens a scene in vain
     own = record.precision if record and args.precision == "auto" else ""
     precision = cast(Precision, own or args.precision)
     if args.size and is_blend(args.source):
         check_holds(args, *args.size)  # before Blender draws masks of it
     check_device(args.device, precision)
-    shots = read_source(args, record, check=lambda shot: check(shot, model_set, args, record))
+    shots = read_source(args, record, check=lambda shot: check(shot, args, record))
     first = next(shots)  # all are known to be good by now
+    models = models_of(args, record, first)
+    model_set = choose_model_set(models)
     check_holds(args, first.request.width, first.request.height)
     warn_of_unknown_words(first.request, model_set)
     from ..processes import joined_processes
@@ -89,8 +91,9 @@ def run(args: argparse.Namespace) -> int:
     return DONE
 
 
-def check(shot: Shot, model_set: ModelSet, args: argparse.Namespace, record: Record | None) -> None:
+def check(shot: Shot, args: argparse.Namespace, record: Record | None) -> None:
     """Raise Refusal for what cannot be rendered here; warn where `record` was made with other models."""
+    model_set = choose_model_set(models_of(args, record, shot))
     plan_sizes(shot.request, model_set.training_resolution_px, model_set.latent_downsampling)
     loras = gather_loras(shot.request, model_set)
     if record is None:

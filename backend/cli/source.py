@@ -103,9 +103,14 @@ def record_of(args: argparse.Namespace) -> Record | None:
     return read_record(args.from_image)
 
 
-def models_of(args: argparse.Namespace, record: Record | None) -> str:
-    """The model set that is asked for, or that an image was made with."""
-    return args.models or (record.models if record else "embedded")
+def add_models(parser: argparse.ArgumentParser, words: str) -> None:
+    """words: what may be named."""
+    parser.add_argument("--models", help=f"{words}; default: the .blend's own or the image's, or else embedded")
+
+
+def models_of(args: argparse.Namespace, record: Record | None, shot: Shot) -> str:
+    """The model set that is asked for, or that an image was made with or a .blend was saved with."""
+    return args.models or (record.models if record else shot.models) or "embedded"
 
 
 def is_blend(source: Path | None) -> bool:

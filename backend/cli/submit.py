@@ -16,7 +16,7 @@ from .arguments import job, priority
 from .backend import add_backend, converse
 from .bring import follow_job, tell_end
 from .resume import add_skip_existing, frames_to_draw
-from .source import add_source, models_of, read_source, record_of
+from .source import add_models, add_source, models_of, read_source, record_of
 from .target import check_picture_target, check_targets
 
 
@@ -25,8 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     words = "wait, and bring each picture here as .png, .tif or .exr; default: `wait` and `fetch` do that later"
     parser.add_argument("-o", "--output", type=Path, metavar="OUT.png", help=words)
     add_skip_existing(parser)
-    words = "name of a model set that the backend has, or its folder: embedded (default); an image names its own"
-    parser.add_argument("--models", help=words)
+    add_models(parser, "name of a model set that the backend has, or its folder")
     words = "repeat an earlier submit, which is harmless; default: a new one"
     parser.add_argument("--job-id", type=job, metavar="UUID", help=words)
     words = "of the picture: exr has a mask for each person; default: what OUT.png says, or png"
@@ -50,11 +49,10 @@ def run(args: argparse.Namespace) -> int:
     if args.output and args.frames:
         args.frames = frames
     record = record_of(args)
-    models = name_of(models_of(args, record))
     outputs: dict[str, Path] = {}
     try:
         for shot in read_source(args, record):
-            job_id = submit_shot(args, shot, models)
+            job_id = submit_shot(args, shot, name_of(models_of(args, record, shot)))
             facts = {"job_id": job_id, "frame": shot.frame, "width": shot.request.width, "height": shot.request.height}
             print(msgspec.json.encode(facts).decode() if args.json else job_id, flush=True)
             if args.output:

@@ -221,3 +221,29 @@ def test_a_slip_in_the_export_is_a_fault_of_ours_with_its_traceback(monkeypatch:
     monkeypatch.setattr(blend.subprocess, "run", lambda *given, **how: broken)
     with pytest.raises(RuntimeError, match=r"Traceback(.|\n)*operands could not be broadcast"):
         main(["export", str(DUO), "-o", str(tmp_path / "r.json")])
+
+
+SAVE_WITH_MODELS = """
+import os, sys
+import bpy
+from beyondscene import addon
+addon.register()
+bpy.ops.wm.open_mainfile(filepath=sys.argv[1], load_ui=False)
+bpy.context.scene.beyondscene.models = "sdxl"
+bpy.ops.wm.save_as_mainfile(filepath=sys.argv[2])
+sys.stdout.flush()
+os._exit(0)
+"""
+
+
+def test_a_scene_is_drawn_with_the_models_that_it_was_saved_with_unless_others_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    scene = tmp_path / "shot.blend"
+    subprocess.run([sys.executable, "-c", SAVE_WITH_MODELS, str(DUO), str(scene)], check=True, stdout=subprocess.DEVNULL)
+    for command in (["check"], ["render", "-o", str(tmp_path / "out.png")]):
+        assert main([*command, str(scene), "--size", "128x64"]) == 2
+        assert "The model set 'sdxl' lacks" in capsys.readouterr().err
+    assert main(["check", str(scene), "--size", "128x64", "--models", "embedded"]) == 0
+    assert "128x64 with embedded" in capsys.readouterr().out
