@@ -73,13 +73,16 @@ class BEYONDSCENE_OT_restore_settings(OnPicture, bpy.types.Operator):
             return {"CANCELLED"}
         image = history.chosen()
         is_frame = image is not None and image.source == "SEQUENCE"
-        gone, switched_off = history.restore(context.scene, context.view_layer, record, request, is_frame=is_frame)
+        unlike = history.restore(context.scene, context.view_layer, record, request, is_frame=is_frame)
         if request.seed > history.LARGEST_SEED:
             self.report({"WARNING"}, f"Seed {request.seed} is more than a Blender scene can hold: Render Again draws with it")
-        if switched_off:
-            self.report({"WARNING"}, f"Switched off, since the picture is without them: {', '.join(switched_off)}")
-        if gone:
-            self.report({"WARNING"}, f"Not in this scene, or hidden: {', '.join(gone)}")
+        for fate, names in (
+            ("Switched off, since the picture is without them", unlike.switched_off),
+            ("Not in this scene, or hidden", unlike.gone),
+            ("Linked, and so left as they are; make a library override of them and restore again", unlike.linked),
+        ):
+            if names:
+                self.report({"WARNING"}, f"{fate}: {', '.join(names)}")
         return {"FINISHED"}
 
 
