@@ -239,6 +239,17 @@ def test_a_picture_from_elsewhere_is_opened_with_its_settings(
     session.current().picture = ""
 
 
+def test_a_picture_that_is_listed_is_not_listed_again_when_it_is_opened(made: Any, tmp_path: Path) -> None:
+    image, path = chosen(), str(tmp_path / "duo 0001.png")
+    image.name = "Hero shot"
+    assert made.ops.beyondscene.open_picture(filepath=path) == {"FINISHED"}
+    assert images.finished_pictures() == [image] and chosen() == image
+    image.pixels[0] = 1
+    assert made.ops.beyondscene.open_picture(filepath=path) == {"FINISHED"}
+    assert image.is_dirty and image.pixels[0] == 1  # what was painted on it stays
+    session.current().picture = ""
+
+
 @pytest.mark.parametrize("destination", sorted(DESTINATIONS.keys() - {"IMAGE_EDITOR"}))
 def test_one_click_puts_the_picture_there_in_its_colours(made: Any, destination: str) -> None:
     scene = made.context.scene
