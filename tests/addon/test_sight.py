@@ -160,10 +160,11 @@ def test_what_is_nearer_or_farther_than_the_camera_sees_counts_for_nothing(blend
     assert set(see(blender)[0]) == {"Flo"}
     ((person, why),) = find_left_out(blender.context)
     assert person.name == "Eve" and "stands wholly beyond the camera's Clip End" in why
-    camera.data.clip_end = 1.0
-    blender.context.view_layer.update()
-    with pytest.raises(ExportError, match="Nobody would be in the picture: 'Eve' stands wholly beyond the camera's Clip End"):
-        export_request(blender.context)
+    for start, end, why in ((0.1, 1.0, "beyond the camera's Clip End, 1 m"), (50, 100, "before the camera's Clip Start, 50 m")):
+        camera.data.clip_start, camera.data.clip_end = start, end
+        blender.context.view_layer.update()
+        with pytest.raises(ExportError, match=f"Nobody would be in the picture: 'Eve' stands wholly {why} away"):
+            export_request(blender.context)
 
 
 def test_what_is_parented_to_a_person_is_part_of_them(blender: Any, example: Example) -> None:
