@@ -91,6 +91,8 @@ class BEYONDSCENE_OT_load_joints(OnRig, bpy.types.Operator):
         return super().obstacle(context) or ("" if preset_names() else "No preset was saved yet: save one from a rig first")
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Result:
+        names = preset_names()
+        self.name = self.name if self.name in names else names[0]
         return context.window_manager.invoke_props_dialog(self)
 
     def execute(self, context: bpy.types.Context) -> Result:
