@@ -68,7 +68,7 @@ class BEYONDSCENE_OT_restore_settings(OnPicture, bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> Result:
         try:
             record, request = read()
-        except (RecordError, WireError, OSError) as error:
+        except (RecordError, WireError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         image = history.chosen()
@@ -98,7 +98,7 @@ class BEYONDSCENE_OT_render_again(OnPicture, bpy.types.Operator):
         try:
             record, request = read()
             inflate(request, record.arrays)  # better now than when it is sent
-        except (RecordError, WireError, OSError) as error:
+        except (RecordError, WireError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         try:
@@ -125,7 +125,7 @@ class BEYONDSCENE_OT_open_picture(ImportHelper, bpy.types.Operator):
         path = Path(bpy.path.abspath(self.filepath))
         try:
             read_png_record(path)
-        except (RecordError, OSError) as error:
+        except RecordError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         current().picture = editors.load_picture(path).name
@@ -180,7 +180,7 @@ def delete_files(image: bpy.types.Image) -> None:
 
 
 def read() -> tuple[Record, RenderRequest]:
-    """The record of the chosen picture, and its request. Raises RecordError, WireError or OSError."""
+    """The record of the chosen picture, and its request. Raises RecordError or WireError."""
     image = history.chosen()
     assert image  # polled
     if not images.has_pixels(image):
