@@ -5,7 +5,8 @@
 import bpy
 from bpy.props import EnumProperty, StringProperty
 
-from .exporters.rigs import CORRECTABLE, FACE, Match, best_match, gather_corrections, spoken
+from .exporters import ExportError
+from .exporters.rigs import CORRECTABLE, FACE, Match, best_match, check_corrections, gather_corrections, spoken
 from .face_points import BEYONDSCENE_OT_choose_face_point
 from .joint_presets import PresetError, load_preset, preset_names, save_preset
 from .obstacles import SaysWhyNot
@@ -70,8 +71,9 @@ class BEYONDSCENE_OT_save_joints(OnRig, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> Result:
         try:
+            check_corrections(context.object)
             path = save_preset(self.name, gather_corrections(context.object))
-        except (PresetError, OSError) as error:
+        except (ExportError, PresetError, OSError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         self.report({"INFO"}, f"Saved as {path}")

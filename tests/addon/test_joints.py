@@ -93,6 +93,9 @@ def test_a_preset_sets_the_joints_of_another_rig(blender: Any, folder: Path) -> 
     rig = build_rig(blender, SKELETONS["unreal"])
     with pytest.raises(RuntimeError, match="nothing to save"):
         blender.ops.beyondscene.save_joints(name="mine")
+    rig.beyondscene.joints.LElbow.bone = "Hand_l"
+    with pytest.raises(RuntimeError, match="The left elbow of 'Rig' was set to the bone 'Hand_l', which the rig lacks"):
+        blender.ops.beyondscene.save_joints(name="mine")
     rig.beyondscene.joints.LElbow.bone, rig.beyondscene.joints.LElbow.end = "hand_l", "TAIL"
     with pytest.raises(RuntimeError, match="cannot name a preset"):
         blender.ops.beyondscene.save_joints(name="../mine")
