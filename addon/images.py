@@ -92,6 +92,11 @@ def meant_folder(folder: str) -> Path:
     return expand(folder).absolute()
 
 
+def tells_place(folder: str) -> bool:
+    """Whether one sees of it where it is: else it is relative to wherever Blender was started."""
+    return folder.startswith(("//", "~")) or Path(folder).is_absolute()
+
+
 def expand(path: str) -> Path:
     """'//' is the folder of the .blend, '~' that of the user."""
     expanded = Path(bpy.path.abspath(path))
