@@ -167,6 +167,19 @@ def test_what_is_nearer_or_farther_than_the_camera_sees_counts_for_nothing(blend
             export_request(blender.context)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_broken_corner_of_a_mesh_takes_away_its_faces_alone(blender: Any, example: Example) -> None:
+    example("duo")
+    before, _ = see(blender)
+    box = add_box(blender, "Crate", (0.5, 0.5, 0.5), in_front_of(blender, "Eve"))
+    whole, _ = see(blender)
+    box.data.vertices[0].co = (np.nan, np.nan, np.nan)
+    box.data.update()
+    blender.context.view_layer.update()
+    broken, _ = see(blender)
+    assert whole["Eve"].sum() <= broken["Eve"].sum() < before["Eve"].sum()
+
+
 def test_what_is_parented_to_a_person_is_part_of_them(blender: Any, example: Example) -> None:
     example("duo")
     before, _ = see(blender)
