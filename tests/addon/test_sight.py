@@ -167,6 +167,42 @@ def test_what_is_nearer_or_farther_than_the_camera_sees_counts_for_nothing(blend
             export_request(blender.context)
 
 
+def test_the_background_sets_of_a_scene_hide_people_as_they_do_in_a_render(blender: Any, example: Example) -> None:
+    example("duo")
+    before, _ = see(blender)
+    box = add_box(blender, "Crate", (0.5, 0.1, 0.5), in_front_of(blender, "Eve"))
+    hidden = see(blender)[0]["Eve"]
+    assert hidden.sum() < before["Eve"].sum()
+    scene, near, far = blender.context.scene, blender.data.scenes.new("Street"), blender.data.scenes.new("City")
+    scene.collection.objects.unlink(box)
+    far.collection.objects.link(box)
+    near.background_set = far
+    blender.context.view_layer.update()
+    assert (see(blender)[0]["Eve"] == before["Eve"]).all()
+    scene.background_set = near
+    blender.context.view_layer.update()
+    masks, _ = see(blender)
+    assert (masks["Eve"] == hidden).all() and sorted(masks) == ["Eve", "Flo"]
+    box.hide_render = True
+    blender.context.view_layer.update()
+    assert (see(blender)[0]["Eve"] == before["Eve"]).all()
+
+
+def test_a_rig_in_a_background_set_is_nobody_of_the_picture_and_hides_them(blender: Any, example: Example) -> None:
+    example("duo")
+    overlap(blender)
+    before, _ = see(blender)
+    scene, street = blender.context.scene, blender.data.scenes.new("Street")
+    for thing in (blender.data.objects["Flo"], blender.data.objects["Flo.body"]):
+        for collection in thing.users_collection:
+            collection.objects.unlink(thing)
+        street.collection.objects.link(thing)
+    scene.background_set = street
+    blender.context.view_layer.update()
+    masks, _ = see(blender)
+    assert sorted(masks) == ["Eve"] and (masks["Eve"] == before["Eve"]).all()
+
+
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_a_broken_corner_of_a_mesh_takes_away_its_faces_alone(blender: Any, example: Example) -> None:
     example("duo")
