@@ -49,8 +49,6 @@ class FrozenSettings:
                 requests.append(request_from_json(bytes(record.request)))
             except (RecordError, WireError) as refusal:
                 refusals.append(refusal)
-            except OSError as error:
-                refusals.append(RecordError(f"{frame} cannot be read ({error.strerror}): put the file or its drive right."))
             else:
                 models = models or record.models
         if not requests:

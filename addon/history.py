@@ -1,7 +1,7 @@
 """Finished pictures: the Image datablocks of the add-on, what they say about their own making, and the way back to it."""
 
 from collections.abc import Sequence
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import bpy
 from bpy.props import EnumProperty
@@ -59,11 +59,21 @@ def set_number(owner: object, number: int) -> None:
     current().picture = finished_pictures()[number].name
 
 
+class Unlike(NamedTuple):
+    """Who is not as the picture has them after its settings were restored, by name.
+
+    gone: who is no longer there. switched_off: who was, since the picture is without them. linked: whose library has the say.
+    """
+
+    gone: list[str]
+    switched_off: list[str]
+    linked: list[str]
+
+
 def restore(
     scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, record: Record, request: RenderRequest, *, is_frame: bool = False
-) -> tuple[list[str], list[str]]:
-    """Give the scene the prompts and settings of a picture; poses and camera stay. Returns who is no longer there, and who was
-    switched off: those whom the picture does not have.
+) -> Unlike:
+    """Give the scene the prompts and settings of a picture; poses and camera stay, and people who are linked.
 
     is_frame: it is one of an animation, whose others may have more people; these stay as they are.
     """
@@ -75,21 +85,33 @@ def restore(
     own.seed, own.lock_seed = min(request.seed, LARGEST_SEED), True
     write_knobs(own.knobs, request.settings)
     write_loras(own.loras, request.loras)
-    people, switched_off = find_people(view_layer), []
+    people = find_people(view_layer)
     found = recognise(people, request.characters)
-    for person in people:
-        character, described = found.get(person.id), person.described.beyondscene
-        if character is None and not is_frame:
-            switched_off += [person.name] if person.enabled else []
-            described.enabled = False
-        if character is not None:
-            described.enabled = True
-            described.prompt, described.negative_prompt = character.prompt, character.negative_prompt
-            for part in get_args(PartName):
-                setattr(described.parts, part, character.part_prompts.get(part, ""))
-            write_loras(described.loras, character.loras)
     there = {one.id for one in found.values()}
-    return [one.name for one in request.characters if one.id not in there], switched_off
+    unlike = Unlike([one.name for one in request.characters if one.id not in there], [], [])
+    kept = {person.described for person in people if person.id in found}  # who is described there, be it for several people
+    drawn = {person.id for person in people if person.enabled}  # before any is switched, who may answer for others
+    for person in people:
+        character, described = found.get(person.id), person.described
+        if character is None and (is_frame or described in kept):
+            continue
+        if not described.is_editable:
+            unlike.linked.extend([person.name] if character or person.id in drawn else [])
+        elif character is not None:
+            describe(described.beyondscene, character)
+        else:
+            unlike.switched_off.extend([person.name] if person.id in drawn else [])
+            described.beyondscene.enabled = False
+    return unlike
+
+
+def describe(own: bpy.types.PropertyGroup, character: Character) -> None:
+    """Let the settings of a person say what was said of `character`, who was drawn."""
+    own.enabled = True
+    own.prompt, own.negative_prompt = character.prompt, character.negative_prompt
+    for part in get_args(PartName):
+        setattr(own.parts, part, character.part_prompts.get(part, ""))
+    write_loras(own.loras, character.loras)
 
 
 def recognise(people: Sequence[Person], characters: Sequence[Character]) -> dict[str, Character]:

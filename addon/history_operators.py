@@ -68,18 +68,21 @@ class BEYONDSCENE_OT_restore_settings(OnPicture, bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> Result:
         try:
             record, request = read()
-        except (RecordError, WireError, OSError) as error:
+        except (RecordError, WireError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         image = history.chosen()
         is_frame = image is not None and image.source == "SEQUENCE"
-        gone, switched_off = history.restore(context.scene, context.view_layer, record, request, is_frame=is_frame)
+        unlike = history.restore(context.scene, context.view_layer, record, request, is_frame=is_frame)
         if request.seed > history.LARGEST_SEED:
             self.report({"WARNING"}, f"Seed {request.seed} is more than a Blender scene can hold: Render Again draws with it")
-        if switched_off:
-            self.report({"WARNING"}, f"Switched off, since the picture is without them: {', '.join(switched_off)}")
-        if gone:
-            self.report({"WARNING"}, f"Not in this scene, or hidden: {', '.join(gone)}")
+        for fate, names in (
+            ("Switched off, since the picture is without them", unlike.switched_off),
+            ("Not in this scene, or hidden", unlike.gone),
+            ("Linked, and so left as they are; make a library override of them and restore again", unlike.linked),
+        ):
+            if names:
+                self.report({"WARNING"}, f"{fate}: {', '.join(names)}")
         return {"FINISHED"}
 
 
@@ -95,7 +98,7 @@ class BEYONDSCENE_OT_render_again(OnPicture, bpy.types.Operator):
         try:
             record, request = read()
             inflate(request, record.arrays)  # better now than when it is sent
-        except (RecordError, WireError, OSError) as error:
+        except (RecordError, WireError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         try:
@@ -122,7 +125,7 @@ class BEYONDSCENE_OT_open_picture(ImportHelper, bpy.types.Operator):
         path = Path(bpy.path.abspath(self.filepath))
         try:
             read_png_record(path)
-        except (RecordError, OSError) as error:
+        except RecordError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         current().picture = editors.load_picture(path).name
@@ -177,7 +180,7 @@ def delete_files(image: bpy.types.Image) -> None:
 
 
 def read() -> tuple[Record, RenderRequest]:
-    """The record of the chosen picture, and its request. Raises RecordError, WireError or OSError."""
+    """The record of the chosen picture, and its request. Raises RecordError or WireError."""
     image = history.chosen()
     assert image  # polled
     if not images.has_pixels(image):

@@ -92,6 +92,11 @@ def meant_folder(folder: str) -> Path:
     return expand(folder).absolute()
 
 
+def tells_place(folder: str) -> bool:
+    """Whether one sees of it where it is: else it is relative to wherever Blender was started."""
+    return folder.startswith(("//", "~")) or Path(folder).is_absolute()
+
+
 def expand(path: str) -> Path:
     """'//' is the folder of the .blend, '~' that of the user."""
     expanded = Path(bpy.path.abspath(path))
@@ -114,13 +119,15 @@ def own_folder() -> Path:
 
 
 def add_image(path: Path) -> bpy.types.Image:
-    """The file as an Image datablock that survives saving; of a frame: the whole animation, as far as it is there.
+    """The file as an Image datablock that survives saving, the one there is or a new one; of a frame: the whole animation, as
+    far as it is there.
 
     Raises RuntimeError where Blender cannot read it.
     """
     sequence = sequence_of(path)
-    if sequence and (known := known_sequence(path.parent)):
-        known.reload()  # Blender remembers of which frames it found no file
+    if known := known_picture(path):
+        if not known.is_dirty:  # what an artist has painted on it
+            known.reload()  # Blender remembers of which frames it found no file
         return known
     image = bpy.data.images.load(str(first_file(path)), check_existing=False)
     image.name = NAME + (sequence or path.stem)
@@ -134,10 +141,15 @@ def add_image(path: Path) -> bpy.types.Image:
     return image
 
 
-def known_sequence(folder: Path) -> bpy.types.Image | None:
-    """The one whose frames are in `folder`: by name there may be another, and Blender cuts long names."""
-    ours = (one for one in finished_pictures() if one.source == "SEQUENCE")
-    return next((one for one in ours if same_file(str(path_of(one).parent), str(folder))), None)
+def known_picture(path: Path) -> bpy.types.Image | None:
+    """The one of this file, or of its animation: by name there may be another, and Blender cuts long names."""
+    place = place_of(path)
+    return next((one for one in finished_pictures() if same_file(place_of(path_of(one)), place)), None)
+
+
+def place_of(path: Path) -> str:
+    """What a picture is known by: its file, or the folder of an animation."""
+    return str(path.parent if sequence_of(path) else path)
 
 
 def tell_srgb(settings: bpy.types.ColorManagedInputColorspaceSettings) -> None:

@@ -47,7 +47,11 @@ def save_preset(name: str, joints: dict[str, Anchor]) -> Path:
 
 
 def load_preset(name: str) -> dict[str, Anchor]:
-    """The joints of the preset `name`. Raises PresetError where its file is missing or is no preset."""
+    """The joints of the preset `name`. Raises PresetError where there is none of that name, or its file is no preset."""
+    names = preset_names()
+    if name not in names:  # and is no path to elsewhere
+        choose = f"choose one of {', '.join(names)}" if names else "save one from a rig first"
+        raise PresetError(f"There is no preset '{name}': {choose}.")
     path = folder() / f"{name}.json"
     if not path.exists() and (earlier := earlier_folder() / path.name).exists():
         path = earlier

@@ -5,7 +5,8 @@
 import bpy
 from bpy.props import EnumProperty, StringProperty
 
-from .exporters.rigs import CORRECTABLE, FACE, Match, best_match, gather_corrections, spoken
+from .exporters import ExportError
+from .exporters.rigs import CORRECTABLE, FACE, Match, best_match, check_corrections, gather_corrections, spoken
 from .face_points import BEYONDSCENE_OT_choose_face_point
 from .joint_presets import PresetError, load_preset, preset_names, save_preset
 from .obstacles import SaysWhyNot
@@ -70,8 +71,9 @@ class BEYONDSCENE_OT_save_joints(OnRig, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> Result:
         try:
+            check_corrections(context.object)
             path = save_preset(self.name, gather_corrections(context.object))
-        except (PresetError, OSError) as error:
+        except (ExportError, PresetError, OSError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         self.report({"INFO"}, f"Saved as {path}")
@@ -91,6 +93,8 @@ class BEYONDSCENE_OT_load_joints(OnRig, bpy.types.Operator):
         return super().obstacle(context) or ("" if preset_names() else "No preset was saved yet: save one from a rig first")
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Result:
+        names = preset_names()
+        self.name = self.name if self.name in names else names[0]
         return context.window_manager.invoke_props_dialog(self)
 
     def execute(self, context: bpy.types.Context) -> Result:

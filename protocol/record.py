@@ -150,7 +150,7 @@ def find_png_text(file: BinaryIO) -> str | None:
 
 
 def read_png_record(path: Path, content: bytes | None = None) -> Record:
-    """What the PNG at `path` says about its making. Raises RecordError with one sentence, or OSError.
+    """What the PNG at `path` says about its making. Raises RecordError with one sentence.
 
     content: of the file, where it is packed into a .blend and need not be at `path`.
     """
@@ -158,6 +158,9 @@ def read_png_record(path: Path, content: bytes | None = None) -> Record:
         text = read_png_text(path) if content is None else find_png_text(io.BytesIO(content))
     except (ValueError, IndexError, zlib.error, struct.error) as error:
         raise RecordError(f"{path} cannot be read as a picture: {error}") from error
+    except OSError as error:
+        next_step = "choose another picture, or put the file or its drive right"
+        raise RecordError(f"{path} cannot be read ({error.strerror}): {next_step}.") from error
     if text is None:
         raise RecordError(f"{path} {NO_RECORD}")
     return decode_record(text, path)

@@ -84,3 +84,9 @@ def rendered_objects(layer: bpy.types.LayerCollection) -> set[bpy.types.Object]:
         return set()
     objects = set() if layer.exclude else set(layer.collection.objects)
     return objects.union(*(rendered_objects(child) for child in layer.children))
+
+
+def background_layers(scene: bpy.types.Scene) -> Iterator[bpy.types.ViewLayer]:
+    """By which Blender renders what stands behind `scene`: its Background Set, the one of that, and so on."""
+    while scene := scene.background_set:
+        yield next((layer for layer in scene.view_layers if layer.use), scene.view_layers[0])

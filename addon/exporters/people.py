@@ -119,7 +119,7 @@ class Person:
     def is_mirrored(self, depsgraph: bpy.types.Depsgraph) -> bool:
         """Whether the scene's camera sees them as in a mirror: by a negative scale of theirs or of its own, and not of both."""
         camera = depsgraph.scene.camera.evaluated_get(depsgraph)
-        return bool(np.linalg.det(self.world(depsgraph)) * camera.matrix_world.determinant() < 0)
+        return bool(np.linalg.det(self.world(depsgraph)[:3, :3]) * camera.matrix_world.determinant() < 0)
 
 
 def find_people(view_layer: bpy.types.ViewLayer) -> list[Person]:

@@ -148,7 +148,8 @@ def pixel_range(places: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """First pixel, and one past the last, whose centres lie among `places`, (N, 3) px, within a side of `size` px."""
     first = np.ceil(places.min(1) - 0.5 - SLACK_PX)
     last = np.floor(places.max(1) - 0.5 + SLACK_PX) + 1
-    return np.clip(first, 0, size).astype(np.int64), np.clip(last, 0, size).astype(np.int64)
+    first, last = (np.nan_to_num(np.clip(one, 0, size)) for one in (first, last))  # broken places have none in the picture
+    return first.astype(np.int64), last.astype(np.int64)
 
 
 def find_planes(x: np.ndarray, y: np.ndarray, area: np.ndarray, nearness: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .chosen import gather_chosen
 from .joints import transform
-from .leaders import ArmatureFinder, is_shown, is_solid, rendered_objects
+from .leaders import ArmatureFinder, background_layers, is_shown, is_solid, rendered_objects
 from .people import Person
 
 PROP = -1  # owner of what is nobody's: it hides people and has no mask
@@ -51,20 +51,22 @@ def gather_surfaces(
     planes: np.ndarray | None = None,
     with_normals: bool = False,
 ) -> Iterator[Surface]:
-    """All that the scene shows as surfaces. Left out is what is hidden in the viewport or in renders, what is shown as wire or
-    bounds, and the shapes of bones.
+    """All that the scene and its background sets show as surfaces. Left out is what is hidden in the viewport or in renders,
+    what is shown as wire or bounds, and the shapes of bones.
 
     planes: (n, 4) as of frame_planes, for Blender units; props beyond one of them are left out as well.
     """
     owners = Owners(people, depsgraph)
-    rendered, shapes = rendered_objects(view_layer.layer_collection), bone_shapes(view_layer)
+    layers = [view_layer, *background_layers(depsgraph.scene)]
+    rendered = {thing for layer in layers for thing in rendered_objects(layer.layer_collection) if is_shown(thing, layer)}
+    shapes = set().union(*map(bone_shapes, layers))
     known: dict[int, Shape] = {}  # by mesh: leaves and stones come again and again
     for instance in depsgraph.object_instances:
         evaluated, source = instance.object, instance.object.original
         root = instance.parent.original if instance.is_instance else source
         if evaluated.type != "MESH" or not instance.show_self or not is_solid(source) or source in shapes:
             continue
-        if root not in rendered or not is_shown(root, view_layer):
+        if root not in rendered:
             continue
         mesh = evaluated.data.as_pointer()
         if mesh not in known:

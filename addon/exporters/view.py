@@ -44,6 +44,8 @@ class View(NamedTuple):
         depths = [joint.depth for joint in keypoints if joint.state in DRAWN]
         if depths and min(depths) > self.far:
             return f"stands wholly beyond the camera's Clip End, {self.far:g} m away"
+        if not depths and any(joint.state == "behind" and joint.depth > 0 for joint in keypoints):
+            return f"stands wholly before the camera's Clip Start, {self.near:g} m away"
         return why_unseen(keypoints, self.width, self.height)
 
 

@@ -42,8 +42,8 @@ class BEYONDSCENE_PT_picture(Section, bpy.types.Panel):
         draw_loras(layout, context.scene, known_loras(context.scene))
         draw_add_lora(layout, context.scene)
         layout.prop(own, "output_folder")
-        place = images.meant_folder(own.output_folder)
-        if place.is_relative_to(images.kept_folder()):  # which the field does not tell
+        place, told = images.meant_folder(own.output_folder), images.tells_place(own.output_folder)
+        if not told or place.is_relative_to(images.kept_folder()):  # which the field does not tell
             draw_sentence(layout.column(align=True), context, f"Pictures go to {place}", "INFO")
         draw_plan(layout, context)
 

@@ -18,9 +18,10 @@ class Section(Sidebar):
 
 
 def draw_sentence(layout: bpy.types.UILayout, context: bpy.types.Context, sentence: str, icon: str = "NONE") -> None:
-    """The whole sentence, broken into lines: a label is one line and would be cut."""
+    """The whole sentence, broken into lines, those that it has and more: a label is one line and would be cut."""
     characters = max(20, int(context.region.width / (7.2 * context.preferences.system.ui_scale)) - 6)
-    for number, line in enumerate(textwrap.wrap(sentence, characters)):
+    lines = [line for own in sentence.splitlines() for line in textwrap.wrap(own, characters)]
+    for number, line in enumerate(lines):
         layout.label(text=line, icon=icon if number == 0 or icon == "NONE" else "BLANK1", translate=False)
 
 

@@ -162,11 +162,13 @@ def test_each_refusal_names_the_thing_and_leaves_the_scene(blender: Any, example
     assert "has no camera" in refusal(ExportError)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize(
     ("attribute", "value", "why"),
     [
         ("location", (50, 0, 0), "stands wholly outside the 1024x1024 frame"),
         ("location", (0, -50, 0), "has no joint in front of the camera"),
+        ("location", (np.nan, 0, 0), "stands wholly outside the 1024x1024 frame"),
         ("scale", (0.001, 0.001, 0.001), "spans 0 px, but a person can be drawn from 8 px on"),
     ],
 )

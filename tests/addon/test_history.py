@@ -232,10 +232,22 @@ def test_a_picture_from_elsewhere_is_opened_with_its_settings(
     image = blender.data.images.new("blank", 8, 8)
     image.filepath_raw, image.file_format = str(blank), "PNG"
     image.save()
-    for path, words in ((blank, "does not say how it was made"), (tmp_path / "gone.png", "gone.png")):
+    missing = r"gone\.png cannot be read \(No such file or directory\): choose another picture"
+    for path, words in ((blank, "does not say how it was made"), (tmp_path / "gone.png", missing)):
         with pytest.raises(RuntimeError, match=words):
             blender.ops.beyondscene.open_picture(filepath=str(path))
     assert chosen().name == "BeyondScene duo 0001"
+    session.current().picture = ""
+
+
+def test_a_picture_that_is_listed_is_not_listed_again_when_it_is_opened(made: Any, tmp_path: Path) -> None:
+    image, path = chosen(), str(tmp_path / "duo 0001.png")
+    image.name = "Hero shot"
+    assert made.ops.beyondscene.open_picture(filepath=path) == {"FINISHED"}
+    assert images.finished_pictures() == [image] and chosen() == image
+    image.pixels[0] = 1
+    assert made.ops.beyondscene.open_picture(filepath=path) == {"FINISHED"}
+    assert image.is_dirty and image.pixels[0] == 1  # what was painted on it stays
     session.current().picture = ""
 
 

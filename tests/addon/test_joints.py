@@ -93,6 +93,9 @@ def test_a_preset_sets_the_joints_of_another_rig(blender: Any, folder: Path) -> 
     rig = build_rig(blender, SKELETONS["unreal"])
     with pytest.raises(RuntimeError, match="nothing to save"):
         blender.ops.beyondscene.save_joints(name="mine")
+    rig.beyondscene.joints.LElbow.bone = "Hand_l"
+    with pytest.raises(RuntimeError, match="The left elbow of 'Rig' was set to the bone 'Hand_l', which the rig lacks"):
+        blender.ops.beyondscene.save_joints(name="mine")
     rig.beyondscene.joints.LElbow.bone, rig.beyondscene.joints.LElbow.end = "hand_l", "TAIL"
     with pytest.raises(RuntimeError, match="cannot name a preset"):
         blender.ops.beyondscene.save_joints(name="../mine")
@@ -119,6 +122,8 @@ def test_presets_of_earlier_versions_are_found_and_the_newer_one_counts(folder: 
 
 def test_a_preset_is_typed_and_versioned(folder: Path) -> None:
     assert preset_names() == []
+    with pytest.raises(PresetError, match="There is no preset 'mine': save one from a rig first"):
+        load_preset("mine")
     path = save_preset("mine", {"LElbow": Anchor("hand_l", "tail")})
     assert path.read_text() == (
         '{\n  "format": 1,\n  "joints": {\n    "LElbow": {\n      "bone": "hand_l",\n      "end": "tail"\n    }\n  }\n}'
@@ -129,5 +134,15 @@ def test_a_preset_is_typed_and_versioned(folder: Path) -> None:
         path.write_text(damaged)
         with pytest.raises(PresetError, match="cannot be read"):
             load_preset("mine")
-    with pytest.raises(PresetError, match="cannot be read"):
-        load_preset("nobody's")
+
+
+def test_a_preset_that_is_not_there_is_no_path_and_those_that_are_there_are_named(blender: Any, folder: Path) -> None:
+    rig = build_rig(blender, SKELETONS["unreal"])
+    for name in ("mine", "My Rig"):
+        save_preset(name, {"LElbow": Anchor("hand_l")})
+    (folder / "mine.json").rename(folder.parent / "mine.json")
+    save_preset("theirs", {"LElbow": Anchor("hand_l")})
+    for name in ("", "zzz", "../mine"):
+        with pytest.raises(RuntimeError, match=f"There is no preset '{name}': choose one of My Rig, theirs"):
+            blender.ops.beyondscene.load_joints(name=name)
+    assert best_match(rig).corrected == ()

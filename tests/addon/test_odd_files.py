@@ -36,6 +36,8 @@ def test_a_scene_that_was_never_saved_has_its_pictures_where_the_panel_says(
     place = tmp_path / "kept" / "renders"
     assert (place / "untitled 0001.png").read_bytes() == picture
     assert f"Pictures go to {place}" in drawn(panels.BEYONDSCENE_PT_picture)
+    scene.beyondscene.output_folder = "renders"
+    assert f"Pictures go to {Path.cwd() / 'renders'}" in drawn(panels.BEYONDSCENE_PT_picture)
     scene.beyondscene.output_folder = str(tmp_path)
     assert "Pictures go to" not in drawn(panels.BEYONDSCENE_PT_picture)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -159,8 +160,49 @@ def test_people_with_long_paths_of_instances_differ_and_are_known_again(blender:
     request, arrays = export_request(blender.context)
     assert len({one.id for one in request.characters}) == 2
     record = make_record(request, arrays, "embedded", {}, "")
-    assert restore(blender.context.scene, blender.context.view_layer, record, request) == ([], [])
+    assert restore(blender.context.scene, blender.context.view_layer, record, request) == ([], [], [])
     assert all(person.enabled for person in find_people(blender.context.view_layer))
+
+
+def test_who_is_in_the_picture_stays_on_where_a_twin_out_of_it_is_described_in_the_same_place(
+    blender: Any, example: Example
+) -> None:
+    example("duo")
+    scene, view_layer = blender.context.scene, blender.context.view_layer
+    cast = store(blender, "Cast", *eve(blender), *(blender.data.objects[name] for name in ("Flo", "Flo.body")))
+    for name, x in (("Near", 0), ("Out of the frame", 50)):
+        instance(blender, name, cast, (x, 0, 0))
+    request, arrays = export_request(blender.context)
+    record = make_record(request, arrays, "embedded", {}, "")
+    assert [one.name for one in request.characters] == ["Near: Eve", "Near: Flo"]
+    assert restore(scene, view_layer, record, request) == ([], [], [])
+    assert export_request(blender.context)[0].characters == request.characters
+    alone = msgspec.structs.replace(request, characters=request.characters[1:])
+    assert restore(scene, view_layer, record, alone).switched_off == ["Near: Eve", "Out of the frame: Eve"]
+    assert [one.name for one in export_request(blender.context)[0].characters] == ["Near: Flo"]
+
+
+def test_restored_settings_leave_linked_people_to_their_library_and_name_them(
+    blender: Any, example: Example, tmp_path: Path
+) -> None:
+    example("duo")
+    scene, view_layer = blender.context.scene, blender.context.view_layer
+    library = str(tmp_path / "cast.blend")
+    blender.data.libraries.write(library, set(eve(blender)))
+    for thing in eve(blender):
+        blender.data.objects.remove(thing)
+    with blender.data.libraries.load(library, link=True) as (_, wanted):
+        wanted.objects = ["Eve", "Eve.body"]
+    for thing in wanted.objects:
+        scene.collection.objects.link(thing)
+    view_layer.update()
+    request, arrays = export_request(blender.context)
+    said, record = request.characters[0].prompt, make_record(request, arrays, "embedded", {}, "")
+    other = msgspec.structs.replace(
+        request, characters=tuple(msgspec.structs.replace(one, prompt="a diver") for one in request.characters)
+    )
+    assert restore(scene, view_layer, record, other).linked == ["Eve"]
+    assert [one.prompt for one in export_request(blender.context)[0].characters] == [said, "a diver"]
 
 
 def test_nested_instances_stand_where_blender_puts_them(blender: Any, example: Example) -> None:

@@ -160,10 +160,60 @@ def test_what_is_nearer_or_farther_than_the_camera_sees_counts_for_nothing(blend
     assert set(see(blender)[0]) == {"Flo"}
     ((person, why),) = find_left_out(blender.context)
     assert person.name == "Eve" and "stands wholly beyond the camera's Clip End" in why
-    camera.data.clip_end = 1.0
+    for start, end, why in ((0.1, 1.0, "beyond the camera's Clip End, 1 m"), (50, 100, "before the camera's Clip Start, 50 m")):
+        camera.data.clip_start, camera.data.clip_end = start, end
+        blender.context.view_layer.update()
+        with pytest.raises(ExportError, match=f"Nobody would be in the picture: 'Eve' stands wholly {why} away"):
+            export_request(blender.context)
+
+
+def test_the_background_sets_of_a_scene_hide_people_as_they_do_in_a_render(blender: Any, example: Example) -> None:
+    example("duo")
+    before, _ = see(blender)
+    box = add_box(blender, "Crate", (0.5, 0.1, 0.5), in_front_of(blender, "Eve"))
+    hidden = see(blender)[0]["Eve"]
+    assert hidden.sum() < before["Eve"].sum()
+    scene, near, far = blender.context.scene, blender.data.scenes.new("Street"), blender.data.scenes.new("City")
+    scene.collection.objects.unlink(box)
+    far.collection.objects.link(box)
+    near.background_set = far
     blender.context.view_layer.update()
-    with pytest.raises(ExportError, match="Nobody would be in the picture: 'Eve' stands wholly beyond the camera's Clip End"):
-        export_request(blender.context)
+    assert (see(blender)[0]["Eve"] == before["Eve"]).all()
+    scene.background_set = near
+    blender.context.view_layer.update()
+    masks, _ = see(blender)
+    assert (masks["Eve"] == hidden).all() and sorted(masks) == ["Eve", "Flo"]
+    box.hide_render = True
+    blender.context.view_layer.update()
+    assert (see(blender)[0]["Eve"] == before["Eve"]).all()
+
+
+def test_a_rig_in_a_background_set_is_nobody_of_the_picture_and_hides_them(blender: Any, example: Example) -> None:
+    example("duo")
+    overlap(blender)
+    before, _ = see(blender)
+    scene, street = blender.context.scene, blender.data.scenes.new("Street")
+    for thing in (blender.data.objects["Flo"], blender.data.objects["Flo.body"]):
+        for collection in thing.users_collection:
+            collection.objects.unlink(thing)
+        street.collection.objects.link(thing)
+    scene.background_set = street
+    blender.context.view_layer.update()
+    masks, _ = see(blender)
+    assert sorted(masks) == ["Eve"] and (masks["Eve"] == before["Eve"]).all()
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_broken_corner_of_a_mesh_takes_away_its_faces_alone(blender: Any, example: Example) -> None:
+    example("duo")
+    before, _ = see(blender)
+    box = add_box(blender, "Crate", (0.5, 0.5, 0.5), in_front_of(blender, "Eve"))
+    whole, _ = see(blender)
+    box.data.vertices[0].co = (np.nan, np.nan, np.nan)
+    box.data.update()
+    blender.context.view_layer.update()
+    broken, _ = see(blender)
+    assert whole["Eve"].sum() <= broken["Eve"].sum() < before["Eve"].sum()
 
 
 def test_what_is_parented_to_a_person_is_part_of_them(blender: Any, example: Example) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "Family",
     "Match",
     "best_match",
+    "check_corrections",
     "detect",
     "gather_corrections",
     "gather_rest_bones",
@@ -51,12 +52,7 @@ def best_match(armature: bpy.types.Object) -> Match:
 
 def detect(armature: bpy.types.Object) -> Match:
     """The same, or an ExportError: where it covers less than MIN_COVERAGE, or a correction names a bone that is gone."""
-    for role, anchor in gather_corrections(armature).items():
-        if anchor.bone not in armature.data.bones:
-            raise ExportError(
-                f"The {spoken(role)} of '{armature.name}' was set to the bone '{anchor.bone}', which the rig lacks: "
-                "choose another in the panel under Joints, or clear it there."
-            )
+    check_corrections(armature)
     match = best_match(armature)
     if match.coverage < MIN_COVERAGE:
         raise ExportError(
@@ -103,6 +99,16 @@ def gather_corrections(armature: bpy.types.Object) -> dict[str, Anchor]:
     """What the artist set, by role."""
     places = ((role, getattr(armature.beyondscene.joints, role)) for role in CORRECTABLE)
     return {role: Anchor(place.bone, place.end.lower()) for role, place in places if place.bone}
+
+
+def check_corrections(armature: bpy.types.Object) -> None:
+    """Raise ExportError where one of them names a bone that is gone."""
+    for role, anchor in gather_corrections(armature).items():
+        if anchor.bone not in armature.data.bones:
+            raise ExportError(
+                f"The {spoken(role)} of '{armature.name}' was set to the bone '{anchor.bone}', which the rig lacks: "
+                "choose another in the panel under Joints, or clear it there."
+            )
 
 
 def spoken(role: str) -> str:
