@@ -222,6 +222,31 @@ def test_each_key_has_its_quota(studio: Studio, connect: Connect) -> None:
     free_talk.hear_until(Accepted, free_talk.submit(picture()))
 
 
+def test_a_role_and_quotas_change_while_the_key_stays(studio: Studio, connect: Connect, capsys: Capture) -> None:
+    file = studio.add("Ann", "--jobs", 3)
+    studio.add("Ben")
+    studio.open()
+    ann, before = studio.talk(connect, file), read_connection(file)
+    capsys.readouterr()
+    assert client(studio.data_folder, "set", "Ann", "--role", "observe", "--keep", 0.5) == 0
+    changed = capsys.readouterr().out
+    assert changed.startswith("Ann  observe  ") and changed.endswith("  --jobs 3  --keep 0.5\n")
+    assert client(studio.data_folder, "list") == 0
+    ann_line, ben_line = capsys.readouterr().out.splitlines()
+    assert f"{ann_line}\n" == changed and "--" not in ben_line
+    ann.greet()
+    ann.submit(picture())
+    assert "'Ann' may observe here" in ann.hear_until(Refused).message
+    assert client(studio.data_folder, "set", "Ann", "--role", "submit") == 0
+    ann.greet()
+    ann.hear_until(Finished, ann.submit(picture(steps=1)))
+    assert read_connection(file) == before
+    assert client(studio.data_folder, "set", "Ann") == 2
+    assert "Nothing is to be changed for 'Ann': add --role, --jobs or --keep." in capsys.readouterr().err
+    assert client(studio.data_folder, "set", "Bob", "--jobs", 1) == 2
+    assert "There is no client 'Bob': listed are 'Ann', 'Ben'." in capsys.readouterr().err
+
+
 def test_an_artist_whose_secret_does_not_travel(studio: Studio, connect: Connect, tmp_path: Path, capsys: Capture) -> None:
     mine = tmp_path / "ann.json"
     assert main(["keygen", "--backend", str(studio.data_folder / "invitation.json"), "-o", str(mine)]) == 0
