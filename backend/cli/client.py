@@ -1,6 +1,7 @@
 """Say who may use the backend of a data folder: add, allow, set, revoke, list. A running one takes it up at once."""
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any, get_args
 
@@ -129,5 +130,6 @@ def describe(client: Listed) -> str:
 def keys_of(data_folder: Path) -> ServerKeys:
     keys = read_keys(data_folder)
     if keys is None:
-        raise Refusal(f"The backend in {data_folder} has no keys that last: make them with `beyondscene keygen --endpoint E`.")
+        command = f"beyondscene keygen --data {shlex.quote(str(data_folder))} --endpoint tcp://HOST:PORT"
+        raise Refusal(f"The backend in {data_folder} has no keys that last: make them with `{command}`.")
     return keys

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from ..models.sets import ModelSet
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
+HOST_AND_PORT = r"(\[[^]/]+\]|[^]:/[]+):[0-9]+"
 
 
 class ServeError(Refusal):
@@ -71,22 +73,27 @@ def check_devices(devices: Sequence[str]) -> None:
         raise ServeError("No device is named: write auto, or names such as cuda:0,cuda:1 or cpu.")
 
 
-def check_bind(endpoint: str, clients: int) -> None:
-    """Raise ServeError unless `endpoint` is TCP on this machine's loopback, or an address spelled out and somebody listed.
+def check_bind(endpoint: str, clients: int, data_folder: Path) -> None:
+    """Raise ServeError unless `endpoint` is TCP on this machine's loopback, or an address in numbers and somebody listed.
 
     clients: how many are on the list.
     """
+    if not re.fullmatch(f"tcp://{HOST_AND_PORT}", endpoint):
+        example = f"tcp://{endpoint}" if re.fullmatch(HOST_AND_PORT, endpoint) else "tcp://HOST:PORT"
+        raise ServeError(f"'{endpoint}' is no address: write {example}.")
     try:
-        parts = urlsplit(endpoint)
-        loopback = parts.hostname == "localhost" or ipaddress.ip_address(parts.hostname or "").is_loopback
-        spelled_out = parts.scheme == "tcp" and parts.port is not None
+        host = urlsplit(endpoint).hostname
+        loopback = host == "localhost" or ipaddress.ip_address(host or "").is_loopback
+        in_numbers = True
     except ValueError:
-        loopback = spelled_out = False
-    if not spelled_out or not (loopback or clients):
+        loopback = in_numbers = False
+    if not in_numbers or not (loopback or clients):
+        data = shlex.quote(str(data_folder))
         raise ServeError(
             f"The address '{endpoint}' is not one of this machine alone, and without a list of allowed clients the backend "
             "listens on loopback only: use tcp://127.0.0.1:0 or a fixed port instead of 0, or list clients first "
-            "(`beyondscene keygen`, `beyondscene client add`) and write the address as numbers."
+            f"(`beyondscene keygen --data {data} --endpoint tcp://HOST:PORT`, "
+            f"`beyondscene client add NAME --data {data} -o FILE`) and write the address as numbers."
         )
 
 

@@ -346,7 +346,7 @@ def test_mistakes_of_whoever_runs_it(studio: Studio, tmp_path: Path, capsys: Cap
         "ann.json may be the file with the secret": ["client", "allow", "Eve", str(tmp_path / "ann.json"), "--data", data],
         "cannot be read (No such file": ["client", "allow", "Eve", str(tmp_path / "none.pub"), "--data", data],
         "is there already": ["client", "add", "Bob", "--data", data, "-o", str(tmp_path / "manual.pub")],
-        "no keys that last": ["client", "add", "Ann", "--data", str(tmp_path), "-o", str(tmp_path / "x")],
+        f"keygen --data {tmp_path} --endpoint": ["client", "add", "Ann", "--data", str(tmp_path), "-o", str(tmp_path / "x")],
     }.items():
         assert main(command) == 2
         assert words in capsys.readouterr().err
@@ -380,6 +380,7 @@ def test_other_addresses_once_somebody_is_listed(studio: Studio, start: Start, c
         serve(settings, lambda extra: [])  # keys alone are not enough
     ann = studio.add("Ann")
     studio.open(bind="tcp://0.0.0.0:0")
+    assert "clients' files say tcp://render.studio:5555: unless that port is forwarded, serve with" in studio.gateway.log()
     assert read_connection(studio.gateway.ready_file).endpoint.startswith("tcp://127.0.0.1:")
     studio.talk(connect, ann)
 
