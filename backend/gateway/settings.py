@@ -65,12 +65,15 @@ def own_worker_command() -> tuple[str, ...]:
 
 
 def check_devices(devices: Sequence[str]) -> None:
-    """Raise ServeError unless each is a name of a device; whether this machine has it, its worker will find out."""
+    """Raise ServeError unless each names a device, and no GPU twice; whether this machine has it, its worker will find out."""
     for name in devices:
         if not re.fullmatch(DEVICE_NAME, name) or (name == "auto" and len(devices) > 1):
             raise ServeError(f"'{name}' is no device: write auto alone, or names such as cuda:0,cuda:1 or cpu.")
     if not devices:
         raise ServeError("No device is named: write auto, or names such as cuda:0,cuda:1 or cpu.")
+    gpus = ["cuda:0" if name == "cuda" else name for name in devices if name != "cpu"]
+    if twice := [name for name in set(gpus) if gpus.count(name) > 1]:
+        raise ServeError(f"'{twice[0]}' is named twice, and two workers would need its memory twice: name each GPU once.")
 
 
 def check_bind(endpoint: str, clients: int, data_folder: Path) -> None:
