@@ -40,7 +40,7 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets = find_model_s
     """Serve until a signal, the end of the parent or a long idle time; return the process's exit code.
 
     Call it on the main thread of a process of its own. Raises ServeError, or ModelSetError for a folder without a model
-    set, before anything has started.
+    set, before anything has started; later only where the disk gives out, or no worker can work as it is asked to.
     """
     raise_file_limit()
     check_names((settings.data_folder, *settings.model_folders))
@@ -142,7 +142,8 @@ def warn_of_other_port(bound: str, told: str) -> None:
 
 
 def run_until_told(gateway: Gateway, settings: ServeSettings, parent: psutil.Process | None, stop: "StopSignal") -> None:
-    """Until a signal, the end of the parent or a long idle time. Raises ServeError where the disk gives out."""
+    """Until a signal, the end of the parent or a long idle time. Raises ServeError where the disk gives out, or no
+    worker can work as it is asked to."""
     parent_seen_s = now()
     while not stop.wished:
         try:
