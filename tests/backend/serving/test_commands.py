@@ -256,7 +256,7 @@ def test_a_picture_is_made_again_with_its_own_models_unless_others_are_named(
     made = tmp_path / "made.png"
     write_picture(made, Picture(np.zeros((64, 64, 3), np.uint8)), make_record(picture(), {}, "half", {}, ""))
     assert ask(gateway, "submit", "--from-image", made) == 2
-    assert "The model set 'half' lacks its controlnet model" in capsys.readouterr().err
+    assert "On the backend's machine: The model set 'half' lacks its controlnet model" in capsys.readouterr().err
     assert ask(gateway, "submit", "--from-image", made, "--models", "embedded") == 0
     folder = tmp_path / "a folder"
     folder.mkdir()

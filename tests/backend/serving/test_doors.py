@@ -58,7 +58,7 @@ def test_loras_are_told_and_one_that_is_not_there_is_refused(
     talk = connect(gateway)
     request = replace(picture(side_px=128), loras=(Lora(name="ink"),))
     talk.say(Submit(job_id=str(uuid.uuid4()), request=request))
-    assert "There is no LoRA 'ink': known are claymation" in talk.hear_until(Refused).message
+    assert "On the backend's machine: There is no LoRA 'ink': known are claymation" in talk.hear_until(Refused).message
 
 
 def test_few_steps_are_told_and_refused_where_a_set_has_none(start: Start, connect: Connect, tmp_path: Path) -> None:
