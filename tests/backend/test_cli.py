@@ -267,7 +267,9 @@ def test_check_tells_the_work_or_what_is_wrong_and_draws_nothing(
     assert "warning: the models 'embedded' do not know zeppelin: say it in other words" in capsys.readouterr().err
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"{}")))
     assert main(["check", "-"]) == 2
-    assert "Standard input is not a render request: Object missing required field `width`" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "Standard input is not a render request: Object missing required field `width`" in told
+    assert "docs/request.schema.json has the form; `beyondscene export` writes one." in told
     request_file.write_bytes(msgspec.json.encode(replace(two_people, width=190)))
     assert main(["check", str(request_file)]) == 2
     assert "it must be a multiple of 8" in capsys.readouterr().err

@@ -294,7 +294,7 @@ def test_a_file_of_keys_that_are_none_is_told_of(studio: Studio, tmp_path: Path,
     for words, change in {
         "names the endpoint 'tcp://render.studio', to which nobody can connect": {"endpoint": "tcp://render.studio"},
         "names the endpoint 'tcp://[::1'": {"endpoint": "tcp://[::1"},
-        "is not a connection file": {"client_secret_key": " " * 40},
+        "): name the file that `serve` or `client add` wrote.": {"client_secret_key": " " * 40},
         "holds a key that is none": {"client_secret_key": "#" * 40},
     }.items():
         write_connection(file, msgspec.structs.replace(good, **change))
