@@ -17,7 +17,7 @@ from ..gateway.settings import GIB
 from ..gateway.sockets import KeyPair
 from . import DONE, say
 from .arguments import amount, count
-from .target import check_secret_target
+from .target import check_secret_target, make_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
                 client_secret_key=pair.secret.decode(),
             )
             try:
+                make_folder(args.output)
                 write_connection(args.output, connection)
             except OSError:
                 revoke(path, args.name)

@@ -66,7 +66,7 @@ class Studio:
 
     def add(self, name: str, *options: object) -> Path:
         """The file of a new client."""
-        file = self.folder / f"client-{len(list(self.folder.glob('client-*')))}.json"
+        file = self.folder / f"client-{len(list(self.folder.glob('client-*')))}" / "key.json"
         assert client(self.data_folder, "add", name, "-o", file, *options) == 0
         return file
 
@@ -248,7 +248,7 @@ def test_a_role_and_quotas_change_while_the_key_stays(studio: Studio, connect: C
 
 
 def test_an_artist_whose_secret_does_not_travel(studio: Studio, connect: Connect, tmp_path: Path, capsys: Capture) -> None:
-    mine = tmp_path / "ann.json"
+    mine = tmp_path / "new folder" / "ann.json"
     assert main(["keygen", "--backend", str(studio.data_folder / "invitation.json"), "-o", str(mine)]) == 0
     said = capsys.readouterr().out
     assert mine.stat().st_mode & 0o777 == 0o600 and str(mine.with_name("ann.json.pub")) in said
