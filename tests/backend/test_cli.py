@@ -245,12 +245,14 @@ def test_an_interrupted_picture_goes_on_from_its_checkpoints_and_whole_ones_are_
     with monkeypatch.context() as patch:
         patch.setattr(target, "write_picture", interrupt)
         assert render_to("out.png", "--checkpoints", str(kept)) == 130
-    assert "The same command goes on from the checkpoints." in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "The same command goes on from the checkpoints." in told and "out.png goes on from" not in told
     (folder,) = kept.iterdir()
     assert list(folder.glob("*.safetensors")) and not (tmp_path / "out.png").exists()
     with monkeypatch.context() as patch:
         patch.setattr("beyondscene.backend.pipeline.joint.predict", lambda *given: pytest.fail("it was begun again"))
         assert render_to("out.png", "--checkpoints", str(kept)) == 0
+    assert f"out.png goes on from {folder}" in capsys.readouterr().err
     assert not list(kept.iterdir())
     assert digest_of((tmp_path / "out.png").read_bytes()) == digest_of((tmp_path / "whole.png").read_bytes())
 
