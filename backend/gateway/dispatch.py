@@ -237,6 +237,8 @@ class Dispatch:
         counts.waiting, counts.running, counts.paused = len(jobs.waiting()), len(jobs.running()), len(jobs.paused())
         counts.free_bytes = free
         counts.ready = {str(worker.number): int(worker.ready) for worker in self._workers}
+        for number in counts.ready:
+            counts.workers_lost[number] += 0  # so that the first loss is seen as an increase
 
     def _start_next(self) -> None:
         while (worker := self._workers.idle()) and (waiting := self._jobs.waiting()):
