@@ -21,6 +21,7 @@ from .whole import whole_file
 
 MAGIC = b"BSZ\x01"  # three letters and the major version, checked before anything is decoded
 HEADER_LIMIT_BYTES = 4 * 1024 * 1024  # 256 characters with hands and faces: 2.4 MiB
+WHERE_THE_FORM_IS = "docs/request.schema.json has the form; `beyondscene export` writes one."
 
 T = TypeVar("T")
 
@@ -195,7 +196,7 @@ def load_request(path: Path) -> tuple[RenderRequest, dict[str, np.ndarray]]:
     except OSError as error:
         raise WireError(f"{path} cannot be read ({error.strerror}): name a .blend or request.json that can.") from error
     except WireError as error:
-        raise WireError(f"{path} is {error}.") from error
+        raise WireError(f"{path} is {error}. {WHERE_THE_FORM_IS}") from error
     arrays = {}
     for character in request.characters:
         if character.mask is not None:

@@ -57,7 +57,8 @@ def read_connection(path: Path) -> ConnectionFile:
     try:
         connection = msgspec.json.decode(path.read_bytes(), type=ConnectionFile)
     except ValueError as error:  # what is no JSON, or no UTF-8
-        raise Refusal(f"{path} is not a connection file: {error}") from error
+        words = f"{path} is not a connection file ({error}): name the file that `serve` or `client add` wrote."
+        raise Refusal(words) from error
     check_reachable(path, connection.endpoint)
     for key in (connection.server_public_key, connection.client_public_key, connection.client_secret_key):
         check_key(path, key)
@@ -95,7 +96,8 @@ def read_invitation(path: Path) -> Invitation:
     try:
         invitation = msgspec.json.decode(path.read_bytes(), type=Invitation)
     except ValueError as error:  # what is no JSON, or no UTF-8
-        raise Refusal(f"{path} is not the invitation of a backend: {error}") from error
+        words = f"{path} is not the invitation of a backend ({error}): name the invitation.json that `keygen --endpoint` wrote."
+        raise Refusal(words) from error
     check_reachable(path, invitation.endpoint)
     check_key(path, invitation.server_public_key)
     return invitation

@@ -3,6 +3,7 @@
 import argparse
 import math
 import re
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
@@ -66,6 +67,13 @@ def job(text: str) -> str:
         return msgspec.convert(text, JobId)
     except msgspec.ValidationError as error:
         raise argparse.ArgumentTypeError(f"'{text}' is no job id: `beyondscene jobs` lists them") from error
+
+
+def key_file(text: str) -> Path:
+    """One that somebody was given: unlike what a backend writes as it starts, it is there or never will be."""
+    if not Path(text).exists():
+        raise argparse.ArgumentTypeError(f"there is no file {text}: name the key file that you were given")
+    return Path(text)
 
 
 def endpoint(text: str) -> str:

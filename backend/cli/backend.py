@@ -1,6 +1,7 @@
 """A backend as the commands see it: found by its connection file, and found again when it was restarted meanwhile."""
 
 import argparse
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -14,8 +15,9 @@ from ...protocol import ConnectionFile, Refusal, Refused, read_connection
 from ...protocol.client import Client, Heard, Lost
 from ...protocol.connection import is_open_to_others
 from . import BUSY, Unreachable, say
-from .arguments import amount
+from .arguments import amount, key_file
 
+KEY_FILE_VARIABLE = "BEYONDSCENE_KEY_FILE"
 PATIENCE_S = 30.0
 LATER_S = 5.0  # between two times that something is asked which is refused only for now
 POLL_MS = 100
@@ -30,10 +32,15 @@ class Busy(Refusal):
 
 def add_backend(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
-    default = user_data_path("beyondscene") / "connection.json"
+    own = user_data_path("beyondscene") / "connection.json"
+    default = os.environ.get(KEY_FILE_VARIABLE) or own
     where.add_argument(
-        "--ready-file", "--key-file", dest="connection", type=Path, default=default,
-        help=f"where the backend has written its endpoint and keys; default: {default}",
+        "--key-file", dest="connection", type=key_file, default=default, metavar="F",
+        help=f"what whoever runs the backend gave out; default: what {KEY_FILE_VARIABLE} in the environment names",
+    )  # fmt: skip
+    where.add_argument(
+        "--ready-file", dest="connection", type=Path, default=default, metavar="F",
+        help=f"where a backend of one's own has written its endpoint and keys, or soon will; default: {own}",
     )  # fmt: skip
     parser.add_argument(
         "--patience", type=amount, default=PATIENCE_S, metavar="S",

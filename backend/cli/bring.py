@@ -9,6 +9,7 @@ from ..watch import Headway
 from . import DONE, FAULT, STOPPED, say
 from .backend import converse
 from .progress import Bar, Lines, open_console, show_progress
+from .target import make_folder
 
 End = Finished | Failed | Cancelled
 
@@ -18,6 +19,8 @@ def follow_job(args: argparse.Namespace, job_id: str, output: Path | None = None
 
     A transfer that breaks goes on where it ended. Raises Refusal for a picture that cannot be brought.
     """
+    if output:
+        make_folder(output)
     with show_progress(open_console(), output.name if output else job_id) as bar:
         return hear_end(args, job_id, output, bar)
 

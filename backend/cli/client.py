@@ -1,8 +1,9 @@
-"""Say who may use the backend of a data folder: add, allow, revoke, list. A running one takes it up at the next message."""
+"""Say who may use the backend of a data folder: add, allow, set, revoke, list. A running one takes it up at once."""
 
 import argparse
+import shlex
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 from platformdirs import user_data_path
@@ -10,22 +11,23 @@ from platformdirs import user_data_path
 from ...protocol import ConnectionFile, Refusal, write_connection
 from ...protocol.connection import fingerprint
 from ...protocol.text import one_line
-from ..gateway.allow_list import Listed, Role, add, list_path, read_list, revoke
+from ..gateway.allow_list import Listed, Role, add, change, list_path, read_list, revoke
 from ..gateway.keys import ServerKeys, read_keys
 from ..gateway.settings import GIB
 from ..gateway.sockets import KeyPair
 from . import DONE, say
 from .arguments import amount, count
-from .target import check_secret_target
+from .target import check_secret_target, make_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="add|allow|revoke|list")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="add|allow|set|revoke|list")
     words = {
         "add": "make keys for NAME and list them; OUT is all that the artist needs, for --key-file or the add-on's preferences",
         "allow": "list the keys that NAME has made with `beyondscene keygen --backend`",
+        "set": "change the role or the quotas of NAME, who keeps the key",
         "revoke": "let NAME in no more",
-        "list": "name, role, fingerprint of everybody listed",
+        "list": "name, role, fingerprint of everybody listed, and the quotas of those who have others than the default",
     }
     made = {action: actions.add_parser(action, description=text, help=text) for action, text in words.items()}
     data = user_data_path("beyondscene")
@@ -33,10 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         command.add_argument("--data", type=Path, default=data, help=f"folder of the backend; default: {data}")
         if action != "list":
             command.add_argument("name", metavar="NAME", help="a label, for lists and logs")
-        if action in ("add", "allow"):
-            command.add_argument("--role", choices=get_args(Role), default="submit", help="default: submit")
-            command.add_argument("--jobs", type=count, default=100, help="that may wait at a time; default: 100")
-            command.add_argument("--keep", type=amount, default=20.0, metavar="GIB", help="of unfetched pictures; default: 20")
+        if action in ("add", "allow", "set"):
+            default = "default: as it was" if action == "set" else "default: {}"
+            command.add_argument("--role", choices=get_args(Role), help=default.format("submit"))
+            command.add_argument("--jobs", type=count, help=f"that may wait at a time; {default.format(100)}")
+            command.add_argument("--keep", type=amount, metavar="GIB", help=f"of unfetched pictures; {default.format(20)}")
     made["add"].add_argument("-o", "--output", type=Path, required=True, help="OUT, which holds a secret: send it safely")
     made["allow"].add_argument("public_key", type=Path, metavar="FILE.pub")
 
@@ -55,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
                 client_secret_key=pair.secret.decode(),
             )
             try:
+                make_folder(args.output)
                 write_connection(args.output, connection)
             except OSError:
                 revoke(path, args.name)
@@ -64,7 +68,12 @@ def run(args: argparse.Namespace) -> int:
             keys_of(args.data)
             client = listed(args, read_public_key(args.public_key))
             add(path, client)
-            print(f"{client.name}  {client.role}  {fingerprint(client.public_key)}")
+            print(describe(client))
+        case "set":
+            terms = terms_of(args)
+            if not terms:
+                raise Refusal(f"Nothing is to be changed for '{args.name}': add --role, --jobs or --keep.")
+            print(describe(change(path, args.name, terms)))
         case "revoke":
             revoke(path, args.name)
             print(f"'{args.name}' is let in no more")
@@ -73,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
                 raise Refusal(f"There is no folder {args.data}: name the one that `beyondscene serve --data` was given.")
             clients = read_list(path).clients
             for client in clients:
-                print(f"{one_line(client.name)}  {client.role}  {fingerprint(client.public_key)}")
+                print(describe(client))
             if not clients:
                 say(f"nobody is listed in {path}")
     return DONE
@@ -95,15 +104,33 @@ def listed(args: argparse.Namespace, public_key: str) -> Listed:
     """Raises Refusal for what cannot be listed."""
     if args.name != one_line(args.name):
         raise Refusal(f"The name '{args.name}' has control characters, which would spoil lists and logs: leave them out.")
-    facts = {"role": args.role, "waiting_jobs": args.jobs, "stored_bytes": int(args.keep * GIB)}
     try:
-        return msgspec.convert({"name": args.name, "public_key": public_key, **facts}, Listed)
+        return msgspec.convert({"name": args.name, "public_key": public_key, **terms_of(args)}, Listed)
     except msgspec.ValidationError as error:
         raise Refusal(f"'{args.name}' cannot be listed: {error}.") from error
+
+
+def terms_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The fields of a Listed that the command names."""
+    stored_bytes = None if args.keep is None else int(args.keep * GIB)
+    terms = {"role": args.role, "waiting_jobs": args.jobs, "stored_bytes": stored_bytes}
+    return {name: value for name, value in terms.items() if value is not None}
+
+
+def describe(client: Listed) -> str:
+    """One line; quotas are told where they are not the default."""
+    words = [one_line(client.name), client.role, fingerprint(client.public_key)]
+    usual = Listed(name=client.name, public_key=client.public_key)
+    if client.waiting_jobs != usual.waiting_jobs:
+        words.append(f"--jobs {client.waiting_jobs}")
+    if client.stored_bytes != usual.stored_bytes:
+        words.append(f"--keep {client.stored_bytes / GIB:g}")
+    return "  ".join(words)
 
 
 def keys_of(data_folder: Path) -> ServerKeys:
     keys = read_keys(data_folder)
     if keys is None:
-        raise Refusal(f"The backend in {data_folder} has no keys that last: make them with `beyondscene keygen --endpoint E`.")
+        command = f"beyondscene keygen --data {shlex.quote(str(data_folder))} --endpoint tcp://HOST:PORT"
+        raise Refusal(f"The backend in {data_folder} has no keys that last: make them with `{command}`.")
     return keys

@@ -10,7 +10,7 @@ from ..blend import number_path
 from ..planning.people import gather_people, is_seen
 from . import DONE
 from .source import add_source, is_blend, read_source
-from .target import check_request_target, check_targets
+from .target import check_request_target, check_targets, make_folder
 
 PASSES = ("depth.npy", "normals.npy")
 
@@ -40,13 +40,16 @@ def run(args: argparse.Namespace) -> int:
             if is_blend(args.source) and not args.passes:  # those of an earlier export would be of another picture
                 for name in PASSES:
                     (arrays_folder(output) / name).unlink(missing_ok=True)
+            make_folder(output)
             save_request(output, request, arrays)
             if args.openpose:
                 near_to_far = [
                     person.character for person in reversed(gather_people(request)) if is_seen(person.character, arrays)
                 ]
                 poses = openpose_json(request, [person.id for person in near_to_far], args.openpose_model or "COCO_18")
-                number_path(args.openpose, frame).write_bytes(poses)
+                openpose = number_path(args.openpose, frame)
+                make_folder(openpose)
+                openpose.write_bytes(poses)
         except OSError as error:
             raise Refusal(f"{output} could not be written ({error}): make room there, or choose another place.") from error
         print(f"{output}: {request.width}x{request.height}, {len(request.characters)} characters")

@@ -10,7 +10,7 @@ from ...protocol.connection import Invitation, fingerprint, read_invitation, wri
 from ..gateway.keys import keys_path, make_keys
 from ..gateway.sockets import KeyPair
 from . import DONE
-from .target import check_secret_target, check_target
+from .target import check_secret_target, check_target, make_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
         client_public_key=pair.public.decode(),
         client_secret_key=pair.secret.decode(),
     )
+    make_folder(args.output)
     write_connection(args.output, connection)
     try:
         public.write_bytes(pair.public + b"\n")

@@ -12,6 +12,7 @@ import msgspec
 
 from ...protocol import Refusal, digest_of
 from ..blend import Shot, number_path
+from . import say
 from .target import check_folder
 
 
@@ -49,6 +50,8 @@ def checkpoints_of(shot: Shot, output: Path, folder: Path | None) -> Iterator[Pa
         return
     own = folder / f"{output.name}-{digest_of(msgspec.json.encode(shot.request))[:16]}"
     own.mkdir(parents=True, exist_ok=True)
+    if any(own.glob("*.safetensors")):
+        say(f"{output} goes on from {own}")
     yield own
     shutil.rmtree(own)
 

@@ -22,6 +22,7 @@ from ...protocol import (
     request_from_json,
     resized,
 )
+from ...protocol.codec import WHERE_THE_FORM_IS
 from ..blend import Shot, export_blend
 from ..outputs import FORMATS, Record, read_record, restore_request
 from .arguments import frame, frames, seed, size
@@ -88,7 +89,7 @@ def read_request() -> tuple[RenderRequest, dict[str, np.ndarray]]:
     try:
         request = request_from_json(sys.stdin.buffer.read())
     except WireError as error:
-        raise WireError(f"Standard input is {error}.") from error
+        raise WireError(f"Standard input is {error}. {WHERE_THE_FORM_IS}") from error
     if any(character.mask for character in request.characters):
         raise Refusal("The request on standard input has masks, which lie beside its file: name that file instead.")
     return request, {}

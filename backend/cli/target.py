@@ -38,10 +38,7 @@ def check_secret_target(path: Path) -> None:
 
 def check_folder(path: Path) -> None:
     """Raise Refusal where the folder `path` cannot be made or written to. It is not made yet."""
-    place = Path(os.path.realpath(path))
-    while not place.exists():
-        place = place.parent
-    try_to_write(path, place, "")
+    try_to_write(path, Path(os.path.realpath(path)), "")
 
 
 def check_targets(path: Path, args: argparse.Namespace, check: Callable[[Path], None]) -> None:
@@ -55,21 +52,36 @@ def check_targets(path: Path, args: argparse.Namespace, check: Callable[[Path], 
 
 
 def check_target(path: Path) -> None:
-    """Make the folder of `path` and try to write there. Raises Refusal where that cannot be."""
+    """Raise Refusal where `path` cannot be written. Its folder is not made yet: make_folder does that."""
     refuse_folder(path)
     place = Path(os.path.realpath(path))  # as whole_file follows links
     try_to_write(path, place.parent, f"{place.name}.")
 
 
 def try_to_write(path: Path, folder: Path, prefix: str) -> None:
-    """Make `folder` and write a file there for a moment, whose name begins so. path: what the refusal is about."""
+    """Write a file for a moment, whose name begins so, in `folder` or where that would be made. path: for the refusal."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=prefix, suffix=".part") as probe:
+        with tempfile.NamedTemporaryFile(dir=nearest(folder), prefix=prefix, suffix=".part") as probe:
             probe.write(bytes(4096))
     except OSError as error:
-        words = "a file stands where a folder should" if isinstance(error, FileExistsError) else error.strerror
+        words = "a file stands where a folder should" if isinstance(error, NotADirectoryError) else error.strerror
         raise Refusal(f"{path} cannot be written ({words}): choose another place, or put that one right.") from error
+
+
+def nearest(folder: Path) -> Path:
+    """`folder`, or of those that it is to lie in the nearest that is there. Raises OSError for what can be no folder's name."""
+    while True:
+        try:
+            folder.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            folder = folder.parent
+        else:
+            return folder
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of the file `path`, now that there is something to write there."""
+    Path(os.path.realpath(path)).parent.mkdir(parents=True, exist_ok=True)
 
 
 def refuse_folder(path: Path) -> None:
@@ -78,9 +90,9 @@ def refuse_folder(path: Path) -> None:
 
 
 def check_room(path: Path, width: int, height: int, pictures: int) -> None:
-    """Raise Refusal where the disk of `path`, whose folder exists, may not take so many pictures of this size."""
+    """Raise Refusal where the disk of `path` may not take so many pictures of this size."""
     needed = pictures * most_bytes(FORMATS[path.suffix.lower()], width, height)
-    free = shutil.disk_usage(Path(os.path.realpath(path)).parent).free
+    free = shutil.disk_usage(nearest(Path(os.path.realpath(path)).parent)).free
     if free < needed:
         what = "The picture" if pictures == 1 else f"The {pictures} pictures"
         raise Refusal(
@@ -92,6 +104,7 @@ def check_room(path: Path, width: int, height: int, pictures: int) -> None:
 def write_somewhere(path: Path, picture: Picture, record: Record) -> None:
     """As write_picture. What cannot be written to `path` after all is kept elsewhere: raises Refusal, which says where."""
     try:
+        make_folder(path)
         write_picture(path, picture, record)
     except Exception as error:  # each library of a format raises what it likes
         for folder in spare_folders():

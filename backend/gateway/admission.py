@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from ...protocol import ModelSetInfo, Refusal, RenderRequest, RequestError, Submit, arrays_from_frames, check_request
 from ..models.loras import gather_loras, known_loras, lora_folders
+from ..models.manifest import ModelSetError
 from ..models.sets import ModelSet
 from ..planning.expect import check_memory
 from ..planning.plan import plan_sizes
@@ -52,17 +53,18 @@ class Admission:
         return min(who.waiting_jobs, self._settings.waiting_jobs)
 
     def choose(self, models: str, request: RenderRequest) -> ModelSet:
-        """The set of this name, complete, for a request that is sound and fits. Raises RequestError with the sentence."""
+        """The set of this name, complete, for a request that is sound and fits. Raises RequestError with the sentence, which
+        says where the files are that it names: the client is mostly on another machine."""
         chosen = self._models.get(models)  # by name: nothing that a client says is ever a path
         if chosen is None:
             raise RequestError(f"There is no model set '{models}': choose one of {', '.join(self._models) or 'none'}.")
         try:
             chosen.check()
-        except Refusal as error:
-            raise RequestError(str(error)) from error
-        check_request(request)
-        try:
+            check_request(request)
             gather_loras(request, chosen)
+        except ModelSetError as error:
+            raise RequestError(f"On the backend's machine: {error}") from error
+        try:
             plan_sizes(request, chosen.training_resolution_px, chosen.latent_downsampling)
         except Refusal as error:
             raise RequestError(str(error)) from error

@@ -5,10 +5,10 @@ Names are labels for people and for the ledger; nothing is ever named after them
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -152,17 +152,35 @@ def add(path: Path, client: Listed) -> None:
             raise ServeError("This key is listed under another name: one key, one client.")
         if client.public_key in PUBLISHED:
             raise ServeError("This key is printed in a manual, so all have its secret: make one with `beyondscene keygen`.")
-        write_secret(path, msgspec.json.format(msgspec.json.encode(ListFile(clients=(*listed, client)))))
+        write_list(path, [*listed, client])
+
+
+def change(path: Path, name: str, terms: dict[str, Any]) -> Listed:
+    """Give the client other `terms`, which are fields of it by name; its key stays. Raises ServeError for a name not listed."""
+    with changing(path) as listed:
+        changed = msgspec.structs.replace(find(listed, name), **terms)
+        write_list(path, [changed if client.name == name else client for client in listed])
+    return changed
 
 
 def revoke(path: Path, name: str) -> None:
     """Raises ServeError for a name that is not listed."""
     with changing(path) as listed:
-        left = tuple(client for client in listed if client.name != name)
-        if len(left) == len(listed):
-            names = ", ".join(f"'{client.name}'" for client in listed) or "nobody"
-            raise ServeError(f"There is no client '{name}': listed are {names}.")
-        write_secret(path, msgspec.json.format(msgspec.json.encode(ListFile(clients=left))))
+        find(listed, name)
+        write_list(path, [client for client in listed if client.name != name])
+
+
+def find(listed: Sequence[Listed], name: str) -> Listed:
+    """Raises ServeError for a name that is not listed."""
+    found = next((client for client in listed if client.name == name), None)
+    if found is None:
+        names = ", ".join(f"'{client.name}'" for client in listed) or "nobody"
+        raise ServeError(f"There is no client '{name}': listed are {names}.")
+    return found
+
+
+def write_list(path: Path, clients: Sequence[Listed]) -> None:
+    write_secret(path, msgspec.json.format(msgspec.json.encode(ListFile(clients=tuple(clients)))))
 
 
 def stamp(path: Path) -> tuple[int, int, int] | None:

@@ -31,7 +31,7 @@ from .ledger import Job
 from .live import Live
 from .logs import about
 from .room import free_bytes, needed_bytes, shortage
-from .settings import ServeSettings
+from .settings import ServeError, ServeSettings
 from .supervisor import Supervisor
 from .workers import Workers
 
@@ -77,7 +77,8 @@ class Dispatch:
         return self._workers.devices
 
     def turn(self, now_s: float) -> None:
-        """Take what the workers have reported, look after them, and give them the next jobs."""
+        """Take what the workers have reported, look after them, and give them the next jobs. Raises ServeError where no worker
+        can work as it is asked to."""
         for heard in self._workers.receive(now_s):
             self._hear(*heard, now_s)
         if now_s < self._again_s:
@@ -211,6 +212,8 @@ class Dispatch:
         job = self._jobs.ledger.job(worker.job_id) if worker.job_id else None
         if job is not None and job.state == "running":
             self._end(self._jobs.lose(job, worker.lost))
+        if words := self._workers.refusal:  # no job would ever be done; those in the ledger are, once that is put right
+            raise ServeError(words)
         if all(each.failed_starts >= (LATER_STARTS if each.seen else FAILED_STARTS) for each in self._workers):
             words = f"{worker.lost} It could not start {worker.failed_starts} times in a row: put that right, then start the "
             words += f"backend again. Its log is {worker.log_path}."
@@ -234,6 +237,8 @@ class Dispatch:
         counts.waiting, counts.running, counts.paused = len(jobs.waiting()), len(jobs.running()), len(jobs.paused())
         counts.free_bytes = free
         counts.ready = {str(worker.number): int(worker.ready) for worker in self._workers}
+        for number in counts.ready:
+            counts.workers_lost[number] += 0  # so that the first loss is seen as an increase
 
     def _start_next(self) -> None:
         while (worker := self._workers.idle()) and (waiting := self._jobs.waiting()):

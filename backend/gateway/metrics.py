@@ -16,7 +16,7 @@ COUNTERS = {
     "sent_bytes": "Bytes of pictures sent to clients",
 }
 GAUGES = {
-    "clients": "Connections known",
+    "clients": "Connections that have spoken, the newest 256; one that is gone counts until something is sent to it",
     "waiting": "Jobs that wait",
     "running": "Jobs that run",
     "paused": "Jobs paused for want of disk",

@@ -8,6 +8,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from urllib.parse import urlsplit
 
 import psutil
 import zmq
@@ -39,12 +40,13 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets = find_model_s
     """Serve until a signal, the end of the parent or a long idle time; return the process's exit code.
 
     Call it on the main thread of a process of its own. Raises ServeError, or ModelSetError for a folder without a model
-    set, before anything has started.
+    set, before anything has started; later only where the disk gives out, or no worker can work as it is asked to.
     """
     raise_file_limit()
     check_names((settings.data_folder, *settings.model_folders))
     keys = read_keys(settings.data_folder)
-    check_bind(settings.bind, len(read_list(list_path(settings.data_folder)).clients) if keys else 0)
+    listed_clients = len(read_list(list_path(settings.data_folder)).clients) if keys else 0
+    check_bind(settings.bind, listed_clients, settings.data_folder)
     check_devices(settings.devices)
     parent = watched_process(settings.parent_pid)
     log_folder = settings.data_folder / "log"
@@ -65,6 +67,8 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets = find_model_s
         worker_keys: set[bytes] = set()  # each supervisor lists the key of its process
         socket = open_to_clients(door, settings, server, allow_list)
         stack.callback(socket.close)
+        if keys:
+            warn_of_other_port(endpoint_of(socket), keys.endpoint)
         worker_socket = door.bind("tcp://127.0.0.1:0", "workers", server, worker_keys, settings.frame_limit_bytes)
         stack.callback(worker_socket.close)
         for bound, listed in ((socket, allow_list.keys), (worker_socket, worker_keys)):
@@ -129,8 +133,17 @@ def open_to_clients(door: Door, settings: ServeSettings, server: KeyPair, allow_
         raise ServeError(f"The address {settings.bind} cannot be used ({error}): end what uses it or choose port 0.") from error
 
 
+def warn_of_other_port(bound: str, told: str) -> None:
+    """told: where the clients' files say that the backend is. No refusal: a router may forward one port to another."""
+    port = urlsplit(told).port
+    if urlsplit(bound).port != port:
+        words = "the backend listens on %s, but its clients' files say %s: unless that port is forwarded, serve with --bind %s"
+        log.warning(words, bound, told, f"tcp://ADDRESS:{port}")
+
+
 def run_until_told(gateway: Gateway, settings: ServeSettings, parent: psutil.Process | None, stop: "StopSignal") -> None:
-    """Until a signal, the end of the parent or a long idle time. Raises ServeError where the disk gives out."""
+    """Until a signal, the end of the parent or a long idle time. Raises ServeError where the disk gives out, or no
+    worker can work as it is asked to."""
     parent_seen_s = now()
     while not stop.wished:
         try:

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from ..models.sets import ModelSet
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
+HOST_AND_PORT = r"(\[[^]/]+\]|[^]:/[]+):[0-9]+"
 
 
 class ServeError(Refusal):
@@ -63,30 +65,38 @@ def own_worker_command() -> tuple[str, ...]:
 
 
 def check_devices(devices: Sequence[str]) -> None:
-    """Raise ServeError unless each is a name of a device; whether this machine has it, its worker will find out."""
+    """Raise ServeError unless each names a device, and no GPU twice; whether this machine has it, its worker will find out."""
     for name in devices:
         if not re.fullmatch(DEVICE_NAME, name) or (name == "auto" and len(devices) > 1):
             raise ServeError(f"'{name}' is no device: write auto alone, or names such as cuda:0,cuda:1 or cpu.")
     if not devices:
         raise ServeError("No device is named: write auto, or names such as cuda:0,cuda:1 or cpu.")
+    gpus = ["cuda:0" if name == "cuda" else name for name in devices if name != "cpu"]
+    if twice := [name for name in set(gpus) if gpus.count(name) > 1]:
+        raise ServeError(f"'{twice[0]}' is named twice, and two workers would need its memory twice: name each GPU once.")
 
 
-def check_bind(endpoint: str, clients: int) -> None:
-    """Raise ServeError unless `endpoint` is TCP on this machine's loopback, or an address spelled out and somebody listed.
+def check_bind(endpoint: str, clients: int, data_folder: Path) -> None:
+    """Raise ServeError unless `endpoint` is TCP on this machine's loopback, or an address in numbers and somebody listed.
 
     clients: how many are on the list.
     """
+    if not re.fullmatch(f"tcp://{HOST_AND_PORT}", endpoint):
+        example = f"tcp://{endpoint}" if re.fullmatch(HOST_AND_PORT, endpoint) else "tcp://HOST:PORT"
+        raise ServeError(f"'{endpoint}' is no address: write {example}.")
     try:
-        parts = urlsplit(endpoint)
-        loopback = parts.hostname == "localhost" or ipaddress.ip_address(parts.hostname or "").is_loopback
-        spelled_out = parts.scheme == "tcp" and parts.port is not None
+        host = urlsplit(endpoint).hostname
+        loopback = host == "localhost" or ipaddress.ip_address(host or "").is_loopback
+        in_numbers = True
     except ValueError:
-        loopback = spelled_out = False
-    if not spelled_out or not (loopback or clients):
+        loopback = in_numbers = False
+    if not in_numbers or not (loopback or clients):
+        data = shlex.quote(str(data_folder))
         raise ServeError(
             f"The address '{endpoint}' is not one of this machine alone, and without a list of allowed clients the backend "
             "listens on loopback only: use tcp://127.0.0.1:0 or a fixed port instead of 0, or list clients first "
-            "(`beyondscene keygen`, `beyondscene client add`) and write the address as numbers."
+            f"(`beyondscene keygen --data {data} --endpoint tcp://HOST:PORT`, "
+            f"`beyondscene client add NAME --data {data} -o FILE`) and write the address as numbers."
         )
 
 

@@ -3,7 +3,6 @@
 import logging
 import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,6 +13,7 @@ import zmq
 
 from ...protocol import Decoder, DeviceInfo, Heartbeat, Ready, Report, RunJob, Shutdown, StopJob, WireError, encode
 from ..launch import WorkerStart, encode_start
+from .exits import REFUSED, describe_exit, last_line
 from .room import shortage
 from .settings import ServeSettings
 from .sockets import Incoming, KeyPair, endpoint_of
@@ -55,6 +55,7 @@ class Supervisor:
         self.job_id: str | None = None  # of the job that it has, until that is released
         self.lost = ""  # why the last process was lost, until whoever is concerned has cleared it
         self.failed_starts = 0  # in a row
+        self.refusal = ""  # what the process has said is to be put right before any can work here, if none ever was ready
         self.resting = False  # it has ended for want of work, and starts when there is some
         self.seen: DeviceInfo | None = None  # the device as it was last told; of its memory nothing is known while resting
         self.log_path = log_folder / f"worker-{number}.log"
@@ -105,7 +106,7 @@ class Supervisor:
             return None
         if isinstance(report, Ready):
             self.device = self.seen = report.device
-            self.failed_starts, self._free_since_s = 0, now_s
+            self.failed_starts, self.refusal, self._free_since_s = 0, "", now_s
             words = "worker %d is ready: process %d on %s"
             log.info(words, self.number, report.pid, report.device.name, extra=self.about)
         if isinstance(report, Heartbeat) and self.device:
@@ -165,6 +166,8 @@ class Supervisor:
             elif not self.ready and now_s - self._started_s > self._settings.worker_start_s:
                 self.end(f"The worker process was not ready after {self._settings.worker_start_s:.0f} s.")
         else:
+            if code == REFUSED and self.seen is None:
+                self.refusal = last_line(self.log_path, self._log_start).removeprefix("beyondscene: ")
             self._lose(self._reason or describe_exit(code), now_s)
 
     def end(self, reason: str) -> None:
@@ -247,23 +250,13 @@ class Supervisor:
         pause_s = 0.0
         if not self.ready:  # it achieved nothing, so the next one will hardly do better
             self.failed_starts += 1
-            if words := self._last_words():
+            if words := last_line(self.log_path, self._log_start):
                 reason += f" Its last words: '{words}'."
             pause_s = min(0.5 * 2**self.failed_starts, LONGEST_PAUSE_S)
         log.error("%s The next one starts in %.0f s.", reason, pause_s, extra=self.about)
         self._close()
         self._start_at_s = now_s + pause_s
         self.lost = reason
-
-    def _last_words(self) -> str:
-        """The last line that the process has logged, for the message of a failure."""
-        try:
-            with self.log_path.open("rb") as file:
-                file.seek(max(self._log_start, self.log_path.stat().st_size - 4096))
-                lines = file.read().decode(errors="replace").split("\n")
-        except OSError:
-            return ""
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
     def _close(self) -> None:
         if self._process is not None and self._process.stdin is not None:
@@ -280,19 +273,3 @@ def is_stuck(beat: Heartbeat, stuck_s: float | None) -> bool:
     if stuck_s is None or beat.quiet_s is None:
         return False
     return beat.quiet_s > max(stuck_s, STUCK_PACES * beat.longest_quiet_s)
-
-
-def describe_exit(code: int) -> str:
-    """A sentence on how a process ended, with the likely cause."""
-    if code >= 0:
-        return f"The worker process ended with exit code {code}."
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    if name == "SIGKILL":
-        return (
-            f"The worker process was killed (exit code {code}, SIGKILL); most likely the machine ran out of memory: "
-            "choose a smaller size or close other programs."
-        )
-    return f"The worker process crashed (exit code {code}, {name})."

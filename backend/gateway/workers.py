@@ -35,6 +35,11 @@ class Workers:
         seen = (worker.device or (worker.seen if worker.resting else None) for worker in self._all)
         return tuple(device for device in seen if device is not None)
 
+    @property
+    def refusal(self) -> str:
+        """What one of them has said is to be put right, where each has said so; empty otherwise."""
+        return self._all[0].refusal if all(worker.refusal for worker in self._all) else ""
+
     def idle(self) -> Supervisor | None:
         """A worker that is ready and has no job."""
         return next((worker for worker in self._all if worker.idle), None)

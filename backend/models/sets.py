@@ -133,8 +133,8 @@ class ModelSet(Struct, frozen=True, kw_only=True):
         return (
             f"The model set '{self.name}' lacks its {', '.join(roles)} model{'s' if len(roles) > 1 else ''}{total}. "
             f"Where there is a network, run\n" + "\n".join(lines) + "\n"
-            f'or name local folders for them under "roles" in a {MANIFEST} of your own, and pass its folder as --models: '
-            "docs/models.md shows one."
+            f'or name local folders for them under "roles" in a {MANIFEST} of your own, and pass its folder as --models, or to '
+            "`serve` as --models-dir: docs/models.md shows one."
         )
 
 

@@ -206,15 +206,24 @@ def test_a_picture_that_finds_its_place_gone_is_kept_elsewhere(
     spare.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(spare))
 
-    def lose_the_folder(*given: object) -> None:
-        output.parent.rmdir()
+    def take_its_place(*given: object) -> None:
+        output.parent.touch()
 
-    monkeypatch.setattr(render, "check_room", lose_the_folder)
+    monkeypatch.setattr(render, "check_room", take_its_place)
     assert main(["render", str(request_file), "-o", str(output), "--models", str(tiny_models.folder)]) == 2
     (kept,) = spare.rglob("out.png")
     assert f"so the picture is in {kept}" in capsys.readouterr().err
     with Image.open(kept) as picture:
         assert picture.size == (192, 128)
+
+
+def test_folders_are_made_for_what_is_written(request_file: Path, tiny_models: ModelSet, tmp_path: Path) -> None:
+    picture, exported, poses = (tmp_path / f"new {name}" / name for name in ("out.png", "r.json", "poses.json"))
+    link = tmp_path / "link.png"
+    link.symlink_to(picture)
+    assert main(["export", str(request_file), "-o", str(exported), "--openpose", str(poses)]) == 0
+    assert main(["render", str(exported), "-o", str(link), "--models", str(tiny_models.folder)]) == 0
+    assert exported.exists() and poses.exists() and picture.exists()
 
 
 def test_an_interrupted_picture_goes_on_from_its_checkpoints_and_whole_ones_are_not_drawn_again(
@@ -236,12 +245,14 @@ def test_an_interrupted_picture_goes_on_from_its_checkpoints_and_whole_ones_are_
     with monkeypatch.context() as patch:
         patch.setattr(target, "write_picture", interrupt)
         assert render_to("out.png", "--checkpoints", str(kept)) == 130
-    assert "The same command goes on from the checkpoints." in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "The same command goes on from the checkpoints." in told and "out.png goes on from" not in told
     (folder,) = kept.iterdir()
     assert list(folder.glob("*.safetensors")) and not (tmp_path / "out.png").exists()
     with monkeypatch.context() as patch:
         patch.setattr("beyondscene.backend.pipeline.joint.predict", lambda *given: pytest.fail("it was begun again"))
         assert render_to("out.png", "--checkpoints", str(kept)) == 0
+    assert f"out.png goes on from {folder}" in capsys.readouterr().err
     assert not list(kept.iterdir())
     assert digest_of((tmp_path / "out.png").read_bytes()) == digest_of((tmp_path / "whole.png").read_bytes())
 
@@ -267,7 +278,9 @@ def test_check_tells_the_work_or_what_is_wrong_and_draws_nothing(
     assert "warning: the models 'embedded' do not know zeppelin: say it in other words" in capsys.readouterr().err
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"{}")))
     assert main(["check", "-"]) == 2
-    assert "Standard input is not a render request: Object missing required field `width`" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "Standard input is not a render request: Object missing required field `width`" in told
+    assert "docs/request.schema.json has the form; `beyondscene export` writes one." in told
     request_file.write_bytes(msgspec.json.encode(replace(two_people, width=190)))
     assert main(["check", str(request_file)]) == 2
     assert "it must be a multiple of 8" in capsys.readouterr().err
@@ -310,7 +323,7 @@ def test_repeating_with_other_weights_warns_and_without_a_record_or_models_refus
 
 
 def test_missing_and_broken_requests_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["render", str(tmp_path / "none.json"), "-o", str(tmp_path / "out.png")]) == 2
+    assert main(["render", str(tmp_path / "none.json"), "-o", str(tmp_path / "new" / "folder" / "out.png")]) == 2
     assert "There is no file" in capsys.readouterr().err
     assert main(["render", str(tmp_path / "plaza.png"), "-o", str(tmp_path / "out.png")]) == 2
     assert "plaza.png is a picture: write --from-image before it" in capsys.readouterr().err
@@ -323,6 +336,7 @@ def test_missing_and_broken_requests_are_named(tmp_path: Path, capsys: pytest.Ca
     assert "There is no file" in capsys.readouterr().err
     assert main(["export", str(tmp_path / "broken.json"), "-o", str(tmp_path / "r.json"), "--passes"]) == 2
     assert "broken.json is none: name the .blend, or leave --passes out" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.json"]
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,10 @@ def test_a_face_survives_its_file_and_a_resizing(two_people: RenderRequest) -> N
 def test_a_file_that_holds_no_request_of_this_version_is_named(tmp_path: Path, two_people: RenderRequest) -> None:
     path = tmp_path / "r.json"
     for content, words in (
-        (broken(two_people)[:100], r"r\.json is not a render request: Input data was truncated\."),
+        (
+            broken(two_people)[:100],
+            r"r\.json is not a render request: Input data was truncated\. docs/request\.schema\.json has",
+        ),
         (b"", r"r\.json is not a render request: "),
         (broken(two_people, format=2, new=1), r"r\.json is a render request of format 2, from a newer version .* update it"),
         (broken(two_people, format=0), r"r\.json is not a render request: 0 is no format: choose 1, at"),

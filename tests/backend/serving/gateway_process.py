@@ -19,9 +19,8 @@ from beyondscene.backend.gateway import ServeSettings, serve
 from beyondscene.backend.gateway.clients import Clients
 from beyondscene.backend.gateway.files import JobFiles
 from beyondscene.backend.gateway.ledger import Ledger
-from beyondscene.backend.models.manifest import Manifest, Role
+from beyondscene.backend.models.manifest import Manifest, ModelSetError, Role
 from beyondscene.backend.models.sets import ModelSet, find_model_sets
-from beyondscene.protocol import Refusal
 
 
 class PaintedSet(ModelSet, frozen=True, kw_only=True):
@@ -39,7 +38,7 @@ class PaintedSet(ModelSet, frozen=True, kw_only=True):
 
     def check(self) -> None:
         if self.lacks:
-            raise Refusal(f"The model set '{self.name}' lacks its {self.lacks[0]} model.")
+            raise ModelSetError(f"The model set '{self.name}' lacks its {self.lacks[0]} model.")
 
 
 def painted(name: str, *lacks: Role) -> PaintedSet:

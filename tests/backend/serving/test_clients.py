@@ -66,7 +66,7 @@ class Studio:
 
     def add(self, name: str, *options: object) -> Path:
         """The file of a new client."""
-        file = self.folder / f"client-{len(list(self.folder.glob('client-*')))}.json"
+        file = self.folder / f"client-{len(list(self.folder.glob('client-*')))}" / "key.json"
         assert client(self.data_folder, "add", name, "-o", file, *options) == 0
         return file
 
@@ -222,8 +222,33 @@ def test_each_key_has_its_quota(studio: Studio, connect: Connect) -> None:
     free_talk.hear_until(Accepted, free_talk.submit(picture()))
 
 
+def test_a_role_and_quotas_change_while_the_key_stays(studio: Studio, connect: Connect, capsys: Capture) -> None:
+    file = studio.add("Ann", "--jobs", 3)
+    studio.add("Ben")
+    studio.open()
+    ann, before = studio.talk(connect, file), read_connection(file)
+    capsys.readouterr()
+    assert client(studio.data_folder, "set", "Ann", "--role", "observe", "--keep", 0.5) == 0
+    changed = capsys.readouterr().out
+    assert changed.startswith("Ann  observe  ") and changed.endswith("  --jobs 3  --keep 0.5\n")
+    assert client(studio.data_folder, "list") == 0
+    ann_line, ben_line = capsys.readouterr().out.splitlines()
+    assert f"{ann_line}\n" == changed and "--" not in ben_line
+    ann.greet()
+    ann.submit(picture())
+    assert "'Ann' may observe here" in ann.hear_until(Refused).message
+    assert client(studio.data_folder, "set", "Ann", "--role", "submit") == 0
+    ann.greet()
+    ann.hear_until(Finished, ann.submit(picture(steps=1)))
+    assert read_connection(file) == before
+    assert client(studio.data_folder, "set", "Ann") == 2
+    assert "Nothing is to be changed for 'Ann': add --role, --jobs or --keep." in capsys.readouterr().err
+    assert client(studio.data_folder, "set", "Bob", "--jobs", 1) == 2
+    assert "There is no client 'Bob': listed are 'Ann', 'Ben'." in capsys.readouterr().err
+
+
 def test_an_artist_whose_secret_does_not_travel(studio: Studio, connect: Connect, tmp_path: Path, capsys: Capture) -> None:
-    mine = tmp_path / "ann.json"
+    mine = tmp_path / "new folder" / "ann.json"
     assert main(["keygen", "--backend", str(studio.data_folder / "invitation.json"), "-o", str(mine)]) == 0
     said = capsys.readouterr().out
     assert mine.stat().st_mode & 0o777 == 0o600 and str(mine.with_name("ann.json.pub")) in said
@@ -269,7 +294,7 @@ def test_a_file_of_keys_that_are_none_is_told_of(studio: Studio, tmp_path: Path,
     for words, change in {
         "names the endpoint 'tcp://render.studio', to which nobody can connect": {"endpoint": "tcp://render.studio"},
         "names the endpoint 'tcp://[::1'": {"endpoint": "tcp://[::1"},
-        "is not a connection file": {"client_secret_key": " " * 40},
+        "): name the file that `serve` or `client add` wrote.": {"client_secret_key": " " * 40},
         "holds a key that is none": {"client_secret_key": "#" * 40},
     }.items():
         write_connection(file, msgspec.structs.replace(good, **change))
@@ -321,7 +346,7 @@ def test_mistakes_of_whoever_runs_it(studio: Studio, tmp_path: Path, capsys: Cap
         "ann.json may be the file with the secret": ["client", "allow", "Eve", str(tmp_path / "ann.json"), "--data", data],
         "cannot be read (No such file": ["client", "allow", "Eve", str(tmp_path / "none.pub"), "--data", data],
         "is there already": ["client", "add", "Bob", "--data", data, "-o", str(tmp_path / "manual.pub")],
-        "no keys that last": ["client", "add", "Ann", "--data", str(tmp_path), "-o", str(tmp_path / "x")],
+        f"keygen --data {tmp_path} --endpoint": ["client", "add", "Ann", "--data", str(tmp_path), "-o", str(tmp_path / "x")],
     }.items():
         assert main(command) == 2
         assert words in capsys.readouterr().err
@@ -355,6 +380,7 @@ def test_other_addresses_once_somebody_is_listed(studio: Studio, start: Start, c
         serve(settings, lambda extra: [])  # keys alone are not enough
     ann = studio.add("Ann")
     studio.open(bind="tcp://0.0.0.0:0")
+    assert "clients' files say tcp://render.studio:5555: unless that port is forwarded, serve with" in studio.gateway.log()
     assert read_connection(studio.gateway.ready_file).endpoint.startswith("tcp://127.0.0.1:")
     studio.talk(connect, ann)
 

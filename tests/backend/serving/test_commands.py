@@ -207,6 +207,24 @@ def test_nobody_there(tmp_path: Path, request_file: Path, capsys: Capture) -> No
     assert "none.json: start one" in capsys.readouterr().err
 
 
+def test_a_key_file_is_named_or_in_the_environment_and_refused_at_once_where_it_is_not_there(
+    start: Start, tmp_path: Path, request_file: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = start()
+    gateway.connection()
+    typo = tmp_path / "nofile.json"
+    with pytest.raises(SystemExit, match="2"):
+        main(["submit", str(request_file), "--key-file", str(typo), "--patience", "300"])
+    assert f"there is no file {typo}: name the key file that you were given." in capsys.readouterr().err
+    monkeypatch.setenv("BEYONDSCENE_KEY_FILE", str(gateway.ready_file))
+    assert main(["jobs"]) == 0
+    monkeypatch.setenv("BEYONDSCENE_KEY_FILE", str(typo))
+    with pytest.raises(SystemExit, match="2"):
+        main(["jobs"])
+    assert f"there is no file {typo}" in capsys.readouterr().err
+    assert ask(gateway, "jobs") == 0  # what is named goes before the environment
+
+
 def test_what_asks_a_command_to_end_while_it_is_imported_is_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "import_module", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     assert main(["jobs"]) == 130
@@ -238,7 +256,7 @@ def test_a_picture_is_made_again_with_its_own_models_unless_others_are_named(
     made = tmp_path / "made.png"
     write_picture(made, Picture(np.zeros((64, 64, 3), np.uint8)), make_record(picture(), {}, "half", {}, ""))
     assert ask(gateway, "submit", "--from-image", made) == 2
-    assert "The model set 'half' lacks its controlnet model" in capsys.readouterr().err
+    assert "On the backend's machine: The model set 'half' lacks its controlnet model" in capsys.readouterr().err
     assert ask(gateway, "submit", "--from-image", made, "--models", "embedded") == 0
     folder = tmp_path / "a folder"
     folder.mkdir()

@@ -58,7 +58,7 @@ def test_loras_are_told_and_one_that_is_not_there_is_refused(
     talk = connect(gateway)
     request = replace(picture(side_px=128), loras=(Lora(name="ink"),))
     talk.say(Submit(job_id=str(uuid.uuid4()), request=request))
-    assert "There is no LoRA 'ink': known are claymation" in talk.hear_until(Refused).message
+    assert "On the backend's machine: There is no LoRA 'ink': known are claymation" in talk.hear_until(Refused).message
 
 
 def test_few_steps_are_told_and_refused_where_a_set_has_none(start: Start, connect: Connect, tmp_path: Path) -> None:
@@ -275,11 +275,17 @@ def test_a_full_queue(start: Start, connect: Connect) -> None:
 
 
 @pytest.mark.parametrize(
-    "bind", ["tcp://0.0.0.0:0", "tcp://192.168.1.2:5555", "tcp://*:5555", "ipc:///tmp/x", "nonsense", "tcp://[::1"]
+    ("bind", "words"),
+    [
+        *((bind, "listens on loopback only") for bind in ("tcp://0.0.0.0:0", "tcp://192.168.1.2:5555", "tcp://*:5555")),
+        ("tcp://0.0.0.0:0", "`beyondscene keygen --data {data} --endpoint .*`beyondscene client add NAME --data {data} -o"),
+        ("127.0.0.1:5577", "^'127.0.0.1:5577' is no address: write tcp://127.0.0.1:5577.$"),
+        *((bind, "is no address: write tcp://HOST:PORT.") for bind in ("ipc:///tmp/x", "nonsense", "tcp://[::1")),
+    ],
 )
-def test_other_machines_are_kept_out(tmp_path: Path, bind: str) -> None:
+def test_other_machines_are_kept_out(tmp_path: Path, bind: str, words: str) -> None:
     settings = ServeSettings(data_folder=tmp_path / "data", ready_file=tmp_path / "ready.json", bind=bind)
-    with pytest.raises(ServeError, match=r"listens on loopback only"):
+    with pytest.raises(ServeError, match=words.format(data=tmp_path / "data")):
         serve(settings, lambda extra: [])
     assert not list(tmp_path.iterdir())
 

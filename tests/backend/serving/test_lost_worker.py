@@ -7,15 +7,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from beyondscene.backend.gateway.settings import own_worker_command
 from beyondscene.backend.gateway.supervisor import is_stuck
 from beyondscene.backend.line import Pulse
 from beyondscene.backend.watch import RenderResult
 from beyondscene.backend.worker import do_work
-from beyondscene.protocol import Failed, Finished, Heartbeat, JobFailed, Progressed, RenderRequest, RunJob
+from beyondscene.protocol import Accepted, Failed, Finished, Heartbeat, JobFailed, Progressed, RenderRequest, RunJob, Subscribe
 from msgspec.structs import replace
 
 from .conftest import Connect, Start
-from .talk import attempts, endings, picture, wait_until
+from .talk import PATIENCE_S, attempts, endings, picture, wait_until
 
 
 @pytest.mark.parametrize(
@@ -151,6 +152,19 @@ def test_what_has_worked_before_is_waited_for(start: Start, connect: Connect, tm
     job_id = talk.submit(picture(steps=1))
     wait_until(lambda: "starts in 4 s" in gateway.log())  # three have failed
     taken.unlink()
+    talk.hear_until(Finished, job_id)
+
+
+def test_a_device_that_is_not_there_ends_the_gateway_and_no_job(start: Start, connect: Connect) -> None:
+    gateway = start(devices=["cuda:98", "cuda:99"], worker_command=own_worker_command())
+    talk = connect(gateway)
+    job_id = talk.submit(picture(steps=1))
+    talk.hear_until(Accepted, job_id)
+    wait_until(lambda: gateway.process.poll() is not None)
+    _, errors = gateway.process.communicate(timeout=PATIENCE_S)
+    assert "settings.ServeError: The device 'cuda:98' is not to be had: " in errors
+    talk = connect(start(gateway))
+    talk.say(Subscribe(job_id=job_id))
     talk.hear_until(Finished, job_id)
 
 

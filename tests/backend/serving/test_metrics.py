@@ -36,6 +36,7 @@ def test_metrics_count_what_happens_and_only_loopback_hears_them(start: Start, c
     told = read()
     assert told['beyondscene_ended_total{state="finished"}'] == told['beyondscene_attempts_total{worker="0"}'] == 1
     wait_until(lambda: read()['beyondscene_ready{worker="0"}'] == 1)
+    assert read()['beyondscene_workers_lost_total{worker="0"}'] == 0
     assert told["beyondscene_sent_bytes_total"] == finished.size_bytes
     assert told["beyondscene_refused_total"] == 1 and told['beyondscene_messages_total{kind="Submit"}'] == 2
     assert told["beyondscene_free_bytes"] > 0

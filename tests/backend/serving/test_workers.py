@@ -198,11 +198,17 @@ def test_a_worker_is_told_how_sparing_it_is_to_be(start: Start, tmp_path: Path) 
     assert (start_of_worker["precision"], start_of_worker["offload"]) == ("bfloat16", "networks")
 
 
-@pytest.mark.parametrize("devices", ["gpu", "auto,cpu", "cuda:x", "", "cuda:0,,cuda:1"])
-def test_names_of_devices_that_are_none(tmp_path: Path, devices: str) -> None:
+@pytest.mark.parametrize(
+    ("devices", "words"),
+    [
+        *((devices, "is no device") for devices in ("gpu", "auto,cpu", "cuda:x", "", "cuda:0,,cuda:1")),
+        *((devices, "'cuda:0' is named twice") for devices in ("cuda:0,cuda:0", "cuda:0,cuda:1,cuda")),
+    ],
+)
+def test_devices_that_are_none_or_named_twice(tmp_path: Path, devices: str, words: str) -> None:
     settings = ServeSettings(
         data_folder=tmp_path / "data", ready_file=tmp_path / "ready.json", devices=tuple(devices.split(","))
     )
-    with pytest.raises(ServeError, match="is no device"):
+    with pytest.raises(ServeError, match=words):
         serve(settings, lambda extra: [])
     assert not list(tmp_path.iterdir())
