@@ -37,7 +37,8 @@ class FewSteps(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def say_how_to_get(self, folder: Path) -> str:
         """What to do where the file is not there."""
         if not is_hub_id(self.place) or (folder / self.place).exists():
-            return f"Put {self.file} into {folder / self.place}, or train it: `beyondscene train few-steps --models {folder}`."
+            train = f"`beyondscene train few-steps --models {folder}` makes that of an embedded model"
+            return f"Put {self.file} into {folder / self.place}; {train}."
         size = f" ({self.size_gb:.1f} GB)" if self.size_gb else ""
         command = download_command(self.place, Download(files=(self.file,), size_gb=self.size_gb))
         return f"Where there is a network, run{size}\n  {command}"

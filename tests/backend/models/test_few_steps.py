@@ -180,7 +180,9 @@ def test_a_file_that_is_not_there_is_said_and_all_else_works_without_it(own_set:
     (own_set.folder / "few_steps" / "two.safetensors").unlink()
     own_set.check()
     assert not own_set.has_few_steps
-    with pytest.raises(ModelSetError, match=r"lacks its LoRA for few steps\. Put two\.safetensors into .*few_steps\."):
+    with pytest.raises(
+        ModelSetError, match=r"for few steps\. Put two\.safetensors into .*few_steps; `beyondscene train few-steps"
+    ):
         gather_loras(replace(two_people, settings=FEW), own_set)
 
 
