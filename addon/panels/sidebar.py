@@ -1,6 +1,7 @@
 """The tab in the 3D viewport's sidebar, and how a sentence is shown in it."""
 
 import textwrap
+from itertools import groupby
 
 import bpy
 
@@ -30,5 +31,15 @@ def draw_error(layout: bpy.types.UILayout, context: bpy.types.Context, sentence:
     box = layout.box()
     column = box.column(align=True)
     column.alert = True
-    draw_sentence(column, context, sentence, "ERROR")
+    draw_sentence(column, context, without_commands(sentence), "ERROR")
     return box
+
+
+def without_commands(sentence: str) -> str:
+    """The commands in it, which are lines of their own, are for a terminal: their number is told, and where to have them."""
+    lines: list[str] = []
+    for indented, some in groupby(sentence.splitlines(), lambda line: line.startswith(" ")):
+        told = [*some]
+        words = f"({len(told)} command{'s' * (len(told) > 1)}, which Copy Diagnostics puts into the clipboard)"
+        lines += [words] if indented else told
+    return "\n".join(lines)

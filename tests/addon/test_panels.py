@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("bpy")
 
 from beyondscene.addon import joints, panels
+from beyondscene.addon.diagnostics import describe
 from beyondscene.addon.panels import backend
 from beyondscene.addon.problem import Problem
 from beyondscene.addon.session import current
@@ -39,11 +40,13 @@ def test_it_draws_with_and_without_people(blender: Any, example: Example, panel:
     assert expected[0] in empty and expected[1] in full
 
 
-def test_the_commands_in_a_message_stand_in_lines_of_their_own(blender: Any) -> None:
+def test_the_commands_in_a_message_are_for_the_clipboard(blender: Any) -> None:
     commands = "  hf download base  # base\n  hf download vae  # vae"
-    text = f"The model set 'sdxl' lacks its base, vae models. Run\n{commands}\nor name others."
-    current().problem = Problem("picture", text)
-    assert text in drawn(panels.BEYONDSCENE_PT_main)
+    current().problem = Problem("picture", f"The model set 'sdxl' lacks its base, vae models. Run\n{commands}\nor name others.")
+    shown = drawn(panels.BEYONDSCENE_PT_main)
+    assert "Run\n(2 commands, which Copy Diagnostics puts into the clipboard)\nor name others." in shown
+    assert "hf download" not in shown
+    assert commands in describe(blender.context)
 
 
 def test_a_simulation_that_would_stand_still_in_an_animation_is_named_until_it_is_baked(blender: Any) -> None:
