@@ -6,12 +6,12 @@ import msgspec
 
 from ..blend import Shot
 from ..models.loras import gather_loras
-from ..models.sets import ModelSet, choose_model_set
+from ..models.sets import ModelSet
 from ..planning.expect import Workload, check_memory, foresee, least_memory_bytes
 from ..planning.plan import plan_sizes
 from ..planning.resolve import resolve_settings
 from . import DONE
-from .source import add_models, add_source, models_of, read_source, record_of
+from .source import add_models, add_source, model_set_chooser, read_source, record_of
 from .words import warn_of_unknown_words
 
 
@@ -23,10 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     record = record_of(args)
-    if args.models:
-        choose_model_set(args.models)  # before Blender opens a scene in vain
-    for shot in read_source(args, record, check=lambda shot: check(shot, choose_model_set(models_of(args, record, shot)))):
-        model_set = choose_model_set(models_of(args, record, shot))
+    choose = model_set_chooser(args, record)
+    for shot in read_source(args, record, check=lambda shot: check(shot, choose(shot))):
+        model_set = choose(shot)
         warn_of_unknown_words(shot.request, model_set)
         work = foresee(shot.request, model_set)
         if args.json:

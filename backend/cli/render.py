@@ -16,7 +16,7 @@ from ..checkpoints import CheckpointFolder
 from ..models.fingerprint import fingerprint_weights
 from ..models.loras import digest_weights, fingerprint_loras, gather_loras
 from ..models.memory_saving import Precision
-from ..models.sets import ModelSet, choose_model_set
+from ..models.sets import ModelSet
 from ..outputs import Record, weights_that_differ
 from ..planning.expect import check_memory
 from ..planning.plan import plan_sizes
@@ -26,7 +26,7 @@ from . import DONE, say
 from .device import add_device, add_offload, check_device
 from .progress import open_console, show_progress
 from .resume import add_resume, check_checkpoints, checkpoints_of, frames_to_draw, how_to_go_on
-from .source import add_models, add_source, is_blend, models_of, read_source, record_of
+from .source import add_models, add_source, is_blend, model_set_chooser, models_of, read_source, record_of
 from .target import check_picture_target, check_room, check_targets, write_somewhere
 from .words import warn_of_unknown_words
 
@@ -55,17 +55,15 @@ def run(args: argparse.Namespace) -> int:
     if args.frames:
         args.frames = frames
     record = record_of(args)
-    if args.models:
-        choose_model_set(args.models)  # before Blender opens a scene in vain
+    choose = model_set_chooser(args, record)
     own = record.precision if record and args.precision == "auto" else ""
     precision = cast(Precision, own or args.precision)
     if args.size and is_blend(args.source):
         check_holds(args, *args.size)  # before Blender draws masks of it
     check_device(args.device, precision)
-    shots = read_source(args, record, check=lambda shot: check(shot, args, record))
+    shots = read_source(args, record, check=lambda shot: check(shot, choose(shot), args, record))
     first = next(shots)  # all are known to be good by now
-    models = models_of(args, record, first)
-    model_set = choose_model_set(models)
+    models, model_set = models_of(args, record, first), choose(first)
     check_holds(args, first.request.width, first.request.height)
     warn_of_unknown_words(first.request, model_set)
     from ..processes import joined_processes
@@ -91,9 +89,8 @@ def run(args: argparse.Namespace) -> int:
     return DONE
 
 
-def check(shot: Shot, args: argparse.Namespace, record: Record | None) -> None:
+def check(shot: Shot, model_set: ModelSet, args: argparse.Namespace, record: Record | None) -> None:
     """Raise Refusal for what cannot be rendered here; warn where `record` was made with other models."""
-    model_set = choose_model_set(models_of(args, record, shot))
     plan_sizes(shot.request, model_set.training_resolution_px, model_set.latent_downsampling)
     loras = gather_loras(shot.request, model_set)
     if record is None:

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from ...protocol import (
 )
 from ...protocol.codec import WHERE_THE_FORM_IS
 from ..blend import Shot, export_blend
+from ..models.sets import ModelSet, choose_model_set
 from ..outputs import FORMATS, Record, read_record, restore_request
 from .arguments import frame, frames, seed, size
 
@@ -112,6 +114,17 @@ def add_models(parser: argparse.ArgumentParser, words: str) -> None:
 def models_of(args: argparse.Namespace, record: Record | None, shot: Shot) -> str:
     """The model set that is asked for, or that an image was made with or a .blend was saved with."""
     return args.models or (record.models if record else shot.models) or "embedded"
+
+
+def model_set_chooser(args: argparse.Namespace, record: Record | None) -> Callable[[Shot], ModelSet]:
+    """Chooses the set of a shot, whose files are looked for once, however many frames name it.
+
+    Raises Refusal, as what it returns does, for one that cannot render: for `--models` before Blender opens a scene in vain.
+    """
+    choose = cache(choose_model_set)
+    if args.models:
+        choose(args.models)
+    return lambda shot: choose(models_of(args, record, shot))
 
 
 def is_blend(source: Path | None) -> bool:

@@ -42,11 +42,11 @@ def run(args: argparse.Namespace) -> int:
     if args.job_id and args.frames and len(args.frames) > 1:
         raise Refusal(f"--job-id names one job, but there is one for each of {len(args.frames)} frames: leave it out.")
     check_output(args)
-    frames = frames_to_draw(args) if args.output else [None]
+    frames = frames_to_draw(args)
     if not frames:
         say(f"{args.output}: nothing to draw, it is all there")
         return DONE
-    if args.output and args.frames:
+    if args.frames:
         args.frames = frames
     record = record_of(args)
     outputs: dict[str, Path] = {}

@@ -34,7 +34,8 @@ def make_report(judge: Judge, methods: Sequence[str], numbers: Sequence[int], jo
     names, header = [scene_name(number) for number in numbers], journal.header
     scores = {(method, name): journal.lines[method, name] for method in (TRUTH, *methods) for name in names}
     unmeasured = AGAINST_RENDERS if judge.of_photographs else ()
-    sizes = {growth: [n for n in numbers if scene_growth(n) == growth] for growth in sorted({*map(scene_growth, numbers)})}
+    growths = sorted({*map(scene_growth, numbers)})
+    sizes = {f"{growth}x": [n for n in numbers if scene_growth(n) == growth] for growth in growths}
 
     def summarise_scenes(method: str, some: Sequence[int]) -> dict[str, Any]:
         return without(summarise(method, [scores[method, scene_name(number)] for number in some]), unmeasured)
@@ -42,10 +43,10 @@ def make_report(judge: Judge, methods: Sequence[str], numbers: Sequence[int], jo
     summaries = []
     for method in (TRUTH, *methods):
         summary = summarise_scenes(method, numbers)
-        summary["by_size"] = {f"{growth}x": summarise_scenes(method, some) for growth, some in sizes.items()}
+        summary["by_size"] = {size: summarise_scenes(method, some) for size, some in sizes.items()}
         summary["leakage_matrices"] = {name: describe_leakage(scores[method, name]) for name in names}
         if OURS in methods and method not in (TRUTH, OURS):
-            for part, some in ((summary, numbers), *((summary["by_size"][f"{growth}x"], sizes[growth]) for growth in sizes)):
+            for part, some in ((summary, numbers), *((summary["by_size"][size], some) for size, some in sizes.items())):
                 part[f"beside_{OURS}"] = compare(*([scores[two, scene_name(n)] for n in some] for two in (method, OURS)))
         summaries.append(summary)
     title = f"{len(names)} scenes, model set {header.models}, {header.steps} {'few ' * header.few_steps}steps, {header.judge}"
