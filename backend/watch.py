@@ -47,6 +47,19 @@ class Watcher(Protocol):
         ...
 
 
+class NoWatcher:
+    """For a picture that nobody looks at before it is finished."""
+
+    def progress(self, headway: Headway) -> None:
+        pass
+
+    def preview(self, image: np.ndarray) -> None:
+        pass
+
+    def check(self) -> None:
+        pass
+
+
 Arrays = dict[str, np.ndarray]
 
 

@@ -5,13 +5,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import psutil
 import torch
 from msgspec import Struct
 
 from ...protocol import Stage
-from ..watch import Headway
+from ..watch import Headway, NoWatcher
 from .count import Counter
 
 MIB = 2**20
@@ -36,7 +35,7 @@ class StageCost(Struct, frozen=True, kw_only=True):
     peak_host_mib: float
 
 
-class Meter:
+class Meter(NoWatcher):
     """A Watcher that keeps what each stage costs. A stage ends where the next one begins.
 
     ended: told what each stage has cost once it has ended, so that something is known of a picture that breaks off.
@@ -61,12 +60,6 @@ class Meter:
         if (headway.stage, headway.level) != self._now:
             self._end()
             self._begin((headway.stage, headway.level))
-
-    def preview(self, image: np.ndarray) -> None:
-        pass
-
-    def check(self) -> None:
-        pass
 
     def _begin(self, now: tuple[Stage, int]) -> None:
         self._now = now

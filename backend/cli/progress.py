@@ -4,12 +4,11 @@ import threading
 import time
 from types import TracebackType
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ...protocol import Stage
-from ..watch import Headway
+from ..watch import Headway, NoWatcher
 
 LINE_S = 30.0  # the longest silence of Lines
 WORDS: dict[Stage, str] = {
@@ -24,7 +23,7 @@ WORDS: dict[Stage, str] = {
 }
 
 
-class Bar:
+class Bar(NoWatcher):
     """A Watcher for a terminal; nothing stops it but Ctrl-C."""
 
     def __init__(self, console: Console) -> None:
@@ -48,14 +47,8 @@ class Bar:
     def progress(self, headway: Headway) -> None:
         self.bar.update(self.task, description=describe(headway), completed=headway.fraction)
 
-    def preview(self, image: np.ndarray) -> None:
-        pass
 
-    def check(self) -> None:
-        pass
-
-
-class Lines:
+class Lines(NoWatcher):
     """A Watcher that writes a line for each stage, and one whenever there was none for LINE_S, also where nothing gets on:
 
     beyondscene: NAME: 42%, enlarging, level 1 of 2, step 3 of 35, 2 min left
@@ -88,12 +81,6 @@ class Lines:
             if (headway.stage, headway.level) != self._stage:
                 self._stage = headway.stage, headway.level
                 self._say()
-
-    def preview(self, image: np.ndarray) -> None:
-        pass
-
-    def check(self) -> None:
-        pass
 
     def _beat(self) -> None:
         while not self._ended.wait(max(0.0, self._said_s + LINE_S - time.monotonic())):

@@ -12,7 +12,7 @@ from ..planning.expect import expect_work
 from ..planning.people import Figure, Person, gather_people, is_seen
 from ..planning.plan import Size, plan_sizes
 from ..planning.resolve import resolve_settings, resolved_settings
-from ..watch import Checkpoints, Watcher
+from ..watch import Checkpoints, NoWatcher, Watcher
 from .composite import compose
 from .enlarge import enlarge
 from .inpaint import inpaint_background
@@ -32,7 +32,7 @@ def render(
     models: Models,
     request: RenderRequest,
     arrays: dict[str, np.ndarray],
-    watcher: Watcher,
+    watcher: Watcher | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> tuple[np.ndarray, list[Figure], Progress]:
     """The picture, uint8 (height, width, 3); who is where in it, far to near; and what it took.
@@ -42,6 +42,7 @@ def render(
     the watcher says so.
     """
     request = replace(request, settings=resolve_settings(request.settings, models.model_set))
+    watcher = watcher or NoWatcher()
     models = dataclasses.replace(models, check=watcher.check)
     plan = plan_sizes(request, models.training_resolution_px, models.latent_downsampling)
     # who stands wholly behind others or the set would be drawn for nothing, and their skeleton would call them forth

@@ -1,8 +1,10 @@
 """The whole method with real networks of toy size."""
 
 import dataclasses
+import re
 import weakref
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,9 @@ from beyondscene.backend.pipeline.prompts import PromptEncoder
 from beyondscene.backend.planning.people import Figure, gather_people
 from beyondscene.backend.planning.plan import Size
 from beyondscene.backend.watch import Headway, Stopped
-from beyondscene.protocol import RenderRequest, Stage, describe_array
+from beyondscene.protocol import RenderRequest, Stage, describe_array, save_request
 from msgspec.structs import replace
+from PIL import Image
 
 from ...tiny import save_tiny_model_set
 
@@ -250,3 +253,20 @@ def test_the_injected_picture_is_gone_before_the_next_one_is_decoded(
     image = np.zeros((64, 96, 3), np.uint8)
     enlarge(models, request, [], image, Size(192, 128), 1, PromptEncoder(models), Progress(Decoding(), 1, 1))
     assert gone == [True, True]  # when the stage begins, and when its one tile is done
+
+
+def test_the_lines_for_python_in_the_documents_draw_what_they_say(
+    models: Models,
+    two_people: RenderRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "method.md").read_text()
+    (lines,) = re.findall(r"```python\n(.+?)```", text, re.DOTALL)
+    save_request(tmp_path / "request.json", two_people, {})
+    monkeypatch.chdir(tmp_path)
+    exec(lines.replace("embedded", str(models.model_set.folder)), {})
+    pictures = [np.asarray(Image.open(tmp_path / f"t_b {t_b}.png")) for t_b in (0.25, 0.5)]
+    assert pictures[0].shape == (128, 192, 3) and (pictures[0] != pictures[1]).any()
+    assert "0.25 [('instances', 0, " in capsys.readouterr().out
