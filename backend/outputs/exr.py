@@ -1,7 +1,8 @@
 """OpenEXR, half float: the picture in scene-linear light, and one layer per person.
 
-Layers are "001.<id>", "002.<id>", ..., near to far, with the one channel A: how much of a pixel is that person, 0 to 1. In the
-id all but ASCII letters, digits, _ and - is replaced by _.
+Layers are "person_001_<id>", "person_002_<id>", ..., near to far, with the one channel A: how much of a pixel is that person, 0
+to 1. In the id all but ASCII letters, digits, _ and - is replaced by _. No name has a dot: Blender takes what stands before it
+for a layer that hides the picture.
 The layer "depth_order" has the one channel Z: the number of the layer whose person is seen there, 0 where nobody is.
 The record is the attribute "beyondscene".
 """
@@ -23,7 +24,7 @@ from .xmp import XMP
 MEDIA_TYPE = "image/x-exr"
 ATTRIBUTE = "beyondscene"
 BAND_ROWS = 64  # a multiple of the 16 rows that are compressed together
-LONGEST_NAME = 200  # of 255 bytes for a channel
+LONGEST_ID = 40  # Blender reads 63 bytes of a channel's name
 DEPTH_ORDER = "depth_order.Z"
 
 CODES = np.arange(256) / 255
@@ -90,7 +91,7 @@ def stretch_rows(mask: np.ndarray, height: int, width: int, first: int, end: int
 def channel_name(rank: int, layer: Layer) -> str:
     """Unique by its number, so that an id may be shortened, and rid of what programs take for parts of a name."""
     name = re.sub("[^A-Za-z0-9_-]", "_", layer.name)
-    return f"{rank:03d}.{name[:LONGEST_NAME]}.A"
+    return f"person_{rank:03d}_{name[:LONGEST_ID]}.A"
 
 
 def read(path: Path) -> str | None:

@@ -1,10 +1,12 @@
 """Picture files, read back with other programs' readers: pixels, masks, and what they say about their making."""
 
+import dataclasses
 import os
 import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -121,8 +123,8 @@ def test_exr_holds_the_people_as_layers_near_to_far(picture: Picture, record: Re
     file = OpenEXR.File(str(tmp_path / "out.exr"), separate_channels=True)
     channels = file.channels()
     names = sorted(set(channels) - set("RGB"))
-    assert names == ["001.bo_001.A", "002._n_.A", "depth_order.Z"]
-    near, far, order = (channels[name].pixels for name in names)
+    assert names == ["depth_order.Z", "person_001_bo_001.A", "person_002__n_.A"]
+    order, near, far = (channels[name].pixels for name in names)
     assert near.dtype == np.float16 and near.shape == (200, 300)
     # a mask of a tenth of the size: 1 inside, 0 outside, half way at the border between the two, never more than one person
     assert near[100, 200] == 1 and far[100, 200] == 0 and far[100, 100] == 1 and far[100, 20] == 0
@@ -130,6 +132,16 @@ def test_exr_holds_the_people_as_layers_near_to_far(picture: Picture, record: Re
     assert (order[100, 200], order[100, 100], order[100, 20]) == (1, 2, 0) and set(np.unique(order)) == {0, 1, 2}
     expected = cv2.resize(picture.layers[0].mask.astype(np.float32), (300, 200), interpolation=cv2.INTER_LINEAR)
     assert np.abs(near - expected).max() < 1e-3
+
+
+def test_blender_shows_the_picture_of_an_exr_and_its_people(picture: Picture, record: Record, tmp_path: Path) -> None:
+    bpy: Any = pytest.importorskip("bpy")
+    layers = (*picture.layers, Layer("x" * 300, picture.layers[0].mask))
+    write_picture(tmp_path / "out.exr", dataclasses.replace(picture, layers=layers), record)
+    node = bpy.data.node_groups.new("compositing", "CompositorNodeTree").nodes.new("CompositorNodeImage")
+    node.image = bpy.data.images.load(str(tmp_path / "out.exr"))
+    people = ["person_001_bo_001", "person_002__n_", "person_003_" + "x" * 40]
+    assert [socket.name for socket in node.outputs] == ["Combined", "Alpha", "depth_order", *people]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
