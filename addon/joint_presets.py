@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from ..protocol.whole import whole_file
 from . import images
 from .exporters.rigs import CORRECTABLE, Anchor
 
@@ -40,9 +41,8 @@ def save_preset(name: str, joints: dict[str, Anchor]) -> Path:
         raise PresetError("No joint was set by hand, so there is nothing to save: set one first.")
     path = folder() / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".part")
-    draft.write_bytes(msgspec.json.format(msgspec.json.encode(JointPreset(format=1, joints=joints)), indent=2))
-    draft.replace(path)
+    with whole_file(path) as draft:
+        draft.write_bytes(msgspec.json.format(msgspec.json.encode(JointPreset(format=1, joints=joints)), indent=2))
     return path
 
 

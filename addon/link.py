@@ -1,7 +1,9 @@
 """The way to the backend: the process of our own, if it is one, and the connection to it. Main thread only."""
 
+import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 import bpy
@@ -57,6 +59,8 @@ class Link:
         if preferences.connection_file is not None:
             self._connect(preferences.connection_file)
         elif preferences.python:
+            if self.log:  # of an earlier one that failed
+                shutil.rmtree(Path(self.log).parent, ignore_errors=True)
             self._process = BackendProcess(preferences.python, preferences.models_folder)
             self.state, self.log = "starting", str(self._process.log)
         else:

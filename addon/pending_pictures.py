@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..protocol.messages import JobId
+from ..protocol.whole import whole_file
 from . import images, presence
 
 LONG_S = 30 * 24 * 3600.0  # what was promised so long ago and is not found will not be found any more
@@ -83,18 +84,16 @@ def promises() -> dict[str, Promise]:
 
 def write(job_id: str, promise: Promise) -> None:
     folder().mkdir(parents=True, exist_ok=True)
-    (folder() / job_id).write_bytes(msgspec.json.encode(promise))
+    with whole_file(folder() / job_id) as draft:  # the older promise is better than half of a new one
+        draft.write_bytes(msgspec.json.encode(promise))
 
 
 def read(file: Path) -> Promise | None:
     """None where it is none of ours, or of a later version."""
     try:
         msgspec.convert(file.name, JobId)
-        data = file.read_bytes()
-        if data.startswith(b"{"):
-            return msgspec.json.decode(data, type=Promise)
-        return Promise(picture=data.decode())  # as versions before 1 wrote it: the path alone
-    except (msgspec.MsgspecError, UnicodeDecodeError, OSError):
+        return msgspec.json.decode(file.read_bytes(), type=Promise)
+    except (msgspec.MsgspecError, OSError):
         return None
 
 

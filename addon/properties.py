@@ -16,7 +16,7 @@ from bpy.props import (
     StringProperty,
 )
 
-from ..protocol import PartName
+from ..protocol import LONGEST_SIDE_PX, SIDE_STEP_PX, SMALLEST_SIDE_PX, PartName
 from . import session
 from .colours import get_colour, set_colour
 from .exporters.people import is_drawn, switch
@@ -24,6 +24,7 @@ from .exporters.rigs import CORRECTABLE
 from .loras import BEYONDSCENE_PG_lora
 from .quality import CUSTOM, PRESETS, BEYONDSCENE_PG_knobs
 
+SIDES = {"min": SMALLEST_SIDE_PX, "max": LONGEST_SIDE_PX, "step": SIDE_STEP_PX}
 OVERRIDABLE = {"LIBRARY_OVERRIDABLE"}  # so that a person of a linked library can be described in the scene that uses it
 # From Blender 4.5 on a path that begins with "//" is shown in red where its property does not say that it may.
 RELATIVE = {"PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.version >= (4, 5, 0) else set()
@@ -45,8 +46,8 @@ class BEYONDSCENE_PG_scene(bpy.types.PropertyGroup):
     use_own_size: BoolProperty(
         name="Own Size", description="Use the size below instead of the one in Output Properties", default=False
     )
-    width: IntProperty(name="Width", description="Pixels; a multiple of 8", default=1536, min=8, max=65536, step=8)
-    height: IntProperty(name="Height", description="Pixels; a multiple of 8", default=1024, min=8, max=65536, step=8)
+    width: IntProperty(name="Width", description="Pixels; a multiple of 8", default=1536, **SIDES)
+    height: IntProperty(name="Height", description="Pixels; a multiple of 8", default=1024, **SIDES)
     quality: EnumProperty(
         name="Quality",
         items=[

@@ -6,10 +6,8 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProperty, IntProperty
 from msgspec import inspect
 
-from ..protocol import ModelSetInfo, RenderSettings
+from ..protocol import SIDE_STEP_PX, SMALLEST_SIDE_PX, ModelSetInfo, RenderSettings
 from .job import counted
-
-SIDE_MULTIPLE = 8  # of a picture's sides, in pixels
 
 
 class Preset(NamedTuple):
@@ -159,7 +157,7 @@ def limited_size(own: Any, width: int, height: int) -> tuple[int, int]:
 
 def snapped(length: float) -> int:
     """The nearest side that a picture may have."""
-    return max(64, round(length / SIDE_MULTIPLE) * SIDE_MULTIPLE)
+    return max(SMALLEST_SIDE_PX, round(length / SIDE_STEP_PX) * SIDE_STEP_PX)
 
 
 def describe_settings(settings: RenderSettings, models: ModelSetInfo | None = None) -> list[str]:

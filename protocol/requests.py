@@ -53,7 +53,7 @@ class Subscribe(Message, frozen=True, kw_only=True):
 
 
 class Fetch(Message, frozen=True, kw_only=True):
-    """Send `chunks` pieces of the result of a job, from `offset` on: the client's credit."""
+    """Send `chunks` pieces of the result of a job, from `offset` on: the client's credit for that result."""
 
     job_id: JobId
     offset: Bytes

@@ -24,7 +24,7 @@ def whole_file(path: Path, mode: int = 0o666) -> Iterator[Path]:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        if str(error.filename) != str(partial):
+        if error.errno is None or (error.filename is not None and str(error.filename) != str(partial)):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error  # by the name that somebody has asked for
     finally:

@@ -11,8 +11,9 @@ from bpy_extras.io_utils import ExportHelper
 
 from ...protocol import openpose_json
 from ..editors import free_editors, show
-from ..exporters import ExportError, check_scene
+from ..exporters import ExportError
 from ..obstacles import SaysWhyNot
+from ..operators import scene_obstacle
 from ..viewports import redraw
 from . import overlay
 from .picture import draw_controls
@@ -29,11 +30,7 @@ class ReadsScene(SaysWhyNot):
 
     @classmethod
     def obstacle(cls, context: bpy.types.Context) -> str:
-        try:
-            check_scene(context)
-        except ExportError as error:
-            return str(error)
-        return ""
+        return scene_obstacle(context)
 
 
 class BEYONDSCENE_OT_preview_controls(ReadsScene, bpy.types.Operator):

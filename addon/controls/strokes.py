@@ -31,8 +31,6 @@ from ...protocol import (
 )
 from ..colours import Colour
 
-REACH = 16  # a joint farther out than that many times the picture's side is not drawn; the backend has the same rule
-
 Point = tuple[float, float]
 RGB = tuple[int, ...]  # 0 to 255
 
@@ -121,9 +119,8 @@ def join(
 
 def brightness_of(joint: Keypoint, request: RenderRequest) -> float:
     """0 for what is not drawn."""
-    far = max(abs(joint.x), abs(joint.y)) >= REACH * max(request.width, request.height)
     assert request.settings.hidden_joints, "gather_controls says what the models want"
-    return 0.0 if far else find_brightness(joint, request.settings.hidden_joints)
+    return find_brightness(joint, request.settings.hidden_joints)
 
 
 def span(request: RenderRequest, joints: Sequence[Keypoint]) -> float:

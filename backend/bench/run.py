@@ -27,7 +27,7 @@ SUMS = ("tflop", "unet_tflop", "unet_seconds")
 SPEED = 0.45  # of the ceiling, at which networks run as far as is known before the first picture
 
 Size = tuple[int, int]  # width, height in pixels
-Tuning = tuple[str, ...]  # of `models.tune`, at once
+Tuning = tuple[str, ...]  # of `tune.TUNINGS`, at once
 Tell = Callable[[str], None]
 
 

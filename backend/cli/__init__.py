@@ -29,10 +29,6 @@ COMMANDS = (
 DONE, FAULT, REFUSED, STOPPED, UNREACHABLE, IN_USE, BUSY, INTERRUPTED, UNREAD = 0, 1, 2, 3, 4, 5, 6, 130, 141
 
 
-class Unreachable(Exception):  # noqa: N818  (reads as what it is)
-    """No backend answers. The message says where it was looked for."""
-
-
 class Parser(argparse.ArgumentParser):
     """Says what is wrong with a command in one sentence, without the list of all options before it."""
 
@@ -72,11 +68,7 @@ def run(arguments: Sequence[str] | None) -> int:
     args, unknown = parser.parse_known_args(given)
     if unknown:
         commands.choices[args.command].error(f"there is no {' '.join(unknown)}")
-    try:
-        return modules[args.command].run(args)
-    except Unreachable as error:
-        say(str(error))
-        return UNREACHABLE
+    return modules[args.command].run(args)
 
 
 def answer(command: Callable[[], int]) -> int:

@@ -14,7 +14,7 @@ from platformdirs import user_data_path
 from ...protocol import ConnectionFile, Refusal, Refused, read_connection
 from ...protocol.client import Client, Heard, Lost
 from ...protocol.connection import is_open_to_others
-from . import BUSY, Unreachable, say
+from . import BUSY, UNREACHABLE, say
 from .arguments import amount, key_file
 
 KEY_FILE_VARIABLE = "BEYONDSCENE_KEY_FILE"
@@ -22,6 +22,12 @@ PATIENCE_S = 30.0
 LATER_S = 5.0  # between two times that something is asked which is refused only for now
 POLL_MS = 100
 LINGER_MS = 500
+
+
+class Unreachable(Refusal):
+    """No backend answers. The message says where it was looked for."""
+
+    exit_code = UNREACHABLE
 
 
 class Busy(Refusal):

@@ -36,21 +36,16 @@ def run(args: argparse.Namespace) -> int:
         check_targets(path, args, check_request_target)
     for frame, request, arrays, _ in read_source(args, passes=folder):
         output = number_path(args.output, frame)
-        try:
-            if is_blend(args.source) and not args.passes:  # those of an earlier export would be of another picture
-                for name in PASSES:
-                    (arrays_folder(output) / name).unlink(missing_ok=True)
-            make_folder(output)
-            save_request(output, request, arrays)
-            if args.openpose:
-                near_to_far = [
-                    person.character for person in reversed(gather_people(request)) if is_seen(person.character, arrays)
-                ]
-                poses = openpose_json(request, [person.id for person in near_to_far], args.openpose_model or "COCO_18")
-                openpose = number_path(args.openpose, frame)
-                make_folder(openpose)
-                openpose.write_bytes(poses)
-        except OSError as error:
-            raise Refusal(f"{output} could not be written ({error}): make room there, or choose another place.") from error
+        if is_blend(args.source) and not args.passes:  # those of an earlier export would be of another picture
+            for name in PASSES:
+                (arrays_folder(output) / name).unlink(missing_ok=True)
+        make_folder(output)
+        save_request(output, request, arrays)
+        if args.openpose:
+            near_to_far = [person.character for person in reversed(gather_people(request)) if is_seen(person.character, arrays)]
+            poses = openpose_json(request, [person.id for person in near_to_far], args.openpose_model or "COCO_18")
+            openpose = number_path(args.openpose, frame)
+            make_folder(openpose)
+            openpose.write_bytes(poses)
         print(f"{output}: {request.width}x{request.height}, {len(request.characters)} characters")
     return DONE

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.endpoint:
+    if args.endpoint is not None:
         if args.output:
             raise Refusal("-o names the file of a client's own keys, made with --backend: a backend's are in --data DIR.")
         data = args.data or user_data_path("beyondscene")

@@ -59,12 +59,12 @@ def run(args: argparse.Namespace) -> int:
     own = record.precision if record and args.precision == "auto" else ""
     precision = cast(Precision, own or args.precision)
     if args.size and is_blend(args.source):
-        check_holds(args, *args.size)  # before Blender draws masks of it
+        check_holds(args, *args.size, people=0)  # before Blender draws masks of it
     check_device(args.device, precision)
     shots = read_source(args, record, check=lambda shot: check(shot, choose(shot), args, record))
     first = next(shots)  # all are known to be good by now
     models, model_set = models_of(args, record, first), choose(first)
-    check_holds(args, first.request.width, first.request.height)
+    check_holds(args, first.request.width, first.request.height, people=len(first.request.characters))
     warn_of_unknown_words(first.request, model_set)
     from ..processes import joined_processes
     from ..render import Renderer  # torch, only once the input is known to be good
@@ -100,10 +100,10 @@ def check(shot: Shot, model_set: ModelSet, args: argparse.Namespace, record: Rec
         say(f"warning: the picture will not be the same as {args.from_image}, whose models were others: {names}.")
 
 
-def check_holds(args: argparse.Namespace, width: int, height: int) -> None:
+def check_holds(args: argparse.Namespace, width: int, height: int, people: int) -> None:
     """Raise Refusal where the machine's memory or the output's disk is too small for such pictures."""
     check_memory(width, height)
-    check_room(args.output, width, height, len(args.frames or (None,)))
+    check_room(args.output, width, height, people, len(args.frames or (None,)))
 
 
 def draw(

@@ -76,6 +76,7 @@ def read_source(
     else:
         request, arrays = restore_request(record or read_record(source))
     if width and height:
+        check_size(request.width, request.height)
         refuse_other_proportions(request, width, height)
         request = resized(request, width, height)
     if args.seed is not None:

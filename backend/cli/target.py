@@ -89,9 +89,9 @@ def refuse_folder(path: Path) -> None:
         raise Refusal(f"{path} is a folder: name a file in it.")
 
 
-def check_room(path: Path, width: int, height: int, pictures: int) -> None:
-    """Raise Refusal where the disk of `path` may not take so many pictures of this size."""
-    needed = pictures * most_bytes(FORMATS[path.suffix.lower()], width, height)
+def check_room(path: Path, width: int, height: int, people: int, pictures: int) -> None:
+    """Raise Refusal where the disk of `path` may not take so many pictures of this size with so many people."""
+    needed = pictures * most_bytes(FORMATS[path.suffix.lower()], width, height, people)
     free = shutil.disk_usage(nearest(Path(os.path.realpath(path)).parent)).free
     if free < needed:
         what = "The picture" if pictures == 1 else f"The {pictures} pictures"
@@ -112,6 +112,7 @@ def write_somewhere(path: Path, picture: Picture, record: Record) -> None:
             try:
                 write_picture(kept, picture, record)
             except Exception:
+                shutil.rmtree(folder, ignore_errors=True)
                 continue
             raise Refusal(f"{path} could not be written ({error}), so the picture is in {kept}: move it from there.") from error
         raise

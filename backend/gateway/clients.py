@@ -73,9 +73,9 @@ class Client:
             del self.following[next(iter(self.following))]
 
     def fetch(self, fetch: Fetch, size_bytes: int) -> None:
-        """Send a piece of a result, within the credit of all pieces that are still to be sent."""
-        if sum(piece.chunks for piece in self.fetching) + fetch.chunks > CREDIT_CHUNKS:
-            message = f"At most {CREDIT_CHUNKS} chunks may be on their way: ask for more when they have come."
+        """Send a piece of a result, within the credit of that result: several may be on their way at a time."""
+        if sum(piece.chunks for piece in self.fetching if piece.job_id == fetch.job_id) + fetch.chunks > CREDIT_CHUNKS:
+            message = f"At most {CREDIT_CHUNKS} chunks of a result may be on their way: ask for more when they have come."
             self.reply(Refused(job_id=fetch.job_id, message=message))
         else:
             self.fetching.append(Fetching(fetch, size_bytes))

@@ -180,7 +180,7 @@ class StopSignal:
 
 def reachable(endpoint: str) -> str:
     """Where whoever is on this machine finds a socket bound to `endpoint`."""
-    return endpoint.replace("//0.0.0.0:", "//127.0.0.1:")
+    return endpoint.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 
 def watched_process(pid: int | None) -> psutil.Process | None:

@@ -111,5 +111,5 @@ def check_names(folders: Sequence[Path]) -> None:
 
 def check_endpoint(endpoint: str) -> None:
     """Raise ServeError unless clients can connect to `endpoint`."""
-    if not is_reachable(endpoint) or urlsplit(endpoint).hostname in ("0.0.0.0", "*"):
+    if not is_reachable(endpoint) or urlsplit(endpoint).hostname in ("0.0.0.0", "::", "*"):
         raise ServeError(f"Clients cannot connect to '{endpoint}': write tcp://HOST:PORT as they see it.")

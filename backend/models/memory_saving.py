@@ -1,7 +1,7 @@
 """How sparingly networks are run where memory is short."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from ...protocol import Refusal
 
@@ -10,7 +10,7 @@ MIB = 2**20
 DEVICE_NAME = r"auto|cpu|mps|cuda(:[0-9]+)?"  # a pattern of what a user may write
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Offload = Literal["none", "networks", "layers"]
-OFFLOADS: tuple[Offload, ...] = ("none", "networks", "layers")  # each needs less memory than the one before it
+OFFLOADS: tuple[Offload, ...] = get_args(Offload)  # each needs less memory than the one before it
 
 
 def check_precision(kind: str, precision: Precision) -> None:

@@ -11,6 +11,7 @@ import errno
 import os
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -41,10 +42,12 @@ def write(path: Path, picture: Picture, record: str) -> None:
     header["colorInteropID"] = b"lin_rec709_scene"  # what a file without `chromaticities` is in any case, said by its name
     OpenEXR.set_global_thread_count(thread_count())
     try:
-        write_bands(OpenEXR.OutputFile(str(path), header), picture, names)
+        with closing(OpenEXR.OutputFile(str(path), header)) as file:
+            write_bands(file, picture, names)
     except OSError as error:  # the library tells the cause in words only
-        if os.strerror(errno.ENOSPC) in str(error):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        for number in (errno.ENOSPC, errno.EDQUOT):
+            if os.strerror(number) in str(error):
+                raise OSError(number, os.strerror(number), str(path)) from error
         raise
 
 
@@ -60,7 +63,6 @@ def write_bands(file: OpenEXR.OutputFile, picture: Picture, names: Sequence[str]
         if names:
             rows[DEPTH_ORDER] = depth_order(picture.layers, height, width, first, end).tobytes()
         file.writePixels(rows, end - first)
-    file.close()
 
 
 def depth_order(layers: Sequence[Layer], height: int, width: int, first: int, end: int) -> np.ndarray:

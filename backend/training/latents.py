@@ -98,7 +98,7 @@ def encode_renders(vae: AutoencoderKL, renders: Renders, path: Path, device: tor
         instances = instances_of(renders.masks[:, CELL_PX // 2 :: CELL_PX, CELL_PX // 2 :: CELL_PX])
         arrays = {"latents": np.concatenate(parts), "weights": _weigh(renders), "instances": np.ascontiguousarray(instances)}
         save_file(arrays, path.with_suffix(".part"), {_ENCODER: encoder})
-        path.with_suffix(".part").rename(path)
+        path.with_suffix(".part").replace(path)
     people = np.array([len(looks) for looks in renders.looks])
     return LatentSet(
         **load_file(path),

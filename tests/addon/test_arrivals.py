@@ -1,5 +1,7 @@
 """To which .blend a picture comes, whatever is open when it is finished."""
 
+import errno
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -101,13 +103,19 @@ def test_a_picture_follows_a_file_that_is_saved_under_another_name(
     assert blender.data.images.keys() == ["BeyondScene shot_v01 0001"] and session.current().missed is None
 
 
-def test_promises_of_earlier_versions_are_kept_and_other_files_are_none(blender: Any, tmp_path: Path) -> None:
-    old, new, later = (new_job_id() for _ in range(3))
-    pending_pictures.write(new, Promise(picture="/renders/b.png", blend="/shots/b.blend"))
-    (pending_pictures.folder() / old).write_text("/renders/a.png", encoding="utf-8")
+def test_a_promise_outlasts_a_full_disk_and_other_files_are_none(blender: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, later, empty = (new_job_id() for _ in range(3))
+    promise = Promise(picture="/renders/b.png", blend="/shots/b.blend")
+    pending_pictures.write(ours, promise)
     (pending_pictures.folder() / later).write_text('{"format": 2, "picture": "/renders/c.png"}')
+    (pending_pictures.folder() / empty).touch()
     (pending_pictures.folder() / ".DS_Store").write_bytes(b"\x00\xff")
-    assert pending_pictures.pending() == {
-        old: Promise(picture="/renders/a.png"),
-        new: Promise(picture="/renders/b.png", blend="/shots/b.blend"),
-    }
+
+    def fill(path: Path, data: bytes) -> None:
+        path.open("wb").close()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", fill)
+    with pytest.raises(OSError, match="No space left"):
+        pending_pictures.miss(ours)
+    assert pending_pictures.pending() == {ours: promise}

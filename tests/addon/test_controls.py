@@ -74,6 +74,18 @@ def test_the_skeletons_are_those_that_the_backend_draws(blender: Any, example: E
     assert difference(draw_controls(controls, "POSE") * 255, theirs) < 16
 
 
+def test_limbs_that_come_from_far_away_are_drawn_as_the_backend_draws_them(blender: Any, example: Example) -> None:
+    example("duo")
+    controls = gather_controls(blender.context, quick=True)
+    eve, *others = controls.request.characters
+    wrist = KEYPOINT_NAMES.index("RWrist")
+    joints = list(eve.keypoints)
+    joints[wrist] = replace(joints[wrist], x=-20_000.0)
+    request = replace(controls.request, characters=(replace(eve, keypoints=tuple(joints)), *others))
+    controls = dataclasses.replace(controls, request=request)
+    assert difference(draw_controls(controls, "POSE") * 255, backends_drawing(controls)) < 16
+
+
 @pytest.mark.parametrize("hidden_joints", ["keep", "dim", "drop"])
 def test_joints_that_others_hide_are_drawn_as_asked_and_as_the_backend_draws_them(
     blender: Any, example: Example, hidden_joints: str

@@ -18,7 +18,7 @@ from beyondscene.backend.cli import serve as cli_serve
 from beyondscene.backend.gateway import ServeSettings
 from beyondscene.backend.models.fingerprint import fingerprint_weights
 from beyondscene.backend.models.sets import ModelSet
-from beyondscene.backend.outputs import Picture, make_record, write_picture
+from beyondscene.backend.outputs import Picture, make_record, most_bytes, write_picture
 from beyondscene.backend.version import app_version
 from beyondscene.protocol import Refusal, RenderRequest, digest_of, load_request, resized
 from msgspec.structs import replace
@@ -149,6 +149,17 @@ def test_what_neither_memory_nor_disk_can_hold_is_refused_before_the_models(
     monkeypatch.setattr(target.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**6))
     assert main([*command, "1224x816"]) == 2
     assert "The picture may have 3.0 MB, but 1.0 MB are free" in capsys.readouterr().err
+    assert main(["render", str(request_file), "-o", str(tmp_path / "out.exr"), "--size", "1224x816"]) == 2
+    assert f"may have {most_bytes('exr', 1224, 816, people=2) / 1e6:.1f} MB" in capsys.readouterr().err
+
+
+def test_a_size_asked_of_a_picture_that_cannot_be_is_no_fault(
+    two_people: RenderRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "request.json"
+    path.write_bytes(msgspec.json.encode(replace(two_people, width=65536, height=16)))
+    assert main(["check", str(path), "--size", "1024x1024"]) == 2
+    assert "The height is 16 px, but" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -456,8 +467,8 @@ def test_an_export_that_finds_no_room_leaves_the_request_that_was_there(request_
     before = request_file.read_bytes()
     done = subprocess.run([sys.executable, "-c", SMALL_FILES_ONLY, str(request_file)], capture_output=True, text=True)
     assert done.returncode == 2
-    words = f"beyondscene: {request_file} could not be written ([Errno 27] File too large): make room there, or choose another"
-    assert done.stderr.startswith(words)
+    words = f"beyondscene: {request_file} cannot be read or written (File too large): put that right, or name another place.\n"
+    assert done.stderr == words
     assert request_file.read_bytes() == before and list(request_file.parent.iterdir()) == [request_file]
 
 

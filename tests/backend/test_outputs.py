@@ -1,6 +1,7 @@
 """Picture files, read back with other programs' readers: pixels, masks, and what they say about their making."""
 
 import dataclasses
+import errno
 import os
 import subprocess
 import sys
@@ -142,6 +143,22 @@ def test_blender_shows_the_picture_of_an_exr_and_its_people(picture: Picture, re
     node.image = bpy.data.images.load(str(tmp_path / "out.exr"))
     people = ["person_001_bo_001", "person_002__n_", "person_003_" + "x" * 40]
     assert [socket.name for socket in node.outputs] == ["Combined", "Alpha", "depth_order", *people]
+
+
+def test_an_exr_that_finds_no_room_says_so_as_others_do(
+    picture: Picture, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library has words alone for it; a backend pauses such jobs by their number."""
+    number = errno.ENOSPC
+
+    def fill(*given: object) -> None:
+        raise OSError(f"Error writing pixel data. {os.strerror(number)}.")
+
+    monkeypatch.setattr(outputs.choose_format(Path("out.exr")), "write_bands", fill)
+    for number in (errno.ENOSPC, errno.EDQUOT):
+        with pytest.raises(OSError) as caught:
+            write_picture(tmp_path / "out.exr", picture, record)
+        assert caught.value.errno == number and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

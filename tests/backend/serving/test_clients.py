@@ -331,6 +331,8 @@ def test_mistakes_of_whoever_runs_it(studio: Studio, tmp_path: Path, capsys: Cap
             "--endpoint",
             "tcp://0.0.0.0:5555",
         ],
+        "Clients cannot connect to 'tcp://[::]:5555'": ["keygen", "--data", str(tmp_path), "--endpoint", "tcp://[::]:5555"],
+        "Clients cannot connect to ''": ["keygen", "--data", str(tmp_path), "--endpoint", ""],
         "-o names the file of a client's own keys": [
             "keygen",
             "--data",

@@ -130,6 +130,18 @@ def test_fetch_keeps_to_its_credit(start: Start, connect: Connect) -> None:
     assert "knows no job" in talk.hear_until(Refused).message
 
 
+def test_several_results_may_be_on_their_way_at_once(start: Start, connect: Connect) -> None:
+    talk = connect(start())
+    jobs = [talk.submit(picture(f"a field {number}")) for number in range(3)]
+    for job_id in jobs:
+        talk.hear_until(Finished, job_id)
+    for job_id in jobs:
+        talk.say(Fetch(job_id=job_id, offset=0))
+    for job_id in jobs:
+        talk.hear_until(Chunk, job_id)
+    assert not any(isinstance(event, Refused) for event in talk.heard)
+
+
 def test_a_broken_job_does_not_break_the_worker(start: Start, connect: Connect) -> None:
     gateway = start()
     talk = connect(gateway)
