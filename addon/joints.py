@@ -5,8 +5,9 @@
 import bpy
 from bpy.props import EnumProperty, StringProperty
 
+from ..protocol import HEAD_NAMES
 from .exporters import ExportError
-from .exporters.rigs import CORRECTABLE, FACE, Match, best_match, check_corrections, gather_corrections, spoken
+from .exporters.rigs import CORRECTABLE, Match, best_match, check_corrections, gather_corrections, spoken
 from .face_points import BEYONDSCENE_OT_choose_face_point
 from .joint_presets import PresetError, load_preset, preset_names, save_preset
 from .obstacles import SaysWhyNot
@@ -160,7 +161,7 @@ def describe_found(role: str, match: Match) -> str:
         return match.anchors[role].bone
     if role == "Neck":
         return "midway"
-    return "estimated" if role in FACE and "Head" in match.anchors else "no bone"
+    return "estimated" if role in HEAD_NAMES and "Head" in match.anchors else "no bone"
 
 
 CLASSES = (

@@ -11,7 +11,7 @@ import bpy
 import numpy as np
 
 from ..errors import ExportError
-from .family import CORRECTABLE, FACE, Anchor, Family, Match, load_families, match_family
+from .family import CORRECTABLE, Anchor, Family, Match, load_families, match_family
 from .humanoid import match_humanoid
 from .shape import RestBone, guess_by_shape, rests_upright
 
@@ -19,7 +19,6 @@ MIN_COVERAGE = 0.5  # below this a rig is something else, e.g. a car that happen
 
 __all__ = [
     "CORRECTABLE",
-    "FACE",
     "MIN_COVERAGE",
     "Anchor",
     "Family",

@@ -11,11 +11,10 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from ....protocol import FINGERS, KEYPOINT_NAMES
+from ....protocol import FINGERS, HEAD_NAMES, KEYPOINT_NAMES
 
 FOLDER = Path(__file__).parent / "families"
-FACE = ("Nose", "REye", "LEye", "REar", "LEar")
-LIMBS = tuple(name for name in KEYPOINT_NAMES if name not in ("Neck", *FACE))
+LIMBS = tuple(name for name in KEYPOINT_NAMES if name not in ("Neck", *HEAD_NAMES))
 REQUIRED = (*LIMBS, "Head")
 CORRECTABLE = (*KEYPOINT_NAMES, "Head")  # what an artist may give a bone; "Head" is the bone that carries the face
 
