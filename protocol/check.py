@@ -78,8 +78,8 @@ def check_bounds(request: RenderRequest) -> None:
     try:
         msgspec.msgpack.decode(msgspec.msgpack.encode(request), type=RenderRequest)
     except msgspec.ValidationError as error:
-        rule, _, place = explain(str(error)).partition(" - at `$.")
-        place, whose = place.rstrip("`"), "the scene"
+        rule, *places = re.split(r"(?: -|,) at `\$\.", explain(str(error)), maxsplit=1)
+        place, whose = "".join(places).rstrip("`"), "the scene"
         if found := re.fullmatch(r"characters\[(\d+)\]\.(.+)", place):
             place, whose = found[2], f"'{request.characters[int(found[1])].name}'"
         raise RequestError(

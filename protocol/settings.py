@@ -14,12 +14,15 @@ HiddenJoints = Literal["keep", "dim", "drop"]
 
 class RenderSettings(Struct, frozen=True, kw_only=True):
     """Every knob of the method. Defaults are BeyondScene's own (arXiv 2404.04544, supplement S2.2) where the paper
-    gives one; `None` leaves the choice to the model set, which knows how it was trained (`sdxl`: the paper's 50, 5.0 and 0.7).
+    gives one, but for `view_weighting` and `perturb`; `None` leaves the choice to the model set, which knows how it was trained
+    (`sdxl`: the paper's t_b, .7, and 50 steps and guidance 5.0, which it does not give).
     """
 
     # diffusion
     steps: Annotated[Steps, Meta(description="Of the full schedule; levels run the last t_b of them")] | None = None
-    guidance_scale: Annotated[float, Meta(ge=0, le=100, description="How strongly the prompts are followed")] | None = None
+    guidance_scale: (
+        Annotated[float, Meta(ge=0, le=100, description="How strongly the prompts are followed; 1 or less: no guidance")] | None
+    ) = None
     scheduler: Annotated[Solver, Meta(description="dpmsolver++ needs the fewest steps")] = "ddim"
     controlnet_conditioning_scale: (
         Annotated[float, Meta(ge=0, le=100, description="How strongly the poses are followed")] | None

@@ -13,7 +13,7 @@ from ..evaluation.variants import ABLATIONS, check_variants, read_variant
 from ..models.sets import choose_model_set, read_model_set
 from ..planning.resolve import resolve_settings
 from . import DONE, FAULT
-from .arguments import count, part, step_count
+from .arguments import count, part, step_count, whole
 from .device import add_device, check_device
 from .progress import Bar, open_console
 from .target import check_folder
@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # torch, only once the input is known to be good
     from ..evaluation.judge import Judge
 
 PUBLIC = "public"
+SCENES = range(64)
 MANNEQUINS = "embedded"  # the model set whose pictures our own judge was made for
 SHOWN = (
     "missing_rate", "extra_rate", "pose_pck", "garment_accuracy", "leakage_rate", "sharpness", "seam_score", "seconds"
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ablations", action="store_true", help="beyondscene, and without each of its parts in turn")
     parser.add_argument("--set", choices=("quick", "full"), default="quick", help="8 or 64 scenes; default: quick")
     parser.add_argument("--limit", type=count, help="only the first so many scenes of the set")
+    parser.add_argument("--scene", type=scene, action="append", metavar="N", help="only this one, of 0 to 63; may be repeated")
     parser.add_argument("--models", default="embedded", help="embedded, sdxl, or the folder of a model set")
     parser.add_argument("--steps", type=step_count, help="default: the model set's own")
     parser.add_argument(
@@ -66,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
     model_set = choose_model_set(args.models)
     settings = RenderSettings(steps=args.steps, few_steps=args.few_steps)
     for method in methods:
-        resolve_settings(read_variant(method, settings)[1], model_set)  # refuses few steps where there are none
+        if resolve_settings(read_variant(method, settings)[1], model_set).few_steps:  # refused where the set names none
+            model_set.few_steps_file()
     check_device(args.device, args.precision)
     if not args.judge and not args.draw_only and model_set.manifest.name != MANNEQUINS:
         raise Refusal(
@@ -74,11 +77,10 @@ def run(args: argparse.Namespace) -> int:
             f"--judge {PUBLIC} for photographs, or the folder of a judge, as backend/evaluation/judge, which is our own."
         )
     from ..evaluation.run import evaluate
-    from ..evaluation.scenes import scene_numbers
     from ..models.devices import choose_device
     from ..models.load import load_models
 
-    every = scene_numbers(args.set, args.limit)
+    every = chosen_scenes(args)
     numbers = every[args.part or slice(None)]
     if not numbers:
         raise Refusal(f"--part splits {args.part.step} ways what is {len(every)} in all: name at most as many parts as scenes.")
@@ -117,17 +119,27 @@ def run(args: argparse.Namespace) -> int:
 
 def write_scenes(args: argparse.Namespace) -> int:
     """Needs the model set's resolution only, not its weights."""
-    from ..evaluation.scenes import draw_scene, scene_numbers, write_scene
+    from ..evaluation.scenes import draw_scene, write_scene
     from ..models.sets import find_model_sets
 
     known = {model_set.name: model_set for model_set in find_model_sets()}
     model_set = known[args.models] if args.models in known else read_model_set(Path(args.models))
-    numbers = scene_numbers(args.set, args.limit)
+    numbers = chosen_scenes(args)
     check_folder(args.write_scenes)
     for number in numbers:
         write_scene(draw_scene(number, model_set.training_resolution_px), args.write_scenes)
     print(f"{args.write_scenes}: {len(numbers)} scenes for {model_set.training_resolution_px} px")
     return DONE
+
+
+def scene(text: str) -> int:
+    return whole(text, SCENES, "scene")
+
+
+def chosen_scenes(args: argparse.Namespace) -> tuple[int, ...]:
+    from ..evaluation.scenes import scene_numbers
+
+    return tuple(dict.fromkeys(args.scene))[: args.limit] if args.scene else scene_numbers(args.set, args.limit)
 
 
 def load_judge(name: str, device: "torch.device") -> "Judge":

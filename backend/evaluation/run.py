@@ -8,11 +8,12 @@ from functools import cache
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import torch
 from msgspec.structs import replace
 from PIL import Image
 
-from ...protocol import RenderSettings
+from ...protocol import Refusal, RenderSettings
 from ..hardware import device_name, name_precision
 from ..memory import free_cached
 from ..models.load import Models
@@ -31,6 +32,8 @@ from .results import DRAWN, MEASURES, Drawing, Header, Journal, SceneScore
 from .scenes import COUNT, EvaluationScene, draw_scene, scene_name
 from .variants import read_variant
 
+BACKEND = Path(__file__).parents[1]
+DECISIVE = ("pipeline", "planning", "models", "mannequins", "evaluation")  # packages
 SKETCH_PX = 64  # training resolution for which scenes are drawn to be told from others
 
 Announce = Callable[[str, str, int, int], Watcher]  # before each picture: method, scene, pictures done, of how many to do
@@ -44,7 +47,7 @@ def make_header(models: Models, settings: RenderSettings) -> Header:
     # the resolved settings, for a manifest leaves out what is a default, which may change
     advice = (models.manifest, resolve_settings(RenderSettings(), model_set), models.scheduler_config)
     return Header(
-        version=app_version(),
+        version=f"{app_version()}+{digest_code()}",
         models=models.manifest.name,
         weights=digest_weights(model_set, few_steps),
         advice=digest(msgspec.json.encode(advice, order="deterministic")),
@@ -62,6 +65,13 @@ def make_header(models: Models, settings: RenderSettings) -> Header:
 
 def digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=8).hexdigest()
+
+
+@cache
+def digest_code() -> str:
+    """Of the source that decides what is drawn and judged: whoever changes a stage or a method wants other pictures."""
+    sources = (path for package in DECISIVE for path in sorted((BACKEND / package).rglob("*.py")))
+    return digest(b"".join(path.read_bytes() for path in sources))
 
 
 @cache
@@ -176,5 +186,8 @@ def draw_picture(
     start = time.perf_counter()
     picture = load_method(method)(models, request, watcher)
     seconds = time.perf_counter() - start
+    shape = request.height, request.width, 3
+    if picture.dtype != np.uint8 or picture.shape != shape:
+        raise Refusal(f"{variant} draws {picture.dtype} {picture.shape}, but it is to return uint8 {shape}: mend its `draw`.")
     write_picture(path, Picture(picture), record_making(models, request, {}, gather_loras(request, models.model_set)))
     return Drawing(method=variant, scene=scene.name, seconds=seconds, digest=digest(path.read_bytes()))

@@ -24,10 +24,13 @@ def check_kinds(model_set: "ModelSet") -> None:
     check_prediction(model_set, inpainting, read_json(folder / SCHEDULE), schedule)
     vae = read_json(model_set.vae_folder / "config.json")
     check_vae(model_set, vae, unet, read_json(base / "vae" / "config.json"))
-    kind = read_json(model_set.role_folder("segmenter") / "config.json").get("model_type")
+    segmenter = read_json(model_set.role_folder("segmenter") / "config.json")
+    kind, first = segmenter.get("model_type"), segmenter.get("id2label", {}).get("0", "")
     if kind not in SEGMENTERS:
         instead = f'one of the types {", ".join(SEGMENTERS)}, the last with a "sam" beside it,'
         refuse(model_set, "segmenter", f"has the model type {kind}", instead)
+    if SEGMENTERS[kind] == "semantic" and first.lower() != "background":
+        refuse(model_set, "segmenter", f"calls its label 0 '{first}'", "one whose label 0 is the background,")
     if kind == "grounding-dino" and model_set.missing("sam"):
         refuse(model_set, "segmenter", "finds boxes alone", 'a SAM that draws outlines in them, as "sam",')
 

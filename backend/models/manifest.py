@@ -21,7 +21,7 @@ class ModelSetError(Refusal):
     """A model set cannot be used. The message names the set, what it lacks and the next step."""
 
 
-class Manifest(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Manifest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """The file `modelset.json`.
 
     roles: folder of each role, relative to the manifest, or a hub id such as "stabilityai/...".
@@ -30,7 +30,7 @@ class Manifest(Struct, frozen=True, kw_only=True, omit_defaults=True):
         face, and toes and heels; those of a request are drawn only then.
     framing_prompt: words added to a person's prompt when that person is drawn alone.
     guidance_scale, controlnet_conditioning_scale, guide_pose, steps, t_b, hidden_joints: used where a request leaves them open;
-        the defaults are the paper's, for SDXL, and for ControlNets that were trained on what a detector finds.
+        the defaults are for SDXL, `t_b` the paper's, and for ControlNets that were trained on what a detector finds.
     downloads: which files of a hub id are needed, to tell whoever has yet to fetch them.
     closed_vocabulary: whether the text encoders know no words but those that are one token; people are told of others.
     few_steps: a LoRA for pictures in a few steps, where there is one for these models; they are complete without its file.

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 from msgspec.structs import replace
 
-from ...protocol import RenderRequest
+from ...protocol import RenderRequest, check_request
 from ..models.load import Models
 from ..planning.expect import expect_work
 from ..planning.people import Figure, Person, gather_people, is_seen
@@ -14,7 +14,7 @@ from ..planning.plan import Size, plan_sizes
 from ..planning.resolve import resolve_settings, resolved_settings
 from ..watch import Checkpoints, NoWatcher, Watcher
 from .composite import compose
-from .enlarge import enlarge
+from .enlarge import enlarge_level
 from .inpaint import inpaint_background
 from .instances import draw_people_alone
 from .progress import Progress
@@ -39,8 +39,9 @@ def render(
 
     arrays: the masks that the request names, by digest. checkpoints: of an earlier attempt at this picture, and for a later
     one; the pixels are the same. The LoRAs that the request names, and those of `few_steps`, are loaded. Raises Stopped where
-    the watcher says so.
+    the watcher says so, and RequestError for a request that breaks a rule.
     """
+    check_request(request)
     request = replace(request, settings=resolve_settings(request.settings, models.model_set))
     watcher = watcher or NoWatcher()
     models = dataclasses.replace(models, check=watcher.check)
@@ -57,7 +58,7 @@ def render(
     image, figures = draw_base_image(models, request, arrays, people, plan.base, encoder, progress)
     # stage 2: instance-aware hierarchical enlargement
     for level, size in enumerate(plan.levels, start=1):
-        image = progress.once(f"level {level}", enlarge, models, request, figures, image, size, level, encoder, progress)
+        image = progress.once(f"level {level}", enlarge_level, models, request, figures, image, size, level, encoder, progress)
     return fit(image, request.width, request.height), figures, progress
 
 
@@ -67,7 +68,7 @@ def draw_base_image(
 ) -> tuple[np.ndarray, list[Figure]]:  # fmt: skip
     """The detailed base image, uint8 (H, W, 3) of `size`, and who is where in it, far to near.
 
-    people: far to near.
+    request: with its settings resolved. people: far to near.
     """
     settings = resolved_settings(request)
     px_scale = models.training_resolution_px / PAPER_RESOLUTION_PX

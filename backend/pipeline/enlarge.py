@@ -22,7 +22,7 @@ from .schedule import add_noise
 from .seeds import draw_noise, numpy_random
 
 
-def enlarge(
+def enlarge_level(
     models: Models, request: RenderRequest, figures: list[Figure], image: np.ndarray, size: Size, level: int,
     encoder: PromptEncoder, progress: Progress,
 ) -> np.ndarray:  # fmt: skip

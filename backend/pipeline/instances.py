@@ -54,7 +54,7 @@ def draw_people_alone(
         return []
     settings, side = resolved_settings(request), models.training_resolution_px
     window = models.view_latents
-    placements = [centre(person.keypoints, side, settings.person_cover) for person in people]
+    placements = [centre(person.portrait_keypoints, side, settings.person_cover) for person in people]
     conditions = [describe_alone(models, request, p, at) for p, at in zip(people, placements, strict=True)]
     channels = models.vae.config["latent_channels"]
     sampler = make_sampler(models, request, encoder)

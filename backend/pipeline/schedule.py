@@ -65,7 +65,7 @@ def begins_near_noise(scheduler: Scheduler) -> bool:
     """Whether the first of its timesteps is at most MOST_LEFT_OUT steps before pure noise, and not behind it."""
     first, *rest = scheduler.timesteps.tolist()
     left_out = scheduler.config["num_train_timesteps"] - first
-    return not rest or 0 < left_out <= MOST_LEFT_OUT * (first - rest[0])
+    return 0 < left_out <= MOST_LEFT_OUT * (first - rest[0] if rest else 1)
 
 
 def add_noise(scheduler: Scheduler, clean: torch.Tensor, noise: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:

@@ -34,7 +34,7 @@ def cut_out(segmenter: Segmenter, portraits: list[Portrait], on_person: Callable
     cutouts = []
     for portrait in portraits:
         with_prompts = [part for part, prompt in portrait.person.character.part_prompts.items() if prompt.strip()]
-        joints = portrait.canvas_from_scene.apply(portrait.person.keypoints)
+        joints = portrait.canvas_from_scene.apply(portrait.person.portrait_keypoints)
         masks = segmenter.segment(portrait.image, what_tells(with_prompts), bounding_box(joints))
         person = keep_body(masks["person"], joints)
         found = {name: mask for name, mask in masks.items() if name != "person"}

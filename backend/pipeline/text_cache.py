@@ -93,7 +93,7 @@ def plain_cross_attention(network: nn.Module) -> list[Attention]:
     return [
         layer
         for layer in layers
-        if isinstance(layer.processor, AttnProcessor2_0)
+        if type(layer.processor) is AttnProcessor2_0  # one of a subclass does something of its own
         and not (layer.norm_cross or layer.residual_connection)
         and all(norm is None for norm in (layer.group_norm, layer.spatial_norm, layer.norm_q, layer.norm_k))
         and layer.rescale_output_factor == 1

@@ -12,6 +12,7 @@ from ...protocol import (
     HAND_NAMES,
     HIDDEN_BRIGHTNESS,
     KEYPOINT_NAMES,
+    LIMBS,
     SEEN,
     Character,
     HiddenJoints,
@@ -32,6 +33,7 @@ class Person:
 
     keypoints: float64 (18, 3), x_px and y_px at the requested size, and 1 where the joint is drawn; (60, 3) where the right
         and the left hand follow; (130, 3) where the face follows these, and (136, 3) where the feet do.
+    portrait_keypoints: the same for whoever draws the person alone, see `within_reach`.
     hidden: bool, as many: which of them are behind somebody else or the set, or on the far side of the head.
     far_side: bool, as many: which of them are on the far side of the head.
     depth_m: median depth of the drawn joints.
@@ -39,6 +41,7 @@ class Person:
 
     character: Character
     keypoints: np.ndarray
+    portrait_keypoints: np.ndarray
     hidden: np.ndarray
     far_side: np.ndarray
     depth_m: float
@@ -48,8 +51,8 @@ class Person:
         return darkened(self.keypoints, self.hidden, hidden_joints)
 
     def alone(self, hidden_joints: HiddenJoints | None) -> np.ndarray:
-        """The same where nobody and nothing is before the person."""
-        return darkened(self.keypoints, self.far_side, hidden_joints)
+        """The same of the portrait's, where nobody and nothing is before the person."""
+        return darkened(self.portrait_keypoints, self.far_side, hidden_joints)
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,32 @@ def gather_people(request: RenderRequest, hands: bool = False, face: bool = Fals
         keypoints = np.array([(joint.x, joint.y, joint.state in drawn) for joint, drawn in joints], np.float64)
         hidden = np.array([is_hidden(joint) for joint, _ in joints])
         far_side = np.array([joint.hidden_by == "own_head" for joint, _ in joints])
-        people.append(Person(character, keypoints, hidden, far_side, depth_metres(character)))
+        near = within_reach(keypoints, request.width, request.height)
+        people.append(Person(character, keypoints, near, hidden, far_side, depth_metres(character)))
     return sorted(people, key=lambda person: -person.depth_m)
+
+
+def within_reach(keypoints: np.ndarray, width: int, height: int) -> np.ndarray:
+    """`keypoints`, (N, 3), without what is farther outside a picture of `width` x `height` px than half its longer side.
+
+    A limb that comes from there begins at that border; a body that is out there as a whole stays as it is. Else a hand just
+    before the camera, or the feet below a close-up, would leave the part of a portrait that is seen a few pixels.
+    """
+    reach = max(width, height) / 2
+    low, high = np.array([-reach, -reach]), np.array([width + reach, height + reach])
+    drawn = keypoints[:, 2] > 0
+    inside = drawn & ((keypoints[:, :2] >= low) & (keypoints[:, :2] <= high)).all(axis=1)
+    if not inside.any():
+        return keypoints
+    near = keypoints.copy()
+    near[~inside, 2] = 0
+    for start, end in (*LIMBS, *(limb[::-1] for limb in LIMBS)):
+        if inside[start] and drawn[end] and not inside[end]:
+            along = keypoints[end, :2] - keypoints[start, :2]
+            room = np.where(along > 0, high, low) - keypoints[start, :2]
+            share = np.divide(room, along, out=np.ones(2), where=along != 0).min()
+            near[end] = (*(keypoints[start, :2] + share * along), keypoints[end, 2])
+    return near
 
 
 def darkened(keypoints: np.ndarray, which: np.ndarray, hidden_joints: HiddenJoints | None) -> np.ndarray:

@@ -108,6 +108,10 @@ def test_what_no_decoder_takes_is_told_in_a_sentence_before_it_is_sent(two_peopl
         ({"characters": (ana,) * 257}, r"The characters of the scene cannot be sent \(expected `array` of length <= 256\)"),
         ({"characters": (ana, replace(bo, part_prompts={"hair": "x" * 10_001}))}, r"The part_prompts.* of 'Bo' cannot be sent"),
         ({"seed": -1}, "The seed of the scene cannot be sent"),
+        (
+            {"settings": replace(RenderSettings(), perturb="none")},
+            "The settings.perturb of the scene cannot be sent .'none' is no perturb: ",
+        ),
     ):
         with pytest.raises(RequestError, match=sentence):
             check_request(replace(two_people, **changes))

@@ -12,6 +12,7 @@ import pytest
 import torch
 from beyondscene.backend.cli import main
 from beyondscene.backend.cli.evaluate import SHOWN, tabulate
+from beyondscene.backend.evaluation import run as evaluation
 from beyondscene.backend.evaluation.judge import JudgeNet, save_net
 from beyondscene.backend.evaluation.results import Drawing, Header, Journal
 from beyondscene.backend.evaluation.run import digest_scenes
@@ -175,6 +176,10 @@ def test_few_steps_are_drawn_by_every_method_or_refused(
     command: list[str], few_step_set: ModelSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "names no LoRA for few steps" in refusal([*command, "--few-steps"], capsys)
+    lacking = Path(shutil.copytree(few_step_set.folder, tmp_path / "lacking"))
+    shutil.rmtree(lacking / "few_steps")
+    without = [*command[:1], "--models", str(lacking), *command[3:], "--few-steps"]
+    assert "lacks its LoRA for few steps" in refusal([word for word in without if word not in ("--steps", "2")], capsys)
     assert not (tmp_path / "out").exists()
     plain = [*command[:1], "--models", str(few_step_set.folder), *command[3:-2], "--draw-only", "--method", "upscale"]
     plain = [word for word in plain if word not in ("--steps", "2")]
@@ -277,6 +282,35 @@ def test_results_of_another_version_machine_or_precision_of_the_vae_are_refused(
     assert f"has results with {name} = {was}, but now it is" in refusal(command, capsys)
 
 
+def test_results_of_other_code_are_refused(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when somebody changes a stage and wants to see what it does."""
+    run(command, capsys)
+    shutil.copytree(evaluation.BACKEND, tmp_path / "code", ignore=shutil.ignore_patterns("*.safetensors"))
+    monkeypatch.setattr(evaluation, "BACKEND", tmp_path / "code")
+    with (tmp_path / "code" / "pipeline" / "inject.py").open("a") as stage:
+        stage.write("# another one")
+    evaluation.digest_code.cache_clear()
+    try:
+        assert "has results with version = " in refusal(command, capsys)
+    finally:
+        evaluation.digest_code.cache_clear()
+
+
+def test_a_method_that_draws_no_picture_is_told_so_and_nothing_is_kept(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("beyondscene.backend.evaluation.methods.direct.draw", lambda *_: np.zeros((8, 8, 3), np.float32))
+    assert "direct draws float32 (8, 8, 3), but it is to return uint8 (" in refusal([*command[:-1], "direct"], capsys)
+    assert not (tmp_path / "out" / "pictures" / "direct" / "scene-01.png").exists()
+
+
+def test_single_scenes_can_be_named(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (told,) = run([*command, "--scene", "9"], capsys)
+    assert told["scenes"] == 1 and [one.stem for one in (tmp_path / "out" / "pictures" / "upscale").iterdir()] == ["scene-09"]
+
+
 def test_results_of_other_scenes_are_refused(
     command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -361,7 +395,9 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments", [["--limit", "0"], ["--steps", "1000"], ["--part", "3/2"], ["--part", "half"]])
+@pytest.mark.parametrize(
+    "arguments", [["--limit", "0"], ["--steps", "1000"], ["--part", "3/2"], ["--part", "half"], ["--scene", "64"]]
+)
 def test_numbers_are_refused_while_the_command_is_read(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as refused:
         main(["evaluate", *arguments])

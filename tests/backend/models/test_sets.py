@@ -108,6 +108,13 @@ def test_an_odd_segmenter_is_refused(copy: Path) -> None:
         choose_model_set(str(copy))
 
 
+def test_a_segmenter_of_something_else_than_people_is_refused(copy: Path) -> None:
+    config = json.loads((copy / "segmenter" / "config.json").read_text())
+    (copy / "segmenter" / "config.json").write_text(json.dumps(config | {"id2label": {"0": "wall", "1": "building"}}))
+    with pytest.raises(ModelSetError, match="calls its label 0 'wall'"):
+        choose_model_set(str(copy))
+
+
 def test_a_segmenter_that_finds_boxes_alone_wants_a_sam(copy: Path) -> None:
     config = json.loads((copy / "segmenter" / "config.json").read_text())
     (copy / "segmenter" / "config.json").write_text(json.dumps(config | {"model_type": "grounding-dino"}))

@@ -10,7 +10,7 @@ from beyondscene.backend.pipeline.schedule import SCHEDULERS
 from beyondscene.backend.pipeline.seeds import draw_noise
 from beyondscene.backend.planning.people import bounding_box, gather_people
 from beyondscene.backend.planning.resolve import resolve_settings
-from beyondscene.protocol import RenderRequest, RenderSettings
+from beyondscene.protocol import KEYPOINT_NAMES, RenderRequest, RenderSettings
 from diffusers import StableDiffusionXLControlNetPipeline
 from msgspec.structs import replace
 
@@ -31,6 +31,23 @@ def test_transform_goes_back_exactly(two_people: RenderRequest) -> None:
     on_canvas = at.apply(person.keypoints)[:, :2]
     back = (on_canvas - (at.shift_x, at.shift_y)) / at.scale
     assert np.allclose(back, person.keypoints[:, :2])
+
+
+def test_what_is_far_outside_the_picture_makes_no_portrait_small(two_people: RenderRequest) -> None:
+    """192x128, so joints count up to 96 px outside; the wrist belongs to a limb, the ankle to one that is out there whole."""
+    ana, bo = two_people.characters
+    joints = dict(zip(KEYPOINT_NAMES, ana.keypoints, strict=True))
+    elbow = joints["RElbow"]
+    joints |= {"RWrist": replace(elbow, x=elbow.x + 4000, y=elbow.y + 400), "RAnkle": replace(elbow, y=9000)}
+    joints["RKnee"] = replace(elbow, y=5000)
+    far = replace(two_people, characters=(replace(ana, keypoints=tuple(joints.values())), bo))
+    person, plain = gather_people(far)[0], gather_people(two_people)[0]
+    portrait = dict(zip(KEYPOINT_NAMES, person.portrait_keypoints, strict=True))
+    assert np.allclose(portrait["RWrist"], (192 + 96, elbow.y + (192 + 96 - elbow.x) / 10, 1))
+    assert portrait["RKnee"][1:].tolist() == [128 + 96, 1] and portrait["RAnkle"][2] == 0
+    assert (person.keypoints[:, 2] == plain.keypoints[:, 2]).all()  # a view of a level shows the limb as it is
+    assert centre(person.portrait_keypoints, 256, 0.8).scale > 0.4 * centre(plain.portrait_keypoints, 256, 0.8).scale
+    assert (plain.portrait_keypoints == plain.keypoints).all()
 
 
 def test_far_people_come_first(two_people: RenderRequest) -> None:

@@ -10,7 +10,7 @@ from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.pipeline import Progress, joint, resolve_settings
 from beyondscene.backend.pipeline.batches import Batch, chunks_of
 from beyondscene.backend.pipeline.conditions import Condition
-from beyondscene.backend.pipeline.enlarge import enlarge
+from beyondscene.backend.pipeline.enlarge import enlarge_level
 from beyondscene.backend.pipeline.instances import draw_people_alone
 from beyondscene.backend.pipeline.joint import crops, denoise
 from beyondscene.backend.pipeline.prompts import PromptEncoder
@@ -122,7 +122,7 @@ def test_networks_are_told_of_sizes_as_the_request_says(models: Models, two_peop
     request = replace(two_people, characters=(), settings=resolve_settings(settings, models.model_set))
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
     with overhear(models.unet) as told, overhear(models.controlnet) as posed:
-        enlarge(models, request, [], image, Size(192, 128), 1, PromptEncoder(models), Progress(Spy(), 1, 1))
+        enlarge_level(models, request, [], image, Size(192, 128), 1, PromptEncoder(models), Progress(Spy(), 1, 1))
     assert len({call.timestep for call in told}) == 1
     views = grid(16, 24, 8, 4)
     expected = [(64, 64, 0, 0, 64, 64)] * len(views)

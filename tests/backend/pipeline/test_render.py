@@ -3,7 +3,6 @@
 import dataclasses
 import re
 import weakref
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ from beyondscene.backend import pipeline
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.memory_saving import MemorySaving
 from beyondscene.backend.models.sets import ModelSet, read_model_set
-from beyondscene.backend.pipeline import Progress, render, resolve_settings
-from beyondscene.backend.pipeline.enlarge import enlarge
+from beyondscene.backend.pipeline import Progress, enlarge, render, resolve_settings
+from beyondscene.backend.pipeline.enlarge import enlarge_level
 from beyondscene.backend.pipeline.prompts import PromptEncoder
 from beyondscene.backend.planning.people import Figure, gather_people
 from beyondscene.backend.planning.plan import Size
@@ -114,7 +113,7 @@ def test_batch_size_does_not_change_the_picture(models: Models, two_people: Rend
     def enlarged(view_batch: int) -> np.ndarray:
         sparing = dataclasses.replace(models, memory_saving=MemorySaving(view_batch=view_batch))
         progress = Progress(Spy(), 1, 1)
-        return enlarge(sparing, request, figures, image, Size(192, 128), 1, PromptEncoder(models), progress)
+        return enlarge_level(sparing, request, figures, image, Size(192, 128), 1, PromptEncoder(models), progress)
 
     assert np.abs(enlarged(8).astype(int) - enlarged(1)).max() <= 1
 
@@ -234,8 +233,7 @@ def test_prompts_longer_than_the_encoder_are_not_cut(models: Models, two_people:
 def test_the_injected_picture_is_gone_before_the_next_one_is_decoded(
     models: Models, two_people: RenderRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage = import_module("beyondscene.backend.pipeline.enlarge")  # the package has a function of this name
-    inject_detail, pictures, gone = stage.inject_detail, [], []
+    inject_detail, pictures, gone = enlarge.inject_detail, [], []
 
     def inject(*args: Any) -> np.ndarray:
         injected = inject_detail(*args)
@@ -247,11 +245,11 @@ def test_the_injected_picture_is_gone_before_the_next_one_is_decoded(
             if headway.stage == "decode":
                 gone.extend(picture() is None for picture in pictures)
 
-    monkeypatch.setattr(stage, "inject_detail", inject)
+    monkeypatch.setattr(enlarge, "inject_detail", inject)
     settings = replace(two_people.settings, steps=1, guidance_scale=1.0)
     request = replace(two_people, characters=(), settings=resolve_settings(settings, models.model_set))
     image = np.zeros((64, 96, 3), np.uint8)
-    enlarge(models, request, [], image, Size(192, 128), 1, PromptEncoder(models), Progress(Decoding(), 1, 1))
+    enlarge_level(models, request, [], image, Size(192, 128), 1, PromptEncoder(models), Progress(Decoding(), 1, 1))
     assert gone == [True, True]  # when the stage begins, and when its one tile is done
 
 

@@ -3,7 +3,6 @@
 import logging
 from collections import defaultdict
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from beyondscene.backend import checkpoints
 from beyondscene.backend.checkpoints import CheckpointFolder
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet
-from beyondscene.backend.pipeline import Progress, joint, render, resolve_settings
+from beyondscene.backend.pipeline import Progress, enlarge, joint, render, resolve_settings
 from beyondscene.backend.pipeline.prompts import PromptEncoder
 from beyondscene.backend.pipeline.schedule import SCHEDULERS
 from beyondscene.backend.planning.plan import Size
@@ -83,14 +82,13 @@ def test_a_level_that_goes_on_in_its_middle_encodes_nothing(
     monkeypatch.setattr(checkpoints, "INTERVAL_S", 0.0)
     settings = resolve_settings(replace(two_people.settings, steps=4, t_b=1.0), models.model_set)
     request = replace(two_people, settings=settings, characters=())
-    stage = import_module("beyondscene.backend.pipeline.enlarge")  # the package has a function of this name
-    encoded, encode_image = [], stage.encode_image
-    monkeypatch.setattr(stage, "encode_image", lambda *args: encoded.append(1) or encode_image(*args))
+    encoded, encode_image = [], enlarge.encode_image
+    monkeypatch.setattr(enlarge, "encode_image", lambda *args: encoded.append(1) or encode_image(*args))
 
     def level(stop_after: int | None) -> np.ndarray:
         progress = Progress(Spy(stop_after), 1, 1, CheckpointFolder(tmp_path, "me"))
         image = np.zeros((64, 96, 3), np.uint8)
-        return stage.enlarge(models, request, [], image, Size(192, 128), 1, PromptEncoder(models), progress)
+        return enlarge.enlarge_level(models, request, [], image, Size(192, 128), 1, PromptEncoder(models), progress)
 
     with pytest.raises(Stopped):
         level(3)

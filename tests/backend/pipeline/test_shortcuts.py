@@ -12,7 +12,7 @@ from beyondscene.backend.checkpoints import CheckpointFolder
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.pipeline import Progress, resolve_settings
-from beyondscene.backend.pipeline.enlarge import enlarge
+from beyondscene.backend.pipeline.enlarge import enlarge_level
 from beyondscene.backend.pipeline.prompts import PromptEncoder
 from beyondscene.backend.pipeline.schedule import make_scheduler
 from beyondscene.backend.pipeline.shortcuts import Background, is_guided
@@ -44,7 +44,7 @@ def level(
     figures = [Figure(person, mask, {}) for person in gather_people(request)]
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
     progress = Progress(Spy(stop_after), 1, 1, kept)
-    return enlarge(models, request, figures, image, Size(192, 128), 1, PromptEncoder(models), progress)
+    return enlarge_level(models, request, figures, image, Size(192, 128), 1, PromptEncoder(models), progress)
 
 
 def rows_and_picture(models: Models, request: RenderRequest, **settings: Any) -> tuple[int, int, np.ndarray]:

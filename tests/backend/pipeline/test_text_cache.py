@@ -7,6 +7,7 @@ from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.pipeline import text_cache as stage
 from beyondscene.backend.pipeline.prompts import Embedding, PromptEncoder
 from beyondscene.backend.pipeline.text_cache import caching_texts, plain_cross_attention, stack_hidden
+from diffusers.models.attention_processor import AttnProcessor2_0
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,19 @@ def test_the_same_output_whoever_projects(models: Models) -> None:
         hook.remove()
     assert torch.allclose(actual, expected, atol=1e-5) and not torch.allclose(actual[0], actual[1], atol=1e-3)
     assert [layer.processor for layer in layers] == before
+
+
+def test_a_processor_of_somebody_elses_stays(models: Models) -> None:
+    """As one that keeps the attention of a prompt's words."""
+
+    class Keeping(AttnProcessor2_0):
+        pass
+
+    before = models.unet.attn_processors
+    models.unet.set_attn_processor(Keeping())
+    assert not plain_cross_attention(models.unet)
+    models.unet.set_attn_processor(before)
+    assert plain_cross_attention(models.unet)
 
 
 def test_states_that_do_not_say_whose_they_are_are_refused(models: Models) -> None:
