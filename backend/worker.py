@@ -34,8 +34,8 @@ from ..protocol import (
 from .checkpoints import CheckpointFolder
 from .launch import leave_with_the_gateway, read_start
 from .line import Line
-from .models.loras import digest_weights, gather_loras
 from .models.sets import choose_model_set
+from .planning.resolve import digest_making
 from .signals import ending_signals
 from .version import app_version
 from .watch import Headway, RenderToFile, Stopped
@@ -133,7 +133,7 @@ def digest_made_with(models: str, request: RenderRequest) -> str:
     there, which the renderer will say."""
     try:
         model_set = choose_model_set(models)
-        return digest_weights(model_set, gather_loras(request, model_set))
+        return digest_making(request, model_set)
     except Refusal:
         return ""
 

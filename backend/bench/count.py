@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from ..models.load import Models
-from ..pipeline.text_cache import is_compiled
+from ..pipeline.text_cache import CachedTextAttention, is_compiled
 from ..pipeline.vae_steps import Activations, Attend, Local, Norm
 
 Signature = tuple[Any, ...]
@@ -42,6 +42,7 @@ class Counter:
     def __init__(self, models: Models) -> None:
         self.models = models
         self._known: dict[Signature, int] = {}
+        self._inside = False
         self._clear()
 
     def _clear(self) -> None:
@@ -61,8 +62,11 @@ class Counter:
         models = self.models
         unets = {id(unet): unet for unet in (models.unet, models.inpainting)}
         others = (models.controlnet, models.controlnet.controlnet_cond_embedding, *models.text_encoders)
+        # SAM's encoder is called by itself, once for all words
+        encoders = (getattr(network, "vision_encoder", None) for network in models.segmenter.networks)
+        segmenting = (*models.segmenter.networks, *(encoder for encoder in encoders if encoder is not None))
         with ExitStack() as stack:
-            for name, network in enumerate([*unets.values(), *others, *models.segmenter.networks]):
+            for name, network in enumerate([*unets.values(), *others, *segmenting]):
                 forward = self._count_calls(network, name, is_unet=id(network) in unets)
                 stack.enter_context(replaced(network, "forward", forward))
             for step, layer in VAE_STEPS:
@@ -73,8 +77,10 @@ class Counter:
         forward = network.forward
 
         def count(*args: Any, **kwargs: Any) -> Any:
+            if self._inside:  # a part of a network that counts as a whole
+                return forward(*args, **kwargs)
             begin = mark(self.models.device)
-            signature = (name, self.models.adapters.active, shapes_of((args, kwargs)))
+            signature = (name, self.models.adapters.active, knows_texts(network), shapes_of((args, kwargs)))
             output, flop = self._run(signature, lambda: forward(*args, **kwargs), is_compiled(network))
             if is_unet:
                 self._spans.append((begin, mark(self.models.device)))
@@ -93,6 +99,13 @@ class Counter:
 
     def _run(self, signature: Signature, call: Callable[[], T], compiled: bool = False) -> tuple[T, int]:
         """What `call` returns, and its operations, which are added up. compiled: whether it runs what is to be compiled."""
+        outer, self._inside = self._inside, True
+        try:
+            return self._run_once(signature, call, compiled)
+        finally:
+            self._inside = outer
+
+    def _run_once(self, signature: Signature, call: Callable[[], T], compiled: bool) -> tuple[T, int]:
         if signature in self._known:
             output = call()
         else:
@@ -102,6 +115,11 @@ class Counter:
             self._known[signature] = counter.get_total_flops()
         self._flop += self._known[signature]
         return output, self._known[signature]
+
+
+def knows_texts(network: nn.Module) -> bool:
+    """Whether its cross-attention looks keys and values up, which costs less."""
+    return any(isinstance(getattr(module, "processor", None), CachedTextAttention) for module in network.modules())
 
 
 def mark(device: torch.device) -> Any:

@@ -14,13 +14,13 @@ from rich.console import Console
 from ..blend import Shot, number_path
 from ..checkpoints import CheckpointFolder
 from ..models.fingerprint import fingerprint_weights
-from ..models.loras import digest_weights, fingerprint_loras, gather_loras
+from ..models.loras import fingerprint_loras, gather_loras
 from ..models.memory_saving import Precision
 from ..models.sets import ModelSet
 from ..outputs import Record, weights_that_differ
 from ..planning.expect import check_memory
 from ..planning.plan import plan_sizes
-from ..planning.resolve import resolve_settings
+from ..planning.resolve import digest_making, resolve_settings
 from ..version import app_version
 from . import DONE, say
 from .device import add_device, add_offload, check_device
@@ -113,7 +113,7 @@ def draw(
     start = time.perf_counter()
     made_by = "this command"  # whose folder is its own
     if kept is not None:
-        digest = digest_weights(model_set, gather_loras(shot.request, model_set))
+        digest = digest_making(shot.request, model_set)
         made_by = f"beyondscene {app_version()} on {renderer.device} in {renderer.dtype} with {digest}"
     # where memory runs out, the next attempt goes on from what this one has come to
     with show_progress(console, output.name) as bar, checkpoints_of(shot, output, kept) as folder:

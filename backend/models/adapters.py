@@ -1,5 +1,6 @@
 """The LoRAs of a picture on the networks of a model set, through peft: loaded for it, active by turns, then taken off."""
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,12 +105,14 @@ class Adapters:
                 use_safetensors=True, local_files_only=True, return_lora_metadata=True,
             )  # fmt: skip
             more = {"network_alphas": alphas, "metadata": metadata, "adapter_name": key}
-            if any(layer.startswith("unet.") for layer in state):
-                for unet in self.unets:
-                    mixin.load_lora_into_unet(state, unet=unet, **more)
-            for prefix, encoder in zip(TEXT_PREFIXES, self.text_encoders, strict=False):
-                if any(layer.startswith(f"{prefix}.") for layer in state):
-                    load_into_text_encoder(encoder, state, alphas, metadata, prefix, key)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Already found a `peft_config`")  # where a picture has several
+                if any(layer.startswith("unet.") for layer in state):
+                    for unet in self.unets:
+                        mixin.load_lora_into_unet(state, unet=unet, **more)
+                for prefix, encoder in zip(TEXT_PREFIXES, self.text_encoders, strict=False):
+                    if any(layer.startswith(f"{prefix}.") for layer in state):
+                        load_into_text_encoder(encoder, state, alphas, metadata, prefix, key)
         except (MemoryError, torch.OutOfMemoryError):
             raise  # it may well fit
         except Exception as error:  # each library raises what it likes

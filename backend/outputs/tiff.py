@@ -26,7 +26,7 @@ def write(path: Path, picture: Picture, record: str) -> None:
             tile=(TILE, TILE),
             compression="zlib",
             predictor=True,
-            description=record,
+            description=record.replace('"shape":', '"shape" :'),  # of a mask: tifffile would take it for its own metadata
             metadata=None,  # tifffile's own, which would take the place of the description
             software="beyondscene",
             extratags=[(XMP_TAG, BYTE, len(XMP), XMP, True)],

@@ -103,7 +103,8 @@ def who_is_present(request: RenderRequest, speakers: list[Speaker], window: tupl
 
     speakers: each person before their parts.
     """
-    present = [speaker for speaker in speakers if float(speaker.mask[window].mean()) > request.settings.min_overlap]
+    least = 0.0 if request.settings.view_prompts == "everybody" else request.settings.min_overlap  # which is a share of a view
+    present = [speaker for speaker in speakers if float(speaker.mask[window].mean()) > least]
     seen: dict[str, np.ndarray] = {}  # where anything of a character is
     for speaker in present:
         mask = speaker.mask[window]

@@ -21,6 +21,7 @@ from ...protocol import (
     depth_metres,
     is_hidden,
 )
+from ...protocol.check import SMALLEST_PX
 
 MISSING = Keypoint(x=0, y=0, depth=0, state="missing")
 NO_HAND, NO_FACE, NO_FEET = ((MISSING,) * len(names) for names in (HAND_NAMES, FACE_NAMES, FEET_NAMES))
@@ -103,11 +104,21 @@ def within_reach(keypoints: np.ndarray, width: int, height: int) -> np.ndarray:
     near[~inside, 2] = 0
     for start, end in (*LIMBS, *(limb[::-1] for limb in LIMBS)):
         if inside[start] and drawn[end] and not inside[end]:
-            along = keypoints[end, :2] - keypoints[start, :2]
-            room = np.where(along > 0, high, low) - keypoints[start, :2]
-            share = np.divide(room, along, out=np.ones(2), where=along != 0).min()
-            near[end] = (*(keypoints[start, :2] + share * along), keypoints[end, 2])
+            near[end, :2] = cut(keypoints[start, :2], keypoints[end, :2], low, high)
+            near[end, 2] = keypoints[end, 2]
+    left = near[near[:, 2] > 0, :2]
+    if np.ptp(left, axis=0).max() < SMALLEST_PX:  # a joint or two alone are nobody: no limb leads to the others
+        for end in np.flatnonzero(drawn & ~inside):
+            near[end, :2] = cut(left.mean(0), keypoints[end, :2], low, high)
+            near[end, 2] = keypoints[end, 2]
     return near
+
+
+def cut(start: np.ndarray, end: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Where the way from `start`, within, to `end`, beyond, crosses the border of the box from `low` to `high`."""
+    along = end - start
+    room = np.where(along > 0, high, low) - start
+    return start + np.divide(room, along, out=np.ones(2), where=along != 0).min() * along
 
 
 def darkened(keypoints: np.ndarray, which: np.ndarray, hidden_joints: HiddenJoints | None) -> np.ndarray:

@@ -2,9 +2,13 @@
 
 # what is resolved has no defaults, though what may be left open has: pyright minds that, msgspec does not
 # pyright: reportGeneralTypeIssues=false
+import msgspec
 from msgspec.structs import asdict, replace
 
-from ...protocol import HiddenJoints, RenderRequest, RenderSettings
+from ...protocol import HiddenJoints, RenderRequest, RenderSettings, digest_of
+from ..models.kinds import SCHEDULE
+from ..models.loras import digest_weights, gather_loras
+from ..models.manifest import read_json
 from ..models.sets import ModelSet, own_few_steps
 
 _LEFT_OPEN = ("steps", "guidance_scale", "controlnet_conditioning_scale", "guide_pose", "t_b", "hidden_joints")
@@ -48,3 +52,11 @@ def resolved_settings(request: RenderRequest) -> ResolvedSettings:
     """Its settings, which `resolve_settings` has made."""
     assert isinstance(request.settings, ResolvedSettings)
     return request.settings
+
+
+def digest_making(request: RenderRequest, models: ModelSet) -> str:
+    """Of all that decides on a picture beside the request: weights, LoRAs, what the set leaves open, its schedule of noise."""
+    request = replace(request, settings=resolve_settings(request.settings, models))
+    advice = (models.manifest, request.settings, read_json(models.role_folder("base") / SCHEDULE))
+    own = digest_of(msgspec.json.encode(advice, order="deterministic"))[:16]
+    return f"{digest_weights(models, gather_loras(request, models))} {own}"

@@ -196,6 +196,9 @@ def test_masks_travel_in_the_record(picture: Picture, two_people: RenderRequest,
     write_picture(path, picture, make_record(request, {reference.digest: mask}, "tiny", {}, ""))
     again, arrays = restore_request(read_record(path))
     assert again == request and (arrays[reference.digest] == mask).all()
+    write_picture(tmp_path / "out.tif", picture, make_record(request, {reference.digest: mask}, "tiny", {}, ""))
+    assert (tifffile.imread(tmp_path / "out.tif") == picture.image).all()  # which looks for a "shape" of its own in the record
+    assert restore_request(read_record(tmp_path / "out.tif"))[0] == request
     write_picture(path, picture, make_record(request, {}, "tiny", {}, ""))
     with pytest.raises(WireError, match="does not hold the mask of 'Ana'"):
         restore_request(read_record(path))

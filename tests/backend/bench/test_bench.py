@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace as exchange
 from pathlib import Path
 from typing import Any
@@ -29,13 +31,15 @@ from beyondscene.backend.bench.scene import bench_request
 from beyondscene.backend.bench.unit_costs import unit_costs
 from beyondscene.backend.cli import main
 from beyondscene.backend.models.load import Models, load_models
-from beyondscene.backend.models.sets import ModelSet
+from beyondscene.backend.models.sets import read_model_set
 from beyondscene.backend.pipeline import instances, joint, render
 from beyondscene.backend.pipeline.prompts import PromptEncoder
 from beyondscene.backend.pipeline.vae_steps import Local
 from beyondscene.protocol import RenderRequest, Stage
 from msgspec.structs import replace
 
+from ...tiny import save_tiny_model_set
+from ...tiny_hub import save_tiny_sd15
 from ..pipeline.test_shortcuts import level
 
 KEYS = {
@@ -128,12 +132,34 @@ def test_what_has_been_counted_runs_without_the_counter(models: Models, monkeypa
     assert work() == first and sum(first) > 0
 
 
-def test_the_segmenter_counts(tiny_models: ModelSet) -> None:
-    models = load_models(tiny_models, torch.device("cpu"), torch.float32)
+def test_our_loop_and_the_plain_one_are_counted_alike_whichever_runs_first(models: Models) -> None:
+    request = bench_request(1, 128, 128)
+    request = replace(request, settings=replace(request.settings, steps=1))
+
+    def counted(counter: Counter, *, plainly: bool) -> float:
+        meter = Meter(counter, models.device)
+        with meter.measuring(), drawing_plainly() if plainly else nullcontext():
+            render(models, request, {}, meter)
+        return sum(cost.tflop for cost in meter.costs) * 1e12
+
+    with count.count_flop() as independent, drawing_plainly():
+        render(models, request, {})
+    one, other = Counter(models), Counter(models)
+    ours, plain = counted(one, plainly=False), counted(one, plainly=True)
+    assert (counted(other, plainly=True), counted(other, plainly=False)) == (plain, ours)
+    assert plain == pytest.approx(independent.get_total_flops()) and ours < plain
+
+
+@pytest.mark.parametrize("make", [save_tiny_model_set, save_tiny_sd15])
+def test_the_segmenter_counts_as_a_whole(make: Callable[[Path], object], tmp_path: Path) -> None:
+    make(tmp_path / "models")
+    models = load_models(read_model_set(tmp_path / "models"), torch.device("cpu"), torch.float32)
     counter, picture = Counter(models), np.zeros((64, 64, 3), np.uint8)
     with counter.counting():
         models.segmenter.segment(picture, (), (8, 8, 56, 56))
-    assert counter.take().flop > 0
+    with count.count_flop() as independent:
+        models.segmenter.segment(picture, (), (8, 8, 56, 56))
+    assert counter.take().flop == independent.get_total_flops() > 0
 
 
 def test_counting_leaves_the_networks_as_they_were(models: Models) -> None:

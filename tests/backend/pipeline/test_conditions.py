@@ -278,6 +278,8 @@ def test_every_view_is_told_of_everybody_where_the_request_says_so(
     views = [LEFT, (4, 8), RIGHT]
     said = told(request, [ana, bo], *views, view_prompts="everybody", prepend_global=prepend_global)
     assert said == [(everybody, "blurry, hat, beard")] * 3
+    all_the_same = {"view_prompts": "everybody", "prepend_global": prepend_global, "min_overlap": 0.5}
+    assert told(request, [ana, bo], *views, **all_the_same) == said
     settings = replace(request.settings, view_prompts="everybody")
     here, nobody, there = describe_views(replace(request, settings=settings), [ana, bo], Size(192, 128), views, 64, 8, 2)
     present = describe_views(request, [ana, bo], Size(192, 128), views, 64, 8, 2)

@@ -50,6 +50,16 @@ def test_what_is_far_outside_the_picture_makes_no_portrait_small(two_people: Ren
     assert (plain.portrait_keypoints == plain.keypoints).all()
 
 
+def test_a_joint_that_no_limb_joins_to_the_far_ones_is_no_portrait_by_itself(two_people: RenderRequest) -> None:
+    wrist, knee = KEYPOINT_NAMES.index("RWrist"), KEYPOINT_NAMES.index("LKnee")
+    joints = [replace(joint, state="missing") for joint in two_people.characters[0].keypoints]
+    joints[wrist] = replace(joints[wrist], x=60, y=60, state="visible")
+    joints[knee] = replace(joints[knee], x=-1e5, y=-1e5, state="outside")
+    request = replace(two_people, characters=(replace(two_people.characters[0], keypoints=tuple(joints)),))
+    (person,) = gather_people(request)
+    assert np.allclose(person.portrait_keypoints[knee], (-96, -96, 1))  # seen from the wrist
+
+
 def test_far_people_come_first(two_people: RenderRequest) -> None:
     assert [person.character.name for person in gather_people(two_people)] == ["Ana", "Bo"]
 
