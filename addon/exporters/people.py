@@ -20,6 +20,7 @@ LONGEST_ID = 128  # of a character of a request
 
 Inside = tuple[bpy.types.Object, tuple[bpy.types.Object, ...]]  # a rig, and the instancers on the way to it
 Contents = dict[bpy.types.Collection, list[Inside]]
+Unrendered = dict[bpy.types.Collection, set[bpy.types.Object]]
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def find_people(view_layer: bpy.types.ViewLayer) -> list[Person]:
     people = [Person(armature) for armature in find_rigs(view_layer.objects, bpy.data.objects, shown)]
     known: Contents = {}
     for thing in view_layer.objects:
-        if instances(thing) and shown(thing):
+        if instances(thing) and shown(thing) and thing.visible_camera:
             inside = find_inside(thing.instance_collection, known)
             people += [Person(armature, (thing, *path), alone=len(inside) == 1) for armature, path in inside]
     for thing in {thing for person in people for thing in (person.described, person.armature)}:
@@ -225,9 +226,30 @@ def find_inside(collection: bpy.types.Collection, known: Contents) -> list[Insid
     return known[collection]
 
 
+def find_unrendered(collection: bpy.types.Collection, known: Unrendered) -> set[bpy.types.Object]:
+    """What an instance of `collection` holds, at any depth, and a render leaves out. known: as of find_inside."""
+    if collection not in known:
+        rendered = reach(collection, lambda one: (thing for thing in shown_objects(one) if not thing.hide_render))
+        known[collection] = reach(collection, lambda one: one.all_objects) - rendered
+    return known[collection]
+
+
+def reach(
+    collection: bpy.types.Collection, contents: Callable[[bpy.types.Collection], Iterable[bpy.types.Object]]
+) -> set[bpy.types.Object]:
+    """The `contents` of `collection` and of what these instance, at any depth."""
+    found: set[bpy.types.Object] = set()
+    waiting = [collection]
+    while waiting:
+        inside = set(contents(waiting.pop())) - found
+        found |= inside
+        waiting += [thing.instance_collection for thing in inside if instances(thing)]
+    return found
+
+
 def shown_objects(collection: bpy.types.Collection) -> Iterator[bpy.types.Object]:
     """What an instance of `collection` shows; view layers have no say there."""
-    if collection.hide_viewport:
+    if collection.hide_viewport or collection.hide_render:
         return
     yield from (thing for thing in collection.objects if not thing.hide_viewport)
     for child in collection.children:

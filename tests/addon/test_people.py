@@ -276,6 +276,25 @@ def test_what_an_instance_does_not_show_is_not_there(blender: Any, example: Exam
     assert [one.name for one in find_people(blender.context.view_layer)] == ["Flo"]
 
 
+def test_who_is_left_out_of_the_render_of_an_instance_is_not_there(blender: Any, example: Example) -> None:
+    example("duo")
+    stored = blender.data.collections.new("Stored")
+    inner = store(blender, "Inner", *eve(blender))
+    stored.children.link(inner)
+    twin = instance(blender, "Twin", stored)
+
+    def names() -> list[str]:
+        blender.context.view_layer.update()
+        return [one.name for one in find_people(blender.context.view_layer)]
+
+    assert names() == ["Flo", "Twin"]
+    for thing, setting, value in ((inner, "hide_render", True), (stored, "hide_render", True), (twin, "visible_camera", False)):
+        setattr(thing, setting, value)
+        assert names() == ["Flo"] and "Twin" not in export(blender)[0]
+        setattr(thing, setting, not value)
+    assert names() == ["Flo", "Twin"]
+
+
 @pytest.mark.parametrize("how", ["hidden", "disabled", "excluded", "not rendered"])
 def test_a_rig_that_is_hidden_so_that_its_mesh_can_be_seen_is_still_a_person(blender: Any, example: Example, how: str) -> None:
     example("duo")
