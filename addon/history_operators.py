@@ -163,6 +163,8 @@ class BEYONDSCENE_OT_delete_picture(OnPicture, bpy.types.Operator):
             except OSError as error:
                 self.report({"ERROR"}, f"The file {error.filename} cannot be deleted ({error.strerror}): the picture stays.")
                 return {"CANCELLED"}
+        elif bpy.ops.ed.undo_push.poll():
+            bpy.ops.ed.undo_push(message="Finished Picture")  # it came without a step that an undo could go back to
         bpy.data.images.remove(image)
         current().picture = ""
         return {"FINISHED"}

@@ -431,6 +431,28 @@ def test_a_picture_is_deleted_from_the_gallery_and_from_the_disk_only_if_that_is
     assert not first.exists() and not made.data.images
 
 
+def test_an_undo_brings_a_deleted_picture_back_and_a_redo_deletes_it_again(made: Any, tmp_path: Path) -> None:
+    for picture in made.data.images:
+        made.data.images.remove(picture)
+    made.ops.ed.undo_push(message="before")
+
+    def finish(name: str) -> None:
+        (tmp_path / name).write_bytes((tmp_path / "duo 0001.png").read_bytes())
+        editors.load_picture(tmp_path / name)
+
+    def listed() -> list[str]:
+        return [one.name.removeprefix(images.NAME) for one in images.finished_pictures()]
+
+    finish("duo 0002.png")
+    assert made.ops.beyondscene.delete_picture("EXEC_DEFAULT", True) == {"FINISHED"}
+    assert listed() == []
+    made.ops.ed.undo()
+    assert listed() == ["duo 0002"]
+    finish("duo 0003.png")
+    made.ops.ed.redo()
+    assert listed() == ["duo 0003"]  # which came meanwhile
+
+
 def test_a_redraw_asks_the_disk_for_no_thumbnail_that_was_not_there(
     made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
