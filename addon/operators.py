@@ -51,7 +51,8 @@ class BEYONDSCENE_OT_render(SaysWhyNot, Waits, bpy.types.Operator):
         session.problem = None
         if not settings.lock_seed:
             settings.seed = secrets.randbelow(LARGEST_SEED + 1 - settings.variations)
-            bpy.ops.ed.undo_push(message="Draw Seed")  # else undoing what comes next would bring the old one back
+            if bpy.ops.ed.undo_push.poll():  # not where there is no window, as in a timer
+                bpy.ops.ed.undo_push(message="Draw Seed")  # else undoing what comes next would bring the old one back
         try:
             jobs = make_jobs(context)
         except (ExportError, RequestError) as error:
