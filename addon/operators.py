@@ -2,6 +2,7 @@
 
 # pyright: reportInvalidTypeForm=false
 
+import errno
 import secrets
 import time
 
@@ -141,6 +142,8 @@ def outcome(operator: bpy.types.Operator) -> Result:
 
 
 def say_unwritable(folder: str, error: OSError) -> str:
+    if error.errno == errno.ENAMETOOLONG:
+        return f"The name of a file in '{folder}' would be too long: choose a shorter one for the folder or the .blend."
     return f"The folder '{folder}' cannot be written to ({error.strerror}): choose another."
 
 
