@@ -1,4 +1,4 @@
-"""Who is in a scene: every armature that is visible or moves a visible mesh, by itself or where an object instances it."""
+"""Who is in a scene: every armature that is visible or moves a visible body, by itself or where an object instances it."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +16,7 @@ from .joints import PosedRig, gather_rest
 from .leaders import ArmatureFinder, find_movers, is_shown, is_solid, rendered_objects
 from .rigs import MIN_COVERAGE, Match, best_match, rests_upright
 
+SURFACES = ("MESH", "SURFACE", "META", "FONT")  # types of objects that have faces, or become a mesh that does
 LONGEST_ID = 128  # of a character of a request
 
 Inside = tuple[bpy.types.Object, tuple[bpy.types.Object, ...]]  # a rig, and the instancers on the way to it
@@ -118,9 +119,13 @@ class Person:
         return PosedRig(armature, self.world(depsgraph), match, self.is_mirrored(depsgraph))
 
     def is_mirrored(self, depsgraph: bpy.types.Depsgraph) -> bool:
-        """Whether the scene's camera sees them as in a mirror: by a negative scale of theirs or of its own, and not of both."""
-        camera = depsgraph.scene.camera.evaluated_get(depsgraph)
-        return bool(np.linalg.det(self.world(depsgraph)[:3, :3]) * camera.matrix_world.determinant() < 0)
+        """Whether the scene's camera sees them as in a mirror: by a negative scale of theirs, which a bone above the head may
+        have, or of its own, and not of two of these.
+        """
+        camera, head = depsgraph.scene.camera.evaluated_get(depsgraph), best_match(self.armature).anchors.get("Head")
+        bones = self.armature.evaluated_get(depsgraph).pose.bones
+        scale = np.linalg.det(self.world(depsgraph)[:3, :3]) * camera.matrix_world.determinant()
+        return bool(scale * (bones[head.bone].matrix.determinant() if head else 1) < 0)
 
 
 def find_people(view_layer: bpy.types.ViewLayer) -> list[Person]:
@@ -144,18 +149,26 @@ def find_people(view_layer: bpy.types.ViewLayer) -> list[Person]:
 def find_rigs(
     things: Iterable[bpy.types.Object], known: Iterable[bpy.types.Object], shown: Callable[[bpy.types.Object], bool]
 ) -> set[bpy.types.Object]:
-    """The armatures of which one sees something: those among `things` that are `shown`, and those of `known` that move a mesh
+    """The armatures of which one sees something: those among `things` that are `shown`, and those of `known` that move a body
     among them that is.
     """
     armatures = {thing for thing in known if thing.type == "ARMATURE"}
     rigs = {thing for thing in things if thing.type == "ARMATURE" and shown(thing)}
     if rigs != armatures:
         finder = ArmatureFinder(armatures)
-        for mesh in (thing for thing in things if thing.type == "MESH"):
-            mover = finder.find(mesh)
-            if mover is not None and mover not in rigs and is_solid(mesh) and shown(mesh):
+        for body in filter(has_faces, things):
+            mover = finder.find(body)
+            if mover is not None and mover not in rigs and is_solid(body) and shown(body):
                 rigs.add(mover)
     return rigs
+
+
+def has_faces(thing: bpy.types.Object) -> bool:
+    """Whether it is of a kind that has: a curve may be a path alone, as for a spine that follows one."""
+    if thing.type != "CURVE":
+        return thing.type in SURFACES
+    curve = thing.data
+    return curve.dimensions == "2D" or curve.bevel_depth > 0 or curve.extrude > 0 or curve.bevel_object is not None
 
 
 def find_enabled(view_layer: bpy.types.ViewLayer) -> list[Person]:
