@@ -50,7 +50,8 @@ class Person:
     @property
     def id(self) -> str:
         """Unique in the scene: with the names of libraries, since a linked rig may have a local namesake."""
-        path = "/".join(thing.name_full for thing in (*self.instancers, self.armature))
+        names = (thing.name_full for thing in (*self.instancers, self.armature))
+        path = "/".join(name.replace("\\", "\\\\").replace("/", "\\/") for name in names)
         if len(path) <= LONGEST_ID:
             return path
         digest = hashlib.blake2b(path.encode(), digest_size=16).hexdigest()  # the ends of two long ones differ most often

@@ -164,6 +164,20 @@ def test_a_rig_that_stands_in_the_scene_and_is_instanced_is_two_people(blender: 
     assert masks["Eve"].any() and masks["Twin"].any() and not (masks["Eve"] & masks["Twin"]).any()
 
 
+def test_who_has_the_path_of_another_as_a_name_is_somebody_else(blender: Any, example: Example) -> None:
+    example("duo")
+    instance(blender, "Crowd", store(blender, "Stored", *eve(blender)))
+    instance(blender, "Crowd\\", store(blender, "Other", blender.data.objects["Flo"], blender.data.objects["Flo.body"]))
+    for name in ("Crowd/Eve", "Crowd\\/Flo"):
+        other = eve(blender)[0].copy()
+        other.name = name
+        blender.context.scene.collection.objects.link(other)
+    blender.context.view_layer.update()
+    people = find_people(blender.context.view_layer)
+    assert len(people) == len({one.id for one in people}) == 4
+    assert {"Crowd/Eve", "Crowd\\/Eve"} <= {one.id for one in people}
+
+
 def test_people_with_long_paths_of_instances_differ_and_are_known_again(blender: Any, example: Example) -> None:
     example("duo")
     cast = store(blender, "Cast", *eve(blender), *(blender.data.objects[name] for name in ("Flo", "Flo.body")))
