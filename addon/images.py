@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import bpy
 
@@ -19,6 +19,21 @@ MARK = "beyondscene_picture"  # property of our Image datablocks, which may be r
 # As OCIO configs call it: Blender's own, then those of ACES, newest last.
 SRGB = ("sRGB", "Utility - sRGB - Texture", "sRGB - Texture", "sRGB Encoded Rec.709 (sRGB)")
 LONGEST_FRAMES = 100_000  # of a sequence; Blender stops at the last file by itself
+
+
+class PictureRef(NamedTuple):
+    """An Image datablock, or none: by its name, and by its session_uid in case it is renamed."""
+
+    name: str = ""
+    uid: int = 0
+
+    @classmethod
+    def of(cls, image: bpy.types.Image) -> "PictureRef":
+        return cls(image.name, image.session_uid)
+
+    def find(self) -> bpy.types.Image | None:
+        renamed = (one for one in bpy.data.images if one.session_uid == self.uid)
+        return bpy.data.images.get(self.name) or next(renamed, None)
 
 
 def next_paths(folder: str, count: int = 1, promised: Iterable[Path] = ()) -> list[Path]:
