@@ -13,7 +13,7 @@ from ..protocol import RenderRequest, RequestError
 from ..protocol.client import new_job_id
 from ..protocol.record import RecordError, deflate
 from . import blender_render, images, preferences, unkeyed_changes
-from .exporters import ExportError, gather_request, see_people
+from .exporters import ExportError, find_unposed, gather_request, see_people
 from .frozen_settings import FrozenSettings
 from .job import Job
 from .problem import Problem
@@ -104,12 +104,11 @@ def step() -> bool:
 def export_next(now: Recording) -> bool:
     """The same of `now`, which has frames left; whether it still has, and a backend to send them to."""
     session = current()
-    scene = next((one for one in bpy.data.scenes if one.session_uid == now.scene), None)
-    if scene is None:
+    view_layer = layer_of(now)
+    if view_layer is None:
         session.problem = Problem("picture", "The scene was closed: the frames that were not exported yet are left out.")
         return False
-    frame = now.frames.pop(0)
-    view_layer = scene.view_layers.get(now.view_layer) or scene.view_layers[0]
+    frame, scene = now.frames.pop(0), view_layer.id_data
     try:
         with unkeyed_changes.kept(), at_frame(scene, frame), bpy.context.temp_override(scene=scene, view_layer=view_layer):
             request, arrays = export_frame(bpy.context, now.settings)
@@ -120,6 +119,12 @@ def export_next(now: Recording) -> bool:
     job = Job(new_job_id(), path, request, deflate(arrays), now.settings.models, bpy.data.filepath)
     session.render([job], preferences.get(bpy.context))
     return bool(now.frames) and session.link.alive
+
+
+def layer_of(now: Recording) -> bpy.types.ViewLayer | None:
+    """Of the scene that is exported; None where that was closed."""
+    scene = next((one for one in bpy.data.scenes if one.session_uid == now.scene), None)
+    return scene and (scene.view_layers.get(now.view_layer) or scene.view_layers[0])
 
 
 def export_frame(context: bpy.types.Context, settings: FrozenSettings) -> tuple[RenderRequest, dict[str, np.ndarray]]:
@@ -152,6 +157,8 @@ def obstacle() -> str:
     now = _recording
     if now and blender_render.is_running():
         return "Blender renders: the other frames are exported when it is done"
+    if now and (layer := layer_of(now)) and (edited := find_unposed(layer)):
+        return f"'{edited.name}' is in Edit Mode, where it has no pose: leave that mode, and the other frames are exported"
     if now and len(now.frames) < now.total and not current().link.alive:  # the first one starts it
         return "The backend is off: start it, and the other frames are exported"
     return ""

@@ -10,7 +10,7 @@ from ..protocol import Character, PartName, RenderRequest
 from ..protocol.record import Record
 from . import images, thumbnails
 from .exporters import Person, find_people
-from .images import finished_pictures, path_of
+from .images import PictureRef, finished_pictures, path_of
 from .loras import write_loras
 from .quality import CUSTOM, write_knobs
 from .session import current
@@ -24,13 +24,13 @@ _items: list[Item] = []  # Blender keeps no reference to the strings of an enume
 
 def chosen() -> bpy.types.Image | None:
     """The one that the panel shows: the newest until another is chosen."""
-    return bpy.data.images.get(current().picture) or next(reversed(finished_pictures()), None)
+    return current().picture.find() or next(reversed(finished_pictures()), None)
 
 
 def choose_newest() -> None:
     """After a file was opened: whose file was written last, since names say nothing of that between two that count apart."""
-    pictures = [(written_s(one), one.name) for one in finished_pictures()]
-    current().picture = max(pictures)[1] if pictures else ""
+    newest = max(finished_pictures(), key=lambda one: (written_s(one), one.name), default=None)
+    current().picture = PictureRef.of(newest) if newest else PictureRef()
 
 
 def written_s(image: bpy.types.Image) -> float:
@@ -56,7 +56,7 @@ def get_number(owner: object) -> int:
 
 
 def set_number(owner: object, number: int) -> None:
-    current().picture = finished_pictures()[number].name
+    current().picture = PictureRef.of(finished_pictures()[number])
 
 
 class Unlike(NamedTuple):

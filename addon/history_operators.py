@@ -128,7 +128,7 @@ class BEYONDSCENE_OT_open_picture(ImportHelper, bpy.types.Operator):
         except RecordError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        current().picture = editors.load_picture(path).name
+        current().picture = images.PictureRef.of(editors.load_picture(path))
         return {"FINISHED"}
 
 
@@ -163,8 +163,10 @@ class BEYONDSCENE_OT_delete_picture(OnPicture, bpy.types.Operator):
             except OSError as error:
                 self.report({"ERROR"}, f"The file {error.filename} cannot be deleted ({error.strerror}): the picture stays.")
                 return {"CANCELLED"}
+        elif bpy.ops.ed.undo_push.poll():
+            bpy.ops.ed.undo_push(message="Finished Picture")  # it came without a step that an undo could go back to
         bpy.data.images.remove(image)
-        current().picture = ""
+        current().picture = images.PictureRef()
         return {"FINISHED"}
 
 

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import bpy
 
@@ -21,18 +21,36 @@ SRGB = ("sRGB", "Utility - sRGB - Texture", "sRGB - Texture", "sRGB Encoded Rec.
 LONGEST_FRAMES = 100_000  # of a sequence; Blender stops at the last file by itself
 
 
+class PictureRef(NamedTuple):
+    """An Image datablock, or none: by its name, and by its session_uid in case it is renamed."""
+
+    name: str = ""
+    uid: int = 0
+
+    @classmethod
+    def of(cls, image: bpy.types.Image) -> "PictureRef":
+        return cls(image.name, image.session_uid)
+
+    def find(self) -> bpy.types.Image | None:
+        renamed = (one for one in bpy.data.images if one.session_uid == self.uid)
+        return bpy.data.images.get(self.name) or next(renamed, None)
+
+
 def next_paths(folder: str, count: int = 1, promised: Iterable[Path] = ()) -> list[Path]:
     """File names that are free: <name of the .blend> <number>.png in `folder`, which exists when this returns.
 
     folder: may be relative to the .blend ('//'); see meant_folder.
-    promised: names of pictures that are still on their way. Raises OSError where the folder cannot be made or written to.
+    promised: names of pictures that are still on their way. Raises OSError where the folder cannot be made or written
+        to, or such a name is too long.
     """
     place = output_place(folder)
     stem = blend_name()
     taken = re.compile(re.escape(stem) + r" (\d+)\.png(\.\w+\.part)?")
     names = [one.name for one in (*place.iterdir(), *promised)]
     last = max((int(match[1]) for name in names if (match := taken.fullmatch(name))), default=0)
-    return [place / f"{stem} {number:04d}.png" for number in range(last + 1, last + 1 + count)]
+    paths = [place / f"{stem} {number:04d}.png" for number in range(last + 1, last + 1 + count)]
+    try_to_write(paths[-1])
+    return paths
 
 
 def next_sequence(folder: str) -> Path:
@@ -79,10 +97,15 @@ def output_place(folder: str) -> Path:
     """The folder that is meant, which exists when this returns. Raises OSError where it cannot be made or written to."""
     place = meant_folder(folder)
     place.mkdir(parents=True, exist_ok=True)
-    probe = place / f".beyondscene {secrets.token_hex(4)}"  # better now than when the picture is there
+    try_to_write(place / "0001.png")
+    return place
+
+
+def try_to_write(path: Path) -> None:
+    """Raise OSError where no picture can come to `path`: better now than when it is there. It comes by a longer name."""
+    probe = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     probe.touch()
     probe.unlink()
-    return place
 
 
 def meant_folder(folder: str) -> Path:

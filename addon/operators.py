@@ -2,6 +2,7 @@
 
 # pyright: reportInvalidTypeForm=false
 
+import errno
 import secrets
 import time
 
@@ -51,7 +52,8 @@ class BEYONDSCENE_OT_render(SaysWhyNot, Waits, bpy.types.Operator):
         session.problem = None
         if not settings.lock_seed:
             settings.seed = secrets.randbelow(LARGEST_SEED + 1 - settings.variations)
-            bpy.ops.ed.undo_push(message="Draw Seed")  # else undoing what comes next would bring the old one back
+            if bpy.ops.ed.undo_push.poll():  # not where there is no window, as in a timer
+                bpy.ops.ed.undo_push(message="Draw Seed")  # else undoing what comes next would bring the old one back
         try:
             jobs = make_jobs(context)
         except (ExportError, RequestError) as error:
@@ -140,6 +142,8 @@ def outcome(operator: bpy.types.Operator) -> Result:
 
 
 def say_unwritable(folder: str, error: OSError) -> str:
+    if error.errno == errno.ENAMETOOLONG:
+        return f"The name of a file in '{folder}' would be too long: choose a shorter one for the folder or the .blend."
     return f"The folder '{folder}' cannot be written to ({error.strerror}): choose another."
 
 

@@ -18,6 +18,7 @@ from . import editors, images, presence, preview
 from .backend_process import BackendError
 from .devices import devices_in, rounded
 from .estimates import Estimates
+from .images import PictureRef
 from .job import Job
 from .link import Link
 from .pending_pictures import pending, promises
@@ -39,7 +40,7 @@ class Session:
         self.unfinished = UnfinishedJobs(self.link, self._end)
         self.problem: Problem | None = None  # of the last job or start
         self.notice = ""  # the outcome of a test of the connection
-        self.picture = ""  # name of the last Image datablock
+        self.picture = PictureRef()  # the one that was made or chosen last
         self.missed: Job | None = None  # the last one that came while its file was not open
         self.estimates = Estimates(self.link)
         self.left_over = len(pending())  # pictures of an earlier Blender or backend that have not come yet
@@ -248,7 +249,7 @@ class Session:
             self.missed = job
             return ""
         try:
-            self.picture = editors.load_picture(job.path).name
+            self.picture = PictureRef.of(editors.load_picture(job.path))
         except RuntimeError as error:
             return f"The picture is at {job.path}, but Blender cannot load it ({error}): open it by hand."
         return ""

@@ -10,6 +10,7 @@ from .editors import all_editors
 from .images import add_missing, finished_pictures, follow_frames, path_of
 
 remembered: list[Path] = []  # files of the pictures that were here before an undo
+_of_the_state: set[Path] = set()  # those that the state of the file had by itself to which the last undo or redo went
 _shown: dict[int, Path] = {}  # those that an Image Editor showed then, by the address of the area
 
 
@@ -26,8 +27,17 @@ def remember_pictures(*_: object) -> None:
 
 
 @persistent
+def remember_others(*_: object) -> None:
+    """Before a redo: which of the pictures of this state are not in the next were deleted in between, and go."""
+    remember_pictures()
+    remembered[:] = [path for path in remembered if path not in _of_the_state]
+
+
+@persistent
 def restore_pictures(*_: object) -> None:
     """After it."""
+    _of_the_state.clear()
+    _of_the_state.update(map(path_of, finished_pictures()))
     add_missing(remembered)
     here = {path_of(image): image for image in finished_pictures()}
     for _, area in all_editors():
@@ -39,8 +49,8 @@ def restore_pictures(*_: object) -> None:
 
 def handlers() -> list[callbacks.Handler]:
     lists = bpy.app.handlers
-    before, after = (lists.undo_pre, lists.redo_pre), (lists.undo_post, lists.redo_post)
-    return [(one, remember_pictures) for one in before] + [(one, restore_pictures) for one in after]
+    before = [(lists.undo_pre, remember_pictures), (lists.redo_pre, remember_others)]
+    return before + [(one, restore_pictures) for one in (lists.undo_post, lists.redo_post)]
 
 
 def register() -> None:
@@ -50,4 +60,5 @@ def register() -> None:
 def unregister() -> None:
     callbacks.remove(handlers())
     remembered.clear()
+    _of_the_state.clear()
     _shown.clear()

@@ -35,7 +35,8 @@ def main() -> int:
         print("No picture.", file=sys.stderr)
         return 1
     scene.beyondscene.property_unset("output_folder")
-    image = bpy.data.images[session.current().picture]
+    image = session.current().picture.find()
+    assert image
     picture, saved = out / f"{blend.stem}.png", out / f"{blend.stem}.blend"
     image.filepath = str(Path(bpy.path.abspath(image.filepath)).replace(picture))
     image.pack()

@@ -11,7 +11,7 @@ from ..quality import chosen_settings, limited_size
 from .camera import check_camera, gather_view
 from .characters import gather_character, gather_keypoints
 from .errors import ExportError
-from .leaders import PICTURE_PLANE
+from .leaders import PICTURE_PLANE, find_unposed
 from .passes import Passes, gather_passes, write_passes
 from .people import Person, chosen_people, find_enabled, find_people
 from .rigs import best_match, detect, load_families
@@ -35,6 +35,7 @@ __all__ = [
     "find_people",
     "find_shown",
     "find_shown_enabled",
+    "find_unposed",
     "gather_passes",
     "gather_request",
     "load_families",
@@ -145,8 +146,10 @@ def look_at(
 
 
 def check_scene(context: bpy.types.Context) -> None:
-    """Raise ExportError where `context` has no camera or no armature; cheap enough for every redraw."""
+    """Raise ExportError where `context` has no camera or no armature, or one in Edit Mode; cheap enough for every redraw."""
     check_camera(context.scene)
+    if edited := find_unposed(context.view_layer):
+        raise ExportError(f"'{edited.name}' is in Edit Mode, where Blender shows it without its pose: leave that mode first.")
     chosen_people(context.scene, find_shown(context.view_layer))
 
 

@@ -51,6 +51,20 @@ def find_leaders(thing: bpy.types.Object) -> list[bpy.types.Object]:
     return [leader for leader in (*deformers, *find_holders(thing), thing.parent) if leader is not None]
 
 
+def find_unposed(view_layer: bpy.types.ViewLayer) -> bpy.types.Object | None:
+    """A rig or a body that is in Edit Mode, in which Blender shows it without its pose; None where there is none."""
+    active = view_layer.objects.active
+    if active is None or active.mode != "EDIT":  # the others in Edit Mode are in it together with the active one
+        return None
+    return next((thing for thing in view_layer.objects if thing.mode == "EDIT" and loses_pose(thing)), None)
+
+
+def loses_pose(thing: bpy.types.Object) -> bool:
+    """Whether Edit Mode shows `thing` without its pose."""
+    deformers = (one for one in thing.modifiers if one.type in DEFORMERS and one.show_viewport)
+    return thing.type == "ARMATURE" or any(not one.show_in_editmode for one in deformers)
+
+
 def find_holders(thing: bpy.types.Object) -> list[bpy.types.Object | None]:
     """What holds `thing` by a constraint, the strongest first, and of equals the last, which has the final say."""
     holds: list[tuple[float, bpy.types.Object | None]] = []

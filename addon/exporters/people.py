@@ -1,4 +1,4 @@
-"""Who is in a scene: every armature that is visible or moves a visible mesh, by itself or where an object instances it."""
+"""Who is in a scene: every armature that is visible or moves a visible body, by itself or where an object instances it."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,10 +16,12 @@ from .joints import PosedRig, gather_rest
 from .leaders import ArmatureFinder, find_movers, is_shown, is_solid, rendered_objects
 from .rigs import MIN_COVERAGE, Match, best_match, rests_upright
 
+SURFACES = ("MESH", "SURFACE", "META", "FONT")  # types of objects that have faces, or become a mesh that does
 LONGEST_ID = 128  # of a character of a request
 
 Inside = tuple[bpy.types.Object, tuple[bpy.types.Object, ...]]  # a rig, and the instancers on the way to it
 Contents = dict[bpy.types.Collection, list[Inside]]
+Unrendered = dict[bpy.types.Collection, set[bpy.types.Object]]
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class Person:
     @property
     def id(self) -> str:
         """Unique in the scene: with the names of libraries, since a linked rig may have a local namesake."""
-        path = "/".join(thing.name_full for thing in (*self.instancers, self.armature))
+        names = (thing.name_full for thing in (*self.instancers, self.armature))
+        path = "/".join(name.replace("\\", "\\\\").replace("/", "\\/") for name in names)
         if len(path) <= LONGEST_ID:
             return path
         digest = hashlib.blake2b(path.encode(), digest_size=16).hexdigest()  # the ends of two long ones differ most often
@@ -117,9 +120,13 @@ class Person:
         return PosedRig(armature, self.world(depsgraph), match, self.is_mirrored(depsgraph))
 
     def is_mirrored(self, depsgraph: bpy.types.Depsgraph) -> bool:
-        """Whether the scene's camera sees them as in a mirror: by a negative scale of theirs or of its own, and not of both."""
-        camera = depsgraph.scene.camera.evaluated_get(depsgraph)
-        return bool(np.linalg.det(self.world(depsgraph)[:3, :3]) * camera.matrix_world.determinant() < 0)
+        """Whether the scene's camera sees them as in a mirror: by a negative scale of theirs, which a bone above the head may
+        have, or of its own, and not of two of these.
+        """
+        camera, head = depsgraph.scene.camera.evaluated_get(depsgraph), best_match(self.armature).anchors.get("Head")
+        bones = self.armature.evaluated_get(depsgraph).pose.bones
+        scale = np.linalg.det(self.world(depsgraph)[:3, :3]) * camera.matrix_world.determinant()
+        return bool(scale * (bones[head.bone].matrix.determinant() if head else 1) < 0)
 
 
 def find_people(view_layer: bpy.types.ViewLayer) -> list[Person]:
@@ -132,7 +139,7 @@ def find_people(view_layer: bpy.types.ViewLayer) -> list[Person]:
     people = [Person(armature) for armature in find_rigs(view_layer.objects, bpy.data.objects, shown)]
     known: Contents = {}
     for thing in view_layer.objects:
-        if instances(thing) and shown(thing):
+        if instances(thing) and shown(thing) and thing.visible_camera:
             inside = find_inside(thing.instance_collection, known)
             people += [Person(armature, (thing, *path), alone=len(inside) == 1) for armature, path in inside]
     for thing in {thing for person in people for thing in (person.described, person.armature)}:
@@ -143,18 +150,26 @@ def find_people(view_layer: bpy.types.ViewLayer) -> list[Person]:
 def find_rigs(
     things: Iterable[bpy.types.Object], known: Iterable[bpy.types.Object], shown: Callable[[bpy.types.Object], bool]
 ) -> set[bpy.types.Object]:
-    """The armatures of which one sees something: those among `things` that are `shown`, and those of `known` that move a mesh
+    """The armatures of which one sees something: those among `things` that are `shown`, and those of `known` that move a body
     among them that is.
     """
     armatures = {thing for thing in known if thing.type == "ARMATURE"}
     rigs = {thing for thing in things if thing.type == "ARMATURE" and shown(thing)}
     if rigs != armatures:
         finder = ArmatureFinder(armatures)
-        for mesh in (thing for thing in things if thing.type == "MESH"):
-            mover = finder.find(mesh)
-            if mover is not None and mover not in rigs and is_solid(mesh) and shown(mesh):
+        for body in filter(has_faces, things):
+            mover = finder.find(body)
+            if mover is not None and mover not in rigs and is_solid(body) and shown(body):
                 rigs.add(mover)
     return rigs
+
+
+def has_faces(thing: bpy.types.Object) -> bool:
+    """Whether it is of a kind that has: a curve may be a path alone, as for a spine that follows one."""
+    if thing.type != "CURVE":
+        return thing.type in SURFACES
+    curve = thing.data
+    return curve.dimensions == "2D" or curve.bevel_depth > 0 or curve.extrude > 0 or curve.bevel_object is not None
 
 
 def find_enabled(view_layer: bpy.types.ViewLayer) -> list[Person]:
@@ -225,9 +240,30 @@ def find_inside(collection: bpy.types.Collection, known: Contents) -> list[Insid
     return known[collection]
 
 
+def find_unrendered(collection: bpy.types.Collection, known: Unrendered) -> set[bpy.types.Object]:
+    """What an instance of `collection` holds, at any depth, and a render leaves out. known: as of find_inside."""
+    if collection not in known:
+        rendered = reach(collection, lambda one: (thing for thing in shown_objects(one) if not thing.hide_render))
+        known[collection] = reach(collection, lambda one: one.all_objects) - rendered
+    return known[collection]
+
+
+def reach(
+    collection: bpy.types.Collection, contents: Callable[[bpy.types.Collection], Iterable[bpy.types.Object]]
+) -> set[bpy.types.Object]:
+    """The `contents` of `collection` and of what these instance, at any depth."""
+    found: set[bpy.types.Object] = set()
+    waiting = [collection]
+    while waiting:
+        inside = set(contents(waiting.pop())) - found
+        found |= inside
+        waiting += [thing.instance_collection for thing in inside if instances(thing)]
+    return found
+
+
 def shown_objects(collection: bpy.types.Collection) -> Iterator[bpy.types.Object]:
     """What an instance of `collection` shows; view layers have no say there."""
-    if collection.hide_viewport:
+    if collection.hide_viewport or collection.hide_render:
         return
     yield from (thing for thing in collection.objects if not thing.hide_viewport)
     for child in collection.children:

@@ -11,7 +11,7 @@ import numpy as np
 from .chosen import gather_chosen
 from .joints import transform
 from .leaders import ArmatureFinder, background_layers, is_shown, is_solid, rendered_objects
-from .people import Person
+from .people import Person, Unrendered, find_unrendered, instances
 
 PROP = -1  # owner of what is nobody's: it hides people and has no mask
 
@@ -60,13 +60,14 @@ def gather_surfaces(
     layers = [view_layer, *background_layers(depsgraph.scene)]
     rendered = {thing for layer in layers for thing in rendered_objects(layer.layer_collection) if is_shown(thing, layer)}
     shapes = set().union(*map(bone_shapes, layers))
+    unrendered: Unrendered = {}
     known: dict[int, Shape] = {}  # by mesh: leaves and stones come again and again
     for instance in depsgraph.object_instances:
         evaluated, source = instance.object, instance.object.original
         root = instance.parent.original if instance.is_instance else source
         if evaluated.type != "MESH" or not instance.show_self or not is_solid(source) or source in shapes:
             continue
-        if root not in rendered:
+        if root not in rendered or is_left_out(instance, unrendered):
             continue
         mesh = evaluated.data.as_pointer()
         if mesh not in known:
@@ -81,6 +82,24 @@ def gather_surfaces(
             normals = normals @ np.linalg.pinv(world[:3, :3]) * (-1 if np.linalg.det(world[:3, :3]) < 0 else 1)
         chosen = {name: transform(world, place) for name, place in chosen.items()}
         yield Surface(triangles @ world[:3, :3].T + world[:3, 3], owner, normals, chosen)
+
+
+def is_left_out(instance: bpy.types.DepsgraphObjectInstance, unrendered: Unrendered) -> bool:
+    """Whether a render leaves out `instance` for a reason by which the viewport does not. unrendered: see find_unrendered."""
+    source = instance.object.original
+    if not instance.is_instance:
+        return stands_in_for_instances(source)
+    root = instance.parent.original
+    if not instances(root) or instance.particle_system is not None:
+        return not root.visible_camera
+    return not root.visible_camera or source in find_unrendered(root.instance_collection, unrendered)
+
+
+def stands_in_for_instances(thing: bpy.types.Object) -> bool:
+    """Whether a render shows instances alone: of `thing`, at the vertices or faces of its parent, or by it."""
+    if thing.parent and thing.parent.instance_type in ("VERTS", "FACES"):
+        return True
+    return not thing.show_instancer_for_render and (thing.is_instancer or bool(thing.particle_systems))
 
 
 def gather_shape(evaluated: bpy.types.Object, with_normals: bool) -> Shape:

@@ -100,8 +100,8 @@ def draw_outcome(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
             column.operator("preferences.addon_show", text="Open Preferences", icon="PREFERENCES").module = base_package
     elif not session.jobs and (obstacle := why_not(context)):
         draw_error(layout, context, obstacle)
-    elif not session.jobs and session.picture in bpy.data.images:  # and not in another file
-        layout.label(text=session.picture, icon="IMAGE_DATA", translate=False)
+    elif not session.jobs and (image := session.picture.find()):  # and not in another file
+        layout.label(text=image.name, icon="IMAGE_DATA", translate=False)
     if session.missed:
         blend, path = Path(session.missed.blend).name, session.missed.path
         sentence = f"A picture of {blend} has come: {path}. When {blend} is opened again, it is among its images"

@@ -74,7 +74,7 @@ def steps() -> Iterator[None]:
     for _ in range(20):  # the editor takes a moment to draw it
         yield
     editor = next(area for area in window.screen.areas if area.type == "IMAGE_EDITOR").spaces.active
-    told["error"], told["picture"] = state.error, state.picture
+    told["error"], told["picture"] = state.error, state.picture.name
     told["shown"] = editor.image.name if editor.image else ""
     if editor.image:
         told["size"] = list(editor.image.size)

@@ -71,6 +71,25 @@ def test_while_blender_renders_no_frame_is_exported_and_the_scene_is_left_alone(
     assert names_in(tmp_path / "duo animation 0001") == ["0001.png", "0002.png", "0003.png"]
 
 
+def test_while_a_rig_is_edited_no_frame_is_exported_in_its_rest_pose(
+    blender: Any, duo: Any, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
+) -> None:
+    use_backend(start_peer(picture=picture).connection)
+    assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
+    assert animation.turn() is not None
+    now = animation.recording()
+    assert now and now.frames == [2, 3]
+    blender.context.view_layer.objects.active = blender.data.objects["Eve"]
+    blender.ops.object.mode_set(mode="EDIT")
+    assert animation.turn() is not None and now.frames == [2, 3]
+    assert "'Eve' is in Edit Mode" in drawn(panels.BEYONDSCENE_PT_main)
+    blender.ops.object.mode_set(mode="OBJECT")
+    while animation.turn() is not None:
+        pass
+    until(lambda: not session.current().jobs)
+    assert names_in(tmp_path / "duo animation 0001") == ["0001.png", "0002.png", "0003.png"]
+
+
 def test_what_the_artist_changes_meanwhile_is_for_the_next_picture_and_not_for_the_frames_that_are_left(
     blender: Any, duo: Any, start_peer: Any, use_backend: Any, picture: bytes
 ) -> None:

@@ -109,11 +109,11 @@ def test_who_is_not_in_the_first_frame_of_an_animation_may_come_in_later(
     rigs, folder = made.data.objects, tmp_path / "duo animation 0001"
     folder.mkdir()
     (folder / "0001.png").write_bytes((tmp_path / "duo 0001.png").read_bytes())
-    session.current().picture = editors.load_picture(folder / "0001.png").name
+    session.current().picture = images.PictureRef.of(editors.load_picture(folder / "0001.png"))
     rigs["Eve"].beyondscene.prompt = "somebody else"
     rigs["Eve"].name, rigs["Flo"].beyondscene.enabled = "Evelyn", False
     assert made.ops.beyondscene.restore_settings() == {"FINISHED"}
-    session.current().picture = ""
+    session.current().picture = images.PictureRef()
     assert made.context.scene.beyondscene.prompt == "a quay" and rigs["Flo"].beyondscene.drawn
     assert rigs["Evelyn"].beyondscene.drawn and "Switched off" not in capfd.readouterr().out
 
@@ -206,6 +206,16 @@ def test_a_picture_may_be_called_anything_and_those_of_older_files_are_found_by_
     assert set(images.finished_pictures()) == {image, other}
 
 
+def test_a_picture_that_is_renamed_stays_the_chosen_one(made: Any, tmp_path: Path) -> None:
+    (tmp_path / "duo 0002.png").write_bytes((tmp_path / "duo 0001.png").read_bytes())
+    editors.load_picture(tmp_path / "duo 0002.png")
+    made.context.window_manager.beyondscene_picture = "BeyondScene duo 0001"
+    image = chosen()
+    image.name = "A hero shot"
+    assert chosen() == image and made.context.window_manager.beyondscene_picture == "A hero shot"
+    session.current().picture = images.PictureRef()
+
+
 def test_masks_that_would_fill_the_memory_are_refused_and_settings_come_back_all_the_same(made: Any, tmp_path: Path) -> None:
     path = tmp_path / "duo 0001.png"
     record = read_png_record(path)
@@ -237,7 +247,7 @@ def test_a_picture_from_elsewhere_is_opened_with_its_settings(
         with pytest.raises(RuntimeError, match=words):
             blender.ops.beyondscene.open_picture(filepath=str(path))
     assert chosen().name == "BeyondScene duo 0001"
-    session.current().picture = ""
+    session.current().picture = images.PictureRef()
 
 
 def test_a_picture_that_is_listed_is_not_listed_again_when_it_is_opened(made: Any, tmp_path: Path) -> None:
@@ -248,7 +258,7 @@ def test_a_picture_that_is_listed_is_not_listed_again_when_it_is_opened(made: An
     image.pixels[0] = 1
     assert made.ops.beyondscene.open_picture(filepath=path) == {"FINISHED"}
     assert image.is_dirty and image.pixels[0] == 1  # what was painted on it stays
-    session.current().picture = ""
+    session.current().picture = images.PictureRef()
 
 
 @pytest.mark.parametrize("destination", sorted(DESTINATIONS.keys() - {"IMAGE_EDITOR"}))
@@ -424,11 +434,33 @@ def test_a_picture_is_deleted_from_the_gallery_and_from_the_disk_only_if_that_is
     assert made.ops.beyondscene.delete_picture() == {"FINISHED"}
     assert history.chosen() is None and first.exists() and not made.ops.beyondscene.delete_picture.poll()
     editors.load_picture(first)
-    session.current().picture = editors.load_picture(folder / "0001.png").name
+    session.current().picture = images.PictureRef.of(editors.load_picture(folder / "0001.png"))
     assert made.ops.beyondscene.delete_picture(delete_file=True) == {"FINISHED"}
     assert not folder.exists() and chosen().name == "BeyondScene duo 0001"
     assert made.ops.beyondscene.delete_picture(delete_file=True) == {"FINISHED"}
     assert not first.exists() and not made.data.images
+
+
+def test_an_undo_brings_a_deleted_picture_back_and_a_redo_deletes_it_again(made: Any, tmp_path: Path) -> None:
+    for picture in made.data.images:
+        made.data.images.remove(picture)
+    made.ops.ed.undo_push(message="before")
+
+    def finish(name: str) -> None:
+        (tmp_path / name).write_bytes((tmp_path / "duo 0001.png").read_bytes())
+        editors.load_picture(tmp_path / name)
+
+    def listed() -> list[str]:
+        return [one.name.removeprefix(images.NAME) for one in images.finished_pictures()]
+
+    finish("duo 0002.png")
+    assert made.ops.beyondscene.delete_picture("EXEC_DEFAULT", True) == {"FINISHED"}
+    assert listed() == []
+    made.ops.ed.undo()
+    assert listed() == ["duo 0002"]
+    finish("duo 0003.png")
+    made.ops.ed.redo()
+    assert listed() == ["duo 0003"]  # which came meanwhile
 
 
 def test_a_redraw_asks_the_disk_for_no_thumbnail_that_was_not_there(

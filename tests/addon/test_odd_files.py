@@ -42,6 +42,20 @@ def test_a_scene_that_was_never_saved_has_its_pictures_where_the_panel_says(
     assert "Pictures go to" not in drawn(panels.BEYONDSCENE_PT_picture)
 
 
+def test_a_name_too_long_for_the_picture_is_noticed_before_anything_is_sent(
+    blender: Any, example: Example, start_peer: Any, use_backend: Any, tmp_path: Path
+) -> None:
+    example("duo")
+    peer = start_peer()
+    use_backend(peer.connection)
+    blender.context.scene.beyondscene.output_folder = str(tmp_path / "renders")
+    blender.ops.wm.save_as_mainfile(filepath=str(tmp_path / f"{'duo' * 81}.blend"))
+    for render in (blender.ops.beyondscene.render, blender.ops.beyondscene.render_animation):
+        with pytest.raises(RuntimeError, match=r"would be too long: choose a shorter one for the folder or the \.blend"):
+            render()
+    assert not peer.heard and not [*(tmp_path / "renders").iterdir()]
+
+
 def test_what_an_artist_keeps_is_not_where_an_uninstall_deletes(registered: Any) -> None:
     assert not images.kept_folder().is_relative_to(registered.utils.user_resource("EXTENSIONS"))
 

@@ -82,5 +82,26 @@ def test_points_of_a_face_are_chosen_where_vertices_are(blender: Any, example: E
     blender.ops.object.mode_set(mode="OBJECT")
 
 
+@pytest.mark.parametrize("name", ["Ana", "Ana.body"])
+def test_nothing_is_rendered_of_a_rig_or_a_body_in_edit_mode_where_it_has_no_pose(
+    blender: Any, example: Example, name: str
+) -> None:
+    example("plaza")
+    hat, thing = blender.data.objects.new("Hat", blender.data.meshes.new("Hat")), blender.data.objects[name]
+    blender.context.scene.collection.objects.link(hat)
+    blender.context.view_layer.objects.active = hat
+    blender.ops.object.mode_set(mode="EDIT")
+    assert blender.ops.beyondscene.render.poll()  # it has no pose to lose
+    blender.ops.object.mode_set(mode="OBJECT")
+    thing.select_set(True)
+    blender.context.view_layer.objects.active = thing
+    blender.ops.object.mode_set(mode="EDIT")
+    for operator in (blender.ops.beyondscene.render, blender.ops.beyondscene.preview_controls):
+        assert not operator.poll()
+    assert f"'{name}' is in Edit Mode, where Blender shows it without its pose" in drawn(panels.BEYONDSCENE_PT_main)
+    blender.ops.object.mode_set(mode="OBJECT")
+    assert blender.ops.beyondscene.render.poll()
+
+
 def test_every_state_of_the_backend_has_a_dot_that_this_blender_knows() -> None:
     assert {icon for _, icon in backend.STATES.values()} | {backend.RED} <= ICONS

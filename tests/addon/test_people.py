@@ -98,7 +98,18 @@ def test_each_instance_is_somebody_of_their_own(blender: Any, example: Example) 
     assert sorted(export(blender)[0]) == ["Flo"]
 
 
-@pytest.mark.parametrize("mirrors", [("rig",), ("instance",), ("camera",), ("rig", "camera")], ids=" and ".join)
+def mirror_by_bone(rig: Any) -> None:
+    """Let the bones above all others have the scale of -1 along x of the world."""
+    world = np.array(rig.matrix_world)
+    mirror = np.linalg.inv(world) @ np.diag([-1.0, 1, 1, 1]) @ world
+    for bone in rig.pose.bones:
+        if bone.parent is None:
+            bone.matrix = type(bone.matrix)((mirror @ np.array(bone.matrix)).tolist())
+
+
+@pytest.mark.parametrize(
+    "mirrors", [("rig",), ("bone",), ("instance",), ("camera",), ("rig", "camera"), ("bone", "camera")], ids=" and ".join
+)
 def test_a_mirrored_person_has_left_and_right_as_they_are_seen(
     blender: Any, example: Example, mirrors: tuple[str, ...]
 ) -> None:
@@ -113,6 +124,8 @@ def test_a_mirrored_person_has_left_and_right_as_they_are_seen(
         rig.parent = blender.data.objects.new("Mirror", None)
         blender.context.scene.collection.objects.link(rig.parent)
         rig.parent.scale.x = -1
+    elif "bone" in mirrors:
+        mirror_by_bone(rig)
     if "camera" in mirrors:
         blender.context.scene.camera.scale.x = -1
     blender.context.view_layer.update()
@@ -149,6 +162,20 @@ def test_a_rig_that_stands_in_the_scene_and_is_instanced_is_two_people(blender: 
     _, masks, request = export(blender)
     assert [one.id for one in request.characters] == ["Eve", "Flo", "Twin/Eve"]
     assert masks["Eve"].any() and masks["Twin"].any() and not (masks["Eve"] & masks["Twin"]).any()
+
+
+def test_who_has_the_path_of_another_as_a_name_is_somebody_else(blender: Any, example: Example) -> None:
+    example("duo")
+    instance(blender, "Crowd", store(blender, "Stored", *eve(blender)))
+    instance(blender, "Crowd\\", store(blender, "Other", blender.data.objects["Flo"], blender.data.objects["Flo.body"]))
+    for name in ("Crowd/Eve", "Crowd\\/Flo"):
+        other = eve(blender)[0].copy()
+        other.name = name
+        blender.context.scene.collection.objects.link(other)
+    blender.context.view_layer.update()
+    people = find_people(blender.context.view_layer)
+    assert len(people) == len({one.id for one in people}) == 4
+    assert {"Crowd/Eve", "Crowd\\/Eve"} <= {one.id for one in people}
 
 
 def test_people_with_long_paths_of_instances_differ_and_are_known_again(blender: Any, example: Example) -> None:
@@ -274,6 +301,51 @@ def test_what_an_instance_does_not_show_is_not_there(blender: Any, example: Exam
     rig.hide_viewport, body.hide_viewport, stored.hide_viewport = False, False, True
     blender.context.view_layer.update()
     assert [one.name for one in find_people(blender.context.view_layer)] == ["Flo"]
+
+
+def test_who_is_left_out_of_the_render_of_an_instance_is_not_there(blender: Any, example: Example) -> None:
+    example("duo")
+    stored = blender.data.collections.new("Stored")
+    inner = store(blender, "Inner", *eve(blender))
+    stored.children.link(inner)
+    twin = instance(blender, "Twin", stored)
+
+    def names() -> list[str]:
+        blender.context.view_layer.update()
+        return [one.name for one in find_people(blender.context.view_layer)]
+
+    assert names() == ["Flo", "Twin"]
+    for thing, setting, value in ((inner, "hide_render", True), (stored, "hide_render", True), (twin, "visible_camera", False)):
+        setattr(thing, setting, value)
+        assert names() == ["Flo"] and "Twin" not in export(blender)[0]
+        setattr(thing, setting, not value)
+    assert names() == ["Flo", "Twin"]
+
+
+@pytest.mark.parametrize("kind", ["MESH", "CURVE", "SURFACE", "META", "FONT"])
+def test_a_hidden_rig_is_somebody_whatever_the_body_is_made_of(blender: Any, example: Example, kind: str) -> None:
+    example("duo")
+    rig, body = eve(blender)
+    blender.data.objects.remove(body)
+    rig.hide_set(True)
+    match kind:
+        case "MESH":
+            blender.ops.mesh.primitive_cube_add()
+        case "META":
+            blender.ops.object.metaball_add()
+        case "FONT":
+            blender.ops.object.text_add()
+        case "SURFACE":
+            blender.ops.surface.primitive_nurbs_surface_sphere_add()
+        case _:
+            blender.ops.curve.primitive_bezier_circle_add()
+            blender.context.object.parent = rig
+            assert [one.name for one in find_people(blender.context.view_layer)] == ["Flo"]  # it is a path
+            blender.context.object.data.bevel_depth = 0.2
+    assert blender.context.object.type == kind
+    blender.context.object.parent = rig
+    blender.context.view_layer.update()
+    assert sorted(export(blender)[1]) == ["Eve", "Flo"]
 
 
 @pytest.mark.parametrize("how", ["hidden", "disabled", "excluded", "not rendered"])

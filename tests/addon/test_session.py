@@ -156,6 +156,18 @@ def test_an_interrupt_while_a_script_waits_cancels_the_picture_and_is_one_senten
     assert "KeyboardInterrupt" not in "".join(capfd.readouterr())
 
 
+def test_a_picture_is_rendered_where_the_context_has_no_window_as_in_a_timer(
+    blender: Any, example: Example, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
+) -> None:
+    example("duo")
+    use_backend(start_peer(picture=picture).connection)
+    own = blender.context.scene.beyondscene
+    own.output_folder, own.lock_seed, own.seed = str(tmp_path), False, 0
+    with blender.context.temp_override(window=None):
+        assert blender.ops.beyondscene.render(wait=True) == {"FINISHED"}
+    assert own.seed and (tmp_path / "duo 0001.png").read_bytes() == picture
+
+
 def test_pictures_wait_in_line_and_each_can_be_cancelled(
     blender: Any, example: Example, gateway: Any, use_backend: Any, tmp_path: Path
 ) -> None:

@@ -109,3 +109,21 @@ def test_bones_that_change_are_read_anew(blender: Any) -> None:
     blender.ops.object.mode_set(mode="OBJECT")
     head = next(bone for bone in gather_rest_bones(rig) if bone.name == "head")
     assert head.tail == tuple(rig.data.bones["head"].tail_local)
+
+
+def test_a_puppet_on_ropes_of_a_thousand_links_is_nobody(blender: Any) -> None:
+    rig = blender.data.objects.new("Puppet", blender.data.armatures.new("Puppet"))
+    blender.context.scene.collection.objects.link(rig)
+    blender.context.view_layer.objects.active = rig
+    blender.ops.object.mode_set(mode="EDIT")
+    body = rig.data.edit_bones.new("body")
+    body.tail = (0, 0, 1)
+    for side in (-1, 1):
+        above = body
+        for number in range(1100):
+            link = rig.data.edit_bones.new(f"link {side} {number}")
+            link.head, link.tail, link.parent = (side, 0, number / 1100), (side, 0, (number + 1) / 1100), above
+            above = link
+    blender.ops.object.mode_set(mode="OBJECT")
+    match = best_match(rig)
+    assert not match.guessed and not match.limbs_found

@@ -258,6 +258,60 @@ def test_an_instanced_collection_hides_people_and_belongs_to_its_instancer(blend
     assert held["Flo"].sum() > before["Flo"].sum() and not (held["Flo"] & held["Eve"]).any()
 
 
+@pytest.mark.parametrize("how", ["nested collection", "nested instance", "camera", "whole collection"])
+def test_what_a_render_leaves_out_of_an_instance_hides_nobody(blender: Any, example: Example, how: str) -> None:
+    example("duo")
+    before, _ = see(blender)
+    scene, box = blender.context.scene, add_box(blender, "Crate", (0.5, 0.1, 0.5), (0, 0, 0))
+    crates, stock = blender.data.collections.new("Crates"), blender.data.collections.new("Stock")
+    crates.objects.link(box)
+    scene.collection.objects.unlink(box)
+    pile, shelf = blender.data.objects.new("Pile", None), blender.data.objects.new("Shelf", None)
+    stack = pile.copy()
+    for empty, collection, place in ((pile, crates, stock), (stack, crates, stock), (shelf, stock, scene.collection)):
+        empty.instance_type, empty.instance_collection = "COLLECTION", collection
+        place.objects.link(empty)
+    stock.children.link(crates)
+    shelf.location = in_front_of(blender, "Eve")
+    blender.context.view_layer.update()
+    assert see(blender)[0]["Eve"].sum() < 0.9 * before["Eve"].sum()
+    match how:
+        case "nested collection":
+            crates.hide_render = True
+        case "nested instance":
+            stock.children.unlink(crates)
+            pile.hide_render = True
+            blender.context.view_layer.update()
+            assert see(blender)[0]["Eve"].sum() < 0.9 * before["Eve"].sum()  # by the stack
+            stack.hide_render = True
+        case "camera":
+            shelf.visible_camera = False
+        case _:
+            stock.hide_render = True
+    blender.context.view_layer.update()
+    assert (see(blender)[0]["Eve"] == before["Eve"]).all()
+
+
+@pytest.mark.parametrize("how", ["emitter", "instancer", "of vertices", "of faces"])
+def test_what_stands_in_for_its_instances_in_the_viewport_alone_hides_nobody(blender: Any, example: Example, how: str) -> None:
+    example("duo")
+    before, _ = see(blender)
+    box = add_box(blender, "Crate", (0.5, 0.1, 0.5), in_front_of(blender, "Eve"))
+    match how:
+        case "emitter":
+            box.modifiers.new("Sand", "PARTICLE_SYSTEM").particle_system.settings.render_type = "NONE"
+            box.show_instancer_for_render = False
+        case "instancer":
+            box.instance_type, box.show_instancer_for_render = "VERTS", False
+        case _:
+            box.parent = ground = add_box(blender, "Ground", (0.1, 0.1, 0.1), (0, 0, 0))
+            ground.instance_type = "VERTS" if how == "of vertices" else "FACES"
+            for vertex in ground.data.vertices:
+                vertex.co.y += 50  # where the instances are
+    blender.context.view_layer.update()
+    assert (see(blender)[0]["Eve"] == before["Eve"]).all()
+
+
 def test_a_copy_of_a_body_elsewhere_is_not_its_person(blender: Any, example: Example) -> None:
     example("duo")
     before, _ = see(blender)

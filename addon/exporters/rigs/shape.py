@@ -21,6 +21,9 @@ BESIDE = 0.03  # a limb begins at least so far from the plane of symmetry
 SHORTEST_FOOT = 0.05
 HEAD_HEIGHTS = (0.80, 0.94)  # between which the head begins; the chin is at 0.87
 FEWEST_BONES = 14
+MOST_BONES = 1000  # that a person has: all pairs of bones are compared
+DEEPEST = 100  # bones on the way from a person's root to any other
+LONGEST_LIMB = 30  # bones, of which each three are tried
 FEWEST_FINGERS = 3  # a bone with that many others below it is the hand
 MOST_BENT = np.cos(np.radians(120))  # of the angle at the hips, from shoulders to feet: 100° in a cat, 170° in a person
 
@@ -56,7 +59,7 @@ class RestBone(NamedTuple):
 @lru_cache(maxsize=64)  # the panel asks again at every redraw
 def guess_by_shape(bones: tuple[RestBone, ...]) -> Match | None:
     """The joints of `bones`, or None where they are not plainly a person in one way only."""
-    if len(bones) < FEWEST_BONES:
+    if not FEWEST_BONES <= len(bones) <= MOST_BONES or depth_of(bones) > DEEPEST:
         return None
     ends = np.array([[bone.head, bone.tail] for bone in bones])
     below: Below = {number: [] for number in range(len(bones))}
@@ -65,6 +68,14 @@ def guess_by_shape(bones: tuple[RestBone, ...]) -> Match | None:
             below[bone.parent].append(number)
     guesses = [guess for frame in upright_frames() if (guess := read_body(bones, ends @ frame.T, below))]
     return Match(LABEL, guesses[0], guessed=True) if len(guesses) == 1 else None
+
+
+def depth_of(bones: tuple[RestBone, ...]) -> int:
+    """How many bones the lowest of `bones`, of which parents come before children, has above it."""
+    depths: list[int] = []
+    for bone in bones:
+        depths.append(0 if bone.parent is None else depths[bone.parent] + 1)
+    return max(depths)
 
 
 def rests_upright(rest: Mapping[str, np.ndarray]) -> bool:
@@ -167,6 +178,8 @@ def read_limb(top: int, proportions: Proportions, bones: tuple[RestBone, ...], e
     for chain in chains(top, below):
         if len(below[hand]) >= FEWEST_FINGERS:
             chain = chain[: chain.index(hand) + 1] if hand in chain else []
+        if len(chain) > LONGEST_LIMB:
+            continue
         joints = [(Anchor(bones[bone].name), ends[bone, 0]) for bone in chain]
         if chain and chain[-1] != hand:
             joints.append((Anchor(bones[chain[-1]].name, "tail"), ends[chain[-1], 1]))
