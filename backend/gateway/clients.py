@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 
 CLIENTS = 256  # beyond this the one silent for longest is forgotten and has to say Hello again
 FOLLOWED = 1024  # jobs per client
-REPLIES = 64  # per client that does not read; more are dropped
+REPLIES = 64  # per client that does not read; more are dropped, which it asks for again
+REFUSALS = 1024  # the same of refusals, each of which is the only answer to something
 LIVE_INTERVAL_S = 0.05  # progress is sent at most so often
 
 
@@ -54,7 +55,7 @@ class Client:
         self.key = key  # public key, Z85: who it is
         self.label = ""  # set by its Hello
         self.heard_s = 0.0
-        self.replies: deque[Message] = deque(maxlen=REPLIES)
+        self.replies: deque[Message] = deque()
         self.following: dict[str, Following] = {}
         self.fetching: deque[Fetching] = deque()
 
@@ -63,7 +64,12 @@ class Client:
         return bool(self.label)
 
     def reply(self, message: Message) -> None:
+        """Tell it when it reads. Beyond REPLIES the oldest is dropped, beyond REFUSALS the oldest refusal."""
+        refusal = isinstance(message, Refused)
         self.replies.append(message)
+        like = [one for one in self.replies if isinstance(one, Refused) == refusal]
+        if len(like) > (REFUSALS if refusal else REPLIES):
+            self.replies.remove(like[0])
 
     def follow(self, job_id: str, since_seq: int) -> None:
         """Tell the client about a job from event `since_seq` on. Beyond FOLLOWED the one followed for longest is dropped."""
