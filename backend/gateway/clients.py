@@ -5,8 +5,10 @@ live slots and a place in a file; it is sent when the client's pipe has room.
 """
 
 import logging
+import sqlite3
 from collections import deque
 from collections.abc import Container
+from contextlib import suppress
 
 import zmq
 
@@ -165,6 +167,9 @@ class Clients:
             except OSError as error:
                 if shortage(error, self._files.data_folder):
                     raise zmq.Again from error
+                if isinstance(error, FileNotFoundError):  # somebody has deleted it, so it fills no quota
+                    with suppress(sqlite3.Error):  # where the disk is full, the next one to ask for it will do
+                        self._ledger.forget_result(piece.job_id)
                 log.error("job %s: its result cannot be read: %s", piece.job_id, error, extra={"job_id": piece.job_id})
         if not piece.ready:
             client.reply(Refused(job_id=piece.job_id, message="The picture is no longer there: render it again."))
