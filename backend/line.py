@@ -23,6 +23,7 @@ from ..protocol import (
     WireError,
     encode,
 )
+from ..protocol.codec import HEADER_LIMIT_BYTES
 from .launch import WorkerStart
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 TURN_MS = 20  # the longest that a report waits before it is sent
 LEAVE_MS = 1000  # for the last reports, when the line is closed
 
-decode_order = Decoder(Order)
+decode_order = Decoder(Order, 16 * HEADER_LIMIT_BYTES)  # a request with all that the client left out, and folders
 
 
 class Pulse:

@@ -40,6 +40,7 @@ GREETING_S = 10.0  # a backend that listens answers within milliseconds; one tha
 PING_S = 1.0
 UPLOAD_BYTES_S = 500_000  # that a slow line takes at least: pings stand behind the masks of a request, in the same line
 SILENCE_S = 15.0  # the gateway computes nothing, so it answers while a model loads
+RECEIPTS = 8  # the newest are said again, as no answer tells whether they have come
 ASLEEP_S = 5.0  # nobody who is awake lets so much pass between two ticks
 
 
@@ -76,6 +77,7 @@ class Client:
         self._unanswered: dict[Question, Frames] = {}
         self._hello = encode(Hello(versions=(VERSION, VERSION), client=label))
         self._refused: list[Refused] = []  # before it was sent, to be heard at the next tick
+        self._receipts: deque[Frames] = deque(maxlen=RECEIPTS)
         self._greeting = True  # until the Welcome
         self.outgoing.append(self._hello)
 
@@ -130,6 +132,7 @@ class Client:
 
     def greet(self) -> None:
         """Ask for `Welcome` again, with the models as they are now."""
+        self.ping()  # on a new connection the gateway answers it as such, but not a Hello, which would begin all anew
         self.outgoing.append(self._hello)
 
     def ping(self) -> None:
@@ -150,7 +153,7 @@ class Client:
             case Welcome() if event.version != VERSION:
                 return self.lose(self._mismatch((event.version, event.version), ""))
             case Refused(greet=True):
-                self._greet_again()
+                self._greet_again(now)
                 return []
             case Welcome():
                 self.welcome, self._greeting = event, False
@@ -241,7 +244,9 @@ class Client:
             return []
         self._transfers.pop(finished.job_id, None)
         if self.welcome is not None and self.welcome.receipts:
-            self.outgoing.append(encode(Received(job_id=finished.job_id, digest=finished.digest)))
+            receipt = encode(Received(job_id=finished.job_id, digest=finished.digest))
+            self._receipts.append(receipt)
+            self.outgoing.append(receipt)
         return [(Saved(job_id=finished.job_id, path=transfer.path, finished=finished), [])]
 
     def _ask(self, question: Question, frames: Frames) -> None:
@@ -269,13 +274,13 @@ class Client:
             case Accepted() | Started() | Paused():  # from here on there is no need to submit it again
                 self._unanswered["job", event.job_id] = encode(Subscribe(job_id=event.job_id, since_seq=event.seq + 1))
 
-    def _greet_again(self) -> None:
+    def _greet_again(self, now: float) -> None:
         """The connection is new to the gateway, so it has heard nothing of what was said."""
-        if self._greeting:
+        if self._greeting and now - self._opened < GREETING_S:  # else the Hello was lost, as the line broke once more
             return
-        self._greeting = True
+        self._greeting, self._opened = True, now
         self.outgoing.clear()
-        self.outgoing.extend((self._hello, *self._unanswered.values()))
+        self.outgoing.extend((self._hello, *self._receipts, *self._unanswered.values()))
         for transfer in self._transfers.values():
             self.outgoing.extend(encode(message) for message in transfer.ask_again())
 

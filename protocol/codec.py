@@ -47,20 +47,21 @@ class _OfFormat(Struct, frozen=True):
 
 
 class Decoder:
-    """Decodes frames into one union of messages.
+    """Decodes frames into one union of messages, with headers of up to `limit_bytes`.
 
     >>> Decoder(Request)(frames)  # -> (message, payload frames)
     """
 
-    def __init__(self, union: Any) -> None:
+    def __init__(self, union: Any, limit_bytes: int = HEADER_LIMIT_BYTES) -> None:
+        self._limit_bytes = limit_bytes
         self._decode = msgspec.msgpack.Decoder(union).decode
 
     def __call__(self, frames: Sequence[bytes | memoryview]) -> tuple[Any, list[bytes | memoryview]]:
         """Raises WireError, and nothing else, whatever the bytes are."""
         if len(frames) < 2 or bytes(frames[0]) != MAGIC:
             raise WireError("not a beyondscene message of this major version: update the older side")
-        if len(frames[1]) > HEADER_LIMIT_BYTES:
-            raise WireError(f"the header has {len(frames[1])} bytes, the limit is {HEADER_LIMIT_BYTES}")
+        if len(frames[1]) > self._limit_bytes:
+            raise WireError(f"the header has {len(frames[1])} bytes, the limit is {self._limit_bytes}")
         try:
             return self._decode(frames[1]), list(frames[2:])
         except Exception as error:  # also UnicodeDecodeError and RecursionError, which are no msgspec errors

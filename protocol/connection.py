@@ -72,10 +72,10 @@ def check_reachable(path: Path, endpoint: str) -> None:
 
 
 def is_reachable(endpoint: str) -> bool:
-    """Whether `endpoint` is TCP, with a host and a port."""
+    """Whether `endpoint` is TCP, with a host and a port and nothing else."""
     try:
         parts = urlsplit(endpoint)
-        return parts.scheme == "tcp" and bool(parts.hostname) and bool(parts.port)
+        return bool(re.fullmatch(r"tcp://[^/?#@\s]+", endpoint) and parts.hostname and parts.port)
     except ValueError:  # a port that is no number, half an IPv6 address
         return False
 

@@ -5,8 +5,10 @@ live slots and a place in a file; it is sent when the client's pipe has room.
 """
 
 import logging
+import sqlite3
 from collections import deque
 from collections.abc import Container
+from contextlib import suppress
 
 import zmq
 
@@ -23,7 +25,8 @@ log = logging.getLogger(__name__)
 
 CLIENTS = 256  # beyond this the one silent for longest is forgotten and has to say Hello again
 FOLLOWED = 1024  # jobs per client
-REPLIES = 64  # per client that does not read; more are dropped
+REPLIES = 64  # per client that does not read; more are dropped, which it asks for again
+REFUSALS = 1024  # the same of refusals, each of which is the only answer to something
 LIVE_INTERVAL_S = 0.05  # progress is sent at most so often
 
 
@@ -54,7 +57,7 @@ class Client:
         self.key = key  # public key, Z85: who it is
         self.label = ""  # set by its Hello
         self.heard_s = 0.0
-        self.replies: deque[Message] = deque(maxlen=REPLIES)
+        self.replies: deque[Message] = deque()
         self.following: dict[str, Following] = {}
         self.fetching: deque[Fetching] = deque()
 
@@ -63,7 +66,12 @@ class Client:
         return bool(self.label)
 
     def reply(self, message: Message) -> None:
+        """Tell it when it reads. Beyond REPLIES the oldest is dropped, beyond REFUSALS the oldest refusal."""
+        refusal = isinstance(message, Refused)
         self.replies.append(message)
+        like = [one for one in self.replies if isinstance(one, Refused) == refusal]
+        if len(like) > (REFUSALS if refusal else REPLIES):
+            self.replies.remove(like[0])
 
     def follow(self, job_id: str, since_seq: int) -> None:
         """Tell the client about a job from event `since_seq` on. Beyond FOLLOWED the one followed for longest is dropped."""
@@ -159,6 +167,9 @@ class Clients:
             except OSError as error:
                 if shortage(error, self._files.data_folder):
                     raise zmq.Again from error
+                if isinstance(error, FileNotFoundError):  # somebody has deleted it, so it fills no quota
+                    with suppress(sqlite3.Error):  # where the disk is full, the next one to ask for it will do
+                        self._ledger.forget_result(piece.job_id)
                 log.error("job %s: its result cannot be read: %s", piece.job_id, error, extra={"job_id": piece.job_id})
         if not piece.ready:
             client.reply(Refused(job_id=piece.job_id, message="The picture is no longer there: render it again."))

@@ -189,7 +189,8 @@ class Dispatch:
     def _paused(self, job: Job) -> bool:
         """Pause the job if there is too little room for it."""
         assert job.submit is not None
-        free, needed = free_bytes(self._settings.data_folder), needed_bytes(job.submit)
+        needed = needed_bytes(job.submit)
+        free = self._free_bytes(needed)
         if free < needed:
             self._jobs.pause(job, needed, free)
             self._release(job)
@@ -201,8 +202,16 @@ class Dispatch:
         if worker := self._workers.with_job(job.id):
             worker.release()
 
-    def _make_room(self) -> None:
-        for job_id in self._quota.make_room():
+    def _free_bytes(self, needed: int) -> int:
+        """Of the disk, once fetched pictures have made room where it has fewer than `needed`."""
+        free = free_bytes(self._settings.data_folder)
+        if free < needed:
+            self._make_room(needed - free)
+            free = free_bytes(self._settings.data_folder)
+        return free
+
+    def _make_room(self, short_bytes: int = 0) -> None:
+        for job_id in self._quota.make_room(short_bytes):
             log.info("job %s: its picture made room for newer ones", job_id, extra={"job_id": job_id})
 
     def _look_after(self, worker: Supervisor, now_s: float, wanted: bool) -> None:
@@ -228,14 +237,14 @@ class Dispatch:
             return
         self._look_s = now_s + LOOK_FOR_ROOM_S
         self._jobs.ledger.shrink()
-        free = free_bytes(self._settings.data_folder)
         for job in self._jobs.paused():
-            if free >= self._jobs.needed_bytes(job):
+            needed = self._jobs.needed_bytes(job)
+            if self._free_bytes(needed) >= needed:
                 self._jobs.go_on(job)
                 log.info("job %s: there is room again", job.id, extra=about(job))
         counts, jobs = self._counts, self._jobs
         counts.waiting, counts.running, counts.paused = len(jobs.waiting()), len(jobs.running()), len(jobs.paused())
-        counts.free_bytes = free
+        counts.free_bytes = free_bytes(self._settings.data_folder)
         counts.ready = {str(worker.number): int(worker.ready) for worker in self._workers}
         for number in counts.ready:
             counts.workers_lost[number] += 0  # so that the first loss is seen as an increase

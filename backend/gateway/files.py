@@ -89,15 +89,21 @@ class Quota:
         self._files = files
         self._limit_bytes = limit_bytes
 
-    def make_room(self) -> list[str]:
-        """Remove pictures that were fetched until the rest is within the limit; return whose. Others are never removed."""
+    def make_room(self, short_bytes: int = 0) -> list[str]:
+        """Remove pictures that were fetched until the rest is within the limit, and `short_bytes` are free that were not.
+
+        Return whose. Others are never removed.
+        """
         kept = self._ledger.results()
-        excess_bytes = sum(picture.size_bytes for picture in kept) - self._limit_bytes
+        excess_bytes = max(short_bytes, sum(picture.size_bytes for picture in kept) - self._limit_bytes)
         removed = []
         for picture in kept:
             if excess_bytes > 0 and picture.fetched:
+                try:
+                    self._files.path(picture.job_id).unlink(missing_ok=True)  # first, so that none is left which nobody knows
+                except OSError:  # on Windows, while somebody looks at it
+                    continue
                 self._ledger.forget_result(picture.job_id)
-                self._files.path(picture.job_id).unlink(missing_ok=True)
                 excess_bytes -= picture.size_bytes
                 removed.append(picture.job_id)
         return removed

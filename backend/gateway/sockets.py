@@ -11,6 +11,8 @@ from typing import NamedTuple
 import zmq
 from zmq.utils import z85
 
+from ...protocol.client import UPLOAD_BYTES_S
+
 log = logging.getLogger(__name__)
 
 MESSAGES_PER_TURN = 64  # so that no peer keeps the loop for itself
@@ -90,7 +92,8 @@ class Door:
         socket.setsockopt(zmq.MAXMSGSIZE, frame_limit_bytes + CURVE_BYTES)
         socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)
         socket.setsockopt(zmq.HEARTBEAT_IVL, 5000)
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 15000)
+        # Only a whole frame is a sign of life, and the largest may be on a slow line.
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 15000 + 1000 * frame_limit_bytes // UPLOAD_BYTES_S)
         socket.setsockopt(zmq.LINGER, 200)
         socket.setsockopt(zmq.SNDHWM, SEND_MESSAGES)
         socket.setsockopt(zmq.RCVHWM, RECEIVE_MESSAGES)

@@ -21,7 +21,6 @@ from .sockets import Incoming, KeyPair, endpoint_of
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE_S = 30.0
-LEAVE_S = 3.0
 REST_S = 10.0  # to give the device back; nothing is at stake
 STUCK_PACES = 20  # a job may be quiet for so many times its longest quiet so far
 LOG_LIMIT_BYTES = 4 * 1024 * 1024
@@ -181,12 +180,12 @@ class Supervisor:
         if self._process is not None and self._routing_id:
             self.send(Shutdown())
 
-    def stop(self) -> None:
-        """Wait a little until the process has left, or else kill it."""
+    def stop(self, wait_s: float) -> None:
+        """Wait up to `wait_s` until the process has left, or else kill it."""
         if self._process is None:
             return
         try:
-            self._process.wait(LEAVE_S if self.ready else 0)
+            self._process.wait(wait_s if self.ready else 0)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -1,6 +1,7 @@
 """All worker processes, one for each device, behind one socket."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 import zmq
@@ -10,6 +11,8 @@ from .sockets import receive
 from .supervisor import Heard, Supervisor
 
 log = logging.getLogger(__name__)
+
+LEAVE_S = 3.0  # that all have together to leave by themselves
 
 
 class Workers:
@@ -67,8 +70,9 @@ class Workers:
         """Let the processes leave by themselves, or else kill them."""
         for worker in self._all:
             worker.ask_to_leave()
+        by_s = time.monotonic() + LEAVE_S
         for worker in self._all:
-            worker.stop()
+            worker.stop(max(0.0, by_s - time.monotonic()))
 
     def _add(self, devices: Sequence[str]) -> None:
         for device in devices:

@@ -28,7 +28,7 @@ from beyondscene.protocol import (
     digest_of,
     encode,
 )
-from beyondscene.protocol.client import Client, Heard, Lost, Saved, Spoilt, new_job_id
+from beyondscene.protocol.client import GREETING_S, Client, Heard, Lost, Saved, Spoilt, new_job_id
 from beyondscene.protocol.messages import Message
 from beyondscene.protocol.scene import RenderRequest
 
@@ -93,7 +93,9 @@ def test_a_backend_that_asks_is_told_once_a_picture_is_here(client: Client, tmp_
     hear(client, finished(b"picture"))
     said(client)
     hear(client, Chunk(job_id=JOB, offset=0, size_bytes=7), b"picture")
-    assert said(client) == ([Received(job_id=JOB, digest=digest_of(b"picture"))] if receipts else [])
+    receipt = [Received(job_id=JOB, digest=digest_of(b"picture"))] if receipts else []
+    assert said(client) == receipt
+    assert new_to_it(client) == receipt  # it may have been lost with the line
 
 
 def test_masks_that_no_backend_takes_are_not_sent(client: Client, tmp_path: Path) -> None:
@@ -221,6 +223,24 @@ def test_what_is_to_be_answered_is_said_again_when_the_line_stands_again(client:
         hear(client, Chunk(job_id=JOB, offset=offset, size_bytes=len(data)), data[offset : offset + CHUNK_BYTES])
     assert (tmp_path / "picture.png").read_bytes() == data
     assert new_to_it(client) == []
+
+
+def test_a_line_that_breaks_again_before_the_greeting_came_is_greeted_again(client: Client, tmp_path: Path) -> None:
+    submit(client, tmp_path / "picture.png")
+    refused = Refused(message="This connection is new to the backend.", greet=True)
+    for now in (20, 20 + GREETING_S):
+        hear(client, refused, now=now)
+        assert [type(one) for one in said(client)] == [Hello, Submit]
+        hear(client, refused, now=now + GREETING_S - 1)
+        assert not said(client)
+
+
+def test_a_greeting_is_never_the_first_word_on_a_line_that_stands_again(client: Client, tmp_path: Path) -> None:
+    """The gateway would take it for a client that follows nothing."""
+    submit(client, tmp_path / "picture.png")
+    client.greet()
+    assert [type(one) for one in said(client)] == [Ping, Hello]
+    assert [type(one) for one in new_to_it(client)] == [Submit]
 
 
 def test_a_folder_that_is_gone_is_said(client: Client, tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Run a gateway: gateway_process.py SETTINGS_JSON. Unless the settings say otherwise it has a stand-in
 worker, and two made-up model sets where they name no folders.
 
-die: "before Accepted", "after Finished", "after publish", "after chunk 4" and the like: it is killed there, as by kill -9,
-before or after that event is committed, the picture of a job is in its place, or the fourth piece of one is sent.
+die: "before Accepted", "after Finished", "after publish", "after forget", "after chunk 4" and the like: it is killed there, as
+by kill -9, before or after that event is committed, the picture of a job is in its place, the ledger knows none of it any more,
+or the fourth piece of one is sent.
 
 At its end it tells on standard output whether torch was ever imported.
 """
@@ -52,12 +53,13 @@ def painted_sets(extra: Sequence[Path]) -> list[PaintedSet]:
 
 def die_at(point: str) -> None:
     when, what, *number = point.split()
-    home, name = {"publish": (JobFiles, "publish"), "chunk": (Clients, "_send_chunk")}.get(what, (Ledger, "commit"))
+    places = {"publish": (JobFiles, "publish"), "forget": (Ledger, "forget_result"), "chunk": (Clients, "_send_chunk")}
+    home, name = places.get(what, (Ledger, "commit"))
     method, calls = getattr(home, name), 0
 
     def deadly(self: object, *arguments: Any) -> None:
         nonlocal calls
-        here = home is not Ledger or type(arguments[1] if len(arguments) > 1 else None).__name__ == what
+        here = what in places or type(arguments[1] if len(arguments) > 1 else None).__name__ == what
         calls += here
         here = here and calls >= int(number[0] if number else 1)
         if here and when == "before":

@@ -332,7 +332,10 @@ def test_mistakes_of_whoever_runs_it(studio: Studio, tmp_path: Path, capsys: Cap
             "tcp://0.0.0.0:5555",
         ],
         "Clients cannot connect to 'tcp://[::]:5555'": ["keygen", "--data", str(tmp_path), "--endpoint", "tcp://[::]:5555"],
-        "Clients cannot connect to ''": ["keygen", "--data", str(tmp_path), "--endpoint", ""],
+        **{
+            f"Clients cannot connect to '{endpoint}'": ["keygen", "--data", str(tmp_path), "--endpoint", endpoint]
+            for endpoint in ("", "tcp://a:5/", "tcp://b@a:5", "tcp://a:5?b", "tcp://a:5#b", "tcp://a b:5")
+        },
         "-o names the file of a client's own keys": [
             "keygen",
             "--data",

@@ -71,6 +71,21 @@ def test_a_job_waits_until_there_is_room_for_it(start: Start, connect: Connect) 
     assert [type(event) for event in talk.of(first) if not isinstance(event, Progressed)][:3] == [Accepted, Paused, Started]
 
 
+def test_fetched_pictures_make_room_on_a_small_disk(start: Start, connect: Connect) -> None:
+    gateway = start(disk_mib=DISK_MIB)
+    talk, disk = connect(gateway), Disk(gateway)
+    request = picture(steps=1, side_px=1024)  # a picture of 3 MiB
+    first = talk.hear_until(Finished, talk.submit(request))
+    disk.fill(leave_bytes=needed_bytes(Submit(job_id=first.job_id, request=request)) - 2 * 2**20)
+    second = talk.submit(request)
+    talk.hear_until(Paused, second)
+    talk.receive(first)
+    talk.receive(talk.hear_until(Finished, second, timeout_s=60))
+    third = talk.submit(request)
+    talk.hear_until(Finished, third, timeout_s=60)
+    assert not any(isinstance(event, Paused) for event in talk.of(third))
+
+
 def test_paused_jobs_count_in_the_limit_and_what_no_disk_of_this_size_takes_is_refused(start: Start, connect: Connect) -> None:
     gateway = start(disk_mib=DISK_MIB, waiting_jobs=2)
     talk, disk = connect(gateway), Disk(gateway)

@@ -23,6 +23,7 @@ from beyondscene.protocol import (
     Pong,
     Refused,
     Rejected,
+    RenderRequest,
     RenderSettings,
     Submit,
     Subscribe,
@@ -30,7 +31,8 @@ from beyondscene.protocol import (
     digest_of,
     encode,
 )
-from beyondscene.protocol.codec import MAGIC
+from beyondscene.protocol.client import UPLOAD_BYTES_S
+from beyondscene.protocol.codec import HEADER_LIMIT_BYTES, MAGIC
 from msgspec.structs import replace
 
 from .conftest import Connect, Start
@@ -137,6 +139,44 @@ def test_where_nobody_answers_the_door_it_stays_shut() -> None:
             client.send(b"anything")
             assert not socket.poll(700)
         socket.close()
+
+
+def test_the_largest_frame_has_the_time_that_a_slow_line_takes_for_it() -> None:
+    """Until it is whole, nothing that its sender says is heard."""
+    with zmq.Context() as context:
+        door = Door(context)
+        socket = door.bind("tcp://127.0.0.1:0", "clients", KeyPair.new(), set(), 64 * 2**20)
+        assert int(socket.getsockopt(zmq.HEARTBEAT_TIMEOUT)) / 1000 > 64 * 2**20 / UPLOAD_BYTES_S
+        socket.close()
+        door.close()
+
+
+def test_the_longest_request_is_understood_by_the_worker_too(start: Start, connect: Connect) -> None:
+    """What the worker is told is longer than what the client said: it has folders, too."""
+    person = replace(masked_person(describe_array(np.zeros((8, 8), np.uint8))), mask=None)
+
+    def crowd(*prompts: str) -> RenderRequest:
+        people = (replace(person, id=f"{n:03}", name=f"{n:03}", prompt=words) for n, words in enumerate(prompts))
+        return replace(picture(steps=1), characters=tuple(people))
+
+    def left_bytes(request: RenderRequest) -> int:
+        return HEADER_LIMIT_BYTES - len(encode(Submit(job_id=str(uuid.uuid4()), request=request))[1])
+
+    long, some = "\U0001f600" * 10_000, "\U0001f600" * 100
+    count = left_bytes(crowd(some)) // (left_bytes(crowd(some)) - left_bytes(crowd(long, some)))
+    left = left_bytes(crowd(*[long] * count, some))
+    longest = crowd(*[long] * count, some + "\U0001f600" * (left // 4) + "x" * (left % 4))
+    assert left_bytes(longest) == 0
+    talk = connect(start())
+    talk.hear_until(Finished, talk.submit(longest), timeout_s=60)
+
+
+def test_all_that_is_refused_at_once_is_answered(start: Start, connect: Connect) -> None:
+    talk = connect(start())
+    jobs = {str(uuid.uuid4()) for _ in range(300)}
+    for job_id in jobs:
+        talk.say(Subscribe(job_id=job_id))
+    assert {talk.hear_until(Refused, timeout_s=60).job_id for _ in jobs} == jobs
 
 
 def test_claims_beyond_measure_cost_nothing(start: Start, connect: Connect) -> None:

@@ -18,6 +18,7 @@ from beyondscene.protocol import (
     Finished,
     JobDone,
     Progressed,
+    Received,
     Refused,
     RenderRequest,
     Started,
@@ -193,6 +194,47 @@ def test_fetched_pictures_make_room_and_others_do_not(start: Start, connect: Con
     assert "that nobody has fetched fill" in refused.message and refused.later
     talk.receive(first)
     talk.hear_until(Finished, talk.submit(picture(seed=6)))
+
+
+def test_a_picture_that_somebody_has_deleted_fills_no_quota(start: Start, connect: Connect) -> None:
+    gateway = start(results_limit_bytes=10_000)  # less than one picture
+    talk = connect(gateway)
+    finished = talk.hear_until(Finished, talk.submit(picture()))
+    (gateway.data_folder / "results" / f"{finished.job_id}.png").unlink()
+    talk.say(Fetch(job_id=finished.job_id, offset=0))
+    assert "no longer there" in talk.hear_until(Refused).message
+    talk.submit(picture(seed=2))
+    talk.hear_until(Accepted, timeout_s=60)
+
+
+def test_a_picture_that_cannot_be_removed_stays_and_others_make_room(start: Start, connect: Connect) -> None:
+    gateway = start(results_limit_bytes=20_000)  # one picture of 12 kB
+    talk = connect(gateway)
+    results = gateway.data_folder / "results"
+    first, second = (talk.hear_until(Finished, talk.submit(picture(seed=seed))) for seed in (1, 2))
+    (results / f"{first.job_id}.png").unlink()
+    (results / f"{first.job_id}.png").mkdir()  # as one that is held open on Windows: it cannot be unlinked
+    for event in (first, second):
+        talk.say(Received(job_id=event.job_id, digest=event.digest))
+    third = talk.hear_until(Finished, talk.submit(picture(seed=3)), timeout_s=60)
+    connect(gateway)
+    assert {path.stem for path in results.iterdir()} == {first.job_id, third.job_id}
+
+
+@pytest.mark.parametrize("point", ["before forget", "after forget"])
+def test_no_picture_that_nobody_knows_stays_when_the_gateway_is_killed(start: Start, connect: Connect, point: str) -> None:
+    gateway = start(results_limit_bytes=20_000, die=point)  # one picture of 12 kB
+    talk = connect(gateway)
+    talk.receive(talk.hear_until(Finished, talk.submit(picture(seed=1))))
+    newer = talk.submit(picture(seed=2))
+    gateway.process.communicate(timeout=PATIENCE_S)
+    gateway = start(gateway, results_limit_bytes=20_000)
+    connect(gateway)
+    end(gateway)
+    ledger = Ledger(gateway.data_folder / "ledger.sqlite")
+    assert [kept.job_id for kept in ledger.results()] == [newer]
+    assert [path.stem for path in (gateway.data_folder / "results").iterdir()] == [newer]
+    ledger.close()
 
 
 @pytest.mark.slow

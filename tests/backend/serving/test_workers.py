@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from beyondscene.backend.gateway import ServeError, ServeSettings, serve
+from beyondscene.backend.gateway.workers import LEAVE_S
 from beyondscene.protocol import (
     Cancel,
     Cancelled,
@@ -123,6 +125,17 @@ def test_each_stops_its_own_job(start: Start, connect: Connect) -> None:
     hear_of_all(talk, Finished, [other])
     assert attempts(talk.of(other)) == [1] and innocent.is_running()
     wait_for_devices(talk, 2)
+
+
+def test_stuck_workers_are_waited_for_together_when_the_gateway_leaves(start: Start, connect: Connect) -> None:
+    gateway = start(devices=["cpu"] * 3)
+    talk = connect(gateway)
+    wait_for_devices(talk, 3)
+    hear_of_all(talk, Progressed, [talk.submit(picture("stuck", seed=seed)) for seed in range(3)])
+    asked_s = time.monotonic()
+    gateway.process.terminate()
+    gateway.process.communicate(timeout=PATIENCE_S)
+    assert time.monotonic() - asked_s < 2 * LEAVE_S
 
 
 def test_both_jobs_go_on_after_a_kill_of_all(start: Start, connect: Connect) -> None:
