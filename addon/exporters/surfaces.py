@@ -90,9 +90,10 @@ def is_left_out(instance: bpy.types.DepsgraphObjectInstance, unrendered: Unrende
     if not instance.is_instance:
         return stands_in_for_instances(source)
     root = instance.parent.original
-    if not instances(root) or instance.particle_system is not None:
-        return not root.visible_camera
-    return not root.visible_camera or source in find_unrendered(root.instance_collection, unrendered)
+    if not root.visible_camera:
+        return True
+    of_collection = instances(root) and instance.particle_system is None
+    return of_collection and source in find_unrendered(root.instance_collection, unrendered)
 
 
 def stands_in_for_instances(thing: bpy.types.Object) -> bool:

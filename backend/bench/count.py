@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from ..models.load import Models
-from ..pipeline.text_cache import CachedTextAttention, is_compiled
+from ..pipeline.text_cache import CachedTextAttention, is_compiled, plain_cross_attention
 from ..pipeline.vae_steps import Activations, Attend, Local, Norm
 
 Signature = tuple[Any, ...]
@@ -75,12 +75,14 @@ class Counter:
 
     def _count_calls(self, network: nn.Module, name: int, is_unet: bool) -> Callable[..., Any]:
         forward = network.forward
+        layers = plain_cross_attention(network)  # now, since each call is timed; those that look keys and values up cost less
 
         def count(*args: Any, **kwargs: Any) -> Any:
             if self._inside:  # a part of a network that counts as a whole
                 return forward(*args, **kwargs)
             begin = mark(self.models.device)
-            signature = (name, self.models.adapters.active, knows_texts(network), shapes_of((args, kwargs)))
+            looked_up = any(isinstance(layer.processor, CachedTextAttention) for layer in layers[:1])
+            signature = (name, self.models.adapters.active, looked_up, shapes_of((args, kwargs)))
             output, flop = self._run(signature, lambda: forward(*args, **kwargs), is_compiled(network))
             if is_unet:
                 self._spans.append((begin, mark(self.models.device)))
@@ -115,11 +117,6 @@ class Counter:
             self._known[signature] = counter.get_total_flops()
         self._flop += self._known[signature]
         return output, self._known[signature]
-
-
-def knows_texts(network: nn.Module) -> bool:
-    """Whether its cross-attention looks keys and values up, which costs less."""
-    return any(isinstance(getattr(module, "processor", None), CachedTextAttention) for module in network.modules())
 
 
 def mark(device: torch.device) -> Any:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:  # torch, only once the input is known to be good
     from ..evaluation.judge import Judge
 
 PUBLIC = "public"
-SCENES = range(64)
 MANNEQUINS = "embedded"  # the model set whose pictures our own judge was made for
 SHOWN = (
     "missing_rate", "extra_rate", "pose_pck", "garment_accuracy", "leakage_rate", "sharpness", "seam_score", "seconds"
@@ -133,7 +132,9 @@ def write_scenes(args: argparse.Namespace) -> int:
 
 
 def scene(text: str) -> int:
-    return whole(text, SCENES, "scene")
+    from ..evaluation.scenes import COUNT
+
+    return whole(text, range(COUNT), "scene")
 
 
 def chosen_scenes(args: argparse.Namespace) -> tuple[int, ...]:

@@ -104,13 +104,11 @@ def within_reach(keypoints: np.ndarray, width: int, height: int) -> np.ndarray:
     near[~inside, 2] = 0
     for start, end in (*LIMBS, *(limb[::-1] for limb in LIMBS)):
         if inside[start] and drawn[end] and not inside[end]:
-            near[end, :2] = cut(keypoints[start, :2], keypoints[end, :2], low, high)
-            near[end, 2] = keypoints[end, 2]
+            near[end] = (*cut(keypoints[start, :2], keypoints[end, :2], low, high), keypoints[end, 2])
     left = near[near[:, 2] > 0, :2]
     if np.ptp(left, axis=0).max() < SMALLEST_PX:  # a joint or two alone are nobody: no limb leads to the others
         for end in np.flatnonzero(drawn & ~inside):
-            near[end, :2] = cut(left.mean(0), keypoints[end, :2], low, high)
-            near[end, 2] = keypoints[end, 2]
+            near[end] = (*cut(left.mean(0), keypoints[end, :2], low, high), keypoints[end, 2])
     return near
 
 
