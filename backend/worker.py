@@ -31,6 +31,7 @@ from ..protocol import (
     RunJob,
     arrays_from_frames,
 )
+from ..protocol.orders import PREVIEW_LIMIT_BYTES
 from .checkpoints import CheckpointFolder
 from .launch import leave_with_the_gateway, read_start
 from .line import Line
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PREVIEW_SIDE_PX = 512
-PREVIEW_LIMIT_BYTES = 64 * 1024
 PREVIEW_INTERVAL_S = 0.5
 
 

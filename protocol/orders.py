@@ -7,6 +7,8 @@ from .events import DeviceInfo, StageTime
 from .messages import Bytes, Count, Fraction, JobId, Message, Seconds, Sentence, Stage
 from .scene import ArrayRef, Digest, Label, RenderRequest, Side
 
+PREVIEW_LIMIT_BYTES = 64 * 1024  # a larger one is not passed on
+
 
 class RunJob(Message, frozen=True, kw_only=True):
     """Render this; the arrays follow as extra frames."""

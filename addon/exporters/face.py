@@ -86,12 +86,12 @@ class FaceFitter:
         posed_from_rest = rig.posed_from_rest(anchors["Head"].bone)
         model = dict(zip(FACE_NAMES, MODEL, strict=True))
         face = head.place([model[name] for name in as_seen(FACE_NAMES, rig.mirrored)])
-        self.points = transform_all(posed_from_rest, face)
+        self.points = transform(posed_from_rest, face)
         called = dict(zip(FACE, as_seen(tuple(FACE), rig.mirrored), strict=True))  # on the rig
         self.joints = {
             name: transform(posed_from_rest, head.place(FACE[role])) for name, role in called.items() if role not in anchors
         }
-        self.middle = transform_all(posed_from_rest, head.place(MIDDLE))
+        self.middle = transform(posed_from_rest, head.place(MIDDLE))
         self._reach = REACH * float(np.linalg.norm(posed_from_rest[:3, :3] @ head.frame[:, 1]))
         self._skin: list[np.ndarray] = []
 
@@ -180,8 +180,3 @@ def turned_away(face: Sequence[Keypoint]) -> bool:
     if "missing" in (right.state, left.state, lip.state):
         return False
     return (left.x - right.x) * (lip.y - right.y) - (left.y - right.y) * (lip.x - right.x) <= 0
-
-
-def transform_all(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(..., 3) through a (4, 4) matrix."""
-    return points @ matrix[:3, :3].T + matrix[:3, 3]

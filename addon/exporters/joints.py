@@ -82,5 +82,6 @@ def as_seen(names: Sequence[str], mirrored: bool) -> list[str]:
     return [other if other in others else name for name, other in others.items()]  # a lip is on neither side
 
 
-def transform(matrix: np.ndarray, point: np.ndarray) -> np.ndarray:
-    return matrix[:3, :3] @ point + matrix[:3, 3]
+def transform(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(..., 3) through a (4, 4) matrix."""
+    return points @ matrix[:3, :3].T + matrix[:3, 3]

@@ -5,8 +5,8 @@ from msgspec.structs import replace
 
 from ...protocol import JobCheckpoint, JobPreview, JobProgress, Previewed, Progressed
 from ...protocol.messages import Message
+from ...protocol.orders import PREVIEW_LIMIT_BYTES
 
-PREVIEW_LIMIT_BYTES = 64 * 1024
 NOWHERE = (0.0, 0, 0)
 
 

@@ -14,6 +14,7 @@ import zmq
 from ...protocol import Decoder, DeviceInfo, Heartbeat, Ready, Report, RunJob, Shutdown, StopJob, WireError, encode
 from ..launch import WorkerStart, encode_start
 from .exits import REFUSED, describe_exit, last_line
+from .logs import LOG_LIMIT_BYTES
 from .room import shortage
 from .settings import ServeSettings
 from .sockets import Incoming, KeyPair, endpoint_of
@@ -23,7 +24,6 @@ log = logging.getLogger(__name__)
 LONGEST_PAUSE_S = 30.0
 REST_S = 10.0  # to give the device back; nothing is at stake
 STUCK_PACES = 20  # a job may be quiet for so many times its longest quiet so far
-LOG_LIMIT_BYTES = 4 * 1024 * 1024
 
 decode_report = Decoder(Report)
 
