@@ -63,7 +63,7 @@ class Renderer:
     ) -> RenderResult:
         """As RenderToFile. Raises RequestError or ModelSetError before any work, for what the user can put right."""
         check_request(request)
-        choose_format(path)
+        picture_format = choose_format(path)
         model_set = choose_model_set(models, self.extra)
         request = replace(request, settings=resolve_settings(request.settings, model_set))
         loras = gather_loras(request, model_set)
@@ -78,7 +78,8 @@ class Renderer:
             if loaded.placement.offload != offload:
                 loaded.placement.change(offload)
             with loaded.adapters.loaded(loras):  # which takes memory, too
-                return render(dataclasses.replace(loaded, memory_saving=memory_saving), request, arrays, watcher, checkpoints)
+                saving = dataclasses.replace(loaded, memory_saving=memory_saving)
+                return render(saving, request, arrays, watcher, checkpoints, picture_format.DTYPE)
 
         kept = checkpoints or NoCheckpoints()
         made, self._rung = retry_with_less_memory(attempt, kept, lambda: what_would_fit(loaded, request), self._rung)
@@ -90,7 +91,7 @@ class Renderer:
         return RenderResult(
             width=request.width,
             height=request.height,
-            media_type=choose_format(path).MEDIA_TYPE,
+            media_type=picture_format.MEDIA_TYPE,
             size_bytes=path.stat().st_size,
             digest=digest_of_file(path),
             times=(loading, *progress.times),

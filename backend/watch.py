@@ -8,6 +8,8 @@ from msgspec import Struct
 
 from ..protocol import RenderRequest, Stage, StageTime
 
+PixelType = type[np.uint8] | type[np.uint16]  # of a picture; the largest number is white
+
 
 class Stopped(Exception):  # noqa: N818  (no error: somebody wished it)
     """The job was cancelled. Let it pass through the renderer; nothing needs to be tidied up."""

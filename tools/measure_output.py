@@ -30,7 +30,7 @@ def decoded_part() -> np.ndarray:
 
     models = load_models(choose_model_set("embedded"), torch.device("cpu"), torch.float32)
     picture = cv2.cvtColor(cv2.imread(str(SOURCE)), cv2.COLOR_BGR2RGB)[:PART_PX, :PART_PX]
-    return decode_latents(models, encode_image(models, picture))
+    return decode_latents(models, encode_image(models, picture), dtype=np.uint16)
 
 
 def resident_bytes(key: str) -> int:
@@ -41,11 +41,13 @@ def resident_bytes(key: str) -> int:
 
 def measure(part_file: Path, width: int, height: int, suffix: str) -> None:
     """Write one picture in this process and print a line about it."""
-    from beyondscene.backend.outputs import Layer, Picture, make_record, read_record, write_picture
+    from beyondscene.backend.outputs import Layer, Picture, choose_format, make_record, read_record, write_picture
     from beyondscene.protocol import RenderRequest
 
-    part = np.load(part_file)
-    image = np.empty((height, width, 3), np.uint8)
+    part, dtype = np.load(part_file), choose_format(Path(f"out.{suffix}")).DTYPE
+    if dtype is np.uint8:
+        part = (part / 257).round().astype(dtype)
+    image = np.empty((height, width, 3), dtype)
     random, side = np.random.default_rng(0), len(part)
     for top in range(0, height, side):
         for left in range(0, width, side):  # moved about, or what is repeated would be packed to nothing

@@ -19,6 +19,7 @@ SHORTAGES = {
 }
 RESERVE_BYTES = 4 * MIB  # for the ledger and the logs
 CHECKPOINT_BYTES = 5  # per pixel: images of all levels 4, latents and the solver's memory 1
+EXR_BYTES = 3  # more for OpenEXR, whose last level has 16 bits per channel
 
 
 class NotNow(RequestError):  # noqa: N818  (reads as what it is)
@@ -29,7 +30,8 @@ def needed_bytes(submit: Submit) -> int:
     """What must be free for a job to be done whatever the picture looks like."""
     request = submit.request
     picture = most_bytes(submit.picture_format, request.width, request.height, len(request.characters))
-    return RESERVE_BYTES + picture + CHECKPOINT_BYTES * request.width * request.height
+    each = CHECKPOINT_BYTES + (EXR_BYTES if submit.picture_format == "exr" else 0)
+    return RESERVE_BYTES + picture + each * request.width * request.height
 
 
 def check_disk(submit: Submit, folder: Path) -> None:

@@ -16,6 +16,7 @@ from ...protocol.record import (
     weights_that_differ,
 )
 from ...protocol.whole import whole_file
+from ..watch import PixelType
 from .picture import Layer, Picture, most_bytes
 
 __all__ = [
@@ -40,6 +41,7 @@ class Format(Protocol):
     """What a file of this folder offers."""
 
     MEDIA_TYPE: str
+    DTYPE: PixelType  # what its files can hold of a picture
 
     def write(self, path: Path, picture: Picture, record: str) -> None:
         """Write `picture` a strip or a tile at a time, so that it is never in memory twice. record: JSON, ASCII only."""

@@ -23,13 +23,11 @@ from .picture import Layer, Picture, thread_count
 from .xmp import XMP
 
 MEDIA_TYPE = "image/x-exr"
+DTYPE = np.uint16
 ATTRIBUTE = "beyondscene"
 BAND_ROWS = 64  # a multiple of the 16 rows that are compressed together
 LONGEST_ID = 40  # Blender reads 63 bytes of a channel's name
 DEPTH_ORDER = "depth_order.Z"
-
-CODES = np.arange(256) / 255
-LINEAR = np.where(CODES <= 0.04045, CODES / 12.92, ((CODES + 0.055) / 1.055) ** 2.4).astype(np.float16)  # IEC 61966-2-1
 
 
 def write(path: Path, picture: Picture, record: str) -> None:
@@ -54,15 +52,22 @@ def write(path: Path, picture: Picture, record: str) -> None:
 def write_bands(file: OpenEXR.OutputFile, picture: Picture, names: Sequence[str]) -> None:
     """names: of the people's channels."""
     height, width = picture.image.shape[:2]
+    linear = linear_light(picture.image.dtype)
     for first in range(0, height, BAND_ROWS):
         end = min(first + BAND_ROWS, height)
-        light = LINEAR[picture.image[first:end]]
+        light = linear[picture.image[first:end]]
         rows = {name: light[..., index].tobytes() for index, name in enumerate("RGB")}
         for name, layer in zip(names, picture.layers, strict=True):
             rows[name] = stretch_rows(layer.mask, height, width, first, end).astype(np.float16).tobytes()
         if names:
             rows[DEPTH_ORDER] = depth_order(picture.layers, height, width, first, end).tobytes()
         file.writePixels(rows, end - first)
+
+
+def linear_light(dtype: np.dtype) -> np.ndarray:
+    """float16, by the numbers that `dtype` has for sRGB (IEC 61966-2-1): the light, 0 to 1."""
+    codes = np.linspace(0, 1, np.iinfo(dtype).max + 1)
+    return np.where(codes <= 0.04045, codes / 12.92, ((codes + 0.055) / 1.055) ** 2.4).astype(np.float16)
 
 
 def depth_order(layers: Sequence[Layer], height: int, width: int, first: int, end: int) -> np.ndarray:

@@ -31,7 +31,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Picture:
-    """image: uint8 (H, W, 3), sRGB. layers: the people, near to far; their masks are disjoint."""
+    """image: (H, W, 3), sRGB, uint8 or the DTYPE of its format. layers: the people, near to far; their masks are disjoint."""
 
     image: np.ndarray
     layers: tuple[Layer, ...] = ()

@@ -22,6 +22,7 @@ from .xmp import XMP
 __all__ = ["MEDIA_TYPE", "read", "write"]
 
 MEDIA_TYPE = "image/png"
+DTYPE = np.uint8
 BAND_BYTES = 2**19  # of pixels that a thread deflates at once
 PIECE_BYTES = 2**16  # that it filters at once, which takes some twenty times as much
 LEVEL = 3  # of zlib; 6 saves 8 % and takes four times as long

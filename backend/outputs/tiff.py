@@ -10,6 +10,7 @@ from .picture import Picture, thread_count
 from .xmp import XMP
 
 MEDIA_TYPE = "image/tiff"
+DTYPE = np.uint8
 TILE = 256
 XMP_TAG, BYTE = 700, 1
 CLASSIC_LIMIT_BYTES = 2**32 - 2**26  # deflate may lengthen what has no pattern; the rest is for tags

@@ -12,7 +12,7 @@ from ..planning.expect import expect_work
 from ..planning.people import Figure, Person, gather_people, is_seen
 from ..planning.plan import Size, plan_sizes
 from ..planning.resolve import resolve_settings, resolved_settings
-from ..watch import Checkpoints, NoWatcher, Watcher
+from ..watch import Checkpoints, NoWatcher, PixelType, Watcher
 from .composite import compose
 from .enlarge import enlarge_level
 from .inpaint import inpaint_background
@@ -34,12 +34,14 @@ def render(
     arrays: dict[str, np.ndarray],
     watcher: Watcher | None = None,
     checkpoints: Checkpoints | None = None,
+    dtype: PixelType = np.uint8,
 ) -> tuple[np.ndarray, list[Figure], Progress]:
-    """The picture, uint8 (height, width, 3); who is where in it, far to near; and what it took.
+    """The picture, (height, width, 3) in `dtype`; who is where in it, far to near; and what it took.
 
     arrays: the masks that the request names, by digest. checkpoints: of an earlier attempt at this picture, and for a later
-    one; the pixels are the same. The LoRAs that the request names, and those of `few_steps`, are loaded. Raises Stopped where
-    the watcher says so, and RequestError for a request that breaks a rule.
+    one; the pixels are the same. dtype: with uint16, the last level keeps what 8 bits would round off. The LoRAs that the
+    request names, and those of `few_steps`, are loaded. Raises Stopped where the watcher says so, and RequestError for a
+    request that breaks a rule.
     """
     check_request(request)
     request = replace(request, settings=resolve_settings(request.settings, models.model_set))
@@ -58,8 +60,10 @@ def render(
     image, figures = draw_base_image(models, request, arrays, people, plan.base, encoder, progress)
     # stage 2: instance-aware hierarchical enlargement
     for level, size in enumerate(plan.levels, start=1):
-        image = progress.once(f"level {level}", enlarge_level, models, request, figures, image, size, level, encoder, progress)
-    return fit(image, request.width, request.height), figures, progress
+        drawn = dtype if level == len(plan.levels) else np.uint8
+        key = f"level {level} {drawn.__name__}"
+        image = progress.once(key, enlarge_level, models, request, figures, image, size, level, encoder, progress, drawn)
+    return fit(image, request.width, request.height, dtype), figures, progress
 
 
 def draw_base_image(

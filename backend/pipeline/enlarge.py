@@ -11,6 +11,7 @@ from ..planning.expect import choose_views, expect_painting
 from ..planning.people import Figure
 from ..planning.plan import Size
 from ..planning.resolve import resolved_settings
+from ..watch import PixelType
 from .conditions import describe_views, to_grid
 from .inject import inject_detail
 from .joint import denoise
@@ -24,9 +25,9 @@ from .seeds import draw_noise, numpy_random
 
 def enlarge_level(
     models: Models, request: RenderRequest, figures: list[Figure], image: np.ndarray, size: Size, level: int,
-    encoder: PromptEncoder, progress: Progress,
+    encoder: PromptEncoder, progress: Progress, dtype: PixelType = np.uint8,
 ) -> np.ndarray:  # fmt: skip
-    """`image`, uint8 (H, W, 3), at `size`, with the detail that the model gives it.
+    """`image`, uint8 (H, W, 3), at `size`, with the detail that the model gives it, in `dtype`; see decode_latents.
 
     Forward diffusion to T_b after high-frequency injection, then adaptive joint diffusion back.
     request: with its settings resolved. figures: far to near, of the base image. level: from 1.
@@ -58,7 +59,7 @@ def enlarge_level(
         )
         latents = denoise(sampler, begin, window, views, conditions, stage)
     with progress.stage("decode", level) as stage:
-        enlarged = decode_latents(models, latents, stage.part(decoding))
+        enlarged = decode_latents(models, latents, stage.part(decoding), dtype)
         progress.preview(enlarged)
     return enlarged
 

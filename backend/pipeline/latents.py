@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..models.host_memory import give_back_freed_memory
 from ..models.load import Models
+from ..watch import PixelType
 from .vae_steps import decoder_steps, encoder_steps
 from .vae_tiles import Tile, allowed_bytes, choose_window, run_tiled
 
@@ -41,8 +42,10 @@ def encode_image(models: Models, image: np.ndarray, on_progress: Callable[[float
 
 
 @torch.inference_mode()
-def decode_latents(models: Models, latents: Tensor, on_progress: Callable[[float], None] = lambda share: None) -> np.ndarray:
-    """float (C, h, w) to uint8 (f * h, f * w, 3). C, f, on_progress: as of `encode_image`."""
+def decode_latents(
+    models: Models, latents: Tensor, on_progress: Callable[[float], None] = lambda share: None, dtype: PixelType = np.uint8
+) -> np.ndarray:
+    """float (C, h, w) to `dtype` (f * h, f * w, 3), whose largest number is white. C, f, on_progress: as of `encode_image`."""
     factor, (height, width) = models.latent_downsampling, latents.shape[-2:]
     shift = models.vae.config.get("shift_factor") or 0.0
     scaled = latents.float() / models.vae.config["scaling_factor"] + shift
@@ -50,14 +53,15 @@ def decode_latents(models: Models, latents: Tensor, on_progress: Callable[[float
     def read(tile: Tile) -> Tensor:
         return scaled[:, slice(*tile.seen_rows), slice(*tile.seen_columns)].to(models.vae.dtype)
 
-    image = np.empty((height * factor, width * factor, 3), np.uint8)
+    image = np.empty((height * factor, width * factor, 3), dtype)
+    white, copied = np.iinfo(dtype).max, torch.uint8 if dtype is np.uint8 else torch.int32  # not each device has uint16
     models.placement.bring(models.vae)
     steps = decoder_steps(models.vae, height * width)
     window, held_bytes = tile_limits(models)
     limits = {"window": window, "held_bytes": held_bytes}
     for tile, pixels in run_tiled(steps, read, height, width, **limits, check=models.check, on_progress=on_progress):
         (top, bottom), (left, right) = tile.rows, tile.columns
-        whole_numbers = ((pixels.float() / 2 + 0.5).clamp(0, 1) * 255).round().byte()
+        whole_numbers = ((pixels.float() / 2 + 0.5).clamp(0, 1) * white).round().to(copied)
         part = whole_numbers.permute(1, 2, 0).cpu()  # bytes, not floats, are copied
         image[top * factor : bottom * factor, left * factor : right * factor] = part.numpy()
     give_back_freed_memory()

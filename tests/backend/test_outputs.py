@@ -69,6 +69,15 @@ def test_pixels_come_back(picture: Picture, record: Record, tmp_path: Path, suff
     assert [one.name for one in tmp_path.iterdir() if one.suffix != ".npy"] == [path.name]  # no temporary file is left
 
 
+def test_an_exr_holds_tones_between_those_of_eight_bits(picture: Picture, record: Record, tmp_path: Path) -> None:
+    ramp = np.linspace(0.25, 0.75, 2048) * 65535
+    image = np.repeat(ramp.round().astype(np.uint16)[None, :, None], 3, axis=2)
+    write_picture(tmp_path / "out.exr", Picture(image), record)
+    light = read_pixels(tmp_path / "out.exr")
+    assert len(np.unique(light)) > 1000  # 8 bits have 128 there
+    assert abs(to_srgb(light) - image / 257).max() < 0.6
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_record_comes_back_and_the_source_type_is_said(
     picture: Picture, record: Record, two_people: RenderRequest, tmp_path: Path, suffix: str

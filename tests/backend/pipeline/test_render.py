@@ -69,6 +69,18 @@ def test_same_request_same_picture_another_seed_another(models: Models, two_peop
     assert (first == again).all() and (first != other).any()
 
 
+@pytest.mark.parametrize("side_px", [128, 64])
+def test_sixteen_bits_are_the_same_picture_less_rounded(models: Models, two_people: RenderRequest, side_px: int) -> None:
+    request = replace(two_people, width=side_px, height=side_px, characters=())
+    plain, *_ = render(models, request, {}, Spy())
+    spy = Spy()
+    fine, *_ = render(models, request, {}, spy, dtype=np.uint16)
+    assert fine.dtype == np.uint16 and fine.shape == plain.shape
+    assert abs(fine / 257 - plain).max() < 0.51
+    assert (fine % 257 != 0).any() == (side_px == 128)  # the base image, whose tones are normalised, has 8 bits
+    assert spy.previews[-1] == (side_px, side_px, 3)
+
+
 def test_somebody_wholly_hidden_changes_nothing(models: Models, two_people: RenderRequest) -> None:
     everywhere, nowhere = np.full((128, 192), 255, np.uint8), np.zeros((128, 192), np.uint8)
     arrays = {describe_array(mask).digest: mask for mask in (everywhere, nowhere)}
@@ -207,8 +219,13 @@ def test_nobody_in_the_scene_is_a_plain_large_picture(models: Models, two_people
 
 
 def test_a_target_smaller_than_the_base_is_scaled_down(models: Models, two_people: RenderRequest) -> None:
-    small = replace(two_people, width=64, height=64, characters=())
-    assert render(models, small, {}, Spy())[0].shape == (64, 64, 3)
+    manifest = replace(models.manifest, training_resolution_px=128)
+    models = dataclasses.replace(models, model_set=replace(models.model_set, manifest=manifest))
+    small, spy = replace(two_people, width=64, height=64, characters=()), Spy()
+    plain, *_ = render(models, small, {}, spy)
+    fine, *_ = render(models, small, {}, Spy(), dtype=np.uint16)
+    assert spy.previews[-1] == (128, 128, 3) and plain.shape == fine.shape == (64, 64, 3)
+    assert abs(fine / 257 - plain).max() < 0.51
 
 
 def test_inpainting_with_nine_channels_as_sdxl(tmp_path_factory: pytest.TempPathFactory, two_people: RenderRequest) -> None:
