@@ -31,13 +31,14 @@ class Recording:
     """What is still to be exported.
 
     scene: session_uid of the scene, by which it is known after an undo and whatever the windows show. view_layer: its name.
-    settings: as it was when the artist began, whatever the scene says by now.
+    settings: as it was when the artist began, whatever the scene says by now. suffix: of the files.
     """
 
     scene: int
     view_layer: str
     settings: FrozenSettings
     folder: Path
+    suffix: str
     frames: list[int]
     total: int
 
@@ -57,8 +58,8 @@ def start(context: bpy.types.Context) -> None:
     """Begin with the frames of the scene's range; `step` does one. Raises ExportError, and OSError where there is no place for
     them.
     """
-    settings = FrozenSettings.of(context)
-    begin(context, settings, images.next_sequence(context.scene.beyondscene.output_folder), list(frames_of(context.scene)))
+    settings, own = FrozenSettings.of(context), context.scene.beyondscene
+    begin(context, settings, images.next_sequence(own.output_folder), own.file_format, list(frames_of(context.scene)))
 
 
 def start_missing(context: bpy.types.Context, folder: Path) -> bool:
@@ -72,19 +73,20 @@ def start_missing(context: bpy.types.Context, folder: Path) -> bool:
         raise RecordError(f"The folder '{folder}' cannot be read ({error.strerror}): put it or its drive right.") from error
     on_their_way = (one for one in current().on_their_way if images.same_file(str(one.parent), str(folder)))
     known = {one.name for one in (*there, *on_their_way)}
-    missing = [frame for frame in frames_of(context.scene) if frame_path(folder, frame).name not in known]
+    suffix = there[0].suffix if there else context.scene.beyondscene.file_format
+    missing = [frame for frame in frames_of(context.scene) if frame_path(folder, frame, suffix).name not in known]
     if missing:
-        begin(context, FrozenSettings.of_frames(there), images.output_place(str(folder)), missing)
+        begin(context, FrozenSettings.of_frames(there), images.output_place(str(folder)), suffix, missing)
     return bool(missing)
 
 
-def begin(context: bpy.types.Context, settings: FrozenSettings, folder: Path, frames: list[int]) -> None:
+def begin(context: bpy.types.Context, settings: FrozenSettings, folder: Path, suffix: str, frames: list[int]) -> None:
     global _recording
-    _recording = Recording(context.scene.session_uid, context.view_layer.name, settings, folder, frames, len(frames))
+    _recording = Recording(context.scene.session_uid, context.view_layer.name, settings, folder, suffix, frames, len(frames))
 
 
-def frame_path(folder: Path, frame: int) -> Path:
-    return folder / f"{frame:04d}.png"
+def frame_path(folder: Path, frame: int, suffix: str) -> Path:
+    return folder / f"{frame:04d}{suffix}"
 
 
 def step() -> bool:
@@ -115,7 +117,7 @@ def export_next(now: Recording) -> bool:
     except (ExportError, RequestError) as error:
         session.refuse(f"Frame {frame}: {error} The frames before it go on.")
         return False
-    path = frame_path(now.folder, frame)
+    path = frame_path(now.folder, frame, now.suffix)
     job = Job(new_job_id(), path, request, deflate(arrays), now.settings.models, bpy.data.filepath)
     session.render([job], preferences.get(bpy.context))
     return bool(now.frames) and session.link.alive

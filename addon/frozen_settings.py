@@ -9,7 +9,7 @@ import bpy
 from msgspec.structs import replace
 
 from ..protocol import Character, RenderRequest, WireError, request_from_json
-from ..protocol.record import RecordError, read_png_record
+from ..protocol.record import RecordError, read_record
 from ..protocol.refusal import Refusal
 from .exporters import Person, find_enabled, gather_request
 
@@ -45,7 +45,7 @@ class FrozenSettings:
         refusals: list[Refusal] = []
         for frame in frames:
             try:
-                record = read_png_record(frame)
+                record = read_record(frame)
                 requests.append(request_from_json(bytes(record.request)))
             except (RecordError, WireError) as refusal:
                 refusals.append(refusal)

@@ -11,7 +11,7 @@ from bpy_extras.io_utils import ImportHelper
 
 from ..protocol import RenderRequest, WireError, request_from_json
 from ..protocol.client import new_job_id
-from ..protocol.record import Record, RecordError, inflate, read_png_record
+from ..protocol.record import Record, RecordError, inflate, read_record
 from . import editors, history, images, preferences, thumbnails
 from .destinations import DESTINATIONS, DestinationError, put
 from .job import Job
@@ -94,7 +94,7 @@ class BEYONDSCENE_OT_render_again(OnPicture, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> Result:
         session = current()
-        session.problem, folder = None, context.scene.beyondscene.output_folder
+        session.problem, own = None, context.scene.beyondscene
         try:
             record, request = read()
             inflate(request, record.arrays)  # better now than when it is sent
@@ -102,9 +102,9 @@ class BEYONDSCENE_OT_render_again(OnPicture, bpy.types.Operator):
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         try:
-            (path,) = images.next_paths(folder, promised=session.promised)
+            (path,) = images.next_paths(own.output_folder, own.file_format, promised=session.promised)
         except OSError as error:
-            self.report({"ERROR"}, say_unwritable(folder, error))
+            self.report({"ERROR"}, say_unwritable(own.output_folder, error))
             return {"CANCELLED"}
         job = Job(new_job_id(), path, request, record.arrays, record.models, bpy.data.filepath)
         session.render([job], preferences.get(context))
@@ -119,12 +119,12 @@ class BEYONDSCENE_OT_open_picture(ImportHelper, bpy.types.Operator):
     bl_label = "Open Picture"
     bl_options = {"REGISTER", "UNDO"}
 
-    filter_glob: StringProperty(default="*.png", options={"HIDDEN"})
+    filter_glob: StringProperty(default="*.png;*.exr", options={"HIDDEN"})
 
     def execute(self, context: bpy.types.Context) -> Result:
         path = Path(bpy.path.abspath(self.filepath))
         try:
-            read_png_record(path)
+            read_record(path)
         except RecordError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
@@ -187,7 +187,7 @@ def read() -> tuple[Record, RenderRequest]:
     assert image  # polled
     if not images.has_pixels(image):
         raise RecordError(images.say_gone(image))
-    record = read_png_record(images.path_of(image), image.packed_file.data if image.packed_file else None)
+    record = read_record(images.path_of(image), image.packed_file.data if image.packed_file else None)
     return record, request_from_json(bytes(record.request))
 
 

@@ -1,5 +1,6 @@
 """Finished pictures: where their files go, and how they become Image datablocks."""
 
+import io
 import os
 import re
 import secrets
@@ -12,11 +13,14 @@ from typing import Any, NamedTuple
 import bpy
 
 from .. import __package__ as base_package
+from ..protocol.record_text import exr_size
 
 NAME = "BeyondScene "
 PREVIEW = "BeyondScene Preview"
+SUFFIXES = (".png", ".exr")  # of pictures that the add-on asks for
 MARK = "beyondscene_picture"  # property of our Image datablocks, which may be renamed; older files tell them by NAME alone
 # As OCIO configs call it: Blender's own, then those of ACES, newest last.
+LINEAR = ("Linear Rec.709", "Utility - Linear - Rec.709", "Linear Rec.709 (sRGB)")
 SRGB = ("sRGB", "Utility - sRGB - Texture", "sRGB - Texture", "sRGB Encoded Rec.709 (sRGB)")
 LONGEST_FRAMES = 100_000  # of a sequence; Blender stops at the last file by itself
 
@@ -36,19 +40,19 @@ class PictureRef(NamedTuple):
         return bpy.data.images.get(self.name) or next(renamed, None)
 
 
-def next_paths(folder: str, count: int = 1, promised: Iterable[Path] = ()) -> list[Path]:
-    """File names that are free: <name of the .blend> <number>.png in `folder`, which exists when this returns.
+def next_paths(folder: str, suffix: str, count: int = 1, promised: Iterable[Path] = ()) -> list[Path]:
+    """File names that are free: <name of the .blend> <number><suffix> in `folder`, which exists when this returns.
 
-    folder: may be relative to the .blend ('//'); see meant_folder.
+    folder: may be relative to the .blend ('//'); see meant_folder. suffix: one of SUFFIXES; a number is given once for all.
     promised: names of pictures that are still on their way. Raises OSError where the folder cannot be made or written
         to, or such a name is too long.
     """
     place = output_place(folder)
     stem = blend_name()
-    taken = re.compile(re.escape(stem) + r" (\d+)\.png(\.\w+\.part)?")
+    taken = re.compile(re.escape(stem) + r" (\d+)\.(png|exr)(\.\w+\.part)?")
     names = [one.name for one in (*place.iterdir(), *promised)]
     last = max((int(match[1]) for name in names if (match := taken.fullmatch(name))), default=0)
-    paths = [place / f"{stem} {number:04d}.png" for number in range(last + 1, last + 1 + count)]
+    paths = [place / f"{stem} {number:04d}{suffix}" for number in range(last + 1, last + 1 + count)]
     try_to_write(paths[-1])
     return paths
 
@@ -83,10 +87,12 @@ def files_of(image: bpy.types.Image) -> list[Path]:
     return frames_beside(path) if sequence_of(path) else [path]
 
 
-def frames_in(folder: Path, suffix: str = ".png") -> list[Path]:
-    """Those of the animation whose folder it is, which may hold other files."""
-    frames = (one for one in folder.glob(f"*{suffix}") if one.stem.isdecimal())
-    return sorted(frames, key=lambda frame: (len(frame.name), frame.name))  # 10000 after 9999
+def frames_in(folder: Path, suffix: str = "") -> list[Path]:
+    """Those of the animation whose folder it is, which may hold other files. suffix: theirs; else that of most of them."""
+    frames = [one for one in folder.glob("*") if one.suffix in SUFFIXES and one.stem.isdecimal()]
+    suffix = suffix or max(SUFFIXES, key=[one.suffix for one in frames].count)
+    ours = (one for one in frames if one.suffix == suffix)
+    return sorted(ours, key=lambda frame: (len(frame.name), frame.name))  # 10000 after 9999
 
 
 def blend_name() -> str:
@@ -158,7 +164,7 @@ def add_image(path: Path) -> bpy.types.Image:
     if sequence:
         image.source = "SEQUENCE"
     image.use_fake_user = True
-    tell_srgb(image.colorspace_settings)
+    tell_colours(image.colorspace_settings, path)
     if bpy.data.filepath and path.is_relative_to(Path(bpy.data.filepath).parent):
         image.filepath = bpy.path.relpath(image.filepath)
     return image
@@ -175,10 +181,11 @@ def place_of(path: Path) -> str:
     return str(path.parent if sequence_of(path) else path)
 
 
-def tell_srgb(settings: bpy.types.ColorManagedInputColorspaceSettings) -> None:
-    """What they are of is sRGB, whatever the OCIO config calls that; one that has no such space decides for itself."""
+def tell_colours(settings: bpy.types.ColorManagedInputColorspaceSettings, path: Path) -> None:
+    """What they are of is the picture at `path`, whatever the OCIO config calls its colours; one that has no such space decides
+    for itself."""
     known = settings.bl_rna.properties["name"].enum_items
-    name = next((one for one in SRGB if one in known), None)
+    name = next((one for one in (LINEAR if path.suffix == ".exr" else SRGB) if one in known), None)
     if name:
         settings.name = name
 
@@ -194,7 +201,10 @@ def is_ours(image: bpy.types.Image) -> bool:
 
 
 def size_of(image: bpy.types.Image) -> tuple[int, int]:
-    """Width and height in px; of a sequence also before a frame of it was shown, when Blender tells none."""
+    """Width and height in px; also of a sequence of which no frame was shown, and of a file with layers: Blender tells none."""
+    if (path := path_of(image)).suffix == ".exr":
+        with io.BytesIO(image.packed_file.data) if image.packed_file else path.open("rb") as file:
+            return exr_size(file)
     if image.source != "SEQUENCE":
         return image.size[0], image.size[1]
     first = bpy.data.images.load(str(path_of(image)))

@@ -184,7 +184,7 @@ def make_jobs(context: bpy.types.Context) -> list[Job]:
     own = context.scene.beyondscene
     request, arrays = export_request(context)
     deflated = deflate(arrays)
-    paths = images.next_paths(own.output_folder, own.variations, current().promised)
+    paths = images.next_paths(own.output_folder, own.file_format, own.variations, current().promised)
     return [
         Job(new_job_id(), path, replace(request, seed=request.seed + number), deflated, own.models, bpy.data.filepath)
         for number, path in enumerate(paths)

@@ -73,6 +73,19 @@ class BEYONDSCENE_PG_scene(bpy.types.PropertyGroup):
         search_options={"SUGGESTION"},
     )
     loras: CollectionProperty(type=BEYONDSCENE_PG_lora)
+    file_format: EnumProperty(
+        name="File",
+        items=[
+            (".png", "PNG", "8 bits per channel, sRGB: smaller, and what every program shows alike"),
+            (
+                ".exr",
+                "OpenEXR",
+                "16 bits per channel, scene-linear, with the matte of each person and their order in depth as layers for the "
+                "compositor",
+            ),
+        ],
+        default=".png",
+    )
     output_folder: StringProperty(
         name="Folder",
         description="Where finished pictures are written; '//' is the folder of the .blend",

@@ -70,7 +70,7 @@ class UnfinishedJobs:
             arrays = tuple(inflate(request, job.arrays).values())
             self._link.ask(
                 lambda client, job=job, request=request, arrays=arrays: client.submit(
-                    job.id, request, job.path, job.models, arrays
+                    job.id, request, job.path, job.models, arrays, picture_format="exr" if job.path.suffix == ".exr" else "png"
                 )
             )
             job.sent, job.status = True, "Sent"

@@ -5,7 +5,7 @@ import json
 import struct
 import zlib
 from pathlib import Path
-from typing import Annotated, BinaryIO, Literal
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -13,12 +13,10 @@ from msgspec import Meta, Struct
 
 from .check import fits
 from .codec import WireError, arrays_from_frames, request_from_json
+from .record_text import find_text, read_text
 from .refusal import Refusal
 from .scene import ArrayRef, RenderRequest
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-PNG_KEYWORD = b"beyondscene"  # of the text that is the record
-RECORD_LIMIT_BYTES = 64 * 2**20
 MASK_LIMIT_BYTES = 64 * 2**20  # inflated; an export makes none larger
 NO_RECORD = (
     "does not say how it was made: only a picture from `beyondscene render` or the add-on can be repeated, and programs that "
@@ -124,38 +122,13 @@ def weights_that_differ(record: Record, weights: dict[str, str]) -> list[str]:
     return sorted(name for name in record.weights.keys() | weights.keys() if record.weights.get(name) != weights.get(name))
 
 
-def read_png_text(path: Path) -> str | None:
-    """The record's text in a PNG, compressed or not; None where it has none. Raises ValueError for another kind of file.
-
-    Not by an imaging library: Pillow takes a picture of 16384x16384 for an attack, and Blender has no Pillow.
-    """
-    with path.open("rb") as file:
-        return find_png_text(file)
-
-
-def find_png_text(file: BinaryIO) -> str | None:
-    """The same of an open file."""
-    if file.read(len(PNG_SIGNATURE)) != PNG_SIGNATURE:
-        raise ValueError("it is no PNG file")
-    while len(head := file.read(8)) == 8:
-        length, kind = struct.unpack(">I4s", head)
-        if kind != b"iTXt" or length > RECORD_LIMIT_BYTES:
-            file.seek(length + 4, 1)
-            continue
-        keyword, _, rest = file.read(length + 4)[:-4].partition(b"\0")
-        if keyword == PNG_KEYWORD:
-            text = rest[2:].split(b"\0", 2)[2]
-            return (zlib.decompressobj().decompress(text, RECORD_LIMIT_BYTES) if rest[0] else text).decode()
-    return None
-
-
-def read_png_record(path: Path, content: bytes | None = None) -> Record:
-    """What the PNG at `path` says about its making. Raises RecordError with one sentence.
+def read_record(path: Path, content: bytes | None = None) -> Record:
+    """What the PNG or OpenEXR at `path` says about its making. Raises RecordError with one sentence.
 
     content: of the file, where it is packed into a .blend and need not be at `path`.
     """
     try:
-        text = read_png_text(path) if content is None else find_png_text(io.BytesIO(content))
+        text = read_text(path) if content is None else find_text(io.BytesIO(content))
     except (ValueError, IndexError, zlib.error, struct.error) as error:
         raise RecordError(f"{path} cannot be read as a picture: {error}") from error
     except OSError as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 import bpy
 
-from ..images import frames_beside, path_of, say_gone, tell_srgb
+from ..images import frames_beside, path_of, say_gone, tell_colours
 from .errors import DestinationError
 
 LABEL, ICON, WHAT = "Sequencer", "SEQUENCE", "Add a strip with it at the current frame, above the others"
@@ -29,7 +29,7 @@ def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
         strip.elements.append(name)
     if image.source != "SEQUENCE":
         strip.frame_final_duration = STILL_FRAMES
-    tell_srgb(strip.colorspace_settings)
+    tell_colours(strip.colorspace_settings, path)
     show_sequence_of(scene)
     done = f"The strip '{strip.name}' is in channel {channel} of the scene '{scene.name}'"
     if not takes_over:

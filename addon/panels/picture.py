@@ -41,6 +41,7 @@ class BEYONDSCENE_PT_picture(Section, bpy.types.Panel):
         layout.prop(own, "models")
         draw_loras(layout, context.scene, known_loras(context.scene))
         draw_add_lora(layout, context.scene)
+        layout.prop(own, "file_format")
         layout.prop(own, "output_folder")
         place, told = images.meant_folder(own.output_folder), images.tells_place(own.output_folder)
         if not told or place.is_relative_to(images.kept_folder()):  # which the field does not tell

@@ -4,7 +4,6 @@ Layers are "person_001_<id>", "person_002_<id>", ..., near to far, with the one 
 to 1. In the id all but ASCII letters, digits, _ and - is replaced by _. No name has a dot: Blender takes what stands before it
 for a layer that hides the picture.
 The layer "depth_order" has the one channel Z: the number of the layer whose person is seen there, 0 where nobody is.
-The record is the attribute "beyondscene".
 """
 
 import errno
@@ -19,12 +18,15 @@ import Imath
 import numpy as np
 import OpenEXR
 
+from ...protocol.record_text import EXR_ATTRIBUTE
+from ...protocol.record_text import read_text as read
 from .picture import Layer, Picture, thread_count
 from .xmp import XMP
 
+__all__ = ["DTYPE", "MEDIA_TYPE", "read", "write"]
+
 MEDIA_TYPE = "image/x-exr"
 DTYPE = np.uint16
-ATTRIBUTE = "beyondscene"
 BAND_ROWS = 64  # a multiple of the 16 rows that are compressed together
 LONGEST_ID = 40  # Blender reads 63 bytes of a channel's name
 DEPTH_ORDER = "depth_order.Z"
@@ -36,7 +38,7 @@ def write(path: Path, picture: Picture, record: str) -> None:
     half = Imath.Channel(Imath.PixelType(Imath.PixelType.HALF))
     header = OpenEXR.Header(width, height)
     header["channels"] = dict.fromkeys([*"RGB", *names, *([DEPTH_ORDER] if names else [])], half)
-    header[ATTRIBUTE], header["xmp"] = record.encode(), XMP
+    header[EXR_ATTRIBUTE.decode()], header["xmp"] = record.encode(), XMP
     header["colorInteropID"] = b"lin_rec709_scene"  # what a file without `chromaticities` is in any case, said by its name
     OpenEXR.set_global_thread_count(thread_count())
     try:
@@ -99,12 +101,3 @@ def channel_name(rank: int, layer: Layer) -> str:
     """Unique by its number, so that an id may be shortened, and rid of what programs take for parts of a name."""
     name = re.sub("[^A-Za-z0-9_-]", "_", layer.name)
     return f"person_{rank:03d}_{name[:LONGEST_ID]}.A"
-
-
-def read(path: Path) -> str | None:
-    file = OpenEXR.InputFile(str(path))
-    try:
-        record = file.header().get(ATTRIBUTE)
-    finally:
-        file.close()
-    return None if record is None else record.decode()

@@ -14,12 +14,12 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ...protocol.record import PNG_KEYWORD, PNG_SIGNATURE
-from ...protocol.record import read_png_text as read
+from ...protocol.record_text import PNG_KEYWORD, PNG_SIGNATURE
+from ...protocol.record_text import read_text as read
 from .picture import Picture, thread_count
 from .xmp import XMP
 
-__all__ = ["MEDIA_TYPE", "read", "write"]
+__all__ = ["DTYPE", "MEDIA_TYPE", "read", "write"]
 
 MEDIA_TYPE = "image/png"
 DTYPE = np.uint8

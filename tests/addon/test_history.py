@@ -29,7 +29,7 @@ from beyondscene.addon.frozen_settings import FrozenSettings
 from beyondscene.backend.outputs import Picture, make_record, write_picture
 from beyondscene.protocol import ArrayRef, RenderSettings, Submit, request_from_json
 from beyondscene.protocol.client import new_job_id
-from beyondscene.protocol.record import RecordError, read_png_record
+from beyondscene.protocol.record import RecordError, read_record
 from msgspec.structs import replace
 
 from .conftest import until
@@ -218,7 +218,7 @@ def test_a_picture_that_is_renamed_stays_the_chosen_one(made: Any, tmp_path: Pat
 
 def test_masks_that_would_fill_the_memory_are_refused_and_settings_come_back_all_the_same(made: Any, tmp_path: Path) -> None:
     path = tmp_path / "duo 0001.png"
-    record = read_png_record(path)
+    record = read_record(path)
     request = request_from_json(bytes(record.request))
     vast = ArrayRef(digest="0" * 64, dtype="uint8", shape=(20000, 30000))
     request = replace(request, characters=tuple(replace(one, mask=vast) for one in request.characters))
