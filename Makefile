@@ -4,6 +4,8 @@
 PYTHON ?= $(firstword $(foreach one,python3.11 python3.13,$(shell command -v $(one))) python3.11)
 VENV := .venv
 RUN := $(VENV)/bin/python
+# As many processes as there are cores, 4 at most; the tests of a file stay together, for the models that they share.
+PYTEST := $(RUN) -m pytest -q -n logical --maxprocesses 4 --dist loadfile
 INSTALLED := $(VENV)/.installed
 
 .PHONY: demo test test-all lint dist install clean
@@ -12,10 +14,10 @@ demo: $(INSTALLED)  ## pose to picture: out/plaza.png and out/plaza.blend
 	$(RUN) tools/demo.py
 
 test: $(INSTALLED) lint  ## everything that runs in minutes
-	$(RUN) -m pytest -q
+	$(PYTEST)
 
 test-all: $(INSTALLED) lint  ## also what takes longer
-	$(RUN) -m pytest -q -m "not gpu"
+	$(PYTEST) -m "not gpu"
 
 lint: $(INSTALLED) .cache/typing/beyondscene
 	$(VENV)/bin/ruff check .

@@ -1,11 +1,16 @@
-"""Real components at toy size: a whole model set with random weights in the hub's layout, made once per run."""
+"""Real components at toy size: a whole model set with random weights in the hub's layout, made once per process."""
 
+import os
 from pathlib import Path
 
 import msgspec
 import pytest
 from beyondscene.backend.models.sets import ModelSet, read_model_set
 from beyondscene.protocol import KEYPOINT_NAMES, Character, Keypoint, RenderRequest, RenderSettings
+
+# Processes that run tests side by side share the cores, as do those that they start; read when torch is first imported.
+if processes := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(processes))))
 
 # A person seen from the front, 1 high, hips in the origin, y down.
 STANDING = {
