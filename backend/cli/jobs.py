@@ -1,7 +1,9 @@
-"""List the jobs of a backend, newest last: id, state, done, size, prompt."""
+"""List the jobs of a backend, newest last: id, state, done, when it was asked for, size, prompt."""
 
 import argparse
+from datetime import datetime
 from typing import get_args
+from uuid import UUID
 
 import msgspec
 
@@ -29,5 +31,14 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             print(msgspec.json.encode(job).decode())
         else:
-            print(f"{job.job_id}  {job.state:9}  {job.fraction:4.0%}  {job.width}x{job.height}  {one_line(job.prompt)}")
+            size = f"{job.width}x{job.height}"
+            print(f"{job.job_id}  {job.state:9}  {job.fraction:4.0%}  {say_when(job.job_id)}  {size}  {one_line(job.prompt)}")
     return DONE
+
+
+def say_when(job_id: str) -> str:
+    """In local time; of an id that is no UUIDv7, which begins with its milliseconds, nobody knows."""
+    number = UUID(job_id)
+    if number.version != 7:
+        return f"{'-':16}"
+    return f"{datetime.fromtimestamp((number.int >> 80) / 1000):%Y-%m-%d %H:%M}"
