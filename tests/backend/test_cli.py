@@ -3,11 +3,13 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -270,6 +272,25 @@ def test_an_interrupted_picture_goes_on_from_its_checkpoints_and_whole_ones_are_
     monkeypatch.setattr(render, "read_source", lambda *given, **options: pytest.fail("it was read"))
     assert render_to("out.png", "--skip-existing") == 0
     assert "out.png: nothing to draw, it is all there" in capsys.readouterr().err
+
+
+def test_a_picture_whose_checkpoints_another_command_has_cleared_is_made_all_the_same(
+    request_file: Path,
+    tiny_models: ModelSet,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    output, kept = tmp_path / "out.png", tmp_path / "kept"
+
+    def write_after_the_other(*given: Any) -> None:
+        shutil.rmtree(kept)
+        write_picture(*given)
+
+    monkeypatch.setattr(target, "write_picture", write_after_the_other)
+    command = ["render", str(request_file), "-o", str(output), "--models", str(tiny_models.folder), "--json"]
+    assert main([*command, "--checkpoints", str(kept)]) == 0
+    assert json.loads(capsys.readouterr().out)["digest"] == digest_of(output.read_bytes())
 
 
 def test_check_tells_the_work_or_what_is_wrong_and_draws_nothing(
