@@ -354,6 +354,19 @@ def test_repeating_with_other_weights_warns_and_without_a_record_or_models_refus
     assert "does not say how it was made" in capsys.readouterr().err
 
 
+def test_a_picture_whose_record_is_not_understood_is_named(
+    two_people: RenderRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "out.png"
+    record = make_record(two_people, {}, "embedded", {}, "")
+    newer = msgspec.Raw(bytes(record.request).replace(b'"seed"', b'"seed_of_noise"'))
+    write_picture(path, Picture(np.zeros((64, 64, 3), np.uint8)), replace(record, request=newer))
+    assert main(["check", "--from-image", str(path)]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"beyondscene: {path} cannot be repeated (not a render request: unknown field `seed_of_noise`")
+    assert told.endswith("it is damaged, or from a newer version; name another one, or update this.\n")
+
+
 def test_missing_and_broken_requests_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["render", str(tmp_path / "none.json"), "-o", str(tmp_path / "new" / "folder" / "out.png")]) == 2
     assert "There is no file" in capsys.readouterr().err
