@@ -10,19 +10,25 @@ The record is the attribute "beyondscene".
 import errno
 import os
 import re
+import struct
 from collections.abc import Sequence
 from contextlib import closing
+from itertools import takewhile
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import Imath
 import numpy as np
 import OpenEXR
 
+from ...protocol.record import RECORD_LIMIT_BYTES
 from .picture import Layer, Picture, thread_count
 from .xmp import XMP
 
 MEDIA_TYPE = "image/x-exr"
+MAGIC = b"v/1\x01"
+LONGEST_NAME = 255  # of an attribute, in bytes
 ATTRIBUTE = "beyondscene"
 BAND_ROWS = 64  # a multiple of the 16 rows that are compressed together
 LONGEST_ID = 40  # Blender reads 63 bytes of a channel's name
@@ -97,9 +103,19 @@ def channel_name(rank: int, layer: Layer) -> str:
 
 
 def read(path: Path) -> str | None:
-    file = OpenEXR.InputFile(str(path))
-    try:
-        record = file.header().get(ATTRIBUTE)
-    finally:
-        file.close()
-    return None if record is None else record.decode()
+    """From the header itself: the library crashes where that has a thumbnail, or a name that is damaged."""
+    with path.open("rb") as file:
+        if file.read(8)[:4] != MAGIC:
+            raise ValueError("it is no OpenEXR file")
+        while name := read_name(file):  # an empty one ends the header
+            read_name(file)  # of the attribute's type
+            (size,) = struct.unpack("<I", file.read(4))
+            if name == ATTRIBUTE.encode():
+                return file.read(min(size, RECORD_LIMIT_BYTES)).decode()
+            file.seek(size, os.SEEK_CUR)
+    return None
+
+
+def read_name(file: BinaryIO) -> bytes:
+    """What stands before the next zero byte, or before the end of the file."""
+    return b"".join(takewhile(lambda byte: byte not in (b"", b"\0"), (file.read(1) for _ in range(LONGEST_NAME + 1))))
