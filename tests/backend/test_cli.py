@@ -489,6 +489,20 @@ def test_an_output_that_takes_no_more_is_told_by_the_exit_code(request_file: Pat
         assert export_to(full.fileno(), request_file) == (2, words)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell that closes streams")
+def test_closed_streams_are_as_empty_ones(request_file: Path, two_people: RenderRequest) -> None:
+    request_file.write_bytes(msgspec.json.encode(replace(two_people, prompt="a plaza with a Zeppelin")))  # of which it warns
+
+    def run_with(closing: str, *command: str) -> "subprocess.CompletedProcess[str]":
+        shell = ["sh", "-c", f'exec "$0" "$@" {closing}', sys.executable, "-m", "beyondscene.backend", *command]
+        return subprocess.run(shell, capture_output=True, text=True)
+
+    done = run_with("<&-", "check", "-")
+    assert done.returncode == 2 and done.stderr.startswith("beyondscene: Standard input is not a render request")
+    done = run_with("2>&-", "check", str(request_file), "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["people"] == 2  # and nothing else stands there
+
+
 SMALL_FILES_ONLY = """
 import resource, sys
 from beyondscene.backend.cli import main
