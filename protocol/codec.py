@@ -205,14 +205,17 @@ def load_request(path: Path) -> tuple[RenderRequest, dict[str, np.ndarray]]:
             file = folder / f"{character.mask.digest}.npy"
             try:
                 array = np.load(file, allow_pickle=False)
+                reference = describe_array(array)
             except FileNotFoundError as error:
                 raise WireError(
                     f"The mask of '{character.name}' is not in {folder}: the masks of {path.name} belong there, so copy that "
                     "folder along with it, under that name."
                 ) from error
-            except (ValueError, EOFError) as error:
+            except OSError:
+                raise
+            except Exception as error:  # numpy raises what it likes for a file that is damaged
                 raise WireError(f"the mask file {file} cannot be read ({error}): export again") from error
-            if describe_array(array) != character.mask:
+            if reference != character.mask:
                 raise WireError(f"the mask file of '{character.name}' is not the one that the request names: export again")
             arrays[character.mask.digest] = array
     return request, arrays

@@ -39,9 +39,18 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit code. arguments: None for those of the process, whose output is then UTF-8."""
-    if arguments is None and isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
-        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # as JSON is; names of files may be any bytes
+    if arguments is None:
+        open_closed_streams()
+        if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # as JSON is; names of files may be any bytes
     return answer(lambda: run_until_interrupted(arguments))
+
+
+def open_closed_streams() -> None:
+    """Python has None for one: nothing can be read from it, and what is printed to it goes to standard output."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115  (for as long as the process lives)
 
 
 def run_until_interrupted(arguments: Sequence[str] | None) -> int:

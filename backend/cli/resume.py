@@ -53,7 +53,7 @@ def checkpoints_of(shot: Shot, output: Path, folder: Path | None) -> Iterator[Pa
     if any(own.glob("*.safetensors")):
         say(f"{output} goes on from {own}")
     yield own
-    shutil.rmtree(own)
+    shutil.rmtree(own, ignore_errors=True)  # another command may have drawn the same picture meanwhile
 
 
 def how_to_go_on(args: argparse.Namespace) -> str:

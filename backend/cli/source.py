@@ -26,7 +26,7 @@ from ...protocol import (
 from ...protocol.codec import WHERE_THE_FORM_IS
 from ..blend import Shot, export_blend
 from ..models.sets import ModelSet, choose_model_set
-from ..outputs import FORMATS, Record, read_record, restore_request
+from ..outputs import FORMATS, Record, RecordError, read_record, restore_request
 from .arguments import frame, frames, seed, size
 
 STANDARD_INPUT = Path("-")
@@ -74,7 +74,7 @@ def read_source(
             raise Refusal(f"{source} is a picture: write --from-image before it, to have what it says about its own making.")
         request, arrays = read_request() if source == STANDARD_INPUT else load_request(source)
     else:
-        request, arrays = restore_request(record or read_record(source))
+        request, arrays = restore_from(source, record or read_record(source))
     if width and height:
         check_size(request.width, request.height)
         refuse_other_proportions(request, width, height)
@@ -96,6 +96,16 @@ def read_request() -> tuple[RenderRequest, dict[str, np.ndarray]]:
     if any(character.mask for character in request.characters):
         raise Refusal("The request on standard input has masks, which lie beside its file: name that file instead.")
     return request, {}
+
+
+def restore_from(image: Path, record: Record) -> tuple[RenderRequest, dict[str, np.ndarray]]:
+    """As restore_request. Raises RecordError, which names the image."""
+    try:
+        return restore_request(record)
+    except WireError as error:
+        raise RecordError(
+            f"{image} cannot be repeated ({error}): it is damaged, or from a newer version; name another one, or update this."
+        ) from error
 
 
 def record_of(args: argparse.Namespace) -> Record | None:

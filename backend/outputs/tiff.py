@@ -1,5 +1,6 @@
 """TIFF, 8 bit, deflated tiles; BigTIFF where the offsets of a plain one would not do. The record is the ImageDescription."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ DTYPE = np.uint8
 TILE = 256
 XMP_TAG, BYTE = 700, 1
 CLASSIC_LIMIT_BYTES = 2**32 - 2**26  # deflate may lengthen what has no pattern; the rest is for tags
+
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # its warnings would come before our own sentence
 
 
 def write(path: Path, picture: Picture, record: str) -> None:

@@ -3,11 +3,13 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -272,6 +274,25 @@ def test_an_interrupted_picture_goes_on_from_its_checkpoints_and_whole_ones_are_
     assert "out.png: nothing to draw, it is all there" in capsys.readouterr().err
 
 
+def test_a_picture_whose_checkpoints_another_command_has_cleared_is_made_all_the_same(
+    request_file: Path,
+    tiny_models: ModelSet,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    output, kept = tmp_path / "out.png", tmp_path / "kept"
+
+    def write_after_the_other(*given: Any) -> None:
+        shutil.rmtree(kept)
+        write_picture(*given)
+
+    monkeypatch.setattr(target, "write_picture", write_after_the_other)
+    command = ["render", str(request_file), "-o", str(output), "--models", str(tiny_models.folder), "--json"]
+    assert main([*command, "--checkpoints", str(kept)]) == 0
+    assert json.loads(capsys.readouterr().out)["digest"] == digest_of(output.read_bytes())
+
+
 def test_check_tells_the_work_or_what_is_wrong_and_draws_nothing(
     request_file: Path, two_people: RenderRequest, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,6 +352,19 @@ def test_repeating_with_other_weights_warns_and_without_a_record_or_models_refus
     Image.fromarray(picture.image).save(path)
     assert main(repeat) == 2
     assert "does not say how it was made" in capsys.readouterr().err
+
+
+def test_a_picture_whose_record_is_not_understood_is_named(
+    two_people: RenderRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "out.png"
+    record = make_record(two_people, {}, "embedded", {}, "")
+    newer = msgspec.Raw(bytes(record.request).replace(b'"seed"', b'"seed_of_noise"'))
+    write_picture(path, Picture(np.zeros((64, 64, 3), np.uint8)), replace(record, request=newer))
+    assert main(["check", "--from-image", str(path)]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"beyondscene: {path} cannot be repeated (not a render request: unknown field `seed_of_noise`")
+    assert told.endswith("it is damaged, or from a newer version; name another one, or update this.\n")
 
 
 def test_missing_and_broken_requests_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -453,6 +487,20 @@ def test_an_output_that_takes_no_more_is_told_by_the_exit_code(request_file: Pat
     with Path("/dev/full").open("w") as full:
         words = "beyondscene: Something cannot be read or written (No space left on device): make room on the disk.\n"
         assert export_to(full.fileno(), request_file) == (2, words)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell that closes streams")
+def test_closed_streams_are_as_empty_ones(request_file: Path, two_people: RenderRequest) -> None:
+    request_file.write_bytes(msgspec.json.encode(replace(two_people, prompt="a plaza with a Zeppelin")))  # of which it warns
+
+    def run_with(closing: str, *command: str) -> "subprocess.CompletedProcess[str]":
+        shell = ["sh", "-c", f'exec "$0" "$@" {closing}', sys.executable, "-m", "beyondscene.backend", *command]
+        return subprocess.run(shell, capture_output=True, text=True)
+
+    done = run_with("<&-", "check", "-")
+    assert done.returncode == 2 and done.stderr.startswith("beyondscene: Standard input is not a render request")
+    done = run_with("2>&-", "check", str(request_file), "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["people"] == 2  # and nothing else stands there
 
 
 SMALL_FILES_ONLY = """

@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import os
+import struct
 import subprocess
 import sys
 import tracemalloc
@@ -228,3 +229,24 @@ def test_pictures_of_other_programs_are_refused(picture: Picture, record: Record
         read_record(path)
     with pytest.raises(FileNotFoundError, match="There is no file"):
         read_record(tmp_path / f"none.{suffix}")
+
+
+def test_an_exr_that_was_given_a_thumbnail_still_says_how_it_was_made(picture: Picture, record: Record, tmp_path: Path) -> None:
+    path = tmp_path / "out.exr"
+    write_picture(path, picture, record)
+    before, written = read_record(path), path.read_bytes()
+    thumbnail = struct.pack("<III", 12, 1, 1) + bytes(4)  # size of the attribute, then one pixel of width and height 1
+    path.write_bytes(written[:8] + b"preview\0preview\0" + thumbnail + written[8:])
+    assert read_record(path) == before
+    path.write_bytes(written[:200])
+    with pytest.raises(ValueError, match="is not understood here"):
+        read_record(path)
+
+
+def test_a_tiff_that_was_cut_off_is_refused_in_one_sentence(picture: Picture, record: Record, tmp_path: Path) -> None:
+    path = tmp_path / "out.tif"
+    write_picture(path, picture, record)
+    path.write_bytes(path.read_bytes()[:1000])
+    command = [sys.executable, "-m", "beyondscene.backend", "check", "--from-image", str(path)]
+    told = subprocess.run(command, capture_output=True, text=True).stderr
+    assert told.startswith(f"beyondscene: {path} does not say how it was made") and told.count("\n") == 1

@@ -211,3 +211,21 @@ def test_masks_travel_beside_the_file(tmp_path: Path, two_people: RenderRequest)
     floats = replace(reference, dtype="float32")
     with pytest.raises(RequestError, match=r"of float32, but the picture needs \(128, 192\) of uint8"):
         check_request(replace(request, characters=(replace(ana, mask=floats), bo)))
+
+
+def test_a_mask_file_that_is_damaged_or_of_another_making_is_named(tmp_path: Path, two_people: RenderRequest) -> None:
+    mask = np.full((128, 192), 255, np.uint8)
+    reference = describe_array(mask)
+    ana, bo = two_people.characters
+    request = replace(two_people, characters=(replace(ana, mask=reference), bo))
+    save_request(tmp_path / "request.json", request, {reference.digest: mask})
+    file = tmp_path / "request.json.arrays" / f"{reference.digest}.npy"
+    good = file.read_bytes()
+    for broken in (good.replace(b"(128, 192)", b"(128, 192("), good[:100], b""):
+        file.write_bytes(broken)
+        with pytest.raises(WireError, match=rf"the mask file {file} cannot be read \(.*\): export again"):
+            load_request(tmp_path / "request.json")
+    for other in (np.zeros((0, 0), np.uint8), np.zeros((4, 4), "datetime64[s]"), mask > 0):
+        np.save(file, other)
+        with pytest.raises(WireError, match=rf"the mask file {file} cannot be read \(.*\): export again"):
+            load_request(tmp_path / "request.json")
