@@ -24,7 +24,7 @@ from ...protocol import (
     resized,
 )
 from ...protocol.codec import WHERE_THE_FORM_IS
-from ..blend import Shot, export_blend
+from ..blend import Shot, export_blend, number_path
 from ..models.sets import ModelSet, choose_model_set
 from ..outputs import FORMATS, Record, RecordError, read_record, restore_request
 from .arguments import frame, frames, seed, size
@@ -34,13 +34,13 @@ STANDARD_INPUT = Path("-")
 
 def add_source(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
-    words = "SCENE.blend, or a request.json as `export` writes it; - reads such JSON from standard input"
+    words = "SCENE.blend, or a request.json as `export` writes it (or request.####.json); - reads JSON from standard input"
     source.add_argument("source", type=Path, nargs="?", metavar="SCENE", help=words)
     source.add_argument("--from-image", type=Path, metavar="OUT.png", help="a picture whose own record is to be used")
     parser.add_argument("--size", type=size, metavar="WxH", help="pixels, multiples of 8; default: the scene's own")
     parser.add_argument("--seed", type=seed, help="default: the scene's own")
     when = parser.add_mutually_exclusive_group()
-    when.add_argument("--frame", type=frame, help="frame of a .blend; default: the one it was saved at")
+    when.add_argument("--frame", type=frame, help="of a .blend or of request.####.json; default: that it was saved at")
     when.add_argument(
         "--frames", type=frames, metavar="A-B[:STEP]", help="several, one picture each; #### in a name: the number"
     )
@@ -69,22 +69,35 @@ def read_source(
         yield from export_blend(source, width, height, args.seed, numbers, **options, check=check)
         return
     refuse_what_a_blend_has(args, source, passes)
-    if args.source:
-        if source.suffix.lower() in FORMATS:
-            raise Refusal(f"{source} is a picture: write --from-image before it, to have what it says about its own making.")
-        request, arrays = read_request() if source == STANDARD_INPUT else load_request(source)
-    else:
-        request, arrays = restore_from(source, record or read_record(source))
-    if width and height:
-        check_size(request.width, request.height)
-        refuse_other_proportions(request, width, height)
-        request = resized(request, width, height)
-    if args.seed is not None:
-        request = replace(request, seed=args.seed)
-    check_request(request)
-    shot = Shot(None, request, arrays)
-    check(shot)
-    yield shot
+    for number in args.frames or ():  # one at a time, and again below: the masks of many frames would fill the memory
+        read_shot(args, number, record, check)
+    for number in args.frames or (args.frame,):
+        yield read_shot(args, number, record, check)
+
+
+def read_shot(args: argparse.Namespace, number: int | None, record: Record | None, check: Callable[[Shot], None]) -> Shot:
+    """That of a request.json, of the one for the frame `number`, or of an image, checked. Raises Refusal."""
+    try:
+        if args.from_image:
+            request, arrays = restore_from(args.from_image, record or read_record(args.from_image))
+        elif args.source == STANDARD_INPUT:
+            request, arrays = read_request()
+        else:
+            request, arrays = load_request(number_path(args.source, number))
+        if args.size:
+            check_size(request.width, request.height)
+            refuse_other_proportions(request, *args.size)
+            request = resized(request, *args.size)
+        if args.seed is not None:
+            request = replace(request, seed=args.seed)
+        check_request(request)
+        shot = Shot(number, request, arrays)
+        check(shot)
+    except Refusal as refusal:
+        if number is None:
+            raise
+        raise Refusal(f"Frame {number}: {refusal}") from refusal
+    return shot
 
 
 def read_request() -> tuple[RenderRequest, dict[str, np.ndarray]]:
@@ -162,11 +175,22 @@ def refuse_other_proportions(request: RenderRequest, width: int, height: int) ->
 
 
 def refuse_what_a_blend_has(args: argparse.Namespace, source: Path, passes: Path | None) -> None:
-    """Raise Refusal for an option that would be of no effect, as there is no .blend."""
+    """Raise Refusal for a picture, and for an option that would be of no effect, as there is no .blend."""
+    if args.source and source.suffix.lower() in FORMATS:
+        raise Refusal(f"{source} is a picture: write --from-image before it, to have what it says about its own making.")
     if passes:
         raise Refusal(
             f"Depth and normals come from the meshes of a .blend, and {source} is none: name the .blend, or leave --passes out."
         )
-    for name in ("frame", "frames", "scene", "camera"):
+    for name in ("scene", "camera"):
         if getattr(args, name) is not None:
             raise Refusal(f"--{name} chooses from a .blend, and {source} is none: name the .blend, or leave --{name} out.")
+    numbered = args.source is not None and "#" in source.name
+    for name in ("frame", "frames"):
+        if getattr(args, name) is not None and not numbered:
+            raise Refusal(
+                f"--{name} chooses from a .blend, or from requests with #### for the number in their name, and {source} is "
+                f"neither: name such, or leave --{name} out."
+            )
+    if numbered and args.frame is None and args.frames is None and not source.exists():
+        raise Refusal(f"{source} stands for a request of each frame: say which with --frames A-B or --frame N.")

@@ -442,7 +442,7 @@ def test_the_model_of_poses_is_refused_without_a_file_for_them(
 
 def test_a_frame_without_a_blend_is_refused(request_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(request_file), "-o", str(tmp_path / "out.json"), "--frame", "12"]) == 2
-    assert "request.json is none: name the .blend, or leave --frame out" in capsys.readouterr().err
+    assert "request.json is neither: name such, or leave --frame out" in capsys.readouterr().err
 
 
 def test_a_fault_of_ours_is_not_taken_for_something_to_put_right(monkeypatch: pytest.MonkeyPatch) -> None:

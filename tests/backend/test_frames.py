@@ -19,7 +19,8 @@ from beyondscene.backend.cli.arguments import frames
 from beyondscene.backend.cli.progress import Lines, show_progress, tell_duration
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.watch import Headway
-from beyondscene.protocol import RenderRequest, load_request
+from beyondscene.protocol import RenderRequest, load_request, save_request
+from msgspec.structs import replace
 from PIL import Image
 from rich.console import Console
 
@@ -112,7 +113,7 @@ def test_scene_and_camera_are_chosen_by_name_and_what_is_none_is_refused(
 
 def test_frames_need_a_blend_and_a_name_for_each(request_file: Path, animated: Path, tmp_path: Path, capsys: Capture) -> None:
     assert main(["export", str(request_file), "-o", str(tmp_path / "r.##.json"), "--frames", "1-3"]) == 2
-    assert "--frames chooses from a .blend" in capsys.readouterr().err
+    assert "--frames chooses from a .blend, or from requests with #### for the number" in capsys.readouterr().err
     assert main(["render", str(animated), "-o", str(tmp_path / "out.png"), "--frames", "1-3"]) == 2
     assert "out.png is one file for 3 frames: write ####" in capsys.readouterr().err
     with pytest.raises(SystemExit):
@@ -137,6 +138,28 @@ def test_pictures_of_several_frames_and_the_lines_in_a_farms_log(
     (tmp_path / "shot.0001.png").unlink()
     assert main([*command, "--size", "128x64", "--frames", "1-9:8", "--skip-existing"]) == 0
     assert [json.loads(line)["frame"] for line in capsys.readouterr().out.splitlines()] == [1]
+
+
+def test_requests_that_are_numbered_are_drawn_by_one_command(
+    two_people: RenderRequest, tiny_models: ModelSet, tmp_path: Path, capsys: Capture
+) -> None:
+    for number in (8, 9, 10):
+        save_request(tmp_path / f"shot.{number:02d}.json", replace(two_people, seed=number), {})
+    command = ["render", str(tmp_path / "shot.##.json"), "--models", str(tiny_models.folder)]
+    several = [*command, "-o", str(tmp_path / "shot.##.png")]
+    assert main([*several, "--frames", "8-10:2", "--json"]) == 0
+    facts = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(one["frame"], one["seed"], Path(one["output"]).name) for one in facts] == [
+        (8, 8, "shot.08.png"), (10, 10, "shot.10.png"),
+    ]  # fmt: skip
+    assert main([*command, "-o", str(tmp_path / "one.png"), "--frame", "9"]) == 0
+    for arguments, sentence in (
+        (several, "shot.##.json stands for a request of each frame: say which with --frames A-B or --frame N."),
+        ([*several, "--frames", "10-11", "--seed", "1"], f"Frame 11: There is no file {tmp_path / 'shot.11.json'}"),
+    ):
+        assert main(arguments) == 2
+        assert sentence in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["one.png", "shot.08.png", "shot.10.png"]
 
 
 def test_a_later_frame_that_cannot_be_drawn_is_refused_before_the_first_is(
