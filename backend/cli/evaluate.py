@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from ...protocol import Refusal, RenderSettings
 from ..evaluation.methods import METHODS
 from ..evaluation.variants import ABLATIONS, check_variants, read_variant
-from ..models.sets import choose_model_set, read_model_set
+from ..models.sets import ModelSet, choose_model_set, read_model_set
 from ..planning.resolve import resolve_settings
 from . import DONE, FAULT
 from .arguments import count, part, step_count, whole
@@ -66,15 +66,7 @@ def run(args: argparse.Namespace) -> int:
         return write_scenes(args)
     model_set = choose_model_set(args.models)
     settings = RenderSettings(steps=args.steps, few_steps=args.few_steps)
-    for method in methods:
-        if resolve_settings(read_variant(method, settings)[1], model_set).few_steps:  # refused where the set names none
-            model_set.few_steps_file()
-    check_device(args.device, args.precision)
-    if not args.judge and not args.draw_only and model_set.manifest.name != MANNEQUINS:
-        raise Refusal(
-            f"Our own judge knows the mannequins of the embedded model, not pictures of '{model_set.manifest.name}': choose "
-            f"--judge {PUBLIC} for photographs, or the folder of a judge, as backend/evaluation/judge, which is our own."
-        )
+    check(args, methods, settings, model_set)
     from ..evaluation.run import evaluate
     from ..models.devices import choose_device
     from ..models.load import load_models
@@ -107,13 +99,24 @@ def run(args: argparse.Namespace) -> int:
     elif args.part is not None:
         console.print(f"{args.out}: {len(numbers)} of {len(every)} scenes. The same command without --part reports.")
     elif report is not None and args.json:
-        truth = {"judge": judge.name, **{name: value for name, value in report.summaries[0].items() if name != "method"}}
-        for summary in report.summaries[1:]:
-            print(msgspec.json.encode(summary | {"true_renders": truth}).decode())
+        print_lines(report.summaries, judge.name)
     elif report is not None:
         console.print(tabulate(report.summaries))
         console.print(f"{args.out / 'index.html'}: pictures side by side")
     return FAULT if faults else DONE
+
+
+def check(args: argparse.Namespace, methods: list[str], settings: RenderSettings, model_set: ModelSet) -> None:
+    """Raise Refusal for what these models, or this machine, cannot draw or judge."""
+    for method in methods:
+        if resolve_settings(read_variant(method, settings)[1], model_set).few_steps:  # refused where the set names none
+            model_set.few_steps_file()
+    check_device(args.device, args.precision)
+    if not args.judge and not args.draw_only and model_set.manifest.name != MANNEQUINS:
+        raise Refusal(
+            f"Our own judge knows the mannequins of the embedded model, not pictures of '{model_set.manifest.name}': choose "
+            f"--judge {PUBLIC} for photographs, or the folder of a judge, as backend/evaluation/judge, which is our own."
+        )
 
 
 def write_scenes(args: argparse.Namespace) -> int:
@@ -153,6 +156,13 @@ def load_judge(name: str, device: "torch.device") -> "Judge":
     from ..evaluation.judge import JUDGE_FOLDER
 
     return NetJudge(Path(name) if name else JUDGE_FOLDER, device)
+
+
+def print_lines(summaries: list[dict], judge: str) -> None:
+    """One line of JSON for each method, which holds the true renders, too. summaries: theirs first."""
+    truth = {"judge": judge, **{name: value for name, value in summaries[0].items() if name != "method"}}
+    for summary in summaries[1:]:
+        print(msgspec.json.encode(summary | {"true_renders": truth}).decode())
 
 
 def tabulate(summaries: list[dict]) -> Table:
