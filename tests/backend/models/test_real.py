@@ -135,6 +135,10 @@ def test_a_network_saved_in_parts_is_read_and_missed_by_part(hub_set: ModelSet, 
     again = load_models(parted, CPU, torch.float32)
     assert torch.equal(again.unet.conv_out.weight, networks.unet.conv_out.weight)
     assert {f"base/unet/{shard.name}" for shard in shards} <= set(again.fingerprints)
+    other = hub_set.role_folder("inpainting") / "unet" / "diffusion_pytorch_model.fp16.safetensors"
+    shutil.copy(other, local / "unet" / "diffusion_pytorch_model.safetensors")
+    both = load_models(parted, CPU, torch.float32)  # diffusers reads the parts, and they are fingerprinted
+    assert torch.equal(both.unet.conv_out.weight, networks.unet.conv_out.weight) and both.fingerprints == again.fingerprints
     shards[0].unlink()
     with pytest.raises(ModelSetError, match=r"lacks its base model: .* has no unet/\*\.safetensors"):
         parted.check()
