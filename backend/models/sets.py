@@ -1,4 +1,4 @@
-"""Model sets: which folders hold the networks of each role. Reads small JSON files only; never imports torch."""
+"""Model sets: which folders hold the networks of each role. Reads small JSON files and headers only; never imports torch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from msgspec import Struct
 from .hub import download_command, is_hub_id, locate
 from .kinds import check_kinds
 from .manifest import MANIFEST, ROLES, Manifest, ModelSetError, Role, own_few_steps, read_json
-from .weights import Weights, find_weights
+from .weights import Weights, check_files, find_weights
 
 # Below the folder of a role: which files must stand there, and which folders must hold a config.json and weights.
 FILES: dict[Role, tuple[str, ...]] = {"base": ("model_index.json", "tokenizer", "scheduler/scheduler_config.json")}
@@ -104,7 +104,10 @@ class ModelSet(Struct, frozen=True, kw_only=True):
         return tuple(role for role in self.roles if self.missing(role))
 
     def check(self) -> None:
-        """Raise ModelSetError if a role is incomplete: all that is to be fetched from the hub, or the first local gap."""
+        """Raise ModelSetError if a role is incomplete: all that is to be fetched from the hub, or the first local gap.
+
+        Also for weights that are not whole, and for networks of another kind.
+        """
         missing = self.missing_roles
         for role in missing:
             if not self.is_remote(role):
@@ -115,6 +118,8 @@ class ModelSet(Struct, frozen=True, kw_only=True):
                 )
         if missing:
             raise ModelSetError(self.say_how_to_fetch(missing))
+        for weights in (found for role in self.roles for found in self.networks(role).values() if found):
+            check_files(weights)
         check_kinds(self)
 
     def is_remote(self, role: Role) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 from msgspec import Struct
+from safetensors import SafetensorError, safe_open
 
 from .manifest import ModelSetError
 
@@ -47,6 +48,16 @@ def find_weights(folder: Path) -> Weights | None:
 
 def list_parts(index: Path) -> tuple[Path, ...]:
     return tuple(index.with_name(Path(part).name) for part in sorted(set(read_index(index).weight_map.values())))
+
+
+def check_files(weights: Weights) -> None:
+    """Raise ModelSetError for a file that is not whole, by its header alone: broken off, or a pointer that Git LFS left."""
+    for path in weights.files:
+        try:
+            with safe_open(path, framework="np"):
+                pass
+        except (OSError, SafetensorError) as error:
+            raise ModelSetError(f"The weights in {path} cannot be read ({error}): copy or fetch that file anew.") from error
 
 
 def read_index(path: Path) -> Index:
