@@ -65,6 +65,14 @@ def test_weights_that_are_not_whole_are_named(copy: Path, file: str, content: by
         choose_model_set(str(copy))
 
 
+@pytest.mark.parametrize("content", [b'{"num_train_timesteps": 10', b"[]"])
+@pytest.mark.parametrize("file", ["scheduler/scheduler_config.json", "unet/config.json", "model_index.json"])
+def test_settings_of_a_network_that_are_no_json_are_named(copy: Path, file: str, content: bytes) -> None:
+    (copy / file).write_bytes(content)
+    with pytest.raises(ModelSetError, match=rf"{file} (is|holds) no JSON .*: copy or fetch that file anew"):
+        choose_model_set(str(copy))
+
+
 def test_two_sets_of_one_name_are_refused_and_a_folder_given_twice_is_one_set(copy: Path) -> None:
     assert len(find_model_sets([copy, copy.parent / "." / copy.name])) == len(find_model_sets()) + 1
     manifest = copy / MANIFEST
