@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from .hub import download_command, is_hub_id, locate
-from .kinds import check_kinds
+from .kinds import check_kinds, check_pipeline
 from .manifest import MANIFEST, ROLES, Manifest, ModelSetError, Role, own_few_steps, read_json
 from .weights import Weights, check_files, find_weights
 
@@ -108,6 +108,7 @@ class ModelSet(Struct, frozen=True, kw_only=True):
 
         Also for weights that are not whole, and for networks of another kind.
         """
+        check_pipeline(self)
         missing = self.missing_roles
         for role in missing:
             if not self.is_remote(role):

@@ -167,11 +167,8 @@ def test_what_is_absent_from_the_hubs_cache_is_named_with_its_size_and_its_comma
         ("controlnet", {"_class_name": "ControlNetUnionModel"}, "is a ControlNetUnionModel"),
         ("controlnet", {"_class_name": "ControlNetModel", "cross_attention_dim": 768}, "reads prompts of 768 channels.*has 40"),
         ("inpainting", {"cross_attention_dim": 40, "in_channels": 8}, "has 8 input channels"),
-        (
-            "base",
-            {"_class_name": "FluxPipeline", "transformer": ["diffusers", "F"]},
-            "is a FluxPipeline: name Stable Diffusion",
-        ),
+        ("base", {"_class_name": "FluxPipeline", "transformer": ["diffusers", "F"]}, "is a FluxPipeline: name Stable Dif"),
+        ("sam", {"model_type": "sam2"}, "has the model type sam2: name one of the type sam"),
     ],
 )
 def test_networks_of_another_kind_are_refused_before_they_are_read(
@@ -179,6 +176,8 @@ def test_networks_of_another_kind_are_refused_before_they_are_read(
 ) -> None:
     local = tmp_path / role
     shutil.copytree(hub_set.role_folder(role), local)  # type: ignore[arg-type]
+    if role == "base":
+        shutil.rmtree(local / "unet")  # a pipeline without one is of another kind, and lacks nothing
     name = {"base": "model_index.json", "inpainting": "unet/config.json"}.get(role, "config.json")
     (local / name).write_text(json.dumps(config))
     other = read_model_set(write_manifest(tmp_path / "other", REPOSITORIES | {role: str(local)}))
@@ -189,7 +188,12 @@ def test_networks_of_another_kind_are_refused_before_they_are_read(
 @pytest.mark.parametrize(
     ("file", "entry", "sentence"),
     [
-        ("scheduler/scheduler_config.json", {"_class_name": "EDMEulerScheduler"}, "base .* trained for an EDMEulerScheduler"),
+        ("scheduler/scheduler_config.json", {"_class_name": "EDMEulerScheduler"}, "base .* trained for the EDMEulerScheduler"),
+        ("scheduler/scheduler_config.json", {"_class_name": "FlowMatchEulerDiscreteScheduler"}, "base .* for the FlowM"),
+        ("scheduler/scheduler_config.json", {"prediction_type": "flow_prediction"}, "base .* predicts flow_prediction: name"),
+        ("unet/config.json", {"in_channels": 9}, "base .* sees 9 channels and draws 4: name one that sees nothing but latents"),
+        ("unet/config.json", {"time_cond_proj_dim": 256}, "base .* distilled to be told its guidance"),
+        ("model_index.json", {"text_encoder": [None, None], "_class_name": "Refiner"}, "base .* is a Refiner: name Stable"),
         ("scheduler/scheduler_config.json", {"prediction_type": "v_prediction"}, "inpainting .* epsilon, the base v_pred"),
         ("vae/config.json", {"latents_mean": [0.1, 0.2, 0.3, 0.4]}, r"vae .* \(latents_mean\): name one that scales"),
     ],
