@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 # model types of the segmenter, as config.json has them, and the file in segmenters/ that loads each
 SEGMENTERS = {"segformer": "semantic", "upernet": "semantic", "grounding-dino": "grounded"}
+DETECTORS_WORDS = ("vocab.txt", "tokenizer.json")
 SCHEDULE = "scheduler/scheduler_config.json"
 PREDICTIONS = ("epsilon", "v_prediction", "sample")  # that our solvers know
 
@@ -49,6 +50,8 @@ def check_segmenter(model_set: "ModelSet", segmenter: dict[str, Any]) -> None:
         return
     if model_set.missing("sam"):
         refuse(model_set, "segmenter", "finds boxes alone", 'a SAM that draws outlines in them, as "sam",')
+    if not any((model_set.role_folder("segmenter") / words).is_file() for words in DETECTORS_WORDS):
+        refuse(model_set, "segmenter", f"has no {' or '.join(DETECTORS_WORDS)}", "one with its tokenizer")
     outlines = read_json(model_set.role_folder("sam") / "config.json").get("model_type")
     if outlines != "sam":  # transformers would read a newer one as far as names agree, and make up the rest
         refuse(model_set, "sam", f"has the model type {outlines}", "one of the type sam")

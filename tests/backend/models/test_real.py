@@ -161,6 +161,28 @@ def test_what_is_absent_from_the_hubs_cache_is_named_with_its_size_and_its_comma
 
 
 @pytest.mark.parametrize(
+    ("role", "files", "sentence"),
+    [
+        ("base", "tokenizer_2/tokenizer.json", "has no tokenizer_2/vocab.json or tokenizer_2/tokenizer.json, "),
+        ("base", "tokenizer/tokenizer_config.json", "has no tokenizer/tokenizer_config.json"),
+        ("sam", "*process*.json", "has no preprocessor_config.json or processor_config.json"),
+        ("segmenter", "*process*.json", "has no preprocessor_config.json or processor_config.json"),
+        ("segmenter", "tokenizer.json", "has no vocab.txt or tokenizer.json: name one with its tokenizer"),
+    ],
+)
+def test_tokenizers_and_processors_are_missed_too(
+    hub_set: ModelSet, tmp_path: Path, role: str, files: str, sentence: str
+) -> None:
+    """Of some transformers makes up its own, which know no word."""
+    local = tmp_path / role
+    shutil.copytree(hub_set.role_folder(role), local)  # type: ignore[arg-type]
+    for path in local.glob(files):
+        path.unlink()
+    with pytest.raises(ModelSetError, match=sentence):
+        read_model_set(write_manifest(tmp_path / "other", REPOSITORIES | {role: str(local)})).check()
+
+
+@pytest.mark.parametrize(
     ("role", "config", "sentence"),
     [
         ("controlnet", {"_class_name": "ControlNetModel", "num_control_type": 6}, "a ControlNetModel for OpenPose"),
