@@ -13,6 +13,7 @@ from beyondscene.backend.models.segmenters import grounded, load_segmenter
 from beyondscene.backend.models.sets import ModelSet, ModelSetError, choose_model_set, read_model_set
 from beyondscene.backend.pipeline import render
 from beyondscene.protocol import RenderRequest, resized
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ...tiny_hub import REPOSITORIES, save_tiny_hub, save_tiny_sd15, write_manifest
@@ -142,6 +143,30 @@ def test_a_network_saved_in_parts_is_read_and_missed_by_part(hub_set: ModelSet, 
     shards[0].unlink()
     with pytest.raises(ModelSetError, match=r"lacks its base model: .* has no unet/\*\.safetensors"):
         parted.check()
+
+
+@pytest.mark.parametrize("file", ["unet/diffusion_pytorch_model.fp16.safetensors", "text_encoder_2/model.fp16.safetensors"])
+def test_weights_that_lack_tensors_are_refused(hub_set: ModelSet, tmp_path: Path, file: str) -> None:
+    """Of a text encoder transformers makes up what it lacks, and every prompt is noise."""
+    local = tmp_path / "base"
+    shutil.copytree(hub_set.role_folder("base"), local)
+    tensors = load_file(local / file)
+    kept = {name: tensor for name, tensor in tensors.items() if ".1." not in name}
+    save_file(kept, local / file, metadata={"format": "pt"})
+    lacking = len(tensors) - len(kept)
+    with pytest.raises(ModelSetError, match=rf"The weights in .* lack {lacking} of the tensors .*\.1\..*: they are not whole"):
+        load_models(read_model_set(write_manifest(tmp_path / "other", REPOSITORIES | {"base": str(local)})), CPU, torch.float32)
+
+
+def test_what_a_library_cannot_load_is_said_in_a_sentence(hub_set: ModelSet, tmp_path: Path) -> None:
+    local = tmp_path / "base"
+    shutil.copytree(hub_set.role_folder("base"), local)
+    config = json.loads((local / "unet" / "config.json").read_text())
+    quantised = config | {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}
+    (local / "unet" / "config.json").write_text(json.dumps(quantised))
+    other = read_model_set(write_manifest(tmp_path / "other", REPOSITORIES | {"base": str(local)}))
+    with pytest.raises(ModelSetError, match=r"base/unet cannot be loaded \(.*bitsandbytes.*\): copy or fetch it anew"):
+        load_models(other, CPU, torch.float32)
 
 
 def test_what_is_absent_from_the_hubs_cache_is_named_with_its_size_and_its_command(
