@@ -1,5 +1,6 @@
 """The LoRAs of a picture on the networks of a model set, through peft: loaded for it, active by turns, then taken off."""
 
+import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -115,10 +116,10 @@ class Adapters:
                         load_into_text_encoder(encoder, state, alphas, metadata, prefix, key)
         except (MemoryError, torch.OutOfMemoryError):
             raise  # it may well fit
-        except Exception as error:  # each library raises what it likes
+        except Exception as error:  # each library raises what it likes, some the names of all tensors
             raise ModelSetError(
                 f"The LoRA '{name}' does not fit this model set: {path} holds something else, or was trained for another "
-                f"family ({error}). Choose one for these models."
+                f"family ({textwrap.shorten(str(error), 300)}). Choose one for these models."
             ) from error
         carrying = [network for network in (*self.unets, *self.text_encoders) if key in getattr(network, "peft_config", {})]
         if not carrying:

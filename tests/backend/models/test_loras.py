@@ -184,13 +184,17 @@ def test_what_is_no_lora_for_these_models_is_refused_and_leaves_nothing(
     (tmp_path / "lie.safetensors").write_bytes(len(lie).to_bytes(8, "little") + lie.encode() + bytes(4))
     wrong = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.lora"
     save_file({f"{wrong}_A.weight": torch.zeros(2, 7), f"{wrong}_B.weight": torch.zeros(7, 2)}, tmp_path / "wide.safetensors")
+    layer = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_"
+    loha = {f"{layer}{one}.hada_w{n % 2}_{n // 2}": torch.zeros(2, 2) for one in "qkv" for n in range(99)}
+    save_file(loha, tmp_path / "loha.safetensors")
     layers = list(models.unet.named_modules())
     for name, sentence in (
         ("other", "holds nothing for"), ("torn", "does not fit"), ("wide", "does not fit"), ("pickled", "does not fit"),
-        ("bomb", "does not fit"), ("lie", "does not fit"),
+        ("bomb", "does not fit"), ("lie", "does not fit"), ("loha", "does not fit"),
     ):  # fmt: skip
-        with pytest.raises(ModelSetError, match=f"The LoRA '{name}' {sentence}"):
+        with pytest.raises(ModelSetError, match=f"The LoRA '{name}' {sentence}") as refused:
             picture(models, replace(small, loras=(Lora(name=name),)), tmp_path)
+        assert len(str(refused.value)) < 800 and "\n" not in str(refused.value)
         assert list(models.unet.named_modules()) == layers
     assert not canary.exists()
 
