@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -158,6 +159,27 @@ def test_layers_whose_alphas_differ_are_each_worn_at_their_own(models: Models, t
             changed = [network.get_submodule(path)(given) for (_, network, path), given in zip(places, inputs, strict=True)]
     for before, after, given, change in zip(plain, changed, inputs, changes, strict=True):
         assert torch.allclose(after - before, given @ change.T, atol=1e-4)
+
+
+def test_a_dora_is_worn_with_its_magnitudes_or_refused(models: Models, small: RenderRequest, tmp_path: Path) -> None:
+    """As peft writes them, and as kohya's scripts do, whose magnitudes diffusers would leave out."""
+    path = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
+    layer = models.unet.get_submodule(path)
+    weight, random = cast(torch.Tensor, layer.weight).detach(), torch.Generator().manual_seed(0)
+    down, up = torch.randn(2, weight.shape[1], generator=random), torch.randn(weight.shape[0], 2, generator=random)
+    magnitude, turned = torch.rand(weight.shape[0], generator=random), weight + up @ down
+    peft = {"lora_A.weight": down, "lora_B.weight": up, "lora_magnitude_vector": magnitude}
+    save_file({f"unet.{path}.{name}": tensor for name, tensor in peft.items()}, tmp_path / "peft.safetensors")
+    kohya = {"lora_down.weight": down, "lora_up.weight": up, "alpha": torch.tensor(2.0), "dora_scale": magnitude[:, None]}
+    name = f"lora_unet_{path.replace('.', '_')}"
+    save_file({f"{name}.{end}": tensor for end, tensor in kohya.items()}, tmp_path / "kohya.safetensors")
+    wanted = magnitude[:, None] * turned / turned.norm(dim=1, keepdim=True)
+    given = torch.randn(1, weight.shape[1], generator=random)
+    with torch.no_grad(), models.adapters.loaded({"peft": tmp_path / "peft.safetensors"}):
+        models.adapters.activate((("peft", 1.0),))
+        assert torch.allclose(models.unet.get_submodule(path)(given), given @ wanted.T, atol=1e-4)
+    with pytest.raises(ModelSetError, match=r"'kohya' is a DoRA of kohya's format .*: convert it to the format of peft"):
+        picture(models, replace(small, loras=(Lora(name="kohya"),)), tmp_path)
 
 
 class Canary:
