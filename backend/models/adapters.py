@@ -20,6 +20,7 @@ from peft import inject_adapter_in_model, set_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import safe_open
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .alphas import level_alphas
 from .loras import FEW_STEPS, LoraScales
@@ -112,7 +113,7 @@ class Adapters:
                 warnings.filterwarnings("ignore", "Already found a `peft_config`")  # where a picture has several
                 if any(layer.startswith("unet.") for layer in state):
                     for unet in self.unets:
-                        mixin.load_lora_into_unet(state, unet=unet, **more)
+                        mixin.load_lora_into_unet(widen(state, self.unets[0], unet), unet=unet, **more)
                 for prefix, encoder in zip(TEXT_PREFIXES, self.text_encoders, strict=False):
                     if any(layer.startswith(f"{prefix}.") for layer in state):
                         load_into_text_encoder(encoder, state, alphas, metadata, prefix, key)
@@ -140,6 +141,14 @@ def check_magnitudes(name: str, path: Path) -> None:
                 f"The LoRA '{name}' is a DoRA of kohya's format ({path} has tensors called dora_scale), which is not read: "
                 "convert it to the format of peft, or choose one without."
             )
+
+
+def widen(state: Tensors, base: Any, unet: Any) -> Tensors:
+    """`state`, a LoRA of the UNet `base`, for `unet`: it knows nothing of the mask and masked image that inpainting sees."""
+    known, sees = base.config["in_channels"], unet.config["in_channels"]
+    first = (name for name in state if name.startswith("unet.conv_in.") and name.endswith(("lora_A.weight", "down.weight")))
+    fitting = (name for name in first if state[name].shape[1] == known)
+    return state | {name: functional.pad(state[name], (0, 0, 0, 0, 0, sees - known)) for name in fitting}
 
 
 def load_into_text_encoder(

@@ -12,7 +12,7 @@ import torch
 from beyondscene.backend.models.adapters import take_off
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.loras import find_loras, known_loras, merge_loras
-from beyondscene.backend.models.sets import ModelSet, ModelSetError
+from beyondscene.backend.models.sets import ModelSet, ModelSetError, read_model_set
 from beyondscene.backend.outputs import read_record, restore_request
 from beyondscene.backend.pipeline import render
 from beyondscene.backend.pipeline.conditions import describe_views
@@ -26,7 +26,9 @@ from msgspec.structs import replace
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn.functional import conv2d
 
+from ...tiny import save_tiny_model_set
 from ..pipeline.test_render import Spy
 
 CLAY, SILK = Lora(name="clay"), Lora(name="silk v1.0", scale=0.5)
@@ -180,6 +182,26 @@ def test_a_dora_is_worn_with_its_magnitudes_or_refused(models: Models, small: Re
         assert torch.allclose(models.unet.get_submodule(path)(given), given @ wanted.T, atol=1e-4)
     with pytest.raises(ModelSetError, match=r"'kohya' is a DoRA of kohya's format .*: convert it to the format of peft"):
         picture(models, replace(small, loras=(Lora(name="kohya"),)), tmp_path)
+
+
+def test_a_first_layer_is_worn_by_an_inpainting_unet_of_nine_channels_too(tmp_path: Path) -> None:
+    """In the format of peft, and as kohya's scripts write it."""
+    save_tiny_model_set(tmp_path, inpainting_channels=9)
+    models, random = load_models(read_model_set(tmp_path), torch.device("cpu"), torch.float32), torch.Generator().manual_seed(0)
+    down, up = torch.randn(2, 4, 3, 3, generator=random), torch.randn(16, 2, 1, 1, generator=random)
+    given = torch.randn(1, 9, 8, 8, generator=random)
+    first_layers = (models.unet.conv_in, given[:, :4]), (models.inpainting.conv_in, given)
+    for names in (("unet.conv_in.lora_A", "unet.conv_in.lora_B"), ("lora_unet_conv_in.lora_down", "lora_unet_conv_in.lora_up")):
+        tensors = {f"{name}.weight": tensor for name, tensor in zip(names, (down, up), strict=True)}
+        save_file(tensors, tmp_path / "first.safetensors")
+        with torch.no_grad(), models.adapters.loaded({"first": tmp_path / "first.safetensors"}):
+            models.adapters.activate((("first", 1.0),))
+            changes = [
+                unet.conv_in(seen) - layer(seen)
+                for unet, (layer, seen) in zip((models.unet, models.inpainting), first_layers, strict=True)
+            ]
+        for change in changes:
+            assert torch.allclose(change, conv2d(conv2d(given[:, :4], down, padding=1), up), atol=1e-4)
 
 
 class Canary:
