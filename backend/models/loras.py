@@ -10,6 +10,7 @@ from platformdirs import user_data_path
 from ...protocol import LORA_NAME, Lora, RenderRequest
 from .fingerprint import digest_fingerprints, fingerprint, fingerprint_weights
 from .sets import ModelSet, ModelSetError
+from .weights import check_file
 
 LoraScales = tuple[tuple[str, float], ...]  # names and scales, in the order of the names
 FEW_STEPS = Lora(name="(few steps)")  # a model set's own; no request can give it that name
@@ -37,10 +38,14 @@ def files_in(folder: Path) -> list[Path]:
 def gather_loras(request: RenderRequest, models: ModelSet) -> dict[str, Path]:
     """The file of each LoRA of `request` by its name; that of the model set is one where the request is for few steps.
 
-    Raises ModelSetError for one that is not there.
+    Raises ModelSetError for one that is not there, or not whole.
     """
     found = find_loras(request, lora_folders(models.folder))
-    return found | {FEW_STEPS.name: models.few_steps_file()} if request.settings.few_steps else found
+    if request.settings.few_steps:
+        found[FEW_STEPS.name] = models.few_steps_file()
+    for path in found.values():
+        check_file(path)
+    return found
 
 
 def find_loras(request: RenderRequest, folders: Sequence[Path]) -> dict[str, Path]:

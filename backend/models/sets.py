@@ -9,7 +9,7 @@ from msgspec import Struct
 from .hub import download_command, is_hub_id, locate
 from .kinds import check_kinds, check_pipeline
 from .manifest import MANIFEST, ROLES, Manifest, ModelSetError, Role, own_few_steps, read_json
-from .weights import Weights, check_files, find_weights
+from .weights import Weights, check_file, find_weights
 
 # Below the folder of a role: which files must stand there, one of a group, and which folders hold a config.json and weights.
 PROCESSOR = ("preprocessor_config.json", "processor_config.json")
@@ -127,7 +127,8 @@ class ModelSet(Struct, frozen=True, kw_only=True):
         if missing:
             raise ModelSetError(self.say_how_to_fetch(missing))
         for weights in (found for role in self.roles for found in self.networks(role).values() if found):
-            check_files(weights)
+            for path in weights.files:
+                check_file(path)
         check_kinds(self)
 
     def is_remote(self, role: Role) -> bool:

@@ -50,14 +50,13 @@ def list_parts(index: Path) -> tuple[Path, ...]:
     return tuple(index.with_name(Path(part).name) for part in sorted(set(read_index(index).weight_map.values())))
 
 
-def check_files(weights: Weights) -> None:
-    """Raise ModelSetError for a file that is not whole, by its header alone: broken off, or a pointer that Git LFS left."""
-    for path in weights.files:
-        try:
-            with safe_open(path, framework="np"):
-                pass
-        except (OSError, SafetensorError) as error:
-            raise ModelSetError(f"The weights in {path} cannot be read ({error}): copy or fetch that file anew.") from error
+def check_file(path: Path) -> None:
+    """Raise ModelSetError for safetensors that are not whole, by the header alone: broken off, or a pointer of Git LFS."""
+    try:
+        with safe_open(path, framework="np"):
+            pass
+    except (OSError, SafetensorError) as error:
+        raise ModelSetError(f"The weights in {path} cannot be read ({error}): copy or fetch that file anew.") from error
 
 
 def read_index(path: Path) -> Index:

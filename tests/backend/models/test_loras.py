@@ -11,7 +11,7 @@ import pytest
 import torch
 from beyondscene.backend.models.adapters import take_off
 from beyondscene.backend.models.load import Models, load_models
-from beyondscene.backend.models.loras import find_loras, known_loras, merge_loras
+from beyondscene.backend.models.loras import find_loras, gather_loras, known_loras, merge_loras
 from beyondscene.backend.models.sets import ModelSet, ModelSetError, read_model_set
 from beyondscene.backend.outputs import read_record, restore_request
 from beyondscene.backend.pipeline import render
@@ -241,6 +241,17 @@ def test_what_is_no_lora_for_these_models_is_refused_and_leaves_nothing(
         assert len(str(refused.value)) < 800 and "\n" not in str(refused.value)
         assert list(models.unet.named_modules()) == layers
     assert not canary.exists()
+
+
+@pytest.mark.parametrize("content", [b"no tensors", b"version https://git-lfs.github.com/spec/v1", None])
+def test_a_file_that_is_not_whole_is_named_before_anything_is_loaded(
+    tiny_models: ModelSet, folder: Path, small: RenderRequest, tmp_path: Path, content: bytes | None
+) -> None:
+    (tmp_path / "loras").mkdir()
+    half = (folder / "clay.safetensors").read_bytes()[:200]
+    (tmp_path / "loras" / "torn.safetensors").write_bytes(half if content is None else content)
+    with pytest.raises(ModelSetError, match=r"The weights in .*torn\.safetensors cannot be read \(.*\): copy or fetch"):
+        gather_loras(replace(small, loras=(Lora(name="torn"),)), replace(tiny_models, folder=tmp_path))
 
 
 def test_memory_that_runs_out_while_one_is_read_says_nothing_of_the_lora(
