@@ -73,6 +73,9 @@ def check_controlnet(model_set: "ModelSet", controlnet: dict[str, Any], unet: di
     if controlnet.get("_class_name") != "ControlNetModel" or "num_control_type" in controlnet:
         what = f"is a {controlnet.get('_class_name')}"
         refuse(model_set, "controlnet", what, "a ControlNetModel for OpenPose skeletons alone")
+    sees = controlnet.get("conditioning_channels", 3)
+    if sees != 3:
+        refuse(model_set, "controlnet", f"sees pictures of {sees} channels", "one for OpenPose skeletons, which have 3,")
     check_family(model_set, "controlnet", controlnet, unet)
 
 
@@ -87,6 +90,11 @@ def check_family(model_set: "ModelSet", role: Role, network: dict[str, Any], une
     if reads != wanted:
         instead = f"one for the same family as the base, which has {wanted}"
         refuse(model_set, role, f"reads prompts of {reads} channels", instead)
+    for name in ("block_out_channels", "layers_per_block"):  # what the ControlNet adds to UNets lies in these
+        has, wanted = (one.get(name) for one in (network, unet))
+        if has != wanted and has and wanted:
+            instead = f"one for the same family as the base, which has {wanted}"
+            refuse(model_set, role, f"has {name} of {has}", instead)
 
 
 def check_prediction(model_set: "ModelSet", inpainting: dict[str, Any], own: dict[str, Any], schedule: dict[str, Any]) -> None:
