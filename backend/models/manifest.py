@@ -75,7 +75,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(content)  # diffusers writes infinities
     except ValueError as error:
-        raise ModelSetError(f"{path} is no JSON ({error}): copy or fetch that file anew.") from error
+        raise ModelSetError(f"{path.resolve()} is no JSON ({error}): delete it, and copy or fetch it anew.") from error
     if not isinstance(found, dict):
-        raise ModelSetError(f"{path} holds no JSON object: copy or fetch that file anew.")
+        raise ModelSetError(f"{path.resolve()} holds no JSON object: delete it, and copy or fetch it anew.")
     return found

@@ -56,7 +56,10 @@ def check_file(path: Path) -> None:
         with safe_open(path, framework="np"):
             pass
     except (OSError, SafetensorError) as error:
-        raise ModelSetError(f"The weights in {path} cannot be read ({error}): copy or fetch that file anew.") from error
+        file = path.resolve()  # what the hub's cache links to stays, and is linked to again, whatever is fetched
+        raise ModelSetError(
+            f"The weights in {file} cannot be read ({error}): delete that file, and copy or fetch it anew."
+        ) from error
 
 
 def read_index(path: Path) -> Index:

@@ -250,7 +250,7 @@ def test_a_file_that_is_not_whole_is_named_before_anything_is_loaded(
     (tmp_path / "loras").mkdir()
     half = (folder / "clay.safetensors").read_bytes()[:200]
     (tmp_path / "loras" / "torn.safetensors").write_bytes(half if content is None else content)
-    with pytest.raises(ModelSetError, match=r"The weights in .*torn\.safetensors cannot be read \(.*\): copy or fetch"):
+    with pytest.raises(ModelSetError, match=r"The weights in .*torn\.safetensors cannot be read \(.*\): delete that file"):
         gather_loras(replace(small, loras=(Lora(name="torn"),)), replace(tiny_models, folder=tmp_path))
 
 

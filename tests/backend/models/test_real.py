@@ -169,6 +169,22 @@ def test_what_a_library_cannot_load_is_said_in_a_sentence(hub_set: ModelSet, tmp
         load_models(other, CPU, torch.float32)
 
 
+def test_of_a_file_in_the_hubs_cache_that_is_named_which_the_snapshot_links_to(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fetching it anew would else link to it again."""
+    shutil.copytree(cache, tmp_path / "hub")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    link = next(tmp_path.glob("hub/models--facebook*/snapshots/*/model.safetensors"))
+    blob = tmp_path / "blob"
+    link.rename(blob)
+    link.symlink_to(blob)
+    choose_model_set("sdxl")
+    blob.write_bytes(blob.read_bytes()[:-100])
+    with pytest.raises(ModelSetError, match=rf"The weights in {blob} cannot be read .*: delete that file"):
+        choose_model_set("sdxl")
+
+
 def test_what_is_absent_from_the_hubs_cache_is_named_with_its_size_and_its_command(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

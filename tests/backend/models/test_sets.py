@@ -61,7 +61,7 @@ def test_half_a_base_is_named(copy: Path) -> None:
 def test_weights_that_are_not_whole_are_named(copy: Path, file: str, content: bytes | None) -> None:
     whole = (copy / file).read_bytes()
     (copy / file).write_bytes(whole[: len(whole) // 2] if content is None else content)
-    with pytest.raises(ModelSetError, match=rf"The weights in .*{file} cannot be read \(.*\): copy or fetch that file anew"):
+    with pytest.raises(ModelSetError, match=rf"The weights in .*{file} cannot be read \(.*\): delete that file, and"):
         choose_model_set(str(copy))
 
 
@@ -69,7 +69,7 @@ def test_weights_that_are_not_whole_are_named(copy: Path, file: str, content: by
 @pytest.mark.parametrize("file", ["scheduler/scheduler_config.json", "unet/config.json", "model_index.json"])
 def test_settings_of_a_network_that_are_no_json_are_named(copy: Path, file: str, content: bytes) -> None:
     (copy / file).write_bytes(content)
-    with pytest.raises(ModelSetError, match=rf"{file} (is|holds) no JSON .*: copy or fetch that file anew"):
+    with pytest.raises(ModelSetError, match=rf"{file} (is|holds) no JSON .*: delete it, and copy or fetch it anew"):
         choose_model_set(str(copy))
 
 
