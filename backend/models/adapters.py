@@ -18,7 +18,6 @@ from diffusers.utils.peft_utils import (
 )
 from peft import inject_adapter_in_model, set_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
-from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -101,7 +100,6 @@ class Adapters:
         key = self._keys[name] = f"lora_{len(self._keys)}"
         mixin: Any = StableDiffusionXLLoraLoaderMixin if len(self.text_encoders) > 1 else StableDiffusionLoraLoaderMixin
         try:
-            check_magnitudes(name, path)
             levelled = level_alphas(path)
             # from a file also what it says of itself is read, which those whose alphas are tensors do not need
             state, alphas, metadata = mixin.lora_state_dict(
@@ -117,8 +115,8 @@ class Adapters:
                 for prefix, encoder in zip(TEXT_PREFIXES, self.text_encoders, strict=False):
                     if any(layer.startswith(f"{prefix}.") for layer in state):
                         load_into_text_encoder(encoder, state, alphas, metadata, prefix, key)
-        except (MemoryError, torch.OutOfMemoryError, ModelSetError):
-            raise  # it may well fit, or is said already
+        except (MemoryError, torch.OutOfMemoryError):
+            raise  # it may well fit
         except Exception as error:  # each library raises what it likes, some the names of all tensors
             raise ModelSetError(
                 f"The LoRA '{name}' does not fit this model set: {path} holds something else, or was trained for another "
@@ -131,16 +129,6 @@ class Adapters:
             )
         for network in carrying:
             network.eval()  # new layers come as for training, with dropout
-
-
-def check_magnitudes(name: str, path: Path) -> None:
-    """Raise ModelSetError for a DoRA as kohya's scripts write it: diffusers 0.42 leaves out its magnitudes."""
-    with safe_open(path, framework="pt") as file:
-        if any(tensor.endswith(".dora_scale") for tensor in file.keys()):  # noqa: SIM118  (it is no dict)
-            raise ModelSetError(
-                f"The LoRA '{name}' is a DoRA of kohya's format ({path} has tensors called dora_scale), which is not read: "
-                "convert it to the format of peft, or choose one without."
-            )
 
 
 def widen(state: Tensors, base: Any, unet: Any) -> Tensors:

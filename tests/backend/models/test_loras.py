@@ -174,14 +174,15 @@ def test_a_dora_is_worn_with_its_magnitudes_or_refused(models: Models, small: Re
     save_file({f"unet.{path}.{name}": tensor for name, tensor in peft.items()}, tmp_path / "peft.safetensors")
     kohya = {"lora_down.weight": down, "lora_up.weight": up, "alpha": torch.tensor(2.0), "dora_scale": magnitude[:, None]}
     name = f"lora_unet_{path.replace('.', '_')}"
-    save_file({f"{name}.{end}": tensor for end, tensor in kohya.items()}, tmp_path / "kohya.safetensors")
+    (tmp_path / "loras").mkdir()
+    save_file({f"{name}.{end}": tensor for end, tensor in kohya.items()}, tmp_path / "loras" / "kohya.safetensors")
     wanted = magnitude[:, None] * turned / turned.norm(dim=1, keepdim=True)
     given = torch.randn(1, weight.shape[1], generator=random)
     with torch.no_grad(), models.adapters.loaded({"peft": tmp_path / "peft.safetensors"}):
         models.adapters.activate((("peft", 1.0),))
         assert torch.allclose(models.unet.get_submodule(path)(given), given @ wanted.T, atol=1e-4)
     with pytest.raises(ModelSetError, match=r"'kohya' is a DoRA of kohya's format .*: convert it to the format of peft"):
-        picture(models, replace(small, loras=(Lora(name="kohya"),)), tmp_path)
+        gather_loras(replace(small, loras=(Lora(name="kohya"),)), replace(models.model_set, folder=tmp_path))
 
 
 def test_a_first_layer_is_worn_by_an_inpainting_unet_of_nine_channels_too(tmp_path: Path) -> None:
