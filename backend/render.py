@@ -14,7 +14,7 @@ from .hardware import name_precision
 from .memory import OutOfMemory, free_cached, retry_with_less_memory, what_would_fit, what_would_load
 from .models.device_memory import is_out_of_memory
 from .models.devices import choose_device
-from .models.fingerprint import stamp_weights
+from .models.fingerprint import stamp_files
 from .models.load import Models, load_models
 from .models.loras import fingerprint_loras, gather_loras
 from .models.memory_saving import FALLBACKS, OFFLOADS, MemorySaving, Offload, Precision
@@ -102,7 +102,7 @@ class Renderer:
         return self._models(choose_model_set(name, self.extra))
 
     def _models(self, chosen: ModelSet) -> Models:
-        source = (chosen, stamp_weights(chosen))
+        source = (chosen, stamp_files(chosen))
         if self._loaded is None or self._loaded[0] != source:
             self._loaded, self._rung = None, 0  # before, so that there is room for one, not for two
             free_cached()

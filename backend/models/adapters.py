@@ -1,5 +1,6 @@
 """The LoRAs of a picture on the networks of a model set, through peft: loaded for it, active by turns, then taken off."""
 
+import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from diffusers.utils.peft_utils import (
 from peft import inject_adapter_in_model, set_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .alphas import level_alphas
 from .loras import FEW_STEPS, LoraScales
@@ -109,16 +111,16 @@ class Adapters:
                 warnings.filterwarnings("ignore", "Already found a `peft_config`")  # where a picture has several
                 if any(layer.startswith("unet.") for layer in state):
                     for unet in self.unets:
-                        mixin.load_lora_into_unet(state, unet=unet, **more)
+                        mixin.load_lora_into_unet(widen(state, self.unets[0], unet), unet=unet, **more)
                 for prefix, encoder in zip(TEXT_PREFIXES, self.text_encoders, strict=False):
                     if any(layer.startswith(f"{prefix}.") for layer in state):
                         load_into_text_encoder(encoder, state, alphas, metadata, prefix, key)
         except (MemoryError, torch.OutOfMemoryError):
             raise  # it may well fit
-        except Exception as error:  # each library raises what it likes
+        except Exception as error:  # each library raises what it likes, some the names of all tensors
             raise ModelSetError(
                 f"The LoRA '{name}' does not fit this model set: {path} holds something else, or was trained for another "
-                f"family ({error}). Choose one for these models."
+                f"family ({textwrap.shorten(str(error), 300)}). Choose one for these models."
             ) from error
         carrying = [network for network in (*self.unets, *self.text_encoders) if key in getattr(network, "peft_config", {})]
         if not carrying:
@@ -127,6 +129,14 @@ class Adapters:
             )
         for network in carrying:
             network.eval()  # new layers come as for training, with dropout
+
+
+def widen(state: Tensors, base: Any, unet: Any) -> Tensors:
+    """`state`, a LoRA of the UNet `base`, for `unet`: it knows nothing of the mask and masked image that inpainting sees."""
+    known, sees = base.config["in_channels"], unet.config["in_channels"]
+    first = (name for name in state if name.startswith("unet.conv_in.") and name.endswith(("lora_A.weight", "down.weight")))
+    fitting = (name for name in first if state[name].shape[1] == known)
+    return state | {name: functional.pad(state[name], (0, 0, 0, 0, 0, sees - known)) for name in fitting}
 
 
 def load_into_text_encoder(

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from .kinds import SCHEDULE
 from .sets import ModelSet
 
 SAMPLE_BYTES = 4096
@@ -31,9 +32,14 @@ def weight_files(model_set: ModelSet) -> dict[Path, str]:
     return found
 
 
-def stamp_weights(model_set: ModelSet) -> tuple[tuple[Path, int, int], ...]:
-    """Path, time of the last change in ns and size in bytes of each file that is loaded: others where one was replaced."""
-    stamps = ((path, path.stat()) for path in weight_files(model_set))
+def stamp_files(model_set: ModelSet) -> tuple[tuple[Path, int, int], ...]:
+    """Path, time of the last change in ns and size in bytes of weights, of the networks' settings and of the base's schedule.
+
+    Others where one was replaced or edited.
+    """
+    networks = ((model_set.role_folder(role), model_set.networks(role)) for role in model_set.roles)
+    settings = [folder / name / "config.json" for folder, names in networks for name in names]
+    stamps = ((path, path.stat()) for path in (*weight_files(model_set), *settings, model_set.role_folder("base") / SCHEDULE))
     return tuple((path, status.st_mtime_ns, status.st_size) for path, status in stamps)
 
 

@@ -9,14 +9,26 @@ if TYPE_CHECKING:
 
 # model types of the segmenter, as config.json has them, and the file in segmenters/ that loads each
 SEGMENTERS = {"segformer": "semantic", "upernet": "semantic", "grounding-dino": "grounded"}
+DETECTORS_WORDS = ("vocab.txt", "tokenizer.json")
 SCHEDULE = "scheduler/scheduler_config.json"
+PREDICTIONS = ("epsilon", "v_prediction", "sample")  # that our solvers know
+
+
+def check_pipeline(model_set: "ModelSet") -> None:
+    """Raise ModelSetError for a base that is a pipeline of other networks: it would seem to lack some of ours."""
+    path = model_set.role_folder("base") / "model_index.json"
+    index = read_json(path)
+    ours = all(all(index.get(name, [None])) for name in ("unet", "text_encoder"))  # [null, null] where it has none
+    if path.is_file() and not ours:
+        instead = "Stable Diffusion 1, 2 or XL with a UNet and text encoders"
+        refuse(model_set, "base", f"is a {index.get('_class_name')}", instead)
 
 
 def check_kinds(model_set: "ModelSet") -> None:
     """Raise ModelSetError for networks that are complete but of another kind, or made for another base."""
     base = model_set.role_folder("base")
     schedule, unet = read_json(base / SCHEDULE), read_json(base / "unet" / "config.json")
-    check_base(model_set, read_json(base / "model_index.json"), schedule)
+    check_base(model_set, unet, schedule)
     check_controlnet(model_set, read_json(model_set.role_folder("controlnet") / "config.json"), unet)
     folder = model_set.role_folder("inpainting")
     inpainting = read_json(folder / "unet" / "config.json")
@@ -24,29 +36,46 @@ def check_kinds(model_set: "ModelSet") -> None:
     check_prediction(model_set, inpainting, read_json(folder / SCHEDULE), schedule)
     vae = read_json(model_set.vae_folder / "config.json")
     check_vae(model_set, vae, unet, read_json(base / "vae" / "config.json"))
-    segmenter = read_json(model_set.role_folder("segmenter") / "config.json")
+    check_segmenter(model_set, read_json(model_set.role_folder("segmenter") / "config.json"))
+
+
+def check_segmenter(model_set: "ModelSet", segmenter: dict[str, Any]) -> None:
     kind, first = segmenter.get("model_type"), segmenter.get("id2label", {}).get("0", "")
     if kind not in SEGMENTERS:
         instead = f'one of the types {", ".join(SEGMENTERS)}, the last with a "sam" beside it,'
         refuse(model_set, "segmenter", f"has the model type {kind}", instead)
     if SEGMENTERS[kind] == "semantic" and first.lower() != "background":
         refuse(model_set, "segmenter", f"calls its label 0 '{first}'", "one whose label 0 is the background,")
-    if kind == "grounding-dino" and model_set.missing("sam"):
+    if kind != "grounding-dino":
+        return
+    if model_set.missing("sam"):
         refuse(model_set, "segmenter", "finds boxes alone", 'a SAM that draws outlines in them, as "sam",')
+    if not any((model_set.role_folder("segmenter") / words).is_file() for words in DETECTORS_WORDS):
+        refuse(model_set, "segmenter", f"has no {' or '.join(DETECTORS_WORDS)}", "one with its tokenizer")
+    outlines = read_json(model_set.role_folder("sam") / "config.json").get("model_type")
+    if outlines != "sam":  # transformers would read a newer one as far as names agree, and make up the rest
+        refuse(model_set, "sam", f"has the model type {outlines}", "one of the type sam")
 
 
-def check_base(model_set: "ModelSet", index: dict[str, Any], schedule: dict[str, Any]) -> None:
-    if "unet" not in index or "text_encoder" not in index:
-        refuse(model_set, "base", f"is a {index.get('_class_name')}", "Stable Diffusion 1, 2 or XL with a UNet")
-    kind = str(schedule.get("_class_name"))
-    if kind.startswith("EDM"):  # noise without a bound, of which our solvers know nothing
-        refuse(model_set, "base", f"was trained for an {kind}", "one with the noise schedule of Stable Diffusion 1, 2 or XL")
+def check_base(model_set: "ModelSet", unet: dict[str, Any], schedule: dict[str, Any]) -> None:
+    into, out = unet.get("in_channels", 4), unet.get("out_channels", 4)
+    if into != out:
+        refuse(model_set, "base", f"sees {into} channels and draws {out}", "one that sees nothing but latents")
+    if unet.get("time_cond_proj_dim"):  # as LCM's, which pipelines of its own tell the guidance scale
+        refuse(model_set, "base", "was distilled to be told its guidance", "the model that it was distilled from")
+    kind, predicts = str(schedule.get("_class_name")), schedule.get("prediction_type", "epsilon")
+    if kind.startswith(("EDM", "FlowMatch")) or predicts not in PREDICTIONS:  # other noise, of which our solvers know nothing
+        instead = f"one with the noise schedule of Stable Diffusion 1, 2 or XL that predicts {', '.join(PREDICTIONS)}"
+        refuse(model_set, "base", f"was trained for the {kind} and predicts {predicts}", instead)
 
 
 def check_controlnet(model_set: "ModelSet", controlnet: dict[str, Any], unet: dict[str, Any]) -> None:
     if controlnet.get("_class_name") != "ControlNetModel" or "num_control_type" in controlnet:
         what = f"is a {controlnet.get('_class_name')}"
         refuse(model_set, "controlnet", what, "a ControlNetModel for OpenPose skeletons alone")
+    sees = controlnet.get("conditioning_channels", 3)
+    if sees != 3:
+        refuse(model_set, "controlnet", f"sees pictures of {sees} channels", "one for OpenPose skeletons, which have 3,")
     check_family(model_set, "controlnet", controlnet, unet)
 
 
@@ -61,6 +90,11 @@ def check_family(model_set: "ModelSet", role: Role, network: dict[str, Any], une
     if reads != wanted:
         instead = f"one for the same family as the base, which has {wanted}"
         refuse(model_set, role, f"reads prompts of {reads} channels", instead)
+    for name in ("block_out_channels", "layers_per_block"):  # what the ControlNet adds to UNets lies in these
+        has, wanted = (one.get(name) for one in (network, unet))
+        if has != wanted and has and wanted:
+            instead = f"one for the same family as the base, which has {wanted}"
+            refuse(model_set, role, f"has {name} of {has}", instead)
 
 
 def check_prediction(model_set: "ModelSet", inpainting: dict[str, Any], own: dict[str, Any], schedule: dict[str, Any]) -> None:

@@ -1,6 +1,8 @@
 """Load the networks of a model set, all through diffusers and transformers, safetensors only."""
 
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,13 +15,13 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from transformers.utils import logging as transformers_logging
 
 from .adapters import Adapters
-from .device_memory import room_bytes
+from .device_memory import is_out_of_memory, room_bytes
 from .fingerprint import fingerprint_weights
 from .host_memory import reuse_freed_memory
 from .memory_saving import FULL_SPEED, MemorySaving, Offload
 from .offload import DevicePlacement
 from .segmenters import Segmenter, load_segmenter
-from .sets import Manifest, ModelSet, read_json
+from .sets import Manifest, ModelSet, ModelSetError, read_json
 from .weights import find_weights
 
 # What UNet and ControlNet hold of a row, in fields of their first width and full resolution. SDXL's tensors and the copies that
@@ -94,7 +96,7 @@ class Models:
 
 
 def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, offload: Offload = "none") -> Models:
-    """Raises ModelSetError if a role is incomplete or of the wrong kind, before anything is read."""
+    """Raises ModelSetError if a role is incomplete or of the wrong kind, before anything is read, or if weights do not fit."""
     model_set.check()
     silence_libraries()
     reuse_freed_memory(device)
@@ -112,7 +114,8 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, o
     kinds = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
     text_encoders = tuple(load_network(kinds[name], base / name, dtype) for name in texts)
     tokenizer_folders = [base / name.replace("text_encoder", "tokenizer") for name in texts]
-    segmenter = load_segmenter(model_set, device)
+    with as_model_set_error(model_set.role_folder("segmenter")):
+        segmenter = load_segmenter(model_set, device)
     networks = (unet, controlnet, inpainting, vae, *text_encoders, *segmenter.networks)
     placement = DevicePlacement(device, networks, (unet, controlnet, inpainting), offload)
     return Models(
@@ -138,13 +141,35 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def load_network(kind: type[Network], folder: Path, dtype: torch.dtype) -> Network:
-    """The network in `folder`, in eval mode in host memory, whichever variant of its weights is there."""
+    """The network in `folder`, in eval mode in host memory, whichever variant of its weights is there.
+
+    Raises ModelSetError for weights that are another network's, or lack some of this one's, which else would be random.
+    """
     weights = find_weights(folder)
     assert weights is not None  # the set is complete
-    loaded: Any = kind.from_pretrained(  # type: ignore[attr-defined]
-        folder, variant=weights.variant, dtype=dtype, use_safetensors=True, local_files_only=True
-    )
+    with as_model_set_error(folder):
+        loaded: Any
+        loaded, found = kind.from_pretrained(  # type: ignore[attr-defined]
+            folder, variant=weights.variant, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
+        )
+    if missing := sorted(found["missing_keys"]):
+        raise ModelSetError(
+            f"The weights in {folder} lack {len(missing)} of the tensors that its config.json asks for, such as {missing[0]}: "
+            "they are not whole, or another network's. Copy or fetch the folder anew, or name another one."
+        )
     return loaded.eval()
+
+
+@contextmanager
+def as_model_set_error(folder: Path) -> Iterator[None]:
+    """Within, what the libraries say of the files in `folder`, each as it likes, is a ModelSetError; memory may run out."""
+    try:
+        yield
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        words = textwrap.shorten(str(error), 300)
+        raise ModelSetError(f"{folder} cannot be loaded ({words}): copy or fetch it anew, or name another one.") from error
 
 
 def choose_view_batch(device: torch.device, networks_bytes: int, row_bytes: int) -> int:

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from platformdirs import user_data_path
+from safetensors import safe_open
 
 from ...protocol import LORA_NAME, Lora, RenderRequest
 from .fingerprint import digest_fingerprints, fingerprint, fingerprint_weights
 from .sets import ModelSet, ModelSetError
+from .weights import check_file
 
 LoraScales = tuple[tuple[str, float], ...]  # names and scales, in the order of the names
 FEW_STEPS = Lora(name="(few steps)")  # a model set's own; no request can give it that name
@@ -37,10 +39,25 @@ def files_in(folder: Path) -> list[Path]:
 def gather_loras(request: RenderRequest, models: ModelSet) -> dict[str, Path]:
     """The file of each LoRA of `request` by its name; that of the model set is one where the request is for few steps.
 
-    Raises ModelSetError for one that is not there.
+    Raises ModelSetError for one that is not there, not whole, or a DoRA that would be worn without its magnitudes.
     """
     found = find_loras(request, lora_folders(models.folder))
-    return found | {FEW_STEPS.name: models.few_steps_file()} if request.settings.few_steps else found
+    if request.settings.few_steps:
+        found[FEW_STEPS.name] = models.few_steps_file()
+    for name, path in found.items():
+        check_file(path)
+        check_magnitudes(name, path)
+    return found
+
+
+def check_magnitudes(name: str, path: Path) -> None:
+    """Raise ModelSetError for a DoRA as kohya's scripts write it: diffusers 0.42 leaves out its magnitudes."""
+    with safe_open(path, framework="np") as file:
+        if any(tensor.endswith(".dora_scale") for tensor in file.keys()):  # noqa: SIM118  (it is no dict)
+            raise ModelSetError(
+                f"The LoRA '{name}' is a DoRA of kohya's format ({path} has tensors called dora_scale), which is not read: "
+                "convert it to the format of peft, or choose one without."
+            )
 
 
 def find_loras(request: RenderRequest, folders: Sequence[Path]) -> dict[str, Path]:

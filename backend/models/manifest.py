@@ -67,8 +67,15 @@ def own_few_steps(manifest: Manifest) -> FewSteps:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in the file `path`; empty where there is none."""
+    """The object in the file `path`; empty where there is none. Raises ModelSetError for a file that holds something else."""
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        content = path.read_bytes()
+    except OSError:
         return {}
+    try:
+        found = json.loads(content)  # diffusers writes infinities
+    except ValueError as error:
+        raise ModelSetError(f"{path.resolve()} is no JSON ({error}): delete it, and copy or fetch it anew.") from error
+    if not isinstance(found, dict):
+        raise ModelSetError(f"{path.resolve()} holds no JSON object: delete it, and copy or fetch it anew.")
+    return found

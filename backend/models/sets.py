@@ -1,18 +1,25 @@
-"""Model sets: which folders hold the networks of each role. Reads small JSON files only; never imports torch."""
+"""Model sets: which folders hold the networks of each role. Reads small JSON files and headers only; never imports torch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from .hub import download_command, is_hub_id, locate
-from .kinds import check_kinds
+from .kinds import check_kinds, check_pipeline
 from .manifest import MANIFEST, ROLES, Manifest, ModelSetError, Role, own_few_steps, read_json
-from .weights import Weights, find_weights
+from .weights import Weights, check_file, find_weights
 
-# Below the folder of a role: which files must stand there, and which folders must hold a config.json and weights.
-FILES: dict[Role, tuple[str, ...]] = {"base": ("model_index.json", "tokenizer", "scheduler/scheduler_config.json")}
+# Below the folder of a role: which files must stand there, one of a group, and which folders hold a config.json and weights.
+PROCESSOR = ("preprocessor_config.json", "processor_config.json")
+FILES: dict[Role, tuple[tuple[str, ...], ...]] = {
+    "base": (("model_index.json",), ("scheduler/scheduler_config.json",)),
+    "segmenter": (PROCESSOR,),
+    "sam": (PROCESSOR,),
+}
+# without words transformers makes a tokenizer that knows none, and without merges one that spells
+TOKENIZER = (("tokenizer_config.json",), ("vocab.json", "tokenizer.json"), ("merges.txt", "tokenizer.json"))
 NETWORKS: dict[Role, tuple[str, ...]] = {
     "base": ("unet", "text_encoder"),
     "controlnet": (".",),
@@ -75,10 +82,10 @@ class ModelSet(Struct, frozen=True, kw_only=True):
     def missing(self, role: Role) -> tuple[str, ...]:
         """What `role` lacks, as paths below its folder; empty if it is complete."""
         folder, networks = self.role_folder(role), self.networks(role)
-        files = [*FILES.get(role, ()), *(["tokenizer_2"] if "text_encoder_2" in networks else [])]
-        files += [(Path(name) / "config.json").as_posix() for name in networks]
+        groups = wanted_files(role, networks)
+        files = [" or ".join(group) for group in groups if not any((folder / file).is_file() for file in group)]
         weights = [(Path(name) / "*.safetensors").as_posix() for name, found in networks.items() if found is None]
-        return (*(file for file in files if not (folder / file).exists()), *weights)
+        return (*files, *weights)
 
     @property
     def has_few_steps(self) -> bool:
@@ -104,7 +111,11 @@ class ModelSet(Struct, frozen=True, kw_only=True):
         return tuple(role for role in self.roles if self.missing(role))
 
     def check(self) -> None:
-        """Raise ModelSetError if a role is incomplete: all that is to be fetched from the hub, or the first local gap."""
+        """Raise ModelSetError if a role is incomplete: all that is to be fetched from the hub, or the first local gap.
+
+        Also for weights that are not whole, and for networks of another kind.
+        """
+        check_pipeline(self)
         missing = self.missing_roles
         for role in missing:
             if not self.is_remote(role):
@@ -115,6 +126,9 @@ class ModelSet(Struct, frozen=True, kw_only=True):
                 )
         if missing:
             raise ModelSetError(self.say_how_to_fetch(missing))
+        for weights in (found for role in self.roles for found in self.networks(role).values() if found):
+            for path in weights.files:
+                check_file(path)
         check_kinds(self)
 
     def is_remote(self, role: Role) -> bool:
@@ -136,6 +150,16 @@ class ModelSet(Struct, frozen=True, kw_only=True):
             f'or name local folders for them under "roles" in a {MANIFEST} of your own, and pass its folder as --models, or to '
             "`serve` as --models-dir: docs/models.md shows one."
         )
+
+
+def wanted_files(role: Role, networks: Iterable[str]) -> list[tuple[str, ...]]:
+    """What must stand below the folder of `role` beside the weights of `networks`: one file of each group."""
+    wanted = [*FILES.get(role, ()), *(((Path(name) / "config.json").as_posix(),) for name in networks)]
+    for name in networks:
+        if name.startswith("text_encoder"):
+            tokenizer = name.replace("text_encoder", "tokenizer")
+            wanted += [tuple(f"{tokenizer}/{file}" for file in group) for group in TOKENIZER]
+    return wanted
 
 
 def has_second_text(base: Path) -> bool:

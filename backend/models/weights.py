@@ -5,10 +5,12 @@ from pathlib import Path
 
 import msgspec
 from msgspec import Struct
+from safetensors import SafetensorError, safe_open
 
 from .manifest import ModelSetError
 
-STEMS = ("diffusion_pytorch_model", "model")
+OF_DIFFUSERS = "diffusion_pytorch_model"
+STEMS = (OF_DIFFUSERS, "model")
 VARIANTS = (None, "fp16")  # the full file where there is one
 
 
@@ -35,14 +37,29 @@ def find_weights(folder: Path) -> Weights | None:
         for stem in STEMS:
             name = stem if variant is None else f"{stem}.{variant}"
             whole = folder / f"{name}.safetensors"
-            if whole.is_file():
-                return Weights(variant, (whole,))
             index = folder / ".".join(part for part in (stem, "safetensors.index", variant, "json") if part)
-            if index.is_file():
-                files = tuple(folder / Path(part).name for part in sorted(set(read_index(index).weight_map.values())))
-                if all(file.is_file() for file in files):
-                    return Weights(variant, files)
+            # where both are, diffusers reads the parts and transformers the whole
+            in_parts = index.is_file() and (stem == OF_DIFFUSERS or not whole.is_file())
+            files = list_parts(index) if in_parts else (whole,)
+            if all(file.is_file() for file in files):
+                return Weights(variant, files)
     return None
+
+
+def list_parts(index: Path) -> tuple[Path, ...]:
+    return tuple(index.with_name(Path(part).name) for part in sorted(set(read_index(index).weight_map.values())))
+
+
+def check_file(path: Path) -> None:
+    """Raise ModelSetError for safetensors that are not whole, by the header alone: broken off, or a pointer of Git LFS."""
+    try:
+        with safe_open(path, framework="np"):
+            pass
+    except (OSError, SafetensorError) as error:
+        file = path.resolve()  # what the hub's cache links to stays, and is linked to again, whatever is fetched
+        raise ModelSetError(
+            f"The weights in {file} cannot be read ({error}): delete that file, and copy or fetch it anew."
+        ) from error
 
 
 def read_index(path: Path) -> Index:

@@ -26,9 +26,13 @@ class DDIM(DDIMScheduler):
 
 SCHEDULERS = {"ddim": DDIM, "euler": EulerDiscreteScheduler, "dpmsolver++": DPMSolverMultistepScheduler}
 # What a config may have turned into another solver than its name says, one with noise of its own among them. SDXL's own has
-# DDIM end at the noise of the first training step, 3 % of the picture's deviation, where the other solvers end at none.
-SOLVER = {"ddim": {"set_alpha_to_one": True}, "dpmsolver++": {"algorithm_type": "dpmsolver++"}}
+# DDIM end at the noise of the first training step, 3 % of the picture's deviation, where the other solvers end at none unless
+# a config says otherwise.
+CLEAN = {"final_sigmas_type": "zero"}
+SOLVER = {"ddim": {"set_alpha_to_one": True}, "euler": CLEAN, "dpmsolver++": {"algorithm_type": "dpmsolver++", **CLEAN}}
 TRAILING = {"timestep_spacing": "trailing"}
+# spacings that go before the timesteps', and which configs of many fine-tuned models have
+OTHER_SPACINGS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas")
 MOST_LEFT_OUT = 3  # steps' lengths between pure noise and where leading spacing may begin
 Scheduler = DDIM | EulerDiscreteScheduler | DPMSolverMultistepScheduler
 
@@ -47,7 +51,7 @@ def make_scheduler(
     not wait for the device. trailing: spaced as LoRAs for few steps were trained, from pure noise on; so are steps that
     leading spacing, which rounds their length down, would begin far from there: 150 at timestep 895.
     """
-    spacing = TRAILING if trailing else {}
+    spacing = TRAILING | dict.fromkeys(OTHER_SPACINGS, False) if trailing else {}
     # where a config is silent, diffusers' DDIM clips what it predicts to the range of pixels, which ruins latents
     config = {"clip_sample": False} | models.scheduler_config | spacing | SOLVER.get(name, {})
     scheduler = SCHEDULERS[name].from_config(config)

@@ -37,7 +37,7 @@ class Background:
         run: takes the network's input, (C, h, w), and the timestep; returns the weighted sum of those views' outputs.
         """
         self._alphas = scheduler.alphas_cumprod.cpu()
-        self._velocity = scheduler.config["prediction_type"] == "v_prediction"
+        self._predicts = scheduler.config["prediction_type"]
         self._weight, self._run, self._every = weight, run, every
         self._clean: torch.Tensor | None = None
 
@@ -61,7 +61,7 @@ class Background:
             self._clean = torch.from_numpy(arrays.pop(MEMORY)).to(self._weight.device)
 
     def _factors(self, timestep: torch.Tensor) -> tuple[float, float, float]:
-        """(c, d, s) with s * output = c * input - d * clean; s is the noise's share of the input."""
+        """(c, d, s) with s * output = c * input - d * clean."""
         alpha = float(self._alphas[round(float(timestep))])
         signal, noise = alpha**0.5, (1 - alpha) ** 0.5
-        return (signal, 1.0, noise) if self._velocity else (1.0, signal, noise)
+        return {"v_prediction": (signal, 1.0, noise), "sample": (0.0, -1.0, 1.0)}.get(self._predicts, (1.0, signal, noise))

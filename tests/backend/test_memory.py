@@ -192,7 +192,7 @@ def test_one_model_set_leaves_before_the_next_comes(tiny_models: ModelSet, monke
     assert there == [False]
 
 
-def test_weights_that_were_replaced_are_loaded_anew(tiny_models: ModelSet, tmp_path: Path) -> None:
+def test_files_that_were_replaced_are_loaded_anew(tiny_models: ModelSet, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny_models.folder, tmp_path / "mine"))
     renderer = Renderer("cpu")
     first = renderer.models(str(folder))
@@ -201,9 +201,16 @@ def test_weights_that_were_replaced_are_loaded_anew(tiny_models: ModelSet, tmp_p
     save_file({name: weight * 2 for name, weight in load_file(file).items()}, file, {"format": "pt"})
     second = renderer.models(str(folder))
     assert second.fingerprints != first.fingerprints
-    manifest = folder / "modelset.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"steps": 7}))
+    edit(folder / "modelset.json", steps=7)
     assert renderer.models(str(folder)).manifest.steps == 7
+    edit(folder / "scheduler" / "scheduler_config.json", timestep_spacing="trailing")
+    assert renderer.models(str(folder)).scheduler_config["timestep_spacing"] == "trailing"
+    edit(folder / "vae" / "config.json", scaling_factor=0.25)
+    assert renderer.models(str(folder)).vae.config["scaling_factor"] == 0.25
+
+
+def edit(path: Path, **entries: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
 
 
 def test_what_would_fit_is_said_when_nothing_helps(

@@ -4,14 +4,15 @@ import json
 import os
 import pickle
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 from beyondscene.backend.models.adapters import take_off
 from beyondscene.backend.models.load import Models, load_models
-from beyondscene.backend.models.loras import find_loras, known_loras, merge_loras
-from beyondscene.backend.models.sets import ModelSet, ModelSetError
+from beyondscene.backend.models.loras import find_loras, gather_loras, known_loras, merge_loras
+from beyondscene.backend.models.sets import ModelSet, ModelSetError, read_model_set
 from beyondscene.backend.outputs import read_record, restore_request
 from beyondscene.backend.pipeline import render
 from beyondscene.backend.pipeline.conditions import describe_views
@@ -25,7 +26,9 @@ from msgspec.structs import replace
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn.functional import conv2d
 
+from ...tiny import save_tiny_model_set
 from ..pipeline.test_render import Spy
 
 CLAY, SILK = Lora(name="clay"), Lora(name="silk v1.0", scale=0.5)
@@ -160,6 +163,48 @@ def test_layers_whose_alphas_differ_are_each_worn_at_their_own(models: Models, t
         assert torch.allclose(after - before, given @ change.T, atol=1e-4)
 
 
+def test_a_dora_is_worn_with_its_magnitudes_or_refused(models: Models, small: RenderRequest, tmp_path: Path) -> None:
+    """As peft writes them, and as kohya's scripts do, whose magnitudes diffusers would leave out."""
+    path = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
+    layer = models.unet.get_submodule(path)
+    weight, random = cast(torch.Tensor, layer.weight).detach(), torch.Generator().manual_seed(0)
+    down, up = torch.randn(2, weight.shape[1], generator=random), torch.randn(weight.shape[0], 2, generator=random)
+    magnitude, turned = torch.rand(weight.shape[0], generator=random), weight + up @ down
+    peft = {"lora_A.weight": down, "lora_B.weight": up, "lora_magnitude_vector": magnitude}
+    save_file({f"unet.{path}.{name}": tensor for name, tensor in peft.items()}, tmp_path / "peft.safetensors")
+    kohya = {"lora_down.weight": down, "lora_up.weight": up, "alpha": torch.tensor(2.0), "dora_scale": magnitude[:, None]}
+    name = f"lora_unet_{path.replace('.', '_')}"
+    (tmp_path / "loras").mkdir()
+    save_file({f"{name}.{end}": tensor for end, tensor in kohya.items()}, tmp_path / "loras" / "kohya.safetensors")
+    wanted = magnitude[:, None] * turned / turned.norm(dim=1, keepdim=True)
+    given = torch.randn(1, weight.shape[1], generator=random)
+    with torch.no_grad(), models.adapters.loaded({"peft": tmp_path / "peft.safetensors"}):
+        models.adapters.activate((("peft", 1.0),))
+        assert torch.allclose(models.unet.get_submodule(path)(given), given @ wanted.T, atol=1e-4)
+    with pytest.raises(ModelSetError, match=r"'kohya' is a DoRA of kohya's format .*: convert it to the format of peft"):
+        gather_loras(replace(small, loras=(Lora(name="kohya"),)), replace(models.model_set, folder=tmp_path))
+
+
+def test_a_first_layer_is_worn_by_an_inpainting_unet_of_nine_channels_too(tmp_path: Path) -> None:
+    """In the format of peft, and as kohya's scripts write it."""
+    save_tiny_model_set(tmp_path, inpainting_channels=9)
+    models, random = load_models(read_model_set(tmp_path), torch.device("cpu"), torch.float32), torch.Generator().manual_seed(0)
+    down, up = torch.randn(2, 4, 3, 3, generator=random), torch.randn(16, 2, 1, 1, generator=random)
+    given = torch.randn(1, 9, 8, 8, generator=random)
+    first_layers = (models.unet.conv_in, given[:, :4]), (models.inpainting.conv_in, given)
+    for names in (("unet.conv_in.lora_A", "unet.conv_in.lora_B"), ("lora_unet_conv_in.lora_down", "lora_unet_conv_in.lora_up")):
+        tensors = {f"{name}.weight": tensor for name, tensor in zip(names, (down, up), strict=True)}
+        save_file(tensors, tmp_path / "first.safetensors")
+        with torch.no_grad(), models.adapters.loaded({"first": tmp_path / "first.safetensors"}):
+            models.adapters.activate((("first", 1.0),))
+            changes = [
+                unet.conv_in(seen) - layer(seen)
+                for unet, (layer, seen) in zip((models.unet, models.inpainting), first_layers, strict=True)
+            ]
+        for change in changes:
+            assert torch.allclose(change, conv2d(conv2d(given[:, :4], down, padding=1), up), atol=1e-4)
+
+
 class Canary:
     """Writes a file when somebody unpickles it."""
 
@@ -184,15 +229,30 @@ def test_what_is_no_lora_for_these_models_is_refused_and_leaves_nothing(
     (tmp_path / "lie.safetensors").write_bytes(len(lie).to_bytes(8, "little") + lie.encode() + bytes(4))
     wrong = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.lora"
     save_file({f"{wrong}_A.weight": torch.zeros(2, 7), f"{wrong}_B.weight": torch.zeros(7, 2)}, tmp_path / "wide.safetensors")
+    layer = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_"
+    loha = {f"{layer}{one}.hada_w{n % 2}_{n // 2}": torch.zeros(2, 2) for one in "qkv" for n in range(99)}
+    save_file(loha, tmp_path / "loha.safetensors")
     layers = list(models.unet.named_modules())
     for name, sentence in (
         ("other", "holds nothing for"), ("torn", "does not fit"), ("wide", "does not fit"), ("pickled", "does not fit"),
-        ("bomb", "does not fit"), ("lie", "does not fit"),
+        ("bomb", "does not fit"), ("lie", "does not fit"), ("loha", "does not fit"),
     ):  # fmt: skip
-        with pytest.raises(ModelSetError, match=f"The LoRA '{name}' {sentence}"):
+        with pytest.raises(ModelSetError, match=f"The LoRA '{name}' {sentence}") as refused:
             picture(models, replace(small, loras=(Lora(name=name),)), tmp_path)
+        assert len(str(refused.value)) < 800 and "\n" not in str(refused.value)
         assert list(models.unet.named_modules()) == layers
     assert not canary.exists()
+
+
+@pytest.mark.parametrize("content", [b"no tensors", b"version https://git-lfs.github.com/spec/v1", None])
+def test_a_file_that_is_not_whole_is_named_before_anything_is_loaded(
+    tiny_models: ModelSet, folder: Path, small: RenderRequest, tmp_path: Path, content: bytes | None
+) -> None:
+    (tmp_path / "loras").mkdir()
+    half = (folder / "clay.safetensors").read_bytes()[:200]
+    (tmp_path / "loras" / "torn.safetensors").write_bytes(half if content is None else content)
+    with pytest.raises(ModelSetError, match=r"The weights in .*torn\.safetensors cannot be read \(.*\): delete that file"):
+        gather_loras(replace(small, loras=(Lora(name="torn"),)), replace(tiny_models, folder=tmp_path))
 
 
 def test_memory_that_runs_out_while_one_is_read_says_nothing_of_the_lora(

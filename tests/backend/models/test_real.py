@@ -13,6 +13,7 @@ from beyondscene.backend.models.segmenters import grounded, load_segmenter
 from beyondscene.backend.models.sets import ModelSet, ModelSetError, choose_model_set, read_model_set
 from beyondscene.backend.pipeline import render
 from beyondscene.protocol import RenderRequest, resized
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ...tiny_hub import REPOSITORIES, save_tiny_hub, save_tiny_sd15, write_manifest
@@ -135,9 +136,53 @@ def test_a_network_saved_in_parts_is_read_and_missed_by_part(hub_set: ModelSet, 
     again = load_models(parted, CPU, torch.float32)
     assert torch.equal(again.unet.conv_out.weight, networks.unet.conv_out.weight)
     assert {f"base/unet/{shard.name}" for shard in shards} <= set(again.fingerprints)
+    other = hub_set.role_folder("inpainting") / "unet" / "diffusion_pytorch_model.fp16.safetensors"
+    shutil.copy(other, local / "unet" / "diffusion_pytorch_model.safetensors")
+    both = load_models(parted, CPU, torch.float32)  # diffusers reads the parts, and they are fingerprinted
+    assert torch.equal(both.unet.conv_out.weight, networks.unet.conv_out.weight) and both.fingerprints == again.fingerprints
     shards[0].unlink()
     with pytest.raises(ModelSetError, match=r"lacks its base model: .* has no unet/\*\.safetensors"):
         parted.check()
+
+
+@pytest.mark.parametrize("file", ["unet/diffusion_pytorch_model.fp16.safetensors", "text_encoder_2/model.fp16.safetensors"])
+def test_weights_that_lack_tensors_are_refused(hub_set: ModelSet, tmp_path: Path, file: str) -> None:
+    """Of a text encoder transformers makes up what it lacks, and every prompt is noise."""
+    local = tmp_path / "base"
+    shutil.copytree(hub_set.role_folder("base"), local)
+    tensors = load_file(local / file)
+    kept = {name: tensor for name, tensor in tensors.items() if ".1." not in name}
+    save_file(kept, local / file, metadata={"format": "pt"})
+    lacking = len(tensors) - len(kept)
+    with pytest.raises(ModelSetError, match=rf"The weights in .* lack {lacking} of the tensors .*\.1\..*: they are not whole"):
+        load_models(read_model_set(write_manifest(tmp_path / "other", REPOSITORIES | {"base": str(local)})), CPU, torch.float32)
+
+
+def test_what_a_library_cannot_load_is_said_in_a_sentence(hub_set: ModelSet, tmp_path: Path) -> None:
+    local = tmp_path / "base"
+    shutil.copytree(hub_set.role_folder("base"), local)
+    config = json.loads((local / "unet" / "config.json").read_text())
+    quantised = config | {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}
+    (local / "unet" / "config.json").write_text(json.dumps(quantised))
+    other = read_model_set(write_manifest(tmp_path / "other", REPOSITORIES | {"base": str(local)}))
+    with pytest.raises(ModelSetError, match=r"base/unet cannot be loaded \(.*bitsandbytes.*\): copy or fetch it anew"):
+        load_models(other, CPU, torch.float32)
+
+
+def test_of_a_file_in_the_hubs_cache_that_is_named_which_the_snapshot_links_to(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fetching it anew would else link to it again."""
+    shutil.copytree(cache, tmp_path / "hub")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    link = next(tmp_path.glob("hub/models--facebook*/snapshots/*/model.safetensors"))
+    blob = tmp_path / "blob"
+    link.rename(blob)
+    link.symlink_to(blob)
+    choose_model_set("sdxl")
+    blob.write_bytes(blob.read_bytes()[:-100])
+    with pytest.raises(ModelSetError, match=rf"The weights in {blob} cannot be read .*: delete that file"):
+        choose_model_set("sdxl")
 
 
 def test_what_is_absent_from_the_hubs_cache_is_named_with_its_size_and_its_command(
@@ -157,17 +202,38 @@ def test_what_is_absent_from_the_hubs_cache_is_named_with_its_size_and_its_comma
 
 
 @pytest.mark.parametrize(
+    ("role", "files", "sentence"),
+    [
+        ("base", "tokenizer_2/tokenizer.json", "has no tokenizer_2/vocab.json or tokenizer_2/tokenizer.json, "),
+        ("base", "tokenizer/tokenizer_config.json", "has no tokenizer/tokenizer_config.json"),
+        ("sam", "*process*.json", "has no preprocessor_config.json or processor_config.json"),
+        ("segmenter", "*process*.json", "has no preprocessor_config.json or processor_config.json"),
+        ("segmenter", "tokenizer.json", "has no vocab.txt or tokenizer.json: name one with its tokenizer"),
+    ],
+)
+def test_tokenizers_and_processors_are_missed_too(
+    hub_set: ModelSet, tmp_path: Path, role: str, files: str, sentence: str
+) -> None:
+    """Of some transformers makes up its own, which know no word."""
+    local = tmp_path / role
+    shutil.copytree(hub_set.role_folder(role), local)  # type: ignore[arg-type]
+    for path in local.glob(files):
+        path.unlink()
+    with pytest.raises(ModelSetError, match=sentence):
+        read_model_set(write_manifest(tmp_path / "other", REPOSITORIES | {role: str(local)})).check()
+
+
+@pytest.mark.parametrize(
     ("role", "config", "sentence"),
     [
         ("controlnet", {"_class_name": "ControlNetModel", "num_control_type": 6}, "a ControlNetModel for OpenPose"),
         ("controlnet", {"_class_name": "ControlNetUnionModel"}, "is a ControlNetUnionModel"),
         ("controlnet", {"_class_name": "ControlNetModel", "cross_attention_dim": 768}, "reads prompts of 768 channels.*has 40"),
+        ("controlnet", {"_class_name": "ControlNetModel", "conditioning_channels": 1}, "sees pictures of 1 channels: name"),
         ("inpainting", {"cross_attention_dim": 40, "in_channels": 8}, "has 8 input channels"),
-        (
-            "base",
-            {"_class_name": "FluxPipeline", "transformer": ["diffusers", "F"]},
-            "is a FluxPipeline: name Stable Diffusion",
-        ),
+        ("inpainting", {"cross_attention_dim": 40, "block_out_channels": [8, 16]}, r"has block_out_channels of \[8, 16\]"),
+        ("base", {"_class_name": "FluxPipeline", "transformer": ["diffusers", "F"]}, "is a FluxPipeline: name Stable Dif"),
+        ("sam", {"model_type": "sam2"}, "has the model type sam2: name one of the type sam"),
     ],
 )
 def test_networks_of_another_kind_are_refused_before_they_are_read(
@@ -175,6 +241,8 @@ def test_networks_of_another_kind_are_refused_before_they_are_read(
 ) -> None:
     local = tmp_path / role
     shutil.copytree(hub_set.role_folder(role), local)  # type: ignore[arg-type]
+    if role == "base":
+        shutil.rmtree(local / "unet")  # a pipeline without one is of another kind, and lacks nothing
     name = {"base": "model_index.json", "inpainting": "unet/config.json"}.get(role, "config.json")
     (local / name).write_text(json.dumps(config))
     other = read_model_set(write_manifest(tmp_path / "other", REPOSITORIES | {role: str(local)}))
@@ -185,7 +253,12 @@ def test_networks_of_another_kind_are_refused_before_they_are_read(
 @pytest.mark.parametrize(
     ("file", "entry", "sentence"),
     [
-        ("scheduler/scheduler_config.json", {"_class_name": "EDMEulerScheduler"}, "base .* trained for an EDMEulerScheduler"),
+        ("scheduler/scheduler_config.json", {"_class_name": "EDMEulerScheduler"}, "base .* trained for the EDMEulerScheduler"),
+        ("scheduler/scheduler_config.json", {"_class_name": "FlowMatchEulerDiscreteScheduler"}, "base .* for the FlowM"),
+        ("scheduler/scheduler_config.json", {"prediction_type": "flow_prediction"}, "base .* predicts flow_prediction: name"),
+        ("unet/config.json", {"in_channels": 9}, "base .* sees 9 channels and draws 4: name one that sees nothing but latents"),
+        ("unet/config.json", {"time_cond_proj_dim": 256}, "base .* distilled to be told its guidance"),
+        ("model_index.json", {"text_encoder": [None, None], "_class_name": "Refiner"}, "base .* is a Refiner: name Stable"),
         ("scheduler/scheduler_config.json", {"prediction_type": "v_prediction"}, "inpainting .* epsilon, the base v_pred"),
         ("vae/config.json", {"latents_mean": [0.1, 0.2, 0.3, 0.4]}, r"vae .* \(latents_mean\): name one that scales"),
     ],

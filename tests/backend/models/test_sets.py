@@ -56,6 +56,23 @@ def test_half_a_base_is_named(copy: Path) -> None:
         choose_model_set(str(copy))
 
 
+@pytest.mark.parametrize("content", [b"version https://git-lfs.github.com/spec/v1\n", b"", None])
+@pytest.mark.parametrize("file", ["unet/diffusion_pytorch_model.safetensors", "segmenter/model.safetensors"])
+def test_weights_that_are_not_whole_are_named(copy: Path, file: str, content: bytes | None) -> None:
+    whole = (copy / file).read_bytes()
+    (copy / file).write_bytes(whole[: len(whole) // 2] if content is None else content)
+    with pytest.raises(ModelSetError, match=rf"The weights in .*{file} cannot be read \(.*\): delete that file, and"):
+        choose_model_set(str(copy))
+
+
+@pytest.mark.parametrize("content", [b'{"num_train_timesteps": 10', b"[]"])
+@pytest.mark.parametrize("file", ["scheduler/scheduler_config.json", "unet/config.json", "model_index.json"])
+def test_settings_of_a_network_that_are_no_json_are_named(copy: Path, file: str, content: bytes) -> None:
+    (copy / file).write_bytes(content)
+    with pytest.raises(ModelSetError, match=rf"{file} (is|holds) no JSON .*: delete it, and copy or fetch it anew"):
+        choose_model_set(str(copy))
+
+
 def test_two_sets_of_one_name_are_refused_and_a_folder_given_twice_is_one_set(copy: Path) -> None:
     assert len(find_model_sets([copy, copy.parent / "." / copy.name])) == len(find_model_sets()) + 1
     manifest = copy / MANIFEST

@@ -12,6 +12,7 @@ from beyondscene.backend.pipeline.seeds import draw_noise
 from diffusers import DDIMScheduler
 
 SDXL = {"timestep_spacing": "leading", "steps_offset": 1}
+NOISY_END = SDXL | {"final_sigmas_type": "sigma_min"}
 EMBEDDED = {"timestep_spacing": "trailing", "rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}
 
 
@@ -22,7 +23,7 @@ def models(tiny_models: ModelSet) -> Models:
 
 @pytest.mark.parametrize("strength", [0.7, 1.0])
 @pytest.mark.parametrize("steps", [4, 7, 15, 24, 60, 600])
-@pytest.mark.parametrize("config", [SDXL, EMBEDDED], ids=["sdxl", "embedded"])
+@pytest.mark.parametrize("config", [SDXL, NOISY_END, EMBEDDED], ids=["sdxl", "noisy end", "embedded"])
 @pytest.mark.parametrize("solver", SCHEDULERS)
 def test_a_network_that_is_never_wrong_ends_at_the_picture(
     models: Models, solver: str, config: dict[str, Any], steps: int, strength: float
@@ -61,3 +62,13 @@ def test_people_who_are_drawn_from_pure_noise_begin_near_it(models: Models, solv
     for steps in (1, 20, 50, 60, 150, 334, 600, 999):
         _, timesteps = make_scheduler(models, solver, steps)
         assert len(timesteps) == steps and 940 < float(timesteps[0]) < 1000
+
+
+@pytest.mark.parametrize("spacing", ["use_karras_sigmas", "use_exponential_sigmas", "use_lu_lambdas"])
+@pytest.mark.parametrize("solver", SCHEDULERS)
+def test_few_steps_are_spaced_as_their_lora_was_trained_whatever_the_models_own(
+    models: Models, solver: str, spacing: str
+) -> None:
+    models = dataclasses.replace(models, scheduler_config=models.scheduler_config | SDXL | {spacing: True})
+    _, timesteps = make_scheduler(models, solver, 4, trailing=True)
+    assert timesteps.tolist() == [999, 749, 499, 249]

@@ -102,15 +102,17 @@ def test_the_background_is_guessed_from_what_it_was_said_to_be(models: Models, p
     assert torch.equal(again.add_up(scaled * 2, timesteps[3], 1), other)
 
 
-def test_the_guess_leads_to_the_same_clean_picture(models: Models) -> None:
+@pytest.mark.parametrize("prediction", ["epsilon", "sample"])
+def test_the_guess_leads_to_the_same_clean_picture(models: Models, prediction: str) -> None:
     scheduler, timesteps = make_scheduler(models, "ddim", 4)
+    scheduler.register_to_config(prediction_type=prediction)
     clean, noise = torch.full((4, 8, 8), 0.7), torch.full((4, 8, 8), -0.3)
-    # the network says: this is the noise
-    background = Background(scheduler, torch.ones(8, 8), lambda *_: noise, every=2)
+    said, later = (noise, 2 * noise) if prediction == "epsilon" else (clean, clean)
+    background = Background(scheduler, torch.ones(8, 8), lambda *_: said, every=2)
     noisy = scheduler.add_noise(clean, noise, timesteps[1:2])  # type: ignore[arg-type]
     background.add_up(noisy, timesteps[1], 0)
     noisier = scheduler.add_noise(clean, 2 * noise, timesteps[2:3])  # type: ignore[arg-type]
-    assert torch.allclose(background.add_up(noisier, timesteps[2], 1), 2 * noise, atol=1e-4)
+    assert torch.allclose(background.add_up(noisier, timesteps[2], 1), later, atol=1e-4)
 
 
 def test_a_picture_with_a_remembered_background_goes_on_as_it_was(
