@@ -489,6 +489,16 @@ def test_an_output_that_takes_no_more_is_told_by_the_exit_code(request_file: Pat
         assert export_to(full.fileno(), request_file) == (2, words)
 
 
+def test_a_log_that_nobody_reads_any_more_is_told_by_the_same_exit_code(request_file: Path) -> None:
+    (picture := request_file.with_name("out.png")).touch()
+    command = [sys.executable, "-m", "beyondscene.backend", "render", str(request_file), "-o", str(picture), "--skip-existing"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, stderr=writing)  # which would say that all is there
+    os.close(writing)
+    assert done.returncode == 141
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell that closes streams")
 def test_closed_streams_are_as_empty_ones(request_file: Path, two_people: RenderRequest) -> None:
     request_file.write_bytes(msgspec.json.encode(replace(two_people, prompt="a plaza with a Zeppelin")))  # of which it warns
