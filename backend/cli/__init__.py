@@ -11,6 +11,7 @@ import argparse
 import errno
 import io
 import os
+import re
 import signal
 import sys
 import threading
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 EXIT_CODES = (__doc__ or "").partition("\n\n")[2]
 # In the order in which they are listed. Only the one that is asked for is imported, so that it alone has to find what it needs.
@@ -31,6 +32,10 @@ DONE, FAULT, REFUSED, STOPPED, UNREACHABLE, IN_USE, BUSY, INTERRUPTED, UNREAD = 
 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong with a command in one sentence, without the list of all options before it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._negative_number_matcher = re.compile(r"-\d[\d:-]*$")  # frames from below 0 on are no option either
 
     def error(self, message: str) -> NoReturn:
         say(f"{message.rstrip('.')}. `{self.prog} --help` lists what there is.")

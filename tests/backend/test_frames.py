@@ -115,6 +115,8 @@ def test_frames_need_a_blend_and_a_name_for_each(request_file: Path, animated: P
     assert "--frames chooses from a .blend" in capsys.readouterr().err
     assert main(["render", str(animated), "-o", str(tmp_path / "out.png"), "--frames", "1-3"]) == 2
     assert "out.png is one file for 3 frames: write ####" in capsys.readouterr().err
+    assert main(["render", str(animated), "-o", str(tmp_path / "out.png"), "--frames", "-4--2"]) == 2
+    assert "out.png is one file for 3 frames: write ####" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["render", str(animated), "-o", "out.####.png", "--frames", "3-1"])
     assert "'3-1' goes backwards: write the lower frame first, as in 1-3" in capsys.readouterr().err
