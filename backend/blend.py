@@ -163,7 +163,7 @@ def main() -> int:
         for frame in args.frames:
             if frame is not None:
                 bpy.context.scene.frame_set(frame)
-            if args.camera:
+            if args.camera is not None:
                 choose_camera(args.camera)  # after the frame, whose marker may have bound another
             request, arrays = export_request(
                 bpy.context, width=args.width, height=args.height, seed=args.seed, deserted=frame is not None
