@@ -193,8 +193,9 @@ def open_blend(path: Path, scene: str | None) -> None:
         raise BlendError(f"{path} cannot be opened ({words}): see that Blender opens it, and save it from there.") from error
     if scene is None:
         return
-    if scene not in bpy.data.scenes:
-        raise BlendError(f"There is no scene '{scene}' in {path.name}: it has {', '.join(bpy.data.scenes.keys())}.")
+    scenes = bpy.data.scenes.keys()
+    if scene not in scenes:
+        raise BlendError(f"There is no scene '{scene}' in {path.name}: it has {', '.join(scenes)}.")
     bpy.context.window.scene = bpy.data.scenes[scene]
 
 

@@ -28,12 +28,18 @@ from PIL import Image
 
 
 def test_render_writes_the_picture_and_tells_machines_about_it(
-    request_file: Path, tiny_models: ModelSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    request_file: Path,
+    tiny_models: ModelSet,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    output = tmp_path / "new folder" / "out.png"
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BytesIO(), errors="backslashreplace"))  # as a process has it
+    output = tmp_path / "new folder" / os.fsdecode(b"not utf-8 \xff.png")
     command = ["render", str(request_file), "-o", str(output), "--models", str(tiny_models.folder), "--seed", "3", "--json"]
     assert main(command) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["output"] == str(output.with_name("not utf-8 \N{REPLACEMENT CHARACTER}.png"))
     assert (told["width"], told["height"], told["seed"], told["models"]) == (192, 128, 3, "tiny")
     assert told["digest"] == digest_of(output.read_bytes())
     assert told["settings"]["steps"] == 4 and told["settings"]["guidance_scale"] == 2.0
