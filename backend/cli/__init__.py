@@ -46,8 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit code. arguments: None for those of the process, whose output is then UTF-8."""
     if arguments is None:
         open_closed_streams()
-        if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
-            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # as JSON is; names of files may be any bytes
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            if sys.stdout.isatty():
+                sys.stdout.reconfigure(errors="backslashreplace")  # as standard error has it
+            else:
+                sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # as JSON is; names may be any bytes
     return answer(lambda: run_until_interrupted(arguments))
 
 

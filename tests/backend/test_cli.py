@@ -546,6 +546,17 @@ def test_what_is_told_is_utf_8_whatever_the_locale(request_file: Path, tmp_path:
         assert done.stdout == output + b": 192x128, 2 characters\n"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs a terminal of this encoding")
+def test_a_terminal_is_told_in_other_words_what_it_cannot_show(request_file: Path, tmp_path: Path) -> None:
+    reading, writing = os.openpty()
+    command = [sys.executable, "-m", "beyondscene.backend", "export", str(request_file), "-o", str(tmp_path / "広場.json")]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, env={**os.environ, "PYTHONIOENCODING": "latin-1"})
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\u5e83\\u5834.json: 192x128, 2 characters" in os.read(reading, 10_000)
+    os.close(reading)
+    os.close(writing)
+
+
 def test_the_worker_is_not_for_people_and_refuses_in_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
