@@ -439,6 +439,17 @@ def test_what_an_export_writes_has_names_of_their_own_that_say_json(
     assert request_file.read_bytes() == before and list(tmp_path.iterdir()) == [request_file]
 
 
+def test_depth_of_another_picture_does_not_stay_beside_a_request(request_file: Path, tmp_path: Path) -> None:
+    (depth := tmp_path / "other.json.arrays" / "depth.npy").parent.mkdir()
+    depth.touch()
+    assert main(["export", str(request_file), "-o", str(tmp_path / "other.json")]) == 0
+    assert not depth.exists()
+    (depth := tmp_path / "request.json.arrays" / "depth.npy").parent.mkdir()
+    depth.touch()
+    assert main(["export", str(request_file), "--seed", "5", "-o", str(request_file)]) == 0
+    assert depth.exists()  # as it is its own
+
+
 def test_the_model_of_poses_is_refused_without_a_file_for_them(
     request_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
