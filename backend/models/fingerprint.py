@@ -5,7 +5,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from .sets import ModelSet
+import msgspec
+from msgspec import Struct
+
+from .sets import ModelSet, ModelSetError
 
 SAMPLE_BYTES = 4096
 
@@ -37,18 +40,37 @@ def stamp_weights(model_set: ModelSet) -> tuple[tuple[Path, int, int], ...]:
     return tuple((path, status.st_mtime_ns, status.st_size) for path, status in stamps)
 
 
+class Tensor(Struct, frozen=True):
+    """What is asked of a header's entry. data_offsets: None of the one that is no tensor."""
+
+    data_offsets: tuple[int, int] | None = None
+
+
 def fingerprint(path: Path) -> str:
     """BLAKE2b-256, hex, of a safetensors file's header, its size and the first 4 KiB of each tensor.
 
     Training, merging and quantising change whole tensors, so what they change shows; damage in the middle of one does not.
+    Raises ModelSetError for a file that is not whole.
     """
-    state = hashlib.blake2b(str(path.stat().st_size).encode(), digest_size=32)
+    size = path.stat().st_size
+    state = hashlib.blake2b(str(size).encode(), digest_size=32)
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        header = file.read(length)
+        header = file.read(min(length, size))
+        spans = read_spans(header)
+        if spans is None or 8 + length + max((end for _, end in spans), default=0) != size:
+            raise ModelSetError(f"{path} is damaged or was cut off: copy or fetch it anew.")
         state.update(header)
-        spans = (tensor["data_offsets"] for name, tensor in json.loads(header).items() if name != "__metadata__")
-        for start, end in sorted(spans):
+        for start, end in spans:
             file.seek(8 + length + start)
             state.update(file.read(min(SAMPLE_BYTES, end - start)))
     return state.hexdigest()
+
+
+def read_spans(header: bytes) -> list[tuple[int, int]] | None:
+    """Where each tensor lies behind a safetensors file's header, in bytes; None where it is none."""
+    try:
+        tensors = msgspec.json.decode(header, type=dict[str, Tensor])
+    except ValueError:
+        return None
+    return sorted(tensor.data_offsets for tensor in tensors.values() if tensor.data_offsets)

@@ -94,8 +94,9 @@ class Models:
 
 
 def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, offload: Offload = "none") -> Models:
-    """Raises ModelSetError if a role is incomplete or of the wrong kind, before anything is read."""
+    """Raises ModelSetError if a role is incomplete or of the wrong kind, or a file not whole, before any weights are read."""
     model_set.check()
+    fingerprints = fingerprint_weights(model_set)
     silence_libraries()
     reuse_freed_memory(device)
     base = model_set.role_folder("base")
@@ -117,7 +118,7 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, o
     placement = DevicePlacement(device, networks, (unet, controlnet, inpainting), offload)
     return Models(
         model_set=model_set,
-        fingerprints=fingerprint_weights(model_set),
+        fingerprints=fingerprints,
         unet=unet,
         controlnet=controlnet,
         inpainting=inpainting,

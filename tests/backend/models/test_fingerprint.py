@@ -1,12 +1,14 @@
 """Fingerprints of weights: what they notice, and what they pass over."""
 
+import random
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from beyondscene.backend.models.fingerprint import fingerprint, fingerprint_weights
-from beyondscene.backend.models.sets import ModelSet, read_model_set
+from beyondscene.backend.models.load import load_models
+from beyondscene.backend.models.sets import ModelSet, ModelSetError, read_model_set
 from safetensors.torch import load_file, save_file
 
 
@@ -39,3 +41,14 @@ def test_each_file_of_a_set_that_is_loaded_is_named_once(tiny_models: ModelSet, 
     }  # fmt: skip
     shutil.copy(folder / "unet" / network, folder / "unet" / "diffusion_pytorch_model.fp16.safetensors")
     assert fingerprint_weights(read_model_set(folder)) == before
+
+
+def test_a_file_that_is_not_whole_is_refused_before_any_network_is_loaded(tiny_models: ModelSet, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    shutil.copytree(tiny_models.folder, folder)
+    path = folder / "segmenter" / "model.safetensors"
+    whole = path.read_bytes()
+    for broken in (whole[:-1], whole + b"0", whole[:100], b"", random.Random(0).randbytes(500)):
+        path.write_bytes(broken)
+        with pytest.raises(ModelSetError, match=rf"{path} is damaged or was cut off: copy or fetch it anew\."):
+            load_models(read_model_set(folder), torch.device("cpu"), torch.float32)
