@@ -114,8 +114,8 @@ class LogConsole(Console):
 
 
 def open_console(*, quiet: bool = False) -> Console:
-    """Standard error, where names are told as they are: brackets in them are no markup."""
-    return LogConsole(stderr=True, quiet=quiet, markup=False, highlight=False)
+    """Standard error, where names are told as they are: brackets in them are no markup, and a word between colons no emoji."""
+    return LogConsole(stderr=True, quiet=quiet, markup=False, emoji=False, highlight=False)
 
 
 def show_progress(console: Console, name: str) -> Bar | Lines:

@@ -56,7 +56,7 @@ def test_render_writes_the_picture_and_tells_machines_about_it(
 def test_size_scales_the_scene(
     request_file: Path, tiny_models: ModelSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    output = tmp_path / "out [final].png"
+    output = tmp_path / "out [final] :key:.png"
     command = ["render", str(request_file), "-o", str(output), "--models", str(tiny_models.folder), "--size", "96x64"]
     assert main([*command, "--precision", "bfloat16", "--offload", "networks"]) == 0
     assert f"{output}: 96x64 in " in capsys.readouterr().err
