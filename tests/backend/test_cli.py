@@ -74,6 +74,7 @@ def test_size_scales_the_scene(
         (["--size", "60000x60000"], "use 60000x40000 or 65528x43688, or export"),
         (["--size", "190x128"], "The width is 190 px, but it must be a multiple of 8"),
         (["--models", "nowhere"], "There is no model set 'nowhere'"),
+        (["--models", ""], "is no model set: it has no readable modelset.json"),
         (["-o", "out.jpg"], "end the name in .png, .tif, .tiff, .exr"),
         (["--device", "cuda:9"], "'cuda:9'"),
         (["--device", "cpu", "--precision", "float16"], "float16 is for GPUs"),
