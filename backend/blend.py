@@ -163,7 +163,7 @@ def main() -> int:
         for frame in args.frames:
             if frame is not None:
                 bpy.context.scene.frame_set(frame)
-            if args.camera:
+            if args.camera is not None:
                 choose_camera(args.camera)  # after the frame, whose marker may have bound another
             request, arrays = export_request(
                 bpy.context, width=args.width, height=args.height, seed=args.seed, deserted=frame is not None
@@ -193,8 +193,9 @@ def open_blend(path: Path, scene: str | None) -> None:
         raise BlendError(f"{path} cannot be opened ({words}): see that Blender opens it, and save it from there.") from error
     if scene is None:
         return
-    if scene not in bpy.data.scenes:
-        raise BlendError(f"There is no scene '{scene}' in {path.name}: it has {', '.join(bpy.data.scenes.keys())}.")
+    scenes = bpy.data.scenes.keys()
+    if scene not in scenes:
+        raise BlendError(f"There is no scene '{scene}' in {path.name}: it has {', '.join(scenes)}.")
     bpy.context.window.scene = bpy.data.scenes[scene]
 
 

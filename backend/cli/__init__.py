@@ -11,6 +11,7 @@ import argparse
 import errno
 import io
 import os
+import re
 import signal
 import sys
 import threading
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 EXIT_CODES = (__doc__ or "").partition("\n\n")[2]
 # In the order in which they are listed. Only the one that is asked for is imported, so that it alone has to find what it needs.
@@ -32,6 +33,10 @@ DONE, FAULT, REFUSED, STOPPED, UNREACHABLE, IN_USE, BUSY, INTERRUPTED, UNREAD = 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong with a command in one sentence, without the list of all options before it."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._negative_number_matcher = re.compile(r"-\d[\d:-]*$")  # frames from below 0 on are no option either
+
     def error(self, message: str) -> NoReturn:
         say(f"{message.rstrip('.')}. `{self.prog} --help` lists what there is.")
         raise SystemExit(REFUSED)
@@ -41,8 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit code. arguments: None for those of the process, whose output is then UTF-8."""
     if arguments is None:
         open_closed_streams()
-        if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
-            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # as JSON is; names of files may be any bytes
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            if sys.stdout.isatty():
+                sys.stdout.reconfigure(errors="backslashreplace")  # as standard error has it
+            else:
+                sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # as JSON is; names may be any bytes
     return answer(lambda: run_until_interrupted(arguments))
 
 

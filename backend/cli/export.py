@@ -1,6 +1,7 @@
 """Write the render request of a .blend file, a request.json or a picture, for reading, editing and rendering elsewhere."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import get_args
 
@@ -9,7 +10,7 @@ from ...protocol.codec import arrays_folder
 from ..blend import number_path
 from ..planning.people import gather_people, is_seen
 from . import DONE
-from .source import add_source, is_blend, read_source
+from .source import add_source, read_source
 from .target import check_request_target, check_targets, make_folder
 
 PASSES = ("depth.npy", "normals.npy")
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         check_targets(path, args, check_request_target)
     for frame, request, arrays, _ in read_source(args, passes=folder):
         output = number_path(args.output, frame)
-        if is_blend(args.source) and not args.passes:  # those of an earlier export would be of another picture
+        if not args.passes and os.path.realpath(args.source or "") != os.path.realpath(output):  # they are of another picture
             for name in PASSES:
                 (arrays_folder(output) / name).unlink(missing_ok=True)
         make_folder(output)

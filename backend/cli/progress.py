@@ -106,9 +106,16 @@ def tell_duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
+class LogConsole(Console):
+    """A console whose reader may leave: rich itself would end the command there and then, as if by a fault."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def open_console(*, quiet: bool = False) -> Console:
-    """Standard error, where names are told as they are: brackets in them are no markup."""
-    return Console(stderr=True, quiet=quiet, markup=False, highlight=False)
+    """Standard error, where names are told as they are: brackets in them are no markup, and a word between colons no emoji."""
+    return LogConsole(stderr=True, quiet=quiet, markup=False, emoji=False, highlight=False)
 
 
 def show_progress(console: Console, name: str) -> Bar | Lines:

@@ -27,7 +27,7 @@ from .device import add_device, add_offload, check_device
 from .progress import open_console, show_progress
 from .resume import add_resume, check_checkpoints, checkpoints_of, frames_to_draw, how_to_go_on
 from .source import add_models, add_source, is_blend, model_set_chooser, models_of, read_source, record_of
-from .target import check_picture_target, check_room, check_targets, write_somewhere
+from .target import check_picture_target, check_room, check_targets, in_unicode, write_somewhere
 from .words import warn_of_unknown_words
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def draw(
     with show_progress(console, output.name) as bar, checkpoints_of(shot, output, kept) as folder:
         result = renderer(shot.request, shot.arrays, models, output, bar, CheckpointFolder(folder, made_by))
     return {
-        "output": str(output),
+        "output": in_unicode(output),
         "frame": shot.frame,
         "width": result.width,
         "height": result.height,

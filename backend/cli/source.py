@@ -137,7 +137,8 @@ def add_models(parser: argparse.ArgumentParser, words: str) -> None:
 
 def models_of(args: argparse.Namespace, record: Record | None, shot: Shot) -> str:
     """The model set that is asked for, or that an image was made with or a .blend was saved with."""
-    return args.models or (record.models if record else shot.models) or "embedded"
+    own = (record.models if record else shot.models) or "embedded"
+    return own if args.models is None else args.models
 
 
 def model_set_chooser(args: argparse.Namespace, record: Record | None) -> Callable[[Shot], ModelSet]:
@@ -146,7 +147,7 @@ def model_set_chooser(args: argparse.Namespace, record: Record | None) -> Callab
     Raises Refusal, as what it returns does, for one that cannot render: for `--models` before Blender opens a scene in vain.
     """
     choose = cache(choose_model_set)
-    if args.models:
+    if args.models is not None:
         choose(args.models)
     return lambda shot: choose(models_of(args, record, shot))
 

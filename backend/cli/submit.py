@@ -17,7 +17,7 @@ from .backend import add_backend, converse
 from .bring import follow_job, tell_end
 from .resume import add_skip_existing, frames_to_draw
 from .source import add_models, add_source, models_of, read_source, record_of
-from .target import check_picture_target, check_targets
+from .target import check_picture_target, check_targets, in_unicode
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -106,7 +106,8 @@ def bring_pictures(args: argparse.Namespace, outputs: dict[str, Path]) -> int:
         code = tell_end(job_id, end)
         codes.add(code)
         if args.json:
-            facts = {"job_id": job_id, "state": type(end).__name__.lower(), "output": str(output) if code == DONE else None}
+            place = in_unicode(output) if code == DONE else None
+            facts = {"job_id": job_id, "state": type(end).__name__.lower(), "output": place}
             print(msgspec.json.encode(facts).decode(), flush=True)
         elif code == DONE:
             say(f"{output} is there.")

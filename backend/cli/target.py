@@ -84,6 +84,11 @@ def make_folder(path: Path) -> None:
     Path(os.path.realpath(path)).parent.mkdir(parents=True, exist_ok=True)
 
 
+def in_unicode(path: Path) -> str:
+    """Its name as JSON can hold it: bytes that are no UTF-8, which a file's name may have, are replaced."""
+    return os.fsencode(path).decode(errors="replace")
+
+
 def refuse_folder(path: Path) -> None:
     if os.path.isdir(path):  # noqa: PTH112  (Path's own raises for a name that is too long)
         raise Refusal(f"{path} is a folder: name a file in it.")

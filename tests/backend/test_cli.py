@@ -28,12 +28,18 @@ from PIL import Image
 
 
 def test_render_writes_the_picture_and_tells_machines_about_it(
-    request_file: Path, tiny_models: ModelSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    request_file: Path,
+    tiny_models: ModelSet,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    output = tmp_path / "new folder" / "out.png"
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BytesIO(), errors="backslashreplace"))  # as a process has it
+    output = tmp_path / "new folder" / os.fsdecode(b"not utf-8 \xff.png")
     command = ["render", str(request_file), "-o", str(output), "--models", str(tiny_models.folder), "--seed", "3", "--json"]
     assert main(command) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["output"] == str(output.with_name("not utf-8 \N{REPLACEMENT CHARACTER}.png"))
     assert (told["width"], told["height"], told["seed"], told["models"]) == (192, 128, 3, "tiny")
     assert told["digest"] == digest_of(output.read_bytes())
     assert told["settings"]["steps"] == 4 and told["settings"]["guidance_scale"] == 2.0
@@ -50,7 +56,7 @@ def test_render_writes_the_picture_and_tells_machines_about_it(
 def test_size_scales_the_scene(
     request_file: Path, tiny_models: ModelSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    output = tmp_path / "out [final].png"
+    output = tmp_path / "out [final] :key:.png"
     command = ["render", str(request_file), "-o", str(output), "--models", str(tiny_models.folder), "--size", "96x64"]
     assert main([*command, "--precision", "bfloat16", "--offload", "networks"]) == 0
     assert f"{output}: 96x64 in " in capsys.readouterr().err
@@ -68,6 +74,7 @@ def test_size_scales_the_scene(
         (["--size", "60000x60000"], "use 60000x40000 or 65528x43688, or export"),
         (["--size", "190x128"], "The width is 190 px, but it must be a multiple of 8"),
         (["--models", "nowhere"], "There is no model set 'nowhere'"),
+        (["--models", ""], "is no model set: it has no readable modelset.json"),
         (["-o", "out.jpg"], "end the name in .png, .tif, .tiff, .exr"),
         (["--device", "cuda:9"], "'cuda:9'"),
         (["--device", "cpu", "--precision", "float16"], "float16 is for GPUs"),
@@ -433,6 +440,17 @@ def test_what_an_export_writes_has_names_of_their_own_that_say_json(
     assert request_file.read_bytes() == before and list(tmp_path.iterdir()) == [request_file]
 
 
+def test_depth_of_another_picture_does_not_stay_beside_a_request(request_file: Path, tmp_path: Path) -> None:
+    (depth := tmp_path / "other.json.arrays" / "depth.npy").parent.mkdir()
+    depth.touch()
+    assert main(["export", str(request_file), "-o", str(tmp_path / "other.json")]) == 0
+    assert not depth.exists()
+    (depth := tmp_path / "request.json.arrays" / "depth.npy").parent.mkdir()
+    depth.touch()
+    assert main(["export", str(request_file), "--seed", "5", "-o", str(request_file)]) == 0
+    assert depth.exists()  # as it is its own
+
+
 def test_the_model_of_poses_is_refused_without_a_file_for_them(
     request_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -489,6 +507,16 @@ def test_an_output_that_takes_no_more_is_told_by_the_exit_code(request_file: Pat
         assert export_to(full.fileno(), request_file) == (2, words)
 
 
+def test_a_log_that_nobody_reads_any_more_is_told_by_the_same_exit_code(request_file: Path) -> None:
+    (picture := request_file.with_name("out.png")).touch()
+    command = [sys.executable, "-m", "beyondscene.backend", "render", str(request_file), "-o", str(picture), "--skip-existing"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, stderr=writing)  # which would say that all is there
+    os.close(writing)
+    assert done.returncode == 141
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell that closes streams")
 def test_closed_streams_are_as_empty_ones(request_file: Path, two_people: RenderRequest) -> None:
     request_file.write_bytes(msgspec.json.encode(replace(two_people, prompt="a plaza with a Zeppelin")))  # of which it warns
@@ -528,6 +556,17 @@ def test_what_is_told_is_utf_8_whatever_the_locale(request_file: Path, tmp_path:
         done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "latin-1"})
         assert (done.returncode, done.stderr) == (0, b"")
         assert done.stdout == output + b": 192x128, 2 characters\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a terminal of this encoding")
+def test_a_terminal_is_told_in_other_words_what_it_cannot_show(request_file: Path, tmp_path: Path) -> None:
+    reading, writing = os.openpty()
+    command = [sys.executable, "-m", "beyondscene.backend", "export", str(request_file), "-o", str(tmp_path / "広場.json")]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, env={**os.environ, "PYTHONIOENCODING": "latin-1"})
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\u5e83\\u5834.json: 192x128, 2 characters" in os.read(reading, 10_000)
+    os.close(reading)
+    os.close(writing)
 
 
 def test_the_worker_is_not_for_people_and_refuses_in_one_sentence(
