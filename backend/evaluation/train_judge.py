@@ -1,12 +1,11 @@
 """Train the judge: python -m beyondscene.backend.evaluation.train_judge --work DIR --out JUDGE."""
 
 import argparse
-import multiprocessing
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 
 import msgspec
@@ -19,6 +18,7 @@ from ..cli import DONE, STOPPED, answer
 from ..training.checkpoints import Ema, Steps, half_precision, set_rate
 from ..training.runs import JudgeRun, check_numbers, claim, training_device
 from ..training.under_way import OutOfTime, Report, Run, countdown, print_event
+from ..training.workers import worker_pool
 from .judge import JOINTS, OFFSET_PX, STRIDE, JudgeConfig, JudgeNet, Maps, save_net, to_input
 from .judge_data import SIDE_PX, Sample, draw_samples
 from .keypoints import TORSO
@@ -90,8 +90,7 @@ def judge_loss(maps: Maps, targets: Targets) -> Tensor:
 
 def prefetch(first: int, settings: JudgeSettings) -> Iterator[list[Sample]]:
     """The samples of step `first` and on, drawn by other processes a few steps ahead."""
-    # Spawned, not forked: the parent already runs torch threads.
-    with ProcessPoolExecutor(settings.processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with worker_pool(settings.processes) as pool:
         waiting: deque[Future[list[Sample]]] = deque()
         for step in range(first, settings.steps + 2 * settings.processes):
             if step < settings.steps:

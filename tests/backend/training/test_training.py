@@ -110,7 +110,7 @@ def test_a_last_shard_that_is_not_full_is_rendered_anew_for_more_views(tmp_path:
             return super().map(fn, *iterables, timeout=timeout, chunksize=chunksize)
 
     monkeypatch.setattr("beyondscene.backend.training.renders._SHARD_VIEWS", 2)
-    monkeypatch.setattr("beyondscene.backend.training.renders.ProcessPoolExecutor", Here)
+    monkeypatch.setattr("beyondscene.backend.training.workers.ProcessPoolExecutor", Here)
     for count in (3, 4, 3):
         render_shards(run_in(tmp_path, seed=2), tmp_path, count, 64, processes=1)
         assert len(read_shards(tmp_path, count).pictures) == len(read_shards(tmp_path, count).looks) == count
