@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..cli import DONE, STOPPED, answer
+from ..cli.arguments import amount
 from ..training.checkpoints import Ema, Steps, half_precision, set_rate
 from ..training.runs import JudgeRun, check_numbers, claim, training_device
 from ..training.under_way import OutOfTime, Report, Run, countdown, print_event
@@ -148,7 +149,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints")
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished judge, for `evaluate --judge`")
-    parser.add_argument("--minutes", type=float, help=f"stop after so long with exit code {STOPPED}")
+    parser.add_argument("--minutes", type=amount, help=f"stop after so long with exit code {STOPPED}")
     parser.add_argument("--steps", type=int, default=JudgeSettings().steps)
     parser.add_argument("--batch", type=int, default=JudgeSettings().batch)
     parser.add_argument("--processes", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="that draw samples")
@@ -160,7 +161,7 @@ def main() -> int:
 
 def run(args: argparse.Namespace) -> int:
     settings = JudgeSettings(steps=args.steps, batch=args.batch, processes=args.processes, seed=args.seed)
-    time_left_s, device = countdown(args.minutes or None), training_device(args.device)
+    time_left_s, device = countdown(args.minutes), training_device(args.device)
     try:
         net = train_judge(settings, args.work, device, prefetch, print_event, time_left_s)
     except OutOfTime:

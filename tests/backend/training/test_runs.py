@@ -144,6 +144,10 @@ def test_further_without_a_start_is_refused(tmp_path: Path, capsys: pytest.Captu
     ("command", "told"),
     [
         (["-m", "beyondscene.backend.evaluation.measure_judge", "nowhere"], "nowhere holds no judge"),
+        (
+            ["-m", "beyondscene.backend.evaluation.train_judge", "--work", "work", "--out", "out", "--minutes", "-1"],
+            "'-1' is no amount",
+        ),
         (["-m", "beyondscene.backend.training.measure", "nowhere", "out"], "nowhere is no model set"),
         ([str(TOOLS / "plot_training.py")], "the following arguments are required: log, out"),
         ([str(TOOLS / "plot_training.py"), "empty.jsonl", "out.png"], "empty.jsonl tells of no loss in any of the stages"),
