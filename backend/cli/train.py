@@ -57,7 +57,7 @@ def add_common(parser: argparse.ArgumentParser, steps: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train as `args` say, a line of JSON on standard output per event; return an exit code."""
-    for folder in filter(None, (args.work, getattr(args, "out", None))):
+    for folder in filter(None, (args.work, getattr(args, "out", None), getattr(args, "models", None))):
         check_folder(folder)
     try:
         args.train(args)

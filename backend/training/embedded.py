@@ -10,7 +10,7 @@ import torch
 
 from ..models.host_memory import reuse_freed_memory
 from .decoder import DecoderSettings, train_decoder
-from .denoiser import Denoiser, DenoiserSizes
+from .denoiser import Denoiser, DenoiserSizes, load_denoiser
 from .diffusion import DenoiserSettings, train_denoiser
 from .export import MODEL_SET, export_model_set
 from .latents import encode_renders
@@ -89,13 +89,16 @@ def train_embedded(settings: TrainingSettings, report: Report) -> None:
 
     report: receives a small dict per event, always with "stage"; the same lines go to work/train.jsonl. Raises OutOfTime, also
     where no more than renders was asked for; RunError where `settings.work` is another run's, `settings.further` names vae and
-    decoder, `settings.fit` lacks minutes, or a number means nothing; ModelSetError where `settings.start` is no model set.
+    decoder, `settings.fit` lacks minutes, or a number means nothing; ModelSetError where `settings.start` is no embedded model.
     """
     started, time_left_s = time.monotonic(), countdown(settings.minutes)
     check_settings(settings)
-    if not settings.render_only:  # renders go with any device
-        claim(settings.work, describe_run(settings))
+    described = describe_run(settings)
+    if settings.start:  # now, not after hours of rendering
+        load_denoiser(settings.start, settings.denoiser.sizes, settings.text)
     claim(settings.work / "renders", RenderRun(seed=settings.seed, size_px=settings.size_px))
+    if not settings.render_only:  # renders go with any device
+        claim(settings.work, described)
     reuse_freed_memory(settings.device)
     with (settings.work / "train.jsonl").open("a") as log:
         run = Run(settings.work, settings.seed, settings.device, _logged(report, log, started), time_left_s)
@@ -139,8 +142,7 @@ def train_parts(run: Run, settings: TrainingSettings) -> None:
         run.report({"stage": "export", "folder": str(settings.out)})
 
     if kept := settings.kept("denoiser"):
-        denoiser = Denoiser(settings.denoiser.sizes, text)
-        denoiser.load(kept)
+        denoiser = load_denoiser(kept, settings.denoiser.sizes, settings.text)
     else:
         width_px = MODEL_SET.pose_line_width_px
         denoiser = train_denoiser(run, latents, tokenizers, text, settings.denoiser, width_px, start, export, settings.fit)

@@ -1,9 +1,11 @@
 """A used work folder goes on with its own run and with no other."""
 
+import errno
 import json
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import numpy as np
@@ -91,6 +93,42 @@ def test_a_changed_teacher_is_refused(used: Path) -> None:
     with pytest.raises(RunError, match=r"is of a run with teacher = \w{16}, but now it is \w{16}: name another folder"):
         train_few_steps(few_steps(used), ignore)
     weights.write_bytes(before)
+
+
+def test_a_model_of_other_sizes_is_refused_before_anything_is_rendered(
+    used: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The commands train in the embedded model's own sizes."""
+    folders = ["--work", str(tmp_path / "work"), "--device", "cpu"]
+    for command in (["few-steps", "--models"], ["embedded", "--out", str(tmp_path / "out"), "--start"]):
+        assert main(["train", *command, str(used / "models"), *folders]) == 2
+        (sentence,) = capsys.readouterr().err.strip().splitlines()
+        assert f"{used / 'models'} has not the networks of the embedded model, in its sizes: name a folder" in sentence
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_take_the_lora_is_told_before_anything_is_rendered(
+    used: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_file(dir: Path, **named: Any) -> Any:
+        if dir == used / "models":
+            raise OSError(errno.EROFS, "Read-only file system")
+        return NamedTemporaryFile(dir=dir, **named)
+
+    monkeypatch.setattr("beyondscene.backend.cli.target.tempfile.NamedTemporaryFile", open_file)
+    assert main(["train", "few-steps", "--models", str(used / "models"), "--work", str(tmp_path / "work")]) == 2
+    assert f"{used / 'models'} cannot be written (Read-only file system)" in capsys.readouterr().err
+
+
+def test_a_folder_is_not_claimed_with_a_seed_that_its_renders_refuse(tmp_path: Path) -> None:
+    """Or the right seed would be refused from then on, with the advice to delete what took hours."""
+    settings = replace(tiny_settings(tmp_path, tmp_path / "out", CPU), views=8, processes=1, minutes=0)
+    with pytest.raises(OutOfTime):
+        train_embedded(replace(settings, render_only=True), ignore)
+    with pytest.raises(RunError, match="renders is of a run with seed = 0, but now it is 1"):
+        train_embedded(replace(settings, seed=1), ignore)
+    with pytest.raises(OutOfTime):
+        train_embedded(settings, ignore)
 
 
 def test_the_command_refuses_renders_and_weights_of_unknown_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
