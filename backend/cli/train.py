@@ -8,7 +8,7 @@ import msgspec
 from platformdirs import user_cache_path
 
 from ...protocol import Refusal
-from ..training.under_way import OutOfTime, print_event
+from ..training.under_way import OutOfTime, print_event, telling_of_files
 from . import DONE, STOPPED
 from .arguments import amount
 from .target import check_folder
@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
     for folder in filter(None, (args.work, getattr(args, "out", None), getattr(args, "models", None))):
         check_folder(folder)
     try:
-        args.train(args)
+        with telling_of_files():
+            args.train(args)
     except OutOfTime:
         return STOPPED
     return DONE

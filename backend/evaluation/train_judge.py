@@ -18,7 +18,7 @@ from ..cli import DONE, STOPPED, answer
 from ..cli.arguments import amount
 from ..training.checkpoints import Ema, Steps, half_precision, set_rate
 from ..training.runs import JudgeRun, check_numbers, claim, training_device
-from ..training.under_way import OutOfTime, Report, Run, countdown, print_event
+from ..training.under_way import OutOfTime, Report, Run, countdown, print_event, telling_of_files
 from ..training.workers import worker_pool
 from .judge import JOINTS, OFFSET_PX, STRIDE, JudgeConfig, JudgeNet, Maps, save_net, to_input
 from .judge_data import SIDE_PX, Sample, draw_samples
@@ -163,10 +163,11 @@ def run(args: argparse.Namespace) -> int:
     settings = JudgeSettings(steps=args.steps, batch=args.batch, processes=args.processes, seed=args.seed)
     time_left_s, device = countdown(args.minutes), training_device(args.device)
     try:
-        net = train_judge(settings, args.work, device, prefetch, print_event, time_left_s)
+        with telling_of_files():
+            net = train_judge(settings, args.work, device, prefetch, print_event, time_left_s)
+            save_net(net, args.out)
     except OutOfTime:
         return STOPPED
-    save_net(net, args.out)
     return DONE
 
 

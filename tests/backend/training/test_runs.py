@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from beyondscene.backend.training.runs import RunError, training_device
 from beyondscene.backend.training.under_way import OutOfTime, Run
 from beyondscene.backend.training.vae import build_vae
 from msgspec.structs import replace
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 CPU = torch.device("cpu")
@@ -196,6 +198,25 @@ def test_commands_of_developers_say_what_is_wrong_in_a_sentence(command: list[st
     (tmp_path / "empty.jsonl").touch()
     done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2 and told in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_full_disk_and_a_spoilt_checkpoint_are_told_in_a_sentence(
+    used: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(*_: Any) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    command = ["train", "embedded", "--tiny", "--views", "8", "--device", "cpu", "--out", str(tmp_path / "out"), "--work"]
+    shutil.copytree(used, tmp_path / "work", ignore=shutil.ignore_patterns("vae.safetensors"))
+    with monkeypatch.context() as full:
+        full.setattr("beyondscene.backend.training.checkpoints.save_file", fill)
+        assert main([*command, str(tmp_path / "work")]) == 2
+    assert (
+        "(Error while serializing: I/O error: No space left on device (os error 28)): make room on" in capsys.readouterr().err
+    )
+    (tmp_path / "work" / "vae.safetensors").write_bytes(b"cut")
+    assert main([*command, str(tmp_path / "work")]) == 2
+    assert "A file of the run cannot be written or read (" in capsys.readouterr().err
 
 
 def test_few_steps_stop_between_renders_when_time_is_out(used: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
