@@ -88,8 +88,8 @@ def train_embedded(settings: TrainingSettings, report: Report) -> None:
     """Train and export the model set.
 
     report: receives a small dict per event, always with "stage"; the same lines go to work/train.jsonl. Raises OutOfTime, also
-    where no more than renders was asked for; RunError where `settings.work` is another run's, `settings.further` names vae and
-    decoder, `settings.fit` lacks minutes, or a number means nothing; ModelSetError where `settings.start` is no embedded model.
+    where no more than renders was asked for; RunError where `settings.work` is another run's, or as `check_settings`;
+    ModelSetError where `settings.start` is no embedded model.
     """
     started, time_left_s = time.monotonic(), countdown(settings.minutes)
     check_settings(settings)
@@ -111,6 +111,13 @@ def check_settings(settings: TrainingSettings) -> None:
         raise RunError("--further vae trains the decoder with the rest: leave out one of the two.")
     if settings.fit and settings.minutes is None and not settings.render_only:
         raise RunError("--fit fits the training to --minutes: say how many.")
+    out, work = settings.out.resolve(), settings.work.resolve()
+    if out in (work, *work.parents):
+        raise RunError(
+            f"--work {settings.work} lies in --out {settings.out}, which is replaced as a whole: name one outside it."
+        )
+    if settings.start and out == settings.start.resolve():
+        raise RunError(f"--out {settings.out} is --start, whose weights a call that goes on still needs: name another folder.")
     check_numbers(seed=settings.seed, views=settings.views)
     for part in settings.further:
         check_numbers(steps=getattr(settings, part).steps)

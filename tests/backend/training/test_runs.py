@@ -122,6 +122,19 @@ def test_a_folder_that_cannot_take_the_lora_is_told_before_anything_is_rendered(
     assert f"{used / 'models'} cannot be written (Read-only file system)" in capsys.readouterr().err
 
 
+def test_neither_the_run_nor_what_it_goes_on_from_is_replaced_by_its_model(
+    used: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Or the log would lose its lines with the folder, and a call that goes on would find other weights to have begun with."""
+    for folders, told in (
+        (["--work", str(tmp_path / "out" / "work"), "--out", str(tmp_path / "out")], "which is replaced as a whole"),
+        (["--work", str(tmp_path / "work"), "--out", str(used / "models"), "--start", str(used / "models")], "is --start"),
+    ):
+        assert main(["train", "embedded", "--tiny", "--device", "cpu", *folders]) == 2
+        assert told in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_is_not_claimed_with_a_seed_that_its_renders_refuse(tmp_path: Path) -> None:
     """Or the right seed would be refused from then on, with the advice to delete what took hours."""
     settings = replace(tiny_settings(tmp_path, tmp_path / "out", CPU), views=8, processes=1, minutes=0)
