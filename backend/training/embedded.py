@@ -100,7 +100,7 @@ def train_embedded(settings: TrainingSettings, report: Report) -> None:
     if not settings.render_only:  # renders go with any device
         claim(settings.work, described)
     reuse_freed_memory(settings.device)
-    with (settings.work / "train.jsonl").open("a") as log:
+    with (settings.work / "train.jsonl").open("a", encoding="utf-8") as log:
         run = Run(settings.work, settings.seed, settings.device, _logged(report, log, started), time_left_s)
         train_parts(run, settings)
 

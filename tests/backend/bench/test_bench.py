@@ -236,7 +236,11 @@ def test_a_guided_pair_counts_twice_and_without_guidance_once(models: Models) ->
     assert evaluations[0] == 2 * evaluations[1]
 
 
-def test_command_prints_one_object_with_the_agreed_keys_last(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_prints_one_object_with_the_agreed_keys_last(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("beyondscene.backend.bench.report.device_name", lambda _: "プロセッサ")
+    monkeypatch.setattr("io.text_encoding", lambda encoding, *_: encoding or "ascii")  # as where the locale has no more
     command = ["bench", "--models", "toy-random", "--size", "64x64", "--size", "128x64", "--people", "1", "--steps", "1"]
     assert main([*command, "--rounds", "1", "--device", "cpu", "--out", str(tmp_path), "--json"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -244,9 +248,9 @@ def test_command_prints_one_object_with_the_agreed_keys_last(tmp_path: Path, cap
     last = json.loads(lines[-1])
     assert set(last) == KEYS and last["method"] == "beyondscene" and last["max_difference"] is not None
     assert (last["models"], last["people"], last["steps"], last["precision"]) == ("toy-random", 1, 1, "float32")
-    assert last["machine"] in (tmp_path / "bench.md").read_text()
-    assert (tmp_path / "bench.jsonl").read_text().splitlines() == lines
-    markdown = (tmp_path / "bench.md").read_text()
+    markdown = (tmp_path / "bench.md").read_text("utf-8")
+    assert last["machine"] in markdown
+    assert (tmp_path / "bench.jsonl").read_text("utf-8").splitlines() == lines
     assert "| demofusion | 128x64 |" in markdown and "## beyondscene, 128x64" in markdown and "| enlarge" in markdown
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
 

@@ -78,9 +78,11 @@ def test_another_run_is_refused_and_nothing_is_written(used: Path, change: dict[
     assert not (used / "other").exists()
 
 
-def test_the_same_run_goes_on_with_other_steps_and_minutes(used: Path) -> None:
-    settings = replace(tiny_settings(used, used / "longer", CPU), views=8, processes=1, minutes=9)
+def test_the_same_run_goes_on_with_other_steps_and_minutes(used: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("io.text_encoding", lambda encoding, *_: encoding or "ascii")  # as where the locale has no more
+    settings = replace(tiny_settings(used, used / "länger", CPU), views=8, processes=1, minutes=9)
     train_embedded(replace(settings, denoiser=replace(settings.denoiser, steps=9)), ignore)
+    assert "länger" in (used / "train.jsonl").read_text("utf-8")
 
 
 def test_a_changed_teacher_is_refused(used: Path) -> None:
