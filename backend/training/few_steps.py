@@ -54,7 +54,7 @@ def train_few_steps(settings: FewStepsSettings, report: Report) -> None:
     reuse_freed_memory(settings.device)
 
     def write(layers: dict[str, Tensor]) -> None:
-        out.parent.mkdir(exist_ok=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
         save_lora(layers, out)
         report({"stage": "export", "file": str(out)})
 

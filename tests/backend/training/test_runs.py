@@ -244,6 +244,16 @@ def test_few_steps_stop_between_renders_when_time_is_out(used: Path, tmp_path: P
         train_few_steps(replace(few_steps(used), work=tmp_path), ignore)
 
 
+def test_the_lora_goes_where_the_manifest_says_however_deep(used: Path, tmp_path: Path) -> None:
+    shutil.copytree(used / "models", tmp_path / "models")
+    manifest = json.loads((tmp_path / "models" / "modelset.json").read_text())
+    manifest["few_steps"]["place"] = "loras/few"
+    (tmp_path / "models" / "modelset.json").write_text(json.dumps(manifest))
+    asked = few_steps(used, models=tmp_path / "models", minutes=None)
+    train_few_steps(replace(asked, distil=replace(asked.distil, steps=1)), ignore)
+    assert (tmp_path / "models" / "loras" / "few" / "lora.safetensors").is_file()
+
+
 @pytest.mark.slow
 def test_the_command_prints_json_and_nothing_else(tmp_path: Path) -> None:
     folders = ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "out"), "--views", "8"]
