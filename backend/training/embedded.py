@@ -32,7 +32,7 @@ class TrainingSettings(msgspec.Struct, frozen=True):
     each other. A folder that a run was begun in is refused to another run.
     """
 
-    work: Path  # shards, checkpoints and train.jsonl: about 5 GB
+    work: Path  # shards, checkpoints and train.jsonl: about 0.3 GB for 1000 views
     out: Path  # the model set folder to write
     device: torch.device
     seed: int = 0
