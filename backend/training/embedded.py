@@ -15,7 +15,7 @@ from .diffusion import DenoiserSettings, train_denoiser
 from .export import MODEL_SET, export_model_set
 from .latents import encode_renders
 from .renders import read_shards, render_shards
-from .runs import EmbeddedRun, RenderRun, RunError, check_numbers, claim, digest_model_set
+from .runs import EmbeddedRun, RenderRun, RunError, alone_in, check_numbers, claim, digest_model_set
 from .segmenter import SegmenterSettings, load_segmenter, train_segmenter
 from .text import TextEncoders, TextSettings, train_text
 from .tokenizer import build_tokenizers, read_tokenizers
@@ -88,7 +88,7 @@ def train_embedded(settings: TrainingSettings, report: Report) -> None:
     """Train and export the model set.
 
     report: receives a small dict per event, always with "stage"; the same lines go to work/train.jsonl. Raises OutOfTime, also
-    where no more than renders was asked for; RunError where `settings.work` is another run's, or as `check_settings`;
+    where no more than renders was asked for; RunError where `settings.work` is another run's or in use, or as `check_settings`;
     ModelSetError where `settings.start` is no embedded model.
     """
     started, time_left_s = time.monotonic(), countdown(settings.minutes)
@@ -100,7 +100,8 @@ def train_embedded(settings: TrainingSettings, report: Report) -> None:
     if not settings.render_only:  # renders go with any device
         claim(settings.work, described)
     reuse_freed_memory(settings.device)
-    with (settings.work / "train.jsonl").open("a", encoding="utf-8") as log:
+    claimed = settings.work / "renders" if settings.render_only else settings.work
+    with alone_in(claimed), (settings.work / "train.jsonl").open("a", encoding="utf-8") as log:
         run = Run(settings.work, settings.seed, settings.device, _logged(report, log, started), time_left_s)
         train_parts(run, settings)
 

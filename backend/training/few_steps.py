@@ -12,7 +12,7 @@ from .denoiser import DenoiserSizes, load_denoiser
 from .distil import DistilSettings, distil, save_lora
 from .latents import encode_renders
 from .renders import read_shards, render_shards
-from .runs import FewStepsRun, RenderRun, check_numbers, claim, digest_model_set
+from .runs import FewStepsRun, RenderRun, alone_in, check_numbers, claim, digest_model_set
 from .text import TextSettings
 from .tokenizer import read_tokenizers
 from .under_way import Report, Run, countdown
@@ -40,7 +40,7 @@ def train_few_steps(settings: FewStepsSettings, report: Report) -> None:
 
     report: receives a small dict per event, always with "stage". Raises OutOfTime; ModelSetError where the manifest has no
     entry `few_steps`, which says where the LoRA goes and how many steps it is for, or where the teacher is no embedded model;
-    RunError where `settings.work` is another run's, as of a teacher with other weights, or where a number means nothing.
+    RunError where `settings.work` is in use or another run's, as of a teacher with other weights, or a number means nothing.
     """
     run = Run(settings.work / "few-steps", settings.seed, settings.device, report, countdown(settings.minutes))
     check_numbers(seed=settings.seed, views=settings.views, steps=settings.distil.steps)
@@ -58,12 +58,13 @@ def train_few_steps(settings: FewStepsSettings, report: Report) -> None:
         save_lora(layers, out)
         report({"stage": "export", "file": str(out)})
 
-    render_shards(run, views, settings.views, settings.size_px, settings.processes)
-    renders = read_shards(views, settings.views)
-    vae = load_vae(settings.models, settings.device)
-    latents = encode_renders(vae, renders, run.folder / "latents.safetensors", settings.device)
-    tokenizers = read_tokenizers(settings.models)
-    write(distil(run, latents, tokenizers, teacher, plan, model_set.manifest, write))
+    with alone_in(run.folder):
+        render_shards(run, views, settings.views, settings.size_px, settings.processes)
+        renders = read_shards(views, settings.views)
+        vae = load_vae(settings.models, settings.device)
+        latents = encode_renders(vae, renders, run.folder / "latents.safetensors", settings.device)
+        tokenizers = read_tokenizers(settings.models)
+        write(distil(run, latents, tokenizers, teacher, plan, model_set.manifest, write))
 
 
 def describe_run(settings: FewStepsSettings, plan: DistilSettings) -> FewStepsRun:

@@ -17,7 +17,7 @@ from beyondscene.backend.training.embedded import tiny_settings, train_embedded
 from beyondscene.backend.training.few_steps import FewStepsSettings, train_few_steps
 from beyondscene.backend.training.latents import encode_renders
 from beyondscene.backend.training.renders import draw_views, stack_views
-from beyondscene.backend.training.runs import RunError, training_device
+from beyondscene.backend.training.runs import RunError, alone_in, training_device
 from beyondscene.backend.training.under_way import OutOfTime, Run
 from beyondscene.backend.training.vae import build_vae
 from msgspec.structs import replace
@@ -83,6 +83,15 @@ def test_the_same_run_goes_on_with_other_steps_and_minutes(used: Path, monkeypat
     settings = replace(tiny_settings(used, used / "länger", CPU), views=8, processes=1, minutes=9)
     train_embedded(replace(settings, denoiser=replace(settings.denoiser, steps=9)), ignore)
     assert "länger" in (used / "train.jsonl").read_text("utf-8")
+
+
+def test_a_folder_in_which_another_process_is_at_work_is_refused(used: Path) -> None:
+    """Both would replace the same model, and one of them break off in the midst of it."""
+    settings = replace(tiny_settings(used, used / "other", CPU), views=8, processes=1)
+    with alone_in(used), pytest.raises(RunError, match=r"at work in \S+: wait until it has ended, or name another with --work"):
+        train_embedded(settings, ignore)
+    with alone_in(used / "few-steps"), pytest.raises(RunError, match="Another process is at work in"):
+        train_few_steps(few_steps(used), ignore)
 
 
 def test_a_changed_teacher_is_refused(used: Path) -> None:
