@@ -118,8 +118,7 @@ def train_judge(
     check_numbers(seed=settings.seed, steps=settings.steps, batch=settings.batch, processes=settings.processes)
     claim(folder, describe_run(settings))
     torch.manual_seed(settings.seed)
-    config = msgspec.structs.replace(settings.config, steps=settings.steps, batch=settings.batch)
-    net = JudgeNet(config).to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    net = JudgeNet(settings.config).to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=0.02)
     ema, run = Ema(net, 0.995), Run(folder, settings.seed, device, report, time_left_s)
     left = Steps(run, "judge", net, ema, optimizer, settings.steps, settings.checkpoint_every)
@@ -135,6 +134,7 @@ def train_judge(
             seconds = round(time.perf_counter() - start, 1)
             report({"stage": "judge", "step": step + 1, "of": settings.steps, "loss": float(loss.detach()), "seconds": seconds})
     ema.copy_to(net)
+    net.config = msgspec.structs.replace(settings.config, steps=left.done, batch=settings.batch)
     return net.eval()
 
 
