@@ -23,7 +23,7 @@ def read_losses(log: Path) -> Losses:
     The binding loss stands beside the stages; steps without views of several people have none.
     """
     losses: dict[str, dict[int, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
-    for line in log.read_text().splitlines():
+    for line in log.read_text("utf-8").splitlines():
         event = msgspec.json.decode(line)
         if event["stage"] in STAGES and "loss" in event:  # else it tells of something else, as how many steps fit
             losses[event["stage"]][event.get("cells", 0)][event["step"]] = event["loss"]

@@ -1,7 +1,8 @@
 """Floating-point operations and network evaluations, counted while a picture is made.
 
 A network's call with arguments of one shape and the same LoRAs always costs the same, so only the first of these is run under
-torch's counter, which slows it down; later ones are looked up. So is each layer of the VAE, which runs over tiles.
+torch's counter, which slows it down; later ones are looked up. So is each layer of the VAE, which runs over tiles, and each
+cross-attention layer's reading of a text, which is kept beside the calls.
 1 multiply-add = 2 operations; only matrix products, convolutions and attention count, as in torch's counter.
 """
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from ..models.load import Models
+from ..pipeline import text_cache
 from ..pipeline.text_cache import CachedTextAttention, is_compiled, plain_cross_attention
 from ..pipeline.vae_steps import Activations, Attend, Local, Norm
 
@@ -71,6 +73,7 @@ class Counter:
                 stack.enter_context(replaced(network, "forward", forward))
             for step, layer in VAE_STEPS:
                 stack.enter_context(replaced(step, "apply", self._count_steps(step.apply, layer)))
+            stack.enter_context(replaced(text_cache, "project_text", self._count_texts(text_cache.project_text)))
             yield
 
     def _count_calls(self, network: nn.Module, name: int, is_unet: bool) -> Callable[..., Any]:
@@ -96,6 +99,13 @@ class Counter:
         def count(step: Any, tile: Activations, pool: Tensor | None) -> Activations:
             signature = (getattr(step, layer), shapes_of((tile.hidden, pool)))
             return self._run(signature, lambda: apply(step, tile, pool))[0]
+
+        return count
+
+    def _count_texts(self, project: Callable[[Any, Tensor], T]) -> Callable[[Any, Tensor], T]:
+        def count(attention: Any, hidden: Tensor) -> T:
+            signature = (attention, self.models.adapters.active, shapes_of(hidden))
+            return self._run(signature, lambda: project(attention, hidden))[0]
 
         return count
 

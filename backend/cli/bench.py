@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
             markdown = report.markdown(runs, rows)
             if args.out:
                 args.out.mkdir(parents=True, exist_ok=True)
-                (args.out / "bench.md").write_text(markdown)
+                (args.out / "bench.md").write_text(markdown, "utf-8")
                 (args.out / "bench.jsonl").write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
     if args.out and rows and has_matplotlib():
         plot(args.out / "bench.png", rows, f"{models.manifest.name}, {args.people} people, {steps} steps")

@@ -8,7 +8,7 @@ import msgspec
 from platformdirs import user_cache_path
 
 from ...protocol import Refusal
-from ..training.under_way import OutOfTime, print_event
+from ..training.under_way import OutOfTime, print_event, telling_of_files
 from . import DONE, STOPPED
 from .arguments import amount
 from .target import check_folder
@@ -45,9 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_common(parser: argparse.ArgumentParser, steps: str) -> None:
     """steps: of what `--steps` are."""
     work = user_cache_path("beyondscene") / "train-embedded"
-    parser.add_argument(
-        "--work", type=Path, default=work, help="renders and checkpoints of one run, about 5 GB; default: %(default)s"
-    )
+    words = "renders and checkpoints of one run, 0.3 GB for 1000 views; default: %(default)s"
+    parser.add_argument("--work", type=Path, default=work, help=words)
     parser.add_argument("--minutes", type=amount, help=f"stop after so long with exit code {STOPPED}; call again to go on")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     parser.add_argument("--steps", type=int, help=steps)
@@ -57,10 +56,11 @@ def add_common(parser: argparse.ArgumentParser, steps: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train as `args` say, a line of JSON on standard output per event; return an exit code."""
-    for folder in filter(None, (args.work, getattr(args, "out", None))):
+    for folder in filter(None, (args.work, getattr(args, "out", None), getattr(args, "models", None))):
         check_folder(folder)
     try:
-        args.train(args)
+        with telling_of_files():
+            args.train(args)
     except OutOfTime:
         return STOPPED
     return DONE

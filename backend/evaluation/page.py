@@ -48,7 +48,7 @@ def write_markdown(path: Path, title: str, legend: str, summaries: Sequence[dict
         parts += [f"## {size} the training resolution's area", markdown_table(*make_table(some))]
         if beside := make_beside_table(some):
             parts.append(markdown_table(*beside))
-    path.write_text("\n\n".join(parts) + "\n")
+    path.write_text("\n\n".join(parts) + "\n", "utf-8")
 
 
 def write_page(
@@ -68,7 +68,8 @@ def write_page(
         parts.append(f"<h2>{escape(scene)}: {len(shown[0].people)} people, {shown[0].width}x{shown[0].height}</h2>{figures}")
     path.write_text(
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{_STYLE}</style>"
-        f"<h1>{escape(title)}</h1><table>{table}</table><p>{escape(legend)}</p>{''.join(parts)}</html>\n"
+        f"<h1>{escape(title)}</h1><table>{table}</table><p>{escape(legend)}</p>{''.join(parts)}</html>\n",
+        "utf-8",
     )
 
 

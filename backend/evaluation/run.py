@@ -33,7 +33,7 @@ from .scenes import COUNT, EvaluationScene, draw_scene, scene_name
 from .variants import read_variant
 
 BACKEND = Path(__file__).parents[1]
-DECISIVE = ("pipeline", "planning", "models", "mannequins", "evaluation")  # packages
+DECISIVE = ("pipeline", "planning", "models", "mannequins", "evaluation")  # packages, beside pose.py, which draws skeletons
 SKETCH_PX = 64  # training resolution for which scenes are drawn to be told from others
 
 Announce = Callable[[str, str, int, int], Watcher]  # before each picture: method, scene, pictures done, of how many to do
@@ -71,7 +71,7 @@ def digest(data: bytes) -> str:
 def digest_code() -> str:
     """Of the source that decides what is drawn and judged: whoever changes a stage or a method wants other pictures."""
     sources = (path for package in DECISIVE for path in sorted((BACKEND / package).rglob("*.py")))
-    return digest(b"".join(path.read_bytes() for path in sources))
+    return digest(b"".join(path.read_bytes() for path in (BACKEND / "pose.py", *sources)))
 
 
 @cache

@@ -1,12 +1,11 @@
 """Train the judge: python -m beyondscene.backend.evaluation.train_judge --work DIR --out JUDGE."""
 
 import argparse
-import multiprocessing
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 
 import msgspec
@@ -16,9 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..cli import DONE, STOPPED, answer
+from ..cli.arguments import amount
 from ..training.checkpoints import Ema, Steps, half_precision, set_rate
 from ..training.runs import JudgeRun, check_numbers, claim, training_device
-from ..training.under_way import OutOfTime, Report, Run, countdown, print_event
+from ..training.under_way import OutOfTime, Report, Run, countdown, print_event, telling_of_files
+from ..training.workers import worker_pool
 from .judge import JOINTS, OFFSET_PX, STRIDE, JudgeConfig, JudgeNet, Maps, save_net, to_input
 from .judge_data import SIDE_PX, Sample, draw_samples
 from .keypoints import TORSO
@@ -90,8 +91,7 @@ def judge_loss(maps: Maps, targets: Targets) -> Tensor:
 
 def prefetch(first: int, settings: JudgeSettings) -> Iterator[list[Sample]]:
     """The samples of step `first` and on, drawn by other processes a few steps ahead."""
-    # Spawned, not forked: the parent already runs torch threads.
-    with ProcessPoolExecutor(settings.processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with worker_pool(settings.processes) as pool:
         waiting: deque[Future[list[Sample]]] = deque()
         for step in range(first, settings.steps + 2 * settings.processes):
             if step < settings.steps:
@@ -118,8 +118,7 @@ def train_judge(
     check_numbers(seed=settings.seed, steps=settings.steps, batch=settings.batch, processes=settings.processes)
     claim(folder, describe_run(settings))
     torch.manual_seed(settings.seed)
-    config = msgspec.structs.replace(settings.config, steps=settings.steps, batch=settings.batch)
-    net = JudgeNet(config).to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    net = JudgeNet(settings.config).to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=0.02)
     ema, run = Ema(net, 0.995), Run(folder, settings.seed, device, report, time_left_s)
     left = Steps(run, "judge", net, ema, optimizer, settings.steps, settings.checkpoint_every)
@@ -135,6 +134,7 @@ def train_judge(
             seconds = round(time.perf_counter() - start, 1)
             report({"stage": "judge", "step": step + 1, "of": settings.steps, "loss": float(loss.detach()), "seconds": seconds})
     ema.copy_to(net)
+    net.config = msgspec.structs.replace(settings.config, steps=left.done, batch=settings.batch)
     return net.eval()
 
 
@@ -149,7 +149,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints")
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished judge, for `evaluate --judge`")
-    parser.add_argument("--minutes", type=float, help=f"stop after so long with exit code {STOPPED}")
+    parser.add_argument("--minutes", type=amount, help=f"stop after so long with exit code {STOPPED}")
     parser.add_argument("--steps", type=int, default=JudgeSettings().steps)
     parser.add_argument("--batch", type=int, default=JudgeSettings().batch)
     parser.add_argument("--processes", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="that draw samples")
@@ -161,12 +161,13 @@ def main() -> int:
 
 def run(args: argparse.Namespace) -> int:
     settings = JudgeSettings(steps=args.steps, batch=args.batch, processes=args.processes, seed=args.seed)
-    time_left_s, device = countdown(args.minutes or None), training_device(args.device)
+    time_left_s, device = countdown(args.minutes), training_device(args.device)
     try:
-        net = train_judge(settings, args.work, device, prefetch, print_event, time_left_s)
+        with telling_of_files():
+            net = train_judge(settings, args.work, device, prefetch, print_event, time_left_s)
+            save_net(net, args.out)
     except OutOfTime:
         return STOPPED
-    save_net(net, args.out)
     return DONE
 
 

@@ -33,12 +33,8 @@ class CachedTextAttention:
         self._projected: dict[int, tuple[Tensor, Tensor]] = {}
 
     def project(self, attention: Attention, text: Embedding) -> None:
-        if id(text) in self._projected:
-            return
-        layers: Any = (attention.to_k, attention.to_v)
-        hidden = text.hidden.to(layers[0].weight.dtype)
-        keys, values = (split_heads(layer(hidden), attention.heads) for layer in layers)
-        self._projected[id(text)] = keys, values
+        if id(text) not in self._projected:
+            self._projected[id(text)] = project_text(attention, text.hidden)
 
     def __call__(
         self, attention: Attention, hidden_states: Tensor, encoder_hidden_states: Any = None, *_: Any, **__: Any
@@ -98,6 +94,13 @@ def plain_cross_attention(network: nn.Module) -> list[Attention]:
         and all(norm is None for norm in (layer.group_norm, layer.spatial_norm, layer.norm_q, layer.norm_k))
         and layer.rescale_output_factor == 1
     ]
+
+
+def project_text(attention: Attention, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values, (heads, tokens, d) each, of the hidden states (tokens, C) of a text."""
+    layers: Any = (attention.to_k, attention.to_v)
+    keys, values = (split_heads(layer(hidden.to(layer.weight.dtype)), attention.heads) for layer in layers)
+    return keys, values
 
 
 def split_heads(projected: Tensor, heads: int) -> Tensor:

@@ -8,8 +8,10 @@ import torch
 from diffusers import ControlNetModel, DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from transformers import CLIPTokenizer
 
-from .text import TextEncoders
+from ..models.sets import ModelSetError
+from .text import TextEncoders, TextSettings
 
 
 class DenoiserSizes(msgspec.Struct, frozen=True):
@@ -101,6 +103,20 @@ class Denoiser(nn.Module):
         for conv in (*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out):
             nn.init.kaiming_uniform_(cast(Tensor, conv.weight), a=3.0)
         nn.init.zeros_(self.unet.conv_out.weight)
+
+
+def load_denoiser(folder: Path, sizes: DenoiserSizes, text: TextSettings) -> Denoiser:
+    """That of the model set in `folder`. Raises ModelSetError where its parts or their sizes are others."""
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+        denoiser = Denoiser(sizes, TextEncoders(text, tokenizer))
+        denoiser.load(folder)
+    except (OSError, ValueError, RuntimeError) as error:  # no such files, or other layers in them
+        raise ModelSetError(
+            f"{folder} has not the networks of the embedded model, in its sizes: name a folder that "
+            "`beyondscene train embedded` has written."
+        ) from error
+    return denoiser
 
 
 def build_scheduler() -> DDIMScheduler:

@@ -10,12 +10,12 @@ import torch
 
 from ..models.host_memory import reuse_freed_memory
 from .decoder import DecoderSettings, train_decoder
-from .denoiser import Denoiser, DenoiserSizes
+from .denoiser import Denoiser, DenoiserSizes, load_denoiser
 from .diffusion import DenoiserSettings, train_denoiser
 from .export import MODEL_SET, export_model_set
 from .latents import encode_renders
 from .renders import read_shards, render_shards
-from .runs import EmbeddedRun, RenderRun, RunError, check_numbers, claim, digest_model_set
+from .runs import EmbeddedRun, RenderRun, RunError, alone_in, check_numbers, claim, digest_model_set
 from .segmenter import SegmenterSettings, load_segmenter, train_segmenter
 from .text import TextEncoders, TextSettings, train_text
 from .tokenizer import build_tokenizers, read_tokenizers
@@ -32,7 +32,7 @@ class TrainingSettings(msgspec.Struct, frozen=True):
     each other. A folder that a run was begun in is refused to another run.
     """
 
-    work: Path  # shards, checkpoints and train.jsonl: about 5 GB
+    work: Path  # shards, checkpoints and train.jsonl: about 0.3 GB for 1000 views
     out: Path  # the model set folder to write
     device: torch.device
     seed: int = 0
@@ -88,16 +88,20 @@ def train_embedded(settings: TrainingSettings, report: Report) -> None:
     """Train and export the model set.
 
     report: receives a small dict per event, always with "stage"; the same lines go to work/train.jsonl. Raises OutOfTime, also
-    where no more than renders was asked for; RunError where `settings.work` is another run's, `settings.further` names vae and
-    decoder, `settings.fit` lacks minutes, or a number means nothing; ModelSetError where `settings.start` is no model set.
+    where no more than renders was asked for; RunError where `settings.work` is another run's or in use, or as `check_settings`;
+    ModelSetError where `settings.start` is no embedded model.
     """
     started, time_left_s = time.monotonic(), countdown(settings.minutes)
     check_settings(settings)
-    if not settings.render_only:  # renders go with any device
-        claim(settings.work, describe_run(settings))
+    described = describe_run(settings)
+    if settings.start:  # now, not after hours of rendering
+        load_denoiser(settings.start, settings.denoiser.sizes, settings.text)
     claim(settings.work / "renders", RenderRun(seed=settings.seed, size_px=settings.size_px))
+    if not settings.render_only:  # renders go with any device
+        claim(settings.work, described)
     reuse_freed_memory(settings.device)
-    with (settings.work / "train.jsonl").open("a") as log:
+    claimed = settings.work / "renders" if settings.render_only else settings.work
+    with alone_in(claimed), (settings.work / "train.jsonl").open("a", encoding="utf-8") as log:
         run = Run(settings.work, settings.seed, settings.device, _logged(report, log, started), time_left_s)
         train_parts(run, settings)
 
@@ -108,6 +112,13 @@ def check_settings(settings: TrainingSettings) -> None:
         raise RunError("--further vae trains the decoder with the rest: leave out one of the two.")
     if settings.fit and settings.minutes is None and not settings.render_only:
         raise RunError("--fit fits the training to --minutes: say how many.")
+    out, work = settings.out.resolve(), settings.work.resolve()
+    if out in (work, *work.parents):
+        raise RunError(
+            f"--work {settings.work} lies in --out {settings.out}, which is replaced as a whole: name one outside it."
+        )
+    if settings.start and out == settings.start.resolve():
+        raise RunError(f"--out {settings.out} is --start, whose weights a call that goes on still needs: name another folder.")
     check_numbers(seed=settings.seed, views=settings.views)
     for part in settings.further:
         check_numbers(steps=getattr(settings, part).steps)
@@ -139,8 +150,7 @@ def train_parts(run: Run, settings: TrainingSettings) -> None:
         run.report({"stage": "export", "folder": str(settings.out)})
 
     if kept := settings.kept("denoiser"):
-        denoiser = Denoiser(settings.denoiser.sizes, text)
-        denoiser.load(kept)
+        denoiser = load_denoiser(kept, settings.denoiser.sizes, settings.text)
     else:
         width_px = MODEL_SET.pose_line_width_px
         denoiser = train_denoiser(run, latents, tokenizers, text, settings.denoiser, width_px, start, export, settings.fit)

@@ -64,10 +64,10 @@ def export_model_set(
     """Write the model set to `folder`, UNet and ControlNet in 8-bit floats and the rest in half precision.
 
     The folder is replaced as a whole, so that no parts of different steps meet in it. Other files in it are kept, as README.md
-    and few_steps/. Stopped between two renames, it leaves what was there as FOLDER.old; the next call puts it back.
+    and few_steps/. Stopped between two renames, it leaves what was there as .FOLDER.old; the next call puts it back.
     """
     folder = folder.resolve()
-    part, old = folder.with_name(folder.name + ".part"), folder.with_name(folder.name + ".old")
+    part, old = (folder.with_name(f".{folder.name}.{state}") for state in ("part", "old"))  # FOLDER.old may be somebody's own
     if old.exists() and not folder.exists():
         old.rename(folder)
     for left_over in (part, old):

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from ..models.host_memory import reuse_freed_memory
 from ..models.sets import own_few_steps, read_model_set
-from .denoiser import Denoiser, DenoiserSizes
+from .denoiser import DenoiserSizes, load_denoiser
 from .distil import DistilSettings, distil, save_lora
 from .latents import encode_renders
 from .renders import read_shards, render_shards
-from .runs import FewStepsRun, RenderRun, check_numbers, claim, digest_model_set
-from .text import TextEncoders, TextSettings
+from .runs import FewStepsRun, RenderRun, alone_in, check_numbers, claim, digest_model_set
+from .text import TextSettings
 from .tokenizer import read_tokenizers
 from .under_way import Report, Run, countdown
 from .vae import load_vae
@@ -39,8 +39,8 @@ def train_few_steps(settings: FewStepsSettings, report: Report) -> None:
     """Train and write the LoRA.
 
     report: receives a small dict per event, always with "stage". Raises OutOfTime; ModelSetError where the manifest has no
-    entry `few_steps`, which says where the LoRA goes and how many steps it is for; RunError where `settings.work` is another
-    run's, as of a teacher with other weights, or where a number means nothing.
+    entry `few_steps`, which says where the LoRA goes and how many steps it is for, or where the teacher is no embedded model;
+    RunError where `settings.work` is in use or another run's, as of a teacher with other weights, or a number means nothing.
     """
     run = Run(settings.work / "few-steps", settings.seed, settings.device, report, countdown(settings.minutes))
     check_numbers(seed=settings.seed, views=settings.views, steps=settings.distil.steps)
@@ -48,23 +48,23 @@ def train_few_steps(settings: FewStepsSettings, report: Report) -> None:
     few_steps = own_few_steps(model_set.manifest)
     out = few_steps.path(settings.models)
     plan = msgspec.structs.replace(settings.distil, jumps=few_steps.steps)
-    claim(run.folder, describe_run(settings, plan))
+    teacher = load_denoiser(settings.models, settings.sizes, settings.text)  # now, not after hours of rendering
     claim(views, RenderRun(seed=settings.seed, size_px=settings.size_px))
+    claim(run.folder, describe_run(settings, plan))
     reuse_freed_memory(settings.device)
 
     def write(layers: dict[str, Tensor]) -> None:
-        out.parent.mkdir(exist_ok=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
         save_lora(layers, out)
         report({"stage": "export", "file": str(out)})
 
-    render_shards(run, views, settings.views, settings.size_px, settings.processes)
-    renders = read_shards(views, settings.views)
-    vae = load_vae(settings.models, settings.device)
-    latents = encode_renders(vae, renders, run.folder / "latents.safetensors", settings.device)
-    tokenizers = read_tokenizers(settings.models)
-    teacher = Denoiser(settings.sizes, TextEncoders(settings.text, tokenizers[0]))
-    teacher.load(settings.models)
-    write(distil(run, latents, tokenizers, teacher, plan, model_set.manifest, write))
+    with alone_in(run.folder):
+        render_shards(run, views, settings.views, settings.size_px, settings.processes)
+        renders = read_shards(views, settings.views)
+        vae = load_vae(settings.models, settings.device)
+        latents = encode_renders(vae, renders, run.folder / "latents.safetensors", settings.device)
+        tokenizers = read_tokenizers(settings.models)
+        write(distil(run, latents, tokenizers, teacher, plan, model_set.manifest, write))
 
 
 def describe_run(settings: FewStepsSettings, plan: DistilSettings) -> FewStepsRun:

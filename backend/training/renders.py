@@ -1,8 +1,6 @@
 """Render training views into shards on disk, and read them back."""
 
 import json
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -15,6 +13,7 @@ from safetensors.numpy import save_file
 from ..mannequins.looks import Look
 from ..mannequins.scenes import MOST_PEOPLE, Rendering, draw_view
 from .under_way import OutOfTime, Run
+from .workers import worker_pool
 
 _PERSON = 16  # a mask holds this times the person, plus the region
 _SHARD_VIEWS = 500
@@ -72,8 +71,7 @@ def render_shards(run: Run, folder: Path, count: int, size_px: int, processes: i
     tasks = [(folder, seed, first, min(_SHARD_VIEWS, count - first), size_px) for first in range(0, count, _SHARD_VIEWS)]
     # One that was the last of fewer views is not full: it is rendered anew.
     missing = [task for task in tasks if _views_in(_shard_path(folder, task[2])) < task[3]]
-    # Spawned, not forked: the parent may already run torch threads.
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with worker_pool(processes) as pool:
         for done, _ in enumerate(pool.map(_render_shard, missing), 1):
             run.report({"stage": "render", "shards": len(tasks) - len(missing) + done, "of": len(tasks)})
             if done < len(missing) and run.out_of_time:

@@ -1,7 +1,8 @@
 """What a folder of checkpoints was made with, so that another run never passes for its continuation."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from ...protocol import Refusal
+from ...protocol.locks import lock
 from ..models.devices import choose_device
 from ..models.loras import digest_weights
 from ..models.sets import read_model_set
@@ -108,6 +110,15 @@ def claim(folder: Path, run: RenderRun | EmbeddedRun | FewStepsRun | JudgeRun) -
     if differing:
         differences = ", ".join(f"{name} = {begun.get(name)}, but now it is {now.get(name)}" for name in differing)
         raise RunError(f"{folder} is of a run with {differences}: {advice}")
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Within, no other process writes to `folder`, which was claimed. Raises RunError where one does already."""
+    with (folder / RUN).open("rb+") as file:
+        if not lock(file):
+            raise RunError(f"Another process is at work in {folder}: wait until it has ended, or name another with --work.")
+        yield
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

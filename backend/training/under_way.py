@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from safetensors import SafetensorError
+
+from ...protocol import Refusal
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +42,18 @@ def countdown(minutes: float | None) -> Callable[[], float]:
     """Return what tells the seconds that are left of so many minutes from now on; without end for None."""
     end = math.inf if minutes is None else time.monotonic() + 60 * minutes
     return lambda: end - time.monotonic()
+
+
+@contextmanager
+def telling_of_files() -> Iterator[None]:
+    """Within, a full disk or a spoilt file of a run is refused in a sentence: safetensors raises errors of its own."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise Refusal(
+            f"A file of the run cannot be written or read ({error}): make room on the disk, or put that right, and call again "
+            "to go on."
+        ) from error
 
 
 def print_event(event: dict) -> None:

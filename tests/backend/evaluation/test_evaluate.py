@@ -14,6 +14,7 @@ from beyondscene.backend.cli import main
 from beyondscene.backend.cli.evaluate import SHOWN, tabulate
 from beyondscene.backend.evaluation import run as evaluation
 from beyondscene.backend.evaluation.judge import JudgeNet, save_net
+from beyondscene.backend.evaluation.page import write_markdown, write_page
 from beyondscene.backend.evaluation.results import Drawing, Header, Journal
 from beyondscene.backend.evaluation.run import digest_scenes
 from beyondscene.backend.evaluation.variants import ABLATIONS, read_variant
@@ -282,15 +283,16 @@ def test_results_of_another_version_machine_or_precision_of_the_vae_are_refused(
     assert f"has results with {name} = {was}, but now it is" in refusal(command, capsys)
 
 
+@pytest.mark.parametrize("changed", ["pipeline/inject.py", "pose.py"])
 def test_results_of_other_code_are_refused(
-    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    changed: str, command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when somebody changes a stage and wants to see what it does."""
+    """As when somebody changes a stage, or how skeletons are drawn, and wants to see what it does."""
     run(command, capsys)
     shutil.copytree(evaluation.BACKEND, tmp_path / "code", ignore=shutil.ignore_patterns("*.safetensors"))
     monkeypatch.setattr(evaluation, "BACKEND", tmp_path / "code")
-    with (tmp_path / "code" / "pipeline" / "inject.py").open("a") as stage:
-        stage.write("# another one")
+    with (tmp_path / "code" / changed).open("a") as source:
+        source.write("# another one")
     evaluation.digest_code.cache_clear()
     try:
         assert "has results with version = " in refusal(command, capsys)
@@ -402,6 +404,15 @@ def test_numbers_are_refused_while_the_command_is_read(arguments: list[str], cap
     with pytest.raises(SystemExit) as refused:
         main(["evaluate", *arguments])
     assert refused.value.code == 2 and f"'{arguments[1]}' is no " in capsys.readouterr().err
+
+
+def test_the_report_of_a_model_in_any_script_is_utf_8_on_every_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("io.text_encoding", lambda encoding, *_: encoding or "ascii")  # as where the locale has no more
+    summaries: list[dict] = [{"method": "truth", "scenes": 0, "ci95": {}, "by_size": {}}]
+    write_markdown(tmp_path / "results.md", "モデル", "", summaries)
+    write_page(tmp_path / "index.html", "モデル", "", summaries, {})
+    for name in ("results.md", "index.html"):
+        assert "モデル" in (tmp_path / name).read_text("utf-8")
 
 
 def test_table_for_people(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -121,6 +121,8 @@ def test_training_resumes_exactly_and_its_net_is_small_and_loads(samples: list[S
     parts = train("parts")
     for one, two in zip(whole.state_dict().values(), parts.state_dict().values(), strict=True):
         assert torch.allclose(one, two, atol=3e-4)
+    fewer = train_judge(msgspec.structs.replace(SETTINGS, steps=1), tmp_path / "parts", CPU, given(samples), print, lambda: 1.0)
+    assert fewer.config.steps == parts.config.steps == SETTINGS.steps > 1  # those that were taken, whatever is asked for now
     for other, told in ({"batch": 3}, "batch = 2, but now it is 3"), ({"seed": 1}, "seed = 77, but now it is 1"):
         with pytest.raises(RunError, match=f"parts is of a run with {told}"):
             another = msgspec.structs.replace(SETTINGS, **other)

@@ -11,13 +11,12 @@ from beyondscene.backend.models.adapters import take_off
 from beyondscene.backend.models.load import load_models
 from beyondscene.backend.models.sets import ModelSet, read_model_set
 from beyondscene.backend.training.checkpoints import Ema
-from beyondscene.backend.training.denoiser import Denoiser, build_scheduler
+from beyondscene.backend.training.denoiser import Denoiser, build_scheduler, load_denoiser
 from beyondscene.backend.training.distil import DistilSettings, Ladder, add_lora, distil, lora_layers
 from beyondscene.backend.training.embedded import tiny_settings, train_embedded
 from beyondscene.backend.training.few_steps import FewStepsSettings
 from beyondscene.backend.training.latents import LatentSet, encode_renders
 from beyondscene.backend.training.renders import read_shards
-from beyondscene.backend.training.text import TextEncoders
 from beyondscene.backend.training.tokenizer import read_tokenizers
 from beyondscene.backend.training.under_way import OutOfTime, Run
 from beyondscene.backend.training.vae import load_vae
@@ -43,9 +42,7 @@ def model_set(work: Path) -> ModelSet:
 
 
 def load_teacher(folder: Path) -> Denoiser:
-    teacher = Denoiser(TINY.denoiser.sizes, TextEncoders(TINY.text, read_tokenizers(folder)[0]))
-    teacher.load(folder)
-    return teacher
+    return load_denoiser(folder, TINY.denoiser.sizes, TINY.text)
 
 
 def load_latents(work: Path) -> LatentSet:

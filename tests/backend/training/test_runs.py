@@ -1,9 +1,12 @@
 """A used work folder goes on with its own run and with no other."""
 
+import errno
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import numpy as np
@@ -14,10 +17,11 @@ from beyondscene.backend.training.embedded import tiny_settings, train_embedded
 from beyondscene.backend.training.few_steps import FewStepsSettings, train_few_steps
 from beyondscene.backend.training.latents import encode_renders
 from beyondscene.backend.training.renders import draw_views, stack_views
-from beyondscene.backend.training.runs import RunError, training_device
+from beyondscene.backend.training.runs import RunError, alone_in, training_device
 from beyondscene.backend.training.under_way import OutOfTime, Run
 from beyondscene.backend.training.vae import build_vae
 from msgspec.structs import replace
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 CPU = torch.device("cpu")
@@ -74,9 +78,20 @@ def test_another_run_is_refused_and_nothing_is_written(used: Path, change: dict[
     assert not (used / "other").exists()
 
 
-def test_the_same_run_goes_on_with_other_steps_and_minutes(used: Path) -> None:
-    settings = replace(tiny_settings(used, used / "longer", CPU), views=8, processes=1, minutes=9)
+def test_the_same_run_goes_on_with_other_steps_and_minutes(used: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("io.text_encoding", lambda encoding, *_: encoding or "ascii")  # as where the locale has no more
+    settings = replace(tiny_settings(used, used / "länger", CPU), views=8, processes=1, minutes=9)
     train_embedded(replace(settings, denoiser=replace(settings.denoiser, steps=9)), ignore)
+    assert "länger" in (used / "train.jsonl").read_text("utf-8")
+
+
+def test_a_folder_in_which_another_process_is_at_work_is_refused(used: Path) -> None:
+    """Both would replace the same model, and one of them break off in the midst of it."""
+    settings = replace(tiny_settings(used, used / "other", CPU), views=8, processes=1)
+    with alone_in(used), pytest.raises(RunError, match=r"at work in \S+: wait until it has ended, or name another with --work"):
+        train_embedded(settings, ignore)
+    with alone_in(used / "few-steps"), pytest.raises(RunError, match="Another process is at work in"):
+        train_few_steps(few_steps(used), ignore)
 
 
 def test_a_changed_teacher_is_refused(used: Path) -> None:
@@ -91,6 +106,55 @@ def test_a_changed_teacher_is_refused(used: Path) -> None:
     with pytest.raises(RunError, match=r"is of a run with teacher = \w{16}, but now it is \w{16}: name another folder"):
         train_few_steps(few_steps(used), ignore)
     weights.write_bytes(before)
+
+
+def test_a_model_of_other_sizes_is_refused_before_anything_is_rendered(
+    used: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The commands train in the embedded model's own sizes."""
+    folders = ["--work", str(tmp_path / "work"), "--device", "cpu"]
+    for command in (["few-steps", "--models"], ["embedded", "--out", str(tmp_path / "out"), "--start"]):
+        assert main(["train", *command, str(used / "models"), *folders]) == 2
+        (sentence,) = capsys.readouterr().err.strip().splitlines()
+        assert f"{used / 'models'} has not the networks of the embedded model, in its sizes: name a folder" in sentence
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_take_the_lora_is_told_before_anything_is_rendered(
+    used: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_file(dir: Path, **named: Any) -> Any:
+        if dir == used / "models":
+            raise OSError(errno.EROFS, "Read-only file system")
+        return NamedTemporaryFile(dir=dir, **named)
+
+    monkeypatch.setattr("beyondscene.backend.cli.target.tempfile.NamedTemporaryFile", open_file)
+    assert main(["train", "few-steps", "--models", str(used / "models"), "--work", str(tmp_path / "work")]) == 2
+    assert f"{used / 'models'} cannot be written (Read-only file system)" in capsys.readouterr().err
+
+
+def test_neither_the_run_nor_what_it_goes_on_from_is_replaced_by_its_model(
+    used: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Or the log would lose its lines with the folder, and a call that goes on would find other weights to have begun with."""
+    for folders, told in (
+        (["--work", str(tmp_path / "out" / "work"), "--out", str(tmp_path / "out")], "which is replaced as a whole"),
+        (["--work", str(tmp_path / "work"), "--out", str(used / "models"), "--start", str(used / "models")], "is --start"),
+    ):
+        assert main(["train", "embedded", "--tiny", "--device", "cpu", *folders]) == 2
+        assert told in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_not_claimed_with_a_seed_that_its_renders_refuse(tmp_path: Path) -> None:
+    """Or the right seed would be refused from then on, with the advice to delete what took hours."""
+    settings = replace(tiny_settings(tmp_path, tmp_path / "out", CPU), views=8, processes=1, minutes=0)
+    with pytest.raises(OutOfTime):
+        train_embedded(replace(settings, render_only=True), ignore)
+    with pytest.raises(RunError, match="renders is of a run with seed = 0, but now it is 1"):
+        train_embedded(replace(settings, seed=1), ignore)
+    with pytest.raises(OutOfTime):
+        train_embedded(settings, ignore)
 
 
 def test_the_command_refuses_renders_and_weights_of_unknown_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,6 +208,10 @@ def test_further_without_a_start_is_refused(tmp_path: Path, capsys: pytest.Captu
     ("command", "told"),
     [
         (["-m", "beyondscene.backend.evaluation.measure_judge", "nowhere"], "nowhere holds no judge"),
+        (
+            ["-m", "beyondscene.backend.evaluation.train_judge", "--work", "work", "--out", "out", "--minutes", "-1"],
+            "'-1' is no amount",
+        ),
         (["-m", "beyondscene.backend.training.measure", "nowhere", "out"], "nowhere is no model set"),
         ([str(TOOLS / "plot_training.py")], "the following arguments are required: log, out"),
         ([str(TOOLS / "plot_training.py"), "empty.jsonl", "out.png"], "empty.jsonl tells of no loss in any of the stages"),
@@ -156,6 +224,25 @@ def test_commands_of_developers_say_what_is_wrong_in_a_sentence(command: list[st
     assert done.returncode == 2 and told in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_full_disk_and_a_spoilt_checkpoint_are_told_in_a_sentence(
+    used: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(*_: Any) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    command = ["train", "embedded", "--tiny", "--views", "8", "--device", "cpu", "--out", str(tmp_path / "out"), "--work"]
+    shutil.copytree(used, tmp_path / "work", ignore=shutil.ignore_patterns("vae.safetensors"))
+    with monkeypatch.context() as full:
+        full.setattr("beyondscene.backend.training.checkpoints.save_file", fill)
+        assert main([*command, str(tmp_path / "work")]) == 2
+    assert (
+        "(Error while serializing: I/O error: No space left on device (os error 28)): make room on" in capsys.readouterr().err
+    )
+    (tmp_path / "work" / "vae.safetensors").write_bytes(b"cut")
+    assert main([*command, str(tmp_path / "work")]) == 2
+    assert "A file of the run cannot be written or read (" in capsys.readouterr().err
+
+
 def test_few_steps_stop_between_renders_when_time_is_out(used: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def render(run: Run, *_: Any) -> None:
         assert run.out_of_time
@@ -164,6 +251,16 @@ def test_few_steps_stop_between_renders_when_time_is_out(used: Path, tmp_path: P
     monkeypatch.setattr("beyondscene.backend.training.few_steps.render_shards", render)
     with pytest.raises(OutOfTime):
         train_few_steps(replace(few_steps(used), work=tmp_path), ignore)
+
+
+def test_the_lora_goes_where_the_manifest_says_however_deep(used: Path, tmp_path: Path) -> None:
+    shutil.copytree(used / "models", tmp_path / "models")
+    manifest = json.loads((tmp_path / "models" / "modelset.json").read_text())
+    manifest["few_steps"]["place"] = "loras/few"
+    (tmp_path / "models" / "modelset.json").write_text(json.dumps(manifest))
+    asked = few_steps(used, models=tmp_path / "models", minutes=None)
+    train_few_steps(replace(asked, distil=replace(asked.distil, steps=1)), ignore)
+    assert (tmp_path / "models" / "loras" / "few" / "lora.safetensors").is_file()
 
 
 @pytest.mark.slow

@@ -110,7 +110,7 @@ def test_a_last_shard_that_is_not_full_is_rendered_anew_for_more_views(tmp_path:
             return super().map(fn, *iterables, timeout=timeout, chunksize=chunksize)
 
     monkeypatch.setattr("beyondscene.backend.training.renders._SHARD_VIEWS", 2)
-    monkeypatch.setattr("beyondscene.backend.training.renders.ProcessPoolExecutor", Here)
+    monkeypatch.setattr("beyondscene.backend.training.workers.ProcessPoolExecutor", Here)
     for count in (3, 4, 3):
         render_shards(run_in(tmp_path, seed=2), tmp_path, count, 64, processes=1)
         assert len(read_shards(tmp_path, count).pictures) == len(read_shards(tmp_path, count).looks) == count
@@ -332,11 +332,12 @@ def test_whole_run_ends_in_a_model_set(tmp_path: Path) -> None:
     for path in others_in_it:
         path.write_text("kept")
     before = (half.out / "unet").stat().st_ino
-    half.out.rename(half.out.with_name("fine.old"))  # as where it was stopped between two renames
+    half.out.rename(half.out.with_name(".fine.old"))  # as where it was stopped between two renames
+    (tmp_path / "fine.old").mkdir()  # somebody's own
     train_embedded(half, ignore)
     assert (half.out / "unet").stat().st_ino != before  # all of it is new, and came at once
     assert [path.read_text() for path in others_in_it] == ["kept"] * 2
-    assert not list(tmp_path.glob("*.old")) and not list(tmp_path.glob("*.part"))
+    assert list(tmp_path.glob("*.old")) == [tmp_path / "fine.old"] and not list(tmp_path.glob("*.part"))
     with pytest.raises(RunError, match="--fit fits the training to --minutes: say how many"):
         train_embedded(msgspec.structs.replace(half, fit=True), ignore)
     with pytest.raises(OutOfTime):
