@@ -1,5 +1,6 @@
 """Load the networks of a model set, all through diffusers and transformers, safetensors only."""
 
+import logging
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -184,7 +185,11 @@ def choose_view_batch(device: torch.device, networks_bytes: int, row_bytes: int)
 
 
 def silence_libraries() -> None:
-    """Keep loading bars and advice to developers out of our own output; errors still come through."""
-    for logging in (diffusers_logging, transformers_logging):
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+    """Keep loading bars and advice to developers out of our own output; errors still come through, but for a LoRA's.
+
+    Of that of another family diffusers tells the size of each layer, and we what is wrong.
+    """
+    for library in (diffusers_logging, transformers_logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    logging.getLogger("diffusers.loaders.peft").setLevel(logging.CRITICAL)
