@@ -99,7 +99,7 @@ def answer(command: Callable[[], int]) -> int:
         drop_output()
         return UNREAD
     except KeyboardInterrupt:
-        print("beyondscene: interrupted", file=sys.stderr)  # at once, without an import
+        tell("beyondscene: interrupted")  # at once, without an import
         return INTERRUPTED
     except Exception as error:
         from ...protocol import Refusal  # not before: its imports take a while, in which Ctrl-C is no fault either
@@ -116,7 +116,15 @@ def say(sentence: str) -> None:
     from ...protocol.text import one_line
 
     first, *others = map(one_line, sentence.split("\n"))
-    print(f"beyondscene: {first}", *(f"  {line.lstrip()}" for line in others), sep="\n", file=sys.stderr)
+    tell(f"beyondscene: {first}", *(f"  {line.lstrip()}" for line in others))
+
+
+def tell(*lines: str) -> None:
+    """Print them to standard error. Where that takes no more, as on a full disk, the exit code still tells."""
+    try:
+        print(*lines, sep="\n", file=sys.stderr)
+    except OSError:
+        drop_output()
 
 
 def describe(error: OSError) -> str:

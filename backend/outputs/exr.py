@@ -45,7 +45,7 @@ def write(path: Path, picture: Picture, record: str) -> None:
         with closing(OpenEXR.OutputFile(str(path), header)) as file:
             write_bands(file, picture, names)
     except OSError as error:  # the library tells the cause in words only
-        for number in (errno.ENOSPC, errno.EDQUOT):
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             if os.strerror(number) in str(error):
                 raise OSError(number, os.strerror(number), str(path)) from error
         raise

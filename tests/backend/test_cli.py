@@ -507,14 +507,18 @@ def test_an_output_that_takes_no_more_is_told_by_the_exit_code(request_file: Pat
         assert export_to(full.fileno(), request_file) == (2, words)
 
 
-def test_a_log_that_nobody_reads_any_more_is_told_by_the_same_exit_code(request_file: Path) -> None:
+def test_a_log_that_nobody_reads_any_more_is_told_by_the_exit_code(request_file: Path) -> None:
     (picture := request_file.with_name("out.png")).touch()
-    command = [sys.executable, "-m", "beyondscene.backend", "render", str(request_file), "-o", str(picture), "--skip-existing"]
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run(command, stderr=writing)  # which would say that all is there
+    for code, arguments in (
+        (141, ["render", str(request_file), "-o", str(picture), "--skip-existing"]),  # which would say that all is there
+        (2, ["check", "none.json"]),  # what is to be put right counts for more
+        (2, ["check", "--frobnicate"]),
+    ):
+        done = subprocess.run([sys.executable, "-m", "beyondscene.backend", *arguments], stderr=writing)
+        assert done.returncode == code
     os.close(writing)
-    assert done.returncode == 141
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell that closes streams")

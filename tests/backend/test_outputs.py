@@ -165,7 +165,7 @@ def test_an_exr_that_finds_no_room_says_so_as_others_do(
         raise OSError(f"Error writing pixel data. {os.strerror(number)}.")
 
     monkeypatch.setattr(outputs.choose_format(Path("out.exr")), "write_bands", fill)
-    for number in (errno.ENOSPC, errno.EDQUOT):
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         with pytest.raises(OSError) as caught:
             write_picture(tmp_path / "out.exr", picture, record)
         assert caught.value.errno == number and not list(tmp_path.iterdir())
