@@ -4,6 +4,7 @@ import io
 import os
 import re
 import secrets
+import struct
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
@@ -185,7 +186,7 @@ def tell_colours(settings: bpy.types.ColorManagedInputColorspaceSettings, path: 
     """What they are of is the picture at `path`, whatever the OCIO config calls its colours; one that has no such space decides
     for itself."""
     known = settings.bl_rna.properties["name"].enum_items
-    name = next((one for one in (LINEAR if path.suffix == ".exr" else SRGB) if one in known), None)
+    name = next((one for one in (LINEAR if is_exr(path) else SRGB) if one in known), None)
     if name:
         settings.name = name
 
@@ -201,10 +202,16 @@ def is_ours(image: bpy.types.Image) -> bool:
 
 
 def size_of(image: bpy.types.Image) -> tuple[int, int]:
-    """Width and height in px; also of a sequence of which no frame was shown, and of a file with layers: Blender tells none."""
-    if (path := path_of(image)).suffix == ".exr":
+    """Width and height in px; 0 and 0 of a file that is damaged.
+
+    Also of a sequence of which no frame was shown, and of a file with layers: Blender tells none.
+    """
+    if is_exr(path := path_of(image)):
         with io.BytesIO(image.packed_file.data) if image.packed_file else path.open("rb") as file:
-            return exr_size(file)
+            try:
+                return exr_size(file)
+            except (ValueError, struct.error):
+                return 0, 0
     if image.source != "SEQUENCE":
         return image.size[0], image.size[1]
     first = bpy.data.images.load(str(path_of(image)))
@@ -212,6 +219,10 @@ def size_of(image: bpy.types.Image) -> tuple[int, int]:
         return first.size[0], first.size[1]
     finally:
         bpy.data.images.remove(first)
+
+
+def is_exr(path: Path) -> bool:
+    return path.suffix.lower() == ".exr"  # files of other programs may be called .EXR
 
 
 def follow_frames(user: Any, image: bpy.types.Image) -> None:

@@ -120,6 +120,25 @@ def test_it_may_be_packed(made: Any, tmp_path: Path) -> None:
     assert made.ops.beyondscene.place_picture(destination="CAMERA_BACKGROUND") == {"FINISHED"}
 
 
+def test_it_may_be_called_in_capitals(made: Any, tmp_path: Path) -> None:
+    (tmp_path / "duo 0001.exr").rename(tmp_path / "DUO.EXR")
+    assert made.ops.beyondscene.open_picture(filepath=str(tmp_path / "DUO.EXR")) == {"FINISHED"}
+    assert images.size_of(chosen()) == (96, 64) and chosen().colorspace_settings.name == "Linear Rec.709"
+
+
+@pytest.mark.parametrize("destination", ["CAMERA_BACKGROUND", "IMAGE_PLANE", "WORLD"])
+@pytest.mark.parametrize("name", ["duo 0001.exr", "duo 0002.png"])
+def test_a_file_that_was_cut_off_is_put_nowhere(made: Any, picture: bytes, tmp_path: Path, name: str, destination: str) -> None:
+    path = tmp_path / name
+    if not path.exists():
+        path.write_bytes(picture)
+    session.current().picture = images.PictureRef.of(editors.load_picture(path))
+    path.write_bytes(path.read_bytes()[:40])
+    chosen().reload()
+    with pytest.raises(RuntimeError, match=f"{name} cannot be read as a picture: render it again"):
+        made.ops.beyondscene.place_picture(destination=destination)
+
+
 def test_blender_reads_of_it_what_the_backend_reads(made: Any, tmp_path: Path) -> None:
     path = tmp_path / "duo 0001.exr"
     assert read_in_blender(path) == read_record(path) == read_in_blender(tmp_path / "packed", path.read_bytes())
