@@ -111,6 +111,27 @@ def test_frames_that_an_animation_lacks_come_in_the_format_of_the_others(
     assert [(one.picture_format, one.request.prompt) for one in peer.heard if isinstance(one, Submit)] == [("exr", "a quay")]
 
 
+def test_an_animation_may_be_there_in_both_formats(
+    made: Any, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
+) -> None:
+    peer, scene, folder = start_peer(picture=picture), made.context.scene, tmp_path / "duo animation 0001"
+    use_backend(peer.connection)
+    folder.mkdir()
+    (folder / "0001.png").write_bytes(picture)
+    for frame in (1, 3):
+        (folder / f"{frame:04d}.exr").write_bytes((tmp_path / "duo 0001.exr").read_bytes())
+    for frame in (2, 3):
+        (folder / f"{frame:04d}.png").write_bytes(picture)
+    eight_bits, sixteen_bits = (editors.load_picture(folder / name) for name in ("0001.png", "0001.exr"))
+    assert images.path_of(eight_bits).suffix == ".png" and images.path_of(sixteen_bits).suffix == ".exr"
+    session.current().picture = images.PictureRef.of(sixteen_bits)
+    scene.frame_start, scene.frame_end = 1, 3
+    assert made.ops.beyondscene.render_missing(wait=True) == {"FINISHED"}
+    assert [one.picture_format for one in peer.heard if isinstance(one, Submit)] == ["exr"]
+    assert made.ops.beyondscene.delete_picture(delete_file=True) == {"FINISHED"}
+    assert sorted(one.name for one in folder.iterdir()) == ["0001.png", "0002.png", "0003.png"]
+
+
 def test_it_may_be_packed(made: Any, tmp_path: Path) -> None:
     image = chosen()
     image.pack()
