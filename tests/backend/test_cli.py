@@ -410,6 +410,7 @@ def test_missing_and_broken_requests_are_named(tmp_path: Path, capsys: pytest.Ca
         ("train embedded --out o --minutes nan", "'nan' is no amount"),
         ("submit r.json --priority 101", "'101' is no priority: write a whole number from -100 to 100"),
         ("jobs --patience -1", "'-1' is no amount"),
+        ("jobs --patience -.5", "'-.5' is no amount"),
         ("wait nope", "'nope' is no job id: `beyondscene jobs` lists them"),
         ("fetch nope -o o.png", "'nope' is no job id"),
         ("cancel nope", "'nope' is no job id"),
@@ -449,6 +450,12 @@ def test_depth_of_another_picture_does_not_stay_beside_a_request(request_file: P
     depth.touch()
     assert main(["export", str(request_file), "--seed", "5", "-o", str(request_file)]) == 0
     assert depth.exists()  # as it is its own
+    (depth := tmp_path / "shot.0007.json.arrays" / "depth.npy").parent.mkdir()
+    depth.touch()
+    request_file.rename(tmp_path / "shot.0007.json")
+    numbered = str(tmp_path / "shot.####.json")
+    assert main(["export", numbered, "--frame", "7", "--seed", "5", "-o", numbered]) == 0
+    assert depth.exists()
 
 
 def test_the_model_of_poses_is_refused_without_a_file_for_them(
