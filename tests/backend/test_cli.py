@@ -15,11 +15,12 @@ import msgspec
 import numpy as np
 import psutil
 import pytest
-from beyondscene.backend.cli import main, render, source, target, worker
+from beyondscene.backend.cli import info, main, render, source, target, worker
 from beyondscene.backend.cli import serve as cli_serve
 from beyondscene.backend.gateway import ServeSettings
+from beyondscene.backend.memory import what_would_load
 from beyondscene.backend.models.fingerprint import fingerprint_weights
-from beyondscene.backend.models.sets import ModelSet
+from beyondscene.backend.models.sets import ModelSet, read_model_set
 from beyondscene.backend.outputs import Picture, make_record, most_bytes, write_picture
 from beyondscene.backend.version import app_version
 from beyondscene.protocol import Refusal, RenderRequest, digest_of, load_request, resized
@@ -538,3 +539,15 @@ def test_info_tells_versions_devices_and_models(capsys: pytest.CaptureFixture[st
     assert f"torch         {told['versions']['torch']}" in lines
     (sdxl,) = [line for line in lines if "sdxl, 1024 px: " in line]
     assert ("lacks" in sdxl) == ("a `beyondscene render` with `--models sdxl` says how to get them" in sdxl)
+
+
+def test_a_model_set_that_cannot_be_read_does_not_hide_the_others(
+    tiny_models: ModelSet, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = read_model_set(Path(shutil.copytree(tiny_models.folder, tmp_path / "broken")))
+    (broken.role_folder("base") / "model_index.json").write_text("{")
+    monkeypatch.setattr(info, "find_model_sets", lambda: [broken, tiny_models])
+    assert main(["info", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [bool(one["missing"]) for one in told["models"]] == [True, False]
+    assert "choose tiny, or close other programs" in what_would_load(tiny_models, [broken, tiny_models])
