@@ -17,6 +17,7 @@ import psutil
 import pytest
 from beyondscene.backend.cli import info, main, render, source, target, worker
 from beyondscene.backend.cli import serve as cli_serve
+from beyondscene.backend.cli.jobs import say_when
 from beyondscene.backend.gateway import ServeSettings
 from beyondscene.backend.memory import what_would_load
 from beyondscene.backend.models.fingerprint import fingerprint_weights
@@ -507,6 +508,12 @@ def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main(["--version"])
     assert left.value.code == 0 and capsys.readouterr().out == f"beyondscene {app_version()}\n"
+
+
+def test_a_job_whose_id_holds_no_time_is_listed_without_one() -> None:
+    for job_id in ("12345678-1234-4234-8234-123456789abc", "ffffffff-ffff-7fff-bfff-ffffffffffff"):
+        assert say_when(job_id).split() == ["-"]
+    assert say_when("01a21f76-9dbd-7ac2-8875-968841967505").startswith("2026-11-2")
 
 
 def test_what_serve_is_asked_for_reaches_the_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
