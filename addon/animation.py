@@ -62,21 +62,21 @@ def start(context: bpy.types.Context) -> None:
     begin(context, settings, images.next_sequence(own.output_folder), own.file_format, list(frames_of(context.scene)))
 
 
-def start_missing(context: bpy.types.Context, folder: Path) -> bool:
-    """The same for those that are neither in `folder` nor on their way to it, asked for as those that are there; False where
-    none is missing. Raises RecordError or WireError where none says how it was made, and OSError where there is no place for
-    them.
+def start_missing(context: bpy.types.Context, path: Path) -> bool:
+    """The same for those that are neither beside the frame `path` nor on their way there, asked for as those that are; False
+    where none is missing. Raises RecordError or WireError where none says how it was made, and OSError where there is no place
+    for them.
     """
+    folder = path.parent
     try:
-        there = images.frames_in(folder)
+        there = images.frames_beside(path)
     except OSError as error:
         raise RecordError(f"The folder '{folder}' cannot be read ({error.strerror}): put it or its drive right.") from error
     on_their_way = (one for one in current().on_their_way if images.same_file(str(one.parent), str(folder)))
     known = {one.name for one in (*there, *on_their_way)}
-    suffix = there[0].suffix if there else context.scene.beyondscene.file_format
-    missing = [frame for frame in frames_of(context.scene) if frame_path(folder, frame, suffix).name not in known]
+    missing = [frame for frame in frames_of(context.scene) if frame_path(folder, frame, path.suffix).name not in known]
     if missing:
-        begin(context, FrozenSettings.of_frames(there), images.output_place(str(folder)), suffix, missing)
+        begin(context, FrozenSettings.of_frames(there), images.output_place(str(folder)), path.suffix, missing)
     return bool(missing)
 
 

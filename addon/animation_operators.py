@@ -59,15 +59,15 @@ class BEYONDSCENE_OT_render_missing(OnPicture, Waits, bpy.types.Operator):
         session, image = current(), history.chosen()
         session.problem = None
         assert image  # polled
-        folder = images.path_of(image).parent
+        path = images.path_of(image)
         try:
-            if not animation.start_missing(context, folder):
+            if not animation.start_missing(context, path):
                 self.report({"INFO"}, "It has, or will have, all frames of the scene's range")
                 return {"CANCELLED"}
         except (RecordError, WireError) as error:
             session.refuse(str(error))
         except OSError as error:
-            session.refuse(say_unwritable(str(folder), error))
+            session.refuse(say_unwritable(str(path.parent), error))
         else:
             go_on(wait=self.wait)
         return outcome(self)

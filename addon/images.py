@@ -4,6 +4,7 @@ import io
 import os
 import re
 import secrets
+import struct
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
@@ -17,7 +18,6 @@ from ..protocol.record_text import exr_size
 
 NAME = "BeyondScene "
 PREVIEW = "BeyondScene Preview"
-SUFFIXES = (".png", ".exr")  # of pictures that the add-on asks for
 MARK = "beyondscene_picture"  # property of our Image datablocks, which may be renamed; older files tell them by NAME alone
 # As OCIO configs call it: Blender's own, then those of ACES, newest last.
 LINEAR = ("Linear Rec.709", "Utility - Linear - Rec.709", "Linear Rec.709 (sRGB)")
@@ -43,7 +43,7 @@ class PictureRef(NamedTuple):
 def next_paths(folder: str, suffix: str, count: int = 1, promised: Iterable[Path] = ()) -> list[Path]:
     """File names that are free: <name of the .blend> <number><suffix> in `folder`, which exists when this returns.
 
-    folder: may be relative to the .blend ('//'); see meant_folder. suffix: one of SUFFIXES; a number is given once for all.
+    folder: may be relative to the .blend ('//'); see meant_folder. suffix: .png or .exr; a number is given once for both.
     promised: names of pictures that are still on their way. Raises OSError where the folder cannot be made or written
         to, or such a name is too long.
     """
@@ -76,23 +76,16 @@ def first_file(path: Path) -> Path:
     return next(iter(frames_beside(path)), path) if sequence_of(path) else path
 
 
-def frames_beside(path: Path) -> list[Path]:
-    """The frames of the animation that `path` is one of which are there, in their order."""
-    return frames_in(path.parent, path.suffix)
-
-
 def files_of(image: bpy.types.Image) -> list[Path]:
     """Of an animation all frames that are there."""
     path = path_of(image)
     return frames_beside(path) if sequence_of(path) else [path]
 
 
-def frames_in(folder: Path, suffix: str = "") -> list[Path]:
-    """Those of the animation whose folder it is, which may hold other files. suffix: theirs; else that of most of them."""
-    frames = [one for one in folder.glob("*") if one.suffix in SUFFIXES and one.stem.isdecimal()]
-    suffix = suffix or max(SUFFIXES, key=[one.suffix for one in frames].count)
-    ours = (one for one in frames if one.suffix == suffix)
-    return sorted(ours, key=lambda frame: (len(frame.name), frame.name))  # 10000 after 9999
+def frames_beside(path: Path) -> list[Path]:
+    """The frames of the animation that `path` is one of which are there, in their order; their folder may hold other files."""
+    frames = (one for one in path.parent.glob(f"*{path.suffix}") if one.stem.isdecimal())
+    return sorted(frames, key=lambda frame: (len(frame.name), frame.name))  # 10000 after 9999
 
 
 def blend_name() -> str:
@@ -177,15 +170,15 @@ def known_picture(path: Path) -> bpy.types.Image | None:
 
 
 def place_of(path: Path) -> str:
-    """What a picture is known by: its file, or the folder of an animation."""
-    return str(path.parent if sequence_of(path) else path)
+    """What a picture is known by: its file, or that of any frame of an animation, which may be there in both formats."""
+    return str(path.with_stem("0") if sequence_of(path) else path)
 
 
 def tell_colours(settings: bpy.types.ColorManagedInputColorspaceSettings, path: Path) -> None:
     """What they are of is the picture at `path`, whatever the OCIO config calls its colours; one that has no such space decides
     for itself."""
     known = settings.bl_rna.properties["name"].enum_items
-    name = next((one for one in (LINEAR if path.suffix == ".exr" else SRGB) if one in known), None)
+    name = next((one for one in (LINEAR if is_exr(path) else SRGB) if one in known), None)
     if name:
         settings.name = name
 
@@ -201,10 +194,16 @@ def is_ours(image: bpy.types.Image) -> bool:
 
 
 def size_of(image: bpy.types.Image) -> tuple[int, int]:
-    """Width and height in px; also of a sequence of which no frame was shown, and of a file with layers: Blender tells none."""
-    if (path := path_of(image)).suffix == ".exr":
+    """Width and height in px; 0 and 0 of a file that is damaged.
+
+    Also of a sequence of which no frame was shown, and of a file with layers: Blender tells none.
+    """
+    if is_exr(path := path_of(image)):
         with io.BytesIO(image.packed_file.data) if image.packed_file else path.open("rb") as file:
-            return exr_size(file)
+            try:
+                return exr_size(file)
+            except (ValueError, struct.error):
+                return 0, 0
     if image.source != "SEQUENCE":
         return image.size[0], image.size[1]
     first = bpy.data.images.load(str(path_of(image)))
@@ -212,6 +211,10 @@ def size_of(image: bpy.types.Image) -> tuple[int, int]:
         return first.size[0], first.size[1]
     finally:
         bpy.data.images.remove(first)
+
+
+def is_exr(path: Path) -> bool:
+    return path.suffix.lower() == ".exr"  # files of other programs may be called .EXR
 
 
 def follow_frames(user: Any, image: bpy.types.Image) -> None:

@@ -16,7 +16,7 @@ from .models.host_memory import give_back_freed_memory
 from .models.load import Models
 from .models.memory_saving import FALLBACKS, MemorySaving, next_fallback
 from .models.offload import WeightsDoNotFit
-from .models.sets import ModelSet
+from .models.sets import ModelSet, ModelSetError
 from .pipeline.shard import rank_and_world_size
 from .watch import Checkpoints
 
@@ -74,13 +74,20 @@ def free_cached() -> None:
 def what_would_load(model_set: ModelSet, others: Sequence[ModelSet]) -> str:
     """A sentence for whoever has chosen models that the machine cannot hold. others: that are installed, too."""
     memory = psutil.virtual_memory()
-    fitting = [other.name for other in others if not other.missing_roles and file_bytes(other) < memory.available]
+    fitting = [other.name for other in others if is_complete(other) and file_bytes(other) < memory.available]
     smaller = f"choose {' or '.join(fitting)}, or close other programs" if fitting else "close other programs"
     return (
         f"The memory was not enough to load the model set '{model_set.name}': its files have "
         f"{file_bytes(model_set) / 1e9:.1f} GB, the machine has {memory.total / 1e9:.1f} GB, of which "
         f"{memory.available / 1e9:.1f} are free: {smaller}."
     )
+
+
+def is_complete(model_set: ModelSet) -> bool:
+    try:
+        return not model_set.missing_roles
+    except ModelSetError:  # one of its files cannot be read
+        return False
 
 
 def file_bytes(model_set: ModelSet) -> int:

@@ -38,7 +38,8 @@ class Watcher(Protocol):
         ...
 
     def preview(self, image: np.ndarray) -> None:
-        """Show the picture so far: uint8 (H, W, 3), RGB, any size. It is scaled down, and dropped where one was just sent."""
+        """Show the picture so far: uint8 or uint16 (H, W, 3), RGB, any size. It is scaled down, and dropped where one was just
+        sent."""
         ...
 
     def check(self) -> None:

@@ -182,10 +182,14 @@ class JobWatcher:
 
 
 def small_jpeg(image: np.ndarray) -> tuple[int, int, bytes]:
-    """Width, height and bytes of a JPEG of `image`, uint8 (H, W, 3), within the limits of a preview."""
+    """Width, height and bytes of a JPEG of `image`, uint8 or uint16 (H, W, 3), within the limits of a preview."""
+    import cv2
     from PIL import Image
 
-    picture = Image.fromarray(image)
+    shrink = min(1, PREVIEW_SIDE_PX / max(image.shape[:2]))
+    size = [max(1, round(side * shrink)) for side in image.shape[1::-1]]
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)  # first, since all else copies the whole of it
+    picture = Image.fromarray(image if image.dtype == np.uint8 else cv2.convertScaleAbs(image, alpha=1 / 257))
     side = PREVIEW_SIDE_PX
     while True:
         picture.thumbnail((side, side))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import bpy
 import numpy as np
 
-from ..images import size_of
+from ..images import path_of, size_of
 from .errors import DestinationError
 
 
@@ -35,7 +35,12 @@ def camera_of(scene: bpy.types.Scene) -> bpy.types.Object:
 
 
 def picture_frame(context: bpy.types.Context, camera: bpy.types.Object, image: bpy.types.Image) -> Frame:
-    return frame_of(context, camera, *size_of(image))
+    """Raises DestinationError where its file is damaged."""
+    width, height = size_of(image)
+    if not width or not height:
+        words = "cannot be read as a picture: render it again, or put a whole one there."
+        raise DestinationError(f"Its file {path_of(image)} {words}")
+    return frame_of(context, camera, width, height)
 
 
 def render_frame(context: bpy.types.Context, camera: bpy.types.Object) -> Frame:

@@ -35,7 +35,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._negative_number_matcher = re.compile(r"-\d[\d:-]*$")  # frames from below 0 on are no option either
+        self._negative_number_matcher = re.compile(r"-\.?\d[\d.:-]*$")  # frames from below 0 on are no option either
 
     def error(self, message: str) -> NoReturn:
         say(f"{message.rstrip('.')}. `{self.prog} --help` lists what there is.")

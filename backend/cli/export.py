@@ -37,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
         check_targets(path, args, check_request_target)
     for frame, request, arrays, _ in read_source(args, passes=folder):
         output = number_path(args.output, frame)
-        if not args.passes and os.path.realpath(args.source or "") != os.path.realpath(output):  # they are of another picture
+        source = args.source and os.path.realpath(number_path(args.source, frame))
+        if not args.passes and source != os.path.realpath(output):  # they are of another picture
             for name in PASSES:
                 (arrays_folder(output) / name).unlink(missing_ok=True)
         make_folder(output)

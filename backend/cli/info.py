@@ -3,11 +3,12 @@
 import argparse
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import msgspec
 
 from ...protocol import VERSION
-from ..models.sets import find_model_sets
+from ..models.sets import ModelSet, ModelSetError, find_model_sets
 from . import DONE
 
 PACKAGES = ("beyondscene", "torch", "diffusers", "transformers", "msgspec", "pyzmq", "bpy")
@@ -20,15 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     versions = {"python": platform.python_version(), "protocol": str(VERSION)} | {p: version_of(p) for p in PACKAGES}
     devices = find_devices()
-    sets = [
-        {
-            "name": model_set.name,
-            "training_resolution_px": model_set.training_resolution_px,
-            "missing": list(model_set.missing_roles),
-            "few_steps": model_set.has_few_steps,
-        }
-        for model_set in find_model_sets()
-    ]
+    sets = [describe(model_set) for model_set in find_model_sets()]
     if args.json:
         print(msgspec.json.encode({"versions": versions, "devices": devices, "models": sets}).decode())
         return DONE
@@ -41,6 +34,15 @@ def run(args: argparse.Namespace) -> int:
     for name, fact in rows:
         print(f"{name:12}  {fact}")
     return DONE
+
+
+def describe(model_set: ModelSet) -> dict[str, Any]:
+    """A set with a file that cannot be read lacks all its roles: it must not hide the others. `render` says what is wrong."""
+    facts = {"name": model_set.name, "training_resolution_px": model_set.training_resolution_px}
+    try:
+        return facts | {"missing": list(model_set.missing_roles), "few_steps": model_set.has_few_steps}
+    except ModelSetError:
+        return facts | {"missing": list(model_set.roles), "few_steps": False}
 
 
 def version_of(package: str) -> str:

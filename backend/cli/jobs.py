@@ -1,6 +1,7 @@
 """List the jobs of a backend, newest last: id, state, done, when it was asked for, size, prompt."""
 
 import argparse
+from contextlib import suppress
 from datetime import datetime
 from typing import get_args
 from uuid import UUID
@@ -37,8 +38,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def say_when(job_id: str) -> str:
-    """In local time; of an id that is no UUIDv7, which begins with its milliseconds, nobody knows."""
+    """In local time; of an id that is no UUIDv7, which begins with its milliseconds, nobody knows. Clients choose their ids."""
     number = UUID(job_id)
-    if number.version != 7:
-        return f"{'-':16}"
-    return f"{datetime.fromtimestamp((number.int >> 80) / 1000):%Y-%m-%d %H:%M}"
+    if number.version == 7:
+        with suppress(ValueError, OverflowError, OSError):  # a time that no calendar has
+            return f"{datetime.fromtimestamp((number.int >> 80) / 1000):%Y-%m-%d %H:%M}"
+    return f"{'-':16}"

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..cli import DONE, STOPPED, answer
 from ..cli.arguments import amount
 from ..training.checkpoints import Ema, Steps, half_precision, set_rate
-from ..training.runs import JudgeRun, check_numbers, claim, training_device
+from ..training.runs import JudgeRun, alone_in, check_numbers, claim, training_device
 from ..training.under_way import OutOfTime, Report, Run, countdown, print_event, telling_of_files
 from ..training.workers import worker_pool
 from .judge import JOINTS, OFFSET_PX, STRIDE, JudgeConfig, JudgeNet, Maps, save_net, to_input
@@ -38,6 +38,9 @@ class JudgeSettings(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 77  # the embedded model's is 0
     processes: int = 1  # that draw samples
     checkpoint_every: int = 200
+
+
+Samples = Callable[[int, JudgeSettings], Iterator[list[Sample]]]
 
 
 class Targets(msgspec.Struct, frozen=True):
@@ -106,21 +109,29 @@ def train_judge(
     settings: JudgeSettings,
     folder: Path,
     device: torch.device,
-    samples: Callable[[int, JudgeSettings], Iterator[list[Sample]]],
+    samples: Samples,
     report: Report,
     time_left_s: Callable[[], float],
 ) -> JudgeNet:
     """Train with checkpoints under `folder`; return the averaged network.
 
     samples: called with the first step to do; gives the samples of each step (`prefetch`). Raises OutOfTime, and RunError where
-    `folder` is another run's, or where a number means nothing.
+    `folder` is in use or another run's, or where a number means nothing.
     """
     check_numbers(seed=settings.seed, steps=settings.steps, batch=settings.batch, processes=settings.processes)
     claim(folder, describe_run(settings))
+    run = Run(folder, settings.seed, device, report, time_left_s)
+    with alone_in(folder):
+        return learn(run, settings, samples)
+
+
+def learn(run: Run, settings: JudgeSettings, samples: Samples) -> JudgeNet:
+    """As `train_judge`, in a folder that is claimed."""
+    device = run.device
     torch.manual_seed(settings.seed)
     net = JudgeNet(settings.config).to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=0.02)
-    ema, run = Ema(net, 0.995), Run(folder, settings.seed, device, report, time_left_s)
+    ema = Ema(net, 0.995)
     left = Steps(run, "judge", net, ema, optimizer, settings.steps, settings.checkpoint_every)
     start = time.perf_counter()
     for step, batch in zip(left, samples(left.done, settings), strict=False):
@@ -132,7 +143,9 @@ def train_judge(
         left.learn(loss, most=5.0)
         if (step + 1) % 20 == 0:
             seconds = round(time.perf_counter() - start, 1)
-            report({"stage": "judge", "step": step + 1, "of": settings.steps, "loss": float(loss.detach()), "seconds": seconds})
+            run.report(
+                {"stage": "judge", "step": step + 1, "of": settings.steps, "loss": float(loss.detach()), "seconds": seconds}
+            )
     ema.copy_to(net)
     net.config = msgspec.structs.replace(settings.config, steps=left.done, batch=settings.batch)
     return net.eval()

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ParamSpec
 
-import cv2
 import numpy as np
 
 from ...protocol import Stage, StageTime
@@ -50,7 +49,7 @@ class Progress:
 
     def preview(self, image: np.ndarray) -> None:
         """uint8 or uint16 (H, W, 3)."""
-        self.watcher.preview(image if image.dtype == np.uint8 else cv2.convertScaleAbs(image, alpha=1 / 257))
+        self.watcher.preview(image)
 
     def counts(self) -> Arrays:
         """The work that is done, to be kept beside what came of it."""

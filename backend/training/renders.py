@@ -10,6 +10,7 @@ import numpy.typing as npt
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from ...protocol.whole import whole_file
 from ..mannequins.looks import Look
 from ..mannequins.scenes import MOST_PEOPLE, Rendering, draw_view
 from .under_way import OutOfTime, Run
@@ -111,5 +112,5 @@ def _render_shard(task: tuple[Path, int, int, int, int]) -> None:
     path = _shard_path(folder, first)
     metadata = {name: msgspec.json.encode(getattr(renders, name)).decode() for name in ("captions", "looks", "scenes")}
     arrays = {name: getattr(renders, name) for name in ("pictures", "masks", "keypoints")}
-    save_file(arrays, path.with_suffix(".part"), metadata)
-    path.with_suffix(".part").rename(path)
+    with whole_file(path) as partial:  # another run may render the same shard
+        save_file(arrays, partial, metadata)

@@ -111,6 +111,27 @@ def test_frames_that_an_animation_lacks_come_in_the_format_of_the_others(
     assert [(one.picture_format, one.request.prompt) for one in peer.heard if isinstance(one, Submit)] == [("exr", "a quay")]
 
 
+def test_an_animation_may_be_there_in_both_formats(
+    made: Any, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
+) -> None:
+    peer, scene, folder = start_peer(picture=picture), made.context.scene, tmp_path / "duo animation 0001"
+    use_backend(peer.connection)
+    folder.mkdir()
+    (folder / "0001.png").write_bytes(picture)
+    for frame in (1, 3):
+        (folder / f"{frame:04d}.exr").write_bytes((tmp_path / "duo 0001.exr").read_bytes())
+    for frame in (2, 3):
+        (folder / f"{frame:04d}.png").write_bytes(picture)
+    eight_bits, sixteen_bits = (editors.load_picture(folder / name) for name in ("0001.png", "0001.exr"))
+    assert images.path_of(eight_bits).suffix == ".png" and images.path_of(sixteen_bits).suffix == ".exr"
+    session.current().picture = images.PictureRef.of(sixteen_bits)
+    scene.frame_start, scene.frame_end = 1, 3
+    assert made.ops.beyondscene.render_missing(wait=True) == {"FINISHED"}
+    assert [one.picture_format for one in peer.heard if isinstance(one, Submit)] == ["exr"]
+    assert made.ops.beyondscene.delete_picture(delete_file=True) == {"FINISHED"}
+    assert sorted(one.name for one in folder.iterdir()) == ["0001.png", "0002.png", "0003.png"]
+
+
 def test_it_may_be_packed(made: Any, tmp_path: Path) -> None:
     image = chosen()
     image.pack()
@@ -118,6 +139,25 @@ def test_it_may_be_packed(made: Any, tmp_path: Path) -> None:
     assert images.size_of(image) == (96, 64)
     assert made.ops.beyondscene.restore_settings() == {"FINISHED"} and made.context.scene.beyondscene.prompt == "a quay"
     assert made.ops.beyondscene.place_picture(destination="CAMERA_BACKGROUND") == {"FINISHED"}
+
+
+def test_it_may_be_called_in_capitals(made: Any, tmp_path: Path) -> None:
+    (tmp_path / "duo 0001.exr").rename(tmp_path / "DUO.EXR")
+    assert made.ops.beyondscene.open_picture(filepath=str(tmp_path / "DUO.EXR")) == {"FINISHED"}
+    assert images.size_of(chosen()) == (96, 64) and chosen().colorspace_settings.name == "Linear Rec.709"
+
+
+@pytest.mark.parametrize("destination", ["CAMERA_BACKGROUND", "IMAGE_PLANE", "WORLD"])
+@pytest.mark.parametrize("name", ["duo 0001.exr", "duo 0002.png"])
+def test_a_file_that_was_cut_off_is_put_nowhere(made: Any, picture: bytes, tmp_path: Path, name: str, destination: str) -> None:
+    path = tmp_path / name
+    if not path.exists():
+        path.write_bytes(picture)
+    session.current().picture = images.PictureRef.of(editors.load_picture(path))
+    path.write_bytes(path.read_bytes()[:40])
+    chosen().reload()
+    with pytest.raises(RuntimeError, match=f"{name} cannot be read as a picture: render it again"):
+        made.ops.beyondscene.place_picture(destination=destination)
 
 
 def test_blender_reads_of_it_what_the_backend_reads(made: Any, tmp_path: Path) -> None:

@@ -17,9 +17,11 @@ import psutil
 import pytest
 from beyondscene.backend.cli import info, main, render, source, target, worker
 from beyondscene.backend.cli import serve as cli_serve
+from beyondscene.backend.cli.jobs import say_when
 from beyondscene.backend.gateway import ServeSettings
+from beyondscene.backend.memory import what_would_load
 from beyondscene.backend.models.fingerprint import fingerprint_weights
-from beyondscene.backend.models.sets import ModelSet
+from beyondscene.backend.models.sets import ModelSet, read_model_set
 from beyondscene.backend.outputs import Picture, make_record, most_bytes, write_picture
 from beyondscene.backend.version import app_version
 from beyondscene.protocol import Refusal, RenderRequest, digest_of, load_request, resized
@@ -410,6 +412,7 @@ def test_missing_and_broken_requests_are_named(tmp_path: Path, capsys: pytest.Ca
         ("train embedded --out o --minutes nan", "'nan' is no amount"),
         ("submit r.json --priority 101", "'101' is no priority: write a whole number from -100 to 100"),
         ("jobs --patience -1", "'-1' is no amount"),
+        ("jobs --patience -.5", "'-.5' is no amount"),
         ("wait nope", "'nope' is no job id: `beyondscene jobs` lists them"),
         ("fetch nope -o o.png", "'nope' is no job id"),
         ("cancel nope", "'nope' is no job id"),
@@ -449,6 +452,12 @@ def test_depth_of_another_picture_does_not_stay_beside_a_request(request_file: P
     depth.touch()
     assert main(["export", str(request_file), "--seed", "5", "-o", str(request_file)]) == 0
     assert depth.exists()  # as it is its own
+    (depth := tmp_path / "shot.0007.json.arrays" / "depth.npy").parent.mkdir()
+    depth.touch()
+    request_file.rename(tmp_path / "shot.0007.json")
+    numbered = str(tmp_path / "shot.####.json")
+    assert main(["export", numbered, "--frame", "7", "--seed", "5", "-o", numbered]) == 0
+    assert depth.exists()
 
 
 def test_the_model_of_poses_is_refused_without_a_file_for_them(
@@ -461,78 +470,6 @@ def test_the_model_of_poses_is_refused_without_a_file_for_them(
 def test_a_frame_without_a_blend_is_refused(request_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(request_file), "-o", str(tmp_path / "out.json"), "--frame", "12"]) == 2
     assert "request.json is neither: name such, or leave --frame out" in capsys.readouterr().err
-
-
-def test_a_fault_of_ours_is_not_taken_for_something_to_put_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(info, "find_model_sets", lambda: np.zeros(2) + np.zeros(3))
-    with pytest.raises(ValueError, match="operands could not be broadcast"):  # with its traceback, and Python's exit code 1
-        main(["info"])
-
-
-INTERRUPTED_IMPORT = """
-import sys
-from beyondscene.backend import cli
-assert "numpy" not in sys.modules  # whose own import takes a while
-class Interrupt:
-    def find_spec(self, name, path, target=None):
-        if name == "numpy":
-            raise KeyboardInterrupt
-sys.meta_path.insert(0, Interrupt())
-sys.exit(cli.main(["info"]))
-"""
-
-
-def test_an_interrupt_while_the_command_is_still_being_loaded_is_one_word() -> None:
-    done = subprocess.run([sys.executable, "-c", INTERRUPTED_IMPORT], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (130, "beyondscene: interrupted\n")
-
-
-def export_to(stdout: int, request_file: Path) -> tuple[int, str]:
-    """Exit code and errors of a command that writes one line to `stdout`."""
-    command = [sys.executable, "-m", "beyondscene.backend", "export", str(request_file), "-o", str(request_file)]
-    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=buffered)
-    return done.returncode, done.stderr
-
-
-def test_an_output_that_takes_no_more_is_told_by_the_exit_code(request_file: Path) -> None:
-    reading, writing = os.pipe()
-    os.close(reading)  # as `| head` does when it has read enough
-    assert export_to(writing, request_file) == (141, "")
-    os.close(writing)
-    if not Path("/dev/full").exists():
-        pytest.skip("this system has no disk that is always full")
-    with Path("/dev/full").open("w") as full:
-        words = "beyondscene: Something cannot be read or written (No space left on device): make room on the disk.\n"
-        assert export_to(full.fileno(), request_file) == (2, words)
-
-
-def test_a_log_that_nobody_reads_any_more_is_told_by_the_exit_code(request_file: Path) -> None:
-    (picture := request_file.with_name("out.png")).touch()
-    reading, writing = os.pipe()
-    os.close(reading)
-    for code, arguments in (
-        (141, ["render", str(request_file), "-o", str(picture), "--skip-existing"]),  # which would say that all is there
-        (2, ["check", "none.json"]),  # what is to be put right counts for more
-        (2, ["check", "--frobnicate"]),
-    ):
-        done = subprocess.run([sys.executable, "-m", "beyondscene.backend", *arguments], stderr=writing)
-        assert done.returncode == code
-    os.close(writing)
-
-
-@pytest.mark.skipif(os.name != "posix", reason="needs a shell that closes streams")
-def test_closed_streams_are_as_empty_ones(request_file: Path, two_people: RenderRequest) -> None:
-    request_file.write_bytes(msgspec.json.encode(replace(two_people, prompt="a plaza with a Zeppelin")))  # of which it warns
-
-    def run_with(closing: str, *command: str) -> "subprocess.CompletedProcess[str]":
-        shell = ["sh", "-c", f'exec "$0" "$@" {closing}', sys.executable, "-m", "beyondscene.backend", *command]
-        return subprocess.run(shell, capture_output=True, text=True)
-
-    done = run_with("<&-", "check", "-")
-    assert done.returncode == 2 and done.stderr.startswith("beyondscene: Standard input is not a render request")
-    done = run_with("2>&-", "check", str(request_file), "--json")
-    assert done.returncode == 0 and json.loads(done.stdout)["people"] == 2  # and nothing else stands there
 
 
 SMALL_FILES_ONLY = """
@@ -550,27 +487,6 @@ def test_an_export_that_finds_no_room_leaves_the_request_that_was_there(request_
     words = f"beyondscene: {request_file} cannot be read or written (File too large): put that right, or name another place.\n"
     assert done.stderr == words
     assert request_file.read_bytes() == before and list(request_file.parent.iterdir()) == [request_file]
-
-
-def test_what_is_told_is_utf_8_whatever_the_locale(request_file: Path, tmp_path: Path) -> None:
-    """As on Windows, where what goes to a file or a pipe is otherwise in an encoding of the country's."""
-    for name in ("広場.json".encode(), b"not utf-8 \xff.json"):
-        output = os.fsencode(tmp_path) + b"/" + name
-        command = [sys.executable, "-m", "beyondscene.backend", "export", str(request_file), "-o", output]
-        done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "latin-1"})
-        assert (done.returncode, done.stderr) == (0, b"")
-        assert done.stdout == output + b": 192x128, 2 characters\n"
-
-
-@pytest.mark.skipif(os.name != "posix", reason="needs a terminal of this encoding")
-def test_a_terminal_is_told_in_other_words_what_it_cannot_show(request_file: Path, tmp_path: Path) -> None:
-    reading, writing = os.openpty()
-    command = [sys.executable, "-m", "beyondscene.backend", "export", str(request_file), "-o", str(tmp_path / "広場.json")]
-    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, env={**os.environ, "PYTHONIOENCODING": "latin-1"})
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert b"\\u5e83\\u5834.json: 192x128, 2 characters" in os.read(reading, 10_000)
-    os.close(reading)
-    os.close(writing)
 
 
 def test_the_worker_is_not_for_people_and_refuses_in_one_sentence(
@@ -592,6 +508,12 @@ def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main(["--version"])
     assert left.value.code == 0 and capsys.readouterr().out == f"beyondscene {app_version()}\n"
+
+
+def test_a_job_whose_id_holds_no_time_is_listed_without_one() -> None:
+    for job_id in ("12345678-1234-4234-8234-123456789abc", "ffffffff-ffff-7fff-bfff-ffffffffffff"):
+        assert say_when(job_id).split() == ["-"]
+    assert say_when("01a21f76-9dbd-7ac2-8875-968841967505").startswith("2026-11-2")
 
 
 def test_what_serve_is_asked_for_reaches_the_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -624,3 +546,15 @@ def test_info_tells_versions_devices_and_models(capsys: pytest.CaptureFixture[st
     assert f"torch         {told['versions']['torch']}" in lines
     (sdxl,) = [line for line in lines if "sdxl, 1024 px: " in line]
     assert ("lacks" in sdxl) == ("a `beyondscene render` with `--models sdxl` says how to get them" in sdxl)
+
+
+def test_a_model_set_that_cannot_be_read_does_not_hide_the_others(
+    tiny_models: ModelSet, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = read_model_set(Path(shutil.copytree(tiny_models.folder, tmp_path / "broken")))
+    (broken.role_folder("base") / "model_index.json").write_text("{")
+    monkeypatch.setattr(info, "find_model_sets", lambda: [broken, tiny_models])
+    assert main(["info", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [bool(one["missing"]) for one in told["models"]] == [True, False]
+    assert "choose tiny, or close other programs" in what_would_load(tiny_models, [broken, tiny_models])

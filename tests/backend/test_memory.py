@@ -1,7 +1,9 @@
 """Where memory is short a picture takes longer; it is not lost, and it stays the same picture."""
 
+import io
 import json
 import shutil
+import tracemalloc
 import weakref
 from pathlib import Path
 from typing import Any
@@ -24,9 +26,11 @@ from beyondscene.backend.outputs import read_record
 from beyondscene.backend.pipeline import joint
 from beyondscene.backend.pipeline import latents as latents_stage
 from beyondscene.backend.pipeline.batches import Batch
+from beyondscene.backend.pipeline.progress import Progress
 from beyondscene.backend.pipeline.sampler import Sampler
 from beyondscene.backend.render import Renderer
-from beyondscene.backend.watch import NoCheckpoints
+from beyondscene.backend.watch import NoCheckpoints, NoWatcher
+from beyondscene.backend.worker import small_jpeg
 from beyondscene.protocol import RenderRequest
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import Image
@@ -190,6 +194,28 @@ def test_one_model_set_leaves_before_the_next_comes(tiny_models: ModelSet, monke
     assert renderer.models("tiny").unet is first()
     renderer.models("embedded")
     assert there == [False]
+
+
+def test_a_preview_of_sixteen_bits_is_that_of_eight_and_takes_no_copy_of_the_picture() -> None:
+    jpegs: list[tuple[int, int, bytes]] = []
+
+    class Small(NoWatcher):
+        def preview(self, image: np.ndarray) -> None:
+            jpegs.append(small_jpeg(image))
+
+    progress = Progress(Small(), 1, 1)
+    fine = np.broadcast_to(np.linspace(0, 65535, 2048).astype(np.uint16)[:, None, None], (2048, 1024, 3)).copy()
+    progress.preview((fine // 257).astype(np.uint8))  # also loads the libraries
+    tracemalloc.start()
+    try:
+        progress.preview(fine)
+        assert tracemalloc.get_traced_memory()[1] < fine.nbytes / 4
+    finally:
+        tracemalloc.stop()
+    eight, sixteen = (np.asarray(Image.open(io.BytesIO(jpeg))).astype(int) for *_, jpeg in jpegs)
+    assert eight.shape == (512, 256, 3) and abs(sixteen - eight).max() < 3
+    progress.preview(fine[:, :1])
+    assert jpegs[-1][:2] == (1, 512)  # however long and narrow
 
 
 def test_files_that_were_replaced_are_loaded_anew(tiny_models: ModelSet, tmp_path: Path) -> None:

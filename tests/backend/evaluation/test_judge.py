@@ -27,7 +27,7 @@ from beyondscene.backend.evaluation.summary import summarise
 from beyondscene.backend.evaluation.train_judge import JudgeSettings, judge_loss, make_targets, prefetch, train_judge
 from beyondscene.backend.mannequins.raster import REGIONS
 from beyondscene.backend.mannequins.scenes import draw_view
-from beyondscene.backend.training.runs import RunError
+from beyondscene.backend.training.runs import RunError, alone_in
 from beyondscene.backend.training.under_way import OutOfTime
 
 from .conftest import CPU, TINY_JUDGE
@@ -127,6 +127,8 @@ def test_training_resumes_exactly_and_its_net_is_small_and_loads(samples: list[S
         with pytest.raises(RunError, match=f"parts is of a run with {told}"):
             another = msgspec.structs.replace(SETTINGS, **other)
             train_judge(another, tmp_path / "parts", CPU, given(samples), lambda _: None, lambda: -1.0)
+    with alone_in(tmp_path / "parts"), pytest.raises(RunError, match="Another process is at work in"):
+        train("parts")
     save_net(parts, tmp_path / "judge")
     judge = NetJudge(tmp_path / "judge", CPU)
     picture = np.random.default_rng(0).integers(0, 256, (200, 330, 3), np.uint8)

@@ -22,7 +22,7 @@ from beyondscene.backend.training.diffusion import DenoiserSettings, StepBatches
 from beyondscene.backend.training.embedded import tiny_settings, train_embedded, usual_settings
 from beyondscene.backend.training.highway import lay_highway
 from beyondscene.backend.training.latents import encode_renders
-from beyondscene.backend.training.renders import Renders, draw_views, read_shards, render_shards, stack_views
+from beyondscene.backend.training.renders import Renders, _render_shard, draw_views, read_shards, render_shards, stack_views
 from beyondscene.backend.training.rounding import Rounded, matrices, narrow
 from beyondscene.backend.training.runs import RunError
 from beyondscene.backend.training.text import TextEncoders, TextSettings, draw_captions, train_text
@@ -39,6 +39,7 @@ from beyondscene.backend.training.vae import (
 )
 from diffusers import AutoencoderKL, StableDiffusionXLControlNetPipeline
 from PIL import Image
+from safetensors.numpy import save_file
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
@@ -96,6 +97,20 @@ def test_shards_read_back(tmp_path: Path) -> None:
     assert np.array_equal(read.pictures, drawn.pictures)
     assert np.array_equal(read.keypoints, drawn.keypoints)
     assert (read.captions, read.looks, read.scenes) == (drawn.captions, drawn.looks, drawn.scenes)
+
+
+def test_two_runs_may_render_the_same_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of the model and of its few steps do, whose folder for renders is the same."""
+
+    def save_while_another_run_does(*given: Any) -> None:
+        save_file(*given)
+        monkeypatch.undo()
+        _render_shard(task)
+
+    task = (tmp_path, 3, 0, 2, 64)
+    monkeypatch.setattr("beyondscene.backend.training.renders.save_file", save_while_another_run_does)
+    _render_shard(task)
+    assert len(read_shards(tmp_path, 2).captions) == 2 and len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_last_shard_that_is_not_full_is_rendered_anew_for_more_views(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
