@@ -59,7 +59,7 @@ class BEYONDSCENE_OT_place_picture(OnPicture, bpy.types.Operator):
 
 
 class BEYONDSCENE_OT_restore_settings(OnPicture, bpy.types.Operator):
-    """Set prompts, LoRAs, seed, size, quality and models as they were for this picture. Poses and camera stay as they are"""
+    """Set prompts, LoRAs, seed, size, quality, models and file format as they were for this picture. Poses and camera stay"""
 
     bl_idname = "beyondscene.restore_settings"
     bl_label = "Restore Settings"
@@ -72,7 +72,9 @@ class BEYONDSCENE_OT_restore_settings(OnPicture, bpy.types.Operator):
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         image = history.chosen()
-        is_frame = image is not None and image.source == "SEQUENCE"
+        assert image  # polled
+        context.scene.beyondscene.file_format = ".exr" if images.is_exr(images.path_of(image)) else ".png"
+        is_frame = image.source == "SEQUENCE"
         unlike = history.restore(context.scene, context.view_layer, record, request, is_frame=is_frame)
         if request.seed > history.LARGEST_SEED:
             self.report({"WARNING"}, f"Seed {request.seed} is more than a Blender scene can hold: Render Again draws with it")

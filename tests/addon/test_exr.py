@@ -69,8 +69,9 @@ def test_its_settings_come_back_and_it_is_rendered_again_in_the_format_that_the_
 ) -> None:
     peer, own = start_peer(picture=picture), made.context.scene.beyondscene
     use_backend(peer.connection)
-    assert made.ops.beyondscene.restore_settings() == {"FINISHED"} and own.prompt == "a quay"
-    own.output_folder, own.file_format = str(tmp_path), ".exr"
+    assert made.ops.beyondscene.restore_settings() == {"FINISHED"}
+    assert (own.prompt, own.file_format) == ("a quay", ".exr")
+    own.output_folder = str(tmp_path)
     assert made.ops.beyondscene.render_again() == {"FINISHED"}
     own.file_format = ".png"
     assert made.ops.beyondscene.render_again() == {"FINISHED"}
