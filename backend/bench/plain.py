@@ -80,13 +80,13 @@ def predict_view(
             timestep,
             controlnet_cond=pose.expand(posed, *pose.shape),
             conditioning_scale=sampler.controlnet_scale,
-            **conditioning_kwargs(models.controlnet, texts[-posed:], time_ids),
+            **conditioning_kwargs(models.controlnet, texts[-posed:], time_ids, dtype),
         )
         if posed < len(texts):
             down, mid = [with_zeros(residual, 1) for residual in down], with_zeros(mid, 1)
     if extra is not None:
         latents = torch.cat([latents, extra.to(dtype).expand(len(texts), *extra.shape)], 1)
-    kwargs = conditioning_kwargs(sampler.unet, texts, time_ids)
+    kwargs = conditioning_kwargs(sampler.unet, texts, time_ids, dtype)
     (output,) = sampler.unet(
         latents, timestep, down_block_additional_residuals=down, mid_block_additional_residual=mid, **kwargs
     )

@@ -93,7 +93,7 @@ class Models:
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.unet.dtype
+        return next(self.unet.parameters()).dtype  # diffusers' own property walks all layers first, which takes milliseconds
 
 
 def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, offload: Offload = "none") -> Models:

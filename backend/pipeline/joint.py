@@ -141,7 +141,7 @@ def predict(sampler: Sampler, batch: Batch, canvas: torch.Tensor, window: int, t
         timestep,
         down_block_additional_residuals=down,
         mid_block_additional_residual=mid,
-        **conditioning_kwargs(sampler.unet, texts, batch.time_ids),
+        **conditioning_kwargs(sampler.unet, texts, batch.time_ids, dtype),
     )
     output = output.float()
     if halves == 1:
@@ -162,7 +162,7 @@ def run_controlnet(
             timestep,
             controlnet_cond=pose_embeddings.repeat(posed // len(pose_embeddings), 1, 1, 1),
             conditioning_scale=sampler.controlnet_scale,
-            **conditioning_kwargs(sampler.models.controlnet, texts[-posed:], batch.time_ids),
+            **conditioning_kwargs(sampler.models.controlnet, texts[-posed:], batch.time_ids, latents.dtype),
         )
     rows = len(texts) - posed
     if rows:
@@ -176,15 +176,16 @@ def with_zeros(residual: torch.Tensor, rows: int) -> torch.Tensor:
 
 
 def conditioning_kwargs(
-    network: UNet2DConditionModel | ControlNetModel, texts: list[Embedding], time_ids: torch.Tensor
+    network: UNet2DConditionModel | ControlNetModel, texts: list[Embedding], time_ids: torch.Tensor, dtype: torch.dtype
 ) -> dict[str, Any]:
     """What UNet and ControlNet are told beside latents and time: the texts and, where they want them, sizes.
 
     texts: one per row, with equally many chunks. time_ids: float32 (rows or more, 6), of which the last ones are taken.
+    dtype: of the network.
     """
-    kwargs: dict[str, Any] = {"encoder_hidden_states": stack_hidden(texts, network.dtype), "return_dict": False}
+    kwargs: dict[str, Any] = {"encoder_hidden_states": stack_hidden(texts, dtype), "return_dict": False}
     if network.config["addition_embed_type"] == "text_time":  # SDXL; Stable Diffusion 1 and 2 are not told of sizes
-        pooled = torch.stack([text.pooled for text in texts]).to(network.dtype)
+        pooled = torch.stack([text.pooled for text in texts]).to(dtype)
         kwargs["added_cond_kwargs"] = {"text_embeds": pooled, "time_ids": time_ids[-len(texts) :]}
     return kwargs
 

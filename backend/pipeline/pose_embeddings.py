@@ -72,8 +72,8 @@ def precomputed_pose_embeddings(controlnet: ControlNetModel) -> Iterator[None]:
 
 
 def _read(controlnet: ControlNetModel, pose: np.ndarray, device: torch.device) -> torch.Tensor:
-    picture = _pin(torch.from_numpy(pose), device)
-    picture = picture.to(device, non_blocking=picture.is_pinned()).permute(2, 0, 1)[None].to(controlnet.dtype) / 255
+    picture, dtype = _pin(torch.from_numpy(pose), device), next(controlnet.parameters()).dtype
+    picture = picture.to(device, non_blocking=picture.is_pinned()).permute(2, 0, 1)[None].to(dtype) / 255
     turned = controlnet.config["controlnet_conditioning_channel_order"] == "bgr"
     embedding = controlnet.controlnet_cond_embedding(picture.flip(1) if turned else picture)
     # the ControlNet turns what it is given once more, embeddings too
