@@ -26,6 +26,7 @@ def parts() -> tuple[ModuleType, ...]:
         preferences,
         properties,
         session,
+        texts,
         thumbnails,
         ticker,
         undo,
@@ -56,6 +57,7 @@ def parts() -> tuple[ModuleType, ...]:
         diagnostics,
         loras,
         face_points,
+        texts,
     )
     return *state, *doing, panels, joints, controls
 

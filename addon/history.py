@@ -14,6 +14,7 @@ from .images import PictureRef, finished_pictures, path_of
 from .loras import write_loras
 from .quality import CUSTOM, write_knobs
 from .session import current
+from .texts import say
 
 LARGEST_SEED = 2**31 - 1  # that a property of Blender holds; requests may have larger ones
 
@@ -78,7 +79,8 @@ def restore(
     is_frame: it is one of an animation, whose others may have more people; these stay as they are.
     """
     own = scene.beyondscene
-    own.prompt, own.negative_prompt, own.style = request.prompt, request.negative_prompt, request.style
+    say(own, request.prompt)
+    own.negative_prompt, own.style = request.negative_prompt, request.style
     own.models = record.models
     own.use_own_size, own.width, own.height = True, request.width, request.height
     own.quality, own.variations = CUSTOM, 1
@@ -108,7 +110,8 @@ def restore(
 def describe(own: bpy.types.PropertyGroup, character: Character) -> None:
     """Let the settings of a person say what was said of `character`, who was drawn."""
     own.enabled = True
-    own.prompt, own.negative_prompt = character.prompt, character.negative_prompt
+    say(own, character.prompt)
+    own.negative_prompt = character.negative_prompt
     for part in get_args(PartName):
         setattr(own.parts, part, character.part_prompts.get(part, ""))
     write_loras(own.loras, character.loras)

@@ -22,6 +22,7 @@ from .obstacles import SaysWhyNot
 from .problem import Problem
 from .quality import PRESETS, snapped, write_knobs
 from .session import TICK_S, current
+from .texts import said_by
 from .ticker import wake
 
 Result = set[str]
@@ -169,7 +170,7 @@ def prompt_obstacle(context: bpy.types.Context) -> str:
     """The same of the prompts: of the scene, and of whoever would be in the picture."""
     silent = [person for person in find_shown_enabled(context.view_layer) if not person.prompt.strip()]
     try:
-        check_scene_prompt(context.scene.beyondscene.prompt)
+        check_scene_prompt(said_by(context.scene.beyondscene))
         left_out = {one.id for one, _ in find_left_out(context)} if silent else set()
         for one in silent:
             if one.id not in left_out:

@@ -23,7 +23,9 @@ def read_groups(group: Any) -> None:
     """Read each group in `group`, at any depth, by which Blender makes those that were not there."""
     for prop in group.bl_rna.properties:
         if prop.type == "POINTER" and prop.identifier != "rna_type":
-            read_groups(getattr(group, prop.identifier))
+            inner = getattr(group, prop.identifier)
+            if isinstance(inner, bpy.types.PropertyGroup):
+                read_groups(inner)
 
 
 @persistent

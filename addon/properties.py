@@ -26,6 +26,7 @@ from .quality import CUSTOM, PRESETS, BEYONDSCENE_PG_knobs
 
 SIDES = {"min": SMALLEST_SIDE_PX, "max": LONGEST_SIDE_PX, "step": SIDE_STEP_PX}
 OVERRIDABLE = {"LIBRARY_OVERRIDABLE"}  # so that a person of a linked library can be described in the scene that uses it
+LONG = {"name": "Text", "description": "The prompt is what this text says; without it, what the line said before"}
 # From Blender 4.5 on a path that begins with "//" is shown in red where its property does not say that it may.
 RELATIVE = {"PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.version >= (4, 5, 0) else set()
 
@@ -38,6 +39,7 @@ class BEYONDSCENE_PG_scene(bpy.types.PropertyGroup):
         description="The place and the light, without its people, e.g. 'a city plaza at noon'. "
         "The set's meshes only hide people; what the place looks like is what you write",
     )
+    prompt_text: PointerProperty(type=bpy.types.Text, **LONG)
     negative_prompt: StringProperty(name="Negative", description="What the scene should not show")
     style: StringProperty(
         name="Style",
@@ -141,6 +143,7 @@ class BEYONDSCENE_PG_character(bpy.types.PropertyGroup):
     enabled: BoolProperty(name="Enabled", default=True, override=OVERRIDABLE)  # once the artist has said so; see Person.said
     drawn: BoolProperty(name="Drawn", description="Draw this person", get=is_drawn, set=switch, override=OVERRIDABLE)
     prompt: StringProperty(name="Prompt", description="This person alone, e.g. 'a woman in a red coat'", override=OVERRIDABLE)
+    prompt_text: PointerProperty(type=bpy.types.Text, **LONG, override=OVERRIDABLE)
     negative_prompt: StringProperty(name="Negative", description="What this person should not be", override=OVERRIDABLE)
     parts: PointerProperty(type=BEYONDSCENE_PG_parts, override=OVERRIDABLE)
     show_parts: BoolProperty(

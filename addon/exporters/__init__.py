@@ -8,6 +8,7 @@ import numpy as np
 from ...protocol import RenderRequest, check_request
 from ..loras import gather_loras
 from ..quality import chosen_settings, limited_size
+from ..texts import said_by
 from .camera import check_camera, gather_view
 from .characters import gather_character, gather_keypoints
 from .errors import ExportError
@@ -97,7 +98,7 @@ def gather_request(
         width=view.width,
         height=view.height,
         seed=scene.beyondscene.seed if seed is None else seed,
-        prompt=scene.beyondscene.prompt,
+        prompt=said_by(scene.beyondscene),
         negative_prompt=scene.beyondscene.negative_prompt,
         style=scene.beyondscene.style,
         camera=view.camera,

@@ -11,6 +11,7 @@ import numpy as np
 from ...protocol import Lora, PartName
 from ..loras import gather_loras
 from ..overrides import make_comparable
+from ..texts import said_by
 from .errors import ExportError
 from .joints import PosedRig, gather_rest
 from .leaders import ArmatureFinder, find_movers, is_shown, is_solid, rendered_objects
@@ -82,7 +83,7 @@ class Person:
     @property
     def prompt(self) -> str:
         """The instancer's own, or else that of the rig."""
-        return self.described.beyondscene.prompt or self.armature.beyondscene.prompt
+        return said_by(self.described.beyondscene) or said_by(self.armature.beyondscene)
 
     @property
     def negative_prompt(self) -> str:

@@ -10,7 +10,7 @@ from ..character_operators import BEYONDSCENE_OT_select_person
 from ..exporters import ExportError, Person, best_match, find_left_out, find_shown
 from ..exporters.rigs import MIN_COVERAGE, Match
 from ..loras import draw_add_lora, draw_loras, known_loras
-from .sidebar import Section, draw_sentence
+from .sidebar import Section, draw_prompt, draw_sentence
 
 
 class BEYONDSCENE_PT_characters(Section, bpy.types.Panel):
@@ -65,7 +65,7 @@ def draw_character(layout: bpy.types.UILayout, context: bpy.types.Context, perso
         draw_sentence(layout.column(align=True), context, sentence, "LIBRARY_DATA_DIRECT")
     if enabled:
         column = layout.column(align=True)
-        column.prop(own, "prompt", text="", placeholder=person.prompt or "describe this person")
+        draw_prompt(column, own, person.prompt or "describe this person")
         column.prop(own, "negative_prompt", text="", placeholder="not wanted (optional)")
         if own.show_parts:
             column = layout.column(align=True)

@@ -13,7 +13,7 @@ from ..operators import BEYONDSCENE_OT_cancel, BEYONDSCENE_OT_dismiss_error, BEY
 from ..session import current
 from ..thumbnails import growing_icon
 from .backend import draw_state
-from .sidebar import Sidebar, draw_error, draw_sentence
+from .sidebar import Sidebar, draw_error, draw_prompt, draw_sentence
 
 WAITING_SHOWN = 4  # of the pictures that wait, by name
 PREVIEW_SCALE = 8.0  # of an icon, whose side is about 20 px
@@ -37,7 +37,7 @@ class BEYONDSCENE_PT_main(Sidebar, bpy.types.Panel):
             draw_sentence(column, context, f"{pictures} still under way from before: Start brings what is done here", "INFO")
         column = layout.column(align=True)
         column.label(text="Scene, without its people")
-        column.prop(settings, "prompt", text="", placeholder="a city plaza at noon")
+        draw_prompt(column, settings, "a city plaza at noon")
         column.prop(settings, "negative_prompt", text="", placeholder="not wanted (optional)")
         column.prop(settings, "style", text="", placeholder="style of everything (optional)")
         button = layout.column()

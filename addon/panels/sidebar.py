@@ -2,8 +2,11 @@
 
 import textwrap
 from itertools import groupby
+from typing import Any
 
 import bpy
+
+from ..texts import BEYONDSCENE_OT_write_text
 
 
 class Sidebar:
@@ -16,6 +19,17 @@ class Section(Sidebar):
     """A foldable part of the tab. `bl_order` says which: who, how they stand, what is made of them, what came of it."""
 
     bl_parent_id = "BEYONDSCENE_PT_main"
+
+
+def draw_prompt(layout: bpy.types.UILayout, own: Any, placeholder: str) -> None:
+    """The line of a prompt, or the text that stands for it, and a button that opens the text. own: as of `texts.said_by`."""
+    row = layout.row(align=True)
+    row.context_pointer_set("beyondscene_settings", own)
+    if own.prompt_text is None:
+        row.prop(own, "prompt", text="", placeholder=placeholder)
+    else:
+        row.prop(own, "prompt_text", text="")
+    row.operator(BEYONDSCENE_OT_write_text.bl_idname, text="", icon="TEXT")
 
 
 def draw_sentence(layout: bpy.types.UILayout, context: bpy.types.Context, sentence: str, icon: str = "NONE") -> None:

@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("bpy")
 
+import bpy
 from beyondscene.addon import callbacks, overrides, panels
 from beyondscene.addon.colours import automatic_colour
 
@@ -36,6 +37,7 @@ def override(blender: Any, tmp_path: Path) -> Callable[..., Any]:
 
 def describe(person: Any) -> None:
     person.prompt, person.negative_prompt, person.parts.hair = "a baker", "hat", "red hair"
+    person.prompt_text = bpy.data.texts.new("Baker")
     person.joints.LWrist.bone, person.joints.LWrist.end = "lowerarm_l", "TAIL"
     lora = person.loras.add()
     lora.name, lora.scale = "linen", 0.5
@@ -44,7 +46,8 @@ def describe(person: Any) -> None:
 def told(person: Any) -> tuple[Any, ...]:
     wrist = person.joints.LWrist
     loras = [(one.name, one.scale) for one in person.loras]
-    return person.prompt, person.negative_prompt, person.parts.hair, wrist.bone, wrist.end, loras
+    text = person.prompt_text and person.prompt_text.name
+    return person.prompt, text, person.negative_prompt, person.parts.hair, wrist.bone, wrist.end, loras
 
 
 @pytest.fixture

@@ -1,0 +1,57 @@
+"""Prompts too long for one line: a text of the file has them, which is written in Blender's Text Editor."""
+
+from typing import Any
+
+import bpy
+
+Result = set[str]
+
+
+def said_by(own: Any) -> str:
+    """The prompt of the scene or person with the settings `own`: their text, as one line, or else their line."""
+    return own.prompt if own.prompt_text is None else " ".join(own.prompt_text.as_string().split())
+
+
+def say(own: Any, prompt: str) -> None:
+    """Let `own` have this prompt; a text that says something else is no longer theirs, but stays in the file."""
+    if said_by(own) != prompt:
+        own.prompt, own.prompt_text = prompt, None
+
+
+class BEYONDSCENE_OT_write_text(bpy.types.Operator):
+    """Write this prompt in Blender's Text Editor, on as many lines as you like"""
+
+    bl_idname = "beyondscene.write_text"
+    bl_label = "Write as Text"
+    bl_options = {"UNDO", "INTERNAL"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        own = getattr(context, "beyondscene_settings", None)  # set where the button is drawn
+        return own is not None and own.id_data.is_editable
+
+    def execute(self, context: bpy.types.Context) -> Result:
+        own = context.beyondscene_settings  # type: ignore[attr-defined]  # the panel's
+        if own.prompt_text is None:
+            text = bpy.data.texts.new(f"Prompt of {own.id_data.name}")
+            text.from_string(own.prompt)
+            own.prompt_text = text
+        show(context, own.prompt_text)
+        return {"FINISHED"}
+
+
+def show(context: bpy.types.Context, text: bpy.types.Text) -> None:
+    """In a Text Editor that is open, or else in a window of its own."""
+    windows = context.window_manager.windows
+    areas = [area for window in windows for area in window.screen.areas if area.type == "TEXT_EDITOR"]
+    if not areas and not bpy.app.background:
+        before = set(windows)
+        bpy.ops.screen.area_dupli("INVOKE_DEFAULT")  # of the viewport that holds the button
+        areas = [window.screen.areas[0] for window in windows if window not in before]
+    for area in areas[:1]:
+        area.type = "TEXT_EDITOR"
+        space = area.spaces.active
+        space.text, space.show_word_wrap, space.show_syntax_highlight = text, True, False
+
+
+register, unregister = bpy.utils.register_classes_factory((BEYONDSCENE_OT_write_text,))
