@@ -15,6 +15,7 @@ EXR_SIGNATURE = struct.pack("<i", 20000630)
 EXR_ATTRIBUTE = b"beyondscene"  # whose value is the record
 RECORD_LIMIT_BYTES = 64 * 2**20
 NAME_LIMIT_BYTES = 255  # of an attribute in OpenEXR
+DAMAGED = "its header is damaged or cut off: copy or fetch the file anew"
 
 
 def read_text(path: Path) -> str | None:
@@ -62,17 +63,20 @@ def exr_attributes(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
     """Names and values of the header, as OpenEXR's "File Layout" has it. file: behind its signature and version."""
     while name := read_name(file):
         read_name(file)  # of its type
-        (length,) = struct.unpack("<i", file.read(4))
+        length = int.from_bytes(file.read(4), "little", signed=True)
         if not 0 <= length <= RECORD_LIMIT_BYTES:
             raise ValueError(f"its attribute {name!r} has {length} bytes")
-        yield name, file.read(length)
+        value = file.read(length)
+        if len(value) < length:
+            raise ValueError(DAMAGED)
+        yield name, value
 
 
 def read_name(file: BinaryIO) -> bytes:
     """Up to its end, a 0."""
     name = b""
-    while (one := file.read(1)) not in (b"", b"\0"):
+    while (one := file.read(1)) != b"\0":
         name += one
-        if len(name) > NAME_LIMIT_BYTES:
-            raise ValueError("its header is damaged")
+        if not one or len(name) > NAME_LIMIT_BYTES:
+            raise ValueError(DAMAGED)
     return name
