@@ -73,7 +73,8 @@ def test_each_picture_that_waited_comes_whatever_became_of_the_others(
     blender: Any, shot: Any, picture: bytes, tmp_path: Path
 ) -> None:
     blend, (unreadable, away, good) = shot("shot_010"), [new_job_id() for _ in range(3)]
-    deep = tmp_path.joinpath(*["longer than a path that Blender reads" + 200 * "."] * 5)
+    # Blender reads 1023 bytes of a path: these end within a name, not at the end of one, where there is a folder to be opened
+    deep = tmp_path.joinpath(*["longer than a path that Blender reads".ljust(255, ".")] * 4)
     deep.mkdir(parents=True)
     files = {unreadable: deep / "picture.png", away: tmp_path / "away.png", good: tmp_path / "good.png"}
     for job_id, file in files.items():
