@@ -187,7 +187,7 @@ def open_blend(path: Path, scene: str | None) -> None:
     import bpy
 
     try:
-        bpy.ops.wm.open_mainfile(filepath=str(path), load_ui=False)
+        bpy.ops.wm.open_mainfile(filepath=str(path), load_ui=True)  # its window says which view layer is shown
     except RuntimeError as error:
         words = str(error).removeprefix("Error: ").strip()
         raise BlendError(f"{path} cannot be opened ({words}): see that Blender opens it, and save it from there.") from error

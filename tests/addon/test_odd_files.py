@@ -11,6 +11,7 @@ pytest.importorskip("bpy")
 
 from beyondscene.addon import images, panels, session
 from beyondscene.addon.exporters import ExportError, export_request
+from beyondscene.backend.blend import open_blend
 
 from .conftest import EXAMPLES, until
 from .drawing import drawn
@@ -91,6 +92,16 @@ def test_a_scene_of_another_file_is_rendered_as_it_is_there(blender: Any) -> Non
     assert blender.ops.beyondscene.render.poll()
     with blender.context.temp_override(beyondscene_owner=blender.data.objects["Eve"]):
         assert not blender.ops.beyondscene.add_lora.poll()  # what is linked cannot be changed here
+
+
+def test_a_file_is_read_at_the_view_layer_that_its_window_shows(blender: Any, example: Example, tmp_path: Path) -> None:
+    example("duo")
+    scene = blender.context.scene
+    blender.context.window.view_layer = scene.view_layers.new("People")
+    blender.ops.wm.save_as_mainfile(filepath=str(tmp_path / "layers.blend"))
+    blender.context.window.view_layer = scene.view_layers[0]
+    open_blend(tmp_path / "layers.blend", None)
+    assert blender.context.view_layer.name == "People"
 
 
 def test_half_a_rig_says_how_much_was_found_and_what_to_do(blender: Any, example: Example) -> None:
