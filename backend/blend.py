@@ -21,6 +21,8 @@ from ..protocol import Refusal, RenderRequest, load_request, save_request
 from ..protocol.text import one_line
 
 LEFT_OUT = "Left out: "  # begins each line of the process about somebody who is not in the picture
+OTHERWISE = "Not as saved: "  # and about what Blender found otherwise than where the file was saved
+POSED = ("collections", "objects", "armatures", "meshes", "actions", "cameras", "node_groups")  # what a request depends on
 FAULT = 1  # of Python, for an error that nobody has caught
 REFUSED = 3  # exit code of the process for what the user can put right; the sentence is on its standard error
 
@@ -55,7 +57,7 @@ def export_blend(
 ) -> Iterator[Shot]:
     """The request of each frame of the scene in `blend`; all are exported before the first comes. Raises BlendError.
 
-    Who is outside the frame, and so not in a request, is said on standard error.
+    Who is outside the frame, and so not in a request, is said on standard error, as is what Blender could not find or run.
 
     width, height: pixels; None takes the scene's own size. frames: None takes the one the file was saved at.
     scene, camera: by name; None takes the file's own.
@@ -91,6 +93,9 @@ def export_blend(
             cwd=folder,
             check=False,
         )
+        for line in run.stderr.splitlines():
+            if line.startswith((LEFT_OUT, OTHERWISE)):
+                print(one_line(line), file=sys.stderr)
         if run.returncode == REFUSED:
             raise BlendError(run.stderr.strip().splitlines()[-1])
         if run.returncode == FAULT:
@@ -100,9 +105,6 @@ def export_blend(
             raise BlendError(
                 f"Blender ended with code {run.returncode} while reading {blend}: {words[-1] if words else 'no word'}."
             )
-        for line in run.stderr.splitlines():
-            if line.startswith(LEFT_OUT):
-                print(one_line(line), file=sys.stderr)
         models = models_path(Path(folder)).read_text("utf-8")
         for shot in read_shots(outputs, models):
             try:
@@ -170,16 +172,41 @@ def main() -> int:
             )
             for person, why in find_left_out(bpy.context, width=request.width, height=request.height):
                 at = "" if frame is None else f"frame {frame}: "
-                print(f"{LEFT_OUT}{at}'{person.name}' {why}.", file=sys.stderr)
+                tell(f"{LEFT_OUT}{at}'{person.name}' {why}.")
             if args.passes:
                 passes = gather_passes(bpy.context, request.width, request.height)
                 write_passes(number_path(args.passes, frame), passes)
             save_request(request_path(args.folder, frame), request, arrays)
     except (Refusal, ExportError, OSError) as error:
+        tell_otherwise()
         where = "" if frame is None else f"Frame {frame}: "
         print(where + " ".join(str(error).split()), file=sys.stderr)
         return REFUSED
+    tell_otherwise()
     return 0
+
+
+def tell(sentence: str) -> None:
+    """A line of its own, for export_blend to repeat."""
+    print(one_line(sentence), file=sys.stderr)
+
+
+def tell_otherwise() -> None:
+    """What of the open file is not as its artist sees it, and the next step."""
+    import bpy
+
+    missing: dict[str, list[str]] = {}
+    for kind in POSED:
+        for thing in (one for one in getattr(bpy.data, kind) if one.is_missing and one.library):
+            missing.setdefault(bpy.path.abspath(thing.library.filepath), []).append(thing.name)
+    for library, names in missing.items():
+        what = f"'{names[0]}'" + (f" and {len(names) - 1} more" if names[1:] else "")
+        tell(f"{OTHERWISE}{what}, linked from {library}, cannot be found there: put it right, or mend the link in Blender.")
+    if bpy.app.autoexec_fail and bpy.app.autoexec_fail_message.startswith("Driver"):
+        tell(
+            f"{OTHERWISE}{bpy.app.autoexec_fail_message} was not evaluated, since it needs Python that Blender runs in files "
+            "that are trusted only: bake what it moves, or write it with numbers and variables alone."
+        )
 
 
 def open_blend(path: Path, scene: str | None) -> None:

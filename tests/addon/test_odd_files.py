@@ -1,5 +1,6 @@
 """Files that are not as one expects: never saved, linked from another, with a rig that is half there."""
 
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ pytest.importorskip("bpy")
 
 from beyondscene.addon import images, panels, session
 from beyondscene.addon.exporters import ExportError, export_request
-from beyondscene.backend.blend import open_blend
+from beyondscene.backend.blend import open_blend, tell_otherwise
 
 from .conftest import EXAMPLES, until
 from .drawing import drawn
@@ -102,6 +103,27 @@ def test_a_file_is_read_at_the_view_layer_that_its_window_shows(blender: Any, ex
     blender.context.window.view_layer = scene.view_layers[0]
     open_blend(tmp_path / "layers.blend", None)
     assert blender.context.view_layer.name == "People"
+
+
+def test_what_a_library_no_longer_has_and_drivers_that_may_not_run_are_told(
+    blender: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    library = Path(shutil.copy(EXAMPLES / "duo.blend", tmp_path / "people.blend"))
+    with blender.data.libraries.load(str(library), link=True) as (_, here):
+        here.objects = ["Eve"]
+    blender.context.scene.collection.objects.link(blender.data.objects["Eve"])
+    (door := blender.data.objects.new("Door", None)).driver_add("location", 2).driver.expression = "len(str(3))"
+    blender.context.scene.collection.objects.link(door)
+    blender.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    for path in (library, None):
+        capsys.readouterr()
+        open_blend(tmp_path / "shot.blend", None)
+        blender.context.view_layer.update()
+        tell_otherwise()
+        told = capsys.readouterr().err
+        assert (f"Not as saved: 'Eve', linked from {library}, cannot be found" in told) == (path is None)
+        assert "Not as saved: Driver 'len(str(3))' was not evaluated" in told
+        library.unlink(missing_ok=True)
 
 
 def test_half_a_rig_says_how_much_was_found_and_what_to_do(blender: Any, example: Example) -> None:
