@@ -4,6 +4,7 @@ import bpy
 from mathutils import Matrix, Vector
 
 from ..exporters import PICTURE_PLANE, find_people
+from .errors import check_kept
 from .frame import Frame, camera_of, picture_frame
 from .nodes import add_texture, clear_nodes
 
@@ -15,6 +16,7 @@ ALONE_M = 10.0  # from the camera where there is nobody
 
 
 def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
+    check_kept(context.scene)
     camera = camera_of(context.scene)
     distance = choose_distance(context, camera)
     mesh = make_mesh(image, frame_corners(picture_frame(context, camera, image), camera, distance))

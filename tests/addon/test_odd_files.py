@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("bpy")
 
 from beyondscene.addon import images, panels, session
+from beyondscene.addon.destinations import DestinationError, put
 from beyondscene.addon.exporters import ExportError, export_request
 from beyondscene.backend.blend import open_blend, tell_otherwise
 
@@ -124,6 +125,19 @@ def test_what_a_library_no_longer_has_and_drivers_that_may_not_run_are_told(
         assert (f"Not as saved: 'Eve', linked from {library}, cannot be found" in told) == (path is None)
         assert "Not as saved: Driver 'len(str(3))' was not evaluated" in told
         library.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("destination", ["IMAGE_PLANE", "WORLD", "COMPOSITOR", "SEQUENCER"])
+def test_a_picture_is_put_nowhere_in_a_scene_of_another_file_which_would_not_keep_it(blender: Any, destination: str) -> None:
+    with blender.data.libraries.load(str(EXAMPLES / "duo.blend"), link=True) as (there, here):
+        here.scenes = there.scenes
+    blender.context.window.scene = blender.data.scenes["duo"]
+    (image := blender.data.images.new("BeyondScene duo 0001", 64, 64)).pack()
+    image.filepath = str(EXAMPLES / "duo.blend")  # a strip wants a file
+    before = {kind: len(getattr(blender.data, kind)) for kind in ("objects", "meshes", "worlds", "node_groups")}
+    with pytest.raises(DestinationError, match="'duo' is linked from another file, so what is added to it here is not kept"):
+        put(blender.context, image, destination)
+    assert before == {kind: len(getattr(blender.data, kind)) for kind in before}
 
 
 def test_half_a_rig_says_how_much_was_found_and_what_to_do(blender: Any, example: Example) -> None:
