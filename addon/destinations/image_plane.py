@@ -31,8 +31,9 @@ def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
     else:
         before, plane.data = plane.data, mesh
         remove_mesh(before)
-    plane.parent, plane.matrix_parent_inverse = camera, camera.matrix_world.inverted()
-    plane.matrix_world = camera.matrix_world.normalized()
+    # by its parent inverse alone, since its own location, rotation and scale cannot shear, as a parent of the camera may
+    plane.parent, plane.matrix_basis = camera, Matrix()
+    plane.matrix_parent_inverse = camera.matrix_world.inverted() @ camera.matrix_world.normalized()
     return f"{done} '{plane.name}', {distance:.1f} units from the camera"
 
 
