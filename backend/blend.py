@@ -83,7 +83,8 @@ def export_blend(
         }
         options = [f"{name}={value}" for name, value in given.items() if value is not None]
         numbers = ["--frames", *map(str, frames)] if frames else []
-        command = [sys.executable, "-m", __spec__.name, str(blend.resolve()), folder, *options, *numbers]
+        # a link is not followed: libraries lie relative to where Blender opens the file
+        command = [sys.executable, "-m", __spec__.name, str(blend.absolute()), folder, *options, *numbers]
         run = subprocess.run(
             command,
             capture_output=True,
