@@ -164,10 +164,7 @@ def main() -> int:
         open_blend(args.blend, args.scene)
         models_path(args.folder).write_text(bpy.context.scene.beyondscene.models, "utf-8")
         for frame in args.frames:
-            if frame is not None:
-                bpy.context.scene.frame_set(frame)
-            if args.camera is not None:
-                choose_camera(args.camera)  # after the frame, whose marker may have bound another
+            go_to(frame, args.camera)
             request, arrays = export_request(
                 bpy.context, width=args.width, height=args.height, seed=args.seed, deserted=frame is not None
             )
@@ -225,6 +222,21 @@ def open_blend(path: Path, scene: str | None) -> None:
     if scene not in scenes:
         raise BlendError(f"There is no scene '{scene}' in {path.name}: it has {', '.join(scenes)}.")
     bpy.context.window.scene = bpy.data.scenes[scene]
+
+
+def go_to(frame: int | None, camera: str | None) -> None:
+    """Set the present scene to this frame and look through this camera; None: its own. Raises BlendError, see choose_camera."""
+    import bpy
+
+    scene = bpy.context.scene
+    if camera is not None:
+        choose_camera(camera)  # before the frame: one that is hidden is animated only where it is looked through
+    if frame is not None:
+        scene.frame_set(frame)
+    elif camera is not None:
+        scene.frame_set(scene.frame_current, subframe=scene.frame_subframe)
+    if camera is not None:
+        choose_camera(camera)  # and after it, whose marker may have bound another
 
 
 def choose_camera(name: str) -> None:

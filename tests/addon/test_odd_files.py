@@ -13,7 +13,7 @@ pytest.importorskip("bpy")
 from beyondscene.addon import images, panels, session
 from beyondscene.addon.destinations import DestinationError, put
 from beyondscene.addon.exporters import ExportError, export_request
-from beyondscene.backend.blend import open_blend, tell_otherwise
+from beyondscene.backend.blend import go_to, open_blend, tell_otherwise
 
 from .conftest import EXAMPLES, until
 from .drawing import drawn
@@ -138,6 +138,24 @@ def test_a_picture_is_put_nowhere_in_a_scene_of_another_file_which_would_not_kee
     with pytest.raises(DestinationError, match="'duo' is linked from another file, so what is added to it here is not kept"):
         put(blender.context, image, destination)
     assert before == {kind: len(getattr(blender.data, kind)) for kind in before}
+
+
+def test_a_camera_that_is_hidden_is_where_it_is_at_the_first_frame_that_is_seen_through_it(
+    blender: Any, example: Example, tmp_path: Path
+) -> None:
+    example("duo")
+    scene, crane = blender.context.scene, blender.data.objects.new("Crane", blender.data.cameras.new("Crane"))
+    scene.collection.objects.link(crane)
+    crane.hide_viewport = True
+    for frame, height in ((1, 4), (9, 2)):
+        crane.location.z = height
+        crane.keyframe_insert("location", frame=frame)
+    scene.frame_set(9)
+    blender.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    open_blend(tmp_path / "shot.blend", None)
+    go_to(1, "Crane")
+    camera = blender.context.scene.camera.evaluated_get(blender.context.evaluated_depsgraph_get())
+    assert (camera.name, camera.matrix_world.translation.z) == ("Crane", 4)
 
 
 def test_half_a_rig_says_how_much_was_found_and_what_to_do(blender: Any, example: Example) -> None:
