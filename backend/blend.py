@@ -21,6 +21,8 @@ from ..protocol import Refusal, RenderRequest, load_request, save_request
 from ..protocol.text import one_line
 
 LEFT_OUT = "Left out: "  # begins each line of the process about somebody who is not in the picture
+OTHERWISE = "Not as saved: "  # and about what Blender found otherwise than where the file was saved
+POSED = ("collections", "objects", "armatures", "meshes", "actions", "cameras", "node_groups")  # what a request depends on
 FAULT = 1  # of Python, for an error that nobody has caught
 REFUSED = 3  # exit code of the process for what the user can put right; the sentence is on its standard error
 
@@ -55,7 +57,7 @@ def export_blend(
 ) -> Iterator[Shot]:
     """The request of each frame of the scene in `blend`; all are exported before the first comes. Raises BlendError.
 
-    Who is outside the frame, and so not in a request, is said on standard error.
+    Who is outside the frame, and so not in a request, is said on standard error, as is what Blender could not find or run.
 
     width, height: pixels; None takes the scene's own size. frames: None takes the one the file was saved at.
     scene, camera: by name; None takes the file's own.
@@ -81,7 +83,8 @@ def export_blend(
         }
         options = [f"{name}={value}" for name, value in given.items() if value is not None]
         numbers = ["--frames", *map(str, frames)] if frames else []
-        command = [sys.executable, "-m", __spec__.name, str(blend.resolve()), folder, *options, *numbers]
+        # a link is not followed: libraries lie relative to where Blender opens the file
+        command = [sys.executable, "-m", __spec__.name, str(blend.absolute()), folder, *options, *numbers]
         run = subprocess.run(
             command,
             capture_output=True,
@@ -91,6 +94,9 @@ def export_blend(
             cwd=folder,
             check=False,
         )
+        for line in run.stderr.splitlines():
+            if line.startswith((LEFT_OUT, OTHERWISE)):
+                print(one_line(line), file=sys.stderr)
         if run.returncode == REFUSED:
             raise BlendError(run.stderr.strip().splitlines()[-1])
         if run.returncode == FAULT:
@@ -100,9 +106,6 @@ def export_blend(
             raise BlendError(
                 f"Blender ended with code {run.returncode} while reading {blend}: {words[-1] if words else 'no word'}."
             )
-        for line in run.stderr.splitlines():
-            if line.startswith(LEFT_OUT):
-                print(one_line(line), file=sys.stderr)
         models = models_path(Path(folder)).read_text("utf-8")
         for shot in read_shots(outputs, models):
             try:
@@ -161,25 +164,47 @@ def main() -> int:
         open_blend(args.blend, args.scene)
         models_path(args.folder).write_text(bpy.context.scene.beyondscene.models, "utf-8")
         for frame in args.frames:
-            if frame is not None:
-                bpy.context.scene.frame_set(frame)
-            if args.camera is not None:
-                choose_camera(args.camera)  # after the frame, whose marker may have bound another
+            go_to(frame, args.camera)
             request, arrays = export_request(
                 bpy.context, width=args.width, height=args.height, seed=args.seed, deserted=frame is not None
             )
             for person, why in find_left_out(bpy.context, width=request.width, height=request.height):
                 at = "" if frame is None else f"frame {frame}: "
-                print(f"{LEFT_OUT}{at}'{person.name}' {why}.", file=sys.stderr)
+                tell(f"{LEFT_OUT}{at}'{person.name}' {why}.")
             if args.passes:
                 passes = gather_passes(bpy.context, request.width, request.height)
                 write_passes(number_path(args.passes, frame), passes)
             save_request(request_path(args.folder, frame), request, arrays)
     except (Refusal, ExportError, OSError) as error:
+        tell_otherwise()
         where = "" if frame is None else f"Frame {frame}: "
         print(where + " ".join(str(error).split()), file=sys.stderr)
         return REFUSED
+    tell_otherwise()
     return 0
+
+
+def tell(sentence: str) -> None:
+    """A line of its own, for export_blend to repeat."""
+    print(one_line(sentence), file=sys.stderr)
+
+
+def tell_otherwise() -> None:
+    """What of the open file is not as its artist sees it, and the next step."""
+    import bpy
+
+    missing: dict[str, list[str]] = {}
+    for kind in POSED:
+        for thing in (one for one in getattr(bpy.data, kind) if one.is_missing and one.library):
+            missing.setdefault(bpy.path.abspath(thing.library.filepath), []).append(thing.name)
+    for library, names in missing.items():
+        what = f"'{names[0]}'" + (f" and {len(names) - 1} more" if names[1:] else "")
+        tell(f"{OTHERWISE}{what}, linked from {library}, cannot be found there: put it right, or mend the link in Blender.")
+    if bpy.app.autoexec_fail and bpy.app.autoexec_fail_message.startswith("Driver"):
+        tell(
+            f"{OTHERWISE}{bpy.app.autoexec_fail_message} was not evaluated, since it needs Python that Blender runs in files "
+            "that are trusted only: bake what it moves, or write it with numbers and variables alone."
+        )
 
 
 def open_blend(path: Path, scene: str | None) -> None:
@@ -187,7 +212,7 @@ def open_blend(path: Path, scene: str | None) -> None:
     import bpy
 
     try:
-        bpy.ops.wm.open_mainfile(filepath=str(path), load_ui=False)
+        bpy.ops.wm.open_mainfile(filepath=str(path), load_ui=True)  # its window says which view layer is shown
     except RuntimeError as error:
         words = str(error).removeprefix("Error: ").strip()
         raise BlendError(f"{path} cannot be opened ({words}): see that Blender opens it, and save it from there.") from error
@@ -197,6 +222,21 @@ def open_blend(path: Path, scene: str | None) -> None:
     if scene not in scenes:
         raise BlendError(f"There is no scene '{scene}' in {path.name}: it has {', '.join(scenes)}.")
     bpy.context.window.scene = bpy.data.scenes[scene]
+
+
+def go_to(frame: int | None, camera: str | None) -> None:
+    """Set the present scene to this frame and look through this camera; None: its own. Raises BlendError, see choose_camera."""
+    import bpy
+
+    scene = bpy.context.scene
+    if camera is not None:
+        choose_camera(camera)  # before the frame: one that is hidden is animated only where it is looked through
+    if frame is not None:
+        scene.frame_set(frame)
+    elif camera is not None:
+        scene.frame_set(scene.frame_current, subframe=scene.frame_subframe)
+    if camera is not None:
+        choose_camera(camera)  # and after it, whose marker may have bound another
 
 
 def choose_camera(name: str) -> None:

@@ -5,13 +5,15 @@ from typing import Any
 import bpy
 
 from ..images import follow_frames
+from .errors import check_kept
 
 LABEL, ICON, WHAT = "Compositor", "NODE_COMPOSITING", "Add an image node with it to the scene's compositor; nothing is rewired"
 GAP = 300  # between nodes, in the tree's own units
 
 
 def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
-    tree = compositing_tree(context.scene)
+    check_kept(context.scene)
+    check_kept(tree := compositing_tree(context.scene))
     node = next((one for one in tree.nodes if one.bl_idname == "CompositorNodeImage" and one.image == image), None)
     if node is None:
         lowest = min((one.location.y for one in tree.nodes), default=0)

@@ -4,6 +4,7 @@ import bpy
 from mathutils import Matrix, Vector
 
 from ..exporters import PICTURE_PLANE, find_people
+from .errors import check_kept
 from .frame import Frame, camera_of, picture_frame
 from .nodes import add_texture, clear_nodes
 
@@ -15,6 +16,7 @@ ALONE_M = 10.0  # from the camera where there is nobody
 
 
 def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
+    check_kept(context.scene)
     camera = camera_of(context.scene)
     distance = choose_distance(context, camera)
     mesh = make_mesh(image, frame_corners(picture_frame(context, camera, image), camera, distance))
@@ -29,8 +31,9 @@ def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
     else:
         before, plane.data = plane.data, mesh
         remove_mesh(before)
-    plane.parent, plane.matrix_parent_inverse = camera, camera.matrix_world.inverted()
-    plane.matrix_world = camera.matrix_world.normalized()
+    # by its parent inverse alone, since its own location, rotation and scale cannot shear, as a parent of the camera may
+    plane.parent, plane.matrix_basis = camera, Matrix()
+    plane.matrix_parent_inverse = camera.matrix_world.inverted() @ camera.matrix_world.normalized()
     return f"{done} '{plane.name}', {distance:.1f} units from the camera"
 
 

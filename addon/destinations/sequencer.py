@@ -7,7 +7,7 @@ from typing import Any
 import bpy
 
 from ..images import frames_beside, path_of, say_gone, tell_colours
-from .errors import DestinationError
+from .errors import DestinationError, check_kept
 
 LABEL, ICON, WHAT = "Sequencer", "SEQUENCE", "Add a strip with it at the current frame, above the others"
 STILL_FRAMES = 25  # of a single picture, as in Blender's own Add > Image
@@ -16,6 +16,7 @@ LONGEST_FRAMES = 5000  # of a strip, which takes Blender two seconds, and four t
 
 def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
     scene, path = shown_scene(context), path_of(image)
+    check_kept(scene)
     if not path.exists():  # packed, and a strip reads files
         raise DestinationError(say_gone(image))
     names = hold(frames_beside(path)) if image.source == "SEQUENCE" else [path.name]

@@ -2,6 +2,7 @@
 
 import bpy
 
+from .errors import check_kept
 from .frame import camera_of, picture_frame, render_frame
 from .nodes import add_texture, clear_nodes
 
@@ -9,6 +10,7 @@ LABEL, ICON, WHAT = "World", "WORLD", "Make a world that shows it in the camera'
 
 
 def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
+    check_kept(context.scene)
     scene, before, camera = context.scene, context.scene.world, camera_of(context.scene)
     picture, render = picture_frame(context, camera, image), render_frame(context, camera)
     world = bpy.data.worlds.new(image.name)

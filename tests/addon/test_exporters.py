@@ -116,7 +116,7 @@ def test_joints_behind_the_camera_outside_the_frame_and_without_a_bone_say_so(bl
     example("duo")
     camera, eve = blender.context.scene.camera, blender.data.objects["Eve"]
     eve.location.x -= 1
-    eve.data.bones["hand_l"].name = "paw"
+    eve.data.bones["hand_l"].name, eve.data.bones["hand_r"].use_deform = "paw", False  # so that its shape is no help
     blender.data.objects["Flo"].location = (0, camera.location.y + 0.3, -0.4)  # her trailing foot is behind it
     blender.context.view_layer.update()
     states = {

@@ -342,6 +342,16 @@ def test_a_sequence_that_is_too_long_for_a_strip_says_so_and_adds_none(blender: 
     assert not editor or not (editor.strips if hasattr(editor, "strips") else editor.sequences)
 
 
+def test_a_plane_fills_the_frame_of_a_camera_whose_parent_is_scaled_unevenly(made: Any) -> None:
+    scene, dolly = made.context.scene, made.data.objects.new("Dolly", None)
+    scene.collection.objects.link(dolly)
+    scene.camera.parent, dolly.scale = dolly, (1, 1.5, 0.8)
+    made.context.view_layer.update()
+    assert made.ops.beyondscene.place_picture(destination="IMAGE_PLANE") == {"FINISHED"}
+    (plane,) = scene.camera.children
+    check_fills_the_frame(made, plane, chosen())
+
+
 @pytest.mark.parametrize("kind", ["PERSP", "ORTHO"])
 def test_a_picture_of_other_proportions_than_the_render_lies_where_it_was_seen(made: Any, kind: str) -> None:
     scene, camera = made.context.scene, made.context.scene.camera.data

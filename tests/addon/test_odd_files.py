@@ -1,5 +1,6 @@
 """Files that are not as one expects: never saved, linked from another, with a rig that is half there."""
 
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 pytest.importorskip("bpy")
 
 from beyondscene.addon import images, panels, session
+from beyondscene.addon.destinations import DestinationError, put
 from beyondscene.addon.exporters import ExportError, export_request
+from beyondscene.backend.blend import go_to, open_blend, tell_otherwise
 
 from .conftest import EXAMPLES, until
 from .drawing import drawn
@@ -91,6 +94,68 @@ def test_a_scene_of_another_file_is_rendered_as_it_is_there(blender: Any) -> Non
     assert blender.ops.beyondscene.render.poll()
     with blender.context.temp_override(beyondscene_owner=blender.data.objects["Eve"]):
         assert not blender.ops.beyondscene.add_lora.poll()  # what is linked cannot be changed here
+
+
+def test_a_file_is_read_at_the_view_layer_that_its_window_shows(blender: Any, example: Example, tmp_path: Path) -> None:
+    example("duo")
+    scene = blender.context.scene
+    blender.context.window.view_layer = scene.view_layers.new("People")
+    blender.ops.wm.save_as_mainfile(filepath=str(tmp_path / "layers.blend"))
+    blender.context.window.view_layer = scene.view_layers[0]
+    open_blend(tmp_path / "layers.blend", None)
+    assert blender.context.view_layer.name == "People"
+
+
+def test_what_a_library_no_longer_has_and_drivers_that_may_not_run_are_told(
+    blender: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    library = Path(shutil.copy(EXAMPLES / "duo.blend", tmp_path / "people.blend"))
+    with blender.data.libraries.load(str(library), link=True) as (_, here):
+        here.objects = ["Eve"]
+    blender.context.scene.collection.objects.link(blender.data.objects["Eve"])
+    (door := blender.data.objects.new("Door", None)).driver_add("location", 2).driver.expression = "len(str(3))"
+    blender.context.scene.collection.objects.link(door)
+    blender.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    for path in (library, None):
+        capsys.readouterr()
+        open_blend(tmp_path / "shot.blend", None)
+        blender.context.view_layer.update()
+        tell_otherwise()
+        told = capsys.readouterr().err
+        assert (f"Not as saved: 'Eve', linked from {library}, cannot be found" in told) == (path is None)
+        assert "Not as saved: Driver 'len(str(3))' was not evaluated" in told
+        library.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("destination", ["IMAGE_PLANE", "WORLD", "COMPOSITOR", "SEQUENCER"])
+def test_a_picture_is_put_nowhere_in_a_scene_of_another_file_which_would_not_keep_it(blender: Any, destination: str) -> None:
+    with blender.data.libraries.load(str(EXAMPLES / "duo.blend"), link=True) as (there, here):
+        here.scenes = there.scenes
+    blender.context.window.scene = blender.data.scenes["duo"]
+    (image := blender.data.images.new("BeyondScene duo 0001", 64, 64)).pack()
+    image.filepath = str(EXAMPLES / "duo.blend")  # a strip wants a file
+    before = {kind: len(getattr(blender.data, kind)) for kind in ("objects", "meshes", "worlds", "node_groups")}
+    with pytest.raises(DestinationError, match="'duo' is linked from another file, so what is added to it here is not kept"):
+        put(blender.context, image, destination)
+    assert before == {kind: len(getattr(blender.data, kind)) for kind in before}
+
+
+def test_a_camera_that_is_hidden_is_where_it_is_at_the_first_frame_that_is_seen_through_it(
+    blender: Any, example: Example, tmp_path: Path
+) -> None:
+    example("duo")
+    scene, crane = blender.context.scene, blender.data.objects.new("Crane", blender.data.cameras.new("Crane"))
+    scene.collection.objects.link(crane)
+    crane.hide_viewport = True
+    for frame, height in ((1, 4), (9, 2)):
+        crane.location.z = height
+        crane.keyframe_insert("location", frame=frame)
+    scene.frame_set(9)
+    blender.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    open_blend(tmp_path / "shot.blend", None)
+    go_to(1, "Crane")
+    camera = blender.context.scene.camera.evaluated_get(blender.context.evaluated_depsgraph_get())
+    assert (camera.name, camera.matrix_world.translation.z) == ("Crane", 4)
 
 
 def test_half_a_rig_says_how_much_was_found_and_what_to_do(blender: Any, example: Example) -> None:

@@ -106,11 +106,13 @@ def test_coverage_counts_the_joints_found_and_a_poor_one_is_refused(blender: Any
     rig = build_rig(blender, SKELETONS["unreal"])
     right = [bone for bone in rig.data.bones if bone.name.endswith("_r")]
     for number, bone in enumerate(right):
-        bone.name = f"bone{number}"
+        bone.name, bone.use_deform = f"bone{number}", False
     match = best_match(rig)
     assert (match.label, match.coverage, match.limbs_found) == ("Unreal", pytest.approx(7 / 13), 6)
     assert Person(rig).enabled
     rig.data.bones["foot_l"].name = "paw"
+    for bone in right:
+        bone.use_deform = True
     match = best_match(rig)
     assert (match.guessed, match.limbs_found) == (True, 12)  # the names are gone, the shape is still a person's
     for bone in right:

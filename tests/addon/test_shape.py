@@ -56,6 +56,18 @@ def test_the_shape_says_the_same_as_the_names(blender: Any, name: str) -> None:
     }
 
 
+def test_joints_whose_bones_a_family_lacks_come_from_the_shape_where_both_agree_about_the_others(blender: Any) -> None:
+    names = dict(SKELETONS["daz genesis 2"].names)
+    ipi = names | {"collar": "{side}Clavicle", "upper_arm": "{side}Shoulder"}  # iPi Motion Capture's own skeleton
+    rig = build_rig(blender, Skeleton("", ("R", "L"), ipi))
+    match = best_match(rig)
+    assert (match.label, match.guessed, match.limbs_found) == ("Daz Genesis, by shape", True, 12)
+    assert match.anchors["LShoulder"].bone == "LShoulder" and "LEye" in match.anchors
+    rig.data.bones["LForeArm"].name, rig.data.bones["LClavicle"].name = "Elbow", "LForeArm"
+    match = best_match(rig)
+    assert (match.label, match.guessed, match.limbs_found) == ("Daz Genesis", False, 10)
+
+
 def test_bones_that_move_nothing_do_not_confuse(blender: Any) -> None:
     rig = build_rig(blender, without())
     blender.ops.object.mode_set(mode="EDIT")

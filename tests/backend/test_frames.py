@@ -240,6 +240,16 @@ def test_a_blend_that_is_none_is_refused_with_the_next_step(tmp_path: Path) -> N
         blend.open_blend(tmp_path / "empty.blend", None)
 
 
+def test_a_blend_behind_a_link_is_opened_where_it_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "shot.blend").symlink_to(DUO)
+    monkeypatch.chdir(tmp_path)
+    refused = subprocess.CompletedProcess([], blend.REFUSED, stdout="", stderr="No.")
+    opened: list[str] = []
+    monkeypatch.setattr(blend.subprocess, "run", lambda command, **how: opened.extend(command) or refused)
+    assert main(["export", "shot.blend", "-o", "r.json"]) == 2
+    assert str(tmp_path / "shot.blend") in opened  # beside which its libraries are
+
+
 def test_a_slip_in_the_export_is_a_fault_of_ours_with_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     words = "Traceback (most recent call last):\n  ...\nValueError: operands could not be broadcast together"
     broken = subprocess.CompletedProcess([], 1, stdout="", stderr=words)  # as Python ends for what nobody caught

@@ -11,7 +11,7 @@ import bpy
 import numpy as np
 
 from ..errors import ExportError
-from .family import CORRECTABLE, Anchor, Family, Match, load_families, match_family
+from .family import CORRECTABLE, LIMBS, Anchor, Family, Match, load_families, match_family
 from .humanoid import match_humanoid
 from .shape import RestBone, guess_by_shape, rests_upright
 
@@ -36,15 +36,15 @@ __all__ = [
 
 
 def best_match(armature: bpy.types.Object) -> Match:
-    """What is found of `armature`, however little: what a VRM model says itself, the best family, its shape where none fits,
-    then the corrections.
+    """What is found of `armature`, however little: what a VRM model says itself, the best family, its shape where none fits or
+    one lacks joints, then the corrections.
     """
     bones = armature.data.bones
     match = match_humanoid(armature.data)
     if match is None or match.coverage < MIN_COVERAGE:
         match = match_names(tuple(bones.keys()))
-    if match.coverage < MIN_COVERAGE:
-        match = guess_by_shape(gather_rest_bones(armature)) or match
+    if match.limbs_found < len(LIMBS) and (guess := guess_by_shape(gather_rest_bones(armature))):
+        match = guess if match.coverage < MIN_COVERAGE else match.complete(guess)
     corrections = gather_corrections(armature)
     return match.correct({role: anchor for role, anchor in corrections.items() if anchor.bone in bones})
 

@@ -85,7 +85,7 @@ class Match:
 
     label: the family's, or how the joints were found without one.
     anchors: role (a keypoint's name, "Head" or "Crown") to the end of a bone of the armature.
-    guessed: found by shape, not by name.
+    guessed: found by shape, not by name, be it in part.
     corrected: roles whose bone the artist chose.
     fingers: joint of a hand with its side ("RThumb1") to the end of a bone.
     face, feet: point of the face or of the feet, one of FACE_NAMES or FEET_NAMES, to the end of a bone.
@@ -113,6 +113,14 @@ class Match:
     def keypoints_found(self) -> int:
         """How many of the eighteen keypoints have a bone of their own; the neck and the face need none."""
         return sum(role in self.anchors for role in KEYPOINT_NAMES)
+
+    def complete(self, guess: "Match") -> "Match":
+        """The same with the joints that only `guess` has; where the two differ about one of the limbs', the names are right."""
+        known = self.anchors.keys() & guess.anchors.keys() & set(LIMBS)
+        if any(self.anchors[role].bone != guess.anchors[role].bone for role in known):
+            return self
+        label = f"{self.label}, {guess.label}"
+        return replace(self, label=label, anchors={**guess.anchors, **self.anchors}, guessed=True)
 
     def correct(self, corrections: Mapping[str, Anchor]) -> "Match":
         """The same with the artist's choices, which win."""
