@@ -384,6 +384,9 @@ def test_other_addresses_once_somebody_is_listed(studio: Studio, start: Start, c
     with pytest.raises(ServeError, match="list clients first"):
         serve(settings, lambda extra: [])  # keys alone are not enough
     ann = studio.add("Ann")
+    for bind, words in (("tcp://render.studio:0", "is not in numbers: write"), ("tcp://192.0.2.1:0", "one of this machine's")):
+        with pytest.raises(ServeError, match=words):
+            serve(msgspec.structs.replace(settings, bind=bind), lambda extra: [])
     studio.open(bind="tcp://0.0.0.0:0")
     assert "clients' files say tcp://render.studio:5555: unless that port is forwarded, serve with" in studio.gateway.log()
     assert read_connection(studio.gateway.ready_file).endpoint.startswith("tcp://127.0.0.1:")
