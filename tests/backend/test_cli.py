@@ -363,6 +363,19 @@ def test_repeating_with_other_weights_warns_and_without_a_record_or_models_refus
     assert "does not say how it was made" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("models", "told"),
+    [("embedded", ""), ("sdxl", "beyondscene: a request does not name its models: render it with `--models sdxl`.\n")],
+)
+def test_an_export_says_which_models_the_request_was_for(
+    two_people: RenderRequest, models: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "out.png"
+    write_picture(path, Picture(np.zeros((64, 64, 3), np.uint8)), make_record(two_people, {}, models, {}, ""))
+    assert main(["export", "--from-image", str(path), "-o", str(tmp_path / "request.json")]) == 0
+    assert capsys.readouterr().err == told
+
+
 def test_a_picture_whose_record_is_not_understood_is_named(
     two_people: RenderRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
