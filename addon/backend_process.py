@@ -74,10 +74,10 @@ class BackendProcess:
             self.own_data = self.folder / "data"
             self._process = self._start("--data", str(self.own_data))
         if self._process.poll() is not None:
-            raise BackendError(
-                f"The backend ended as it started, saying '{self.last_words()}': see that `beyondscene` is installed in "
-                f"{self._python}; its log is {self.log}."
-            )
+            words = self.last_words()
+            told = words.startswith("beyondscene: ")  # by the backend itself, which is there then
+            advice = "" if told else f"see that `beyondscene` is installed in {self._python}; "
+            raise BackendError(f"The backend ended as it started, saying '{words}': {advice}its log is {self.log}.")
         try:
             return read_connection(self._ready_file)
         except FileNotFoundError:

@@ -107,7 +107,10 @@ def listed(args: argparse.Namespace, public_key: str) -> Listed:
     try:
         return msgspec.convert({"name": args.name, "public_key": public_key, **terms_of(args)}, Listed)
     except msgspec.ValidationError as error:
-        raise Refusal(f"'{args.name}' cannot be listed: {error}.") from error
+        raise Refusal(
+            f"'{args.name}' cannot be listed ({error}): a name has 1 to 128 characters, and the key is in the .pub "
+            "that `beyondscene keygen --backend` made."
+        ) from error
 
 
 def terms_of(args: argparse.Namespace) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """How far a picture is, for whoever looks on: a bar on a terminal, plain lines in the log of a farm."""
 
+import os
+import sys
 import threading
 import time
 from types import TracebackType
@@ -114,8 +116,12 @@ class LogConsole(Console):
 
 
 def open_console(*, quiet: bool = False) -> Console:
-    """Standard error, where names are told as they are: brackets in them are no markup, and a word between colons no emoji."""
-    return LogConsole(stderr=True, quiet=quiet, markup=False, emoji=False, highlight=False)
+    """Standard error, where names are told as they are: brackets in them are no markup, and a word between colons no emoji.
+
+    It is a terminal where a bar can be drawn: for rich, FORCE_COLOR would make one of any log.
+    """
+    terminal = bool(sys.stderr) and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    return LogConsole(stderr=True, force_terminal=terminal, quiet=quiet, markup=False, emoji=False, highlight=False)
 
 
 def show_progress(console: Console, name: str) -> Bar | Lines:

@@ -1,6 +1,7 @@
 """What `render`, `check`, `export` and `submit` start from: a .blend file, a request.json, or an earlier picture."""
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -125,7 +126,7 @@ def record_of(args: argparse.Namespace) -> Record | None:
     """What the image says about its making, where one is the source. Raises Refusal where it says nothing."""
     if args.from_image is None:
         return None
-    if args.from_image.suffix.lower() in (".json", ".blend"):
+    if args.from_image.suffix.lower() == ".json" or is_blend(args.from_image):
         raise Refusal(f"{args.from_image} is no picture: leave --from-image out before it.")
     return read_record(args.from_image)
 
@@ -153,7 +154,8 @@ def model_set_chooser(args: argparse.Namespace, record: Record | None) -> Callab
 
 
 def is_blend(source: Path | None) -> bool:
-    return source is not None and source.suffix.lower() == ".blend"
+    """Also for Blender's own backups, .blend1 and on."""
+    return source is not None and re.fullmatch(r"\.blend\d*", source.suffix.lower()) is not None
 
 
 def refuse_other_proportions(request: RenderRequest, width: int, height: int) -> None:

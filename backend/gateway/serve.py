@@ -130,7 +130,9 @@ def open_to_clients(door: Door, settings: ServeSettings, server: KeyPair, allow_
     try:
         return door.bind(settings.bind, "clients", server, allow_list.keys, settings.frame_limit_bytes)
     except zmq.ZMQError as error:
-        raise ServeError(f"The address {settings.bind} cannot be used ({error}): end what uses it or choose port 0.") from error
+        raise ServeError(
+            f"The address {settings.bind} cannot be used ({error}): choose one of this machine's, with a free port, or port 0."
+        ) from error
 
 
 def warn_of_other_port(bound: str, told: str) -> None:

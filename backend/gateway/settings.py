@@ -90,7 +90,9 @@ def check_bind(endpoint: str, clients: int, data_folder: Path) -> None:
         in_numbers = True
     except ValueError:
         loopback = in_numbers = False
-    if not in_numbers or not (loopback or clients):
+    if clients and not in_numbers:
+        raise ServeError(f"The address '{endpoint}' is not in numbers: write one of this machine's, or 0.0.0.0 for all.")
+    if not (loopback or clients):
         data = shlex.quote(str(data_folder))
         raise ServeError(
             f"The address '{endpoint}' is not one of this machine alone, and without a list of allowed clients the backend "

@@ -404,6 +404,17 @@ def test_a_python_that_has_no_backend_is_named_with_its_last_words(
         blender.ops.beyondscene.render(wait=True)
 
 
+def test_a_backend_that_refuses_to_start_is_not_said_to_lack_its_package(
+    blender: Any, example: Example, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    example("duo")
+    (tmp_path / "python").write_text("#!/bin/sh\necho 'beyondscene: Leave that folder out.' >&2\nexit 2\n")
+    (tmp_path / "python").chmod(0o700)
+    monkeypatch.setattr(preferences, "get", lambda context: Preferences(str(tmp_path / "python"), None, ""))
+    with pytest.raises(RuntimeError, match=r"saying 'beyondscene: Leave that folder out\.': its log is"):
+        blender.ops.beyondscene.render(wait=True)
+
+
 def test_nothing_is_sent_for_a_scene_that_cannot_become_a_picture(
     blender: Any, example: Example, start_peer: Any, use_backend: Any
 ) -> None:

@@ -363,6 +363,19 @@ def test_repeating_with_other_weights_warns_and_without_a_record_or_models_refus
     assert "does not say how it was made" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("models", "told"),
+    [("embedded", ""), ("sdxl", "beyondscene: a request does not name its models: render it with `--models sdxl`.\n")],
+)
+def test_an_export_says_which_models_the_request_was_for(
+    two_people: RenderRequest, models: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "out.png"
+    write_picture(path, Picture(np.zeros((64, 64, 3), np.uint8)), make_record(two_people, {}, models, {}, ""))
+    assert main(["export", "--from-image", str(path), "-o", str(tmp_path / "request.json")]) == 0
+    assert capsys.readouterr().err == told
+
+
 def test_a_picture_whose_record_is_not_understood_is_named(
     two_people: RenderRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -386,8 +399,9 @@ def test_missing_and_broken_requests_are_named(tmp_path: Path, capsys: pytest.Ca
     assert "broken.json is no picture: leave --from-image out before it" in capsys.readouterr().err
     assert main(["render", str(tmp_path / "broken.json"), "-o", str(tmp_path / "out.png")]) == 2
     assert "missing required field" in capsys.readouterr().err
-    assert main(["export", str(tmp_path / "none.blend"), "-o", str(tmp_path / "r.json")]) == 2
-    assert "There is no file" in capsys.readouterr().err
+    for name in ("none.blend", "none.blend1"):  # the second as Blender names its backups
+        assert main(["export", str(tmp_path / name), "-o", str(tmp_path / "r.json")]) == 2
+        assert f"There is no file {tmp_path / name}: name an existing .blend.\n" in capsys.readouterr().err
     assert main(["export", str(tmp_path / "broken.json"), "-o", str(tmp_path / "r.json"), "--passes"]) == 2
     assert "broken.json is none: name the .blend, or leave --passes out" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["broken.json"]

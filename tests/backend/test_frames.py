@@ -203,6 +203,13 @@ def test_a_line_comes_also_where_nothing_gets_on(monkeypatch: pytest.MonkeyPatch
     assert lines[-1].startswith("beyondscene: a job: 42%, enlarging, level 1 of 2, step 3 of 35")
 
 
+@pytest.mark.parametrize(("tty", "name", "value"), [(False, "FORCE_COLOR", "1"), (True, "TERM", "dumb")])
+def test_lines_come_wherever_no_bar_can_be_drawn(monkeypatch: pytest.MonkeyPatch, tty: bool, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: tty)
+    assert isinstance(show_progress(progress.open_console(), "a job"), Lines)
+
+
 def test_the_time_that_is_left_is_told_in_units_that_suit_it() -> None:
     assert [tell_duration(seconds) for seconds in (4.4, 89, 740, 11100)] == ["4 s", "89 s", "12 min", "3 h 5 min"]
 

@@ -319,6 +319,7 @@ def test_mistakes_of_whoever_runs_it(studio: Studio, tmp_path: Path, capsys: Cap
     data = str(studio.data_folder)
     studio.add("Ann")
     (tmp_path / "manual.pub").write_text("Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID")
+    (tmp_path / "cut.pub").write_text("Yne@$w-vo<fV")
     for words, command in {
         "The name 'Ann' is taken": ["client", "add", "Ann", "--data", data, "-o", str(tmp_path / "x")],
         "There is no client 'Bob': listed are 'Ann'": ["client", "revoke", "Bob", "--data", data],
@@ -350,6 +351,14 @@ def test_mistakes_of_whoever_runs_it(studio: Studio, tmp_path: Path, capsys: Cap
         "There is no folder": ["client", "list", "--data", str(tmp_path / "nowhere")],
         "ann.json may be the file with the secret": ["client", "allow", "Eve", str(tmp_path / "ann.json"), "--data", data],
         "cannot be read (No such file": ["client", "allow", "Eve", str(tmp_path / "none.pub"), "--data", data],
+        "Eve' cannot be listed (Expected `str` of length >= 40 - at `$.public_key`): a name has 1 to 128 characters, and": [
+            "client",
+            "allow",
+            "Eve",
+            str(tmp_path / "cut.pub"),
+            "--data",
+            data,
+        ],
         "is there already": ["client", "add", "Bob", "--data", data, "-o", str(tmp_path / "manual.pub")],
         f"keygen --data {tmp_path} --endpoint": ["client", "add", "Ann", "--data", str(tmp_path), "-o", str(tmp_path / "x")],
     }.items():
@@ -384,6 +393,9 @@ def test_other_addresses_once_somebody_is_listed(studio: Studio, start: Start, c
     with pytest.raises(ServeError, match="list clients first"):
         serve(settings, lambda extra: [])  # keys alone are not enough
     ann = studio.add("Ann")
+    for bind, words in (("tcp://render.studio:0", "is not in numbers: write"), ("tcp://192.0.2.1:0", "one of this machine's")):
+        with pytest.raises(ServeError, match=words):
+            serve(msgspec.structs.replace(settings, bind=bind), lambda extra: [])
     studio.open(bind="tcp://0.0.0.0:0")
     assert "clients' files say tcp://render.studio:5555: unless that port is forwarded, serve with" in studio.gateway.log()
     assert read_connection(studio.gateway.ready_file).endpoint.startswith("tcp://127.0.0.1:")
