@@ -12,7 +12,7 @@ from ..planning.plan import plan_sizes
 from ..planning.resolve import resolve_settings
 from . import DONE
 from .source import add_models, add_source, model_set_chooser, read_source, record_of
-from .words import warn_of_unknown_words
+from .words import warn_of_the_unseen, warn_of_unknown_words
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     for shot in read_source(args, record, check=lambda shot: check(shot, choose(shot))):
         model_set = choose(shot)
         warn_of_unknown_words(shot.request, model_set)
-        work = foresee(shot.request, model_set)
+        work = foresee(warn_of_the_unseen(shot), model_set)
         if args.json:
             print(msgspec.json.encode(facts_of(shot, model_set, work)).decode())
         else:

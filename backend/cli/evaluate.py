@@ -88,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
         def announce(method: str, scene: str, done: int, total: int) -> Bar:
             bar.bar.reset(bar.task, description=f"{method}, {scene}")
             bar.bar.update(pictures, description=f"picture {done + 1} of {total}", completed=done, total=total)
+            if not console.is_terminal:  # where the bar does not show, in the log of a run of hours
+                console.print(f"picture {done + 1} of {total}: {method}, {scene}", soft_wrap=True)
             return bar
 
         faults: list[str] = []

@@ -28,7 +28,7 @@ from .progress import open_console, show_progress
 from .resume import add_resume, check_checkpoints, checkpoints_of, frames_to_draw, how_to_go_on
 from .source import add_models, add_source, is_blend, model_set_chooser, models_of, read_source, record_of
 from .target import check_picture_target, check_room, check_targets, in_unicode, write_somewhere
-from .words import warn_of_unknown_words
+from .words import warn_of_the_unseen, warn_of_unknown_words
 
 if TYPE_CHECKING:
     from ..render import Renderer
@@ -73,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
         renderer = Renderer(args.device, precision=precision, offload=args.offload, write=write_somewhere)
         for shot in chain((first,), shots):
             output = number_path(args.output, shot.frame)
+            if not number:
+                warn_of_the_unseen(shot)
             # each of several processes has the picture; one is enough to write it
             place = Path(spare) / output.name if number else output
             try:

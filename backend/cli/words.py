@@ -1,8 +1,12 @@
-"""What is said about words of a prompt."""
+"""What is said about words of a prompt, and about people who will not be in the picture."""
+
+from msgspec.structs import replace
 
 from ...protocol import RenderRequest
+from ..blend import Shot
 from ..models.sets import ModelSet
 from ..models.vocabulary import unknown_words
+from ..planning.people import is_seen
 from . import say
 
 
@@ -10,3 +14,13 @@ def warn_of_unknown_words(request: RenderRequest, model_set: ModelSet) -> None:
     """Name the words that models with a small vocabulary have no token for."""
     if words := unknown_words(request, model_set):
         say(f"warning: the models '{model_set.name}' do not know {', '.join(words)}: say it in other words, or choose others.")
+
+
+def warn_of_the_unseen(shot: Shot) -> RenderRequest:
+    """The request without those whose masks show them nowhere, whom the picture leaves out. Names them."""
+    seen = tuple(person for person in shot.request.characters if is_seen(person, shot.arrays))
+    for person in shot.request.characters:
+        if person not in seen:
+            frame = "" if shot.frame is None else f"frame {shot.frame}: "
+            say(f"warning: {frame}'{person.name}' is left out, for the mask shows nothing of this person, which 255 would.")
+    return replace(shot.request, characters=seen)

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ...protocol import Refusal, RenderSettings, check_settings
+from ...protocol.explain import explain
 from .methods import check_methods, settings_of
 
 # What the paper's parts are worth, measured by leaving each out or taking its other reading; against plain `beyondscene`.
@@ -49,12 +50,13 @@ def read_variant(text: str, settings: RenderSettings) -> tuple[str, RenderSettin
                 f"'{text}' sets '{name}', which is no setting: write {method}+NAME=VALUE with NAME one of {', '.join(values)}."
             )
         several = isinstance(values[name], list | tuple)
-        read: Any = value.replace("..", ",").split(",") if several else value
+        number = re.sub(r"^(-?)(?=\.\d)", r"\g<1>0", value)  # .3, as the tables write it
+        read: Any = value.replace("..", ",").split(",") if several else number
         try:
             msgspec.convert({name: read}, RenderSettings, strict=False)
         except msgspec.ValidationError as error:
             form = f"; write it as {name}={'..'.join(map(str, values[name]))}" if several else ""
-            raise Refusal(f"'{text}' gives {name} the value '{value}': {error}{form}.") from error
+            raise Refusal(f"'{text}' gives {name} the value '{value}': {explain(str(error))}{form}.") from error
         values[name] = read
         if name not in settings_of(method):
             raise Refusal(f"'{text}' sets {name}, which {method} does not read: it reads {', '.join(settings_of(method))}.")

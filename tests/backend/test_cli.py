@@ -24,7 +24,7 @@ from beyondscene.backend.models.fingerprint import fingerprint_weights
 from beyondscene.backend.models.sets import ModelSet, read_model_set
 from beyondscene.backend.outputs import Picture, make_record, most_bytes, write_picture
 from beyondscene.backend.version import app_version
-from beyondscene.protocol import Refusal, RenderRequest, digest_of, load_request, resized
+from beyondscene.protocol import Refusal, RenderRequest, describe_array, digest_of, load_request, resized, save_request
 from msgspec.structs import replace
 from PIL import Image
 
@@ -326,6 +326,23 @@ def test_check_tells_the_work_or_what_is_wrong_and_draws_nothing(
     assert main(["check", str(request_file)]) == 2
     assert "it must be a multiple of 8" in capsys.readouterr().err
     assert list(request_file.parent.iterdir()) == [request_file]
+
+
+def test_whoever_a_mask_leaves_out_is_named_and_not_counted(
+    two_people: RenderRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ana, bo = two_people.characters
+    ones = np.ones((two_people.height, two_people.width), np.uint8)  # a mask of yes and no, in place of 255 and 0
+    mask = describe_array(ones)
+    request_file = tmp_path / "masked.json"
+    save_request(request_file, replace(two_people, characters=(replace(ana, mask=mask), bo)), {mask.digest: ones})
+    assert main(["check", str(request_file), "--json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["people"] == 1
+    assert f"warning: '{ana.name}' is left out, for the mask shows nothing of this person, which 255 would." in told.err
+    monkeypatch.setattr(render, "draw", lambda *_: {"width": 192, "height": 128, "seconds": 0})
+    assert main(["render", str(request_file), "-o", str(tmp_path / "out.png")]) == 0
+    assert f"warning: '{ana.name}' is left out" in capsys.readouterr().err
 
 
 def test_a_picture_is_repeated_from_its_own_record(

@@ -152,7 +152,9 @@ def test_drawn_first_and_judged_later_by_more_than_one(
     assert main([*command, "--draw-only"]) == 0
     picture = tmp_path / "out" / "pictures" / "upscale" / "scene-01.png"
     drawn = picture.stat().st_mtime_ns
-    assert capsys.readouterr().out == "" and not list((tmp_path / "out").glob("results*"))
+    told = capsys.readouterr()
+    assert told.out == "" and not list((tmp_path / "out").glob("results*"))
+    assert "picture 1 of 2: truth, scene-01\npicture 2 of 2: upscale, scene-01\n" in told.err  # a log shows no bar
     (first,) = run(command, capsys)
     assert first["seconds"] > 0
     torch.manual_seed(1)

@@ -10,7 +10,7 @@ from beyondscene.backend.evaluation.variants import ABLATIONS, check_variants, r
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.planning.resolve import ResolvedSettings, resolve_settings
-from beyondscene.protocol import RenderRequest, RenderSettings, resized
+from beyondscene.protocol import Refusal, RenderRequest, RenderSettings, resized
 from msgspec.structs import asdict, replace
 
 from ..pipeline.test_render import Spy
@@ -42,6 +42,16 @@ def draw(models: Models, request: RenderRequest, variant: str) -> np.ndarray:
 def test_a_value_may_end_in_plus_signs() -> None:
     method, settings = read_variant("beyondscene+scheduler=dpmsolver+++t_b=0.3", RenderSettings())
     assert (method, settings.scheduler, settings.t_b) == ("beyondscene", "dpmsolver++", 0.3)
+
+
+def test_a_number_may_be_written_as_in_the_tables() -> None:
+    assert read_variant("beyondscene+t_b=.35", RenderSettings())[1].t_b == 0.35
+    assert read_variant("beyondscene+person_cover=.5", RenderSettings())[1].person_cover == 0.5
+
+
+def test_what_a_value_may_be_is_said() -> None:
+    with pytest.raises(Refusal, match="'foo' is no perturb: choose probability, paper-literal or off"):
+        read_variant("beyondscene+perturb=foo", RenderSettings())
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -19,7 +19,7 @@ from beyondscene.backend.pipeline.prompts import PromptEncoder
 from beyondscene.backend.planning.people import Figure, gather_people
 from beyondscene.backend.planning.plan import Size
 from beyondscene.backend.watch import Headway, Stopped
-from beyondscene.protocol import RenderRequest, Stage, describe_array, save_request
+from beyondscene.protocol import RenderRequest, Stage, check_request, describe_array, load_request, save_request
 from msgspec.structs import replace
 from PIL import Image
 
@@ -285,3 +285,20 @@ def test_the_lines_for_python_in_the_documents_draw_what_they_say(
     pictures = [np.asarray(Image.open(tmp_path / f"t_b {t_b}.png")) for t_b in (0.25, 0.5)]
     assert pictures[0].shape == (128, 192, 3) and (pictures[0] != pictures[1]).any()
     assert "0.25 [('instances', 0, " in capsys.readouterr().out
+
+
+def test_the_lines_for_a_mask_of_ones_own_in_the_documents_write_it(
+    two_people: RenderRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "outputs.md").read_text()
+    (lines,) = re.findall(r"```python\n(.+?)```", text, re.DOTALL)
+    save_request(tmp_path / "request.json", two_people, {})
+    monkeypatch.chdir(tmp_path)
+    drawn = np.zeros((two_people.height, two_people.width), np.uint8)
+    drawn[8:, :96] = 255
+    Image.fromarray(drawn).save("person.png")
+    exec(lines, {})
+    request, masks = load_request(Path("masked.json"))
+    check_request(request)
+    ana, bo = request.characters
+    assert ana.mask is not None and (masks[ana.mask.digest] == drawn).all() and bo.mask is None

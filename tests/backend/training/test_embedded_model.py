@@ -1,5 +1,8 @@
 """The embedded model in the repository loads with stock classes and does as it is told."""
 
+import textwrap
+from typing import Any
+
 import pytest
 import torch
 from beyondscene.backend.models.sets import PRESETS, read_model_set
@@ -17,6 +20,7 @@ from beyondscene.backend.training.samples import (
 from beyondscene.backend.training.tokenizer import build_tokenizers
 from diffusers import StableDiffusionXLControlNetPipeline
 from msgspec.structs import replace
+from PIL import Image
 from transformers import UperNetForSemanticSegmentation
 
 EMBEDDED = PRESETS / "embedded"
@@ -34,6 +38,15 @@ def test_files_are_small_and_safe() -> None:
     assert {path.suffix for path in files} <= {".json", ".safetensors", ".md", ".txt"}
     assert max(path.stat().st_size for path in files) < 16_000_000
     assert sum(path.stat().st_size for path in files) < 60_000_000
+
+
+def test_the_cards_own_lines_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(EMBEDDED.parents[2])
+    card = (EMBEDDED / "README.md").read_text()
+    lines = textwrap.dedent(card[card.index("    import torch") : card.index("\n`pose` is")])
+    drawn: dict[str, Any] = {"pose": Image.new("RGB", (256, 256))}
+    exec(lines.replace("num_inference_steps=20", "num_inference_steps=1"), drawn)
+    assert drawn["picture"].images[0].size == (256, 256)
 
 
 def test_model_set_names_its_roles() -> None:
