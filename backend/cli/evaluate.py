@@ -13,7 +13,7 @@ from ..evaluation.variants import ABLATIONS, check_variants, read_variant
 from ..models.sets import ModelSet, choose_model_set, read_model_set
 from ..planning.resolve import resolve_settings
 from . import DONE, FAULT
-from .arguments import count, part, step_count, whole
+from .arguments import SEEDS, count, part, step_count, whole
 from .device import add_device, check_device
 from .progress import Bar, open_console
 from .target import check_folder
@@ -44,6 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scene", type=scene, action="append", metavar="N", help="only this one, of 0 to 63; may be repeated")
     parser.add_argument("--models", default="embedded", help="embedded, sdxl, or the folder of a model set")
     parser.add_argument("--steps", type=step_count, help="default: the model set's own")
+    parser.add_argument(
+        "--seed",
+        type=offset,
+        default=0,
+        metavar="N",
+        help="added to each scene's own: the same scenes from other noise; default: 0",
+    )
     parser.add_argument(
         "--few-steps", action="store_true", help="every method with the model set's LoRA for few steps: a tenth of the work"
     )
@@ -93,7 +100,9 @@ def run(args: argparse.Namespace) -> int:
             return bar
 
         faults: list[str] = []
-        report = evaluate(models, judge, methods, numbers, settings, args.out, announce, faults, reported=args.part is None)
+        report = evaluate(
+            models, judge, methods, numbers, settings, args.out, announce, faults, reported=args.part is None, seed=args.seed
+        )
     for fault in faults:
         console.print(f"{fault}. It is left out.")
     if judge is None:
@@ -140,6 +149,12 @@ def scene(text: str) -> int:
     from ..evaluation.scenes import COUNT
 
     return whole(text, range(COUNT), "scene")
+
+
+def offset(text: str) -> int:
+    from ..evaluation.scenes import COUNT
+
+    return whole(text, SEEDS[:-COUNT], "seed")
 
 
 def chosen_scenes(args: argparse.Namespace) -> tuple[int, ...]:

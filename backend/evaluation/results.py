@@ -93,7 +93,8 @@ class Header(Struct, frozen=True, kw_only=True):
 
     version: of this program. weights: digest of all that the model set loads. advice: digest of what the set says beside its
     weights: its manifest and its scheduler's settings. scenes: digest of all requests and true pictures.
-    device, device_name: "cuda" and the GPU's name, for example. judge, measures: None where nobody judged the pictures.
+    device, device_name: "cuda" and the GPU's name, for example. seed: added to that of each scene.
+    judge, measures: None where nobody judged the pictures.
     Formats before 6 lack some of these.
     """
 
@@ -111,6 +112,7 @@ class Header(Struct, frozen=True, kw_only=True):
     device_name: str = ""
     precision: str
     vae_precision: str = ""
+    seed: int = 0
     judge: str | None = None
     measures: int | None = None
 

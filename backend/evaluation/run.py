@@ -1,5 +1,6 @@
 """The evaluation: draw what is missing, judge what is drawn, report. Each part goes on where it stopped."""
 
+import dataclasses
 import hashlib
 import re
 import time
@@ -86,7 +87,7 @@ def digest_scenes() -> str:
 
 def evaluate(
     models: Models, judge: Judge | None, methods: Sequence[str], numbers: Sequence[int], settings: RenderSettings, folder: Path,
-    announce: Announce, faults: list[str] | None = None, reported: bool = True,
+    announce: Announce, faults: list[str] | None = None, reported: bool = True, seed: int = 0,
 ) -> Report | None:  # fmt: skip
     """Draw and judge what `folder` does not hold yet, and write its report.
 
@@ -95,10 +96,11 @@ def evaluate(
     settings: what all pictures have in common; a variant's own come on top, and what both leave open the model set says.
     The true renders are judged beside the methods: they show what the judge itself gets wrong. Each judge has a file of
     its own in `folder`, so that another one can look at the same pictures. judge: None to draw only, without a report.
+    seed: added to each scene's own, for other noise in the same scenes.
     faults: gets a sentence for each method that breaks off, which is left out from then on, of the report as well; there is
     none where all do. Raises ResultsError where `folder` holds other results, before any picture is drawn.
     """
-    header = make_header(models, settings)
+    header = replace(make_header(models, settings), seed=seed)
     drawn = Journal(folder / DRAWN, header, Drawing)
     scores = None if judge is None else open_scores(judge, header, folder)
     names, broken = (TRUTH, *methods), dict[str, str]()
@@ -113,7 +115,7 @@ def evaluate(
             done += 1
             if method not in broken:
                 watcher = announce(method, scene.name, done - 1, total)
-                draw_missing(models, scene, method, settings, folder, watcher, drawn, broken)
+                draw_missing(models, reseed(scene, seed), method, settings, folder, watcher, drawn, broken)
         if judge is not None and scores is not None:
             for method in dict.fromkeys((*missing[number], *unjudged)):
                 if method not in broken:
@@ -126,6 +128,10 @@ def evaluate(
     report = make_report(judge, whole, numbers, scores)
     write_report(report, folder)
     return report
+
+
+def reseed(scene: EvaluationScene, seed: int) -> EvaluationScene:
+    return dataclasses.replace(scene, request=replace(scene.request, seed=scene.request.seed + seed))
 
 
 def open_scores(judge: Judge, header: Header, folder: Path) -> Journal[SceneScore]:

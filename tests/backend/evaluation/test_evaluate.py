@@ -96,6 +96,22 @@ def test_goes_on_where_it_stopped(command: list[str], tmp_path: Path, capsys: py
     assert run(command, capsys)[0]["sharpness"] == first["sharpness"] and picture.exists()
 
 
+def test_the_same_scenes_are_drawn_from_other_noise(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(command, capsys)
+    assert "has results with seed = 0, but now it is 100: name another" in refusal([*command, "--seed", "100"], capsys)
+    run([*command, "--seed", "100", "--out", str(tmp_path / "again")], capsys)
+    seeds, pixels = [], []
+    for folder in ("out", "again"):
+        with Image.open(tmp_path / folder / "pictures" / "upscale" / "scene-01.png") as picture:
+            seeds.append(json.loads(picture.info["beyondscene"])["request"]["seed"])
+            pixels.append(np.array(picture))
+    assert seeds == [1, 101] and (pixels[0] != pixels[1]).any()
+    truths = [(tmp_path / folder / "pictures" / "truth" / "scene-01.png").read_bytes() for folder in ("out", "again")]
+    assert truths[0] == truths[1]
+
+
 def test_methods_are_told_beside_ours_where_that_is_among_them(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
