@@ -15,7 +15,7 @@ EXR_SIGNATURE = struct.pack("<i", 20000630)
 EXR_ATTRIBUTE = b"beyondscene"  # whose value is the record
 RECORD_LIMIT_BYTES = 64 * 2**20
 NAME_LIMIT_BYTES = 255  # of an attribute in OpenEXR
-DAMAGED = "its header is damaged or cut off: copy or fetch the file anew"
+DAMAGED = "its header is damaged or cut off"
 
 
 def read_text(path: Path) -> str | None:

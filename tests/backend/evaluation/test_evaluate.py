@@ -388,7 +388,8 @@ def test_a_method_that_breaks_off_leaves_the_others_as_they_are(
 
 def refusal(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     assert main(command) == 2
-    (sentence,) = capsys.readouterr().err.strip().splitlines()
+    *pictures, sentence = capsys.readouterr().err.strip().splitlines()
+    assert all(line.startswith("picture ") for line in pictures)
     return sentence
 
 
