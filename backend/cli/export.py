@@ -11,7 +11,7 @@ from ...protocol.codec import arrays_folder
 from ..blend import number_path
 from ..planning.people import gather_people, is_seen
 from . import DONE, say
-from .source import add_source, read_source, record_of
+from .source import add_source, own_models, read_source, record_of
 from .target import check_request_target, check_targets, make_folder
 
 PASSES = ("depth.npy", "normals.npy")
@@ -36,10 +36,10 @@ def run(args: argparse.Namespace) -> int:
         raise Refusal(f"{args.output} cannot hold both the request and the poses: give --openpose another name.")
     for path in filter(None, (args.output, args.openpose)):
         check_targets(path, args, check_request_target)
-    record = record_of(args)
-    models = record.models if record else ""
-    for frame, request, arrays, own in read_source(args, record, passes=folder):
-        models = models or own
+    record, models = record_of(args), "embedded"
+    for shot in read_source(args, record, passes=folder):
+        frame, request, arrays, _ = shot
+        models = own_models(record, shot)
         output = number_path(args.output, frame)
         source = args.source and os.path.realpath(number_path(args.source, frame))
         if not args.passes and source != os.path.realpath(output):  # they are of another picture
@@ -54,6 +54,6 @@ def run(args: argparse.Namespace) -> int:
             make_folder(openpose)
             openpose.write_bytes(poses)
         print(f"{output}: {request.width}x{request.height}, {len(request.characters)} characters")
-    if models not in ("", "embedded"):
+    if models != "embedded":
         say(f"a request does not name its models: render it with `--models {shlex.quote(models)}`.")
     return DONE

@@ -137,9 +137,13 @@ def add_models(parser: argparse.ArgumentParser, words: str) -> None:
 
 
 def models_of(args: argparse.Namespace, record: Record | None, shot: Shot) -> str:
-    """The model set that is asked for, or that an image was made with or a .blend was saved with."""
-    own = (record.models if record else shot.models) or "embedded"
-    return own if args.models is None else args.models
+    """The model set that is asked for, or else its own."""
+    return own_models(record, shot) if args.models is None else args.models
+
+
+def own_models(record: Record | None, shot: Shot) -> str:
+    """The model set that an image was made with or a .blend was saved with."""
+    return (record.models if record else shot.models) or "embedded"
 
 
 def model_set_chooser(args: argparse.Namespace, record: Record | None) -> Callable[[Shot], ModelSet]:
