@@ -32,6 +32,8 @@ KEPT_BYTES = 2 * 2**30  # beside the views: keys and values of up to 32 prompts,
 # Rows that keep a GPU busy: 16 of SDXL in half precision. Of smaller ones more: each batch launches as many kernels as any.
 BUSY_BYTES = 16 * UNET_ROW * 320 * 128**2 * 2
 MOST_VIEWS = 128
+# On a CPU more rows at once save calls until their data outgrow its caches: 8 views of the embedded model, 4 of SDXL.
+CPU_BYTES = 2**28
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,10 +178,12 @@ def as_model_set_error(folder: Path) -> Iterator[None]:
 def choose_view_batch(device: torch.device, networks_bytes: int, row_bytes: int) -> int:
     """Views at once, by the whole memory of a GPU, not by what is free of it, so that the same device makes the same picture.
 
+    Without CUDA 4 to 8, by their size alone.
+
     networks_bytes: on the device while they go through. row_bytes: that a view takes, or twice with guidance.
     """
     if device.type != "cuda":
-        return 4
+        return max(4, min(8, CPU_BYTES // (2 * row_bytes)))
     enough = min(MOST_VIEWS, max(16, BUSY_BYTES // row_bytes))
     return max(1, min(enough, (room_bytes(device, networks_bytes) - KEPT_BYTES) // (2 * row_bytes)))
 

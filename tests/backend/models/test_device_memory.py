@@ -9,9 +9,10 @@ import torch
 from beyondscene.backend.bench.layouts import SDXL
 from beyondscene.backend.bench.random_models import make_random_models
 from beyondscene.backend.models.device_memory import GIB, free_bytes, hold_to, total_bytes
-from beyondscene.backend.models.load import Models
+from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.memory_saving import FALLBACKS, FULL_SPEED, MemorySaving, Offload
 from beyondscene.backend.models.offload import DevicePlacement
+from beyondscene.backend.models.sets import choose_model_set
 from beyondscene.backend.pipeline.latents import tile_limits
 from beyondscene.backend.pipeline.vae_tiles import walked_bytes
 from torch import nn
@@ -68,6 +69,11 @@ def test_networks_views_and_tiles_fit_together(
     card.allocated = networks = models.placement.resident_bytes(models.vae) / GIB
     window, held_bytes = tile_limits(models)
     assert networks + (walked_bytes(models.vae, window) + held_bytes) / GIB < 0.98 * gib
+
+
+def test_without_cuda_more_views_go_at_once_where_they_are_small(sdxl: Models) -> None:
+    embedded = load_models(choose_model_set("embedded"), torch.device("cpu"), torch.float32)
+    assert (embedded.view_batch, sdxl.view_batch) == (8, 4)
 
 
 def test_each_rung_takes_less_of_both(sdxl: Models, monkeypatch: pytest.MonkeyPatch) -> None:
