@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0, FusedAttnProcessor2_0
 from platformdirs import user_cache_path
+from torch import nn
 
 from ...protocol import Refusal
 from ..models.load import Models
@@ -23,15 +24,22 @@ MOST_COMPILED = 128  # versions of a block
 @contextmanager
 def channels_last(models: Models) -> Iterator[None]:
     """Pixels of all channels side by side: what convolutions on tensor cores want."""
-    lay_out(models, torch.channels_last)
+    networks = [network for network in (*unets_of(models), models.controlnet, models.vae) if not is_channels_last(network)]
+    lay_out(networks, torch.channels_last)
     try:
         yield
     finally:
-        lay_out(models, torch.contiguous_format)
+        lay_out(networks, torch.contiguous_format)
 
 
-def lay_out(models: Models, memory_format: torch.memory_format) -> None:
-    for network in (*unets_of(models), models.controlnet, models.vae):
+def is_channels_last(network: nn.Module) -> bool:
+    """Whether it was loaded so, as a VAE in bfloat16 on a CPU."""
+    kernels = (weight for weight in network.parameters() if weight.dim() == 4 and weight.shape[-1] > 1)
+    return next(kernels).is_contiguous(memory_format=torch.channels_last)
+
+
+def lay_out(networks: Iterable[nn.Module], memory_format: torch.memory_format) -> None:
+    for network in networks:
         network.to(memory_format=memory_format)  # type: ignore[call-overload]
 
 

@@ -8,9 +8,10 @@ import torch
 from beyondscene.backend.bench.float8 import Float8Linear, check_device
 from beyondscene.backend.bench.layouts import TOY
 from beyondscene.backend.bench.random_models import make_random_models
-from beyondscene.backend.bench.tune import TUNINGS, tuned
+from beyondscene.backend.bench.tune import TUNINGS, is_channels_last, tuned
 from beyondscene.backend.cli.bench import TUNINGS as OFFERED
-from beyondscene.backend.models.load import Models
+from beyondscene.backend.models.load import Models, load_models
+from beyondscene.backend.models.sets import choose_model_set
 from beyondscene.backend.pipeline.latents import decode_latents
 from beyondscene.backend.pipeline.text_cache import is_compiled, plain_cross_attention
 
@@ -50,6 +51,14 @@ def test_a_halved_vae_has_its_own_weights_back() -> None:
         assert 0 < np.abs(halved - exact).max() <= 8
     assert models.vae.dtype == torch.float32
     assert np.array_equal(decode_latents(models, latents), exact)
+
+
+def test_a_layout_that_a_network_was_loaded_with_stays() -> None:
+    models = load_models(choose_model_set("embedded"), torch.device("cpu"), torch.bfloat16)
+    networks = models.unet, models.controlnet, models.vae
+    with tuned(models, ["channels_last"]):
+        assert [is_channels_last(network) for network in networks] == [True, True, True]
+    assert [is_channels_last(network) for network in networks] == [False, False, True]
 
 
 def test_unknown_names_are_refused() -> None:

@@ -73,7 +73,7 @@ def test_networks_views_and_tiles_fit_together(
 
 def test_without_cuda_more_views_go_at_once_where_they_are_small(sdxl: Models) -> None:
     embedded = load_models(choose_model_set("embedded"), torch.device("cpu"), torch.float32)
-    assert (embedded.view_batch, sdxl.view_batch) == (8, 4)
+    assert (embedded.view_batch, sdxl.view_batch) == (16, 4)
 
 
 def test_each_rung_takes_less_of_both(sdxl: Models, monkeypatch: pytest.MonkeyPatch) -> None:
