@@ -16,6 +16,7 @@ from beyondscene.backend import memory, render
 from beyondscene.backend.checkpoints import CheckpointFolder
 from beyondscene.backend.cli import main
 from beyondscene.backend.memory import KEY, OutOfMemory, retry_with_less_memory
+from beyondscene.backend.models import load
 from beyondscene.backend.models.device_memory import is_out_of_memory
 from beyondscene.backend.models.load import Models
 from beyondscene.backend.models.memory_saving import FALLBACKS, MemorySaving, next_fallback
@@ -70,6 +71,7 @@ class Card:
                 fail("CUDA out of memory. Tried to allocate 8.00 GiB.")
             return tiled(*given, held_bytes=held_bytes, **how)
 
+        monkeypatch.setattr(load, "choose_view_batch", lambda *_: 4)  # as where views are large
         monkeypatch.setattr(joint, "predict", evaluate)
         monkeypatch.setattr(latents_stage, "run_tiled", in_tiles)
 
@@ -175,11 +177,11 @@ def test_models_that_the_machine_cannot_hold(
 ) -> None:
     renderer = Renderer("cpu", [tiny_models.folder])
 
-    def load(*given: Any) -> Models:
+    def fail(*given: Any) -> Models:
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: not enough memory: you tried")
 
     with monkeypatch.context() as patch:
-        patch.setattr(render, "load_models", load)
+        patch.setattr(render, "load_models", fail)
         with pytest.raises(OutOfMemory, match=r"to load the model set 'tiny': its files have 0.0 GB.*choose .*embedded"):
             renderer(two_people, {}, "tiny", tmp_path / "out.png", Spy())
     renderer(two_people, {}, "tiny", tmp_path / "out.png", Spy())
@@ -189,8 +191,8 @@ def test_models_that_the_machine_cannot_hold(
 def test_one_model_set_leaves_before_the_next_comes(tiny_models: ModelSet, monkeypatch: pytest.MonkeyPatch) -> None:
     renderer = Renderer("cpu", [tiny_models.folder])
     first = weakref.ref(renderer.models("tiny").unet)
-    load, there = render.load_models, []
-    monkeypatch.setattr(render, "load_models", lambda *given: there.append(first() is not None) or load(*given))
+    load_models, there = render.load_models, []
+    monkeypatch.setattr(render, "load_models", lambda *given: there.append(first() is not None) or load_models(*given))
     assert renderer.models("tiny").unet is first()
     renderer.models("embedded")
     assert there == [False]
