@@ -33,7 +33,7 @@ def channels_last(models: Models) -> Iterator[None]:
 
 
 def is_channels_last(network: nn.Module) -> bool:
-    """Whether it was loaded so, as a VAE in bfloat16 on a CPU."""
+    """Whether its convolutions are laid out so, as those of a VAE are that is loaded in bfloat16 on a CPU."""
     kernels = (weight for weight in network.parameters() if weight.dim() == 4 and weight.shape[-1] > 1)
     return next(kernels).is_contiguous(memory_format=torch.channels_last)
 

@@ -32,7 +32,7 @@ KEPT_BYTES = 2 * 2**30  # beside the views: keys and values of up to 32 prompts,
 # Rows that keep a GPU busy: 16 of SDXL in half precision. Of smaller ones more: each batch launches as many kernels as any.
 BUSY_BYTES = 16 * UNET_ROW * 320 * 128**2 * 2
 MOST_VIEWS = 128
-# On a CPU more rows at once save calls, but large ones gain nothing: 16 views of the embedded model, 4 of SDXL.
+# Without CUDA more rows at once save calls, but large ones gain nothing: 16 views of the embedded model, 4 of SDXL.
 CPU_BYTES = 2**28
 
 
