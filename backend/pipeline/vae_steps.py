@@ -16,6 +16,7 @@ from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 from torch.nn import functional
 
+MIN_ROWS = 16  # of a tile whose moments are summed at once
 MAX_KEYS = 256 * 256  # latents that attention looks at: all of a picture of 2048x2048
 
 
@@ -113,10 +114,19 @@ class Norm:
     skip: nn.Module | None = None
 
     def gather(self, part: Tensor) -> Tensor:
-        """Count, mean and mean square per group of one tile (1, C, h, w): float64 (3, groups), on the host."""
-        groups = part.reshape(self.norm.num_groups, -1).float()
-        variance, mean = (moment.cpu().double() for moment in torch.var_mean(groups, 1, correction=0))
-        return torch.stack([torch.full_like(mean, groups.shape[1]), mean, variance + mean**2])
+        """Count, mean and mean square per group of one tile (1, C, h, w): float64 (3, groups), on the host.
+
+        Summed row by row: on a CPU several times as fast as var_mean of a group, in each layout, and more precise.
+        """
+        sums, squares = [], []
+        for block in part[0].split(max(MIN_ROWS, part.shape[2] // 16), 1):  # copies stay small, and in a CPU's cache
+            rows = block.float().permute(1, 2, 0)
+            sums.append(rows.sum(1))
+            squares.append(rows.square().sum(1))
+        count = part.numel() / self.norm.num_groups
+        totals = (torch.cat(of_rows).cpu().double().sum(0) for of_rows in (sums, squares))  # each (C,)
+        mean, square = (total.reshape(self.norm.num_groups, -1).sum(1) / count for total in totals)
+        return torch.stack([torch.full_like(mean, count), mean, square])
 
     def pool(self, gathered: Sequence[Tensor]) -> Tensor:
         """Mean and variance per group of the tiles taken together: float64 (2, groups)."""

@@ -15,7 +15,7 @@ from beyondscene.backend.pipeline.latents import decode_latents, encode_image
 from beyondscene.backend.pipeline.vae_steps import Attend, Norm, Step, decoder_steps, encoder_steps, reaches
 from beyondscene.backend.pipeline.vae_tiles import Tile, plan_tiles, run_tiled
 from diffusers import AutoencoderKL
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,20 @@ def uneven(channels: int, height: int, width: int) -> Tensor:
     """Noise under a slope from dark to light, so that tiles by themselves would have other statistics."""
     noise = torch.randn(channels, height, width, generator=torch.Generator().manual_seed(1))
     return 0.3 * noise + torch.linspace(-1, 1, width)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_moments_of_a_tile_are_those_of_double_precision(dtype: torch.dtype, layout: torch.memory_format) -> None:
+    lone = torch.Generator().manual_seed(3)
+    shade = torch.randn(1, 64, 40, 1, generator=lone) + 5  # a plain area: each row of one shade, where errors of sums add up
+    wide = (shade + 1e-3 * torch.randn(1, 64, 40, 2048, generator=lone)).to(dtype).contiguous(memory_format=layout)
+    part = wide[..., 3:-2, 5:-5]
+    count, mean, square = Norm(nn.GroupNorm(32, 64)).gather(part)
+    group = part.double().reshape(32, -1)
+    assert (count == group.shape[1]).all()
+    for moment, exact in ((mean, group.mean(1)), (square, group.square().mean(1))):
+        torch.testing.assert_close(moment, exact, rtol=3e-7, atol=0)
 
 
 # All tiles wait at each GroupNorm, some tiles or layers are walked again for each, or all from the start.
