@@ -68,7 +68,6 @@ def run_until_interrupted(arguments: Sequence[str] | None) -> int:
 
 def run(arguments: Sequence[str] | None) -> int:
     # The imports are in here since they take a second or two, in which Ctrl-C is no fault either.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns of torchvision as it is imported; we need none
     from ..version import app_version
 
     given = sys.argv[1:] if arguments is None else list(arguments)
@@ -90,6 +89,7 @@ def run(arguments: Sequence[str] | None) -> int:
 
 def answer(command: Callable[[], int]) -> int:
     """Return the exit code of `command`, and say in one sentence what is to be put right, or that it was interrupted."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns of torchvision as it is imported; we need none
     try:
         code = command()
         if sys.stdout:  # None where it is closed
