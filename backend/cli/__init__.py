@@ -35,11 +35,19 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
+        self.register("type", Path, named)
         self._negative_number_matcher = re.compile(r"-\.?\d[\d.:-]*$")  # frames from below 0 on are no option either
 
     def error(self, message: str) -> NoReturn:
         say(f"{message.rstrip('.')}. `{self.prog} --help` lists what there is.")
         raise SystemExit(REFUSED)
+
+
+def named(text: str) -> Path:
+    """What an argument of the type Path is; of nothing, which Path takes for the current folder, it is none."""
+    if not text:
+        raise argparse.ArgumentTypeError("'' names no file or folder: write . for the current folder")
+    return Path(text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

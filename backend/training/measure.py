@@ -1,15 +1,14 @@
 """Measure a model set on held-out views: colours, poses, the autoencoder and the segmenter."""
 
-import argparse
 import json
 from pathlib import Path
 
-from ..cli import DONE, answer
+from ..cli import DONE, Parser, answer
 
 
 def main() -> int:
     """Run from the command line: python -m beyondscene.backend.training.measure FOLDER OUT [--few-steps]."""
-    parser = argparse.ArgumentParser(prog="python -m beyondscene.backend.training.measure", description=__doc__)
+    parser = Parser(prog="python -m beyondscene.backend.training.measure", description=__doc__)
     parser.add_argument("folder", type=Path, help="of a model set")
     parser.add_argument("out", type=Path, help="where metrics.json and samples.png go")
     parser.add_argument("--few-steps", action="store_true", help="with the set's LoRA for few steps")
