@@ -5,6 +5,7 @@ from typing import NamedTuple
 import bpy
 import numpy as np
 
+from ..exporters import ExportError, check_camera
 from ..images import path_of, size_of
 from .errors import DestinationError
 
@@ -27,11 +28,12 @@ class Frame(NamedTuple):
 
 
 def camera_of(scene: bpy.types.Scene) -> bpy.types.Object:
-    """Raises DestinationError where it has none, or one whose frame is no rectangle."""
-    camera = scene.camera
-    if camera is None or camera.type != "CAMERA" or camera.data.type not in ("PERSP", "ORTHO"):
-        raise DestinationError("The scene has no perspective or orthographic camera: add one first.")
-    return camera
+    """Raises DestinationError where it has none that an export could follow."""
+    try:
+        check_camera(scene)
+    except ExportError as error:
+        raise DestinationError(str(error)) from None
+    return scene.camera
 
 
 def picture_frame(context: bpy.types.Context, camera: bpy.types.Object, image: bpy.types.Image) -> Frame:

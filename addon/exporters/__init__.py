@@ -28,6 +28,7 @@ __all__ = [
     "Sight",
     "add_sight",
     "best_match",
+    "check_camera",
     "check_scene",
     "detect",
     "export_request",

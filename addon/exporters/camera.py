@@ -7,6 +7,8 @@ from ...protocol import Camera
 from .errors import ExportError
 from .view import View
 
+FLAT = 1e-6  # determinant of a camera's axes that lie in a plane, as far as 32 bits tell
+
 
 def gather_view(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph, width: int, height: int) -> View:
     """What the evaluated camera of `scene` sees in a picture of width x height px.
@@ -58,5 +60,8 @@ def check_camera(scene: bpy.types.Scene) -> None:
             f"The camera '{scene.camera.name}' is neither perspective nor orthographic, and only those two can be followed: "
             "change its lens type, or make another camera active."
         )
-    if scene.camera.matrix_world.normalized().determinant() == 0:
-        raise ExportError(f"The camera '{scene.camera.name}' has a scale of 0, so it looks nowhere: set its scale to 1.")
+    if abs(scene.camera.matrix_world.normalized().determinant()) < FLAT:
+        raise ExportError(
+            f"The camera '{scene.camera.name}' has a scale of 0, its own or of what it hangs on, so it looks nowhere: "
+            "set that scale to 1."
+        )

@@ -42,13 +42,15 @@ def find_movers(thing: bpy.types.Object, without: Collection[bpy.types.Object] =
 
 
 def find_leaders(thing: bpy.types.Object) -> list[bpy.types.Object]:
-    """What moves `thing`: what deforms it first, then what holds it, then its parent, be that by a bone or as a whole."""
+    """What moves `thing`: what deforms it first, then what holds it, then the rig that it copies, then its parent, be that by a
+    bone or as a whole.
+    """
     deformers = [
         getattr(modifier, DEFORMERS[modifier.type])
         for modifier in thing.modifiers
         if modifier.type in DEFORMERS and modifier.show_viewport
     ]
-    return [leader for leader in (*deformers, *find_holders(thing), thing.parent) if leader is not None]
+    return [leader for leader in (*deformers, *find_holders(thing), find_copied(thing), thing.parent) if leader is not None]
 
 
 def find_unposed(view_layer: bpy.types.ViewLayer) -> bpy.types.Object | None:
@@ -77,6 +79,19 @@ def find_holders(thing: bpy.types.Object) -> list[bpy.types.Object | None]:
             holds.append((constraint.influence, constraint.target))
     holds.sort(key=lambda hold: hold[0])
     return [target for share, target in reversed(holds) if share > 0]
+
+
+def find_copied(rig: bpy.types.Object) -> bpy.types.Object | None:
+    """The rig upon whose bones those of `rig` with the same names lie, as the rig of a MetaHuman's head on that of its body."""
+    copies = (
+        constraint.target
+        for bone in (rig.pose.bones if rig.pose else ())
+        for constraint in bone.constraints
+        if constraint.type == "COPY_TRANSFORMS" and constraint.enabled and constraint.influence > 0
+        if constraint.subtarget == bone.name and constraint.target not in (None, rig)
+        if constraint.owner_space == constraint.target_space == "WORLD"  # in others it may be a twin who stands elsewhere
+    )
+    return next(copies, None)
 
 
 def is_solid(thing: bpy.types.Object) -> bool:

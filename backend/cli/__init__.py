@@ -35,11 +35,19 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
+        self.register("type", Path, named)
         self._negative_number_matcher = re.compile(r"-\.?\d[\d.:-]*$")  # frames from below 0 on are no option either
 
     def error(self, message: str) -> NoReturn:
         say(f"{message.rstrip('.')}. `{self.prog} --help` lists what there is.")
         raise SystemExit(REFUSED)
+
+
+def named(text: str) -> Path:
+    """What an argument of the type Path is; of nothing, which Path takes for the current folder, it is none."""
+    if not text:
+        raise argparse.ArgumentTypeError("'' names no file or folder: write . for the current folder")
+    return Path(text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,7 +76,6 @@ def run_until_interrupted(arguments: Sequence[str] | None) -> int:
 
 def run(arguments: Sequence[str] | None) -> int:
     # The imports are in here since they take a second or two, in which Ctrl-C is no fault either.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns of torchvision as it is imported; we need none
     from ..version import app_version
 
     given = sys.argv[1:] if arguments is None else list(arguments)
@@ -90,6 +97,7 @@ def run(arguments: Sequence[str] | None) -> int:
 
 def answer(command: Callable[[], int]) -> int:
     """Return the exit code of `command`, and say in one sentence what is to be put right, or that it was interrupted."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns of torchvision as it is imported; we need none
     try:
         code = command()
         if sys.stdout:  # None where it is closed

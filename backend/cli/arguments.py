@@ -12,6 +12,7 @@ from ...protocol import LARGEST_SEED, LARGEST_STEPS, LONGEST_SIDE_PX
 from ...protocol.messages import JobId
 from ...protocol.requests import MOST_JOBS
 from ..models.memory_saving import DEVICE_NAME
+from . import named
 
 PORTS = range(1, 65536)
 PRIORITIES = range(-100, 100 + 1)
@@ -71,9 +72,10 @@ def job(text: str) -> str:
 
 def key_file(text: str) -> Path:
     """One that somebody was given: unlike what a backend writes as it starts, it is there or never will be."""
-    if not Path(text).exists():
+    path = named(text)
+    if not path.exists():
         raise argparse.ArgumentTypeError(f"there is no file {text}: name the key file that you were given")
-    return Path(text)
+    return path
 
 
 def endpoint(text: str) -> str:

@@ -1,6 +1,5 @@
 """How far the judge is to be trusted: true crowds of seeds that neither its training nor the scenes use, half of them soft."""
 
-import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-from ..cli import DONE, answer
+from ..cli import DONE, Parser, answer
 from .crowd import draw_discernible
 from .detect import NetJudge
 from .judge import JUDGE_FOLDER, Judge
@@ -55,7 +54,7 @@ def measure_judge(judge: Judge, crowds: int = 36) -> dict[str, float]:
 
 def main() -> int:
     """Run from the command line: python -m beyondscene.backend.evaluation.measure_judge [FOLDER]."""
-    parser = argparse.ArgumentParser(prog="python -m beyondscene.backend.evaluation.measure_judge", description=__doc__)
+    parser = Parser(prog="python -m beyondscene.backend.evaluation.measure_judge", description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=JUDGE_FOLDER, help="of a judge; default: our own")
     args = parser.parse_args()
     return answer(lambda: run(args.folder))

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..cli import DONE, STOPPED, answer
+from ..cli import DONE, STOPPED, Parser, answer
 from ..cli.arguments import amount
 from ..training.checkpoints import Ema, Steps, half_precision, set_rate
 from ..training.runs import JudgeRun, alone_in, check_numbers, claim, training_device
@@ -159,7 +159,7 @@ def describe_run(settings: JudgeSettings) -> JudgeRun:
 
 def main() -> int:
     """Exit code 0 where the judge is finished and written, 3 where time ran out: run again to go on."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints")
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished judge, for `evaluate --judge`")
     parser.add_argument("--minutes", type=amount, help=f"stop after so long with exit code {STOPPED}")

@@ -49,7 +49,9 @@ def telling_of_files() -> Iterator[None]:
     """Within, a full disk or a spoilt file of a run is refused in a sentence: safetensors raises errors of its own."""
     try:
         yield
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
+        if isinstance(error, OSError) and error.strerror:  # Python's own, which names the file
+            raise
         raise Refusal(
             f"A file of the run cannot be written or read ({error}): make room on the disk, or put that right, and call again "
             "to go on."

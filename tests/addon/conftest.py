@@ -29,6 +29,7 @@ from beyondscene.protocol import (
     Progressed,
     Refused,
     Rejected,
+    RenderSettings,
     Request,
     Started,
     Submit,
@@ -44,6 +45,7 @@ from ..backend.serving.talk import Running
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
+SETTINGS = RenderSettings(steps=9, t_b=0.3, guidance_scale=2.5, scheduler="euler")  # of the picture `made`
 DEVICE = DeviceInfo(kind="cpu", name="test device")
 
 
@@ -96,6 +98,35 @@ def example(blender: Any) -> Callable[[str], dict[str, Any]]:
         return json.loads((EXAMPLES / f"{name}.truth.json").read_text())
 
     return open_example
+
+
+@pytest.fixture
+def made(blender: Any, example: Callable[[str], dict[str, Any]], tmp_path: Path) -> Any:
+    """The scene duo with a picture of it as the backend writes one: 96x64, from seed 11."""
+    import numpy as np
+    from beyondscene.addon import editors
+    from beyondscene.addon.exporters import export_request
+    from beyondscene.backend.outputs import Picture, make_record, write_picture
+    from msgspec.structs import replace
+
+    example("duo")
+    request, arrays = export_request(blender.context, width=96, height=64, seed=11)
+    request = replace(request, prompt="a quay", style="ink", settings=SETTINGS)
+    path = tmp_path / "duo 0001.png"
+    image = np.zeros((64, 96, 3), np.uint8)
+    image[:, 48:] = (255, 128, 0)
+    write_picture(path, Picture(image), make_record(request, arrays, "tiny", {}, "a test"))
+    editors.load_picture(path)
+    return blender
+
+
+def chosen() -> Any:
+    """The picture that the gallery shows."""
+    from beyondscene.addon import history
+
+    image = history.chosen()
+    assert image
+    return image
 
 
 class Peer:

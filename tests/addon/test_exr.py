@@ -1,5 +1,6 @@
 """Pictures as OpenEXR: more than 8 bits, and people as layers, in the gallery, in an animation and in every place."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from beyondscene.protocol.record import RecordError
 from beyondscene.protocol.record import read_record as read_in_blender
 from msgspec.structs import replace
 
-from .test_history import Example, chosen
+from .conftest import chosen
+
+Example = Callable[[str], dict[str, Any]]
 
 
 def write_exr(path: Path, request: RenderRequest, arrays: dict[str, np.ndarray]) -> None:

@@ -140,6 +140,19 @@ def test_a_picture_is_put_nowhere_in_a_scene_of_another_file_which_would_not_kee
     assert before == {kind: len(getattr(blender.data, kind)) for kind in before}
 
 
+@pytest.mark.parametrize("destination", ["CAMERA_BACKGROUND", "IMAGE_PLANE", "WORLD"])
+@pytest.mark.parametrize("turn", [0.0, 0.5])
+def test_a_camera_that_looks_nowhere_shows_no_picture(blender: Any, example: Example, destination: str, turn: float) -> None:
+    example("duo")
+    scene, dolly = blender.context.scene, blender.data.objects.new("Dolly", None)
+    scene.collection.objects.link(dolly)
+    scene.camera.parent, dolly.scale, dolly.rotation_euler = dolly, (1, 1, 0), (turn, turn, turn)
+    blender.context.view_layer.update()
+    image = blender.data.images.new("BeyondScene duo 0001", 64, 64)
+    with pytest.raises(DestinationError, match="'Camera' has a scale of 0, its own or of what it hangs on"):
+        put(blender.context, image, destination)
+
+
 def test_a_camera_that_is_hidden_is_where_it_is_at_the_first_frame_that_is_seen_through_it(
     blender: Any, example: Example, tmp_path: Path
 ) -> None:

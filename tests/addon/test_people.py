@@ -375,15 +375,22 @@ def test_a_rig_that_is_hidden_so_that_its_mesh_can_be_seen_is_still_a_person(ble
         assert "Eve, Unreal" in drawn(joints.BEYONDSCENE_PT_joints)
 
 
+@pytest.mark.parametrize("how", ["by its parent", "by its bones"])
 def test_a_rig_of_clothes_belongs_to_the_person_on_whom_it_hangs_until_it_is_switched_on(
-    blender: Any, example: Example
+    blender: Any, example: Example, how: str
 ) -> None:
     example("duo")
     expected = export_request(blender.context)[0]
     rig, body = eve(blender)
     dress, cloth = (thing.copy() for thing in (rig, body))
-    dress.name, dress.parent, dress.matrix_parent_inverse = "Dress", rig, rig.matrix_world.inverted()
+    dress.name = "Dress"
     dress.beyondscene.property_unset("prompt")
+    if how == "by its parent":
+        dress.parent, dress.matrix_parent_inverse = rig, rig.matrix_world.inverted()
+    else:  # as the rig of a MetaHuman's head
+        for bone in dress.pose.bones:
+            constraint = bone.constraints.new("COPY_TRANSFORMS")
+            constraint.target, constraint.subtarget = rig, bone.name
     cloth.parent, cloth.modifiers["Armature"].object = dress, dress
     for thing in (dress, cloth):
         blender.context.scene.collection.objects.link(thing)

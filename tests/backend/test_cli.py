@@ -115,6 +115,26 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(
 @pytest.mark.parametrize(
     "command",
     [
+        "serve --data",
+        "keygen --endpoint tcp://127.0.0.1:5555 --data",
+        "render",
+        "train embedded --out out --work",
+        "jobs --key-file",
+    ],
+)
+def test_nothing_is_no_name_of_the_current_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        main([*command.split(), ""])  # as of a variable that a script has not set
+    assert "'' names no file or folder: write . for the current folder. `beyondscene " in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
         "bench --models toy-random --out",
         "evaluate --method direct --out",
         "evaluate --write-scenes",

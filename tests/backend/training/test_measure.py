@@ -1,10 +1,13 @@
 """What a model set is measured by gives true pictures full marks, and wrong ones few."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from beyondscene.backend.evaluation.judge import Found
 from beyondscene.backend.mannequins.scenes import Rendering
-from beyondscene.backend.training.measure import measure_poses
+from beyondscene.backend.training.measurements import measure_poses
 from beyondscene.backend.training.samples import draw_held_out
 from msgspec.structs import replace
 
@@ -46,3 +49,10 @@ def test_everybodys_joints_count(views: list[Rendering]) -> None:
     one_each = [replace(view, keypoints=view.keypoints[:1]) for view in views]
     found = Oracle(one_each)  # who finds one person of each view has but their joints right
     assert 0.2 < measure_poses(pictures, views, found) < 0.7
+
+
+def test_its_help_waits_for_no_network() -> None:
+    missing = "import sys; sys.modules.update(dict.fromkeys(('torch', 'transformers', 'diffusers'))); sys.argv[1:] = ['--help']"
+    script = f"{missing}; from beyondscene.backend.training.measure import main; main()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert "where metrics.json and samples.png go" in done.stdout and not done.stderr

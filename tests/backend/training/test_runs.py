@@ -238,9 +238,11 @@ def test_a_full_disk_and_a_spoilt_checkpoint_are_told_in_a_sentence(
     assert (
         "(Error while serializing: I/O error: No space left on device (os error 28)): make room on" in capsys.readouterr().err
     )
-    (tmp_path / "work" / "vae.safetensors").write_bytes(b"cut")
-    assert main([*command, str(tmp_path / "work")]) == 2
-    assert "A file of the run cannot be written or read (" in capsys.readouterr().err
+    checkpoint = tmp_path / "work" / "vae.safetensors"
+    for spoil in (lambda: checkpoint.write_bytes(b"cut"), lambda: (checkpoint.unlink(), checkpoint.mkdir())):
+        spoil()
+        assert main([*command, str(tmp_path / "work")]) == 2
+        assert "A file of the run cannot be written or read (" in capsys.readouterr().err
 
 
 def test_few_steps_stop_between_renders_when_time_is_out(used: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

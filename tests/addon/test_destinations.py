@@ -1,0 +1,164 @@
+"""Finished pictures: put somewhere with one click, where the camera saw them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("bpy")
+
+from beyondscene.addon import editors
+from beyondscene.addon.destinations import DESTINATIONS
+
+from .conftest import chosen
+
+
+@pytest.mark.parametrize("destination", sorted(DESTINATIONS.keys() - {"IMAGE_EDITOR"}))
+def test_one_click_puts_the_picture_there_in_its_colours(made: Any, destination: str) -> None:
+    scene = made.context.scene
+    before = {kind: set(getattr(made.data, kind).keys()) for kind in ("worlds", "objects", "materials")}
+    world = scene.world
+    assert made.ops.beyondscene.place_picture(destination=destination) == {"FINISHED"}
+    image = chosen()
+    assert image.colorspace_settings.name == "sRGB"
+    match destination:
+        case "CAMERA_BACKGROUND":
+            assert made.ops.beyondscene.place_picture(destination=destination) == {"FINISHED"}
+            (background,) = scene.camera.data.background_images  # a second click adds no second one
+            assert background.image == image and scene.camera.data.show_background_images
+            check_drawn_where_it_was_seen(made, background)
+        case "IMAGE_PLANE":
+            (plane,) = (scene.objects[name] for name in set(scene.objects.keys()) - before["objects"])
+            check_fills_the_frame(made, plane, image)
+            assert plane["beyondscene_picture_plane"] and not plane.visible_shadow and not plane.visible_glossy
+            materials = len(made.data.materials)
+            assert made.ops.beyondscene.place_picture(destination=destination) == {"FINISHED"}
+            assert plane.data.users == 1 and len(scene.objects) == len(before["objects"]) + 1  # none in front of the other
+            assert len(made.data.materials) == materials
+            check_fills_the_frame(made, plane, image)
+        case "WORLD":
+            assert any(getattr(node, "image", None) == image for node in scene.world.node_tree.nodes)
+            check_maps_the_frame(made, scene.world)
+            assert world is None or (world.name in made.data.worlds and world.use_fake_user)
+        case "COMPOSITOR":
+            tree = scene.compositing_node_group if hasattr(scene, "compositing_node_group") else scene.node_tree
+            links = len(tree.links)
+            assert [node.image for node in tree.nodes if node.bl_idname == "CompositorNodeImage"] == [image]
+            assert made.ops.beyondscene.place_picture(destination=destination) == {"FINISHED"}
+            assert len([node for node in tree.nodes if node.bl_idname == "CompositorNodeImage"]) == 1
+            assert links == len(tree.links) >= 1  # the render goes to the end as before
+            assert not any(link.from_node.bl_idname == "CompositorNodeImage" for link in tree.links)
+        case "SEQUENCER":
+            editor = scene.sequence_editor
+            (strip,) = editor.strips if hasattr(editor, "strips") else editor.sequences
+            assert strip.type == "IMAGE" and strip.elements[0].filename == "duo 0001.png"
+            start = scene.frame_current
+            assert (strip.frame_final_start, strip.frame_final_end) == (start, start + 25)
+            assert not scene.render.use_sequencer  # a render is still of the scene
+            scene.render.use_sequencer = True
+            assert made.ops.beyondscene.place_picture(destination=destination) == {"FINISHED"}
+            assert scene.render.use_sequencer  # as the artist has chosen, now that there are strips
+
+
+def test_a_strip_is_shown_in_the_workspaces_that_show_no_other_sequence(made: Any) -> None:
+    if made.app.version < (5, 0, 0):
+        pytest.skip("a Sequencer shows the strips of its window's scene")
+    film = made.data.scenes.new("Film")
+    shown, *others = (one for one in made.data.workspaces if one != made.context.workspace)
+    shown.sequencer_scene = film
+    assert made.ops.beyondscene.place_picture(destination="SEQUENCER") == {"FINISHED"}
+    assert shown.sequencer_scene == film and others
+    assert {one.sequencer_scene for one in others} == {made.context.scene}
+
+
+def test_a_strip_goes_into_the_scene_that_the_sequencer_shows(made: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    if made.app.version < (5, 0, 0):
+        pytest.skip("a Sequencer shows the strips of its window's scene")
+    film = made.data.scenes.new("Film")
+    made.context.workspace.sequencer_scene = film
+    assert made.ops.beyondscene.place_picture(destination="SEQUENCER") == {"FINISHED"}
+    editor = made.context.scene.sequence_editor
+    assert len(film.sequence_editor.strips) == 1 and not (editor and len(editor.strips))
+    assert "is in channel 1 of the scene 'Film'" in capfd.readouterr().out
+
+
+def test_a_sequence_that_is_too_long_for_a_strip_says_so_and_adds_none(blender: Any, picture: bytes, tmp_path: Path) -> None:
+    folder = tmp_path / "duo animation 0001"
+    folder.mkdir()
+    for frame in (1, 5001):
+        (folder / f"{frame:04d}.png").write_bytes(picture)
+    editors.load_picture(folder / "0001.png")
+    with pytest.raises(RuntimeError, match="reaches over 5001 frames"):
+        blender.ops.beyondscene.place_picture(destination="SEQUENCER")
+    editor = blender.context.scene.sequence_editor
+    assert not editor or not (editor.strips if hasattr(editor, "strips") else editor.sequences)
+
+
+def test_a_plane_fills_the_frame_of_a_camera_whose_parent_is_scaled_unevenly(made: Any) -> None:
+    scene, dolly = made.context.scene, made.data.objects.new("Dolly", None)
+    scene.collection.objects.link(dolly)
+    scene.camera.parent, dolly.scale = dolly, (1, 1.5, 0.8)
+    made.context.view_layer.update()
+    assert made.ops.beyondscene.place_picture(destination="IMAGE_PLANE") == {"FINISHED"}
+    (plane,) = scene.camera.children
+    check_fills_the_frame(made, plane, chosen())
+
+
+@pytest.mark.parametrize("kind", ["PERSP", "ORTHO"])
+def test_a_picture_of_other_proportions_than_the_render_lies_where_it_was_seen(made: Any, kind: str) -> None:
+    scene, camera = made.context.scene, made.context.scene.camera.data
+    camera.type, camera.shift_x, camera.shift_y = kind, 0.2, -0.1
+    for size in ((300, 200), (200, 400), (320, 200)):
+        scene.render.resolution_x, scene.render.resolution_y = size
+        for destination in ("CAMERA_BACKGROUND", "WORLD"):
+            assert made.ops.beyondscene.place_picture(destination=destination) == {"FINISHED"}
+        check_drawn_where_it_was_seen(made, camera.background_images[0])
+        check_maps_the_frame(made, scene.world)
+    scene.render.pixel_aspect_x = 2
+    with pytest.raises(RuntimeError, match="pixels are not square"):
+        made.ops.beyondscene.place_picture(destination="CAMERA_BACKGROUND")
+    scene.render.resolution_x, scene.render.resolution_y = 300, 200
+    assert made.ops.beyondscene.place_picture(destination="CAMERA_BACKGROUND") == {"FINISHED"}
+    assert camera.background_images[0].frame_method == "STRETCH" and camera.background_images[0].scale == 1
+
+
+def check_drawn_where_it_was_seen(blender: Any, background: Any) -> None:
+    """By the rule of Blender's viewport (overlay_camera.hh), the image of 96x64 px fills the frame that such a picture has."""
+    scene, depsgraph = blender.context.scene, blender.context.evaluated_depsgraph_get()
+    right_top, _, left_bottom, _ = scene.camera.data.view_frame(scene=scene)
+    width, height = right_top.x - left_bottom.x, right_top.y - left_bottom.y
+    fitted = (width, width / 1.5) if width / height < 1.5 else (height * 1.5, height)
+    half = np.array(fitted) * background.scale / 2
+    middle = np.array((right_top + left_bottom) / 2)
+    assert background.frame_method == "FIT" and tuple(background.offset) == (0, 0)
+    seen = np.array(scene.camera.calc_matrix_camera(depsgraph, x=96, y=64)) @ [*(middle[:2] + half), middle[2], 1]
+    assert seen[:2] / seen[3] == pytest.approx((1, 1), abs=1e-5)
+
+
+def check_maps_the_frame(blender: Any, world: Any) -> None:
+    """What the camera sees in the corner of a render is sought where a picture of 96x64 px has it."""
+    scene, depsgraph = blender.context.scene, blender.context.evaluated_depsgraph_get()
+    (mapping,) = (node for node in world.node_tree.nodes if node.bl_idname == "ShaderNodeMapping")
+    size = {"x": scene.render.resolution_x, "y": scene.render.resolution_y}
+    corner = np.linalg.inv(scene.camera.calc_matrix_camera(depsgraph, **size)) @ [1, 1, 0, 1]
+    seen = np.array(scene.camera.calc_matrix_camera(depsgraph, x=96, y=64)) @ corner
+    scale, location = (np.array(mapping.inputs[name].default_value)[:2] for name in ("Scale", "Location"))
+    assert scale + location == pytest.approx((seen[:2] / seen[3] + 1) / 2, abs=1e-4)
+
+
+def check_fills_the_frame(blender: Any, plane: Any, image: Any) -> None:
+    """The plane's corners are those of the picture, behind everybody, and it shows the picture."""
+    scene = blender.context.scene
+    blender.context.view_layer.update()
+    depsgraph = blender.context.evaluated_depsgraph_get()
+    project = np.array(scene.camera.calc_matrix_camera(depsgraph, x=96, y=64))
+    corners = []
+    for vertex in plane.data.vertices:
+        seen = scene.camera.matrix_world.normalized().inverted() @ plane.matrix_world @ vertex.co
+        assert -seen.z > 1.0
+        clip = project @ [*seen, 1.0]
+        corners.append(tuple((clip[:2] / clip[3]).round(3)))
+    assert corners == [(-1, -1), (1, -1), (1, 1), (-1, 1)]
+    nodes = plane.material_slots[0].material.node_tree.nodes
+    assert any(getattr(node, "image", None) == image for node in nodes)
