@@ -95,6 +95,7 @@ class Renderer:
             size_bytes=path.stat().st_size,
             digest=digest_of_file(path),
             times=(loading, *progress.times),
+            remarks=tuple(progress.remarks),
         )
 
     def models(self, name: str) -> Models:

@@ -10,6 +10,7 @@ from . import DONE, FAULT, STOPPED, say
 from .backend import converse
 from .progress import Bar, Lines, open_console, show_progress
 from .target import make_folder
+from .words import warn_of_remarks
 
 End = Finished | Failed | Cancelled
 
@@ -44,7 +45,9 @@ def hear_end(args: argparse.Namespace, job_id: str, output: Path | None, bar: Ba
 
 
 def tell_end(job_id: str, end: End) -> int:
-    """The exit code for it; what is not a picture is said."""
+    """The exit code for it; what is not a picture is said, and what of one is not as it was asked for."""
+    if isinstance(end, Finished):
+        warn_of_remarks(end.remarks)
     if isinstance(end, Failed):
         say(end.message)
     if isinstance(end, Cancelled):

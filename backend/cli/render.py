@@ -28,7 +28,7 @@ from .progress import open_console, show_progress
 from .resume import add_resume, check_checkpoints, checkpoints_of, frames_to_draw, how_to_go_on
 from .source import add_models, add_source, is_blend, model_set_chooser, models_of, read_source, record_of
 from .target import check_picture_target, check_room, check_targets, in_unicode, write_somewhere
-from .words import warn_of_the_unseen, warn_of_unknown_words
+from .words import warn_of_remarks, warn_of_the_unseen, warn_of_unknown_words
 
 if TYPE_CHECKING:
     from ..render import Renderer
@@ -84,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
                 raise
             if number:
                 continue
+            warn_of_remarks(facts["remarks"], shot.frame)
             if args.json:
                 print(msgspec.json.encode(facts).decode(), flush=True)
             else:
@@ -132,4 +133,5 @@ def draw(
         "seconds": round(time.perf_counter() - start, 3),
         "times": result.times,
         "digest": result.digest,
+        "remarks": result.remarks,
     }

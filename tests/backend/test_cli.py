@@ -340,9 +340,11 @@ def test_whoever_a_mask_leaves_out_is_named_and_not_counted(
     told = capsys.readouterr()
     assert json.loads(told.out)["people"] == 1
     assert f"warning: '{ana.name}' is left out, for the mask shows nothing of this person, which 255 would." in told.err
-    monkeypatch.setattr(render, "draw", lambda *_: {"width": 192, "height": 128, "seconds": 0})
+    facts = {"width": 192, "height": 128, "seconds": 0, "remarks": ("'Bo' is not there.",)}
+    monkeypatch.setattr(render, "draw", lambda *_: facts)
     assert main(["render", str(request_file), "-o", str(tmp_path / "out.png")]) == 0
-    assert f"warning: '{ana.name}' is left out" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"warning: '{ana.name}' is left out" in told and "beyondscene: warning: 'Bo' is not there.\n" in told
 
 
 def test_a_picture_is_repeated_from_its_own_record(
