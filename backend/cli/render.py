@@ -13,8 +13,10 @@ from rich.console import Console
 
 from ..blend import Shot, number_path
 from ..checkpoints import CheckpointFolder
-from ..models.fingerprint import fingerprint_weights
+from ..models.fingerprint import fingerprint_schedule, fingerprint_weights
+from ..models.kinds import SCHEDULE
 from ..models.loras import fingerprint_loras, gather_loras
+from ..models.manifest import read_json
 from ..models.memory_saving import Precision
 from ..models.sets import ModelSet
 from ..outputs import Record, weights_that_differ
@@ -98,7 +100,10 @@ def check(shot: Shot, model_set: ModelSet, args: argparse.Namespace, record: Rec
     loras = gather_loras(shot.request, model_set)
     if record is None:
         return
-    if differing := weights_that_differ(record, fingerprint_weights(model_set) | fingerprint_loras(loras)):
+    differing = weights_that_differ(record, fingerprint_weights(model_set) | fingerprint_loras(loras))
+    if record.schedule not in ("", fingerprint_schedule(read_json(model_set.role_folder("base") / SCHEDULE))):
+        differing.append(f"base/{SCHEDULE}")
+    if differing:
         names = ", ".join(differing)
         say(f"warning: the picture will not be the same as {args.from_image}, whose models were others: {names}.")
 
