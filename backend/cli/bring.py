@@ -20,10 +20,12 @@ def follow_job(args: argparse.Namespace, job_id: str, output: Path | None = None
 
     A transfer that breaks goes on where it ended. Raises Refusal for a picture that cannot be brought.
     """
-    if output:
-        make_folder(output)
     with show_progress(open_console(), output.name if output else job_id) as bar:
-        return hear_end(args, job_id, output, bar)
+        end = hear_end(args, job_id, None, bar)
+        if output and isinstance(end, Finished):
+            make_folder(output)  # not before: the job may fail, and whoever waits may be interrupted
+            end = hear_end(args, job_id, output, bar)
+        return end
 
 
 def hear_end(args: argparse.Namespace, job_id: str, output: Path | None, bar: Bar | Lines) -> End:
