@@ -1,7 +1,6 @@
 """Render a .blend file, a request.json or an earlier picture's own record to a picture, here and now, without a server."""
 
 import argparse
-import os
 import time
 from itertools import chain
 from pathlib import Path
@@ -23,6 +22,7 @@ from ..outputs import Record, weights_that_differ
 from ..planning.expect import check_memory
 from ..planning.plan import plan_sizes
 from ..planning.resolve import digest_making, resolve_settings
+from ..processes import joined_processes, place_among_processes
 from ..version import app_version
 from . import DONE, say
 from .device import add_device, add_offload, check_device
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     check_targets(args.output, args, check_picture_target)
     check_checkpoints(args.checkpoints)
-    console = open_console(quiet=os.environ.get("RANK", "0") != "0")  # one of several processes speaks
+    console = open_console(quiet=place_among_processes()[0] > 0)  # one of several processes speaks
     frames = frames_to_draw(args)
     if not frames:
         console.print(f"{args.output}: nothing to draw, it is all there", soft_wrap=True)
@@ -68,7 +68,6 @@ def run(args: argparse.Namespace) -> int:
     models, model_set = models_of(args, record, first), choose(first)
     check_holds(args, first.request.width, first.request.height, people=len(first.request.characters))
     warn_of_unknown_words(first.request, model_set)
-    from ..processes import joined_processes
     from ..render import Renderer  # torch, only once the input is known to be good
 
     with joined_processes() as number, TemporaryDirectory() as spare:

@@ -23,6 +23,7 @@ from beyondscene.backend.memory import what_would_load
 from beyondscene.backend.models.fingerprint import fingerprint_weights
 from beyondscene.backend.models.sets import ModelSet, read_model_set
 from beyondscene.backend.outputs import Picture, make_record, most_bytes, write_picture
+from beyondscene.backend.processes import TORCHRUN, place_among_processes
 from beyondscene.backend.version import app_version
 from beyondscene.protocol import Refusal, RenderRequest, describe_array, digest_of, load_request, resized, save_request
 from msgspec.structs import replace
@@ -204,6 +205,34 @@ def test_a_gpu_that_is_not_there_is_refused_before_the_libraries_of_the_models_a
     done = subprocess.run([sys.executable, "-c", REFUSED_DEVICE], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith("beyondscene: The device 'cuda:99' is not to be had")
+
+
+def test_what_another_starter_than_torchrun_has_left_is_ignored_or_refused(
+    request_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in TORCHRUN:
+        monkeypatch.delenv(name, raising=False)
+    render = ["render", str(request_file), "-o", str(tmp_path / "out.png")]
+    complete = {"RANK": "3", "WORLD_SIZE": "4", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
+    for said, place in (
+        ({"RANK": "3"}, (0, 1)),
+        ({"RANK": "3", "WORLD_SIZE": "1"}, (0, 1)),
+        (complete, (3, 4)),
+        (complete | {"MASTER_ADDR": ""}, None),
+        (complete | {"RANK": "4"}, None),
+        (complete | {"WORLD_SIZE": "four"}, None),
+    ):
+        with monkeypatch.context() as patch:
+            for name, value in said.items():
+                patch.setenv(name, value)
+            if place:
+                assert place_among_processes() == place
+            else:
+                assert main(render) == 2
+                sentence = (
+                    f"WORLD_SIZE={said['WORLD_SIZE']}, RANK={said['RANK']}, MASTER_ADDR={said['MASTER_ADDR']}, MASTER_PORT="
+                )
+                assert sentence in (told := capsys.readouterr().err) and "start this by torchrun, or unset WORLD_SIZE." in told
 
 
 def test_whoever_would_be_lost_is_refused_before_the_models(
