@@ -26,14 +26,18 @@ LONGEST_FRAMES = 100_000  # of a sequence; Blender stops at the last file by its
 
 
 class PictureRef(NamedTuple):
-    """An Image datablock, or none: by its name, and by its session_uid in case it is renamed."""
+    """An Image datablock, or none: by its name, and by its session_uid in case it is renamed.
+
+    remarks: what of it is not as it was asked for, a sentence each.
+    """
 
     name: str = ""
     uid: int = 0
+    remarks: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, image: bpy.types.Image) -> "PictureRef":
-        return cls(image.name, image.session_uid)
+    def of(cls, image: bpy.types.Image, remarks: tuple[str, ...] = ()) -> "PictureRef":
+        return cls(image.name, image.session_uid, remarks)
 
     def find(self) -> bpy.types.Image | None:
         renamed = (one for one in bpy.data.images if one.session_uid == self.uid)

@@ -47,6 +47,7 @@ class Job:
     fraction: float = 0.0
     remaining_s: float | None = None
     preview: bytes = b""  # JPEG, the newest
+    remarks: tuple[str, ...] = ()  # what of it is not as it was asked for, a sentence each
 
     @property
     def to_send_again(self) -> bool:
@@ -82,6 +83,7 @@ class Job:
                 self.status, self.fraction, self.remaining_s = describe(event), event.fraction, event.remaining_s
             case Finished():
                 self.status, self.fraction, self.remaining_s = "Bringing the picture here", 1.0, None
+                self.remarks = tuple(dict.fromkeys((*self.remarks, *event.remarks)))  # it may be heard twice
 
 
 def describe(progress: Progressed) -> str:

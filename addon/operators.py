@@ -10,7 +10,7 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 from msgspec.structs import replace
 
-from ..protocol import RequestError
+from ..protocol import SEEN, RequestError
 from ..protocol.check import check_prompt, check_scene_prompt
 from ..protocol.client import new_job_id
 from ..protocol.record import deflate
@@ -184,10 +184,13 @@ def make_jobs(context: bpy.types.Context) -> list[Job]:
     """The scene as it is posed now, once for each variation. Raises ExportError, RequestError or OSError."""
     own = context.scene.beyondscene
     request, arrays = export_request(context)
-    deflated = deflate(arrays)
+    deflated, blend = deflate(arrays), bpy.data.filepath
+    hidden = [one.name for one in request.characters if one.mask and SEEN not in arrays[one.mask.digest]]
+    words = "is left out of the picture, for others or the set hide all of this person: move somebody, or the camera."
+    remarks = tuple(f"'{name}' {words}" for name in hidden)
     paths = images.next_paths(own.output_folder, own.file_format, own.variations, current().promised)
     return [
-        Job(new_job_id(), path, replace(request, seed=request.seed + number), deflated, own.models, bpy.data.filepath)
+        Job(new_job_id(), path, replace(request, seed=request.seed + number), deflated, own.models, blend, remarks=remarks)
         for number, path in enumerate(paths)
     ]
 

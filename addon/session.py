@@ -243,13 +243,13 @@ class Session:
             frames = images.frames_beside(job.path)
             if not frames or any(one.path.parent == job.path.parent for one in self.jobs.values()):
                 return ""
-            job.path = frames[0]
+            job.path, job.remarks = frames[0], ()  # they are of one frame
         if not images.is_open(job.blend):
             self.unfinished.promise(job, here=True)
             self.missed = job
             return ""
         try:
-            self.picture = PictureRef.of(editors.load_picture(job.path))
+            self.picture = PictureRef.of(editors.load_picture(job.path), job.remarks)
         except RuntimeError as error:
             return f"The picture is at {job.path}, but Blender cannot load it ({error}): open it by hand."
         return ""

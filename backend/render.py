@@ -14,7 +14,7 @@ from .hardware import name_precision
 from .memory import OutOfMemory, free_cached, retry_with_less_memory, what_would_fit, what_would_load
 from .models.device_memory import is_out_of_memory
 from .models.devices import choose_device
-from .models.fingerprint import stamp_files
+from .models.fingerprint import fingerprint_schedule, stamp_files
 from .models.load import Models, load_models
 from .models.loras import fingerprint_loras, gather_loras
 from .models.memory_saving import FALLBACKS, OFFLOADS, MemorySaving, Offload, Precision
@@ -95,6 +95,7 @@ class Renderer:
             size_bytes=path.stat().st_size,
             digest=digest_of_file(path),
             times=(loading, *progress.times),
+            remarks=tuple(progress.remarks),
         )
 
     def models(self, name: str) -> Models:
@@ -121,4 +122,5 @@ def record_making(models: Models, request: RenderRequest, arrays: dict[str, np.n
     precision = name_precision(models.dtype)
     made_with = f"beyondscene {app_version()}, torch {torch.__version__}, {models.device}, {precision}"
     weights = models.fingerprints | fingerprint_loras(loras)
-    return make_record(request, arrays, models.manifest.name, weights, made_with, models.memory_saving.name, precision)
+    schedule, memory = fingerprint_schedule(models.scheduler_config), models.memory_saving.name
+    return make_record(request, arrays, models.manifest.name, weights, made_with, memory, precision, schedule)

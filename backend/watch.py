@@ -104,6 +104,7 @@ class RenderResult(Struct, frozen=True, kw_only=True):
     size_bytes: int  # of the file
     digest: str  # BLAKE2b-256 of the file, hex (protocol.digest_of)
     times: tuple[StageTime, ...] = ()
+    remarks: tuple[str, ...] = ()  # what of it is not as it was asked for, a sentence each
 
 
 class RenderToFile(Protocol):

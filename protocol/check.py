@@ -1,13 +1,13 @@
 """Refuse a request that cannot become a picture, in one sentence, before any work starts."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from .explain import explain
 from .refusal import Refusal
-from .scene import ArrayRef, Character, Keypoint, Lora, RenderRequest, RenderSettings
+from .scene import KEYPOINT_NAMES, ArrayRef, Character, Keypoint, Lora, RenderRequest, RenderSettings
 from .skeleton import DRAWN, span_px
 
 SMALLEST_SIDE_PX, SIDE_STEP_PX = 64, 8  # of a picture
@@ -25,6 +25,10 @@ def check_request(request: RenderRequest) -> None:
     check_bounds(request)
     check_size(request.width, request.height)
     check_scene_prompt(request.prompt)
+    for whose, text in texts_of(request):
+        if "\0" in text:
+            place = text.index("\0") + 1
+            raise RequestError(f"{whose} has the control character NUL in place {place}, which no text may have: take it out.")
     check_settings(request.settings)
     check_loras("The scene", request.loras)
     seen: set[str] = set()
@@ -34,6 +38,19 @@ def check_request(request: RenderRequest) -> None:
         seen.add(character.id)
         check_loras(f"'{character.name}'", character.loras)
         check_character(character, request.width, request.height)
+
+
+def texts_of(request: RenderRequest) -> Iterator[tuple[str, str]]:
+    """What `request` says to the models in words: each text after its name, as which it can begin a sentence."""
+    yield "The scene's prompt", request.prompt
+    yield "The scene's negative prompt", request.negative_prompt
+    yield "The style", request.style
+    for character in request.characters:
+        name = character.name
+        yield f"The prompt of '{name}'", character.prompt
+        yield f"The negative prompt of '{name}'", character.negative_prompt
+        for part, text in character.part_prompts.items():
+            yield f"The prompt for the {part} of '{name}'", text
 
 
 def check_scene_prompt(prompt: str) -> None:
@@ -112,8 +129,14 @@ def check_loras(whose: str, loras: tuple[Lora, ...]) -> None:
 
 
 def check_character(character: Character, width: int, height: int) -> None:
-    """Raise RequestError if `character` has no prompt, is not in the frame, or has a mask that does not fit."""
+    """Raise RequestError if `character` has no prompt, is not in the frame, or has a depth or a mask that does not fit."""
     check_prompt(character.prompt, character.name)
+    for name, joint in zip(KEYPOINT_NAMES, character.keypoints, strict=True):
+        if joint.state in DRAWN and joint.depth < 0:
+            raise RequestError(
+                f"The joint {name} of '{character.name}' is {joint.state} at a depth of {joint.depth:g} m, but depths in "
+                "front of the camera are positive: turn the sign round, or give the joint the state 'behind'."
+            )
     if unseen := why_unseen(character.keypoints, width, height):
         raise RequestError(
             f"'{character.name}' {unseen}: move the rig or the camera, choose a larger picture, or switch the character off."

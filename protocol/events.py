@@ -139,6 +139,7 @@ class Finished(Message, frozen=True, kw_only=True):
     size_bytes: Bytes
     digest: Digest  # BLAKE2b-256 of the file, hex
     times: tuple[StageTime, ...] = ()
+    remarks: tuple[Sentence, ...] = ()  # what of it is not as it was asked for
 
 
 class Failed(Message, frozen=True, kw_only=True):

@@ -93,6 +93,7 @@ class JobDone(Message, frozen=True, kw_only=True):
     size_bytes: Bytes
     digest: Digest
     times: tuple[StageTime, ...] = ()
+    remarks: tuple[Sentence, ...] = ()
 
 
 class JobFailed(Message, frozen=True, kw_only=True):

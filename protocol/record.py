@@ -31,7 +31,8 @@ class RecordError(Refusal):
 class Record(Struct, frozen=True, kw_only=True):
     """What stands in the file, as JSON.
 
-    models: name of the model set. weights: fingerprint of each file of it (`backend/models/fingerprint.py`).
+    models: name of the model set. weights: fingerprint of each file of it (`backend/models/fingerprint.py`). schedule: of its
+        base's noise; empty in older files.
     request: as in a request.json, every choice resolved. arrays: its masks by digest, deflated, base64.
     made_with: program, torch, device and precision, for people to read. precision: of the networks, such as "bfloat16"; empty
         in older files. memory: how memory was saved, where it was short.
@@ -40,6 +41,7 @@ class Record(Struct, frozen=True, kw_only=True):
     format: Literal[1] = 1
     models: Annotated[str, Meta(pattern=r"^[\w.-]{1,64}$")]
     weights: dict[str, str] = {}
+    schedule: str = ""
     made_with: str = ""
     precision: Annotated[str, Meta(pattern=r"^(float32|bfloat16|float16)?$")] = ""
     memory: str = ""
@@ -55,11 +57,13 @@ def make_record(
     made_with: str,
     memory: str = "",
     precision: str = "",
+    schedule: str = "",
 ) -> Record:
     """arrays: the masks that the request names, by digest."""
     return Record(
         models=models,
         weights=weights,
+        schedule=schedule,
         made_with=made_with,
         precision=precision,
         memory=memory,

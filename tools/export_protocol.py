@@ -114,6 +114,10 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
         p.Refused(message="100 jobs are waiting, which is the limit.", job_id=JOB, later=True),
         p.Welcome(version=1, app_version="0.1.0", boot_id="a1", models=(), device=DEVICE, receipts=True),
         p.JobsListed(jobs=(p.JobInfo(job_id=JOB, state="queued", attempt=0, width=9, height=9, prompt="", owner="Ann"),)),
+        p.Finished(
+            job_id=JOB, seq=9, width=9, height=9, media_type="image/png", size_bytes=9, digest=DIGEST,
+            remarks=("'Ana' is not in the picture.",),
+        ),
     ),
     "order": (
         p.RunJob(job_id=JOB, attempt=1, request=SCENE, models="sdxl", arrays=(MASK,), result_path="results/1.png"),
@@ -132,6 +136,10 @@ EXAMPLES: dict[str, tuple[p.Message, ...]] = {
         p.DiskFull(job_id=JOB, attempt=2),
         p.Ready(device=DEVICE, pid=4711, devices=("cuda:0", "cuda:1")),
         p.Heartbeat(device=DEVICE, quiet_s=12.0, longest_quiet_s=3.0),
+        p.JobDone(
+            job_id=JOB, attempt=1, width=9, height=9, media_type="image/png", size_bytes=9, digest=DIGEST,
+            remarks=("'Ana' is not in the picture.",),
+        ),
     ),
 }  # fmt: skip
 

@@ -1,5 +1,6 @@
 """The head of the tab: the backend's state, the scene's prompt, the one button, and what comes of it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import bpy
@@ -78,6 +79,12 @@ def draw_job(layout: bpy.types.UILayout, context: bpy.types.Context, job: Job) -
     draw_name(layout, job)
     layout.progress(factor=job.fraction, text=f"{job.fraction:.0%}  {describe_remaining(job.remaining_s)}".rstrip())
     draw_sentence(layout.column(align=True), context, job.status)
+    draw_remarks(layout, context, job.remarks)
+
+
+def draw_remarks(layout: bpy.types.UILayout, context: bpy.types.Context, remarks: Sequence[str]) -> None:
+    for remark in remarks:
+        draw_sentence(layout.column(align=True), context, remark, "INFO")
 
 
 def draw_name(layout: bpy.types.UILayout, job: Job) -> None:
@@ -102,6 +109,7 @@ def draw_outcome(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
         draw_error(layout, context, obstacle)
     elif not session.jobs and (image := session.picture.find()):  # and not in another file
         layout.label(text=image.name, icon="IMAGE_DATA", translate=False)
+        draw_remarks(layout, context, session.picture.remarks)
     if session.missed:
         blend, path = Path(session.missed.blend).name, session.missed.path
         sentence = f"A picture of {blend} has come: {path}. When {blend} is opened again, it is among its images"

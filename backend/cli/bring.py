@@ -10,6 +10,7 @@ from . import DONE, FAULT, STOPPED, say
 from .backend import converse
 from .progress import Bar, Lines, open_console, show_progress
 from .target import make_folder
+from .words import warn_of_remarks
 
 End = Finished | Failed | Cancelled
 
@@ -19,10 +20,12 @@ def follow_job(args: argparse.Namespace, job_id: str, output: Path | None = None
 
     A transfer that breaks goes on where it ended. Raises Refusal for a picture that cannot be brought.
     """
-    if output:
-        make_folder(output)
     with show_progress(open_console(), output.name if output else job_id) as bar:
-        return hear_end(args, job_id, output, bar)
+        end = hear_end(args, job_id, None, bar)
+        if output and isinstance(end, Finished):
+            make_folder(output)  # not before: the job may fail, and whoever waits may be interrupted
+            end = hear_end(args, job_id, output, bar)
+        return end
 
 
 def hear_end(args: argparse.Namespace, job_id: str, output: Path | None, bar: Bar | Lines) -> End:
@@ -44,7 +47,9 @@ def hear_end(args: argparse.Namespace, job_id: str, output: Path | None, bar: Ba
 
 
 def tell_end(job_id: str, end: End) -> int:
-    """The exit code for it; what is not a picture is said."""
+    """The exit code for it; what is not a picture is said, and what of one is not as it was asked for."""
+    if isinstance(end, Finished):
+        warn_of_remarks(end.remarks)
     if isinstance(end, Failed):
         say(end.message)
     if isinstance(end, Cancelled):

@@ -6,10 +6,9 @@ from pathlib import Path
 from ...protocol import Finished, JobsListed, Refusal
 from ...protocol.client import Client
 from ..outputs import choose_format
-from . import DONE
 from .arguments import job
 from .backend import add_backend, converse
-from .bring import follow_job
+from .bring import follow_job, tell_end
 from .target import check_picture_target
 
 
@@ -22,8 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     check_picture_target(args.output)
     check_kind(args)
-    follow_job(args, args.job_id, args.output)
-    return DONE
+    return tell_end(args.job_id, follow_job(args, args.job_id, args.output))
 
 
 def check_kind(args: argparse.Namespace) -> None:

@@ -1,7 +1,6 @@
 """Render a .blend file, a request.json or an earlier picture's own record to a picture, here and now, without a server."""
 
 import argparse
-import os
 import time
 from itertools import chain
 from pathlib import Path
@@ -13,14 +12,17 @@ from rich.console import Console
 
 from ..blend import Shot, number_path
 from ..checkpoints import CheckpointFolder
-from ..models.fingerprint import fingerprint_weights
+from ..models.fingerprint import fingerprint_schedule, fingerprint_weights
+from ..models.kinds import SCHEDULE
 from ..models.loras import fingerprint_loras, gather_loras
+from ..models.manifest import read_json
 from ..models.memory_saving import Precision
 from ..models.sets import ModelSet
 from ..outputs import Record, weights_that_differ
 from ..planning.expect import check_memory
 from ..planning.plan import plan_sizes
 from ..planning.resolve import digest_making, resolve_settings
+from ..processes import joined_processes, place_among_processes
 from ..version import app_version
 from . import DONE, say
 from .device import add_device, add_offload, check_device
@@ -28,7 +30,7 @@ from .progress import open_console, show_progress
 from .resume import add_resume, check_checkpoints, checkpoints_of, frames_to_draw, how_to_go_on
 from .source import add_models, add_source, is_blend, model_set_chooser, models_of, read_source, record_of
 from .target import check_picture_target, check_room, check_targets, in_unicode, write_somewhere
-from .words import warn_of_the_unseen, warn_of_unknown_words
+from .words import warn_of_remarks, warn_of_the_unseen, warn_of_unknown_words
 
 if TYPE_CHECKING:
     from ..render import Renderer
@@ -47,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     check_targets(args.output, args, check_picture_target)
     check_checkpoints(args.checkpoints)
-    console = open_console(quiet=os.environ.get("RANK", "0") != "0")  # one of several processes speaks
+    console = open_console(quiet=place_among_processes()[0] > 0)  # one of several processes speaks
     frames = frames_to_draw(args)
     if not frames:
         console.print(f"{args.output}: nothing to draw, it is all there", soft_wrap=True)
@@ -66,7 +68,6 @@ def run(args: argparse.Namespace) -> int:
     models, model_set = models_of(args, record, first), choose(first)
     check_holds(args, first.request.width, first.request.height, people=len(first.request.characters))
     warn_of_unknown_words(first.request, model_set)
-    from ..processes import joined_processes
     from ..render import Renderer  # torch, only once the input is known to be good
 
     with joined_processes() as number, TemporaryDirectory() as spare:
@@ -84,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
                 raise
             if number:
                 continue
+            warn_of_remarks(facts["remarks"], shot.frame)
             if args.json:
                 print(msgspec.json.encode(facts).decode(), flush=True)
             else:
@@ -97,7 +99,10 @@ def check(shot: Shot, model_set: ModelSet, args: argparse.Namespace, record: Rec
     loras = gather_loras(shot.request, model_set)
     if record is None:
         return
-    if differing := weights_that_differ(record, fingerprint_weights(model_set) | fingerprint_loras(loras)):
+    differing = weights_that_differ(record, fingerprint_weights(model_set) | fingerprint_loras(loras))
+    if record.schedule not in ("", fingerprint_schedule(read_json(model_set.role_folder("base") / SCHEDULE))):
+        differing.append(f"base/{SCHEDULE}")
+    if differing:
         names = ", ".join(differing)
         say(f"warning: the picture will not be the same as {args.from_image}, whose models were others: {names}.")
 
@@ -132,4 +137,5 @@ def draw(
         "seconds": round(time.perf_counter() - start, 3),
         "times": result.times,
         "digest": result.digest,
+        "remarks": result.remarks,
     }

@@ -1,7 +1,6 @@
 """What of a `render` that was interrupted need not be done again: whole pictures, and the checkpoints of the one under way."""
 
 import argparse
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import msgspec
 
 from ...protocol import Refusal, digest_of
 from ..blend import Shot, number_path
+from ..processes import place_among_processes
 from . import say
 from .target import check_folder
 
@@ -30,7 +30,7 @@ def check_checkpoints(folder: Path | None) -> None:
     """Raise Refusal where nothing can be kept in `folder`, or where several processes would keep different steps there."""
     if folder is None:
         return
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if place_among_processes()[1] > 1:
         raise Refusal("--checkpoints keeps what one process has come to, but torchrun has started several: leave it out.")
     check_folder(folder)
 

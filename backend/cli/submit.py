@@ -18,6 +18,7 @@ from .bring import follow_job, tell_end
 from .resume import add_skip_existing, frames_to_draw
 from .source import add_models, add_source, models_of, read_source, record_of
 from .target import check_picture_target, check_targets, in_unicode
+from .words import warn_of_the_unseen
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     outputs: dict[str, Path] = {}
     try:
         for shot in read_source(args, record):
+            warn_of_the_unseen(shot)
             job_id = submit_shot(args, shot, name_of(models_of(args, record, shot)))
             facts = {"job_id": job_id, "frame": shot.frame, "width": shot.request.width, "height": shot.request.height}
             print(msgspec.json.encode(facts).decode() if args.json else job_id, flush=True)

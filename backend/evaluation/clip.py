@@ -11,6 +11,7 @@ import torch
 from transformers import AutoTokenizer, CLIPModel
 
 from ..models.hub import locate
+from ..models.weights import load_whole
 from .judge import JudgeError
 
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -42,7 +43,7 @@ class Reader:
     def __init__(self, name: str, device: torch.device) -> None:
         """Raises JudgeError where the model is not on this machine."""
         self.device = device
-        self.clip = load_local(partial(CLIPModel.from_pretrained, dtype=torch.float32), name).to(device).eval()
+        self.clip = load_local(partial(load_whole, CLIPModel.from_pretrained, dtype=torch.float32), name).to(device).eval()
         self.tokenizer = load_local(AutoTokenizer.from_pretrained, name)
 
     @torch.inference_mode()

@@ -12,6 +12,7 @@ from transformers.models.vitpose import VitPoseForPoseEstimation
 from transformers.models.vitpose.image_processing_pil_vitpose import VitPoseImageProcessorPil
 
 from ..mannequins.raster import REGIONS
+from ..models.weights import load_whole
 from ..planning.views import positions
 from .clip import Reader, load_local, to_pixels
 from .detect import drop_doubles
@@ -53,9 +54,11 @@ class PublicJudge:
         """Raises JudgeError for the first model that is not on this machine, other than the one of preferences."""
         self.device, self.of_photographs = device, True
         single = {"dtype": torch.float32}  # whatever the files hold
-        self.detector = load_local(partial(AutoModelForObjectDetection.from_pretrained, **single), models.detector)
-        self.pose = load_local(partial(VitPoseForPoseEstimation.from_pretrained, **single), models.pose)
-        self.clothes = load_local(partial(SegformerForSemanticSegmentation.from_pretrained, **single), models.clothes)
+        self.detector = load_local(partial(load_whole, AutoModelForObjectDetection.from_pretrained, **single), models.detector)
+        self.pose = load_local(partial(load_whole, VitPoseForPoseEstimation.from_pretrained, **single), models.pose)
+        self.clothes = load_local(
+            partial(load_whole, SegformerForSemanticSegmentation.from_pretrained, **single), models.clothes
+        )
         for network in (self.detector, self.pose, self.clothes):
             network.to(device).eval()
         self.crops = VitPoseImageProcessorPil()

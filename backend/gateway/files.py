@@ -92,9 +92,11 @@ class Quota:
     def make_room(self, short_bytes: int = 0) -> list[str]:
         """Remove pictures that were fetched until the rest is within the limit, and `short_bytes` are free that were not.
 
-        Return whose. Others are never removed.
+        Return whose. Others are never removed, and none for `short_bytes` that all of them would not make free.
         """
         kept = self._ledger.results()
+        if short_bytes > sum(picture.size_bytes for picture in kept if picture.fetched):
+            short_bytes = 0
         excess_bytes = max(short_bytes, sum(picture.size_bytes for picture in kept) - self._limit_bytes)
         removed = []
         for picture in kept:

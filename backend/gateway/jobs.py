@@ -100,7 +100,8 @@ class Jobs:
 
     def finish(self, job: Job, done: JobDone) -> Job:
         """The picture is published."""
-        facts = {name: getattr(done, name) for name in ("width", "height", "media_type", "size_bytes", "digest", "times")}
+        names = ("width", "height", "media_type", "size_bytes", "digest", "times", "remarks")
+        facts = {name: getattr(done, name) for name in names}
         return self._record(job, Finished, to="finished", **facts)
 
     def pause(self, job: Job, needed_bytes: int, free_bytes: int) -> Job:

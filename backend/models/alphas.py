@@ -5,7 +5,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, tensor
 
 UP = ("lora_up.weight", "lora_B.weight", "lora.up.weight")  # as kohya's trainer, peft and older diffusers call the second half
 
@@ -14,11 +14,15 @@ def level_alphas(path: Path) -> dict[str, Tensor] | None:
     """The LoRA in `path` with the most common alpha in every layer; what a layer's own was beside it is in its weights.
 
     A layer is applied at alpha over its rank; files whose ranks were cut layer by layer have alphas that differ, and diffusers
-    0.42 loses whose is whose on the way to peft. None where they do not differ: nothing but them is read then.
+    0.42 loses whose is whose on the way to peft. A layer without one is applied as it is, as if that were its rank, in which
+    trainers agree; diffusers takes the others' for it. None where they do not differ: nothing but them is read then.
     """
     with safe_open(path, framework="pt") as file:
-        found = {name: file.get_tensor(name) for name in file.keys() if name.endswith(".alpha")}  # noqa: SIM118  (it is no dict)
-    alphas = {name: float(tensor) for name, tensor in found.items() if tensor.numel() == 1}
+        names = list(file.keys())
+        found = {name: file.get_tensor(name) for name in names if name.endswith(".alpha")}
+        alphas = {name: float(alpha) for name, alpha in found.items() if alpha.numel() == 1}
+        for up, end in ((name, end) for name in names for end in UP if alphas and name.endswith(f".{end}")):
+            alphas.setdefault(f"{up.removesuffix(end)}alpha", float(file.get_slice(up).get_shape()[1]))
     if len(set(alphas.values())) < 2:
         return None
     common = Counter(alphas.values()).most_common(1)[0][0]
@@ -29,5 +33,5 @@ def level_alphas(path: Path) -> dict[str, Tensor] | None:
         if up is not None and common:
             weight = state[up]
             state[up] = (weight.float() * (alpha / common)).to(weight.dtype)
-            state[name] = state[name].new_tensor(common)
+            state[name] = tensor(common)
     return state

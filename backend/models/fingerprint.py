@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from .kinds import SCHEDULE
 from .sets import ModelSet
@@ -19,6 +20,12 @@ def fingerprint_weights(model_set: ModelSet) -> dict[str, str]:
 def digest_fingerprints(fingerprints: Mapping[str, str]) -> str:
     """One short digest, hex, of many fingerprints by their names."""
     return hashlib.blake2b(json.dumps(sorted(fingerprints.items())).encode(), digest_size=8).hexdigest()
+
+
+def fingerprint_schedule(config: Mapping[str, Any]) -> str:
+    """Of a schedule of noise, hex. config: the base's SCHEDULE; what diffusers notes there about itself does not count."""
+    said = {name: value for name, value in config.items() if not name.startswith("_")}
+    return hashlib.blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=32).hexdigest()
 
 
 def weight_files(model_set: ModelSet) -> dict[Path, str]:

@@ -23,7 +23,7 @@ from .memory_saving import FULL_SPEED, MemorySaving, Offload
 from .offload import DevicePlacement
 from .segmenters import Segmenter, load_segmenter
 from .sets import Manifest, ModelSet, ModelSetError, read_json
-from .weights import find_weights
+from .weights import find_weights, load_whole
 
 # What UNet and ControlNet hold of a row, in fields of their first width and full resolution. SDXL's tensors and the copies that
 # cuDNN makes for a convolution come to 23 (230 MiB); an eighth of the views could do without, which is not worth a failure.
@@ -148,21 +148,13 @@ Network = TypeVar("Network", bound=nn.Module)
 def load_network(kind: type[Network], folder: Path, dtype: torch.dtype) -> Network:
     """The network in `folder`, in eval mode in host memory, whichever variant of its weights is there.
 
-    Raises ModelSetError for weights that are another network's, or lack some of this one's, which else would be random.
+    Raises ModelSetError as load_whole does.
     """
     weights = find_weights(folder)
     assert weights is not None  # the set is complete
+    options = {"variant": weights.variant, "dtype": dtype, "use_safetensors": True, "local_files_only": True}
     with as_model_set_error(folder):
-        loaded: Any
-        loaded, found = kind.from_pretrained(  # type: ignore[attr-defined]
-            folder, variant=weights.variant, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
-        )
-    if missing := sorted(found["missing_keys"]):
-        raise ModelSetError(
-            f"The weights in {folder} lack {len(missing)} of the tensors that its config.json asks for, such as {missing[0]}: "
-            "they are not whole, or another network's. Copy or fetch the folder anew, or name another one."
-        )
-    return loaded.eval()
+        return load_whole(kind.from_pretrained, folder, **options).eval()  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -171,7 +163,7 @@ def as_model_set_error(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if is_out_of_memory(error):
+        if is_out_of_memory(error) or isinstance(error, ModelSetError):
             raise
         words = textwrap.shorten(str(error), 300)
         raise ModelSetError(f"{folder} cannot be loaded ({words}): copy or fetch it anew, or name another one.") from error

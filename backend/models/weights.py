@@ -1,7 +1,9 @@
 """Which files of a folder hold a network's weights: safetensors, named as diffusers and transformers name them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -48,6 +50,21 @@ def find_weights(folder: Path) -> Weights | None:
 
 def list_parts(index: Path) -> tuple[Path, ...]:
     return tuple(index.with_name(Path(part).name) for part in sorted(set(read_index(index).weight_map.values())))
+
+
+def load_whole(read: Callable[..., Any], folder: Path, **options: Any) -> Any:
+    """The network that `read`, a from_pretrained of diffusers or transformers, makes of `folder`.
+
+    Raises ModelSetError for weights that are another network's, or lack some of this one's, which else would be random.
+    """
+    loaded, found = read(folder, output_loading_info=True, **options)
+    # old files lack the count of a norm's batches, which only training asks for
+    if missing := sorted(name for name in found["missing_keys"] if not name.endswith(".num_batches_tracked")):
+        raise ModelSetError(
+            f"The weights in {folder} lack {len(missing)} of the tensors that its config.json asks for, such as {missing[0]}: "
+            "they are not whole, or another network's. Copy or fetch the folder anew, or name another one."
+        )
+    return loaded
 
 
 def check_file(path: Path) -> None:

@@ -83,6 +83,7 @@ def draw_base_image(
         cutouts = cut_out(models.segmenter, portraits, on_person)
         collage = compose(request, arrays, cutouts, size, settings.mask_feather_px * px_scale, on_person)
         progress.preview(collage.show())
+        progress.remarks += collage.remarks
     seam_px = settings.seam_erosion_px * px_scale
     image = progress.once("base", inpaint_background, models, request, collage, encoder, seam_px, progress)
     with progress.stage("tone"):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ...protocol import FREE, RenderRequest
+from ...protocol import FREE, Character, RenderRequest
 from ..planning.people import Figure
 from ..planning.plan import Size
 from .segment import Cutout
@@ -20,12 +20,13 @@ class Collage:
     """image: uint8 (H, W, 3), people on grey. cover: float32 (H, W), 1 where people are, feathered at their rims.
 
     Straight alpha: the colours of the rims are the people's alone, without any grey, as `cover` is yet to mix them in.
-    figures: far to near; their masks are disjoint, and none is empty.
+    figures: far to near; their masks are disjoint, and none is empty. remarks: a sentence for each of whom nothing is left.
     """
 
     image: np.ndarray
     cover: np.ndarray
     figures: list[Figure]
+    remarks: tuple[str, ...] = ()
 
     def show(self) -> np.ndarray:
         """uint8 (H, W, 3), to be looked at: the people with their soft rims on the grey."""
@@ -48,6 +49,7 @@ def compose(
     image = np.full((size.height, size.width, 3), BACKDROP, np.float32)
     cover = np.zeros((size.height, size.width), np.float32)
     figures: list[Figure] = []
+    covered_by: dict[str, str] = {}  # the nearest of those before a character: its name, by the other's id
     for cutout in cutouts:
         matrix, shrink = base_from_canvas(request, cutout, size)
         box = box_around(matrix, len(cutout.mask), size, feather_px)
@@ -68,15 +70,26 @@ def compose(
         cover[box] = both
         solid = mask > 0.5
         for farther in figures:
+            if (farther.mask[box] & solid).any():
+                covered_by[farther.person.character.id] = character.name
             for covered in (farther.mask, *farther.parts.values()):
                 covered[box] &= ~solid
         parts = {name: in_canvas(part & solid, box, size) for name, part in parts.items()}
         figures.append(Figure(cutout.portrait.person, in_canvas(solid, box, size), parts))
         on_person()
     # who is wholly covered is not told of any more: their skeleton would call them forth beside whoever covers them
+    gone = [figure.person.character for figure in figures if not figure.mask.any()]
     figures = [figure for figure in figures if figure.mask.any()]
     image.round(out=image).clip(0, 255, out=image)
-    return Collage(image.astype(np.uint8), cover, figures)
+    return Collage(image.astype(np.uint8), cover, figures, tuple(say_gone(one, covered_by.get(one.id)) for one in gone))
+
+
+def say_gone(character: Character, before: str | None) -> str:
+    """Of whom nothing is left, and why. before: the name of who covers the rest; None where there was nothing to cover."""
+    if before is None:
+        return f"'{character.name}' is not in the picture, for too little is seen of this person: move the rig or the camera."
+    words = f"for nearer people, such as '{before}', cover all of this person: move somebody, or the camera."
+    return f"'{character.name}' is not in the picture, {words}"
 
 
 def box_around(matrix: np.ndarray, side: int, size: Size, feather_px: float) -> Box:

@@ -14,7 +14,10 @@ P = ParamSpec("P")
 
 
 class Progress:
-    """Counts the work that is done against what is expected, in network evaluations, and stops it where the watcher says so."""
+    """Counts the work that is done against what is expected, in network evaluations, and stops it where the watcher says so.
+
+    remarks: what of the picture is not as it was asked for, a sentence each.
+    """
 
     def __init__(
         self, watcher: Watcher, levels: int, expected_evaluations: float, checkpoints: Checkpoints | None = None
@@ -27,6 +30,7 @@ class Progress:
         self.painted = 0.0  # by the autoencoder, as so many evaluations
         self.fraction = 0.0
         self.times: list[StageTime] = []
+        self.remarks: list[str] = []
 
     @contextmanager
     def stage(self, stage: Stage, level: int = 0, steps: int = 0) -> Iterator["StageProgress"]:

@@ -7,6 +7,7 @@ import torch
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from ...protocol import RenderRequest, RequestError
+from ...protocol.check import texts_of
 from ..models.load import Models
 from ..models.loras import LoraScales
 
@@ -60,14 +61,7 @@ class PromptEncoder:
 
         CLIP's own drop nothing: what is no word of theirs, in whatever script, is read byte by byte.
         """
-        texts = {"The scene's prompt": request.prompt, "The scene's negative prompt": request.negative_prompt}
-        texts["The style"] = request.style
-        for character in request.characters:
-            name = character.name
-            texts[f"The prompt of '{name}'"] = character.prompt
-            texts[f"The negative prompt of '{name}'"] = character.negative_prompt
-            texts |= {f"The prompt for the {part} of '{name}'": text for part, text in character.part_prompts.items()}
-        for whose, text in texts.items():
+        for whose, text in texts_of(request):
             for word in text.split():
                 if any(cannot_read(tokenizer, word) for tokenizer in self.models.tokenizers):
                     raise RequestError(

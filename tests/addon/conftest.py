@@ -133,7 +133,7 @@ class Peer:
     """A backend that follows a script: it greets, takes a job, reports progress and sends `picture`.
 
     versions: what it speaks. hold: it reports progress, then waits for a cancel. damage: it sends other bytes than announced.
-    waiting_jobs: as many as it lets wait. full: it takes none for now.
+    waiting_jobs: as many as it lets wait. full: it takes none for now. remarks: on the picture.
     """
 
     def __init__(
@@ -144,8 +144,9 @@ class Peer:
         damage: bool = False,
         waiting_jobs: int = 100,
         full: bool = False,
+        remarks: tuple[str, ...] = (),
     ) -> None:
-        self.full = full
+        self.full, self.remarks = full, remarks
         self.picture, self.versions, self.hold, self.damage, self.waiting_jobs = picture, versions, hold, damage, waiting_jobs
         self.heard: list[Message] = []
         self.most_ahead = 0  # the largest credit that was asked for at once
@@ -205,7 +206,7 @@ class Peer:
                     encode(Progressed(job_id=job_id, seq=3, stage="enlarge", level=1, levels=2, fraction=0.5, remaining_s=3)),
                 ]
                 digest = digest_of(self.picture)
-                facts = {"media_type": "image/png", "size_bytes": len(self.picture), "digest": digest}
+                facts = {"media_type": "image/png", "size_bytes": len(self.picture), "digest": digest, "remarks": self.remarks}
                 return begun if self.hold else [*begun, encode(Finished(job_id=job_id, seq=4, **size, **facts))]
             case Subscribe():  # to a job of an earlier Blender, which is done by now
                 facts = {"media_type": "image/png", "size_bytes": len(self.picture), "digest": digest_of(self.picture)}

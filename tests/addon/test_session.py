@@ -24,6 +24,7 @@ from beyondscene.protocol.client import new_job_id
 
 from .conftest import until
 from .drawing import drawn
+from .test_sight import add_box, in_front_of
 
 Example = Callable[[str], dict[str, Any]]
 
@@ -59,6 +60,21 @@ def test_a_picture_comes_back_as_a_file_and_an_image_datablock(
     assert "BeyondScene duo 0002" in drawn(panels.BEYONDSCENE_PT_main)
     example("plaza")
     assert "BeyondScene duo 0002" not in drawn(panels.BEYONDSCENE_PT_main)
+
+
+def test_whoever_is_not_in_the_picture_is_named_beside_it(
+    blender: Any, example: Example, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
+) -> None:
+    example("duo")
+    add_box(blender, "Wall", (5, 0.1, 5), in_front_of(blender, "Eve"))
+    use_backend(start_peer(picture=picture, remarks=("'Flo' is not in the picture.",)).connection)
+    blender.context.scene.beyondscene.output_folder = str(tmp_path / "renders")
+    assert blender.ops.beyondscene.render(wait=True) == {"FINISHED"}
+    told = drawn(panels.BEYONDSCENE_PT_main)
+    assert "'Eve' is left out of the picture, for others or the set hide all of this person: move" in told
+    assert "'Flo' is not in the picture." in told
+    session.current().picture = images.PictureRef.of(blender.data.images["BeyondScene duo 0001"])  # chosen from the gallery
+    assert "'Flo'" not in drawn(panels.BEYONDSCENE_PT_main)
 
 
 def test_a_file_that_another_machine_has_put_there_meanwhile_is_kept(

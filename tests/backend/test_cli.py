@@ -23,6 +23,7 @@ from beyondscene.backend.memory import what_would_load
 from beyondscene.backend.models.fingerprint import fingerprint_weights
 from beyondscene.backend.models.sets import ModelSet, read_model_set
 from beyondscene.backend.outputs import Picture, make_record, most_bytes, write_picture
+from beyondscene.backend.processes import TORCHRUN, place_among_processes
 from beyondscene.backend.version import app_version
 from beyondscene.protocol import Refusal, RenderRequest, describe_array, digest_of, load_request, resized, save_request
 from msgspec.structs import replace
@@ -226,6 +227,34 @@ def test_a_gpu_that_is_not_there_is_refused_before_the_libraries_of_the_models_a
     assert done.stderr.startswith("beyondscene: The device 'cuda:99' is not to be had")
 
 
+def test_what_another_starter_than_torchrun_has_left_is_ignored_or_refused(
+    request_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in TORCHRUN:
+        monkeypatch.delenv(name, raising=False)
+    render = ["render", str(request_file), "-o", str(tmp_path / "out.png")]
+    complete = {"RANK": "3", "WORLD_SIZE": "4", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
+    for said, place in (
+        ({"RANK": "3"}, (0, 1)),
+        ({"RANK": "3", "WORLD_SIZE": "1"}, (0, 1)),
+        (complete, (3, 4)),
+        (complete | {"MASTER_ADDR": ""}, None),
+        (complete | {"RANK": "4"}, None),
+        (complete | {"WORLD_SIZE": "four"}, None),
+    ):
+        with monkeypatch.context() as patch:
+            for name, value in said.items():
+                patch.setenv(name, value)
+            if place:
+                assert place_among_processes() == place
+            else:
+                assert main(render) == 2
+                sentence = (
+                    f"WORLD_SIZE={said['WORLD_SIZE']}, RANK={said['RANK']}, MASTER_ADDR={said['MASTER_ADDR']}, MASTER_PORT="
+                )
+                assert sentence in (told := capsys.readouterr().err) and "start this by torchrun, or unset WORLD_SIZE." in told
+
+
 def test_whoever_would_be_lost_is_refused_before_the_models(
     request_file: Path, two_people: RenderRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -360,9 +389,11 @@ def test_whoever_a_mask_leaves_out_is_named_and_not_counted(
     told = capsys.readouterr()
     assert json.loads(told.out)["people"] == 1
     assert f"warning: '{ana.name}' is left out, for the mask shows nothing of this person, which 255 would." in told.err
-    monkeypatch.setattr(render, "draw", lambda *_: {"width": 192, "height": 128, "seconds": 0})
+    facts = {"width": 192, "height": 128, "seconds": 0, "remarks": ("'Bo' is not there.",)}
+    monkeypatch.setattr(render, "draw", lambda *_: facts)
     assert main(["render", str(request_file), "-o", str(tmp_path / "out.png")]) == 0
-    assert f"warning: '{ana.name}' is left out" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"warning: '{ana.name}' is left out" in told and "beyondscene: warning: 'Bo' is not there.\n" in told
 
 
 def test_a_picture_is_repeated_from_its_own_record(
@@ -387,13 +418,16 @@ def test_repeating_with_other_weights_warns_and_without_a_record_or_models_refus
     picture = Picture(np.zeros((64, 64, 3), np.uint8))
     request = resized(replace(two_people, characters=()), 64, 64)
     changed = weights | {"base/vae/diffusion_pytorch_model.safetensors": "0" * 64}
-    write_picture(path, picture, make_record(request, {}, "tiny", changed, ""))
+    write_picture(path, picture, make_record(request, {}, "tiny", changed, "", schedule="1" * 64))
     repeat = ["render", "--from-image", str(path), "-o", str(tmp_path / "again.png")]
     assert main(repeat) == 2
     assert "There is no model set 'tiny'" in capsys.readouterr().err
     assert main([*repeat, "--models", str(tiny_models.folder)]) == 0
     words = capsys.readouterr().err
-    assert "models were others: base/vae/diffusion_pytorch_model.safetensors." in words and "unet" not in words
+    assert (
+        "models were others: base/vae/diffusion_pytorch_model.safetensors, base/scheduler/scheduler_config.json." in words
+        and "unet" not in words
+    )
     assert (tmp_path / "again.png").exists()
     Image.fromarray(picture.image).save(path)
     assert main(repeat) == 2

@@ -134,6 +134,33 @@ def test_empty_prompt_and_absent_people_are_named(two_people: RenderRequest) -> 
         check_request(replace(two_people, characters=(ana, replace(bo, id="ana"))))
 
 
+def test_a_joint_that_is_drawn_is_before_the_camera(two_people: RenderRequest) -> None:
+    ana, bo = two_people.characters
+
+    def with_wrist(**changes: object) -> RenderRequest:
+        joints = tuple(replace(joint, **changes) if place == 4 else joint for place, joint in enumerate(bo.keypoints))
+        return replace(two_people, characters=(ana, replace(bo, keypoints=joints)))
+
+    check_request(with_wrist(depth=0.0))  # as of a pose from a photograph, whose depth nobody knows
+    check_request(with_wrist(depth=-2.5, state="behind"))
+    with pytest.raises(RequestError, match=r"The joint RWrist of 'Bo' is occluded at a depth of -2\.5 m, but depths"):
+        check_request(with_wrist(depth=-2.5, state="occluded"))
+
+
+def test_no_text_has_a_nul(two_people: RenderRequest) -> None:
+    ana, bo = two_people.characters
+    for changes, whose in (
+        ({"prompt": "a\0b"}, "The scene's prompt"),
+        ({"negative_prompt": "a\0b"}, "The scene's negative prompt"),
+        ({"style": "a\0b"}, "The style"),
+        ({"characters": (replace(ana, prompt="a\0b"), replace(bo, name="Ana"))}, "The prompt of 'Ana'"),
+        ({"characters": (ana, replace(bo, negative_prompt="a\0b"))}, "The negative prompt of 'Bo'"),
+        ({"characters": (ana, replace(bo, part_prompts={"hair": "a\0b"}))}, "The prompt for the hair of 'Bo'"),
+    ):
+        with pytest.raises(RequestError, match=f"^{whose} has the control character NUL in place 2, which no text may have: "):
+            check_request(replace(two_people, **changes))
+
+
 def test_resizing_moves_the_joints_along(two_people: RenderRequest) -> None:
     larger = resized(two_people, 384, 256)
     assert larger.characters[0].keypoints[4].x == 2 * two_people.characters[0].keypoints[4].x

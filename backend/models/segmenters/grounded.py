@@ -13,6 +13,7 @@ import torch
 from transformers import AutoProcessor, GroundingDinoForObjectDetection, SamModel, SamProcessor
 
 from ..sets import ModelSet
+from ..weights import load_whole
 from . import Box
 
 log = logging.getLogger(__name__)
@@ -32,9 +33,9 @@ class GroundedSegmenter:
         self.device = device
         self.words = AutoProcessor.from_pretrained(detector, local_files_only=True)
         single: dict[str, Any] = {"dtype": torch.float32, "local_files_only": True, "use_safetensors": True}
-        self.detector = GroundingDinoForObjectDetection.from_pretrained(detector, **single)
+        self.detector = load_whole(GroundingDinoForObjectDetection.from_pretrained, detector, **single)
         self.pixels = SamProcessor.from_pretrained(sam, local_files_only=True)
-        self.sam = SamModel.from_pretrained(sam, **single)
+        self.sam = load_whole(SamModel.from_pretrained, sam, **single)
         self.networks = (self.detector.eval(), self.sam.eval())
 
     @torch.inference_mode()

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from transformers import AutoModelForSemanticSegmentation, SegformerImageProcessorPil
 
 from ..sets import ModelSet
+from ..weights import load_whole
 from . import Box
 
 HEAD = ("head", "hair")
@@ -23,7 +24,8 @@ class SemanticSegmenter:
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         self.device = device
-        self.network = AutoModelForSemanticSegmentation.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+        read = AutoModelForSemanticSegmentation.from_pretrained
+        self.network = load_whole(read, folder, use_safetensors=True, local_files_only=True)
         self.processor = SegformerImageProcessorPil.from_pretrained(folder, local_files_only=True)
         self.network.float().eval()
         self.networks = (self.network,)

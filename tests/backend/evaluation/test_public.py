@@ -1,5 +1,6 @@
 """The judge of public models, with the same classes at toy size."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,8 +19,9 @@ from beyondscene.backend.evaluation.run import evaluate
 from beyondscene.backend.evaluation.scenes import EvaluationScene
 from beyondscene.backend.mannequins.raster import REGIONS
 from beyondscene.backend.models.load import load_models
-from beyondscene.backend.models.sets import ModelSet
+from beyondscene.backend.models.sets import ModelSet, ModelSetError
 from beyondscene.protocol import KEYPOINT_NAMES, RenderSettings
+from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, SegformerConfig, SegformerForSemanticSegmentation
 from transformers.models.rt_detr import RTDetrConfig, RTDetrForObjectDetection, RTDetrResNetConfig
 from transformers.models.vitpose import VitPoseConfig, VitPoseForPoseEstimation
@@ -90,6 +92,15 @@ def test_judges_a_scene_with_scores_for_texts(folders: PublicModels, scene: Eval
     assert judge.notes == () and score.preference is not None and score.preference != score.clip
     known = {0, *(REGIONS.index(n) for n in ("hair", "upper_body", "lower_body"))}
     assert set(np.unique(judge.regions(scene.truth.picture, scene.truth.instance))) <= known
+
+
+def test_models_that_lack_tensors_are_refused(folders: PublicModels, tmp_path: Path) -> None:
+    shutil.copytree(folders.pose, tmp_path / "pose")
+    tensors = load_file(tmp_path / "pose" / "model.safetensors")
+    del tensors[min(tensors)]
+    save_file(tensors, tmp_path / "pose" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelSetError, match=r"The weights in .*pose lack 1 of the tensors"):
+        PublicJudge(msgspec.structs.replace(folders, pose=str(tmp_path / "pose")), CPU)
 
 
 def test_joints_go_back_to_where_they_were_seen(

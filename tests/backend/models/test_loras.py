@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -141,8 +142,12 @@ def test_a_lora_in_another_trainers_format_is_read(models: Models, small: Render
     assert (picture(models, replace(request, loras=(Lora(name="kohya", scale=4),)), tmp_path) != plain).any()
 
 
-def test_layers_whose_alphas_differ_are_each_worn_at_their_own(models: Models, tmp_path: Path) -> None:
-    """As kohya's scripts write them, ranks cut layer by layer: in the UNet's attention and in a text encoder's."""
+@pytest.mark.parametrize("lacking", [(), range(1, 7), (1, 3)])
+def test_layers_whose_alphas_differ_are_each_worn_at_their_own(models: Models, tmp_path: Path, lacking: Sequence[int]) -> None:
+    """As kohya's scripts write them, ranks cut layer by layer: in the UNet's attention and in a text encoder's.
+
+    lacking: without an alpha, which is as good as one that is the layer's rank.
+    """
     encoder = next(network for name, network in models.text_encoders[0].named_modules() if name.endswith("encoder"))
     places = [("lora_unet_", models.unet, f"down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_{one}") for one in "qkv"]
     places += [("lora_te1_text_model_encoder_", encoder, f"layers.0.self_attn.{one}_proj") for one in ("q", "k", "v", "out")]
@@ -151,8 +156,9 @@ def test_layers_whose_alphas_differ_are_each_worn_at_their_own(models: Models, t
         name, (out, into) = prefix + path.replace(".", "_"), network.get_submodule(path).weight.shape  # type: ignore[misc]
         rank, alpha = 2 + number % 2, 0.5 + number
         down, up = torch.randn(rank, int(into), generator=random), torch.randn(int(out), rank, generator=random)
-        tensors |= {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up, f"{name}.alpha": torch.tensor(alpha)}
-        changes.append(up @ down * alpha / rank)
+        tensors |= {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up}
+        tensors |= {} if number in lacking else {f"{name}.alpha": torch.tensor(alpha)}
+        changes.append(up @ down * (1 if number in lacking else alpha / rank))
     save_file(tensors, tmp_path / "cut.safetensors")
     inputs = [torch.randn(1, change.shape[1], generator=random) for change in changes]
     with torch.no_grad():

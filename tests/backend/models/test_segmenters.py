@@ -1,17 +1,22 @@
 """Whatever the segmenter, a head is head united with hair (paper, section 3.2)."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from beyondscene.backend.models.load import load_models
 from beyondscene.backend.models.segmenters import Box, load_segmenter
 from beyondscene.backend.models.segmenters.grounded import GroundedSegmenter
 from beyondscene.backend.models.segmenters.semantic import SemanticSegmenter
-from beyondscene.backend.models.sets import ModelSet, read_model_set
+from beyondscene.backend.models.sets import ModelSet, ModelSetError, read_model_set
 from beyondscene.backend.pipeline.instances import Portrait, centre
 from beyondscene.backend.pipeline.segment import cut_out
 from beyondscene.backend.planning.people import gather_people
 from beyondscene.protocol import RenderRequest
 from msgspec.structs import replace
+from safetensors.torch import load_file, save_file
 
 from ...tiny_hub import save_tiny_sd15
 
@@ -28,6 +33,17 @@ def semantic(tiny_models: ModelSet) -> SemanticSegmenter:
     for parameter in segmenter.network.decode_head.parameters():
         torch.nn.init.normal_(parameter)
     return segmenter
+
+
+def test_weights_that_lack_tensors_are_refused(tiny_models: ModelSet, tmp_path: Path) -> None:
+    """transformers makes up what they lack."""
+    local = Path(shutil.copytree(tiny_models.folder, tmp_path / "tiny"))
+    (file,) = (local / "segmenter").glob("*.safetensors")
+    tensors = load_file(file)
+    first = min(tensors)
+    save_file({name: tensor for name, tensor in tensors.items() if name != first}, file, metadata={"format": "pt"})
+    with pytest.raises(ModelSetError, match=rf"The weights in .*segmenter lack 1 of the tensors .*, such as {first}: they are"):
+        load_models(read_model_set(local), CPU, torch.float32)
 
 
 @pytest.fixture

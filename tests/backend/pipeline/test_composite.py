@@ -99,8 +99,13 @@ def test_whoever_is_wholly_covered_is_not_told_of(two_people: RenderRequest, cut
     same = [
         replaced(one, portrait=replaced(one.portrait, canvas_from_scene=cutouts[1].portrait.canvas_from_scene)) for one in same
     ]
-    figures = compose(request, {}, same, Size(96, 64), 1.0).figures
-    assert [figure.person.character.name for figure in figures] == [people[-1].character.name]
+    collage = compose(request, {}, same, Size(96, 64), 1.0)
+    assert [figure.person.character.name for figure in collage.figures] == ["Bo"]
+    (remark,) = collage.remarks
+    assert remark.startswith("'Ana' is not in the picture, for nearer people, such as 'Bo', cover all of this person: move")
+    nowhere, everywhere = (np.full((request.height, request.width), value, np.uint8) for value in (HIDDEN, SEEN))
+    (remark,) = compose_masked(two_people, cutouts, nowhere, everywhere).remarks
+    assert remark.startswith("'Ana' is not in the picture, for too little is seen of this person: move the rig")
 
 
 def test_hair_of_the_nearer_one_falls_over_the_farther_ones_body(two_people: RenderRequest, cutouts: list[Cutout]) -> None:

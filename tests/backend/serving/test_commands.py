@@ -168,8 +168,8 @@ def test_submit_waits_and_brings_the_pictures_of_a_gateway_that_is_restarted(
     said = capsys.readouterr()
     assert said.out == "" and "nothing to draw" in said.err
     request_file.write_bytes(msgspec.json.encode(picture("boom")))
-    assert ask(gateway, "submit", request_file, "-o", tmp_path / "boom.png") == 1
-    assert "a slip" in capsys.readouterr().err and not (tmp_path / "boom.png").exists()
+    assert ask(gateway, "submit", request_file, "-o", tmp_path / "boom" / "out.png") == 1
+    assert "a slip" in capsys.readouterr().err and not (tmp_path / "boom").exists()
 
 
 def test_where_submit_could_not_bring_a_picture_nothing_is_submitted(

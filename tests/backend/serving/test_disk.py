@@ -86,6 +86,16 @@ def test_fetched_pictures_make_room_on_a_small_disk(start: Start, connect: Conne
     assert not any(isinstance(event, Paused) for event in talk.of(third))
 
 
+def test_no_picture_goes_where_all_that_were_fetched_would_not_make_room(start: Start, connect: Connect) -> None:
+    gateway = start(disk_mib=DISK_MIB)
+    talk, disk = connect(gateway), Disk(gateway)
+    first = talk.hear_until(Finished, talk.submit(picture(steps=1, side_px=512)))
+    data = talk.receive(first)
+    disk.fill(leave_bytes=4 * 2**20)
+    talk.hear_until(Paused, talk.submit(picture(steps=1, side_px=1024)))  # which takes 8 MiB more
+    assert talk.receive(first) == data
+
+
 def test_paused_jobs_count_in_the_limit_and_what_no_disk_of_this_size_takes_is_refused(start: Start, connect: Connect) -> None:
     gateway = start(disk_mib=DISK_MIB, waiting_jobs=2)
     talk, disk = connect(gateway), Disk(gateway)

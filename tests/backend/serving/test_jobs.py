@@ -39,8 +39,9 @@ def kinds(jobs: Jobs, job: Job) -> list[str]:
 def test_from_queue_to_picture(jobs: Jobs) -> None:
     job = jobs.start(submitted(jobs), DEVICE)
     assert (job.state, job.attempt, jobs.ledger.frames(job.id)) == ("running", 1, [b"mask"])
-    job = jobs.finish(job, done(job, 1))
+    job = jobs.finish(job, replace(done(job, 1), remarks=("'Ana' is not in it.",)))
     assert (job.state, jobs.ledger.frames(job.id)) == ("finished", [])
+    assert getattr(jobs.last_event(job), "remarks", None) == ("'Ana' is not in it.",)
     assert kinds(jobs, job) == ["Accepted", "Started", "Finished"]
     assert not jobs.ledger.live()
 
