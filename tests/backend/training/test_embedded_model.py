@@ -7,7 +7,7 @@ import pytest
 import torch
 from beyondscene.backend.models.sets import PRESETS, read_model_set
 from beyondscene.backend.training.export import MODEL_SET
-from beyondscene.backend.training.measure import measure_colours, measure_regions, measure_silhouettes
+from beyondscene.backend.training.measurements import measure_colours, measure_regions, measure_silhouettes
 from beyondscene.backend.training.samples import (
     draw_held_out,
     generate,
