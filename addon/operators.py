@@ -10,7 +10,7 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 from msgspec.structs import replace
 
-from ..protocol import SEEN, RequestError
+from ..protocol import RequestError, is_seen
 from ..protocol.check import check_prompt, check_scene_prompt
 from ..protocol.client import new_job_id
 from ..protocol.record import deflate
@@ -185,7 +185,7 @@ def make_jobs(context: bpy.types.Context) -> list[Job]:
     own = context.scene.beyondscene
     request, arrays = export_request(context)
     deflated, blend = deflate(arrays), bpy.data.filepath
-    hidden = [one.name for one in request.characters if one.mask and SEEN not in arrays[one.mask.digest]]
+    hidden = [one.name for one in request.characters if not is_seen(one, arrays)]
     words = "is left out of the picture, for others or the set hide all of this person: move somebody, or the camera."
     remarks = tuple(f"'{name}' {words}" for name in hidden)
     paths = images.next_paths(own.output_folder, own.file_format, own.variations, current().promised)

@@ -90,6 +90,7 @@ from .scene import (
     Lora,
     PartName,
     RenderRequest,
+    is_seen,
     resized,
 )
 from .settings import LARGEST_STEPS, HiddenJoints, RenderSettings, Solver, Steps
@@ -239,6 +240,7 @@ __all__ = [
     "find_brightness",
     "find_job_id",
     "is_hidden",
+    "is_seen",
     "load_request",
     "openpose_json",
     "read_connection",

@@ -4,6 +4,7 @@ from math import prod
 from typing import Annotated, Literal
 
 import msgspec
+import numpy as np
 from msgspec import Meta, Struct
 
 from .settings import RenderSettings
@@ -190,6 +191,11 @@ class RenderRequest(Struct, frozen=True, kw_only=True):
     characters: Annotated[tuple[Character, ...], Meta(max_length=256)] = ()
     settings: RenderSettings = RenderSettings()
     loras: Loras = ()  # on the whole picture
+
+
+def is_seen(character: Character, arrays: dict[str, np.ndarray]) -> bool:
+    """Whether `character` has no mask, or one that shows it somewhere. arrays: masks by digest, uint8 (H, W)."""
+    return character.mask is None or bool((arrays[character.mask.digest] == SEEN).any())
 
 
 def resized(request: RenderRequest, width: int, height: int) -> RenderRequest:

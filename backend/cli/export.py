@@ -6,10 +6,10 @@ import shlex
 from pathlib import Path
 from typing import get_args
 
-from ...protocol import BodyModel, Refusal, openpose_json, save_request
+from ...protocol import BodyModel, Refusal, is_seen, openpose_json, save_request
 from ...protocol.codec import arrays_folder
 from ..blend import number_path
-from ..planning.people import gather_people, is_seen
+from ..planning.people import gather_people
 from . import DONE, say
 from .source import add_source, own_models, read_source, record_of
 from .target import check_request_target, check_targets, make_folder

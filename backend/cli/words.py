@@ -4,11 +4,10 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from ...protocol import RenderRequest
+from ...protocol import RenderRequest, is_seen
 from ..blend import Shot
 from ..models.sets import ModelSet
 from ..models.vocabulary import unknown_words
-from ..planning.people import is_seen
 from . import say
 
 

@@ -6,10 +6,10 @@ from functools import partial
 import numpy as np
 from msgspec.structs import replace
 
-from ...protocol import RenderRequest, check_request
+from ...protocol import RenderRequest, check_request, is_seen
 from ..models.load import Models
 from ..planning.expect import expect_work
-from ..planning.people import Figure, Person, gather_people, is_seen
+from ..planning.people import Figure, Person, gather_people
 from ..planning.plan import Size, plan_sizes
 from ..planning.resolve import resolve_settings, resolved_settings
 from ..watch import Checkpoints, NoWatcher, PixelType, Watcher

@@ -13,7 +13,6 @@ from ...protocol import (
     HIDDEN_BRIGHTNESS,
     KEYPOINT_NAMES,
     LIMBS,
-    SEEN,
     Character,
     HiddenJoints,
     Keypoint,
@@ -125,11 +124,6 @@ def darkened(keypoints: np.ndarray, which: np.ndarray, hidden_joints: HiddenJoin
     keypoints = keypoints.copy()
     keypoints[which, 2] *= HIDDEN_BRIGHTNESS[hidden_joints or "keep"]
     return keypoints
-
-
-def is_seen(character: Character, arrays: dict[str, np.ndarray]) -> bool:
-    """Whether `character` has no mask, or one that shows it somewhere. arrays: masks by digest, uint8 (H, W)."""
-    return character.mask is None or bool((arrays[character.mask.digest] == SEEN).any())
 
 
 def scaled(keypoints: np.ndarray, scale_x: float, scale_y: float) -> np.ndarray:

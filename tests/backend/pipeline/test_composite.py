@@ -9,9 +9,9 @@ import pytest
 from beyondscene.backend.pipeline.composite import BACKDROP, Collage, compose, where_free
 from beyondscene.backend.pipeline.instances import Portrait, Similarity, centre
 from beyondscene.backend.pipeline.segment import Cutout, keep_body
-from beyondscene.backend.planning.people import gather_people, is_seen
+from beyondscene.backend.planning.people import gather_people
 from beyondscene.backend.planning.plan import Size
-from beyondscene.protocol import FREE, HIDDEN, KEYPOINT_NAMES, SEEN, RenderRequest, describe_array
+from beyondscene.protocol import FREE, HIDDEN, KEYPOINT_NAMES, SEEN, RenderRequest, describe_array, is_seen
 from msgspec.structs import replace
 
 SIDE = 64
