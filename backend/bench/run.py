@@ -213,7 +213,7 @@ def draw(models: Models, counter: Counter, runs: Runs, name: str, request: Rende
     meter = Meter(counter, models.device, lambda cost: tell(f"  {name_of_stage(cost)}: {cost.seconds:.1f} s"))
     method = load_method(name)
     with drawing_plainly() if runs.method == PLAIN else nullcontext(), meter.measuring():
-        picture = method(models, request, meter)
+        picture = method(models, request, {}, meter)
     runs.picture = picture if runs.method in (OURS, PLAIN) else None
     return meter.costs
 

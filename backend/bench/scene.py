@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 from ...protocol import Refusal, RenderRequest, resized
-from ..evaluation.scenes import draw_scene
+from ..evaluation.fixed_scenes import draw_scene
 
 SKETCH_PX = 128  # at which the people are drawn, to see who hides whose joints
 SEEN_SIZES = 8  # the evaluation's first eight scenes are square, with one to eight people

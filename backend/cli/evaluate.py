@@ -1,16 +1,19 @@
-"""Judge methods and models on fixed scenes of many people."""
+"""Judge methods and models on scenes of many people, fixed ones or your own."""
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from rich.table import Column, Table
 
-from ...protocol import Refusal, RenderSettings
+from ...protocol import Refusal, RenderRequest, RenderSettings
 from ..evaluation.methods import METHODS
 from ..evaluation.variants import ABLATIONS, check_variants, read_variant
+from ..models.loras import gather_loras
 from ..models.sets import ModelSet, choose_model_set, read_model_set
+from ..planning.expect import check_memory
+from ..planning.plan import plan_sizes
 from ..planning.resolve import resolve_settings
 from . import DONE, FAULT
 from .arguments import SEEDS, count, part, step_count, whole
@@ -22,11 +25,13 @@ if TYPE_CHECKING:  # torch, only once the input is known to be good
     import torch
 
     from ..evaluation.judge import Judge
+    from ..evaluation.scenes import Scenes
 
 PUBLIC = "public"
 MANNEQUINS = "embedded"  # the model set whose pictures our own judge was made for
 SHOWN = (
-    "missing_rate", "extra_rate", "pose_pck", "garment_accuracy", "leakage_rate", "sharpness", "seam_score", "seconds"
+    "missing_rate", "extra_rate", "pose_pck", "garment_accuracy", "leakage_rate", "sharpness", "seam_score", "own_prompt_rate",
+    "seconds",
 )  # fmt: skip
 
 
@@ -39,8 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"may be repeated; default: all. {known}",
     )
     parser.add_argument("--ablations", action="store_true", help="beyondscene, and without each of its parts in turn")
-    parser.add_argument("--set", choices=("quick", "full"), default="quick", help="8 or 64 scenes; default: quick")
-    parser.add_argument("--limit", type=count, help="only the first so many scenes of the set")
+    parser.add_argument("--set", choices=("quick", "full"), help="8 or 64 scenes; default: quick")
+    words = "scenes of your own in place of these: requests as DIR/NAME.json (see `export`) or DIR/NAME/request.json"
+    parser.add_argument("--scenes", type=Path, metavar="DIR", help=words)
+    parser.add_argument("--limit", type=count, help="only the first so many scenes")
     parser.add_argument("--scene", type=scene, action="append", metavar="N", help="only this one, of 0 to 63; may be repeated")
     parser.add_argument("--models", default="embedded", help="embedded, sdxl, or the folder of a model set")
     parser.add_argument("--steps", type=step_count, help="default: the model set's own")
@@ -69,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
     chosen = [*(args.method or []), *(("beyondscene", *ABLATIONS) if args.ablations else ())]
     methods = list(dict.fromkeys(chosen or METHODS))
     check_variants(methods)
+    if args.scenes and (args.set or args.scene or args.write_scenes):
+        raise Refusal("--scenes names scenes of your own: leave out --set, --scene and --write-scenes.")
     if args.write_scenes:
         return write_scenes(args)
     model_set = choose_model_set(args.models)
@@ -78,10 +87,11 @@ def run(args: argparse.Namespace) -> int:
     from ..models.devices import choose_device
     from ..models.load import load_models
 
-    every = chosen_scenes(args)
-    numbers = every[args.part or slice(None)]
-    if not numbers:
-        raise Refusal(f"--part splits {args.part.step} ways what is {len(every)} in all: name at most as many parts as scenes.")
+    every = choose_scenes(args, model_set)
+    scenes = every.part(args.part or slice(None))
+    if not scenes.names:
+        count_of = len(every.names)
+        raise Refusal(f"--part splits {args.part.step} ways what is {count_of} in all: name at most as many parts as scenes.")
     check_folder(args.out)
     device, dtype = choose_device(args.device, args.precision)
     judge = None if args.draw_only else load_judge(args.judge, device)
@@ -101,14 +111,14 @@ def run(args: argparse.Namespace) -> int:
 
         faults: list[str] = []
         report = evaluate(
-            models, judge, methods, numbers, settings, args.out, announce, faults, reported=args.part is None, seed=args.seed
+            models, judge, methods, scenes, settings, args.out, announce, faults, reported=args.part is None, seed=args.seed
         )
     for fault in faults:
         console.print(f"{fault}. It is left out.")
     if judge is None:
-        console.print(f"{args.out}: pictures of {len(numbers)} scenes. The same command without --draw-only judges them.")
+        console.print(f"{args.out}: pictures of {len(scenes.names)} scenes. The same command without --draw-only judges them.")
     elif args.part is not None:
-        console.print(f"{args.out}: {len(numbers)} of {len(every)} scenes. The same command without --part reports.")
+        console.print(f"{args.out}: {len(scenes.names)} of {len(every.names)} scenes. The same command without --part reports.")
     elif report is not None and args.json:
         print_lines(report.summaries, judge.name)
     elif report is not None:
@@ -130,14 +140,34 @@ def check(args: argparse.Namespace, methods: list[str], settings: RenderSettings
         )
 
 
+def choose_scenes(args: argparse.Namespace, model_set: ModelSet) -> "Scenes":
+    """Raises Refusal for one of a user's own that cannot be drawn."""
+    from ..evaluation.fixed_scenes import FixedScenes
+    from ..evaluation.own_scenes import gather_scenes
+
+    resolution = model_set.training_resolution_px
+    if not args.scenes:
+        return FixedScenes(chosen_numbers(args), resolution)
+
+    def check_own(request: RenderRequest) -> None:
+        plan_sizes(request, resolution, model_set.latent_downsampling)
+        gather_loras(request, model_set)
+        check_memory(request.width, request.height)
+        if request.seed + args.seed not in SEEDS:
+            raise Refusal(f"its seed {request.seed} and --seed {args.seed} come to over {SEEDS[-1]}: choose a smaller --seed.")
+
+    return gather_scenes(args.scenes, resolution, args.limit, check_own)
+
+
 def write_scenes(args: argparse.Namespace) -> int:
     """Needs the model set's resolution only, not its weights."""
-    from ..evaluation.scenes import draw_scene, write_scene
+    from ..evaluation.fixed_scenes import draw_scene
+    from ..evaluation.scenes import write_scene
     from ..models.sets import find_model_sets
 
     known = {model_set.name: model_set for model_set in find_model_sets()}
     model_set = known[args.models] if args.models in known else read_model_set(Path(args.models))
-    numbers = chosen_scenes(args)
+    numbers = chosen_numbers(args)
     check_folder(args.write_scenes)
     for number in numbers:
         write_scene(draw_scene(number, model_set.training_resolution_px), args.write_scenes)
@@ -146,21 +176,21 @@ def write_scenes(args: argparse.Namespace) -> int:
 
 
 def scene(text: str) -> int:
-    from ..evaluation.scenes import COUNT
+    from ..evaluation.fixed_scenes import COUNT
 
     return whole(text, range(COUNT), "scene")
 
 
 def offset(text: str) -> int:
-    from ..evaluation.scenes import COUNT
+    from ..evaluation.fixed_scenes import COUNT
 
     return whole(text, SEEDS[:-COUNT], "seed")
 
 
-def chosen_scenes(args: argparse.Namespace) -> tuple[int, ...]:
-    from ..evaluation.scenes import scene_numbers
+def chosen_numbers(args: argparse.Namespace) -> tuple[int, ...]:
+    from ..evaluation.fixed_scenes import scene_numbers
 
-    return tuple(dict.fromkeys(args.scene))[: args.limit] if args.scene else scene_numbers(args.set, args.limit)
+    return tuple(dict.fromkeys(args.scene))[: args.limit] if args.scene else scene_numbers(args.set or "quick", args.limit)
 
 
 def load_judge(name: str, device: "torch.device") -> "Judge":
@@ -176,17 +206,22 @@ def load_judge(name: str, device: "torch.device") -> "Judge":
 
 
 def print_lines(summaries: list[dict], judge: str) -> None:
-    """One line of JSON for each method, which holds the true renders, too. summaries: theirs first."""
-    truth = {"judge": judge, **{name: value for name, value in summaries[0].items() if name != "method"}}
-    for summary in summaries[1:]:
-        print(msgspec.json.encode(summary | {"true_renders": truth}).decode())
+    """One line of JSON for each method, which holds the true renders, too, where there are any."""
+    from ..evaluation.page import TRUTH
+
+    beside: dict[str, Any] = {"judge": judge}
+    if summaries[0]["method"] == TRUTH:
+        beside["true_renders"] = {"judge": judge} | {name: summaries[0][name] for name in summaries[0] if name != "method"}
+    for summary in summaries:
+        if summary["method"] != TRUTH:
+            print(msgspec.json.encode(summary | beside).decode())
 
 
 def tabulate(summaries: list[dict]) -> Table:
     """The few numbers that fit a terminal, with long names folded; the true renders, which show the judge's errors, first."""
     from ..evaluation.page import COLUMNS
 
-    columns = [column for column in COLUMNS if column[0] in SHOWN]
+    columns = [one for one in COLUMNS if one[0] in SHOWN and any(summary[one[0]] is not None for summary in summaries)]
     numbers = (Column(head, no_wrap=True, justify="right") for _, head, _ in columns)
     table = Table(Column("method", overflow="fold"), *numbers, box=None)
     for summary in summaries:

@@ -8,7 +8,7 @@ import numpy as np
 
 from .colours import to_lab
 from .crowd import draw_crowd
-from .scenes import BACKGROUNDS
+from .fixed_scenes import BACKGROUNDS
 
 BANDS = 8
 _SIDE_PX = 64

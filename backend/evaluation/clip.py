@@ -55,12 +55,18 @@ class Reader:
         return self.clip.visual_projection(self.clip.vision_model(pixels).pooler_output)[0]
 
     @torch.inference_mode()
-    def match(self, picture: np.ndarray, text: str) -> float:
-        """Cosine of picture and text, -1 to 1; a text is cut where the model's context ends."""
+    def read(self, text: str) -> torch.Tensor:
+        """float (C,): the features of a text, cut where the model's context ends."""
         tokens = self.tokenizer(text, truncation=True, return_tensors="pt").to(self.device)
-        words = self.clip.text_projection(self.clip.text_model(**tokens).pooler_output)[0]
-        return float(torch.nn.functional.cosine_similarity(words, self.look(picture), 0))
+        return self.clip.text_projection(self.clip.text_model(**tokens).pooler_output)[0]
+
+    def match(self, pictures: list[np.ndarray], texts: list[str]) -> np.ndarray:
+        """Cosines, -1 to 1, float32 (pictures, texts)."""
+        looks = torch.stack([self.look(picture) for picture in pictures])
+        words = torch.stack([self.read(text) for text in texts])
+        looks, words = (torch.nn.functional.normalize(features, dim=1) for features in (looks, words))
+        return (looks @ words.T).cpu().numpy()
 
     def prefer(self, picture: np.ndarray, text: str) -> float:
         """The model's own logit: `match` by its temperature, the score that PickScore (arXiv 2305.01569) publishes."""
-        return self.match(picture, text) * self.clip.logit_scale.exp().item()
+        return float(self.match([picture], [text])[0, 0]) * self.clip.logit_scale.exp().item()

@@ -56,7 +56,7 @@ class NetJudge:
         height, width = small.shape[:2]
         return logits[0, :, :height, :width].argmax(0).byte().cpu().numpy()
 
-    def text_match(self, pictures: list[np.ndarray], texts: list[str]) -> list[float] | None:
+    def text_match(self, pictures: list[np.ndarray], texts: list[str]) -> np.ndarray | None:
         return None  # no words were ever shown to it
 
     def preference(self, picture: np.ndarray, text: str) -> float | None:

@@ -65,8 +65,11 @@ class Judge(Protocol):
         """
         ...
 
-    def text_match(self, pictures: list[np.ndarray], texts: list[str]) -> list[float] | None:
-        """How well each picture, uint8 (H, W, 3) of any size, fits its text, cosine; None from a judge who cannot read."""
+    def text_match(self, pictures: list[np.ndarray], texts: list[str]) -> np.ndarray | None:
+        """How well each picture, uint8 (H, W, 3) of any size, fits each text, cosines, float (pictures, texts).
+
+        None from a judge who cannot read.
+        """
         ...
 
     def preference(self, picture: np.ndarray, text: str) -> float | None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..mannequins.scenes import Framing, Rendering, draw_view
 from .crowd import draw_crowd
-from .scenes import BACKGROUNDS
+from .fixed_scenes import BACKGROUNDS
 
 SIDE_PX = 256
 MOST_PEOPLE = 8

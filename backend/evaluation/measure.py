@@ -1,16 +1,18 @@
 """Everything that is measured of one picture of one scene."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
-from ...protocol import DRAWN
+from ...protocol import DRAWN, RenderRequest
 from .backdrops import classify_backdrop
 from .colours import chance_of_leaks, find_leaks, judge_colours, read_colours
 from .judge import Found, Judge
 from .keypoints import joints_right, likeness, match_people, oks
 from .results import PersonScore, SceneScore
-from .scenes import EvaluationScene
+from .scenes import EvaluationScene, Truth
 from .texture import patch_distance, seam_score, sharpness
 
 
@@ -36,64 +38,98 @@ def read_plan(scene: EvaluationScene) -> PlannedPoses:
 def measure_picture(
     judge: Judge, scene: EvaluationScene, picture: np.ndarray, method: str, window_px: int, seconds: float = 0.0
 ) -> SceneScore:
-    """Judge `picture`, uint8 of the requested size, against the plan and the truth of its scene.
+    """Judge `picture`, uint8 of the requested size, against the plan of its scene, and its truth where there is one.
 
     window_px: side of the models' views, for the seam score.
     """
     plan, found = read_plan(scene), judge.people(picture)
     matches = match_people(likeness(plan.keypoints, plan.placed, found.keypoints))
-    truth, people = scene.truth, len(scene.request.characters)
-    true_words = read_colours(truth.picture, truth.region, truth.instance, people)
-    words = read_colours(picture, judge.regions(picture, truth.instance), truth.instance, people)
-    colours = judge_colours(scene.looks, true_words, words)
-    leaks = find_leaks(scene.looks, colours)
-    pictures, texts = pair_texts(scene, picture, plan)
-    fit = judge.text_match(pictures, texts)
+    fit = match_texts(judge, scene, picture, plan)
     persons = []
     for number, character in enumerate(scene.request.characters):
         oks_of, right = score_pose(plan, number, found, matches.get(number))
+        joints = int(plan.counts[number].sum())
         persons.append(
             PersonScore(
                 id=character.id,
                 oks=oks_of,
                 joints_right=right,
-                joints=int(plan.counts[number].sum()),
-                colours=colours[number],
-                clip=fit[number + 1] if fit else None,
+                joints=joints,
+                clip=fit.person[number],
+                own_prompt=fit.own_prompt[number],
             )
         )
-    return SceneScore(
+    score = SceneScore(
         method=method,
         scene=scene.name,
         width=scene.request.width,
         height=scene.request.height,
         people=persons,
         extra=len(found.scores) - len(matches),
-        leaks=leaks,
-        leaks_by_chance=chance_of_leaks(scene.looks, colours),
-        background=scene.background,
+        seam_score=seam_score(picture, window_px),
+        seconds=seconds,
+        clip=fit.whole,
+        preference=judge.preference(picture, whole_text(scene.request)),
+    )
+    return score if scene.truth is None else compare_with_truth(judge, scene.truth, picture, score, scene.request.seed)
+
+
+def compare_with_truth(judge: Judge, truth: Truth, picture: np.ndarray, score: SceneScore, seed: int) -> SceneScore:
+    """`score` with what only a truth tells: colours, whose they are, the background, and what lies in the pixels."""
+    people = len(truth.looks)
+    true_words = read_colours(truth.picture, truth.region, truth.instance, people)
+    words = read_colours(picture, judge.regions(picture, truth.instance), truth.instance, people)
+    colours = judge_colours(truth.looks, true_words, words)
+    return replace(
+        score,
+        people=[replace(person, colours=worn) for person, worn in zip(score.people, colours, strict=True)],
+        leaks=find_leaks(truth.looks, colours),
+        leaks_by_chance=chance_of_leaks(truth.looks, colours),
+        background=truth.background,
         background_found=classify_backdrop(picture, truth.instance > 0),
         sharpness=sharpness(picture, truth.picture),
-        seam_score=seam_score(picture, window_px),
-        patch_distance=patch_distance(picture, truth.picture, scene.request.seed),
-        seconds=seconds,
-        clip=fit[0] if fit else None,
-        preference=judge.preference(picture, texts[0]),
+        patch_distance=patch_distance(picture, truth.picture, seed),
     )
 
 
-def pair_texts(scene: EvaluationScene, picture: np.ndarray, plan: PlannedPoses) -> tuple[list[np.ndarray], list[str]]:
-    """The picture and everybody's prompts together, then the box of each person and the person's own prompt."""
+@dataclass(frozen=True)
+class TextFit:
+    """How well a picture fits its words, cosines. person, own_prompt: for each of the plan's people; see PersonScore."""
+
+    whole: float | None
+    person: list[float | None]
+    own_prompt: list[bool | None]
+
+
+def match_texts(judge: Judge, scene: EvaluationScene, picture: np.ndarray, plan: PlannedPoses) -> TextFit:
+    """The picture beside everybody's prompts together, then the box of each person who can be seen beside all their prompts."""
     characters = scene.request.characters
-    pictures, texts = [picture], [", ".join([scene.request.prompt, *(character.prompt for character in characters)])]
-    for number, character in enumerate(characters):
-        points = plan.keypoints[number][plan.placed[number]]
-        (left, top), (right, bottom) = points.min(0), points.max(0)
-        margin = 0.15 * max(right - left, bottom - top)
-        rows = slice(max(0, int(top - margin)), max(1, int(bottom + margin)))
-        pictures.append(picture[rows, max(0, int(left - margin)) : max(1, int(right + margin))])
-        texts.append(character.prompt)
-    return pictures, texts
+    seen = [number for number in range(len(characters)) if plan.counts[number].any()]
+    crops = [crop_person(picture, plan.keypoints[number][plan.placed[number]]) for number in seen]
+    prompts = [characters[number].prompt for number in seen]
+    fit = judge.text_match([picture, *crops], [whole_text(scene.request), *prompts])
+    nobody: list[Any] = [None] * len(characters)
+    if fit is None:
+        return TextFit(None, nobody, nobody)
+    person, own_prompt = list(nobody), list(nobody)
+    for place, number in enumerate(seen):
+        beside = fit[place + 1, 1:]
+        person[number] = float(beside[place])
+        if len({*prompts}) > 1:
+            own_prompt[number] = bool(beside[place] >= beside.max())
+    return TextFit(float(fit[0, 0]), person, own_prompt)
+
+
+def whole_text(request: RenderRequest) -> str:
+    return ", ".join([request.prompt, *(character.prompt for character in request.characters)])
+
+
+def crop_person(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """uint8: the box of joints (K, 2), px, with a margin, as far as the picture reaches."""
+    (left, top), (right, bottom) = points.min(0), points.max(0)
+    margin = 0.15 * max(right - left, bottom - top)
+    rows = slice(max(0, int(top - margin)), max(1, int(bottom + margin)))
+    return picture[rows, max(0, int(left - margin)) : max(1, int(right + margin))]
 
 
 def score_pose(plan: PlannedPoses, person: int, found: Found, match: int | None) -> tuple[float | None, int]:

@@ -11,9 +11,9 @@ import torch
 from ..cli import DONE, Parser, answer
 from .crowd import draw_discernible
 from .detect import NetJudge
+from .fixed_scenes import BACKGROUNDS
 from .judge import JUDGE_FOLDER, Judge
 from .keypoints import joints_right, likeness, match_people
-from .scenes import BACKGROUNDS
 
 _SEED = 770_999
 _SHORT_SIDES_PX = {1: (512, 724, 1024), 2: (360, 512, 720)}  # by aspect, about the scenes' own

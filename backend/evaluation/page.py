@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
@@ -20,7 +21,8 @@ COLUMNS: tuple[tuple[str, str, int], ...] = (
     ("garment_accuracy", "garments", 3), ("hair_accuracy", "hair", 3), ("leakage_rate", "leakage", 3),
     ("leakage_by_chance", "by chance", 3), ("background_accuracy", "background", 2), ("sharpness", "sharpness", 2),
     ("seam_score", "seams", 2), ("patch_distance", "patch distance", 3), ("clip_global", "CLIP", 3),
-    ("clip_person", "CLIP per person", 3), ("preference", "preference", 2), ("seconds", "s", 1),
+    ("clip_person", "CLIP per person", 3), ("own_prompt_rate", "own prompt", 3), ("preference", "preference", 2),
+    ("seconds", "s", 1),
 )  # fmt: skip
 _STYLE = """body{font:14px sans-serif;margin:2em;max-width:none} table{border-collapse:collapse} td,th{padding:.3em .6em;
 text-align:right;border-bottom:1px solid #ccc} td:first-child,th:first-child{text-align:left} figure{display:inline-block;
@@ -74,7 +76,7 @@ def write_page(
 
 
 def make_figure(score: SceneScore) -> str:
-    source = picture_path(score.method, score.scene).as_posix()
+    source = quote(picture_path(score.method, score.scene).as_posix(), safe="/+=")
     words = f"{score.method}: {describe_score(score)}"
     return (
         f'<figure><a href="{source}"><img loading=lazy src="{source}" alt="{escape(score.method)}"></a>'
@@ -115,14 +117,11 @@ def make_table(summaries: Sequence[dict[str, Any]]) -> tuple[list[str], list[lis
 def make_beside_table(summaries: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]] | None:
     """The head, and a row per method: each paired difference with its interval, in bold where that leaves out 0.
 
-    None where nobody is compared.
+    Columns that nobody has are left out. None where nobody is compared.
     """
-    columns = [column for column in COLUMNS if column[0] in BESIDE]
-    rows = [
-        [summary["method"], *(make_beside_cell(summary[f"beside_{OURS}"][name], digits) for name, _, digits in columns)]
-        for summary in summaries
-        if f"beside_{OURS}" in summary
-    ]
+    compared = [(summary["method"], summary[f"beside_{OURS}"]) for summary in summaries if f"beside_{OURS}" in summary]
+    columns = [column for column in COLUMNS if column[0] in BESIDE and any(beside[column[0]] for _, beside in compared)]
+    rows = [[method, *(make_beside_cell(beside[name], digits) for name, _, digits in columns)] for method, beside in compared]
     return (["method", *(head for _, head, _ in columns)], rows) if rows else None
 
 
@@ -147,7 +146,7 @@ def make_cell(summary: dict[str, Any], name: str, digits: int) -> str:
 _METRICS = (
     "In brackets: 95 % bootstrap intervals over scenes. missing, extra: people over planned people. PCK, OKS: of people who "
     "were found. leakage: parts in somebody else's colour; by chance: as many if wrong colours were drawn by lot. seams: 1 "
-    "where borders of views cannot be told."
+    "where borders of views cannot be told. own prompt: whose box fits their own prompt best, of all people's in the scene."
 )
 LEGEND = (
     f"'{TRUTH}' are the true renders: what the judge gets wrong in them it also gets wrong elsewhere. {_METRICS} sharpness: 1 "
@@ -157,6 +156,10 @@ LEGEND_OF_PHOTOGRAPHS = (
     f"'{TRUTH}' are renders of mannequins: they show that the plan can be read, not what this judge, who was made for "
     f"photographs, gets wrong in these. {_METRICS} background, sharpness and patch distance are left out: they are held "
     "against the renders themselves, which are no measure of photographs."
+)
+LEGEND_WITHOUT_TRUTH = (
+    "Of these scenes only the requests are known: colours, background, sharpness and patch distance are not measured. "
+    + _METRICS
 )
 BESIDE_LEGEND = (
     f"What each has more than {OURS}, with 95 % bootstrap intervals of the difference over the same scenes; in bold where they "

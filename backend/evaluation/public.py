@@ -106,8 +106,8 @@ class PublicJudge:
             regions[window][here] = _split_dress(parsed, here)[here]
         return regions
 
-    def text_match(self, pictures: list[np.ndarray], texts: list[str]) -> list[float] | None:
-        return [self.clip.match(picture, text) for picture, text in zip(pictures, texts, strict=True)]
+    def text_match(self, pictures: list[np.ndarray], texts: list[str]) -> np.ndarray | None:
+        return self.clip.match(pictures, texts)
 
     def preference(self, picture: np.ndarray, text: str) -> float | None:
         return None if self.taste is None else self.taste.prefer(picture, text)

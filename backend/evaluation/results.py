@@ -1,5 +1,6 @@
 """What is known of one picture, and the files that keep it: one JSON line per method and scene."""
 
+import hashlib
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -11,11 +12,15 @@ from ...protocol import Refusal
 Kind = TypeVar("Kind", bound=Struct)
 
 DRAWN = "drawn.jsonl"
-MEASURES = 3  # raised when a metric changes, so that kept pictures are judged anew
+MEASURES = 4  # raised when a metric changes, so that kept pictures are judged anew
 
 
 class ResultsError(Refusal):
     """A results file cannot be gone on with. The message names the file, the line and the next step."""
+
+
+def digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
 class PartColour(Struct, frozen=True, kw_only=True):
@@ -36,33 +41,46 @@ class Leak(Struct, frozen=True, kw_only=True):
 
 
 class PersonScore(Struct, frozen=True, kw_only=True):
-    """A planned person. oks, joints_right: of the person found there, None and 0 where nobody was."""
+    """A planned person. oks, joints_right: of the person found there, None and 0 where nobody was.
+
+    clip: similarity of the person's crop and prompt, where a CLIP model looked. own_prompt: whether no other prompt of the
+    scene fits the crop better; None in a scene without another.
+    """
 
     id: str
     oks: float | None
     joints_right: int  # within a tenth of the torso's length
-    joints: int  # visible in the plan
-    colours: list[PartColour]
-    clip: float | None = None  # similarity of the person's crop and prompt, where a CLIP model looked
+    joints: int  # visible in the plan; who has none, covered or out of the picture, is drawn but not judged
+    colours: list[PartColour] = []
+    clip: float | None = None
+    own_prompt: bool | None = None
 
     @property
     def found(self) -> bool:
         return self.oks is not None
 
+    @property
+    def judged(self) -> bool:
+        return self.joints > 0
+
 
 class Drawing(Struct, frozen=True, kw_only=True):
-    """One picture, drawn. seconds: of making it, without loading the models. digest: of its file."""
+    """One picture, drawn. seconds: of making it, without loading the models. digest: of its file and its scene.
+
+    scene_digest: see Scenes.digest_of.
+    """
 
     method: str
     scene: str
     seconds: float
     digest: str
+    scene_digest: str = ""
 
 
 class SceneScore(Struct, frozen=True, kw_only=True):
-    """One picture, judged. seconds: of making the picture. digest: of its file.
+    """One picture, judged. seconds: of making the picture. digest: see Drawing.
 
-    sharpness, seam_score, patch_distance: see texture.py.
+    sharpness, seam_score, patch_distance: see texture.py. What is measured against a truth is None where there is none.
     """
 
     method: str
@@ -71,28 +89,33 @@ class SceneScore(Struct, frozen=True, kw_only=True):
     height: int
     people: list[PersonScore]
     extra: int  # people whom nobody asked for
-    leaks: tuple[Leak, ...]
-    leaks_by_chance: float
-    background: str
-    background_found: str
-    sharpness: float
     seam_score: float
-    patch_distance: float
+    leaks: tuple[Leak, ...] = ()
+    leaks_by_chance: float = 0.0
+    background: str | None = None
+    background_found: str | None = None
+    sharpness: float | None = None
+    patch_distance: float | None = None
     seconds: float = 0.0
     digest: str = ""
     clip: float | None = None
     preference: float | None = None  # of people, by a model of it
 
     @property
+    def planned(self) -> int:
+        """People who can be seen in the plan."""
+        return sum(person.judged for person in self.people)
+
+    @property
     def missing(self) -> int:
-        return sum(not person.found for person in self.people)
+        return sum(person.judged and not person.found for person in self.people)
 
 
 class Header(Struct, frozen=True, kw_only=True):
     """The first line of a file: what all its pictures have in common.
 
     version: of this program. weights: digest of all that the model set loads. advice: digest of what the set says beside its
-    weights: its manifest and its scheduler's settings. scenes: digest of all requests and true pictures.
+    weights: its manifest and its scheduler's settings. scenes: see Scenes.digest.
     device, device_name: "cuda" and the GPU's name, for example. seed: added to that of each scene.
     judge, measures: None where nobody judged the pictures.
     Formats before 6 lack some of these.

@@ -1,7 +1,6 @@
 """The evaluation: draw what is missing, judge what is drawn, report. Each part goes on where it stopped."""
 
 import dataclasses
-import hashlib
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -29,18 +28,17 @@ from .measure import measure_picture
 from .methods import load_method
 from .page import TRUTH, picture_path, read_picture
 from .report import Report, make_report, write_report
-from .results import DRAWN, MEASURES, Drawing, Header, Journal, SceneScore
-from .scenes import COUNT, EvaluationScene, draw_scene, scene_name
+from .results import DRAWN, MEASURES, Drawing, Header, Journal, SceneScore, digest
+from .scenes import EvaluationScene, Scenes
 from .variants import read_variant
 
 BACKEND = Path(__file__).parents[1]
 DECISIVE = ("pipeline", "planning", "models", "mannequins", "evaluation")  # packages, beside pose.py, which draws skeletons
-SKETCH_PX = 64  # training resolution for which scenes are drawn to be told from others
 
 Announce = Callable[[str, str, int, int], Watcher]  # before each picture: method, scene, pictures done, of how many to do
 
 
-def make_header(models: Models, settings: RenderSettings) -> Header:
+def make_header(models: Models, settings: RenderSettings, scenes: Scenes) -> Header:
     """What the pictures of a run have in common."""
     model_set = models.model_set
     few_steps = {FEW_STEPS.name: model_set.few_steps_file()} if model_set.has_few_steps else {}  # whether they are used or not
@@ -52,7 +50,7 @@ def make_header(models: Models, settings: RenderSettings) -> Header:
         models=models.manifest.name,
         weights=digest_weights(model_set, few_steps),
         advice=digest(msgspec.json.encode(advice, order="deterministic")),
-        scenes=digest_scenes(),
+        scenes=scenes.digest(),
         steps=resolved.steps,
         few_steps=resolved.few_steps,
         guidance_scale=resolved.guidance_scale,
@@ -64,10 +62,6 @@ def make_header(models: Models, settings: RenderSettings) -> Header:
     )
 
 
-def digest(data: bytes) -> str:
-    return hashlib.blake2b(data, digest_size=8).hexdigest()
-
-
 @cache
 def digest_code() -> str:
     """Of the source that decides what is drawn and judged: whoever changes a stage or a method wants other pictures."""
@@ -75,18 +69,8 @@ def digest_code() -> str:
     return digest(b"".join(path.read_bytes() for path in (BACKEND / "pose.py", *sources)))
 
 
-@cache
-def digest_scenes() -> str:
-    """Of all scenes, small, in some seconds: pictures of what is drawn otherwise do not compare.
-
-    Of all, whichever are evaluated, so that more of them can be added to a folder.
-    """
-    scenes = (draw_scene(number, SKETCH_PX) for number in range(COUNT))
-    return digest(b"".join(msgspec.json.encode(scene.request) + scene.truth.picture.tobytes() for scene in scenes))
-
-
 def evaluate(
-    models: Models, judge: Judge | None, methods: Sequence[str], numbers: Sequence[int], settings: RenderSettings, folder: Path,
+    models: Models, judge: Judge | None, methods: Sequence[str], scenes: Scenes, settings: RenderSettings, folder: Path,
     announce: Announce, faults: list[str] | None = None, reported: bool = True, seed: int = 0,
 ) -> Report | None:  # fmt: skip
     """Draw and judge what `folder` does not hold yet, and write its report.
@@ -100,24 +84,27 @@ def evaluate(
     faults: gets a sentence for each method that breaks off, which is left out from then on, of the report as well; there is
     none where all do. Raises ResultsError where `folder` holds other results, before any picture is drawn.
     """
-    header = replace(make_header(models, settings), seed=seed)
+    header = replace(make_header(models, settings, scenes), seed=seed)
     drawn = Journal(folder / DRAWN, header, Drawing)
     scores = None if judge is None else open_scores(judge, header, folder)
-    names, broken = (TRUTH, *methods), dict[str, str]()
-    missing = {number: [name for name in names if not is_drawn(drawn, folder, name, number)] for number in numbers}
+    wanted, broken = ((TRUTH, *methods) if scenes.with_truth else tuple(methods)), dict[str, str]()
+    missing = {
+        name: [method for method in wanted if not is_drawn(drawn, folder, method, name, scenes.digest_of(name))]
+        for name in scenes.names
+    }
     done, total = 0, sum(map(len, missing.values()))
-    for number in numbers:
-        unjudged = [] if scores is None else [name for name in names if not is_judged(scores, drawn, name, number)]
-        if not missing[number] and not unjudged:
+    for name in scenes.names:
+        unjudged = [] if scores is None else [method for method in wanted if not is_judged(scores, drawn, method, name)]
+        if not missing[name] and not unjudged:
             continue
-        scene = draw_scene(number, models.training_resolution_px)
-        for method in missing[number]:
+        scene = scenes.open(name)
+        for method in missing[name]:
             done += 1
             if method not in broken:
-                watcher = announce(method, scene.name, done - 1, total)
+                watcher = announce(method, name, done - 1, total)
                 draw_missing(models, reseed(scene, seed), method, settings, folder, watcher, drawn, broken)
         if judge is not None and scores is not None:
-            for method in dict.fromkeys((*missing[number], *unjudged)):
+            for method in dict.fromkeys((*missing[name], *unjudged)):
                 if method not in broken:
                     scores.add(judge_picture(judge, scene, method, models.training_resolution_px, folder, drawn))
     if faults is not None:
@@ -125,7 +112,7 @@ def evaluate(
     whole = [method for method in methods if method not in broken]
     if judge is None or scores is None or not whole or not reported:
         return None
-    report = make_report(judge, whole, numbers, scores)
+    report = make_report(judge, whole, scenes, scores)
     write_report(report, folder)
     return report
 
@@ -143,14 +130,15 @@ def results_file(judge: Judge) -> str:
     return f"results-{re.sub('[^a-z0-9]+', '-', judge.name.lower()).strip('-')}-{MEASURES}.jsonl"
 
 
-def is_drawn(drawn: Journal[Drawing], folder: Path, method: str, number: int) -> bool:
-    name = scene_name(number)
-    return (method, name) in drawn.lines and (folder / picture_path(method, name)).exists()
+def is_drawn(drawn: Journal[Drawing], folder: Path, method: str, name: str, scene_digest: str) -> bool:
+    """Whether the picture of this scene, as it is now, is there."""
+    kept = drawn.lines.get((method, name))
+    return kept is not None and kept.scene_digest == scene_digest and (folder / picture_path(method, name)).exists()
 
 
-def is_judged(scores: Journal[SceneScore], drawn: Journal[Drawing], method: str, number: int) -> bool:
+def is_judged(scores: Journal[SceneScore], drawn: Journal[Drawing], method: str, name: str) -> bool:
     """Whether what was judged is the picture that is there: one that was drawn again meanwhile is another one."""
-    key = method, scene_name(number)
+    key = method, name
     return key in scores.lines and key in drawn.lines and scores.lines[key].digest == drawn.lines[key].digest
 
 
@@ -183,17 +171,22 @@ def draw_picture(
     """Write the picture that a variant of a method, or the renderer itself, makes of `scene`."""
     path = folder / picture_path(variant, scene.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if variant == TRUTH:
+    if variant == TRUTH and scene.truth is not None:
         Image.fromarray(scene.truth.picture).save(path)
-        return Drawing(method=variant, scene=scene.name, seconds=0.0, digest=digest(path.read_bytes()))
+        return note_drawing(scene, variant, path, 0.0)
     method, settings = read_variant(variant, settings)
     request = replace(scene.request, settings=resolve_settings(settings, models.model_set))
     torch.manual_seed(request.seed)  # nothing should draw from it; if something does, it repeats
     start = time.perf_counter()
-    picture = load_method(method)(models, request, watcher)
+    picture = load_method(method)(models, request, scene.arrays, watcher)
     seconds = time.perf_counter() - start
     shape = request.height, request.width, 3
     if picture.dtype != np.uint8 or picture.shape != shape:
         raise Refusal(f"{variant} draws {picture.dtype} {picture.shape}, but it is to return uint8 {shape}: mend its `draw`.")
-    write_picture(path, Picture(picture), record_making(models, request, {}, gather_loras(request, models.model_set)))
-    return Drawing(method=variant, scene=scene.name, seconds=seconds, digest=digest(path.read_bytes()))
+    write_picture(path, Picture(picture), record_making(models, request, scene.arrays, gather_loras(request, models.model_set)))
+    return note_drawing(scene, variant, path, seconds)
+
+
+def note_drawing(scene: EvaluationScene, variant: str, path: Path, seconds: float) -> Drawing:
+    both = digest(path.read_bytes() + scene.digest.encode())  # whoever changes a truth wants even the same picture judged anew
+    return Drawing(method=variant, scene=scene.name, seconds=seconds, digest=both, scene_digest=scene.digest)

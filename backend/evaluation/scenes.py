@@ -1,122 +1,166 @@
-"""The fixed set of scenes: what is asked for, as a plain request, and what is true."""
+"""What a method is to draw: a request, and where it is known, what is true of it; the same as files."""
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Protocol
 
 import msgspec
 import numpy as np
 from PIL import Image
 
-from ...protocol import KEYPOINT_NAMES, Character, Keypoint, RenderRequest, save_request
-from ..mannequins.looks import Look, describe_person, describe_scene
+from ...protocol import KEYPOINT_NAMES, Refusal, RenderRequest, load_request, save_request
+from ..mannequins.looks import GARMENT_COLOURS, HAIR_COLOURS, Look
 from ..mannequins.raster import REGIONS
-from ..mannequins.scenes import Rendering
-from .crowd import Crowd, draw_discernible
 
-SceneSet = Literal["quick", "full"]
-COUNT = 64
-# (aspect, area over the training resolution's), eight scenes of 1 to 8 people each: half of all at 16x, where methods part
-SHAPES = ((1, 4), (2, 16), (1, 16), (2, 4), (1, 8), (2, 8), (1, 16), (2, 16))
-QUICK = (1, 10, 20, 26, 32, 44, 54, 63)  # one of each shape: 2, 3, 5, 3, 1, 5, 7 and 8 people
-BACKGROUNDS = ("plaza", "street", "night", "forest", "park", "beach", "snow", "desert", "mountains", "room")
-_SEED = 640_064  # neither the models' training nor the judge's uses it
-_NAMES = ("Ana", "Bo", "Cy", "Dee", "Eli", "Fay", "Gus", "Hal")
+REQUEST_FILE, TRUTH_FILE = "request.json", "truth.json"
+PICTURES = ("truth.png", "instances.png", "regions.png")
+_AGAIN = f"Write the scene again with --write-scenes, or remove {TRUTH_FILE}: it is then judged without a truth."
+
+
+class SceneError(Refusal):
+    """A scene's files cannot be used. The message names the file and the next step."""
+
+
+class PersonTruth(msgspec.Struct, frozen=True, kw_only=True):
+    """instance: the person's value in the picture of instances. look: see Look."""
+
+    id: str
+    instance: int
+    look: Look
+
+
+class TruthFile(msgspec.Struct, frozen=True, kw_only=True):
+    """The file truth.json. people: in the request's order. regions, keypoints: what the values and joints beside it mean."""
+
+    background: str  # one of looks.SCENES
+    people: tuple[PersonTruth, ...]
+    regions: dict[str, str] = field(default_factory=dict)
+    keypoints: tuple[str, ...] = ()
+    pictures: tuple[str, ...] = PICTURES
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is true of a scene of mannequins, at the requested size.
+
+    picture: uint8 (H, W, 3). instance: uint8 (H, W), 0 nobody; i + 1, and looks[i], belong to characters[i] of the request.
+    region: uint8 (H, W), index into REGIONS. background: one of looks.SCENES.
+    """
+
+    picture: np.ndarray
+    instance: np.ndarray
+    region: np.ndarray
+    looks: tuple[Look, ...]
+    background: str
 
 
 @dataclass(frozen=True)
 class EvaluationScene:
-    """A request and its ground truth.
+    """A request, and its ground truth where there is one.
 
-    truth: drawn at the requested size; its instance i + 1, and looks[i], belong to characters[i] of the request.
+    arrays: the request's masks by digest. digest: see Scenes.digest_of.
     """
 
     name: str
     request: RenderRequest
-    truth: Rendering
-    background: str
+    truth: Truth | None
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    digest: str = ""
+
+
+class Scenes(Protocol):
+    """Those of a run, in the order in which they are drawn."""
 
     @property
-    def looks(self) -> tuple[Look, ...]:
-        return self.truth.looks
+    def names(self) -> tuple[str, ...]: ...
 
+    @property
+    def with_truth(self) -> bool:
+        """Whether all of them have one."""
+        ...
 
-def scene_numbers(which: SceneSet, limit: int | None = None) -> tuple[int, ...]:
-    """The scenes of a set in the order they are run, at most `limit`."""
-    return (QUICK if which == "quick" else tuple(range(COUNT)))[:limit]
+    def open(self, name: str) -> EvaluationScene: ...
 
+    def part(self, which: slice) -> "Scenes": ...
 
-def scene_name(number: int) -> str:
-    return f"scene-{number:02d}"
+    def growth(self, name: str) -> int:
+        """Its area over that of a picture of the models' training resolution, rounded."""
+        ...
 
+    def digest(self) -> str:
+        """Of what all results in a folder must have in common."""
+        ...
 
-def scene_growth(number: int) -> int:
-    """Its area over the training resolution's."""
-    return SHAPES[number // 8][1]
-
-
-def scene_size(number: int, training_resolution_px: int) -> tuple[int, int]:
-    """Width and height in pixels, multiples of 8."""
-    aspect, growth = SHAPES[number // 8]
-    height = round(training_resolution_px * (growth / aspect) ** 0.5 / 8) * 8
-    return height * aspect, height
-
-
-def draw_scene(number: int, training_resolution_px: int) -> EvaluationScene:
-    """Scene `number` of 64: the same people and places for every model, in pixels of its own resolution."""
-    width, height = scene_size(number, training_resolution_px)
-    crowd = gather_crowd(number)
-    truth = crowd.draw(width, height, np.random.default_rng([_SEED, number]))
-    keypoints = crowd.keypoints(width, height)
-    characters = tuple(
-        Character(
-            id=name.lower(),
-            name=name,
-            prompt=describe_person(look),
-            keypoints=tuple(export_keypoint(point, truth.instance, person) for point in points),
-        )
-        for person, (name, look, points) in enumerate(zip(_NAMES, crowd.looks, keypoints, strict=False), start=1)
-    )
-    request = RenderRequest(
-        width=width, height=height, seed=number, prompt=describe_scene(crowd.background), characters=characters
-    )
-    return EvaluationScene(scene_name(number), request, truth, crowd.background)
-
-
-def gather_crowd(number: int) -> Crowd:
-    return draw_discernible((_SEED, number), number % 8 + 1, SHAPES[number // 8][0], BACKGROUNDS)
-
-
-def export_keypoint(point: np.ndarray, instance: np.ndarray, person: int) -> Keypoint:
-    """A joint (x_px, y_px, drawn, depth_m) as an exporter would give it; `instance` tells what covers it."""
-    x, y, drawn, depth = (float(value) for value in point)
-    if not drawn:  # the face looks away
-        return Keypoint(x=0, y=0, depth=0, state="missing")
-    height, width = instance.shape
-    if not (0 <= x < width and 0 <= y < height):
-        return Keypoint(x=x, y=y, depth=depth, state="outside")
-    covered = instance[int(y), int(x)] not in (0, person)
-    if covered:
-        return Keypoint(x=x, y=y, depth=depth, state="occluded", hidden_by="character")
-    return Keypoint(x=x, y=y, depth=depth)
+    def digest_of(self, name: str) -> str:
+        """Of what may differ between runs into one folder: a picture of a scene that has changed is drawn again."""
+        ...
 
 
 def write_scene(scene: EvaluationScene, folder: Path) -> None:
-    """Write request.json, truth.json and the true picture, instances and regions to `folder` / the scene's name."""
+    """Write request.json, and of the truth truth.json, picture, instances and regions, to `folder` / the scene's name."""
     folder = folder / scene.name
     folder.mkdir(parents=True, exist_ok=True)
-    save_request(folder / "request.json", scene.request, {})
-    people = [
-        {"id": character.id, "instance": number, "look": msgspec.to_builtins(look)}
-        for number, (character, look) in enumerate(zip(scene.request.characters, scene.looks, strict=True), start=1)
-    ]
-    truth = {
-        "background": scene.background, "people": people, "regions": dict(enumerate(REGIONS)),
-        "keypoints": list(KEYPOINT_NAMES), "pictures": ["truth.png", "instances.png", "regions.png"],
-    }  # fmt: skip
-    (folder / "truth.json").write_text(json.dumps(truth, indent=2) + "\n")
-    for name, picture in (
-        ("truth", scene.truth.picture), ("instances", scene.truth.instance), ("regions", scene.truth.region)
+    save_request(folder / REQUEST_FILE, scene.request, scene.arrays)
+    truth = scene.truth
+    if truth is None:
+        return
+    people = tuple(
+        PersonTruth(id=character.id, instance=number, look=look)
+        for number, (character, look) in enumerate(zip(scene.request.characters, truth.looks, strict=True), start=1)
+    )
+    regions = {str(number): name for number, name in enumerate(REGIONS)}
+    told = TruthFile(background=truth.background, people=people, regions=regions, keypoints=KEYPOINT_NAMES)
+    (folder / TRUTH_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(told)) + b"\n")
+    for name, picture in zip(PICTURES, (truth.picture, truth.instance, truth.region), strict=True):
+        Image.fromarray(picture).save(folder / name)
+
+
+def read_scene(name: str, request_file: Path, digest: str = "") -> EvaluationScene:
+    """What write_scene wrote, or a request alone. Raises Refusal for files that cannot be read or do not fit each other."""
+    request, arrays = load_request(request_file)
+    truth = read_truth(request, request_file.parent) if request_file.name == REQUEST_FILE else None
+    return EvaluationScene(name, request, truth, arrays, digest)
+
+
+def read_truth(request: RenderRequest, folder: Path) -> Truth | None:
+    """That which lies in `folder`, beside the request; None where nothing does. Raises SceneError."""
+    file = folder / TRUTH_FILE
+    if not file.exists():
+        return None
+    try:
+        told = msgspec.json.decode(file.read_bytes(), type=TruthFile)
+    except ValueError as error:  # what is no JSON, or no UTF-8
+        raise SceneError(f"{file} is no truth of a scene: {error}. {_AGAIN}") from error
+    ids, known = [person.id for person in told.people], [character.id for character in request.characters]
+    numbers = [person.instance for person in told.people]
+    if ids != known or numbers != [*range(1, len(known) + 1)]:
+        raise SceneError(f"{file} is of other people than the request beside it ({known}, in this order, from 1 on). {_AGAIN}")
+    for person in told.people:
+        check_look(file, person)
+    picture, instance, region = (read_pixels(folder / name, request) for name in PICTURES)
+    if instance.max(initial=0) > len(known) or region.max(initial=0) >= len(REGIONS):
+        raise SceneError(f"{folder} has a picture of instances or regions with values of nobody and nothing. {_AGAIN}")
+    return Truth(picture, instance, region, tuple(person.look for person in told.people), told.background)
+
+
+def check_look(file: Path, person: PersonTruth) -> None:
+    """Raise SceneError for a colour that the judge has no word for."""
+    look = person.look
+    for part, word, words in (
+        ("shirt", look.shirt, GARMENT_COLOURS), ("trousers", look.trousers, GARMENT_COLOURS), ("hair", look.hair, HAIR_COLOURS)
     ):  # fmt: skip
-        Image.fromarray(picture).save(folder / f"{name}.png")
+        if word not in words:
+            raise SceneError(f"{file} says that the {part} of '{person.id}' is '{word}': known are {', '.join(words)}.")
+
+
+def read_pixels(path: Path, request: RenderRequest) -> np.ndarray:
+    """uint8 (height, width), or with a third dimension for RGB, of the request's size. Raises SceneError."""
+    try:
+        with Image.open(path) as image:
+            pixels = np.asarray(image)
+    except OSError as error:
+        raise SceneError(f"{path}, which {TRUTH_FILE} speaks of, cannot be read ({error}). {_AGAIN}") from error
+    shape = (request.height, request.width, 3)[: 3 if path.name == PICTURES[0] else 2]
+    if pixels.dtype != np.uint8 or pixels.shape != shape:
+        raise SceneError(f"{path} is {pixels.dtype} {pixels.shape}, where this request wants uint8 {shape}. {_AGAIN}")
+    return pixels

@@ -35,23 +35,26 @@ def mean_of(values: Sequence[float | None]) -> Ratio:
 
 # A metric is a ratio of sums over scenes, so that a scene of eight weighs as much as its people.
 METRICS: dict[str, Callable[[SceneScore], Ratio]] = {
-    "missing_rate": lambda score: (score.missing, len(score.people)),
-    "extra_rate": lambda score: (score.extra, len(score.people)),
+    "missing_rate": lambda score: (score.missing, score.planned),
+    "extra_rate": lambda score: (score.extra, score.planned),
     "pose_pck": lambda score: (
         sum(person.joints_right for person in score.people),
         sum(person.joints for person in score.people if person.found),
     ),
-    "pose_oks": lambda score: mean_of([person.oks for person in score.people]),
+    "pose_oks": lambda score: mean_of([person.oks for person in score.people if person.judged]),
     "garment_accuracy": lambda score: count_colours(score, GARMENTS),
     "hair_accuracy": lambda score: count_colours(score, ("hair",)),
     "leakage_rate": leaked,
     "leakage_by_chance": lambda score: leaked(score, by_chance=True),
-    "background_accuracy": lambda score: (score.background_found == score.background, 1),
-    "sharpness": lambda score: (score.sharpness, 1),
+    "background_accuracy": lambda score: mean_of(
+        [None if score.background is None else score.background_found == score.background]
+    ),
+    "sharpness": lambda score: mean_of([score.sharpness]),
     "seam_score": lambda score: (score.seam_score, 1),
-    "patch_distance": lambda score: (score.patch_distance, 1),
+    "patch_distance": lambda score: mean_of([score.patch_distance]),
     "clip_global": lambda score: mean_of([score.clip]),
     "clip_person": lambda score: mean_of([person.clip for person in score.people]),
+    "own_prompt_rate": lambda score: mean_of([person.own_prompt for person in score.people]),
     "preference": lambda score: mean_of([score.preference]),
     "seconds": lambda score: (score.seconds, 1),
 }
@@ -67,7 +70,7 @@ def summarise(method: str, scores: Sequence[SceneScore]) -> dict[str, Any]:
     None where there was nothing to measure, as the poses of people who were all missing.
     """
     summary: dict[str, Any] = {
-        "method": method, "scenes": len(scores), "people": sum(len(score.people) for score in scores)
+        "method": method, "scenes": len(scores), "people": sum(score.planned for score in scores)
     }  # fmt: skip
     intervals: dict[str, list[float] | None] = {}
     for name, ratio in METRICS.items():

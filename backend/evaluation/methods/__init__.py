@@ -1,7 +1,8 @@
 """The methods that are held against each other, one file each, all with the same models, request, seed and steps.
 
-Each file has `draw(models, request, watcher)`, which returns the picture, uint8 (height, width, 3), and READS, the names of the
-settings that it reads: a variant that changes another one is refused. To add a method, add its file and its line here.
+Each file has `draw(models, request, arrays, watcher)`, which returns the picture, uint8 (height, width, 3), and READS, the
+names of the settings that it reads: a variant that changes another one is refused. To add a method, add its file and its line
+here.
 """
 
 from importlib import import_module
@@ -28,9 +29,11 @@ METHODS = {
 
 
 class Draw(Protocol):
-    """A method. `request` has its settings resolved; its characters have no masks."""
+    """A method. `request` has its settings resolved. arrays: its masks by digest, which a method may do without."""
 
-    def __call__(self, models: "Models", request: "RenderRequest", watcher: "Watcher") -> np.ndarray: ...
+    def __call__(
+        self, models: "Models", request: "RenderRequest", arrays: dict[str, np.ndarray], watcher: "Watcher"
+    ) -> np.ndarray: ...
 
 
 def check_methods(names: list[str]) -> None:
@@ -45,9 +48,9 @@ def load_method(name: str) -> Draw:
     check_methods([name])
     module = import_module(f".{name}", __name__)
 
-    def draw(models: "Models", request: "RenderRequest", watcher: "Watcher") -> np.ndarray:
+    def draw(models: "Models", request: "RenderRequest", arrays: dict[str, np.ndarray], watcher: "Watcher") -> np.ndarray:
         with models.adapters.loaded(gather_loras(request, models.model_set)):
-            return module.draw(models, request, watcher)
+            return module.draw(models, request, arrays, watcher)
 
     return draw
 

@@ -10,6 +10,6 @@ from ...watch import Watcher
 READS = frozenset(RenderSettings.__struct_fields__)
 
 
-def draw(models: Models, request: RenderRequest, watcher: Watcher) -> np.ndarray:
-    image, *_ = render(models, request, {}, watcher)
+def draw(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], watcher: Watcher) -> np.ndarray:
+    image, *_ = render(models, request, arrays, watcher)
     return image

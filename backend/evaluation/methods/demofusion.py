@@ -33,7 +33,7 @@ SKIP_POWER, DILATED_POWER = 3, 1  # of the cosines (the authors' alpha 1 and 2; 
 BLUR = 0.8  # latents, of dilated sampling at the start
 
 
-def draw(models: Models, request: RenderRequest, watcher: Watcher) -> np.ndarray:
+def draw(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], watcher: Watcher) -> np.ndarray:
     """The first phase has the training resolution as its short side, as everywhere in this project."""
     factor = models.latent_downsampling
     base = plan_sizes(request, models.training_resolution_px, factor).base

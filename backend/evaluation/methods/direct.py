@@ -11,6 +11,6 @@ from .canvas import CANVAS, draw_from_noise, whole_view
 READS = CANVAS
 
 
-def draw(models: Models, request: RenderRequest, watcher: Watcher) -> np.ndarray:
+def draw(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], watcher: Watcher) -> np.ndarray:
     views, window = whole_view(Size(request.width, request.height), models.latent_downsampling)
     return draw_from_noise(models, request, views, window, watcher)

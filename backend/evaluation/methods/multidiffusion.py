@@ -11,7 +11,7 @@ from .canvas import CANVAS, draw_from_noise
 READS = CANVAS | {"stride_instance", "background_every"}
 
 
-def draw(models: Models, request: RenderRequest, watcher: Watcher) -> np.ndarray:
+def draw(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], watcher: Watcher) -> np.ndarray:
     views, window = dense_views(models, request)
     return draw_from_noise(models, request, views, window, watcher)
 

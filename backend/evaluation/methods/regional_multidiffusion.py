@@ -43,7 +43,7 @@ class Region:
     plain: torch.Tensor | None
 
 
-def draw(models: Models, request: RenderRequest, watcher: Watcher) -> np.ndarray:
+def draw(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], watcher: Watcher) -> np.ndarray:
     size, factor = Size(request.width, request.height), models.latent_downsampling
     sampler, scene = make_canvas_sampler(models, request, size), describe_whole_scene(models, request, size)
     views, window = dense_views(models, request)

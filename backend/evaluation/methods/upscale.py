@@ -16,7 +16,7 @@ READS = DIFFUSION | {
 }  # fmt: skip
 
 
-def draw(models: Models, request: RenderRequest, watcher: Watcher) -> np.ndarray:
+def draw(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], watcher: Watcher) -> np.ndarray:
     base = plan_sizes(request, models.training_resolution_px, models.latent_downsampling).base
-    image, *_ = render(models, resized(request, base.width, base.height), {}, watcher)
+    image, *_ = render(models, resized(request, base.width, base.height), arrays, watcher)
     return cv2.resize(image, (request.width, request.height), interpolation=cv2.INTER_LANCZOS4)

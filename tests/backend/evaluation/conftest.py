@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from beyondscene.backend.evaluation.fixed_scenes import FixedScene, draw_scene
 from beyondscene.backend.evaluation.judge import Found, JudgeConfig, JudgeNet, save_net
 from beyondscene.backend.evaluation.measure import read_plan
-from beyondscene.backend.evaluation.scenes import EvaluationScene, draw_scene
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet
 
@@ -25,7 +25,7 @@ TINY_JUDGE = JudgeConfig(widths=(4, 8, 8, 8, 8), neck=8, blocks=(1, 1, 1, 1))
 class Oracle:
     """A Judge who knows one scene: whom it is told to find stands where the plan has them, the regions are the true ones."""
 
-    scene: EvaluationScene
+    scene: FixedScene
     find: list[int]  # people of the plan
     ghosts: list[np.ndarray] = field(default_factory=list)  # (18, 2) each
     name: str = "oracle"
@@ -39,7 +39,7 @@ class Oracle:
     def regions(self, picture: np.ndarray, instances: np.ndarray) -> np.ndarray:
         return self.scene.truth.region
 
-    def text_match(self, pictures: list[np.ndarray], texts: list[str]) -> list[float] | None:
+    def text_match(self, pictures: list[np.ndarray], texts: list[str]) -> np.ndarray | None:
         return None
 
     def preference(self, picture: np.ndarray, text: str) -> float | None:
@@ -47,7 +47,7 @@ class Oracle:
 
 
 @pytest.fixture(scope="session")
-def scene() -> EvaluationScene:
+def scene() -> FixedScene:
     return draw_scene(THREE, 256)
 
 

@@ -13,10 +13,10 @@ import torch
 from beyondscene.backend.cli import main
 from beyondscene.backend.cli.evaluate import SHOWN, tabulate
 from beyondscene.backend.evaluation import run as evaluation
+from beyondscene.backend.evaluation.fixed_scenes import digest_scenes
 from beyondscene.backend.evaluation.judge import JudgeNet, save_net
 from beyondscene.backend.evaluation.page import write_markdown, write_page
 from beyondscene.backend.evaluation.results import Drawing, Header, Journal
-from beyondscene.backend.evaluation.run import digest_scenes
 from beyondscene.backend.evaluation.variants import ABLATIONS, read_variant
 from beyondscene.backend.mannequins.backgrounds import BACKDROPS
 from beyondscene.backend.models.sets import ModelSet
@@ -129,7 +129,9 @@ def test_methods_are_told_beside_ours_where_that_is_among_them(
             assert value["difference"] == pytest.approx(other[name] - ours[name], abs=2e-4)
     _, _, after = table.read_text().partition("## Beside beyondscene, same scenes\n\n")
     rows = after.splitlines()
-    assert rows[0].split(" | ") == ["| method", "missing", "extra", "PCK", "garments", "hair", "leakage |"]
+    heads = {"missing_rate": "missing", "extra_rate": "extra", "pose_pck": "PCK", "garment_accuracy": "garments",
+             "hair_accuracy": "hair", "leakage_rate": "leakage"}  # fmt: skip
+    assert rows[0] == " | ".join(["| method", *(heads[name] for name in heads if told[name])]) + " |"
     assert rows[2].startswith("| upscale | ") and not rows[3].startswith("|")
 
 
@@ -443,7 +445,7 @@ def test_table_for_people(command: list[str], capsys: pytest.CaptureFixture[str]
 
 def test_variants_can_be_told_apart_in_a_terminal_of_80_columns() -> None:
     methods = [f"beyondscene+inpaint_people={people}" for people in ("everything", "nothing")]
-    summaries = [dict.fromkeys(SHOWN, 0.123456) | {"method": method} for method in methods]
+    summaries = [dict.fromkeys(SHOWN, 0.123456) | {"own_prompt_rate": None, "method": method} for method in methods]
     with (console := Console(width=80)).capture() as captured:
         console.print(tabulate(summaries))
     names = "".join(line[:15].strip() for line in captured.get().splitlines()[1:])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from beyondscene.backend.evaluation.detect import NetJudge, decode_people, drop_doubles
+from beyondscene.backend.evaluation.fixed_scenes import draw_scene
 from beyondscene.backend.evaluation.judge import (
     JUDGE_FOLDER,
     Found,
@@ -22,7 +23,6 @@ from beyondscene.backend.evaluation.judge_data import MOST_PEOPLE, SIDE_PX, Samp
 from beyondscene.backend.evaluation.keypoints import MIRRORED, joints_right, match_people, oks
 from beyondscene.backend.evaluation.measure import measure_picture
 from beyondscene.backend.evaluation.measure_judge import draw_true_crowds, measure_judge
-from beyondscene.backend.evaluation.scenes import draw_scene
 from beyondscene.backend.evaluation.summary import summarise
 from beyondscene.backend.evaluation.train_judge import JudgeSettings, judge_loss, make_targets, prefetch, train_judge
 from beyondscene.backend.mannequins.raster import REGIONS

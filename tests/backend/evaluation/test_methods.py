@@ -25,7 +25,7 @@ def request_resolved(models: Models, two_people: RenderRequest) -> RenderRequest
 
 
 def draw(name: str, models: Models, request: RenderRequest, spy: Spy | None = None) -> np.ndarray:
-    return load_method(name)(models, request, spy or Spy())
+    return load_method(name)(models, request, {}, spy or Spy())
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from beyondscene.backend.evaluation.backdrops import classify_backdrop
 from beyondscene.backend.evaluation.colours import chance_of_leaks, colour_word, leakage_matrix, to_lab
+from beyondscene.backend.evaluation.fixed_scenes import FixedScene, draw_scene
 from beyondscene.backend.evaluation.keypoints import MIRRORED, joints_right, match_people, oks, torso_length
 from beyondscene.backend.evaluation.measure import measure_picture, read_plan
 from beyondscene.backend.evaluation.results import PartColour, SceneScore
-from beyondscene.backend.evaluation.scenes import EvaluationScene, draw_scene
 from beyondscene.backend.evaluation.summary import compare, interval, resampled, summarise
 from beyondscene.backend.evaluation.texture import border_lines, patch_distance, seam_score, sharpness
 from beyondscene.backend.mannequins.looks import GARMENT_COLOURS
@@ -21,12 +21,12 @@ from .conftest import Oracle
 EVERYBODY = [0, 1, 2]
 
 
-def measured(scene: EvaluationScene, oracle: Oracle, picture: np.ndarray | None = None) -> dict:
+def measured(scene: FixedScene, oracle: Oracle, picture: np.ndarray | None = None) -> dict:
     score = measure_picture(oracle, scene, scene.truth.picture if picture is None else picture, "test", 256)
     return summarise("test", [score])
 
 
-def test_the_truth_is_perfect(scene: EvaluationScene) -> None:
+def test_the_truth_is_perfect(scene: FixedScene) -> None:
     told = measured(scene, Oracle(scene, EVERYBODY))
     assert (told["scenes"], told["people"]) == (1, 3)
     for name in ("missing_rate", "extra_rate", "leakage_rate"):
@@ -37,7 +37,7 @@ def test_the_truth_is_perfect(scene: EvaluationScene) -> None:
     assert set(told["ci95"]) == set(told) - {"method", "scenes", "people", "ci95"}
 
 
-def test_somebody_missing_and_somebody_too_many(scene: EvaluationScene) -> None:
+def test_somebody_missing_and_somebody_too_many(scene: FixedScene) -> None:
     assert measured(scene, Oracle(scene, [0, 2]))["missing_rate"] == pytest.approx(1 / 3, abs=1e-3)
     far_off = read_plan(scene).keypoints[0] + (0.5 * scene.request.width, 0)
     told = measured(scene, Oracle(scene, EVERYBODY, [far_off]))
@@ -46,14 +46,14 @@ def test_somebody_missing_and_somebody_too_many(scene: EvaluationScene) -> None:
     assert nobody["missing_rate"] == 1 and nobody["pose_pck"] is None and nobody["ci95"]["pose_pck"] is None
 
 
-def test_front_taken_for_back_is_the_same_person_with_wrong_joints(scene: EvaluationScene) -> None:
+def test_front_taken_for_back_is_the_same_person_with_wrong_joints(scene: FixedScene) -> None:
     turned = read_plan(scene).keypoints[1][MIRRORED]
     told = measured(scene, Oracle(scene, [0, 2], [turned]))
     assert told["missing_rate"] == told["extra_rate"] == 0
     assert told["pose_pck"] < 0.85
 
 
-def test_a_moved_limb_costs_its_joints_only(scene: EvaluationScene) -> None:
+def test_a_moved_limb_costs_its_joints_only(scene: FixedScene) -> None:
     plan = read_plan(scene)
     bent = plan.keypoints[1].copy()
     bent[4] += 0.5 * torso_length(bent)  # the right wrist
@@ -65,7 +65,7 @@ def test_a_moved_limb_costs_its_joints_only(scene: EvaluationScene) -> None:
     assert joints_right(bent, plan.counts[1], bent + 0.07 * torso_length(bent)) == plan.counts[1].sum()
 
 
-def test_joints_without_a_place_do_not_widen_what_counts_as_right(scene: EvaluationScene) -> None:
+def test_joints_without_a_place_do_not_widen_what_counts_as_right(scene: FixedScene) -> None:
     """Those of a face that is turned away stand at 0, 0 in a request, which is far from the person."""
     plan = read_plan(scene)
     points, placed = plan.keypoints[1] + 1000, np.ones(18, bool)
@@ -100,7 +100,7 @@ def test_oks_of_two_joints_by_hand() -> None:
     assert oks(planned, counts, found)[0, 0] == pytest.approx((np.exp(-2.3114) + 1) / 2, abs=1e-4)
 
 
-def test_chance_of_leakage_by_hand(scene: EvaluationScene) -> None:
+def test_chance_of_leakage_by_hand(scene: FixedScene) -> None:
     """A wrong shirt is one of the nine other words, of which two people were to have blue or green: two in nine.
 
     Right shirts and a garment that was not seen add nothing.
@@ -123,7 +123,7 @@ def test_chance_of_leakage_by_hand(scene: EvaluationScene) -> None:
     assert chance_of_leaks((red, blue, green), [hair, [], []]) == 0  # all three were to be brown
 
 
-def test_swapped_shirts_are_leakage(scene: EvaluationScene) -> None:
+def test_swapped_shirts_are_leakage(scene: FixedScene) -> None:
     looks = scene.looks
     first, second = next((i, j) for i in EVERYBODY for j in EVERYBODY if looks[i].shirt != looks[j].shirt)
     picture = scene.truth.picture.copy()
@@ -142,7 +142,7 @@ def test_swapped_shirts_are_leakage(scene: EvaluationScene) -> None:
     assert 0 < told["leakage_by_chance"] < told["leakage_rate"]
 
 
-def test_a_colour_that_nobody_was_to_have_is_wrong_but_no_leak(scene: EvaluationScene) -> None:
+def test_a_colour_that_nobody_was_to_have_is_wrong_but_no_leak(scene: FixedScene) -> None:
     free = next(word for word in GARMENT_COLOURS if word not in {look.shirt for look in scene.looks})
     picture = scene.truth.picture.copy()
     picture[(scene.truth.instance == 1) & (scene.truth.region == UPPER_BODY)] = np.array(GARMENT_COLOURS[free]) * 0.88
@@ -158,20 +158,20 @@ def test_paints_have_their_own_names(word: str) -> None:
 
 def test_backgrounds_are_told_apart() -> None:
     scenes = [draw_scene(number, 64) for number in range(0, 64, 4)]
-    hits = [classify_backdrop(one.truth.picture, one.truth.instance > 0) == one.background for one in scenes]
+    hits = [classify_backdrop(one.truth.picture, one.truth.instance > 0) == one.truth.background for one in scenes]
     assert np.mean(hits) >= 0.9
     people, flat = np.zeros((64, 64), bool), np.full((64, 64, 3), (10, 12, 40), np.uint8)
     assert classify_backdrop(flat, people) == "night"
 
 
-def test_a_blur_lowers_sharpness_and_noise_raises_it(scene: EvaluationScene) -> None:
+def test_a_blur_lowers_sharpness_and_noise_raises_it(scene: FixedScene) -> None:
     true = scene.truth.picture
     soft = cv2.GaussianBlur(true, (0, 0), 1.5)
     noisy = (true + np.random.default_rng(0).normal(0, 12, true.shape)).clip(0, 255).astype(np.uint8)
     assert sharpness(soft, true) < 0.5 < sharpness(true, true) == 1 < sharpness(noisy, true)
 
 
-def test_painted_seams_are_noticed(scene: EvaluationScene) -> None:
+def test_painted_seams_are_noticed(scene: FixedScene) -> None:
     plain = scene.truth.picture
     height, width = plain.shape[:2]
     coarse, fine = border_lines(width, 256)
@@ -243,7 +243,7 @@ def test_equal_methods_seem_to_differ_in_one_case_of_twenty(scenes: int) -> None
     assert 0.02 < surely / 300 < 0.085
 
 
-def test_paired_differences_are_sure_where_single_intervals_overlap(scene: EvaluationScene) -> None:
+def test_paired_differences_are_sure_where_single_intervals_overlap(scene: FixedScene) -> None:
     """Scenes differ much in difficulty, and in each of them one method finds one joint more than the other."""
     score = measure_picture(Oracle(scene, EVERYBODY), scene, scene.truth.picture, "test", 256)
 

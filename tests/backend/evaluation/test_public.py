@@ -1,6 +1,7 @@
 """The judge of public models, with the same classes at toy size."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,11 +13,12 @@ import torch
 from beyondscene.backend.evaluation import public
 from beyondscene.backend.evaluation.clip import load_local
 from beyondscene.backend.evaluation.detect import NetJudge
+from beyondscene.backend.evaluation.fixed_scenes import FixedScene, FixedScenes
 from beyondscene.backend.evaluation.judge import JudgeError
 from beyondscene.backend.evaluation.measure import measure_picture
 from beyondscene.backend.evaluation.public import PublicJudge, PublicModels
 from beyondscene.backend.evaluation.run import evaluate
-from beyondscene.backend.evaluation.scenes import EvaluationScene
+from beyondscene.backend.evaluation.summary import summarise
 from beyondscene.backend.mannequins.raster import REGIONS
 from beyondscene.backend.models.load import load_models
 from beyondscene.backend.models.sets import ModelSet, ModelSetError
@@ -84,7 +86,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> PublicModels:
     return PublicModels(**{name: str(root / name) for name in ("detector", "pose", "clothes", "clip", "preference")})
 
 
-def test_judges_a_scene_with_scores_for_texts(folders: PublicModels, scene: EvaluationScene) -> None:
+def test_judges_a_scene_with_scores_for_texts(folders: PublicModels, scene: FixedScene) -> None:
     judge = PublicJudge(folders, CPU)
     score = measure_picture(judge, scene, scene.truth.picture, "truth", 256)
     assert score.clip is not None and -1 <= score.clip <= 1
@@ -92,6 +94,29 @@ def test_judges_a_scene_with_scores_for_texts(folders: PublicModels, scene: Eval
     assert judge.notes == () and score.preference is not None and score.preference != score.clip
     known = {0, *(REGIONS.index(n) for n in ("hair", "upper_body", "lower_body"))}
     assert set(np.unique(judge.regions(scene.truth.picture, scene.truth.instance))) <= known
+
+
+def test_whose_box_fits_their_own_prompt_best_is_told(
+    folders: PublicModels, scene: FixedScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = PublicJudge(folders, CPU)
+    fit = np.array([[0.9, 0, 0, 0], [0, 0.3, 0.2, 0.1], [0, 0.3, 0.2, 0.1], [0, 0.1, 0.2, 0.2]])
+    monkeypatch.setattr(judge.clip, "match", lambda _pictures, _texts: fit)
+    score = measure_picture(judge, scene, scene.truth.picture, "truth", 256)
+    assert score.clip == 0.9 and [person.clip for person in score.people] == [0.3, 0.2, 0.2]
+    assert [person.own_prompt for person in score.people] == [True, False, True]  # a tie is no fault
+    assert summarise("truth", [score])["own_prompt_rate"] == pytest.approx(2 / 3, abs=1e-4)
+    alone = replace(scene, request=msgspec.structs.replace(scene.request, characters=scene.request.characters[:1]), truth=None)
+    monkeypatch.setattr(judge.clip, "match", lambda _pictures, _texts: fit[:2, :2])
+    assert measure_picture(judge, alone, scene.truth.picture, "truth", 256).people[0].own_prompt is None  # of whom else?
+
+
+def test_pictures_and_texts_are_matched_each_with_each(folders: PublicModels, scene: FixedScene) -> None:
+    clip = PublicJudge(folders, CPU).clip
+    pictures, texts = [scene.truth.picture, scene.truth.picture[:, ::-1]], ["a red shirt", "a blue hat", "a beach"]
+    fit = clip.match(pictures, texts)
+    assert fit.shape == (2, 3) and (np.abs(fit) <= 1 + 1e-6).all()
+    assert fit[1, 2] == pytest.approx(clip.match(pictures[1:], texts[2:])[0, 0], abs=1e-6)
 
 
 def test_models_that_lack_tensors_are_refused(folders: PublicModels, tmp_path: Path) -> None:
@@ -104,7 +129,7 @@ def test_models_that_lack_tensors_are_refused(folders: PublicModels, tmp_path: P
 
 
 def test_joints_go_back_to_where_they_were_seen(
-    folders: PublicModels, scene: EvaluationScene, monkeypatch: pytest.MonkeyPatch
+    folders: PublicModels, scene: FixedScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two boxes for the same person, from two windows, are one; joints lie where the crop of the box has them."""
     judge = PublicJudge(folders, CPU)
@@ -150,7 +175,7 @@ def test_left_joints_are_the_left_ones(folders: PublicModels, monkeypatch: pytes
 
 
 def test_clothes_are_parsed_one_person_at_a_time(
-    folders: PublicModels, scene: EvaluationScene, monkeypatch: pytest.MonkeyPatch
+    folders: PublicModels, scene: FixedScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judge = PublicJudge(folders, CPU)
     seen: list[tuple[int, ...]] = []
@@ -169,7 +194,7 @@ def test_clothes_are_parsed_one_person_at_a_time(
 
 
 def test_the_lower_half_of_a_dress_counts_as_trousers(
-    folders: PublicModels, scene: EvaluationScene, monkeypatch: pytest.MonkeyPatch
+    folders: PublicModels, scene: FixedScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judge = PublicJudge(folders, CPU)
     monkeypatch.setattr(judge, "parse", lambda _: np.full((4, 4), public._DRESS, np.uint8))
@@ -196,7 +221,8 @@ def test_what_is_held_against_renders_is_left_out_of_its_report(
     models = load_models(tiny_models, CPU, torch.float32)
     told = {}
     for judge in (NetJudge(judge_folder, CPU), PublicJudge(folders, CPU)):
-        report = evaluate(models, judge, ["upscale"], [1], RenderSettings(steps=1), tmp_path, lambda *_: Spy())
+        scenes, settings = FixedScenes((1,), 64), RenderSettings(steps=1)
+        report = evaluate(models, judge, ["upscale"], scenes, settings, tmp_path, lambda *_: Spy())
         assert report is not None
         told[judge.name] = report.summaries[0], (tmp_path / "results.md").read_text()
     (ours, our_table), (public, table) = told.values()
@@ -210,7 +236,7 @@ def test_what_is_held_against_renders_is_left_out_of_its_report(
 
 
 def test_boxes_lie_in_the_picture_and_cut_people_are_left_to_other_windows(
-    folders: PublicModels, scene: EvaluationScene, monkeypatch: pytest.MonkeyPatch
+    folders: PublicModels, scene: FixedScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(public, "_SURE_PERSON", 0.0)  # random weights are sure of nothing
     judge = PublicJudge(folders, CPU)
@@ -234,7 +260,7 @@ def test_a_missing_model_is_not_asked_the_network_for() -> None:
         load_local(lambda name, **how: pytest.fail(f"transformers looks for {name}"), "nobody/no-such-pose")
 
 
-def test_does_without_preferences(folders: PublicModels, scene: EvaluationScene) -> None:
+def test_does_without_preferences(folders: PublicModels, scene: FixedScene) -> None:
     judge = PublicJudge(msgspec.structs.replace(folders, preference="nobody/no-such-taste"), CPU)
     (note,) = judge.notes
     assert note.startswith("No preference scores: ") and "hf download nobody/no-such-taste" in note

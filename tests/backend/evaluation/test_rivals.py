@@ -55,7 +55,7 @@ def draw(models: Models, two_people: RenderRequest, monkeypatch: pytest.MonkeyPa
     asked = replace(resized(two_people, 128, 128), settings=resolve_settings(two_people.settings, models.model_set))
 
     def draw_one(method: str) -> torch.Tensor:
-        load_method(method)(models, asked, Spy())
+        load_method(method)(models, asked, {}, Spy())
         return drawn[-1][0, 8, ::2]
 
     return draw_one

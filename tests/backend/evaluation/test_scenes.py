@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from beyondscene.backend.cli import main
 from beyondscene.backend.evaluation.crowd import SEEN, SMALLEST, discernibility
-from beyondscene.backend.evaluation.keypoints import body_size
-from beyondscene.backend.evaluation.scenes import (
+from beyondscene.backend.evaluation.fixed_scenes import (
     BACKGROUNDS,
     COUNT,
     QUICK,
@@ -20,6 +19,7 @@ from beyondscene.backend.evaluation.scenes import (
     scene_numbers,
     scene_size,
 )
+from beyondscene.backend.evaluation.keypoints import body_size
 from beyondscene.backend.mannequins.looks import SCENES, describe_person
 from beyondscene.protocol import check_request, load_request
 from msgspec import structs

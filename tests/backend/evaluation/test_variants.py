@@ -36,7 +36,7 @@ def ask(models: Models, request: RenderRequest, variant: str) -> tuple[str, Rend
 
 def draw(models: Models, request: RenderRequest, variant: str) -> np.ndarray:
     method, asked = ask(models, request, variant)
-    return load_method(method)(models, asked, Spy())
+    return load_method(method)(models, asked, {}, Spy())
 
 
 def test_a_value_may_end_in_plus_signs() -> None:
@@ -61,7 +61,7 @@ def test_methods_read_the_settings_that_they_say(method: str, models: Models, tw
         asked, settings=Noted(**asdict(replace(asked.settings, inpaint_people="everything")))
     )  # all that can be read
     LOOKED_AT.clear()
-    load_method(method)(models, noted, Spy())
+    load_method(method)(models, noted, {}, Spy())
     assert set(settings_of(method)) - LOOKED_AT == set()
 
 
@@ -113,7 +113,7 @@ def test_few_steps_are_taken_with_their_lora_by_every_method(
     draw_request = replace(two_people, settings=settings)
     method, changed = read_variant(f"{method}+few_steps=true", draw_request.settings)
     asked = replace(resized(draw_request, 128, 128), settings=resolve_settings(changed, models.model_set))
-    load_method(method)(models, asked, Spy())
+    load_method(method)(models, asked, {}, Spy())
     assert seen and not any(seen)
     assert timesteps == {999, 499}
     assert torch.equal(weight, plain)

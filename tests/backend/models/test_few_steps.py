@@ -52,7 +52,7 @@ def models(own_set: ModelSet) -> Models:
 
 
 def draw(models: Models, request: RenderRequest) -> np.ndarray:
-    return load_method("beyondscene")(models, request, Spy())
+    return load_method("beyondscene")(models, request, {}, Spy())
 
 
 def test_the_setting_draws_as_its_parts_do_and_leaves_nothing(models: Models, two_people: RenderRequest) -> None:

@@ -30,7 +30,7 @@ class Oracle:
     def features(self, patches: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
-    def text_match(self, pictures: list[np.ndarray], texts: list[str]) -> list[float] | None:
+    def text_match(self, pictures: list[np.ndarray], texts: list[str]) -> np.ndarray | None:
         return None
 
     def preference(self, picture: np.ndarray, text: str) -> float | None:
