@@ -33,8 +33,8 @@ def to_lab(picture: np.ndarray) -> np.ndarray:
 def read_colours(picture: np.ndarray, regions: np.ndarray, instances: np.ndarray, people: int) -> list[dict[str, str]]:
     """Per person, the colour word of each part that is there.
 
-    picture: uint8 (H, W, 3). regions: uint8 (h, w), where the parts are, at any scale. instances: uint8 (H, W), where the
-    people are meant to be; person i is i + 1.
+    picture: uint8 (H, W, 3). regions: uint8 (h, w), where the parts are, at any scale. instances: whole numbers (H, W), where
+    the people are meant to be; person i is i + 1.
     """
     height, width = regions.shape
     lab = to_lab(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
@@ -50,38 +50,47 @@ def read_colours(picture: np.ndarray, regions: np.ndarray, instances: np.ndarray
     return found
 
 
-def judge_colours(looks: tuple[Look, ...], true: list[dict[str, str]], found: list[dict[str, str]]) -> list[list[PartColour]]:
-    """Planned and found words per person.
+def as_planned(looks: tuple[Look, ...]) -> list[dict[str, str]]:
+    """Per person, the colour word that each part is to have."""
+    return [{part: getattr(look, part) for part in PARTS} for look in looks]
 
-    true: what the true picture shows with its true regions. A part counts only where that is the planned word: where it is
-    hidden, under a hat, or in a light that gives it another colour, no picture could be told right from wrong.
+
+def shown_as_planned(planned: list[dict[str, str]], true: list[dict[str, str]]) -> list[set[str]]:
+    """Per person, the parts that the true picture shows in the planned word.
+
+    true: what it shows, with its true regions. Where a part is hidden, under a hat, or in a light that gives it another colour,
+    no picture could be told right from wrong.
     """
-    colours = []
-    for look, shown, seen in zip(looks, true, found, strict=True):
-        sure = [part for part, word in shown.items() if word == getattr(look, part)]
-        colours.append([PartColour(part=part, planned=shown[part], found=seen.get(part)) for part in sure])
-    return colours
+    return [{part for part, word in shown.items() if word == plan[part]} for plan, shown in zip(planned, true, strict=True)]
 
 
-def find_leaks(looks: tuple[Look, ...], colours: list[list[PartColour]]) -> tuple[Leak, ...]:
+def judge_colours(planned: list[dict[str, str]], sure: list[set[str]], found: list[dict[str, str]]) -> list[list[PartColour]]:
+    """Planned and found words of the parts that count, per person. sure: which parts can be seen."""
+    return [
+        [PartColour(part=part, planned=plan[part], found=seen.get(part)) for part in PARTS if part in plan and part in shown]
+        for plan, shown, seen in zip(planned, sure, found, strict=True)
+    ]
+
+
+def find_leaks(planned: list[dict[str, str]], colours: list[list[PartColour]]) -> tuple[Leak, ...]:
     """Parts whose wrong colour is that which the same part of somebody else was to have; shared by all such people."""
     leaks = []
     for wearer, parts in enumerate(colours):
         for part in parts:
             if part.found is None or part.found == part.planned:
                 continue
-            owners = [i for i, look in enumerate(looks) if i != wearer and getattr(look, part.part) == part.found]
+            owners = [i for i, plan in enumerate(planned) if i != wearer and plan.get(part.part) == part.found]
             leaks += [Leak(wearer=wearer, owner=owner, part=part.part, share=1 / len(owners)) for owner in owners]
     return tuple(leaks)
 
 
-def chance_of_leaks(looks: tuple[Look, ...], colours: list[list[PartColour]]) -> float:
+def chance_of_leaks(planned: list[dict[str, str]], colours: list[list[PartColour]]) -> float:
     """How many leaks there would be if the wrong colours were drawn by lot from the other words."""
     expected = 0.0
     for wearer, parts in enumerate(colours):
         for part in parts:
             if part.found is not None and part.found != part.planned:
-                others = {getattr(look, part.part) for i, look in enumerate(looks) if i != wearer} - {part.planned}
+                others = {plan.get(part.part) for i, plan in enumerate(planned) if i != wearer} - {part.planned, None}
                 expected += len(others) / (len(palette(part.part)) - 1)
     return expected
 

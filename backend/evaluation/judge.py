@@ -60,8 +60,8 @@ class Judge(Protocol):
     def regions(self, picture: np.ndarray, instances: np.ndarray) -> np.ndarray:
         """uint8 (h, w), index into REGIONS, at the judge's own scale of `picture`, uint8 (H, W, 3).
 
-        instances: uint8 (H, W), where each person of the plan is meant to be; person i is i + 1. Who looks at people one by one
-        looks there.
+        instances: whole numbers (H, W), where each person of the plan is meant to be; person i is i + 1. Who looks at people
+        one by one looks there.
         """
         ...
 

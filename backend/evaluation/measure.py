@@ -8,12 +8,14 @@ from msgspec.structs import replace
 
 from ...protocol import DRAWN, RenderRequest
 from .backdrops import classify_backdrop
-from .colours import chance_of_leaks, find_leaks, judge_colours, read_colours
+from .colours import as_planned, chance_of_leaks, find_leaks, judge_colours, read_colours, shown_as_planned
 from .judge import Found, Judge
 from .keypoints import joints_right, likeness, match_people, oks
+from .places import place_people
 from .results import PersonScore, SceneScore
 from .scenes import EvaluationScene, Truth
 from .texture import patch_distance, seam_score, sharpness
+from .wishes import read_wishes, visible_parts
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ def measure_picture(
 ) -> SceneScore:
     """Judge `picture`, uint8 of the requested size, against the plan of its scene, and its truth where there is one.
 
-    window_px: side of the models' views, for the seam score.
+    Without a truth, colours are those that prompts name, where the plan shows them. window_px: side of the models' views, for
+    the seam score.
     """
     plan, found = read_plan(scene), judge.people(picture)
     matches = match_people(likeness(plan.keypoints, plan.placed, found.keypoints))
@@ -71,24 +74,46 @@ def measure_picture(
         clip=fit.whole,
         preference=judge.preference(picture, whole_text(scene.request)),
     )
-    return score if scene.truth is None else compare_with_truth(judge, scene.truth, picture, score, scene.request.seed)
+    if scene.truth is None:
+        return judge_wishes(judge, scene, picture, score)
+    return compare_with_truth(judge, scene.truth, picture, score, scene.request.seed)
+
+
+def judge_wishes(judge: Judge, scene: EvaluationScene, picture: np.ndarray, score: SceneScore) -> SceneScore:
+    """`score` with the colours that the prompts name, where people's masks, or else their skeletons, lie in front."""
+    characters = scene.request.characters
+    planned = [read_wishes(person.prompt) for person in characters]
+    shown = [visible_parts(person) for person in characters]
+    if not any(planned):
+        return score
+    return score_colours(score, judge, picture, place_people(scene.request, scene.arrays), planned, shown)
 
 
 def compare_with_truth(judge: Judge, truth: Truth, picture: np.ndarray, score: SceneScore, seed: int) -> SceneScore:
-    """`score` with what only a truth tells: colours, whose they are, the background, and what lies in the pixels."""
-    people = len(truth.looks)
-    true_words = read_colours(truth.picture, truth.region, truth.instance, people)
-    words = read_colours(picture, judge.regions(picture, truth.instance), truth.instance, people)
-    colours = judge_colours(truth.looks, true_words, words)
+    """`score` with what a truth tells: colours, whose they are, the background, and what lies in the pixels."""
+    planned = as_planned(truth.looks)
+    true = read_colours(truth.picture, truth.region, truth.instance, len(planned))
     return replace(
-        score,
-        people=[replace(person, colours=worn) for person, worn in zip(score.people, colours, strict=True)],
-        leaks=find_leaks(truth.looks, colours),
-        leaks_by_chance=chance_of_leaks(truth.looks, colours),
+        score_colours(score, judge, picture, truth.instance, planned, shown_as_planned(planned, true)),
         background=truth.background,
         background_found=classify_backdrop(picture, truth.instance > 0),
         sharpness=sharpness(picture, truth.picture),
         patch_distance=patch_distance(picture, truth.picture, seed),
+    )
+
+
+def score_colours(
+    score: SceneScore, judge: Judge, picture: np.ndarray, instances: np.ndarray, planned: list[dict[str, str]],
+    shown: list[set[str]],
+) -> SceneScore:  # fmt: skip
+    """`score` with the colours of what is `shown`, and whose they were to be."""
+    found = read_colours(picture, judge.regions(picture, instances), instances, len(planned))
+    colours = judge_colours(planned, shown, found)
+    return replace(
+        score,
+        people=[replace(person, colours=worn) for person, worn in zip(score.people, colours, strict=True)],
+        leaks=find_leaks(planned, colours),
+        leaks_by_chance=chance_of_leaks(planned, colours),
     )
 
 

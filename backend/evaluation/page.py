@@ -158,8 +158,8 @@ LEGEND_OF_PHOTOGRAPHS = (
     "against the renders themselves, which are no measure of photographs."
 )
 LEGEND_WITHOUT_TRUTH = (
-    "Of these scenes only the requests are known: colours, background, sharpness and patch distance are not measured. "
-    + _METRICS
+    "Of these scenes only the requests are known: garments, hair and leakage are of the colours that the prompts name, and "
+    f"background, sharpness and patch distance are not measured. {_METRICS}"
 )
 BESIDE_LEGEND = (
     f"What each has more than {OURS}, with 95 % bootstrap intervals of the difference over the same scenes; in bold where they "

@@ -44,8 +44,8 @@ def make_report(judge: Judge, methods: Sequence[str], scenes: Scenes, journal: J
     for method in rows:
         summary = summarise_scenes(method, scenes.names)
         summary["by_size"] = {size: summarise_scenes(method, some) for size, some in sizes.items()}
-        true = [name for name in scenes.names if scores[method, name].background is not None]
-        summary["leakage_matrices"] = {name: describe_leakage(scores[method, name]) for name in true}
+        coloured = [name for name in scenes.names if any(person.colours for person in scores[method, name].people)]
+        summary["leakage_matrices"] = {name: describe_leakage(scores[method, name]) for name in coloured}
         if OURS in methods and method not in (TRUTH, OURS):
             for part, some in ((summary, scenes.names), *((summary["by_size"][size], some) for size, some in sizes.items())):
                 part[f"beside_{OURS}"] = compare(*([scores[two, name] for name in some] for two in (method, OURS)))

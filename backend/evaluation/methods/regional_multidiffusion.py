@@ -5,9 +5,7 @@ is denoised before a random plain colour outside the mask, so that the body is d
 """
 
 from dataclasses import dataclass, replace
-from functools import reduce
 
-import cv2
 import numpy as np
 import torch
 
@@ -21,17 +19,16 @@ from ...pipeline.progress import Progress, StageProgress
 from ...pipeline.sampler import Sampler
 from ...pipeline.schedule import add_noise, scale_model_input, scheduler_step
 from ...pipeline.seeds import numpy_random
-from ...pipeline.segment import draw_bones
-from ...planning.people import bounding_box, gather_people
+from ...planning.people import gather_people
 from ...planning.plan import Size
 from ...planning.views import View
 from ...watch import Watcher
+from ..places import outline
 from .canvas import CANVAS, WholeScene, describe_whole_scene, make_canvas_sampler, start_noise
 from .multidiffusion import dense_views
 
 READS = CANVAS | {"stride_instance"}
 BOOTSTRAPPING = 0.4  # of the steps; the authors' 20 of 50
-FLESH = 0.05  # by which a mask reaches beyond the bones, of the body's size
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ def draw(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], 
     size, factor = Size(request.width, request.height), models.latent_downsampling
     sampler, scene = make_canvas_sampler(models, request, size), describe_whole_scene(models, request, size)
     views, window = dense_views(models, request)
-    regions = make_regions(sampler, request, scene, views, window)
+    regions = make_regions(sampler, request, arrays, scene, views, window)
     evaluations = sum(len(batch.views) for region in regions for batch in region.batches)
     progress = Progress(watcher, 1, evaluations * len(sampler.timesteps))
     with progress.stage("enlarge", 1, len(sampler.timesteps)) as stage:
@@ -59,18 +56,16 @@ def draw(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], 
     return picture
 
 
-def make_regions(sampler: Sampler, request: RenderRequest, scene: WholeScene, views: list[View], window: int) -> list[Region]:
+def make_regions(
+    sampler: Sampler, request: RenderRequest, arrays: dict[str, np.ndarray], scene: WholeScene, views: list[View], window: int
+) -> list[Region]:
     """Each person's region, and the background's; views that a mask does not touch are left out, as they weigh nothing."""
     factor, device = sampler.models.latent_downsampling, sampler.models.device
     height, width = request.height // factor, request.width // factor
     random = numpy_random(request.seed, "plain colours")
     free, regions = np.ones((height, width), bool), []
     for person in reversed(gather_people(request)):  # near to far: the nearer one has the place
-        left, top, right, bottom = bounding_box(person.keypoints)
-        reach = 2 * max(1, round(FLESH * max(right - left, bottom - top))) + 1
-        bones = reduce(np.logical_or, draw_bones(person.keypoints, request.height, request.width))
-        body = cv2.dilate(bones.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
-        mask = to_grid(body > 0, height, width) & free
+        mask = to_grid(outline(person, request, arrays), height, width) & free
         free &= ~mask
         colour = np.full((sampler.models.training_resolution_px,) * 2 + (3,), random.integers(0, 256, 3), np.uint8)
         plain = encode_image(sampler.models, colour).mean((1, 2), keepdim=True)
