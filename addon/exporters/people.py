@@ -141,7 +141,7 @@ def find_people(view_layer: bpy.types.ViewLayer) -> list[Person]:
     people = [Person(armature) for armature in find_rigs(view_layer.objects, bpy.data.objects, shown)]
     known: Contents = {}
     for thing in view_layer.objects:
-        if instances(thing) and shown(thing) and thing.visible_camera:
+        if instances(thing) and shown(thing) and thing.visible_camera and not is_at_parent(thing):
             inside = find_inside(thing.instance_collection, known)
             people += [Person(armature, (thing, *path), alone=len(inside) == 1) for armature, path in inside]
     for thing in {thing for person in people for thing in (person.described, person.armature)}:
@@ -235,7 +235,7 @@ def find_inside(collection: bpy.types.Collection, known: Contents) -> list[Insid
         shown = list(shown_objects(collection))
         rigs = find_rigs(shown, collection.all_objects, lambda thing: not thing.hide_render)
         known[collection] = [(armature, ()) for armature in rigs]
-        for thing in (thing for thing in shown if instances(thing) and not thing.hide_render):
+        for thing in (thing for thing in shown if instances(thing) and not thing.hide_render and not is_at_parent(thing)):
             known[collection] += [
                 (armature, (thing, *path)) for armature, path in find_inside(thing.instance_collection, known)
             ]
