@@ -379,9 +379,16 @@ def test_a_copy_of_a_body_elsewhere_is_not_its_person(blender: Any, example: Exa
     assert not (see(blender)[0]["Eve"] & ~before["Eve"]).any()
 
 
-def test_somebody_without_a_mesh_has_no_mask_and_is_hidden_by_what_stands_before(blender: Any, example: Example) -> None:
+@pytest.mark.parametrize("without", ["mesh", "faces"])
+def test_somebody_without_a_mesh_has_no_mask_and_is_hidden_by_what_stands_before(
+    blender: Any, example: Example, without: str
+) -> None:
     example("duo")
-    blender.data.objects.remove(blender.data.objects["Eve.body"])
+    if without == "mesh":
+        blender.data.objects.remove(blender.data.objects["Eve.body"])
+    else:  # nothing of it is in the picture, and yet nobody hides her
+        blender.data.objects["Eve.body"].data.clear_geometry()
+        add_box(blender, "Sword", (0.1, 0.1, 1), (0, 0, 90)).parent = blender.data.objects["Eve"]
     masks, joints = see(blender)
     assert set(masks) == {"Flo"}
     assert set(joints["Eve"].values()) == {"visible"}
