@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 import bpy
 import numpy as np
@@ -78,6 +78,8 @@ class Person:
             return "its bones are not plainly a person's"
         if not rests_upright(gather_rest(self.armature, match)):
             return "its rest pose is not a person's, upright with arms and legs"
+        if generated := find_generated(self.armature):
+            return f"Rigify has made '{generated.name}' of it"
         wearer = find_wearer(self.armature)
         return f"it moves with '{wearer.name}', as the rig of clothes does" if wearer else ""
 
@@ -204,6 +206,14 @@ def find_wearer(armature: bpy.types.Object) -> bpy.types.Object | None:
     """The rig of a person that moves `armature` as a whole, where there is one."""
     rigs = (thing for thing in find_movers(armature) if thing.type == "ARMATURE" and thing != armature)
     return next((rig for rig in rigs if is_human(rig)), None)
+
+
+def find_generated(armature: bpy.types.Object) -> bpy.types.Object | None:
+    """The rig that Rigify has made of `armature`, its meta-rig; also where Rigify is off, as without a window."""
+    data: Any = armature.data
+    properties = data.bl_system_properties_get() if bpy.app.version >= (5, 0, 0) else data
+    rig = properties.get("rigify_target_rig") if properties else None
+    return rig if rig and rig != armature and rig.users_scene else None  # one that was deleted is kept in the file by this
 
 
 def is_human(armature: bpy.types.Object) -> bool:
