@@ -15,7 +15,7 @@ from ..protocol.record import RecordError, deflate
 from . import blender_render, images, preferences, unkeyed_changes
 from .exporters import ExportError, find_unposed, gather_request, see_people
 from .frozen_settings import FrozenSettings
-from .job import Job
+from .job import Job, remark_on_hidden
 from .problem import Problem
 from .session import current
 from .ticker import wake
@@ -118,7 +118,8 @@ def export_next(now: Recording) -> bool:
         session.refuse(f"Frame {frame}: {error} The frames before it go on.")
         return False
     path = frame_path(now.folder, frame, now.suffix)
-    job = Job(new_job_id(), path, request, deflate(arrays), now.settings.models, bpy.data.filepath)
+    hidden = remark_on_hidden(request, arrays)
+    job = Job(new_job_id(), path, request, deflate(arrays), now.settings.models, bpy.data.filepath, remarks=hidden)
     session.render([job], preferences.get(bpy.context))
     return bool(now.frames) and session.link.alive
 

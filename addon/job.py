@@ -3,9 +3,13 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..protocol import Accepted, Finished, Paused, Progressed, RenderRequest, Started
+import numpy as np
+
+from ..protocol import Accepted, Finished, Paused, Progressed, RenderRequest, Started, is_seen
 
 WAITING = "Waiting for the backend"
+FRAMES_NAMED = 3  # of those that a remark is of
+REMARKS_SHOWN = 3  # of an animation
 STAGES = {
     "load": "Loading the models",
     "instances": "Drawing each person",
@@ -84,6 +88,24 @@ class Job:
             case Finished():
                 self.status, self.fraction, self.remaining_s = "Bringing the picture here", 1.0, None
                 self.remarks = tuple(dict.fromkeys((*self.remarks, *event.remarks)))  # it may be heard twice
+
+
+def remark_on_hidden(request: RenderRequest, arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
+    """A sentence for each of `request` of whom nothing is seen."""
+    words = "is left out of the picture, for others or the set hide all of this person: move somebody, or the camera."
+    return tuple(f"'{one.name}' {words}" for one in request.characters if not is_seen(one, arrays))
+
+
+def describe_remarks(remarks: dict[int, tuple[str, ...]]) -> tuple[str, ...]:
+    """Those on the frames of an animation, by the numbers of these in their order: few enough for a panel."""
+    lines = []
+    for remark in dict.fromkeys(one for some in remarks.values() for one in some):
+        numbers = [number for number, some in remarks.items() if remark in some]
+        more = len(numbers) - FRAMES_NAMED
+        where = ", ".join(map(str, numbers[:FRAMES_NAMED])) + (f" and {more} more" if more > 0 else "")
+        lines.append(f"Frame{'s' * (len(numbers) > 1)} {where}: {remark}")
+    rest = len(lines) - REMARKS_SHOWN
+    return (*lines[:REMARKS_SHOWN], *([f"And {counted(rest, 'other remark', 'other remarks')}"] if rest > 0 else []))
 
 
 def describe(progress: Progressed) -> str:

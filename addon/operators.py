@@ -10,14 +10,14 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 from msgspec.structs import replace
 
-from ..protocol import RequestError, is_seen
+from ..protocol import RequestError
 from ..protocol.check import check_prompt, check_scene_prompt
 from ..protocol.client import new_job_id
 from ..protocol.record import deflate
 from . import animation, images, planner, preferences
 from .exporters import ExportError, check_scene, export_request, find_left_out, find_shown_enabled, picture_size
 from .history import LARGEST_SEED
-from .job import Job, describe_remaining, describe_seconds
+from .job import Job, describe_remaining, describe_seconds, remark_on_hidden
 from .obstacles import SaysWhyNot
 from .problem import Problem
 from .quality import PRESETS, snapped, write_knobs
@@ -185,9 +185,7 @@ def make_jobs(context: bpy.types.Context) -> list[Job]:
     own = context.scene.beyondscene
     request, arrays = export_request(context)
     deflated, blend = deflate(arrays), bpy.data.filepath
-    hidden = [one.name for one in request.characters if not is_seen(one, arrays)]
-    words = "is left out of the picture, for others or the set hide all of this person: move somebody, or the camera."
-    remarks = tuple(f"'{name}' {words}" for name in hidden)
+    remarks = remark_on_hidden(request, arrays)
     paths = images.next_paths(own.output_folder, own.file_format, own.variations, current().promised)
     return [
         Job(new_job_id(), path, replace(request, seed=request.seed + number), deflated, own.models, blend, remarks=remarks)

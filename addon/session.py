@@ -19,7 +19,7 @@ from .backend_process import BackendError
 from .devices import devices_in, rounded
 from .estimates import Estimates
 from .images import PictureRef
-from .job import Job
+from .job import Job, describe_remarks
 from .link import Link
 from .pending_pictures import pending, promises
 from .preferences import Preferences
@@ -45,6 +45,7 @@ class Session:
         self.estimates = Estimates(self.link)
         self.left_over = len(pending())  # pictures of an earlier Blender or backend that have not come yet
         self._tested_s: float | None = None
+        self._remarks: dict[Path, tuple[str, ...]] = {}  # on the frames of animations, by file
 
     @property
     def error(self) -> str:
@@ -243,7 +244,8 @@ class Session:
             frames = images.frames_beside(job.path)
             if not frames or any(one.path.parent == job.path.parent for one in self.jobs.values()):
                 return ""
-            job.path, job.remarks = frames[0], ()  # they are of one frame
+            job.path = frames[0]
+            job.remarks = describe_remarks({int(one.stem): self._remarks.get(one, ()) for one in frames})
         if not images.is_open(job.blend):
             self.unfinished.promise(job, here=True)
             self.missed = job
@@ -257,6 +259,8 @@ class Session:
     def _end(self, job: Job, error: str, saved: bool) -> None:
         if error and (sequence := images.sequence_of(job.path)):
             error = f"{sequence}, frame {int(job.path.stem)}: {error}"
+        if saved and images.sequence_of(job.path):
+            self._remarks[job.path] = job.remarks
         unloaded = self._load(job) if saved or images.sequence_of(job.path) else ""
         if error or unloaded:
             self.problem = Problem("picture", error or unloaded)

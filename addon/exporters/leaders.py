@@ -95,9 +95,10 @@ def find_copied(rig: bpy.types.Object) -> bpy.types.Object | None:
 
 
 def is_solid(thing: bpy.types.Object) -> bool:
+    """Whether the camera sees `thing` where it is rendered, and as its surface."""
     if thing.get(PICTURE_PLANE):
         return False
-    return thing.display_type not in ("WIRE", "BOUNDS") and not thing.hide_render and thing.visible_camera
+    return thing.display_type not in ("WIRE", "BOUNDS") and thing.visible_camera
 
 
 def is_shown(thing: bpy.types.Object, view_layer: bpy.types.ViewLayer) -> bool:

@@ -1,9 +1,9 @@
 """Who is in a scene: every armature that is visible or moves a visible body, by itself or where an object instances it."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 import bpy
 import numpy as np
@@ -18,11 +18,12 @@ from .leaders import ArmatureFinder, find_movers, is_shown, is_solid, rendered_o
 from .rigs import MIN_COVERAGE, Match, best_match, rests_upright
 
 SURFACES = ("MESH", "SURFACE", "META", "FONT")  # types of objects that have faces, or become a mesh that does
+SCATTERERS = ("VERTS", "FACES")  # types of instancing: of the children, at each of these
 LONGEST_ID = 128  # of a character of a request
 
 Inside = tuple[bpy.types.Object, tuple[bpy.types.Object, ...]]  # a rig, and the instancers on the way to it
 Contents = dict[bpy.types.Collection, list[Inside]]
-Unrendered = dict[bpy.types.Collection, set[bpy.types.Object]]
+Unrendered = dict[bpy.types.ID, set[bpy.types.Object]]
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ class Person:
             return "its bones are not plainly a person's"
         if not rests_upright(gather_rest(self.armature, match)):
             return "its rest pose is not a person's, upright with arms and legs"
+        if generated := find_generated(self.armature):
+            return f"Rigify has made '{generated.name}' of it"
         wearer = find_wearer(self.armature)
         return f"it moves with '{wearer.name}', as the rig of clothes does" if wearer else ""
 
@@ -140,7 +143,7 @@ def find_people(view_layer: bpy.types.ViewLayer) -> list[Person]:
     people = [Person(armature) for armature in find_rigs(view_layer.objects, bpy.data.objects, shown)]
     known: Contents = {}
     for thing in view_layer.objects:
-        if instances(thing) and shown(thing) and thing.visible_camera:
+        if instances(thing) and shown(thing) and thing.visible_camera and not is_at_parent(thing):
             inside = find_inside(thing.instance_collection, known)
             people += [Person(armature, (thing, *path), alone=len(inside) == 1) for armature, path in inside]
     for thing in {thing for person in people for thing in (person.described, person.armature)}:
@@ -205,6 +208,14 @@ def find_wearer(armature: bpy.types.Object) -> bpy.types.Object | None:
     return next((rig for rig in rigs if is_human(rig)), None)
 
 
+def find_generated(armature: bpy.types.Object) -> bpy.types.Object | None:
+    """The rig that Rigify has made of `armature`, its meta-rig; also where Rigify is off, as without a window."""
+    data: Any = armature.data
+    properties = data.bl_system_properties_get() if bpy.app.version >= (5, 0, 0) else data
+    rig = properties.get("rigify_target_rig") if properties else None
+    return rig if rig and rig != armature and rig.users_scene else None  # one that was deleted is kept in the file by this
+
+
 def is_human(armature: bpy.types.Object) -> bool:
     """Whether its joints are found, and are a person's in the rest pose: the bones of animals may be called as ours are."""
     match = best_match(armature)
@@ -234,32 +245,58 @@ def find_inside(collection: bpy.types.Collection, known: Contents) -> list[Insid
         shown = list(shown_objects(collection))
         rigs = find_rigs(shown, collection.all_objects, lambda thing: not thing.hide_render)
         known[collection] = [(armature, ()) for armature in rigs]
-        for thing in (thing for thing in shown if instances(thing) and not thing.hide_render):
+        for thing in (thing for thing in shown if instances(thing) and not thing.hide_render and not is_at_parent(thing)):
             known[collection] += [
                 (armature, (thing, *path)) for armature, path in find_inside(thing.instance_collection, known)
             ]
     return known[collection]
 
 
-def find_unrendered(collection: bpy.types.Collection, known: Unrendered) -> set[bpy.types.Object]:
-    """What an instance of `collection` holds, at any depth, and a render leaves out. known: as of find_inside."""
-    if collection not in known:
-        rendered = reach(collection, lambda one: (thing for thing in shown_objects(one) if not thing.hide_render))
-        known[collection] = reach(collection, lambda one: one.all_objects) - rendered
-    return known[collection]
+def find_unrendered(root: bpy.types.Object, rendered: Collection[bpy.types.Object], known: Unrendered) -> set[bpy.types.Object]:
+    """What `root` instances by a collection, particles, vertices or faces, at any depth, and a render leaves out.
+
+    rendered: what stands in the scene and is. known: as of find_inside.
+    """
+    place = root.instance_collection if instances(root) and not root.particle_systems else root
+    if place not in known:
+        held = root.children if root.instance_type in SCATTERERS else ()
+        every = reach(root, held, lambda one: one.all_objects)
+        kept = [thing for thing in held if thing in rendered and not thing.hide_render]
+        known[place] = every - reach(root, kept, rendered_contents)
+    return known[place]
 
 
 def reach(
-    collection: bpy.types.Collection, contents: Callable[[bpy.types.Collection], Iterable[bpy.types.Object]]
+    root: bpy.types.Object,
+    held: Iterable[bpy.types.Object],
+    contents: Callable[[bpy.types.Collection], Iterable[bpy.types.Object]],
 ) -> set[bpy.types.Object]:
-    """The `contents` of `collection` and of what these instance, at any depth."""
+    """`held`, what `root` instances, and what these instance, at any depth. contents: of a collection."""
     found: set[bpy.types.Object] = set()
-    waiting = [collection]
+    waiting = [root, *held]
     while waiting:
-        inside = set(contents(waiting.pop())) - found
-        found |= inside
-        waiting += [thing.instance_collection for thing in inside if instances(thing)]
-    return found
+        thing = waiting.pop()
+        found.add(thing)
+        settings = [system.settings for system in thing.particle_systems]
+        inside = {one.instance_object for one in settings if one.render_type == "OBJECT"} - {None}
+        inside.update(contents(thing.instance_collection) if instances(thing) else ())
+        for one in settings:
+            if one.render_type == "COLLECTION" and one.instance_collection:
+                shown = contents(one.instance_collection)  # which take the places of the others unless each particle is all
+                inside.update(shown if one.use_whole_collection or not shown else one.instance_collection.all_objects)
+        waiting += inside - found
+    return found - {root}
+
+
+def rendered_contents(collection: bpy.types.Collection) -> set[bpy.types.Object]:
+    """What a render of an instance of `collection` shows."""
+    shown = {thing for thing in shown_objects(collection) if not thing.hide_render}
+    return {thing for thing in shown if not is_at_parent(thing) or thing.parent in shown}
+
+
+def is_at_parent(thing: bpy.types.Object) -> bool:
+    """Whether it is rendered at the vertices or faces of its parent, and not where it stands itself."""
+    return thing.parent is not None and thing.parent.instance_type in SCATTERERS
 
 
 def shown_objects(collection: bpy.types.Collection) -> Iterator[bpy.types.Object]:

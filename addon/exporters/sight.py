@@ -55,7 +55,7 @@ class Sight:
 
     depth: float32 (height, width), metres along the view axis; infinite where nothing is seen.
     owner: int32 (height, width), index of the character that is seen; -1 where it is a prop or nothing.
-    bodies: depth of each character that has a mesh, as if it were alone, by its index.
+    bodies: depth of each character that has a mesh in the picture, as if it were alone, by its index.
     faces: the points of the face of each whose mesh has one, by its index, in the order of FACE_NAMES; in px of the picture.
     heads: nose, eyes and ears of the same as the mesh has them, by name; those that have no bone.
     chosen: points of a face that were chosen on a mesh, by its owner and their names.
@@ -105,7 +105,9 @@ def look(
             seen = picture.see([*surface.chosen.values()])
             chosen[surface.owner] |= dict(zip(map(called.__getitem__, surface.chosen), seen, strict=True))
     depth, owner_seen = buffers[PROP].depth, np.full((view.height, view.width), PROP, np.int32)
-    bodies = {owner: buffer.depth for owner, buffer in sorted(buffers.items()) if owner != PROP}
+    depths = {owner: buffer.depth for owner, buffer in sorted(buffers.items()) if owner != PROP}
+    # of a mesh without faces, or of a thing outside the picture alone, there is nothing that could be hidden
+    bodies = {owner: body for owner, body in depths.items() if np.isfinite(body).any()}
     for owner, body in bodies.items():
         owner_seen[body < depth] = owner
         depth = np.minimum(depth, body)

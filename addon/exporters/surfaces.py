@@ -1,7 +1,7 @@
 """The meshes of a scene as triangles of the world, and which of them are whose body, clothes and things."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 from .chosen import gather_chosen
 from .joints import transform
 from .leaders import ArmatureFinder, background_layers, is_shown, is_solid, rendered_objects
-from .people import Person, Unrendered, find_unrendered, instances
+from .people import Person, Unrendered, find_unrendered, is_at_parent
 
 PROP = -1  # owner of what is nobody's: it hides people and has no mask
 
@@ -58,7 +58,9 @@ def gather_surfaces(
     """
     owners = Owners(people, depsgraph)
     layers = [view_layer, *background_layers(depsgraph.scene)]
-    rendered = {thing for layer in layers for thing in rendered_objects(layer.layer_collection) if is_shown(thing, layer)}
+    held = [(layer, rendered_objects(layer.layer_collection)) for layer in layers]
+    rendered = {thing for layer, things in held for thing in things if is_shown(thing, layer)}
+    renderable = set().union(*(things for _, things in held))  # also what is hidden in the viewport
     shapes = set().union(*map(bone_shapes, layers))
     unrendered: Unrendered = {}
     known: dict[int, Shape] = {}  # by mesh: leaves and stones come again and again
@@ -67,7 +69,7 @@ def gather_surfaces(
         root = instance.parent.original if instance.is_instance else source
         if evaluated.type != "MESH" or not instance.show_self or not is_solid(source) or source in shapes:
             continue
-        if root not in rendered or is_left_out(instance, unrendered):
+        if root not in rendered or is_left_out(instance, renderable, unrendered):
             continue
         mesh = evaluated.data.as_pointer()
         if mesh not in known:
@@ -84,23 +86,22 @@ def gather_surfaces(
         yield Surface(triangles @ world[:3, :3].T + world[:3, 3], owner, normals, chosen)
 
 
-def is_left_out(instance: bpy.types.DepsgraphObjectInstance, unrendered: Unrendered) -> bool:
-    """Whether a render leaves out `instance` for a reason by which the viewport does not. unrendered: see find_unrendered."""
+def is_left_out(
+    instance: bpy.types.DepsgraphObjectInstance, renderable: Collection[bpy.types.Object], unrendered: Unrendered
+) -> bool:
+    """Whether a render leaves out `instance` for a reason by which the viewport does not.
+
+    renderable: what of the scene is in no collection that is switched off for renders. unrendered: see find_unrendered.
+    """
     source = instance.object.original
+    root = instance.parent.original if instance.is_instance else source
+    if is_at_parent(root):
+        return True
     if not instance.is_instance:
-        return stands_in_for_instances(source)
-    root = instance.parent.original
-    if not root.visible_camera:
+        return not source.show_instancer_for_render and (source.is_instancer or bool(source.particle_systems))
+    if source.hide_render and not instance.particle_system:  # particles show their object all the same
         return True
-    of_collection = instances(root) and instance.particle_system is None
-    return of_collection and source in find_unrendered(root.instance_collection, unrendered)
-
-
-def stands_in_for_instances(thing: bpy.types.Object) -> bool:
-    """Whether a render shows instances alone: of `thing`, at the vertices or faces of its parent, or by it."""
-    if thing.parent and thing.parent.instance_type in ("VERTS", "FACES"):
-        return True
-    return not thing.show_instancer_for_render and (thing.is_instancer or bool(thing.particle_systems))
+    return not root.visible_camera or source in find_unrendered(root, renderable, unrendered)
 
 
 def gather_shape(evaluated: bpy.types.Object, with_normals: bool) -> Shape:

@@ -303,6 +303,19 @@ def test_what_an_instance_does_not_show_is_not_there(blender: Any, example: Exam
     assert [one.name for one in find_people(blender.context.view_layer)] == ["Flo"]
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_instance_that_is_scattered_is_nobody_where_it_stands_itself(blender: Any, example: Example, nested: bool) -> None:
+    example("duo")
+    twin = instance(blender, "Twin", store(blender, "Eves", *eve(blender)))
+    ground = blender.data.objects.new("Ground", blender.data.meshes.new("Ground"))
+    blender.context.scene.collection.objects.link(ground)
+    if nested:
+        instance(blender, "Crowd", store(blender, "Stock", twin, ground))
+    assert len(find_people(blender.context.view_layer)) == 2
+    twin.parent, ground.instance_type = ground, "VERTS"
+    assert [person.name for person in find_people(blender.context.view_layer)] == ["Flo"]
+
+
 def test_who_is_left_out_of_the_render_of_an_instance_is_not_there(blender: Any, example: Example) -> None:
     example("duo")
     stored = blender.data.collections.new("Stored")

@@ -35,12 +35,14 @@ def test_a_generated_rig_follows_its_controls_in_fk_and_ik(rigify: Any) -> None:
     guess = guess_by_shape(gather_rest_bones(meta))
     assert guess and guess.anchors == {role: at for role, at in match.anchors.items() if role in REQUIRED}
     rest = {role: np.array(meta.data.bones[at.bone].head_local) for role, at in match.anchors.items()}
+    assert Person(meta).enabled
 
     rigify.ops.pose.rigify_generate()
     rig = rigify.context.object
     assert rig is not meta
     match = best_match(rig)
     assert (match.label, match.coverage, match.limbs_found) == ("Rigify", 1, 12)
+    assert Person(rig).enabled and not Person(meta).enabled and Person(meta).doubt == "Rigify has made 'rig' of it"
     for name, place in found_joints(rigify, rig).items():
         if name in rest:
             np.testing.assert_allclose(place, rest[name], atol=1e-4, err_msg=name)
@@ -55,6 +57,11 @@ def test_a_generated_rig_follows_its_controls_in_fk_and_ik(rigify: Any) -> None:
     np.testing.assert_allclose(found["LWrist"], rest["LElbow"] + raised @ (rest["LWrist"] - rest["LElbow"]), atol=1e-3)
     np.testing.assert_allclose(found["RWrist"], rig.pose.bones["hand_ik.R"].head, atol=1e-3)
     assert np.linalg.norm(found["RWrist"] - rest["RWrist"]) > 0.03
+
+    importlib.import_module("addon_utils").disable("rigify", default_set=True)
+    assert not Person(meta).enabled
+    rigify.context.scene.collection.objects.unlink(rig)
+    assert Person(meta).enabled
 
 
 @pytest.mark.parametrize("animal", ["bird", "cat", "horse", "wolf"])

@@ -9,11 +9,14 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import animation, images, panels, session
+from beyondscene.addon import animation, animation_operators, images, panels, session
+from beyondscene.addon.frozen_settings import FrozenSettings
+from beyondscene.addon.job import describe_remarks
 from beyondscene.protocol import Submit
 
 from .conftest import until
 from .drawing import drawn
+from .test_sight import add_box, in_front_of
 
 Example = Callable[[str], dict[str, Any]]
 
@@ -107,6 +110,31 @@ def test_an_animation_goes_on_where_everybody_is_hidden(
     assert blender.ops.beyondscene.render_animation(wait=True) == {"FINISHED"}
     people = [len(one.request.characters) for one in peer.heard if isinstance(one, Submit)]
     assert people == [2, 0, 2]
+
+
+def test_whoever_is_not_in_some_frames_of_an_animation_is_named_once_with_those_frames(
+    blender: Any, example: Example, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
+) -> None:
+    example("duo")
+    use_backend(start_peer(picture=picture, remarks=("'Flo' is not in the picture.",)).connection)
+    scene, wall = blender.context.scene, add_box(blender, "Wall", (5, 0.1, 5), in_front_of(blender, "Eve"))
+    scene.beyondscene.output_folder = str(tmp_path)
+    scene.frame_start, scene.frame_end = 1, 5
+    for frame, hidden in ((1, True), (3, False), (4, True)):
+        wall.hide_viewport = hidden
+        wall.keyframe_insert("hide_viewport", frame=frame)
+    assert blender.ops.beyondscene.render_animation(wait=True) == {"FINISHED"}
+    told = drawn(panels.BEYONDSCENE_PT_main)
+    assert "Frames 1, 2, 3 and 2 more: 'Flo' is not in the picture." in told
+    assert "Frame 3: 'Eve' is left out of the picture, for others or the set hide all of this person: move" in told
+    (tmp_path / "duo animation 0001" / "0003.png").unlink()
+    scene.frame_end, wall.animation_data.action = 3, None
+    wall.hide_viewport = True
+    animation.begin(blender.context, FrozenSettings.of(blender.context), tmp_path / "duo animation 0001", ".png", [3])
+    animation_operators.go_on(wait=True)
+    told = drawn(panels.BEYONDSCENE_PT_main)
+    assert "'Flo'" in told and "'Eve'" not in told  # the third frame is another by now
+    assert describe_remarks({1: (*"abcdef",)})[2:] == ("Frame 1: c", "And 3 other remarks")
 
 
 def test_an_animation_may_have_more_frames_than_the_backend_lets_wait(

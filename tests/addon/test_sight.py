@@ -14,6 +14,8 @@ from beyondscene.addon.exporters.sight import look
 from beyondscene.addon.exporters.surfaces import gather_surfaces
 from beyondscene.protocol import FREE, HIDDEN, KEYPOINT_NAMES, SEEN, RenderRequest
 
+from .test_people import instance, store
+
 Example = Callable[[str], dict[str, Any]]
 
 
@@ -292,7 +294,7 @@ def test_what_a_render_leaves_out_of_an_instance_hides_nobody(blender: Any, exam
     assert (see(blender)[0]["Eve"] == before["Eve"]).all()
 
 
-@pytest.mark.parametrize("how", ["emitter", "instancer", "of vertices", "of faces"])
+@pytest.mark.parametrize("how", ["emitter", "instancer", "of vertices", "of faces", "collection"])
 def test_what_stands_in_for_its_instances_in_the_viewport_alone_hides_nobody(blender: Any, example: Example, how: str) -> None:
     example("duo")
     before, _ = see(blender)
@@ -304,12 +306,65 @@ def test_what_stands_in_for_its_instances_in_the_viewport_alone_hides_nobody(ble
         case "instancer":
             box.instance_type, box.show_instancer_for_render = "VERTS", False
         case _:
-            box.parent = ground = add_box(blender, "Ground", (0.1, 0.1, 0.1), (0, 0, 0))
-            ground.instance_type = "VERTS" if how == "of vertices" else "FACES"
+            thing = instance(blender, "Stack", store(blender, "Stock", box)) if how == "collection" else box
+            thing.parent = ground = add_box(blender, "Ground", (0.1, 0.1, 0.1), (0, 0, 0))
+            ground.instance_type = "FACES" if how == "of faces" else "VERTS"
             for vertex in ground.data.vertices:
                 vertex.co.y += 50  # where the instances are
     blender.context.view_layer.update()
     assert (see(blender)[0]["Eve"] == before["Eve"]).all()
+
+
+@pytest.mark.parametrize("how", ["collection of the source", "instance", "scatterer in a collection", "particles"])
+def test_what_a_render_does_not_scatter_hides_nobody(blender: Any, example: Example, how: str) -> None:
+    example("duo")
+    before, _ = see(blender)
+    source = add_box(blender, "Crate", (0.5, 0.1, 0.5), (0, 0, 0))
+    stock = store(blender, "Stock", source)
+    match how:
+        case "collection of the source":
+            blender.context.scene.collection.children.link(stock)
+            scatter(blender, source, np.array([in_front_of(blender, "Eve")]))
+            switch: Any = stock
+        case "instance":
+            switch = instance(blender, "Stack", stock)
+            scatter(blender, switch, np.array([in_front_of(blender, "Eve")]))
+        case "scatterer in a collection":
+            scatter(blender, source, np.array([in_front_of(blender, "Eve")]))
+            instance(blender, "Shelf", store(blender, "Shelves", source, source.parent))
+            switch = source.parent
+        case _:
+            settings = add_emitter(blender)
+            settings.render_type, settings.instance_collection = "COLLECTION", stock
+            switch = stock
+    blender.context.view_layer.update()
+    assert see(blender)[0]["Eve"].sum() < 0.9 * before["Eve"].sum()
+    switch.hide_render = True
+    blender.context.view_layer.update()
+    assert (see(blender)[0]["Eve"] == before["Eve"]).all()
+
+
+def add_emitter(bpy: Any) -> Any:
+    """The settings of one particle of full size before Eve."""
+    bush = add_box(bpy, "Bush", (0.001, 0.001, 0.001), in_front_of(bpy, "Eve"))
+    settings = bush.modifiers.new("Leaves", "PARTICLE_SYSTEM").particle_system.settings
+    settings.type, settings.count, settings.particle_size, settings.use_advanced_hair = "HAIR", 1, 1, True
+    return settings
+
+
+@pytest.mark.parametrize("how", ["object", "one of several", "all together"])
+def test_particles_show_what_is_not_rendered_itself_or_another_in_its_place(blender: Any, example: Example, how: str) -> None:
+    example("duo")
+    before, _ = see(blender)
+    source, settings = add_box(blender, "Leaf", (0.5, 0.1, 0.5), (0, 50, 0)), add_emitter(blender)
+    settings.render_type, settings.instance_object, source.hide_render = "OBJECT", source, True
+    if how != "object":
+        twig = add_box(blender, "Twig", (0.001, 0.001, 0.001), (0, 50, 0))
+        settings.render_type, settings.instance_collection = "COLLECTION", store(blender, "Stock", source, twig)
+        settings.use_whole_collection = how == "all together"
+    blender.context.view_layer.update()
+    hides = see(blender)[0]["Eve"].sum() < 0.9 * before["Eve"].sum()
+    assert hides == (how != "all together")
 
 
 def test_a_copy_of_a_body_elsewhere_is_not_its_person(blender: Any, example: Example) -> None:
@@ -324,9 +379,16 @@ def test_a_copy_of_a_body_elsewhere_is_not_its_person(blender: Any, example: Exa
     assert not (see(blender)[0]["Eve"] & ~before["Eve"]).any()
 
 
-def test_somebody_without_a_mesh_has_no_mask_and_is_hidden_by_what_stands_before(blender: Any, example: Example) -> None:
+@pytest.mark.parametrize("without", ["mesh", "faces"])
+def test_somebody_without_a_mesh_has_no_mask_and_is_hidden_by_what_stands_before(
+    blender: Any, example: Example, without: str
+) -> None:
     example("duo")
-    blender.data.objects.remove(blender.data.objects["Eve.body"])
+    if without == "mesh":
+        blender.data.objects.remove(blender.data.objects["Eve.body"])
+    else:  # nothing of it is in the picture, and yet nobody hides her
+        blender.data.objects["Eve.body"].data.clear_geometry()
+        add_box(blender, "Sword", (0.1, 0.1, 1), (0, 0, 90)).parent = blender.data.objects["Eve"]
     masks, joints = see(blender)
     assert set(masks) == {"Flo"}
     assert set(joints["Eve"].values()) == {"visible"}
