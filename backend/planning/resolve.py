@@ -55,8 +55,8 @@ def resolved_settings(request: RenderRequest) -> ResolvedSettings:
 
 
 def digest_making(request: RenderRequest, models: ModelSet) -> str:
-    """Of all that decides on a picture beside the request: weights, LoRAs, what the set leaves open, its schedule of noise."""
+    """Of all that decides on a picture: the request, weights, LoRAs, what the set leaves open, its schedule of noise."""
     request = replace(request, settings=resolve_settings(request.settings, models))
-    advice = (models.manifest, request.settings, read_json(models.role_folder("base") / SCHEDULE))
+    advice = (models.manifest, request, read_json(models.role_folder("base") / SCHEDULE))
     own = digest_of(msgspec.json.encode(advice, order="deterministic"))[:16]
     return f"{digest_weights(models, gather_loras(request, models))} {own}"
