@@ -9,6 +9,7 @@ from .explain import explain
 from .refusal import Refusal
 from .scene import KEYPOINT_NAMES, ArrayRef, Character, Keypoint, Lora, RenderRequest, RenderSettings
 from .skeleton import DRAWN, span_px
+from .text import COMMAND
 
 SMALLEST_SIDE_PX, SIDE_STEP_PX = 64, 8  # of a picture
 SAME_PROPORTIONS = 0.02  # by which a mask's may differ from the picture's, whose sides are rounded to multiples of 8
@@ -25,10 +26,7 @@ def check_request(request: RenderRequest) -> None:
     check_bounds(request)
     check_size(request.width, request.height)
     check_scene_prompt(request.prompt)
-    for whose, text in texts_of(request):
-        if "\0" in text:
-            place = text.index("\0") + 1
-            raise RequestError(f"{whose} has the control character NUL in place {place}, which no text may have: take it out.")
+    check_texts(request)
     check_settings(request.settings)
     check_loras("The scene", request.loras)
     seen: set[str] = set()
@@ -51,6 +49,17 @@ def texts_of(request: RenderRequest) -> Iterator[tuple[str, str]]:
         yield f"The negative prompt of '{name}'", character.negative_prompt
         for part, text in character.part_prompts.items():
             yield f"The prompt for the {part} of '{name}'", text
+
+
+def check_texts(request: RenderRequest) -> None:
+    """Raise RequestError where a text has what a terminal would take for a command: they are shown in lists and logs."""
+    texts = [*texts_of(request)]
+    for person in request.characters:
+        texts += ((f"The id of '{person.name}'", person.id), (f"The name of '{person.name}'", person.name))
+    for whose, text in texts:
+        if found := COMMAND.search(text):
+            which = f"U+{ord(found[0]):04X} in place {found.start() + 1}"
+            raise RequestError(f"{whose} has the control character {which}, which no text may have: take it out.")
 
 
 def check_scene_prompt(prompt: str) -> None:

@@ -147,7 +147,7 @@ def test_a_joint_that_is_drawn_is_before_the_camera(two_people: RenderRequest) -
         check_request(with_wrist(depth=-2.5, state="occluded"))
 
 
-def test_no_text_has_a_nul(two_people: RenderRequest) -> None:
+def test_no_text_has_a_control_character_but_tabs_and_ends_of_lines(two_people: RenderRequest) -> None:
     ana, bo = two_people.characters
     for changes, whose in (
         ({"prompt": "a\0b"}, "The scene's prompt"),
@@ -156,9 +156,15 @@ def test_no_text_has_a_nul(two_people: RenderRequest) -> None:
         ({"characters": (replace(ana, prompt="a\0b"), replace(bo, name="Ana"))}, "The prompt of 'Ana'"),
         ({"characters": (ana, replace(bo, negative_prompt="a\0b"))}, "The negative prompt of 'Bo'"),
         ({"characters": (ana, replace(bo, part_prompts={"hair": "a\0b"}))}, "The prompt for the hair of 'Bo'"),
+        ({"characters": (ana, replace(bo, id="a\0b"))}, "The id of 'Bo'"),
+        ({"characters": (ana, replace(bo, name="a\0b"))}, "The name of 'a\0b'"),
     ):
-        with pytest.raises(RequestError, match=f"^{whose} has the control character NUL in place 2, which no text may have: "):
+        with pytest.raises(RequestError, match=f"^{whose} has the control character U\\+0000 in place 2, "):
             check_request(replace(two_people, **changes))
+    for sign in "\x1b\x7f\x9b":  # what a terminal takes for commands
+        with pytest.raises(RequestError, match=f"control character U\\+{ord(sign):04X} in place 3, "):
+            check_request(replace(two_people, prompt=f"a {sign}[2J"))
+    check_request(replace(two_people, prompt="a\tplaza,\r\nin rain"))
 
 
 def test_resizing_moves_the_joints_along(two_people: RenderRequest) -> None:
