@@ -7,7 +7,18 @@ import msgspec
 
 from .explain import explain
 from .refusal import Refusal
-from .scene import KEYPOINT_NAMES, ArrayRef, Character, Keypoint, Lora, RenderRequest, RenderSettings
+from .scene import (
+    FACE_NAMES,
+    FEET_NAMES,
+    HAND_NAMES,
+    KEYPOINT_NAMES,
+    ArrayRef,
+    Character,
+    Keypoint,
+    Lora,
+    RenderRequest,
+    RenderSettings,
+)
 from .skeleton import DRAWN, span_px
 from .text import COMMAND
 
@@ -140,10 +151,10 @@ def check_loras(whose: str, loras: tuple[Lora, ...]) -> None:
 def check_character(character: Character, width: int, height: int) -> None:
     """Raise RequestError if `character` has no prompt, is not in the frame, or has a depth or a mask that does not fit."""
     check_prompt(character.prompt, character.name)
-    for name, joint in zip(KEYPOINT_NAMES, character.keypoints, strict=True):
+    for name, joint in joints_of(character):
         if joint.state in DRAWN and joint.depth < 0:
             raise RequestError(
-                f"The joint {name} of '{character.name}' is {joint.state} at a depth of {joint.depth:g} m, but depths in "
+                f"The joint {name} '{character.name}' is {joint.state} at a depth of {joint.depth:g} m, but depths in "
                 "front of the camera are positive: turn the sign round, or give the joint the state 'behind'."
             )
     if unseen := why_unseen(character.keypoints, width, height):
@@ -155,6 +166,18 @@ def check_character(character: Character, width: int, height: int) -> None:
             f"The mask of '{character.name}' has shape {character.mask.shape} of {character.mask.dtype}, but the picture needs "
             f"({height}, {width}) of uint8, or another size of these proportions: export it for this picture."
         )
+
+
+def joints_of(character: Character) -> Iterator[tuple[str, Keypoint]]:
+    """Each joint and point that `character` has, after its name, which stands before the person's."""
+    for names, joints, whose in (
+        (KEYPOINT_NAMES, character.keypoints, "of"),
+        (HAND_NAMES, character.right_hand, "of the right hand of"),
+        (HAND_NAMES, character.left_hand, "of the left hand of"),
+        (FACE_NAMES, character.face, "of the face of"),
+        (FEET_NAMES, character.feet, "of the feet of"),
+    ):
+        yield from ((f"{name} {whose}", joint) for name, joint in zip(names, joints or (), strict=False))
 
 
 def fits(mask: ArrayRef, width: int, height: int) -> bool:

@@ -145,6 +145,14 @@ def test_a_joint_that_is_drawn_is_before_the_camera(two_people: RenderRequest) -
     check_request(with_wrist(depth=-2.5, state="behind"))
     with pytest.raises(RequestError, match=r"The joint RWrist of 'Bo' is occluded at a depth of -2\.5 m, but depths"):
         check_request(with_wrist(depth=-2.5, state="occluded"))
+    behind = Keypoint(x=9, y=9, depth=-1)
+    for part, points, name in (
+        ("left_hand", 21, "Wrist of the left hand"),
+        ("face", 70, "RJaw1 of the face"),
+        ("feet", 6, "LBigToe of the feet"),
+    ):
+        with pytest.raises(RequestError, match=f"The joint {name} of 'Bo' is visible at a depth of -1 m, but depths"):
+            check_request(replace(two_people, characters=(ana, replace(bo, **{part: (behind,) * points}))))
 
 
 def test_no_text_has_a_control_character_but_tabs_and_ends_of_lines(two_people: RenderRequest) -> None:
