@@ -179,6 +179,10 @@ def test_resizing_moves_the_joints_along(two_people: RenderRequest) -> None:
     larger = resized(two_people, 384, 256)
     assert larger.characters[0].keypoints[4].x == 2 * two_people.characters[0].keypoints[4].x
     check_request(larger)
+    person = two_people.characters[1]
+    hand_before_the_camera = replace(person.keypoints[4], x=-1e6, state="outside")
+    close_up = replace(person, keypoints=(*person.keypoints[:4], hand_before_the_camera, *person.keypoints[5:]))
+    check_request(resized(replace(two_people, characters=(close_up,)), 384, 256))
 
 
 def test_hands_survive_their_file_and_a_resizing(two_people: RenderRequest) -> None:
