@@ -139,6 +139,19 @@ def test_a_submit_of_frames_says_where_it_stopped(start: Start, connect: Connect
     assert len(said.out.splitlines()) == 1 and "Frame 2 and those after it were not submitted." in said.err
 
 
+def test_a_submit_of_more_frames_than_may_wait_brings_pictures_meanwhile(
+    start: Start, connect: Connect, tmp_path: Path, capsys: Capture
+) -> None:
+    gateway = start(waiting_jobs=1)
+    connect(gateway)
+    for frame in (1, 2, 3):
+        (tmp_path / f"shot.{frame}.json").write_bytes(msgspec.json.encode(picture(steps=40)))
+    command = ["submit", str(tmp_path / "shot.#.json"), "--frames", "1-3", "-o", str(tmp_path / "out.#.png")]
+    assert main([*command, "--ready-file", str(gateway.ready_file), "--patience", "0.3"]) == 0
+    assert "1 jobs are waiting, which is the limit" in capsys.readouterr().err
+    assert all((tmp_path / f"out.{frame}.png").exists() for frame in (1, 2, 3))
+
+
 def test_submit_waits_and_brings_the_pictures_of_a_gateway_that_is_restarted(
     start: Start, request_file: Path, tmp_path: Path, capsys: Capture
 ) -> None:
