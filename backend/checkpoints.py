@@ -23,7 +23,7 @@ class CheckpointFolder:
     The folder is the attempt's own and is never made here: it goes to the next attempt as soon as there is one, so that
     nothing more can be put.
 
-    made_by: program, models and device; what others have kept is not taken up, since they may have computed otherwise.
+    made_by: program, models, device and request; what others have kept is not taken up, since they may have computed otherwise.
     on_put: called when something new is on the disk.
     """
 
@@ -39,8 +39,8 @@ class CheckpointFolder:
             return None
         try:
             with safe_open(path, framework="np") as file:
-                if (file.metadata() or {}).get("made_by") != self._made_by:
-                    log.warning("the checkpoint %s was not made by %s: it is made anew", path, self._made_by)
+                if file.metadata() != self._label(key):
+                    log.warning("the checkpoint %s is not '%s' made by %s: it is made anew", path, key, self._made_by)
                     return None
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no dict)
         except (OSError, SafetensorError) as error:
@@ -52,7 +52,7 @@ class CheckpointFolder:
         dense = {name: np.asarray(array, order="C") for name, array in arrays.items()}
         try:
             with whole_file(path) as partial:
-                save_file(dense, partial, {"made_by": self._made_by})
+                save_file(dense, partial, self._label(key))
         except (OSError, SafetensorError) as error:  # a full disk, or an attempt that was given up
             log.warning("the checkpoint %s could not be written: %s", path, error)
         else:
@@ -61,6 +61,10 @@ class CheckpointFolder:
 
     def due(self) -> bool:
         return time.monotonic() - self._put_s >= INTERVAL_S
+
+    def _label(self, key: str) -> dict[str, str]:
+        """What a file says of itself, as it may have been put in another's place."""
+        return {"key": key, "made_by": self._made_by}
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key.replace(' ', '-')}.safetensors"

@@ -7,8 +7,20 @@ import msgspec
 
 from .explain import explain
 from .refusal import Refusal
-from .scene import KEYPOINT_NAMES, ArrayRef, Character, Keypoint, Lora, RenderRequest, RenderSettings
+from .scene import (
+    FACE_NAMES,
+    FEET_NAMES,
+    HAND_NAMES,
+    KEYPOINT_NAMES,
+    ArrayRef,
+    Character,
+    Keypoint,
+    Lora,
+    RenderRequest,
+    RenderSettings,
+)
 from .skeleton import DRAWN, span_px
+from .text import COMMAND
 
 SMALLEST_SIDE_PX, SIDE_STEP_PX = 64, 8  # of a picture
 SAME_PROPORTIONS = 0.02  # by which a mask's may differ from the picture's, whose sides are rounded to multiples of 8
@@ -25,10 +37,7 @@ def check_request(request: RenderRequest) -> None:
     check_bounds(request)
     check_size(request.width, request.height)
     check_scene_prompt(request.prompt)
-    for whose, text in texts_of(request):
-        if "\0" in text:
-            place = text.index("\0") + 1
-            raise RequestError(f"{whose} has the control character NUL in place {place}, which no text may have: take it out.")
+    check_texts(request)
     check_settings(request.settings)
     check_loras("The scene", request.loras)
     seen: set[str] = set()
@@ -51,6 +60,17 @@ def texts_of(request: RenderRequest) -> Iterator[tuple[str, str]]:
         yield f"The negative prompt of '{name}'", character.negative_prompt
         for part, text in character.part_prompts.items():
             yield f"The prompt for the {part} of '{name}'", text
+
+
+def check_texts(request: RenderRequest) -> None:
+    """Raise RequestError where a text has what a terminal would take for a command: they are shown in lists and logs."""
+    texts = [*texts_of(request)]
+    for person in request.characters:
+        texts += ((f"The id of '{person.name}'", person.id), (f"The name of '{person.name}'", person.name))
+    for whose, text in texts:
+        if found := COMMAND.search(text):
+            which = f"U+{ord(found[0]):04X} in place {found.start() + 1}"
+            raise RequestError(f"{whose} has the control character {which}, which no text may have: take it out.")
 
 
 def check_scene_prompt(prompt: str) -> None:
@@ -131,10 +151,10 @@ def check_loras(whose: str, loras: tuple[Lora, ...]) -> None:
 def check_character(character: Character, width: int, height: int) -> None:
     """Raise RequestError if `character` has no prompt, is not in the frame, or has a depth or a mask that does not fit."""
     check_prompt(character.prompt, character.name)
-    for name, joint in zip(KEYPOINT_NAMES, character.keypoints, strict=True):
+    for name, joint in joints_of(character):
         if joint.state in DRAWN and joint.depth < 0:
             raise RequestError(
-                f"The joint {name} of '{character.name}' is {joint.state} at a depth of {joint.depth:g} m, but depths in "
+                f"The joint {name} '{character.name}' is {joint.state} at a depth of {joint.depth:g} m, but depths in "
                 "front of the camera are positive: turn the sign round, or give the joint the state 'behind'."
             )
     if unseen := why_unseen(character.keypoints, width, height):
@@ -146,6 +166,18 @@ def check_character(character: Character, width: int, height: int) -> None:
             f"The mask of '{character.name}' has shape {character.mask.shape} of {character.mask.dtype}, but the picture needs "
             f"({height}, {width}) of uint8, or another size of these proportions: export it for this picture."
         )
+
+
+def joints_of(character: Character) -> Iterator[tuple[str, Keypoint]]:
+    """Each joint and point that `character` has, after its name, which stands before the person's."""
+    for names, joints, whose in (
+        (KEYPOINT_NAMES, character.keypoints, "of"),
+        (HAND_NAMES, character.right_hand, "of the right hand of"),
+        (HAND_NAMES, character.left_hand, "of the left hand of"),
+        (FACE_NAMES, character.face, "of the face of"),
+        (FEET_NAMES, character.feet, "of the feet of"),
+    ):
+        yield from ((f"{name} {whose}", joint) for name, joint in zip(names, joints or (), strict=False))
 
 
 def fits(mask: ArrayRef, width: int, height: int) -> bool:

@@ -81,7 +81,7 @@ def decode_record(text: str, path: Path) -> Record:
     """path: where `text` was found. Raises RecordError."""
     try:
         return msgspec.json.decode(text, type=Record)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise RecordError(
             f"{path} says how it was made in a way that is not understood here: {error}. It may come from a newer version."
         ) from error

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from .codec import Frames
+from .codec import HEADER_LIMIT_BYTES, Frames
 from .messages import (
     CREDIT_CHUNKS,
     FRAME_LIMIT_BYTES,
@@ -95,6 +95,11 @@ Request = Hello | Submit | Cancel | Subscribe | Fetch | Received | Ping | ListJo
 def too_large(frames: Frames) -> str:
     """Why a backend would not take this message, or nothing. It closes the connection at such a frame, without a word."""
     sizes = [memoryview(frame).nbytes for frame in frames]
+    if sizes[1] > HEADER_LIMIT_BYTES:
+        return (
+            f"The texts and joints of the request have {sizes[1]} bytes, but a backend takes {HEADER_LIMIT_BYTES}: write "
+            "shorter prompts, or switch some characters off."
+        )
     if max(sizes) > FRAME_LIMIT_BYTES or sum(sizes) > MESSAGE_LIMIT_BYTES or len(frames) > MESSAGE_LIMIT_FRAMES:
         return (
             f"The request has {len(frames) - 2} masks, the largest of {max(sizes)} bytes, {sum(sizes)} bytes in all; a backend "

@@ -61,8 +61,9 @@ FACE_NAMES = (
 FEET_NAMES = ("LBigToe", "LSmallToe", "LHeel", "RBigToe", "RSmallToe", "RHeel")
 
 # Bounds are what makes msgspec refuse NaN and infinity, so no float of a request goes without.
-Pixels = Annotated[float, Meta(ge=-1e6, le=1e6)]
-Metres = Annotated[float, Meta(ge=-1e6, le=1e6)]
+FARTHEST = 1e6  # of anything in a request, in pixels or metres
+Pixels = Annotated[float, Meta(ge=-FARTHEST, le=FARTHEST)]
+Metres = Annotated[float, Meta(ge=-FARTHEST, le=FARTHEST)]
 PixelsPerUnit = Annotated[float, Meta(gt=0, le=1e7)]
 MatrixEntry = Annotated[float, Meta(ge=-1e9, le=1e9)]
 LONGEST_SIDE_PX, LARGEST_SEED = 65536, 2**63 - 1
@@ -206,8 +207,11 @@ def resized(request: RenderRequest, width: int, height: int) -> RenderRequest:
     sx, sy = width / request.width, height / request.height
     replace = msgspec.structs.replace
 
+    def within(place_px: float) -> float:  # as an export has it of what is just before the camera
+        return max(-FARTHEST, min(place_px, FARTHEST))
+
     def scaled(joints: tuple[Keypoint, ...]) -> tuple[Keypoint, ...]:
-        return tuple(replace(joint, x=joint.x * sx, y=joint.y * sy) for joint in joints)
+        return tuple(replace(joint, x=within(joint.x * sx), y=within(joint.y * sy)) for joint in joints)
 
     camera = request.camera
     if camera is not None:

@@ -167,8 +167,8 @@ def follow(bones: Sequence[Keypoint], skin: Sequence[Keypoint], width: int, heig
         elif point.state in DRAWN and near.any():
             shares = 1 / np.linalg.norm(MODEL[near] - MODEL[index], axis=1) ** 2
             x, y, depth = np.average(moves[near], 0, shares).tolist()
-            x, y = point.x + x, point.y + y
-            face.append(replace(point, x=x, y=y, depth=point.depth + depth, state=state_at(x, y, width, height)))
+            x, y, depth = point.x + x, point.y + y, max(0.0, point.depth + depth)
+            face.append(replace(point, x=x, y=y, depth=depth, state=state_at(x, y, width, height)))
         else:
             face.append(point)
     return tuple(face)

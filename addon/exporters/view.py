@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ...protocol import DRAWN, Camera, Keypoint, KeypointState, why_unseen
+from ...protocol.scene import FARTHEST
 
-LIMIT = 1e6  # the protocol's bound on pixels and metres
 MISSING = Keypoint(x=0, y=0, depth=0, state="missing")
 
 
@@ -33,11 +33,11 @@ class View(NamedTuple):
         camera = self.camera
         x, y, depth = (np.reshape(camera.camera_from_world, (4, 4)) @ [*point, 1.0])[:3]
         if depth < self.near:
-            return Keypoint(x=0, y=0, depth=max(float(depth), -LIMIT), state="behind")
+            return Keypoint(x=0, y=0, depth=max(float(depth), -FARTHEST), state="behind")
         divisor = depth if camera.projection == "perspective" else 1.0
-        x_px = float(np.clip(camera.fx * x / divisor + camera.cx, -LIMIT, LIMIT))
-        y_px = float(np.clip(camera.fy * y / divisor + camera.cy, -LIMIT, LIMIT))
-        return Keypoint(x=x_px, y=y_px, depth=min(float(depth), LIMIT), state=state_at(x_px, y_px, self.width, self.height))
+        x_px = float(np.clip(camera.fx * x / divisor + camera.cx, -FARTHEST, FARTHEST))
+        y_px = float(np.clip(camera.fy * y / divisor + camera.cy, -FARTHEST, FARTHEST))
+        return Keypoint(x=x_px, y=y_px, depth=min(float(depth), FARTHEST), state=state_at(x_px, y_px, self.width, self.height))
 
     def why_unseen(self, keypoints: Sequence[Keypoint]) -> str:
         """Why nobody with these joints is in the picture, to be read after a name; empty where they are."""

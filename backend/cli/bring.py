@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ...protocol import Cancelled, Failed, Finished, Paused, Progressed, Refusal
+from ...protocol import Cancelled, Failed, Finished, Paused, Pong, Progressed, Refusal, Started
 from ...protocol.client import Saved, Spoilt
 from ..watch import Headway
 from . import DONE, FAULT, STOPPED, say
@@ -29,12 +29,18 @@ def follow_job(args: argparse.Namespace, job_id: str, output: Path | None = None
 
 
 def hear_end(args: argparse.Namespace, job_id: str, output: Path | None, bar: Bar | Lines) -> End:
+    paused = ""  # why it waits; said once nothing follows, as all that has happened to the job is told from the start
     for event, _ in converse(args, lambda client: client.follow(job_id, output)):
         match event:
             case Progressed():
                 bar.progress(Headway(**{name: getattr(event, name) for name in Headway.__struct_fields__}))
             case Paused():
-                say(event.message)
+                paused = event.message
+            case Started():
+                paused = ""
+            case Pong() if paused:
+                say(paused)
+                paused = ""
             case Failed() | Cancelled():
                 return event
             case Finished() if output is None:

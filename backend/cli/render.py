@@ -15,7 +15,6 @@ from ..checkpoints import CheckpointFolder
 from ..models.fingerprint import fingerprint_schedule, fingerprint_weights
 from ..models.kinds import SCHEDULE
 from ..models.loras import fingerprint_loras, gather_loras
-from ..models.manifest import read_json
 from ..models.memory_saving import Precision
 from ..models.sets import ModelSet
 from ..outputs import Record, weights_that_differ
@@ -100,7 +99,7 @@ def check(shot: Shot, model_set: ModelSet, args: argparse.Namespace, record: Rec
     if record is None:
         return
     differing = weights_that_differ(record, fingerprint_weights(model_set) | fingerprint_loras(loras))
-    if record.schedule not in ("", fingerprint_schedule(read_json(model_set.role_folder("base") / SCHEDULE))):
+    if record.schedule not in ("", fingerprint_schedule(model_set.schedule)):
         differing.append(f"base/{SCHEDULE}")
     if differing:
         names = ", ".join(differing)

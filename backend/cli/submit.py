@@ -13,7 +13,7 @@ from ..models.sets import MANIFEST, find_model_sets, read_model_set
 from ..outputs import FORMATS
 from . import DONE, FAULT, STOPPED, say
 from .arguments import job, priority
-from .backend import add_backend, converse
+from .backend import Busy, add_backend, converse
 from .bring import follow_job, tell_end
 from .resume import add_skip_existing, frames_to_draw
 from .source import add_models, add_source, models_of, read_source, record_of
@@ -51,19 +51,24 @@ def run(args: argparse.Namespace) -> int:
         args.frames = frames
     record = record_of(args)
     outputs: dict[str, Path] = {}
+    codes = {DONE}
     try:
         for shot in read_source(args, record):
             warn_of_the_unseen(shot)
-            job_id = submit_shot(args, shot, name_of(models_of(args, record, shot)))
+            models = name_of(models_of(args, record, shot))
+            while (job_id := try_to_submit(args, shot, models, raises=not outputs)) is None:
+                codes.add(bring_oldest(args, outputs))
             facts = {"job_id": job_id, "frame": shot.frame, "width": shot.request.width, "height": shot.request.height}
             print(msgspec.json.encode(facts).decode() if args.json else job_id, flush=True)
             if args.output:
                 outputs[job_id] = number_path(args.output, shot.frame)
-        return bring_pictures(args, outputs)
+        while outputs:
+            codes.add(bring_oldest(args, outputs))
     except KeyboardInterrupt:
         if outputs:
             say("The backend goes on with what was submitted: `beyondscene fetch ID -o OUT` brings a picture when it is made.")
         raise
+    return next(code for code in (FAULT, STOPPED, DONE) if code in codes)
 
 
 def check_output(args: argparse.Namespace) -> None:
@@ -100,17 +105,26 @@ def submit_shot(args: argparse.Namespace, shot: Shot, models: str) -> str:
     return job_id
 
 
-def bring_pictures(args: argparse.Namespace, outputs: dict[str, Path]) -> int:
-    """Wait for each job in turn, and bring its picture. The exit code is that of a job that failed, or else was cancelled."""
-    codes = {DONE}
-    for job_id, output in outputs.items():
-        end = follow_job(args, job_id, output)
-        code = tell_end(job_id, end)
-        codes.add(code)
-        if args.json:
-            place = in_unicode(output) if code == DONE else None
-            facts = {"job_id": job_id, "state": type(end).__name__.lower(), "output": place}
-            print(msgspec.json.encode(facts).decode(), flush=True)
-        elif code == DONE:
-            say(f"{output} is there.")
-    return next(code for code in (FAULT, STOPPED, DONE) if code in codes)
+def try_to_submit(args: argparse.Namespace, shot: Shot, models: str, *, raises: bool) -> str | None:
+    """As submit_shot; None where the backend takes no more for now, unless that `raises`."""
+    try:
+        return submit_shot(args, shot, models)
+    except Busy:
+        if raises:
+            raise
+        return None
+
+
+def bring_oldest(args: argparse.Namespace, outputs: dict[str, Path]) -> int:
+    """Wait for the first of the jobs in `outputs`, bring its picture, and take it out of them. The exit code for it."""
+    job_id, output = next(iter(outputs.items()))
+    end = follow_job(args, job_id, output)
+    code = tell_end(job_id, end)
+    if args.json:
+        place = in_unicode(output) if code == DONE else None
+        facts = {"job_id": job_id, "state": type(end).__name__.lower(), "output": place}
+        print(msgspec.json.encode(facts).decode(), flush=True)
+    elif code == DONE:
+        say(f"{output} is there.")
+    del outputs[job_id]
+    return code

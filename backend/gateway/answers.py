@@ -33,6 +33,7 @@ from ...protocol import (
     WireError,
     find_job_id,
 )
+from ...protocol.text import one_line
 from .admission import Admission
 from .allow_list import AllowList, Listed
 from .clients import Client, Clients
@@ -175,7 +176,7 @@ class Answers:
             sentence = f"'{hello.client}' speaks protocol {lowest} to {highest}, the backend {VERSION}: update {older}."
             client.reply(Rejected(versions=(VERSION, VERSION), message=sentence))
             return
-        client.label = hello.client
+        client.label = one_line(hello.client)  # in logs, which can be read on a terminal
         self._admission.look_for_models()
         client.reply(
             Welcome(

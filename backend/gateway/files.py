@@ -92,12 +92,15 @@ class Quota:
     def make_room(self, short_bytes: int = 0) -> list[str]:
         """Remove pictures that were fetched until the rest is within the limit, and `short_bytes` are free that were not.
 
-        Return whose. Others are never removed, and none for `short_bytes` that all of them would not make free.
+        Return whose. Others are never removed, and none for `short_bytes` that all of them would not make free, or for a
+        picture that is larger than the limit itself: such a one goes before others do, once it was fetched.
         """
-        kept = self._ledger.results()
+        limit_bytes = self._limit_bytes
+        kept = sorted(self._ledger.results(), key=lambda picture: picture.size_bytes <= limit_bytes)
         if short_bytes > sum(picture.size_bytes for picture in kept if picture.fetched):
             short_bytes = 0
-        excess_bytes = max(short_bytes, sum(picture.size_bytes for picture in kept) - self._limit_bytes)
+        counted_bytes = sum(picture.size_bytes for picture in kept if picture.fetched or picture.size_bytes <= limit_bytes)
+        excess_bytes = max(short_bytes, counted_bytes - limit_bytes)
         removed = []
         for picture in kept:
             if excess_bytes > 0 and picture.fetched:

@@ -27,7 +27,7 @@ def check_pipeline(model_set: "ModelSet") -> None:
 def check_kinds(model_set: "ModelSet") -> None:
     """Raise ModelSetError for networks that are complete but of another kind, or made for another base."""
     base = model_set.role_folder("base")
-    schedule, unet = read_json(base / SCHEDULE), read_json(base / "unet" / "config.json")
+    schedule, unet = model_set.schedule, read_json(base / "unet" / "config.json")
     check_base(model_set, unet, schedule)
     check_controlnet(model_set, read_json(model_set.role_folder("controlnet") / "config.json"), unet)
     folder = model_set.role_folder("inpainting")

@@ -132,7 +132,7 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, o
         vae=vae,
         tokenizers=tuple(CLIPTokenizer.from_pretrained(folder, local_files_only=True) for folder in tokenizer_folders),
         text_encoders=text_encoders,
-        scheduler_config=read_json(base / "scheduler" / "scheduler_config.json"),
+        scheduler_config=model_set.schedule,
         # the default of each family's pipeline in diffusers
         zeros_for_empty_prompt=bool(read_json(base / "model_index.json").get("force_zeros_for_empty_prompt", len(texts) > 1)),
         segmenter=segmenter,

@@ -2,19 +2,20 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from .hub import download_command, is_hub_id, locate
-from .kinds import check_kinds, check_pipeline
+from .kinds import SCHEDULE, check_kinds, check_pipeline
 from .manifest import MANIFEST, ROLES, Manifest, ModelSetError, Role, own_few_steps, read_json
 from .weights import Weights, check_file, find_weights
 
 # Below the folder of a role: which files must stand there, one of a group, and which folders hold a config.json and weights.
 PROCESSOR = ("preprocessor_config.json", "processor_config.json")
 FILES: dict[Role, tuple[tuple[str, ...], ...]] = {
-    "base": (("model_index.json",), ("scheduler/scheduler_config.json",)),
+    "base": (("model_index.json",), (SCHEDULE,)),
     "segmenter": (PROCESSOR,),
     "sam": (PROCESSOR,),
 }
@@ -70,6 +71,11 @@ class ModelSet(Struct, frozen=True, kw_only=True):
     def vae_folder(self) -> Path:
         """Of the role `vae`, where the manifest names one; else the base has it."""
         return self.role_folder("vae") if "vae" in self.manifest.roles else self.role_folder("base") / "vae"
+
+    @property
+    def schedule(self) -> dict[str, Any]:
+        """The base's SCHEDULE, empty where it has none. Raises ModelSetError where that cannot be read."""
+        return read_json(self.role_folder("base") / SCHEDULE)
 
     def networks(self, role: Role) -> dict[str, Weights | None]:
         """The weights that `role` loads, by the folder below the role's own ("." for that one); None where they are not."""

@@ -6,9 +6,7 @@ import msgspec
 from msgspec.structs import asdict, replace
 
 from ...protocol import HiddenJoints, RenderRequest, RenderSettings, digest_of
-from ..models.kinds import SCHEDULE
 from ..models.loras import digest_weights, gather_loras
-from ..models.manifest import read_json
 from ..models.sets import ModelSet, own_few_steps
 
 _LEFT_OPEN = ("steps", "guidance_scale", "controlnet_conditioning_scale", "guide_pose", "t_b", "hidden_joints")
@@ -55,8 +53,8 @@ def resolved_settings(request: RenderRequest) -> ResolvedSettings:
 
 
 def digest_making(request: RenderRequest, models: ModelSet) -> str:
-    """Of all that decides on a picture beside the request: weights, LoRAs, what the set leaves open, its schedule of noise."""
+    """Of all that decides on a picture: the request, weights, LoRAs, what the set leaves open, its schedule of noise."""
     request = replace(request, settings=resolve_settings(request.settings, models))
-    advice = (models.manifest, request.settings, read_json(models.role_folder("base") / SCHEDULE))
+    advice = (models.manifest, request, models.schedule)
     own = digest_of(msgspec.json.encode(advice, order="deterministic"))[:16]
     return f"{digest_weights(models, gather_loras(request, models))} {own}"

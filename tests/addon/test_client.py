@@ -29,6 +29,7 @@ from beyondscene.protocol import (
     encode,
 )
 from beyondscene.protocol.client import GREETING_S, Client, Heard, Lost, Saved, Spoilt, new_job_id
+from beyondscene.protocol.codec import HEADER_LIMIT_BYTES
 from beyondscene.protocol.messages import Message
 from beyondscene.protocol.scene import RenderRequest
 
@@ -98,14 +99,18 @@ def test_a_backend_that_asks_is_told_once_a_picture_is_here(client: Client, tmp_
     assert new_to_it(client) == receipt  # it may have been lost with the line
 
 
-def test_masks_that_no_backend_takes_are_not_sent(client: Client, tmp_path: Path) -> None:
+def test_masks_and_texts_that_no_backend_takes_are_not_sent(client: Client, tmp_path: Path) -> None:
     request = RenderRequest(width=64, height=64, prompt="a field")
     for masks in ([np.zeros((8193, 8192), np.uint8)], [np.zeros((8, 8), np.uint8)] * 259):
         client.submit(JOB, request, tmp_path / "picture.png", arrays=masks)
         assert said(client) == []
         ((refused, _),) = client.tick(0.5)
         assert isinstance(refused, Refused) and refused.job_id == JOB and "send smaller masks" in refused.message
-    assert not client.tick(0.6)
+    client.submit(JOB, RenderRequest(width=64, height=64, prompt="a" * HEADER_LIMIT_BYTES), tmp_path / "picture.png")
+    assert said(client) == []
+    ((refused, _),) = client.tick(0.6)
+    assert isinstance(refused, Refused) and refused.job_id == JOB and "write shorter prompts" in refused.message
+    assert not client.tick(0.7)
 
 
 @pytest.mark.parametrize("fault", ["bytes", "order", "nothing", "refused", "left"])

@@ -167,7 +167,7 @@ def test_what_an_error_quotes_can_pass_for_no_other_line(
     request_file.write_bytes(msgspec.json.encode(replace(two_people, characters=(person,))))
     assert main(["render", str(request_file), "-o", str(tmp_path / "out.png")]) == 2
     told = capsys.readouterr().err
-    assert "\x1b" not in told and "\nbeyondscene" not in told and "all is well' is empty" in told
+    assert "\x1b" not in told and "\nbeyondscene" not in told and "all is well' has the control" in told
 
 
 def test_what_neither_memory_nor_disk_can_hold_is_refused_before_the_models(

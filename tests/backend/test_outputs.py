@@ -18,6 +18,7 @@ import tifffile
 from beyondscene.backend import outputs
 from beyondscene.backend.outputs import Layer, Picture, Record, make_record, png, read_record, restore_request, write_picture
 from beyondscene.protocol import RenderRequest, WireError, describe_array
+from beyondscene.protocol.record import RecordError, decode_record
 from msgspec.structs import replace
 from PIL import Image
 
@@ -241,6 +242,11 @@ def test_an_exr_that_was_given_a_thumbnail_still_says_how_it_was_made(picture: P
     path.write_bytes(written[:200])
     with pytest.raises(ValueError, match="its header is damaged or cut off"):
         read_record(path)
+
+
+def test_a_record_that_no_depth_of_calls_can_read_is_not_understood(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=r"forged\.png says how it was made in a way that is not understood here"):
+        decode_record('{"models": "tiny", "request": ' + "[" * 100_000 + "]" * 100_000 + "}", tmp_path / "forged.png")
 
 
 def test_a_tiff_that_was_cut_off_is_refused_in_one_sentence(picture: Picture, record: Record, tmp_path: Path) -> None:

@@ -145,9 +145,17 @@ def test_a_joint_that_is_drawn_is_before_the_camera(two_people: RenderRequest) -
     check_request(with_wrist(depth=-2.5, state="behind"))
     with pytest.raises(RequestError, match=r"The joint RWrist of 'Bo' is occluded at a depth of -2\.5 m, but depths"):
         check_request(with_wrist(depth=-2.5, state="occluded"))
+    behind = Keypoint(x=9, y=9, depth=-1)
+    for part, points, name in (
+        ("left_hand", 21, "Wrist of the left hand"),
+        ("face", 70, "RJaw1 of the face"),
+        ("feet", 6, "LBigToe of the feet"),
+    ):
+        with pytest.raises(RequestError, match=f"The joint {name} of 'Bo' is visible at a depth of -1 m, but depths"):
+            check_request(replace(two_people, characters=(ana, replace(bo, **{part: (behind,) * points}))))
 
 
-def test_no_text_has_a_nul(two_people: RenderRequest) -> None:
+def test_no_text_has_a_control_character_but_tabs_and_ends_of_lines(two_people: RenderRequest) -> None:
     ana, bo = two_people.characters
     for changes, whose in (
         ({"prompt": "a\0b"}, "The scene's prompt"),
@@ -156,15 +164,25 @@ def test_no_text_has_a_nul(two_people: RenderRequest) -> None:
         ({"characters": (replace(ana, prompt="a\0b"), replace(bo, name="Ana"))}, "The prompt of 'Ana'"),
         ({"characters": (ana, replace(bo, negative_prompt="a\0b"))}, "The negative prompt of 'Bo'"),
         ({"characters": (ana, replace(bo, part_prompts={"hair": "a\0b"}))}, "The prompt for the hair of 'Bo'"),
+        ({"characters": (ana, replace(bo, id="a\0b"))}, "The id of 'Bo'"),
+        ({"characters": (ana, replace(bo, name="a\0b"))}, "The name of 'a\0b'"),
     ):
-        with pytest.raises(RequestError, match=f"^{whose} has the control character NUL in place 2, which no text may have: "):
+        with pytest.raises(RequestError, match=f"^{whose} has the control character U\\+0000 in place 2, "):
             check_request(replace(two_people, **changes))
+    for sign in "\x1b\x7f\x9b":  # what a terminal takes for commands
+        with pytest.raises(RequestError, match=f"control character U\\+{ord(sign):04X} in place 3, "):
+            check_request(replace(two_people, prompt=f"a {sign}[2J"))
+    check_request(replace(two_people, prompt="a\tplaza,\r\nin rain"))
 
 
 def test_resizing_moves_the_joints_along(two_people: RenderRequest) -> None:
     larger = resized(two_people, 384, 256)
     assert larger.characters[0].keypoints[4].x == 2 * two_people.characters[0].keypoints[4].x
     check_request(larger)
+    person = two_people.characters[1]
+    hand_before_the_camera = replace(person.keypoints[4], x=-1e6, state="outside")
+    close_up = replace(person, keypoints=(*person.keypoints[:4], hand_before_the_camera, *person.keypoints[5:]))
+    check_request(resized(replace(two_people, characters=(close_up,)), 384, 256))
 
 
 def test_hands_survive_their_file_and_a_resizing(two_people: RenderRequest) -> None:

@@ -108,7 +108,7 @@ def test_what_others_or_nobody_could_have_made_is_made_anew(
 
     with caplog.at_level(logging.WARNING):
         anew, told = attempt(models, two_people, CheckpointFolder(tmp_path, "somebody else"))
-    assert "was not made by somebody else" in caplog.text and len(told) > FEW
+    assert "made by somebody else: it is made anew" in caplog.text and len(told) > FEW
     assert anew is not None and (anew == undisturbed).all()
 
     for path in tmp_path.glob("*.safetensors"):
@@ -116,6 +116,18 @@ def test_what_others_or_nobody_could_have_made_is_made_anew(
     image, told = attempt(models, two_people, CheckpointFolder(tmp_path, "somebody else"))
     assert "cannot be read" in caplog.text and len(told) > FEW
     assert image is not None and (image == undisturbed).all()
+
+
+def test_a_checkpoint_in_the_place_of_another_is_made_anew(
+    models: Models, two_people: RenderRequest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    undisturbed, _ = attempt(models, two_people, CheckpointFolder(tmp_path, "me"))
+    base, level = tmp_path / "base.safetensors", tmp_path / "level-1-uint8.safetensors"
+    level.write_bytes(base.read_bytes())
+    base.write_bytes((tmp_path / "steps-inpaint-0.safetensors").read_bytes())
+    image, _ = attempt(models, two_people, CheckpointFolder(tmp_path, "me"))
+    assert "base.safetensors is not 'base' made by me" in caplog.text
+    assert undisturbed is not None and image is not None and (image == undisturbed).all()
 
 
 def test_a_picture_is_made_also_where_nothing_can_be_kept(

@@ -20,6 +20,7 @@ def test_checkpoints_are_others_where_the_model_set_recommends_something_else(
     copy = Path(shutil.copytree(tiny_models.folder, tmp_path / "copy"))
     before = digest_making(request, tiny_models)
     assert digest_making(request, read_model_set(copy)) == before
+    assert digest_making(replace(request, seed=request.seed + 1), tiny_models) != before
     manifest = json.loads((copy / "modelset.json").read_bytes())
     (copy / "modelset.json").write_text(json.dumps(manifest | advice))
     assert digest_making(request, read_model_set(copy)) != before

@@ -94,7 +94,7 @@ def test_cancel_and_what_has_no_picture(start: Start, connect: Connect, tmp_path
 def test_a_prompt_can_pass_for_no_other_line_of_the_list(start: Start, connect: Connect, capsys: Capture) -> None:
     gateway = start()
     talk = connect(gateway)
-    job_id = talk.submit(picture("a \x1b[2Jplaza\nforged  finished"))
+    job_id = talk.submit(picture("a \u202eplaza\nforged  finished"))
     talk.hear_until(Accepted, job_id)
     assert ask(gateway, "jobs") == 0
     (line,) = capsys.readouterr().out.splitlines()
@@ -102,7 +102,7 @@ def test_a_prompt_can_pass_for_no_other_line_of_the_list(start: Start, connect: 
     for choice, count in ((["--limit", "1"], 1), (["--state", "failed"], 0), (["--limit", "2"], 2)):
         assert ask(gateway, "jobs", *choice) == 0
         assert len(capsys.readouterr().out.splitlines()) == count
-    assert line.startswith(job_id) and line.endswith("a  [2Jplaza forged  finished")
+    assert line.startswith(job_id) and line.endswith("a  plaza forged  finished")
 
 
 def test_a_submit_waits_for_room_in_the_line_for_as_long_as_its_patience(
@@ -137,6 +137,19 @@ def test_a_submit_of_frames_says_where_it_stopped(start: Start, connect: Connect
     assert main([*command, "--patience", "0.3"]) == 6
     said = capsys.readouterr()
     assert len(said.out.splitlines()) == 1 and "Frame 2 and those after it were not submitted." in said.err
+
+
+def test_a_submit_of_more_frames_than_may_wait_brings_pictures_meanwhile(
+    start: Start, connect: Connect, tmp_path: Path, capsys: Capture
+) -> None:
+    gateway = start(waiting_jobs=1)
+    connect(gateway)
+    for frame in (1, 2, 3):
+        (tmp_path / f"shot.{frame}.json").write_bytes(msgspec.json.encode(picture(steps=40)))
+    command = ["submit", str(tmp_path / "shot.#.json"), "--frames", "1-3", "-o", str(tmp_path / "out.#.png")]
+    assert main([*command, "--ready-file", str(gateway.ready_file), "--patience", "0.3"]) == 0
+    assert "1 jobs are waiting, which is the limit" in capsys.readouterr().err
+    assert all((tmp_path / f"out.{frame}.png").exists() for frame in (1, 2, 3))
 
 
 def test_submit_waits_and_brings_the_pictures_of_a_gateway_that_is_restarted(

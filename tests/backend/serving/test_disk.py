@@ -4,10 +4,12 @@ import errno
 import shutil
 import sqlite3
 import subprocess
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from beyondscene.backend.cli import main
 from beyondscene.backend.gateway.room import needed_bytes, shortage
 from beyondscene.protocol import (
     Accepted,
@@ -69,6 +71,21 @@ def test_a_job_waits_until_there_is_room_for_it(start: Start, connect: Connect) 
     disk.clear()
     talk.hear_until(Finished, first)
     assert [type(event) for event in talk.of(first) if not isinstance(event, Progressed)][:3] == [Accepted, Paused, Started]
+
+
+def test_a_command_says_that_the_disk_is_full_only_while_a_job_waits_for_it(
+    start: Start, connect: Connect, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway = start(disk_mib=DISK_MIB)
+    talk, disk = connect(gateway), Disk(gateway)
+    disk.fill(leave_bytes=2 * 2**20)
+    job_id = talk.submit(picture(steps=1))
+    talk.hear_until(Paused, job_id)
+    threading.Timer(2.0, disk.clear).start()
+    assert main(["wait", job_id, "--ready-file", str(gateway.ready_file)]) == 0
+    assert capsys.readouterr().err.count("The backend's disk is full") == 1
+    assert main(["fetch", job_id, "-o", str(tmp_path / "out.png"), "--ready-file", str(gateway.ready_file)]) == 0
+    assert "full" not in capsys.readouterr().err
 
 
 def test_fetched_pictures_make_room_on_a_small_disk(start: Start, connect: Connect) -> None:

@@ -27,6 +27,7 @@ from beyondscene.protocol import (
     RenderSettings,
     Submit,
     Subscribe,
+    Welcome,
     describe_array,
     digest_of,
     encode,
@@ -100,6 +101,14 @@ def test_versions_that_do_not_meet(start: Start, connect: Connect, versions: tup
     assert talk.hear_until(Rejected).message.endswith(f"update {to_update}.")
     talk.say(Ping())
     assert "Hello first" in talk.hear_until(Refused).message
+
+
+def test_a_client_is_called_what_can_pass_for_no_other_line_of_the_log(start: Start, connect: Connect) -> None:
+    gateway = start()
+    talk = connect(gateway, greet=False)
+    talk.say(Hello(versions=(1, 1), client="Ann\x1b[2J\nforged"))
+    talk.hear_until(Welcome)
+    assert "(Ann [2J forged)" in gateway.log()
 
 
 def test_only_the_listed_key_gets_in(start: Start, connect: Connect) -> None:

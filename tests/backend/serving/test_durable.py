@@ -17,6 +17,8 @@ from beyondscene.protocol import (
     Fetch,
     Finished,
     JobDone,
+    Ping,
+    Pong,
     Progressed,
     Received,
     Refused,
@@ -194,6 +196,23 @@ def test_fetched_pictures_make_room_and_others_do_not(start: Start, connect: Con
     assert "that nobody has fetched fill" in refused.message and refused.later
     talk.receive(first)
     talk.hear_until(Finished, talk.submit(picture(seed=6)))
+
+
+def test_a_picture_that_no_room_would_do_for_takes_nobodys_and_goes_first(start: Start, connect: Connect) -> None:
+    gateway = start(results_limit_bytes=40_000)  # three pictures of 12 kB
+    talk = connect(gateway)
+
+    def make(seed: int, side_px: int = 64) -> str:
+        finished = talk.hear_until(Finished, talk.submit(picture(seed=seed, side_px=side_px)))
+        talk.say(Ping())  # after which whatever had to go is gone
+        talk.hear_until(Pong)
+        before.append({path.stem for path in (gateway.data_folder / "results").iterdir()})
+        talk.receive(finished)
+        return finished.job_id
+
+    before: list[set[str]] = []
+    small, large, last = make(1), make(2, side_px=128), make(3)
+    assert before == [{small}, {small, large}, {small, last}]
 
 
 def test_a_picture_that_somebody_has_deleted_fills_no_quota(start: Start, connect: Connect) -> None:
