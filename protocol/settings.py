@@ -37,6 +37,17 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
         | None
     ) = None
 
+    hcp_scale: (
+        Annotated[
+            Share,
+            Meta(
+                description="Weight of where the HcP layers see the words about people, beside where the base model does; "
+                "0 leaves them out"
+            ),
+        ]
+        | None
+    ) = None
+
     # stage 1: people, one at a time, and the base image
     person_cover: Annotated[
         float,

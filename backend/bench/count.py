@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from ..models.load import Models
-from ..pipeline import text_cache
-from ..pipeline.text_cache import CachedTextAttention, is_compiled, plain_cross_attention
+from ..pipeline import text_attention
+from ..pipeline.text_attention import TextAttention, is_compiled, plain_cross_attention
 from ..pipeline.vae_steps import Activations, Attend, Local, Norm
 
 Signature = tuple[Any, ...]
@@ -73,7 +73,7 @@ class Counter:
                 stack.enter_context(replaced(network, "forward", forward))
             for step, layer in VAE_STEPS:
                 stack.enter_context(replaced(step, "apply", self._count_steps(step.apply, layer)))
-            stack.enter_context(replaced(text_cache, "project_text", self._count_texts(text_cache.project_text)))
+            stack.enter_context(replaced(text_attention, "project_text", self._count_texts(text_attention.project_text)))
             yield
 
     def _count_calls(self, network: nn.Module, name: int, is_unet: bool) -> Callable[..., Any]:
@@ -84,7 +84,7 @@ class Counter:
             if self._inside:  # a part of a network that counts as a whole
                 return forward(*args, **kwargs)
             begin = mark(self.models.device)
-            looked_up = any(isinstance(layer.processor, CachedTextAttention) for layer in layers[:1])
+            looked_up = any(isinstance(layer.processor, TextAttention) for layer in layers[:1])
             signature = (name, self.models.adapters.active, looked_up, shapes_of((args, kwargs)))
             output, flop = self._run(signature, lambda: forward(*args, **kwargs), is_compiled(network))
             if is_unet:

@@ -6,7 +6,7 @@ import torch
 from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 
 from ..models.load import Models
-from ..pipeline.text_cache import plain_cross_attention
+from ..pipeline.text_attention import plain_cross_attention
 from .count import count_flop
 from .random_models import made_on
 

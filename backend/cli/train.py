@@ -15,7 +15,7 @@ from .target import check_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    models = parser.add_subparsers(dest="model", required=True, metavar="{embedded,few-steps}")
+    models = parser.add_subparsers(dest="model", required=True, metavar="{embedded,few-steps,hcp}")
 
     embedded = models.add_parser("embedded", help="the tiny model that ships with the package, from nothing")
     add_common(embedded, "of the denoiser, or of what --further names")
@@ -40,6 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--models", type=Path, required=True, help="folder of an embedded model, where the LoRA is written, too"
     )
     few_steps.set_defaults(train=run_few_steps)
+
+    hcp = models.add_parser("hcp", help="its HcP layers, which attend to the words about people")
+    add_common(hcp, "of the training")
+    words = "folder of an embedded model, whose role hcp says where the layers are written"
+    hcp.add_argument("--models", type=Path, required=True, help=words)
+    words = "folder of a ResNet in transformers' format, as microsoft/resnet-50, that sees the poses; default: limbs as drawn"
+    hcp.add_argument("--reference", type=Path, help=words)
+    hcp.set_defaults(train=run_hcp)
 
 
 def add_common(parser: argparse.ArgumentParser, steps: str) -> None:
@@ -104,3 +112,21 @@ def run_few_steps(args: argparse.Namespace) -> None:
     if args.steps is not None:
         settings = msgspec.structs.replace(settings, distil=msgspec.structs.replace(settings.distil, steps=args.steps))
     train_few_steps(settings, print_event)
+
+
+def run_hcp(args: argparse.Namespace) -> None:
+    """Raises ModelSetError for a folder that is no model set with a role hcp."""
+    from ..models.load import silence_libraries
+    from ..training.human_prior import HumanPriorSettings, train_human_prior
+    from ..training.runs import training_device
+
+    silence_libraries()
+    settings = HumanPriorSettings(
+        work=args.work, models=args.models, device=training_device(args.device), seed=args.seed, minutes=args.minutes,
+        processes=os.cpu_count() or 1, reference=args.reference,
+    )  # fmt: skip
+    if args.views is not None:
+        settings = msgspec.structs.replace(settings, views=args.views)
+    if args.steps is not None:
+        settings = msgspec.structs.replace(settings, hcp=msgspec.structs.replace(settings.hcp, steps=args.steps))
+    train_human_prior(settings, print_event)

@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 from .adapters import Adapters
 from .device_memory import is_out_of_memory, room_bytes
 from .fingerprint import fingerprint_weights
+from .hcp import load_hcp
 from .host_memory import reuse_freed_memory
 from .memory_saving import FULL_SPEED, MemorySaving, Offload
 from .offload import DevicePlacement
@@ -105,6 +106,8 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, o
     reuse_freed_memory(device)
     base = model_set.role_folder("base")
     unet = load_network(UNet2DConditionModel, base / "unet", dtype)
+    if "hcp" in model_set.manifest.roles:
+        load_hcp(unet, model_set.role_folder("hcp"))
     controlnet = load_network(ControlNetModel, model_set.role_folder("controlnet"), dtype)
     other = model_set.role_folder("inpainting")
     same = other.resolve() == base.resolve()

@@ -10,8 +10,8 @@ from ...protocol import HiddenJoints, Refusal, Steps
 from .few_steps import FewSteps
 from .hub import Download
 
-Role = Literal["base", "controlnet", "inpainting", "segmenter", "sam", "vae"]
-# `sam` beside a segmenter that only finds boxes, `vae` in place of the base's own
+Role = Literal["base", "controlnet", "inpainting", "segmenter", "sam", "vae", "hcp"]
+# `sam` beside a segmenter that only finds boxes, `vae` in place of the base's own, `hcp` where there are HcP layers for it
 ROLES: tuple[Role, ...] = ("base", "controlnet", "inpainting", "segmenter")
 
 MANIFEST = "modelset.json"
@@ -29,8 +29,8 @@ class Manifest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unk
     pose_hands, pose_face, pose_feet: whether the skeletons that it was trained on had hands with fingers, white dots for a
         face, and toes and heels; those of a request are drawn only then.
     framing_prompt: words added to a person's prompt when that person is drawn alone.
-    guidance_scale, controlnet_conditioning_scale, guide_pose, steps, t_b, hidden_joints: used where a request leaves them open;
-        the defaults are for SDXL, `t_b` the paper's, and for ControlNets that were trained on what a detector finds.
+    guidance_scale, controlnet_conditioning_scale, guide_pose, hcp_scale, steps, t_b, hidden_joints: used where a request leaves
+        them open; the defaults are for SDXL, `t_b` the paper's, and for ControlNets that were trained on what a detector finds.
     downloads: which files of a hub id are needed, to tell whoever has yet to fetch them.
     closed_vocabulary: whether the text encoders know no words but those that are one token; people are told of others.
     few_steps: a LoRA for pictures in a few steps, where there is one for these models; they are complete without its file.
@@ -47,6 +47,7 @@ class Manifest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unk
     guidance_scale: Annotated[float, Meta(ge=0, le=100)] = 5.0
     controlnet_conditioning_scale: Annotated[float, Meta(ge=0, le=100)] = 1.0
     guide_pose: bool = False
+    hcp_scale: Annotated[float, Meta(ge=0, le=1)] = 0.0
     steps: Steps = 50
     t_b: Annotated[float, Meta(gt=0, le=1)] = 0.7
     hidden_joints: HiddenJoints = "drop"

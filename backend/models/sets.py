@@ -28,6 +28,7 @@ NETWORKS: dict[Role, tuple[str, ...]] = {
     "segmenter": (".",),
     "sam": (".",),
     "vae": (".",),
+    "hcp": (".",),
 }
 PRESETS = Path(__file__).parent
 

@@ -23,7 +23,7 @@ from .sampler import Sampler
 from .schedule import load_state_arrays, scale_model_input, scheduler_step, state_arrays
 from .shard import all_reduce_sum, my_shard
 from .shortcuts import Background, is_guided
-from .text_cache import caching_texts, stack_hidden
+from .text_attention import knowing_texts, stack_hidden
 
 
 @torch.inference_mode()
@@ -49,7 +49,7 @@ def denoise(
     every_step, background = split_background(sampler, batches, weight, window, height, width)
     load_state(sampler, background, kept)
     texts = (text for batch in batches for text in batch.texts)
-    with caching_texts((sampler.unet, sampler.models.controlnet), texts) as project:
+    with knowing_texts((sampler.unet, sampler.models.controlnet), texts, sampler.hcp_scale) as project:
         for batch in batches:
             sampler.models.adapters.activate(batch.loras)
             project(batch.texts)

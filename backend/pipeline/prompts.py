@@ -1,6 +1,6 @@
 """Prompts of any length to embeddings, each distinct prompt of a canvas once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,17 +10,22 @@ from ...protocol import RenderRequest, RequestError
 from ...protocol.check import texts_of
 from ..models.load import Models
 from ..models.loras import LoraScales
+from .human_words import mark_human
 
 BACKTRACK = 20  # tokens, as AUTOMATIC1111's comma_padding_backtrack; a person's prompt has about as many
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """hidden: (chunks * 77, channels), two encoders side by side. pooled: (channels of the last one,), of the first chunk."""
+    """hidden: (chunks * 77, channels), two encoders side by side. pooled: (channels of the last one,), of the first chunk.
+
+    human: float (chunks * 77,), 1 for human-centric words; None in a negative prompt, for which there is no such thing.
+    """
 
     hidden: torch.Tensor
     pooled: torch.Tensor
     chunks: int
+    human: torch.Tensor | None = None
 
 
 class PromptEncoder:
@@ -31,21 +36,18 @@ class PromptEncoder:
 
     def __init__(self, models: Models) -> None:
         self.models = models
-        self.known: dict[tuple[str, int, LoraScales], Embedding] = {}
+        self.known: dict[tuple[str, int, LoraScales, bool], Embedding] = {}
         self.counts: dict[str, int] = {}
         self.zeros: dict[int, Embedding] = {}
 
     def encode(self, text: str, at_least_chunks: int = 1) -> Embedding:
         """The embedding of `text`, padded with empty chunks to `at_least_chunks`: a batch needs one length."""
-        key = (text, at_least_chunks, self.models.adapters.active)
-        if key not in self.known:
-            self.known[key] = self._encode(text, at_least_chunks)
-        return self.known[key]
+        return self._look_up(text, at_least_chunks, negative=False)
 
     def encode_negative(self, text: str, chunks: int) -> Embedding:
         """As `encode`; a blank text is all zeros for models that were trained so."""
         if text.strip() or not self.models.zeros_for_empty_prompt:
-            return self.encode(text, chunks)
+            return self._look_up(text, chunks, negative=True)
         if chunks not in self.zeros:
             empty = self.encode("", chunks)
             self.zeros[chunks] = Embedding(torch.zeros_like(empty.hidden), torch.zeros_like(empty.pooled), empty.chunks)
@@ -75,6 +77,13 @@ class PromptEncoder:
             self.counts[text] = max(len(split_tokens(tokenizer, text)) for tokenizer in self.models.tokenizers)
         return self.counts[text]
 
+    def _look_up(self, text: str, at_least_chunks: int, negative: bool) -> Embedding:
+        key = (text, at_least_chunks, self.models.adapters.active, negative)
+        if key not in self.known:
+            embedding = self._encode(text, at_least_chunks)
+            self.known[key] = replace(embedding, human=None) if negative else embedding
+        return self.known[key]
+
     @torch.inference_mode()
     def _encode(self, text: str, at_least_chunks: int) -> Embedding:
         tokenized = [split_tokens(tokenizer, text) for tokenizer in self.models.tokenizers]
@@ -88,7 +97,15 @@ class PromptEncoder:
             states, pooled = run_encoder(encoder, tokenizer, padded, self.models.device, layer)
             hidden.append(states)
         assert pooled is not None
-        return Embedding(torch.cat(hidden, -1), pooled, count)
+        return Embedding(torch.cat(hidden, -1), pooled, count, self._mark(tokenized[0], count))
+
+    def _mark(self, chunks: list[list[int]], count: int) -> torch.Tensor:
+        """Embedding.human, by the first tokenizer's `chunks`; the second one of SDXL splits words alike."""
+        tokenizer = self.models.tokenizers[0]
+        human = torch.zeros(count, tokenizer.model_max_length)
+        for row, chunk in zip(human, chunks, strict=False):
+            row[1 : 1 + len(chunk)] = torch.tensor(mark_human(tokenizer, chunk), dtype=torch.float32)
+        return human.flatten().to(self.models.device)
 
 
 def split_tokens(tokenizer: CLIPTokenizer, text: str) -> list[list[int]]:

@@ -21,6 +21,7 @@ class Sampler:
     extra: (1 + C, h, w) mask and masked latents that such a UNet sees beside the noisy ones, (C, h, w), else None.
     controlnet_scale: 0 leaves the ControlNet out.
     guide_pose: whether the negative prompt goes without the pose, so that guidance points to both prompt and pose.
+    hcp_scale: weight of the HcP layers' attention, where the base model has them.
     view_weighting: how views that overlap are averaged, as in RenderSettings.
     canvas_px: height and width that views are told to be crops of ("canvas" conditioning, as DemoFusion does), or None:
         each view is told to be a whole picture of the training resolution.
@@ -37,6 +38,7 @@ class Sampler:
     guidance_scale: float
     controlnet_scale: float
     guide_pose: bool = False
+    hcp_scale: float = 0.0
     view_weighting: str = "uniform"
     canvas_px: tuple[int, int] | None = None
     extra: torch.Tensor | None = None
@@ -62,4 +64,5 @@ def make_sampler(models: Models, request: RenderRequest, encoder: PromptEncoder,
         guidance_scale=settings.guidance_scale,
         controlnet_scale=settings.controlnet_conditioning_scale,
         guide_pose=settings.guide_pose,
+        hcp_scale=settings.hcp_scale,
     )

@@ -7,9 +7,12 @@ from msgspec.structs import asdict, replace
 
 from ...protocol import HiddenJoints, RenderRequest, RenderSettings, digest_of
 from ..models.loras import digest_weights, gather_loras
+from ..models.manifest import MANIFEST, ModelSetError
 from ..models.sets import ModelSet, own_few_steps
 
-_LEFT_OPEN = ("steps", "guidance_scale", "controlnet_conditioning_scale", "guide_pose", "t_b", "hidden_joints")
+_LEFT_OPEN = (
+    "steps", "guidance_scale", "controlnet_conditioning_scale", "guide_pose", "hcp_scale", "t_b", "hidden_joints"
+)  # fmt: skip
 
 
 class ResolvedSettings(RenderSettings, frozen=True, kw_only=True):
@@ -19,6 +22,7 @@ class ResolvedSettings(RenderSettings, frozen=True, kw_only=True):
     guidance_scale: float
     controlnet_conditioning_scale: float
     guide_pose: bool
+    hcp_scale: float
     few_steps: bool
     t_b: float
     hidden_joints: HiddenJoints
@@ -28,11 +32,16 @@ def resolve_settings(settings: RenderSettings, models: ModelSet) -> ResolvedSett
     """`settings` with every None replaced by what the model set recommends.
 
     Few steps come with recommendations of their own, and with the solver that they were made for. Raises ModelSetError where
-    they are asked of a set without them.
+    they are asked of a set without them, and HcP layers likewise.
     """
     if isinstance(settings, ResolvedSettings):
         return settings
     own = {name: getattr(models.manifest, name) for name in _LEFT_OPEN}
+    if settings.hcp_scale and "hcp" not in models.manifest.roles:
+        raise ModelSetError(
+            f"hcp_scale is {settings.hcp_scale}, but the model set '{models.name}' has no HcP layers: leave hcp_scale open, or "
+            f'name their folder under "roles" in its {MANIFEST}; docs/models.md shows it.'
+        )
     if settings.few_steps is None:
         settings = replace(settings, few_steps=models.has_few_steps)
         if models.has_few_steps:

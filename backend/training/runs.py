@@ -62,6 +62,21 @@ class FewStepsRun(msgspec.Struct, frozen=True, kw_only=True):
     rank: int
 
 
+class HcpRun(msgspec.Struct, frozen=True, kw_only=True):
+    """What the checkpoint of HcP layers depends on, likewise. base: digest of the weights that they are trained on.
+
+    reduction: of the layers. reference: what says where bodies are.
+    """
+
+    format: int = 1
+    seed: int
+    views: int
+    size_px: int
+    base: str
+    reduction: int
+    reference: str
+
+
 class JudgeRun(msgspec.Struct, frozen=True, kw_only=True):
     """What the checkpoint of a judge depends on, likewise. network: its sizes."""
 
@@ -88,7 +103,7 @@ def training_device(name: str) -> torch.device:
     return torch.device("cpu") if name == "auto" and precision == torch.float16 else device
 
 
-def claim(folder: Path, run: RenderRun | EmbeddedRun | FewStepsRun | JudgeRun) -> None:
+def claim(folder: Path, run: RenderRun | EmbeddedRun | FewStepsRun | HcpRun | JudgeRun) -> None:
     """Write `run` to `folder`, or see that it is the one which was begun there.
 
     Raises RunError where it is another one, or where there are files of nobody knows which.

@@ -4,7 +4,7 @@
 #   tools/gpu/evaluate.sh [--minutes 8.5] [--jobs 1] [--ablations] [--tiny] [--device cuda] [further arguments of `beyondscene evaluate`]
 #
 # Run it from the repository root, with the same arguments until it says "finished": each call goes on behind the last picture in
-# build/gpu/evaluation-*, one folder for each device and precision, for few steps and for trials, which git ignores, which has some 2 MB a
+# build/gpu/evaluation-*, one folder for each device, precision and --models, for few steps and for trials, which git ignores, which has some 2 MB a
 # picture, and which must still be there. --jobs: so many processes share the scenes and the GPU, through NVIDIA's multi-process
 # service where it starts; small networks leave a GPU idle between their calls otherwise. The seconds of a picture are then those
 # of a busy machine. --ablations: this method without each of its parts in turn, in place of the other methods. Left in $OUT: the
@@ -27,6 +27,7 @@ while (($#)); do
     --tiny) place+=-tiny arguments+=(--limit 2 --steps 2 --method upscale); shift ;;
     --few-steps) place+=-few-steps arguments+=("$1"); shift ;;
     --precision) place+="-$2" arguments+=("$1" "$2"); shift 2 ;;
+    --models) place+="-$(basename "$2")" arguments+=("$1" "$2"); shift 2 ;;
     --out) echo "the folder is build/gpu/evaluation-*: remove that to begin anew" >&2; exit 2 ;;
     *) arguments+=("$1"); shift ;;
   esac

@@ -13,7 +13,7 @@ from beyondscene.backend.cli.bench import TUNINGS as OFFERED
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import choose_model_set
 from beyondscene.backend.pipeline.latents import decode_latents
-from beyondscene.backend.pipeline.text_cache import is_compiled, plain_cross_attention
+from beyondscene.backend.pipeline.text_attention import is_compiled, plain_cross_attention
 
 
 def output(models: Models) -> torch.Tensor:

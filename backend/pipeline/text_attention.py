@@ -1,5 +1,7 @@
 """What cross-attention makes of a prompt, its keys and values: once per prompt and layer, not once per view and step.
 
+An HcP layer, where there is one, adds a second map of the words about people (arXiv 2403.05239).
+
 They depend on neither the noise nor the timestep, and most views of a large canvas share a few prompts. Whose text a row is
 travels as the attribute `texts` of the tensor that `stack_hidden` makes: the networks hand it on to their layers as it is, and
 a copy, which would lack the attribute, is refused.
@@ -7,6 +9,7 @@ a copy, which would lack the attribute, is refused.
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,15 +29,41 @@ def stack_hidden(texts: list[Embedding], dtype: torch.dtype) -> Tensor:
     return hidden_states
 
 
-class CachedTextAttention:
-    """Takes the place of the processor of one cross-attention layer."""
+@dataclass(frozen=True)
+class Projected:
+    """Of a text in one layer. keys, values: (heads, tokens, d).
 
-    def __init__(self) -> None:
-        self._projected: dict[int, tuple[Tensor, Tensor]] = {}
+    prior: keys and values likewise by which its human-centric words are attended to a second time, where an HcP layer has any.
+    """
+
+    keys: Tensor
+    values: Tensor
+    prior: tuple[Tensor, Tensor] | None = None
+
+
+class TextAttention:
+    """Takes the place of the processor of one cross-attention layer.
+
+    kept: whether what is made of a text is kept. hcp_scale: weight of the map of an HcP layer, where there is one.
+    """
+
+    def __init__(self, kept: bool, hcp_scale: float) -> None:
+        self.kept, self.hcp_scale = kept, hcp_scale
+        self._projected: dict[int, Projected] = {}
 
     def project(self, attention: Attention, text: Embedding) -> None:
-        if id(text) not in self._projected:
-            self._projected[id(text)] = project_text(attention, text.hidden)
+        if self.kept and id(text) not in self._projected:
+            self._projected[id(text)] = self._project(attention, text)
+
+    def _project(self, attention: Attention, text: Embedding) -> Projected:
+        keys, values = project_text(attention, text.hidden)
+        hcp = getattr(attention, "hcp", None)
+        if hcp is None or not self.hcp_scale or text.human is None or not text.human.any():
+            return Projected(keys, values)
+        # (1 - s) M + s M_h in the columns of human-centric words, by two attentions without either map
+        of_people = self.hcp_scale * values * text.human[:, None].to(values.dtype)
+        prior_keys = split_heads(hcp(text.hidden.to(keys.dtype), text.human), attention.heads)
+        return Projected(keys, values - of_people, (prior_keys, of_people))
 
     def __call__(
         self, attention: Attention, hidden_states: Tensor, encoder_hidden_states: Any = None, *_: Any, **__: Any
@@ -43,28 +72,37 @@ class CachedTextAttention:
         if texts is None:
             raise ValueError(
                 "Cross-attention that knows its texts was given a tensor without the attribute `texts`, which says whose each "
-                "row is: give the network what stack_hidden returns, not a copy, or leave caching_texts."
+                "row is: give the network what stack_hidden returns, not a copy, or leave knowing_texts."
             )
-        rows = [self._projected[id(text)] for text in texts]
-        keys, values = (torch.stack(part) for part in zip(*rows, strict=True))
+        rows = [self._projected[id(text)] if self.kept else self._project(attention, text) for text in texts]
+        keys, values = torch.stack([row.keys for row in rows]), torch.stack([row.values for row in rows])
         query = split_heads(attention.to_q(hidden_states), attention.heads)
         seen = functional.scaled_dot_product_attention(query, keys, values)
+        if any(row.prior for row in rows):
+            none = torch.zeros_like(rows[0].keys)
+            prior = [row.prior or (none, none) for row in rows]  # values of 0 add nothing
+            prior_keys, prior_values = (torch.stack(part) for part in zip(*prior, strict=True))
+            seen = seen + functional.scaled_dot_product_attention(query, prior_keys, prior_values)
         return attention.to_out[0](seen.transpose(1, 2).flatten(2))  # type: ignore[index]
 
 
 @contextmanager
-def caching_texts(networks: Iterable[nn.Module], texts: Iterable[Embedding]) -> Iterator[Callable[[list[Embedding]], None]]:
+def knowing_texts(
+    networks: Iterable[nn.Module], texts: Iterable[Embedding], hcp_scale: float = 0.0
+) -> Iterator[Callable[[list[Embedding]], None]]:
     """Within, the cross-attention of `networks` looks up `texts`, and takes no others; afterwards they are as they were.
 
     Yields a function that computes the keys and values of some of them, to be called while the LoRAs are active with which they
     were encoded. texts: told apart by being other objects, which live as long as this does. Of texts with more chunks than
-    MOST_CHUNKS together none are kept: each call projects what it is given, as ever.
+    MOST_CHUNKS together none are kept: each call projects what it is given, as ever. hcp_scale: weight, 0 to 1, of the map of
+    layers that have an HcP layer (models/hcp.py).
     """
     distinct = {id(text): text for text in texts}.values()
     few = sum(text.chunks for text in distinct) <= MOST_CHUNKS
-    layers = [layer for network in networks for layer in plain_cross_attention(network)] if few else []
+    plain = [layer for network in networks for layer in plain_cross_attention(network)]
+    layers = [layer for layer in plain if few or (hcp_scale and hasattr(layer, "hcp"))]
     before = [layer.processor for layer in layers]
-    known = [CachedTextAttention() for _ in layers]
+    known = [TextAttention(few, hcp_scale) for _ in layers]
 
     def project(some: list[Embedding]) -> None:
         for layer, processor in zip(layers, known, strict=True):

@@ -4,9 +4,9 @@ import pytest
 import torch
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet
-from beyondscene.backend.pipeline import text_cache as stage
+from beyondscene.backend.pipeline import text_attention as stage
 from beyondscene.backend.pipeline.prompts import Embedding, PromptEncoder
-from beyondscene.backend.pipeline.text_cache import caching_texts, plain_cross_attention, stack_hidden
+from beyondscene.backend.pipeline.text_attention import knowing_texts, plain_cross_attention, stack_hidden
 from diffusers.models.attention_processor import AttnProcessor2_0
 
 
@@ -30,7 +30,7 @@ def test_the_same_output_whoever_projects(models: Models) -> None:
     expected = output(models, [red, blue, red])
     projected: list[int] = []
     hooks = [layer.to_k.register_forward_hook(lambda *_: projected.append(1)) for layer in layers]  # type: ignore[union-attr]
-    with torch.inference_mode(), caching_texts([models.unet], [red, blue, red]) as project:
+    with torch.inference_mode(), knowing_texts([models.unet], [red, blue, red]) as project:
         project([red, blue, red])
         known = len(projected)
         assert known == 2 * len(layers) > 0  # each distinct text once
@@ -59,7 +59,7 @@ def test_a_processor_of_somebody_elses_stays(models: Models) -> None:
 def test_states_that_do_not_say_whose_they_are_are_refused(models: Models) -> None:
     text = PromptEncoder(models).encode("a red shirt")
     layer = plain_cross_attention(models.unet)[0]
-    with torch.inference_mode(), caching_texts([models.unet], [text]) as project:
+    with torch.inference_mode(), knowing_texts([models.unet], [text]) as project:
         project([text])
         hidden = torch.zeros(1, 4, layer.query_dim)
         states = stack_hidden([text], torch.float32)
@@ -73,8 +73,8 @@ def test_too_many_texts_are_not_kept(models: Models, monkeypatch: pytest.MonkeyP
     encoder = PromptEncoder(models)
 
     def kept(*texts: Embedding) -> bool:
-        with caching_texts([models.unet], texts):
-            return all(isinstance(layer.processor, stage.CachedTextAttention) for layer in plain_cross_attention(models.unet))
+        with knowing_texts([models.unet], texts):
+            return all(isinstance(layer.processor, stage.TextAttention) for layer in plain_cross_attention(models.unet))
 
     one, two, long = encoder.encode("one"), encoder.encode("two"), encoder.encode("three", at_least_chunks=2)
     assert kept(one, two) and kept(one, long, one, long)
