@@ -66,13 +66,13 @@ def test_the_setting_draws_as_its_parts_do_and_leaves_nothing(models: Models, tw
 
     models.unet.forward = count  # type: ignore[method-assign]
     weights = {name: tensor.clone() for name, tensor in models.unet.state_dict().items()}
-    asked = draw(models, replace(two_people, settings=FEW))
+    asked = draw(models, replace(two_people, settings=replace(FEW, perturb="off")))  # rounding would flip an edge
     told, rows = rows, []
     models.unet.forward = forward  # type: ignore[method-assign]
     assert list(models.unet.named_modules()) == layers and models.adapters.active == ()
     assert all(torch.equal(tensor, weights[name]) for name, tensor in models.unet.state_dict().items())
 
-    by_hand = RenderSettings(steps=2, scheduler="euler", guidance_scale=1, inpaint_strength=1)
+    by_hand = RenderSettings(steps=2, scheduler="euler", guidance_scale=1, inpaint_strength=1, perturb="off")
     folder = models.model_set.folder / "few_steps"
     trailing = exchange(models, scheduler_config=models.scheduler_config | {"timestep_spacing": "trailing"})
     request = replace(two_people, settings=by_hand, loras=(Lora(name="two"),))

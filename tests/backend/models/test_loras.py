@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import pickle
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -38,6 +39,7 @@ CLAY, SILK = Lora(name="clay"), Lora(name="silk v1.0", scale=0.5)
 
 def save_lora(models: Models, folder: Path, name: str, *, text: bool = False) -> None:
     """Random low-rank weights for `models`, written by diffusers' own function; the models are left as they were."""
+    torch.manual_seed(zlib.crc32(name.encode()))  # whatever was drawn before
     layers: dict[str, dict[str, torch.Tensor]] = {}
     networks: dict[str, tuple[nn.Module, list[str]]] = {"unet": (models.unet, ["to_q", "to_v"])}
     if text:
