@@ -1,37 +1,21 @@
 """Train the LoRA with which an embedded model draws in a few steps: render, encode, distil, write it into its folder."""
 
-from pathlib import Path
-
 import msgspec
-import torch
 from torch import Tensor
 
 from ..models.host_memory import reuse_freed_memory
 from ..models.sets import own_few_steps, read_model_set
-from .denoiser import DenoiserSizes, load_denoiser
+from .denoiser import load_denoiser
 from .distil import DistilSettings, distil, save_lora
-from .latents import encode_renders
-from .renders import read_shards, render_shards
-from .runs import FewStepsRun, RenderRun, alone_in, check_numbers, claim, digest_model_set
-from .text import TextSettings
+from .further import FurtherSettings, claim_renders, gather_latents
+from .runs import FewStepsRun, alone_in, check_numbers, claim, digest_model_set
 from .tokenizer import read_tokenizers
 from .under_way import Report, Run, countdown
-from .vae import load_vae
 
 
-class FewStepsSettings(msgspec.Struct, frozen=True):
-    """The whole run. As TrainingSettings, it repeats but for rounding, resumed or not."""
+class FewStepsSettings(FurtherSettings, frozen=True):
+    """The whole run. models: the teacher's folder."""
 
-    work: Path  # that of `train embedded`, whose renders are used where they are there; else 1.6 GB
-    models: Path  # the teacher's folder, into which the LoRA goes as well
-    device: torch.device
-    seed: int = 0
-    views: int = 6000  # renders to train on
-    size_px: int = 256
-    processes: int = 2  # that render
-    minutes: float | None = None  # stop with a checkpoint after this long; the next call goes on from there
-    sizes: DenoiserSizes = DenoiserSizes()  # of the teacher
-    text: TextSettings = TextSettings()
     distil: DistilSettings = DistilSettings()
 
 
@@ -44,12 +28,12 @@ def train_few_steps(settings: FewStepsSettings, report: Report) -> None:
     """
     run = Run(settings.work / "few-steps", settings.seed, settings.device, report, countdown(settings.minutes))
     check_numbers(seed=settings.seed, views=settings.views, steps=settings.distil.steps)
-    model_set, views = read_model_set(settings.models), settings.work / "renders"
+    model_set = read_model_set(settings.models)
     few_steps = own_few_steps(model_set.manifest)
     out = few_steps.path(settings.models)
     plan = msgspec.structs.replace(settings.distil, jumps=few_steps.steps)
     teacher = load_denoiser(settings.models, settings.sizes, settings.text)  # now, not after hours of rendering
-    claim(views, RenderRun(seed=settings.seed, size_px=settings.size_px))
+    claim_renders(settings)
     claim(run.folder, describe_run(settings, plan))
     reuse_freed_memory(settings.device)
 
@@ -59,10 +43,7 @@ def train_few_steps(settings: FewStepsSettings, report: Report) -> None:
         report({"stage": "export", "file": str(out)})
 
     with alone_in(run.folder):
-        render_shards(run, views, settings.views, settings.size_px, settings.processes)
-        renders = read_shards(views, settings.views)
-        vae = load_vae(settings.models, settings.device)
-        latents = encode_renders(vae, renders, run.folder / "latents.safetensors", settings.device)
+        latents = gather_latents(run, settings)
         tokenizers = read_tokenizers(settings.models)
         write(distil(run, latents, tokenizers, teacher, plan, model_set.manifest, write))
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import msgspec
-import torch
 from torch import nn
 
 from ..models.hcp import save_hcp
@@ -11,31 +10,21 @@ from ..models.host_memory import reuse_freed_memory
 from ..models.loras import digest_weights
 from ..models.manifest import MANIFEST, ModelSetError
 from ..models.sets import ModelSet, read_model_set
-from .denoiser import DenoiserSizes, load_denoiser
+from .denoiser import load_denoiser
+from .further import FurtherSettings, claim_renders, gather_latents
 from .hcp import HcpSettings, ResnetFeatures, limbs, train_hcp
-from .latents import encode_renders
-from .renders import read_shards, render_shards
-from .runs import HcpRun, RenderRun, alone_in, check_numbers, claim
-from .text import TextSettings
+from .runs import HcpRun, alone_in, check_numbers, claim
 from .tokenizer import read_tokenizers
 from .under_way import Report, Run, countdown
-from .vae import load_vae
 
 
-class HumanPriorSettings(msgspec.Struct, frozen=True):
-    """The whole run. As TrainingSettings, it repeats but for rounding, resumed or not."""
+class HumanPriorSettings(FurtherSettings, frozen=True):
+    """The whole run. models: a folder whose role `hcp` says where the layers go.
 
-    work: Path  # that of `train embedded`, whose renders are used where they are there; else 1.6 GB
-    models: Path  # the folder of the model, whose role `hcp` says where the layers go
-    device: torch.device
-    seed: int = 0
-    reference: Path | None = None  # of a ResNet that sees bodies in pose pictures; None: limbs as they are drawn
-    views: int = 6000  # renders to train on
-    size_px: int = 256
-    processes: int = 2  # that render
-    minutes: float | None = None  # stop with a checkpoint after this long; the next call goes on from there
-    sizes: DenoiserSizes = DenoiserSizes()  # of the model
-    text: TextSettings = TextSettings()
+    reference: folder of a ResNet that sees bodies in pose pictures; None: limbs as they are drawn.
+    """
+
+    reference: Path | None = None
     hcp: HcpSettings = HcpSettings()
 
 
@@ -48,7 +37,7 @@ def train_human_prior(settings: HumanPriorSettings, report: Report) -> None:
     """
     run = Run(settings.work / "hcp", settings.seed, settings.device, report, countdown(settings.minutes))
     check_numbers(seed=settings.seed, views=settings.views, steps=settings.hcp.steps)
-    model_set, views = read_model_set(settings.models), settings.work / "renders"
+    model_set = read_model_set(settings.models)
     if "hcp" not in model_set.manifest.roles:
         raise ModelSetError(
             f'The model set \'{model_set.name}\' does not say where its HcP layers go: add "hcp": "hcp" to the roles in its '
@@ -57,7 +46,7 @@ def train_human_prior(settings: HumanPriorSettings, report: Report) -> None:
     out = model_set.role_folder("hcp")
     denoiser = load_denoiser(settings.models, settings.sizes, settings.text)  # now, not after hours of rendering
     reference = limbs if settings.reference is None else ResnetFeatures(settings.reference, settings.device)
-    claim(views, RenderRun(seed=settings.seed, size_px=settings.size_px))
+    claim_renders(settings)
     claim(run.folder, describe_run(settings))
     reuse_freed_memory(settings.device)
 
@@ -66,10 +55,7 @@ def train_human_prior(settings: HumanPriorSettings, report: Report) -> None:
         report({"stage": "export", "folder": str(out)})
 
     with alone_in(run.folder):
-        render_shards(run, views, settings.views, settings.size_px, settings.processes)
-        renders = read_shards(views, settings.views)
-        vae = load_vae(settings.models, settings.device)
-        latents = encode_renders(vae, renders, run.folder / "latents.safetensors", settings.device)
+        latents = gather_latents(run, settings)
         tokenizers = read_tokenizers(settings.models)
         line_width_px = model_set.manifest.pose_line_width_px
         write(train_hcp(run, latents, tokenizers, denoiser, settings.hcp, line_width_px, reference, write))

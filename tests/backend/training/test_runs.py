@@ -250,7 +250,7 @@ def test_few_steps_stop_between_renders_when_time_is_out(used: Path, tmp_path: P
         assert run.out_of_time
         raise OutOfTime
 
-    monkeypatch.setattr("beyondscene.backend.training.few_steps.render_shards", render)
+    monkeypatch.setattr("beyondscene.backend.training.further.render_shards", render)
     with pytest.raises(OutOfTime):
         train_few_steps(replace(few_steps(used), work=tmp_path), ignore)
 
