@@ -3,6 +3,7 @@
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from platformdirs import user_cache_path
@@ -98,35 +99,31 @@ def run_embedded(args: argparse.Namespace) -> None:
 
 def run_few_steps(args: argparse.Namespace) -> None:
     """Raises ModelSetError for a folder that is no model set with an entry for few steps."""
-    from ..models.load import silence_libraries
+    from ..training.distil import DistilSettings
     from ..training.few_steps import FewStepsSettings, train_few_steps
-    from ..training.runs import training_device
 
-    silence_libraries()
-    settings = FewStepsSettings(
-        work=args.work, models=args.models, device=training_device(args.device), seed=args.seed, minutes=args.minutes,
-        processes=os.cpu_count() or 1,
-    )  # fmt: skip
-    if args.views is not None:
-        settings = msgspec.structs.replace(settings, views=args.views)
-    if args.steps is not None:
-        settings = msgspec.structs.replace(settings, distil=msgspec.structs.replace(settings.distil, steps=args.steps))
-    train_few_steps(settings, print_event)
+    train_few_steps(FewStepsSettings(**say_further(args), distil=DistilSettings(**say_steps(args))), print_event)
 
 
 def run_hcp(args: argparse.Namespace) -> None:
     """Raises ModelSetError for a folder that is no model set with a role hcp."""
-    from ..models.load import silence_libraries
+    from ..training.hcp import HcpSettings
     from ..training.human_prior import HumanPriorSettings, train_human_prior
+
+    hcp = HcpSettings(**say_steps(args))
+    train_human_prior(HumanPriorSettings(**say_further(args), reference=args.reference, hcp=hcp), print_event)
+
+
+def say_further(args: argparse.Namespace) -> dict[str, Any]:
+    """What `args` say of FurtherSettings."""
+    from ..models.load import silence_libraries
     from ..training.runs import training_device
 
     silence_libraries()
-    settings = HumanPriorSettings(
-        work=args.work, models=args.models, device=training_device(args.device), seed=args.seed, minutes=args.minutes,
-        processes=os.cpu_count() or 1, reference=args.reference,
-    )  # fmt: skip
-    if args.views is not None:
-        settings = msgspec.structs.replace(settings, views=args.views)
-    if args.steps is not None:
-        settings = msgspec.structs.replace(settings, hcp=msgspec.structs.replace(settings.hcp, steps=args.steps))
-    train_human_prior(settings, print_event)
+    said = {"device": training_device(args.device), "processes": os.cpu_count() or 1}
+    said |= {name: getattr(args, name) for name in ("work", "models", "seed", "minutes")}
+    return said if args.views is None else said | {"views": args.views}
+
+
+def say_steps(args: argparse.Namespace) -> dict[str, Any]:
+    return {} if args.steps is None else {"steps": args.steps}

@@ -19,7 +19,8 @@ BACKTRACK = 20  # tokens, as AUTOMATIC1111's comma_padding_backtrack; a person's
 class Embedding:
     """hidden: (chunks * 77, channels), two encoders side by side. pooled: (channels of the last one,), of the first chunk.
 
-    human: float (chunks * 77,), 1 for human-centric words; None in a negative prompt, for which there is no such thing.
+    human: float (chunks * 77,), 1 for human-centric words; None where there are none, and in negative prompts, which know
+        none.
     """
 
     hidden: torch.Tensor
@@ -36,18 +37,25 @@ class PromptEncoder:
 
     def __init__(self, models: Models) -> None:
         self.models = models
-        self.known: dict[tuple[str, int, LoraScales, bool], Embedding] = {}
+        self.known: dict[tuple[str, int, LoraScales], Embedding] = {}
+        self.negatives: dict[tuple[str, int, LoraScales], Embedding] = {}
         self.counts: dict[str, int] = {}
         self.zeros: dict[int, Embedding] = {}
 
     def encode(self, text: str, at_least_chunks: int = 1) -> Embedding:
         """The embedding of `text`, padded with empty chunks to `at_least_chunks`: a batch needs one length."""
-        return self._look_up(text, at_least_chunks, negative=False)
+        key = (text, at_least_chunks, self.models.adapters.active)
+        if key not in self.known:
+            self.known[key] = self._encode(text, at_least_chunks)
+        return self.known[key]
 
     def encode_negative(self, text: str, chunks: int) -> Embedding:
         """As `encode`; a blank text is all zeros for models that were trained so."""
         if text.strip() or not self.models.zeros_for_empty_prompt:
-            return self._look_up(text, chunks, negative=True)
+            key = (text, chunks, self.models.adapters.active)
+            if key not in self.negatives:
+                self.negatives[key] = without_people(self.encode(text, chunks))
+            return self.negatives[key]
         if chunks not in self.zeros:
             empty = self.encode("", chunks)
             self.zeros[chunks] = Embedding(torch.zeros_like(empty.hidden), torch.zeros_like(empty.pooled), empty.chunks)
@@ -56,6 +64,7 @@ class PromptEncoder:
     def forget(self) -> None:
         """Embeddings that nobody holds leave the device. The next canvas has other views, and most of their texts are new."""
         self.known.clear()
+        self.negatives.clear()
         self.zeros.clear()
 
     def check(self, request: RenderRequest) -> None:
@@ -77,13 +86,6 @@ class PromptEncoder:
             self.counts[text] = max(len(split_tokens(tokenizer, text)) for tokenizer in self.models.tokenizers)
         return self.counts[text]
 
-    def _look_up(self, text: str, at_least_chunks: int, negative: bool) -> Embedding:
-        key = (text, at_least_chunks, self.models.adapters.active, negative)
-        if key not in self.known:
-            embedding = self._encode(text, at_least_chunks)
-            self.known[key] = replace(embedding, human=None) if negative else embedding
-        return self.known[key]
-
     @torch.inference_mode()
     def _encode(self, text: str, at_least_chunks: int) -> Embedding:
         tokenized = [split_tokens(tokenizer, text) for tokenizer in self.models.tokenizers]
@@ -99,13 +101,21 @@ class PromptEncoder:
         assert pooled is not None
         return Embedding(torch.cat(hidden, -1), pooled, count, self._mark(tokenized[0], count))
 
-    def _mark(self, chunks: list[list[int]], count: int) -> torch.Tensor:
+    def _mark(self, chunks: list[list[int]], count: int) -> torch.Tensor | None:
         """Embedding.human, by the first tokenizer's `chunks`; the second one of SDXL splits words alike."""
         tokenizer = self.models.tokenizers[0]
+        marks = [mark_human(tokenizer, chunk) for chunk in chunks]
+        if not any(map(any, marks)):
+            return None
         human = torch.zeros(count, tokenizer.model_max_length)
-        for row, chunk in zip(human, chunks, strict=False):
-            row[1 : 1 + len(chunk)] = torch.tensor(mark_human(tokenizer, chunk), dtype=torch.float32)
+        for row, marked in zip(human, marks, strict=False):
+            row[1 : 1 + len(marked)] = torch.tensor(marked)
         return human.flatten().to(self.models.device)
+
+
+def without_people(embedding: Embedding) -> Embedding:
+    """The same one where it marks no words, so that its keys are made once."""
+    return embedding if embedding.human is None else replace(embedding, human=None)
 
 
 def split_tokens(tokenizer: CLIPTokenizer, text: str) -> list[list[int]]:

@@ -58,7 +58,7 @@ class TextAttention:
     def _project(self, attention: Attention, text: Embedding) -> Projected:
         keys, values = project_text(attention, text.hidden)
         hcp = getattr(attention, "hcp", None)
-        if hcp is None or not self.hcp_scale or text.human is None or not text.human.any():
+        if hcp is None or not self.hcp_scale or text.human is None:
             return Projected(keys, values)
         # (1 - s) M + s M_h in the columns of human-centric words, by two attentions without either map
         of_people = self.hcp_scale * values * text.human[:, None].to(values.dtype)
