@@ -17,6 +17,7 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..models.hcp import cross_attention
 from .prompts import Embedding
 
 MOST_CHUNKS = 32  # of all texts that are kept; SDXL's UNet and ControlNet take 38 MB of the device for one
@@ -123,10 +124,9 @@ def plain_cross_attention(network: nn.Module) -> list[Attention]:
     would be compiled anew for every batch."""
     if is_compiled(network):
         return []
-    layers = [module for module in network.modules() if isinstance(module, Attention) and module.is_cross_attention]
     return [
         layer
-        for layer in layers
+        for layer in cross_attention(network).values()
         if type(layer.processor) is AttnProcessor2_0  # one of a subclass does something of its own
         and not (layer.norm_cross or layer.residual_connection)
         and all(norm is None for norm in (layer.group_norm, layer.spatial_norm, layer.norm_q, layer.norm_k))
