@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from safetensors import safe_open
+
 from .manifest import MANIFEST, ModelSetError, Role, read_json
 
 if TYPE_CHECKING:
@@ -12,6 +14,9 @@ SEGMENTERS = {"segformer": "semantic", "upernet": "semantic", "grounding-dino": 
 DETECTORS_WORDS = ("vocab.txt", "tokenizer.json")
 SCHEDULE = "scheduler/scheduler_config.json"
 PREDICTIONS = ("epsilon", "v_prediction", "sample")  # that our solvers know
+# How the names of tensors begin in a checkpoint in one file, in the layout of Stable Diffusion's authors
+FILE_UNET, FILE_VAE = "model.diffusion_model.", "first_stage_model."
+FILE_TEXTS = ("conditioner.embedders.", "cond_stage_model.")
 
 
 def check_pipeline(model_set: "ModelSet") -> None:
@@ -29,6 +34,7 @@ def check_kinds(model_set: "ModelSet") -> None:
     base = model_set.role_folder("base")
     schedule, unet = model_set.schedule, read_json(base / "unet" / "config.json")
     check_base(model_set, unet, schedule)
+    check_checkpoint(model_set, unet, schedule)
     check_controlnet(model_set, read_json(model_set.role_folder("controlnet") / "config.json"), unet)
     folder = model_set.role_folder("inpainting")
     inpainting = read_json(folder / "unet" / "config.json")
@@ -67,6 +73,33 @@ def check_base(model_set: "ModelSet", unet: dict[str, Any], schedule: dict[str, 
     if kind.startswith(("EDM", "FlowMatch")) or predicts not in PREDICTIONS:  # other noise, of which our solvers know nothing
         instead = f"one with the noise schedule of Stable Diffusion 1, 2 or XL that predicts {', '.join(PREDICTIONS)}"
         refuse(model_set, "base", f"was trained for the {kind} and predicts {predicts}", instead)
+
+
+def check_checkpoint(model_set: "ModelSet", unet: dict[str, Any], schedule: dict[str, Any]) -> None:
+    """By the names and shapes in its header. unet: the settings that the base has for it."""
+    if model_set.checkpoint is None:
+        return
+    first, instead = f"{FILE_UNET}input_blocks.0.0.weight", "a whole checkpoint of the same family as the base"
+    with safe_open(model_set.checkpoint, framework="np") as file:
+        names = list(file.keys())
+        into = file.get_slice(first).get_shape()[1] if first in names else None
+        prompts = [name for name in names if name.startswith(FILE_UNET) and name.endswith("attn2.to_k.weight")]
+        reads = file.get_slice(prompts[0]).get_shape()[1] if prompts else None
+    if into is None:
+        refuse(model_set, "checkpoint", "has no UNet in the layout of Stable Diffusion's authors", instead)
+    for begin, part in ((FILE_TEXTS, "text encoders"), (FILE_VAE, "VAE")):
+        own = part == "VAE" and "vae" in model_set.manifest.roles
+        if not (own or any(name.startswith(begin) for name in names)):
+            refuse(model_set, "checkpoint", f"has no {part}", instead)
+    if reads != unet.get("cross_attention_dim"):
+        wanted = f"{instead}, which has {unet.get('cross_attention_dim')},"
+        refuse(model_set, "checkpoint", f"reads prompts of {reads} channels", wanted)
+    if into != unet.get("in_channels", 4):
+        refuse(model_set, "checkpoint", f"sees {into} channels", "one that sees nothing but latents, no inpainting model,")
+    if any(name.startswith("edm_") for name in names):
+        refuse(model_set, "checkpoint", "was trained for an EDM schedule", "one with the base's own schedule of noise")
+    if "v_pred" in names and schedule.get("prediction_type") != "v_prediction":
+        refuse(model_set, "checkpoint", "predicts v_prediction", f"a base whose {SCHEDULE} says so")
 
 
 def check_controlnet(model_set: "ModelSet", controlnet: dict[str, Any], unet: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from .memory_saving import FULL_SPEED, MemorySaving, Offload
 from .offload import DevicePlacement
 from .segmenters import Segmenter, load_segmenter
 from .sets import Manifest, ModelSet, ModelSetError, read_json
+from .single_file import load_from_file
 from .weights import find_weights, load_whole
 
 # What UNet and ControlNet hold of a row, in fields of their first width and full resolution. SDXL's tensors and the copies that
@@ -105,7 +106,7 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, o
     silence_libraries()
     reuse_freed_memory(device)
     base = model_set.role_folder("base")
-    unet = load_network(UNet2DConditionModel, base / "unet", dtype)
+    unet = load_of_base(UNet2DConditionModel, model_set, "unet", dtype)
     if "hcp" in model_set.manifest.roles:
         load_hcp(unet, model_set.role_folder("hcp"))
     controlnet = load_network(ControlNetModel, model_set.role_folder("controlnet"), dtype)
@@ -115,12 +116,16 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, o
     # SDXL's own overflows in half precision, and so may those that say nothing, as diffusers reads it. Whether norms on Apple's
     # GPUs take statistics that are more precise than their input has not been tried.
     exact = device.type == "mps" or read_json(model_set.vae_folder / "config.json").get("force_upcast", True)
-    vae = load_network(AutoencoderKL, model_set.vae_folder, torch.float32 if exact else dtype)
+    vae_dtype = torch.float32 if exact else dtype
+    if "vae" in model_set.manifest.roles:
+        vae = load_network(AutoencoderKL, model_set.vae_folder, vae_dtype)
+    else:
+        vae = load_of_base(AutoencoderKL, model_set, "vae", vae_dtype)
     if device.type == "cpu" and vae.dtype == torch.bfloat16:  # its convolutions would copy every input to this layout
         vae = vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     texts = [name for name in model_set.networks("base") if name.startswith("text_encoder")]
     kinds = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
-    text_encoders = tuple(load_network(kinds[name], base / name, dtype) for name in texts)
+    text_encoders = tuple(load_of_base(kinds[name], model_set, name, dtype) for name in texts)
     tokenizer_folders = [base / name.replace("text_encoder", "tokenizer") for name in texts]
     with as_model_set_error(model_set.role_folder("segmenter")):
         segmenter = load_segmenter(model_set, device)
@@ -146,6 +151,15 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, o
 
 
 Network = TypeVar("Network", bound=nn.Module)
+
+
+def load_of_base(kind: type[Network], model_set: ModelSet, name: str, dtype: torch.dtype) -> Network:
+    """The base's network called `name`, from its own folder there, or from the checkpoint, where the set names one."""
+    base = model_set.role_folder("base")
+    if model_set.checkpoint is None:
+        return load_network(kind, base / name, dtype)
+    with as_model_set_error(model_set.checkpoint):
+        return load_from_file(kind, model_set.checkpoint, base, name, dtype)
 
 
 def load_network(kind: type[Network], folder: Path, dtype: torch.dtype) -> Network:

@@ -10,8 +10,9 @@ from ...protocol import HiddenJoints, Refusal, Steps
 from .few_steps import FewSteps
 from .hub import Download
 
-Role = Literal["base", "controlnet", "inpainting", "segmenter", "sam", "vae", "hcp"]
-# `sam` beside a segmenter that only finds boxes, `vae` in place of the base's own, `hcp` where there are HcP layers for it
+Role = Literal["base", "controlnet", "inpainting", "segmenter", "sam", "vae", "hcp", "checkpoint"]
+# `sam` beside a segmenter that only finds boxes, `vae` in place of the base's own, `hcp` where there are HcP layers for it,
+# `checkpoint` where all weights of the base are in one file
 ROLES: tuple[Role, ...] = ("base", "controlnet", "inpainting", "segmenter")
 
 MANIFEST = "modelset.json"
@@ -24,7 +25,7 @@ class ModelSetError(Refusal):
 class Manifest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """The file `modelset.json`.
 
-    roles: folder of each role, relative to the manifest, or a hub id such as "stabilityai/...".
+    roles: folder of each role, relative to the manifest, or a hub id such as "stabilityai/..."; of `checkpoint` the file.
     pose_line_width_px: width of the skeleton's limbs in a view of the training resolution.
     pose_hands, pose_face, pose_feet: whether the skeletons that it was trained on had hands with fingers, white dots for a
         face, and toes and heels; those of a request are drawn only then.

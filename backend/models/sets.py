@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from .hub import download_command, is_hub_id, locate
+from .hub import Download, download_command, is_hub_id, locate
 from .kinds import SCHEDULE, check_kinds, check_pipeline
 from .manifest import MANIFEST, ROLES, Manifest, ModelSetError, Role, own_few_steps, read_json
 from .weights import Weights, check_file, find_weights
@@ -29,7 +29,9 @@ NETWORKS: dict[Role, tuple[str, ...]] = {
     "sam": (".",),
     "vae": (".",),
     "hcp": (".",),
+    "checkpoint": (),
 }
+SETTINGS_ONLY = Download(files=("*.json", "*.txt"), size_gb=0.01)  # of a base whose weights are in a file elsewhere
 PRESETS = Path(__file__).parent
 
 
@@ -69,6 +71,12 @@ class ModelSet(Struct, frozen=True, kw_only=True):
         return locate(self.manifest.roles.get(role, role), self.folder)
 
     @property
+    def checkpoint(self) -> Path | None:
+        """The one file with all weights of the base, where the manifest names one; the base then gives the settings."""
+        place = self.manifest.roles.get("checkpoint")
+        return None if place is None else self.folder / place
+
+    @property
     def vae_folder(self) -> Path:
         """Of the role `vae`, where the manifest names one; else the base has it."""
         return self.role_folder("vae") if "vae" in self.manifest.roles else self.role_folder("base") / "vae"
@@ -84,6 +92,8 @@ class ModelSet(Struct, frozen=True, kw_only=True):
         if role == "base":
             names += [] if "vae" in self.manifest.roles else ["vae"]
             names += ["text_encoder_2"] if has_second_text(folder) else []
+        if self.checkpoint and folder.resolve() == self.role_folder("base").resolve():  # so may the inpainting model's be
+            return dict.fromkeys(names, Weights(None, (self.checkpoint,)) if self.checkpoint.is_file() else None)
         return {name: find_weights(folder / name) for name in names}
 
     def missing(self, role: Role) -> tuple[str, ...]:
@@ -123,6 +133,11 @@ class ModelSet(Struct, frozen=True, kw_only=True):
         Also for weights that are not whole, and for networks of another kind.
         """
         check_pipeline(self)
+        if self.checkpoint and not (self.checkpoint.is_file() and self.checkpoint.suffix == ".safetensors"):
+            raise ModelSetError(
+                f"The model set '{self.name}' names the checkpoint {self.checkpoint}, which is no safetensors file: correct it "
+                f'under "roles" in {self.folder / MANIFEST}, or leave it out to use the weights of the base.'
+            )
         missing = self.missing_roles
         for role in missing:
             if not self.is_remote(role):
@@ -144,13 +159,13 @@ class ModelSet(Struct, frozen=True, kw_only=True):
 
     def say_how_to_fetch(self, roles: Sequence[Role]) -> str:
         """One sentence, and one command per role; how large each is, where the manifest says so."""
-        known = self.manifest.downloads
+        known = self.manifest.downloads | ({"base": SETTINGS_ONLY} if self.checkpoint else {})
         lines = []
         for role in roles:
-            size = f", {known[role].size_gb:.1f} GB" if role in known else ""
+            size = f", {known[role].size_gb:.2g} GB" if role in known else ""
             lines.append(f"  {download_command(self.manifest.roles[role], known.get(role))}  # {role}{size}")
         total_gb = sum(known[role].size_gb for role in roles if role in known)
-        total = f" ({total_gb:.1f} GB)" if total_gb else ""
+        total = f" ({total_gb:.2g} GB)" if all(role in known for role in roles) else ""
         return (
             f"The model set '{self.name}' lacks its {', '.join(roles)} model{'s' if len(roles) > 1 else ''}{total}. "
             f"Where there is a network, run\n" + "\n".join(lines) + "\n"

@@ -16,29 +16,13 @@ from beyondscene.protocol import RenderRequest, resized
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ...tiny_hub import REPOSITORIES, save_tiny_hub, save_tiny_sd15, write_manifest
+from ...tiny_hub import REPOSITORIES, save_tiny_sd15, write_manifest
 from ..pipeline.test_render import Spy
 
 CPU = torch.device("cpu")
 BODY = (16.0, 16.0, 48.0, 80.0)
 
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("hub")
-    save_tiny_hub(folder)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def hub_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
-
-
-@pytest.fixture
-def hub_set(tmp_path: Path) -> ModelSet:
-    """The repositories of `sdxl`, for views of 64 px."""
-    return read_model_set(write_manifest(tmp_path / "set", dict(REPOSITORIES)))
+pytestmark = pytest.mark.usefixtures("hub_cache")
 
 
 @pytest.fixture

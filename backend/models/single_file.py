@@ -1,0 +1,36 @@
+"""Load networks from a checkpoint in one file, as finetunes of Stable Diffusion are shared, through diffusers' converters."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm
+from safetensors import safe_open
+from torch import nn
+from transformers import PreTrainedModel
+
+from .kinds import FILE_TEXTS
+from .manifest import ModelSetError
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def load_from_file(kind: type[Network], checkpoint: Path, base: Path, name: str, dtype: torch.dtype) -> Network:
+    """The network of `kind` in `checkpoint`, in eval mode in host memory, with the settings of the folder `name` below `base`.
+
+    Raises ModelSetError where the file lacks some of its tensors.
+    """
+    options: dict[str, Any] = {"config": str(base), "subfolder": name, "local_files_only": True}
+    if issubclass(kind, PreTrainedModel):
+        with safe_open(checkpoint, framework="pt") as file:
+            texts = {key: file.get_tensor(key) for key in file.keys() if key.startswith(FILE_TEXTS)}  # noqa: SIM118
+        network: Any = create_diffusers_clip_model_from_ldm(kind, texts, torch_dtype=dtype, **options)
+    else:
+        network = kind.from_single_file(str(checkpoint), dtype=dtype, **options)  # type: ignore[attr-defined]
+    lacking = [parameter for parameter, values in network.named_parameters() if values.is_meta]
+    if lacking:
+        raise ModelSetError(
+            f"The checkpoint {checkpoint} lacks {len(lacking)} of the tensors that the config.json in {base / name} asks for, "
+            f"such as {lacking[0]}: it is not whole, or another network's. Copy it anew, or name another one."
+        )
+    return network.eval()
