@@ -44,8 +44,8 @@ class BEYONDSCENE_AP_preferences(bpy.types.AddonPreferences):
     )
     models_folder: StringProperty(
         name="Model Sets",
-        description="Folder of a model set beside those that come with the backend",
-        subtype="DIR_PATH",
+        description="Folder of a model set beside those that come with the backend, or a finetune of SDXL in one file",
+        subtype="FILE_PATH",
     )
 
     def draw(self, context: bpy.types.Context) -> None:

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--models",
         default="embedded",
-        help=f"embedded, sdxl, the folder of a model set, or random weights: {', '.join(RANDOM)}",
+        help=f"embedded, sdxl, a model set's folder, a finetune of SDXL in one file, or random weights: {', '.join(RANDOM)}",
     )
     parser.add_argument("--people", type=people, default=3, help="in the picture, 1 to 8; default: 3")
     parser.add_argument("--steps", type=step_count, help="default: the model set's own")

@@ -17,7 +17,7 @@ from .words import warn_of_the_unseen, warn_of_unknown_words
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source(parser)
-    add_models(parser, "embedded, sdxl, or the folder of a model set")
+    add_models(parser, "embedded, sdxl, the folder of a model set, or a finetune of SDXL in one file")
     parser.add_argument("--json", action="store_true", help="print one line per picture, for machines")
 
 

@@ -49,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scenes", type=Path, metavar="DIR", help=words)
     parser.add_argument("--limit", type=count, help="only the first so many scenes")
     parser.add_argument("--scene", type=scene, action="append", metavar="N", help="only this one, of 0 to 63; may be repeated")
-    parser.add_argument("--models", default="embedded", help="embedded, sdxl, or the folder of a model set")
+    parser.add_argument(
+        "--models", default="embedded", help="embedded, sdxl, the folder of a model set, or a finetune of SDXL in one file"
+    )
     parser.add_argument("--steps", type=step_count, help="default: the model set's own")
     parser.add_argument(
         "--seed",

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, help="OUT.png, OUT.tif or OUT.exr")
-    add_models(parser, "embedded, sdxl, or the folder of a model set")
+    add_models(parser, "embedded, sdxl, the folder of a model set, or a finetune of SDXL in one file")
     add_device(parser)
     add_offload(parser)
     add_resume(parser)

@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_precision(parser)
     add_offload(parser)
-    parser.add_argument("--models-dir", type=Path, action="append", default=[], help="folder of a model set; may be repeated")
+    where = "folder of a model set, or a finetune of SDXL in one file; may be repeated"
+    parser.add_argument("--models-dir", type=Path, action="append", default=[], help=where)
     parser.add_argument(
         "--stuck-after",
         type=amount,

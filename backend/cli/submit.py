@@ -9,7 +9,7 @@ import msgspec
 from ...protocol import Accepted, PictureFormat, Refusal
 from ...protocol.client import new_job_id
 from ..blend import Shot, number_path
-from ..models.sets import MANIFEST, find_model_sets, read_model_set
+from ..models.sets import MANIFEST, find_model_sets, is_checkpoint, read_model_set
 from ..outputs import FORMATS
 from . import DONE, FAULT, STOPPED, say
 from .arguments import job, priority
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     words = "wait, and bring each picture here as .png, .tif or .exr; default: `wait` and `fetch` do that later"
     parser.add_argument("-o", "--output", type=Path, metavar="OUT.png", help=words)
     add_skip_existing(parser)
-    add_models(parser, "name of a model set that the backend has, or its folder")
+    add_models(parser, "name of a model set that the backend has, or its path")
     words = "repeat an earlier submit, which is harmless; default: a new one"
     parser.add_argument("--job-id", type=job, metavar="UUID", help=words)
     words = "of the picture: exr has a mask for each person; default: what OUT.png says, or png"
@@ -85,10 +85,12 @@ def check_output(args: argparse.Namespace) -> None:
 
 
 def name_of(models: str) -> str:
-    """What a backend knows a model set by. models: its name, or as for `render` its folder, whose manifest has the name."""
-    if models in (model_set.name for model_set in find_model_sets()) or not (Path(models) / MANIFEST).is_file():
+    """What a backend knows a model set by. models: its name, or, as for `render`, the path that tells the name."""
+    path = Path(models)
+    is_set = (path / MANIFEST).is_file() or is_checkpoint(path)
+    if models in (model_set.name for model_set in find_model_sets()) or not is_set:
         return models
-    return read_model_set(Path(models)).name
+    return read_model_set(path).name
 
 
 def submit_shot(args: argparse.Namespace, shot: Shot, models: str) -> str:

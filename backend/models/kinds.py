@@ -157,7 +157,5 @@ def check_vae(model_set: "ModelSet", vae: dict[str, Any], unet: dict[str, Any], 
 
 def refuse(model_set: "ModelSet", role: Role, what: str, instead: str) -> NoReturn:
     place = model_set.manifest.roles.get(role, role)
-    raise ModelSetError(
-        f"The {role} model of the model set '{model_set.name}', '{place}', {what}: "
-        f'name {instead} under "roles" in {model_set.folder / MANIFEST}.'
-    )
+    where = f' under "roles" in {model_set.folder / MANIFEST}' if model_set.folder.is_dir() else ""
+    raise ModelSetError(f"The {role} model of the model set '{model_set.name}', '{place}', {what}: name {instead}{where}.")

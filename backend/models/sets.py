@@ -1,11 +1,13 @@
 """Model sets: which folders hold the networks of each role. Reads small JSON files and headers only; never imports torch."""
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from .hub import Download, download_command, is_hub_id, locate
 from .kinds import SCHEDULE, check_kinds, check_pipeline
@@ -31,6 +33,7 @@ NETWORKS: dict[Role, tuple[str, ...]] = {
     "hcp": (".",),
     "checkpoint": (),
 }
+CHECKPOINT = ".safetensors"
 SETTINGS_ONLY = Download(files=("*.json", "*.txt"), size_gb=0.01)  # of a base whose weights are in a file elsewhere
 PRESETS = Path(__file__).parent
 
@@ -42,7 +45,10 @@ class VaeConfig(Struct, frozen=True):
 
 
 class ModelSet(Struct, frozen=True, kw_only=True):
-    """A manifest and where it was found."""
+    """A manifest and where it was found.
+
+    folder: the manifest's, or a checkpoint, where that file is all that was given (`sdxl_with`).
+    """
 
     folder: Path
     manifest: Manifest
@@ -133,7 +139,7 @@ class ModelSet(Struct, frozen=True, kw_only=True):
         Also for weights that are not whole, and for networks of another kind.
         """
         check_pipeline(self)
-        if self.checkpoint and not (self.checkpoint.is_file() and self.checkpoint.suffix == ".safetensors"):
+        if self.checkpoint and not is_checkpoint(self.checkpoint):
             raise ModelSetError(
                 f"The model set '{self.name}' names the checkpoint {self.checkpoint}, which is no safetensors file: correct it "
                 f'under "roles" in {self.folder / MANIFEST}, or leave it out to use the weights of the base.'
@@ -190,7 +196,9 @@ def has_second_text(base: Path) -> bool:
 
 
 def read_model_set(folder: Path) -> ModelSet:
-    """The model set in `folder`. Raises ModelSetError where there is none."""
+    """The model set in `folder`, or with the checkpoint of this path. Raises ModelSetError where there is none."""
+    if is_checkpoint(folder):
+        return sdxl_with(folder)
     path = folder / MANIFEST
     try:
         return ModelSet(folder=folder, manifest=msgspec.json.decode(path.read_bytes(), type=Manifest))
@@ -198,6 +206,18 @@ def read_model_set(folder: Path) -> ModelSet:
         raise ModelSetError(f"{folder} is no model set: it has no readable {MANIFEST}. docs/models.md shows one.") from error
     except ValueError as error:  # what is no JSON, or no UTF-8
         raise ModelSetError(f"{path} is not a model set's manifest: {error}. docs/models.md shows one.") from error
+
+
+def is_checkpoint(path: Path) -> bool:
+    return path.suffix == CHECKPOINT and path.is_file()
+
+
+def sdxl_with(checkpoint: Path) -> ModelSet:
+    """The preset `sdxl` with the weights in this file in place of its base's, named like the file."""
+    preset = read_model_set(PRESETS / "sdxl").manifest
+    name = re.sub(r"[^\w.-]", "-", checkpoint.stem)[:64]
+    roles = preset.roles | {"checkpoint": str(checkpoint.resolve())}
+    return ModelSet(folder=checkpoint, manifest=replace(preset, name=name, roles=roles))
 
 
 def find_model_sets(extra: Sequence[Path] = ()) -> list[ModelSet]:
@@ -219,15 +239,15 @@ def find_model_sets(extra: Sequence[Path] = ()) -> list[ModelSet]:
 
 
 def choose_model_set(name: str, extra: Sequence[Path] = ()) -> ModelSet:
-    """The set called `name`, or the one in the folder `name`. Raises ModelSetError if it is absent or incomplete."""
+    """The set called `name`, or the one of the path `name`. Raises ModelSetError if it is absent or incomplete."""
     known = find_model_sets(extra)
     chosen = next((model_set for model_set in known if model_set.name == name), None)
-    if chosen is None and Path(name).is_dir():
+    if chosen is None and (Path(name).is_dir() or is_checkpoint(Path(name))):
         chosen = read_model_set(Path(name))
     if chosen is None:
         raise ModelSetError(
             f"There is no model set '{name}': known are {', '.join(model_set.name for model_set in known)}; "
-            f"a folder with a {MANIFEST} can be named by its path."
+            f"a folder with a {MANIFEST}, or a {CHECKPOINT} file with a finetune of SDXL, can be named by its path."
         )
     chosen.check()
     return chosen

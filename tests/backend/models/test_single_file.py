@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from beyondscene.backend.cli.submit import name_of
 from beyondscene.backend.models.load import load_models
-from beyondscene.backend.models.sets import ModelSet, ModelSetError, read_model_set
+from beyondscene.backend.models.sets import ModelSet, ModelSetError, choose_model_set, find_model_sets, read_model_set
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -131,3 +132,17 @@ def test_beside_a_checkpoint_only_the_settings_of_a_base_are_fetched(
     fetch = r'models\. Where .*\n .*--include "\*.json" --include "\*.txt"  # base, 0.01 GB'
     with pytest.raises(ModelSetError, match=fetch):
         read_model_set(write_manifest(single.folder, roles)).check()
+
+
+def test_a_finetune_of_sdxl_is_a_set_of_its_own_by_its_path_alone(
+    single: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert single.checkpoint
+    file = single.checkpoint.rename(tmp_path / "my finetune v2.safetensors")
+    found = choose_model_set(str(file))
+    assert (found.name, found.training_resolution_px, found.missing_roles) == ("my-finetune-v2", 1024, ())
+    assert found in find_model_sets([file]) and name_of(str(file)) == found.name and name_of("gone.safetensors")
+    assert choose_model_set(str(found.folder)).checkpoint == file  # as a worker is told of it
+    save_file({"lora_unet_down.weight": torch.zeros(4, 4)}, file)
+    with pytest.raises(ModelSetError, match=rf"'{file}', has no UNet .* of the same family as the base\.$"):
+        choose_model_set(str(file))
