@@ -14,6 +14,7 @@ from ..protocol import Lora
 from . import session
 from .exporters.errors import ExportError
 from .obstacles import SaysWhyNot
+from .overrides import is_editable
 
 Result = set[str]
 
@@ -55,7 +56,7 @@ class Listed(SaysWhyNot):
     @classmethod
     def obstacle(cls, context: bpy.types.Context) -> str:
         owner = cls.owner(context)
-        return "" if owner.is_editable else f"'{owner.name}' is linked from another file: make a library override of it first"
+        return "" if is_editable(owner) else f"'{owner.name}' is linked from another file: make a library override of it first"
 
 
 class BEYONDSCENE_OT_add_lora(Listed, bpy.types.Operator):

@@ -132,3 +132,16 @@ def test_loras_of_a_library_are_switched_off_by_the_cross_and_by_restored_settin
     wanted = (Lora(name="linen", scale=0.5), Lora(name="felt"))
     write_loras(next(one for one in blender.data.objects if one.override_library).beyondscene.loras, wanted)
     assert gather_loras(reopen().loras, "Rig") == wanted
+
+
+def test_who_is_overridden_only_as_a_part_of_something_else_is_said_to_need_an_override(override: Callable[..., Any]) -> None:
+    rig = override()
+    assert "Library Override > Make" not in drawn(panels.BEYONDSCENE_PT_characters)
+    rig.override_library.is_system_override = True
+    assert rig.beyondscene.is_property_readonly("prompt")
+    assert "Library Override > Make" in drawn(panels.BEYONDSCENE_PT_characters)
+    bpy.context.view_layer.objects.active = rig
+    assert not bpy.ops.beyondscene.clear_joints.poll()
+    rig.select_set(True)
+    assert bpy.ops.object.make_override_library() == {"FINISHED"}
+    assert not rig.beyondscene.is_property_readonly("prompt")
