@@ -161,7 +161,8 @@ def obstacle() -> str:
     if now and blender_render.is_running():
         return "Blender renders: the other frames are exported when it is done"
     if now and (layer := layer_of(now)) and (edited := find_unposed(layer)):
-        return f"'{edited.name}' is in Edit Mode, where it has no pose: leave that mode, and the other frames are exported"
+        mode = edited.mode.capitalize()
+        return f"'{edited.name}' is in {mode} Mode, where it has no pose: leave that mode, and the other frames are exported"
     if now and len(now.frames) < now.total and not current().link.alive:  # the first one starts it
         return "The backend is off: start it, and the other frames are exported"
     return ""
