@@ -139,12 +139,16 @@ def export_frame(context: bpy.types.Context, settings: FrozenSettings) -> tuple[
 @contextmanager
 def at_frame(scene: bpy.types.Scene, frame: int) -> Iterator[None]:
     shown, subframe, camera = scene.frame_current, scene.frame_subframe, scene.camera
+    selected = [(layer, thing) for layer in scene.view_layers for thing in layer.objects.selected]
     scene.frame_set(frame)
     try:
         yield
     finally:
         scene.frame_set(shown, subframe=subframe)
         scene.camera = camera  # where a marker says another one
+        for layer, thing in selected:
+            if not thing.select_get(view_layer=layer):  # as of what is hidden at `frame`
+                thing.select_set(True, view_layer=layer)
 
 
 def cancel() -> None:

@@ -137,6 +137,18 @@ def test_what_the_artist_changes_meanwhile_is_for_the_next_picture_and_not_for_t
     assert after > before + 10
 
 
+def test_what_is_selected_stays_so_though_it_is_hidden_at_a_frame_that_is_exported(blender: Any, duo: Any) -> None:
+    eve = blender.data.objects["Eve"]
+    for frame, hidden in ((3, True), (1, False)):
+        eve.hide_viewport = hidden
+        eve.keyframe_insert("hide_viewport", frame=frame)
+    duo.frame_set(1)
+    eve.select_set(True)
+    with animation.at_frame(duo, 3):
+        assert not eve.select_get()
+    assert blender.context.selected_objects == [eve]
+
+
 def test_an_export_leaves_blender_as_much_time_as_it_takes(
     blender: Any, duo: Any, start_peer: Any, use_backend: Any, picture: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
