@@ -108,7 +108,8 @@ def export_next(now: Recording) -> bool:
     session = current()
     view_layer = layer_of(now)
     if view_layer is None:
-        session.problem = Problem("picture", "The scene was closed: the frames that were not exported yet are left out.")
+        words = f"or its view layer '{now.view_layer}' is renamed or gone: the frames that were not exported yet are left out."
+        session.problem = Problem("picture", f"The scene was closed, {words}")
         return False
     frame, scene = now.frames.pop(0), view_layer.id_data
     try:
@@ -125,9 +126,10 @@ def export_next(now: Recording) -> bool:
 
 
 def layer_of(now: Recording) -> bpy.types.ViewLayer | None:
-    """Of the scene that is exported; None where that was closed."""
+    """Of the scene that is exported; None where that was closed, or has others, which may show others."""
     scene = next((one for one in bpy.data.scenes if one.session_uid == now.scene), None)
-    return scene and (scene.view_layers.get(now.view_layer) or scene.view_layers[0])
+    layers = scene.view_layers if scene else []
+    return next((one for one in layers if one.name == now.view_layer or len(layers) == 1), None)
 
 
 def export_frame(context: bpy.types.Context, settings: FrozenSettings) -> tuple[RenderRequest, dict[str, np.ndarray]]:
