@@ -122,6 +122,19 @@ def test_a_file_is_read_at_the_view_layer_that_its_window_shows(blender: Any, ex
     assert blender.context.view_layer.name == "People"
 
 
+@pytest.mark.parametrize("name", ["Eve", "Eve.body"])
+def test_a_file_that_was_saved_in_edit_mode_is_read_in_its_pose(
+    blender: Any, example: Example, tmp_path: Path, name: str
+) -> None:
+    example("duo")
+    expected, _ = export_request(blender.context, width=96, height=96)
+    blender.context.view_layer.objects.active = blender.data.objects[name]
+    blender.ops.object.mode_set(mode="EDIT")
+    blender.ops.wm.save_as_mainfile(filepath=str(tmp_path / "edited.blend"))
+    open_blend(tmp_path / "edited.blend", None)
+    assert export_request(blender.context, width=96, height=96)[0] == expected
+
+
 def test_what_a_library_no_longer_has_and_drivers_that_may_not_run_are_told(
     blender: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
