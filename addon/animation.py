@@ -108,7 +108,8 @@ def export_next(now: Recording) -> bool:
     session = current()
     view_layer = layer_of(now)
     if view_layer is None:
-        session.problem = Problem("picture", "The scene was closed: the frames that were not exported yet are left out.")
+        words = f"or its view layer '{now.view_layer}' is renamed or gone: the frames that were not exported yet are left out."
+        session.problem = Problem("picture", f"The scene was closed, {words}")
         return False
     frame, scene = now.frames.pop(0), view_layer.id_data
     try:
@@ -125,9 +126,10 @@ def export_next(now: Recording) -> bool:
 
 
 def layer_of(now: Recording) -> bpy.types.ViewLayer | None:
-    """Of the scene that is exported; None where that was closed."""
+    """Of the scene that is exported; None where that was closed, or has others, which may show others."""
     scene = next((one for one in bpy.data.scenes if one.session_uid == now.scene), None)
-    return scene and (scene.view_layers.get(now.view_layer) or scene.view_layers[0])
+    layers = scene.view_layers if scene else []
+    return next((one for one in layers if one.name == now.view_layer or len(layers) == 1), None)
 
 
 def export_frame(context: bpy.types.Context, settings: FrozenSettings) -> tuple[RenderRequest, dict[str, np.ndarray]]:
@@ -139,12 +141,16 @@ def export_frame(context: bpy.types.Context, settings: FrozenSettings) -> tuple[
 @contextmanager
 def at_frame(scene: bpy.types.Scene, frame: int) -> Iterator[None]:
     shown, subframe, camera = scene.frame_current, scene.frame_subframe, scene.camera
+    selected = [(layer, thing) for layer in scene.view_layers for thing in layer.objects.selected]
     scene.frame_set(frame)
     try:
         yield
     finally:
         scene.frame_set(shown, subframe=subframe)
         scene.camera = camera  # where a marker says another one
+        for layer, thing in selected:
+            if not thing.select_get(view_layer=layer):  # as of what is hidden at `frame`
+                thing.select_set(True, view_layer=layer)
 
 
 def cancel() -> None:
@@ -161,7 +167,8 @@ def obstacle() -> str:
     if now and blender_render.is_running():
         return "Blender renders: the other frames are exported when it is done"
     if now and (layer := layer_of(now)) and (edited := find_unposed(layer)):
-        return f"'{edited.name}' is in Edit Mode, where it has no pose: leave that mode, and the other frames are exported"
+        mode = edited.mode.capitalize()
+        return f"'{edited.name}' is in {mode} Mode, where it has no pose: leave that mode, and the other frames are exported"
     if now and len(now.frames) < now.total and not current().link.alive:  # the first one starts it
         return "The backend is off: start it, and the other frames are exported"
     return ""

@@ -1,5 +1,6 @@
 """Finished pictures: where their files go, and how they become Image datablocks."""
 
+import errno
 import io
 import os
 import re
@@ -97,8 +98,14 @@ def blend_name() -> str:
 
 
 def output_place(folder: str) -> Path:
-    """The folder that is meant, which exists when this returns. Raises OSError where it cannot be made or written to."""
+    """The folder that is meant, which exists when this returns. Raises OSError where it cannot be made or written to, or where
+    its path or that of the .blend is not UTF-8: Blender takes no such names from Python.
+    """
     place = meant_folder(folder)
+    try:
+        f"{place} {bpy.data.filepath}".encode()
+    except UnicodeEncodeError as error:  # as of an archive from Windows that was unpacked on Linux
+        raise OSError(errno.EILSEQ, "not UTF-8") from error
     place.mkdir(parents=True, exist_ok=True)
     try_to_write(place / "0001.png")
     return place

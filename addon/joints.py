@@ -11,6 +11,7 @@ from .exporters.rigs import CORRECTABLE, Match, best_match, check_corrections, g
 from .face_points import BEYONDSCENE_OT_choose_face_point
 from .joint_presets import PresetError, load_preset, preset_names, save_preset
 from .obstacles import SaysWhyNot
+from .overrides import is_editable
 from .panels.sidebar import Section
 
 Result = set[str]
@@ -26,7 +27,7 @@ class OnRig(SaysWhyNot):
         rig = context.object
         if rig is None or rig.type != "ARMATURE":
             return "Select the rig of a person first"
-        return "" if rig.is_editable else "The rig is linked from another file: make a library override of it first"
+        return "" if is_editable(rig) else "The rig is linked from another file: choose Object > Library Override > Make first"
 
 
 class BEYONDSCENE_OT_take_bone(OnRig, bpy.types.Operator):
@@ -133,7 +134,7 @@ class BEYONDSCENE_PT_joints(Section, bpy.types.Panel):
             text=f"{rig.name}, {match.label}: {match.keypoints_found} of 18 by bone", icon="ARMATURE_DATA", translate=False
         )
         column = layout.column(align=True)
-        column.enabled = rig.is_editable
+        column.enabled = is_editable(rig)
         for role in CORRECTABLE:
             draw_joint(column, rig, role, match)
         row = layout.row(align=True)

@@ -14,6 +14,7 @@ from ..protocol import Lora
 from . import session
 from .exporters.errors import ExportError
 from .obstacles import SaysWhyNot
+from .overrides import is_editable
 
 Result = set[str]
 
@@ -55,7 +56,7 @@ class Listed(SaysWhyNot):
     @classmethod
     def obstacle(cls, context: bpy.types.Context) -> str:
         owner = cls.owner(context)
-        return "" if owner.is_editable else f"'{owner.name}' is linked from another file: make a library override of it first"
+        return "" if is_editable(owner) else f"'{owner.name}' is linked from another file: make a library override of it first"
 
 
 class BEYONDSCENE_OT_add_lora(Listed, bpy.types.Operator):
@@ -83,7 +84,12 @@ class BEYONDSCENE_OT_remove_lora(Listed, bpy.types.Operator):
     index: IntProperty()
 
     def execute(self, context: bpy.types.Context) -> Result:
-        self.owner(context).beyondscene.loras.remove(self.index)
+        rows = self.owner(context).beyondscene.loras
+        try:
+            rows.remove(self.index)
+        except TypeError:  # of the library of an override, whose rows Blender keeps
+            rows[self.index].scale = 0
+            self.report({"INFO"}, f"'{rows[self.index].name}' stays, as its library has it, and is off by its scale of 0")
         return {"FINISHED"}
 
 
@@ -94,10 +100,10 @@ def known_loras(scene: bpy.types.Scene) -> list[str]:
 
 
 def gather_loras(rows: Any, whose: str) -> tuple[Lora, ...]:
-    """What a request says of `rows`. Raises ExportError for a name that no file can have."""
+    """What a request says of `rows` that are not off. Raises ExportError for a name that no file can have."""
     loras = []
     for row in rows:
-        if row.name.strip():
+        if row.name.strip() and row.scale:
             try:
                 loras.append(msgspec.convert({"name": row.name.strip(), "scale": float(f"{row.scale:.6g}")}, Lora))
             except msgspec.ValidationError as error:
@@ -109,8 +115,14 @@ def gather_loras(rows: Any, whose: str) -> tuple[Lora, ...]:
 
 
 def write_loras(rows: Any, loras: Iterable[Lora]) -> None:
+    """Let `rows` say `loras`; of an override those of its library stay, and are off where they are none of these."""
     rows.clear()
-    for lora in loras:
+    left = list(loras)
+    for row in rows:
+        same = next((one for one in left if one.name == row.name), None)
+        row.scale = same.scale if same else 0
+        left = [one for one in left if one is not same]
+    for lora in left:
         row = rows.add()
         row.name, row.scale = lora.name, lora.scale
 
@@ -121,9 +133,13 @@ def draw_loras(layout: bpy.types.UILayout, owner: bpy.types.ID, known: Iterable[
         return  # an empty column would take room
     column = layout.column(align=True)
     column.context_pointer_set("beyondscene_owner", owner)
+    override = owner.override_library
+    theirs = override.reference.beyondscene.loras if override else ()
+    kept = {one.name for one in theirs if one.name}  # by whose names Blender tells the rows
     for index, own in enumerate(owner.beyondscene.loras):
         row = column.row(align=True)
         name = row.row(align=True)
+        name.enabled = own.name not in kept
         name.alert = bool(own.name and known) and own.name not in known
         name.prop(own, "name", text="", placeholder="LoRA")
         row.prop(own, "scale", text="")

@@ -145,6 +145,9 @@ def outcome(operator: bpy.types.Operator) -> Result:
 def say_unwritable(folder: str, error: OSError) -> str:
     if error.errno == errno.ENAMETOOLONG:
         return f"The name of a file in '{folder}' would be too long: choose a shorter one for the folder or the .blend."
+    if error.errno == errno.EILSEQ:
+        told = folder.encode(errors="replace").decode()
+        return f"The path of the folder '{told}' or of the .blend has a name that is not UTF-8: rename that, or choose another."
     return f"The folder '{folder}' cannot be written to ({error.strerror}): choose another."
 
 

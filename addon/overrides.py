@@ -12,6 +12,12 @@ from bpy.app.handlers import persistent
 from . import callbacks
 
 
+def is_editable(thing: bpy.types.ID) -> bool:
+    """Whether the fields of `thing` can be edited here: not where it is linked, or overridden only as a part of others."""
+    override = thing.override_library
+    return thing.is_editable and not (override and override.is_system_override)
+
+
 def make_comparable(thing: bpy.types.Object) -> None:
     """Make every group of `thing` and of what it overrides; nothing where it overrides nothing, or nothing is said of it."""
     if thing.override_library and thing.is_property_set("beyondscene"):

@@ -4,6 +4,8 @@ from typing import Any
 
 import bpy
 
+from .overrides import is_editable
+
 Result = set[str]
 
 
@@ -28,7 +30,7 @@ class BEYONDSCENE_OT_write_text(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         own = getattr(context, "beyondscene_settings", None)  # set where the button is drawn
-        return own is not None and own.id_data.is_editable
+        return own is not None and is_editable(own.id_data)
 
     def execute(self, context: bpy.types.Context) -> Result:
         own = context.beyondscene_settings  # type: ignore[attr-defined]  # the panel's

@@ -150,7 +150,7 @@ class UnfinishedJobs:
         """Remember where the picture belongs; here: its file is written."""
         if not here and not self._link.lasting:
             return  # nobody could bring it later
-        with suppress(OSError):  # no room on the disk: it still comes to this Blender
+        with suppress(OSError, UnicodeError):  # no room on the disk, or no UTF-8: it still comes to this Blender
             remember(job.id, Promise(picture=str(job.path), blend=job.blend, here=here))
 
     def rename_blend(self, old: str, new: str) -> None:

@@ -216,6 +216,9 @@ def open_blend(path: Path, scene: str | None) -> None:
     except RuntimeError as error:
         words = str(error).removeprefix("Error: ").strip()
         raise BlendError(f"{path} cannot be opened ({words}): see that Blender opens it, and save it from there.") from error
+    for thing in [one for one in bpy.data.objects if one.mode in ("EDIT", "SCULPT")]:  # where it has no pose, but in a render
+        with bpy.context.temp_override(active_object=thing):
+            bpy.ops.object.mode_set(mode="OBJECT")
     if scene is None:
         return
     scenes = bpy.data.scenes.keys()

@@ -148,10 +148,11 @@ def look_at(
 
 
 def check_scene(context: bpy.types.Context) -> None:
-    """Raise ExportError where `context` has no camera or no armature, or one in Edit Mode; cheap enough for every redraw."""
+    """Raise ExportError where `context` has no camera or no armature, or somebody without a pose; cheap enough to redraw."""
     check_camera(context.scene)
     if edited := find_unposed(context.view_layer):
-        raise ExportError(f"'{edited.name}' is in Edit Mode, where Blender shows it without its pose: leave that mode first.")
+        mode = edited.mode.capitalize()
+        raise ExportError(f"'{edited.name}' is in {mode} Mode, where Blender shows it without its pose: leave that mode first.")
     chosen_people(context.scene, find_shown(context.view_layer))
 
 

@@ -1,6 +1,8 @@
 """What moves a thing, by way of whatever it hangs on, and whether anything of it is to be seen."""
 
 from collections.abc import Collection, Iterator
+from itertools import dropwhile
+from typing import Any
 
 import bpy
 
@@ -54,17 +56,27 @@ def find_leaders(thing: bpy.types.Object) -> list[bpy.types.Object]:
 
 
 def find_unposed(view_layer: bpy.types.ViewLayer) -> bpy.types.Object | None:
-    """A rig or a body that is in Edit Mode, in which Blender shows it without its pose; None where there is none."""
-    active = view_layer.objects.active
-    if active is None or active.mode != "EDIT":  # the others in Edit Mode are in it together with the active one
+    """A rig or a body in a mode in which Blender shows it without its pose; None where there is none."""
+    actives = [layer.objects.active for scene in bpy.data.scenes for layer in scene.view_layers]  # other windows may show these
+    if not any(active and active.mode in ("EDIT", "SCULPT") for active in actives):  # with which any others are in that mode
         return None
-    return next((thing for thing in view_layer.objects if thing.mode == "EDIT" and loses_pose(thing)), None)
+    return next(filter(loses_pose, view_layer.objects), None)
 
 
 def loses_pose(thing: bpy.types.Object) -> bool:
-    """Whether Edit Mode shows `thing` without its pose."""
-    deformers = (one for one in thing.modifiers if one.type in DEFORMERS and one.show_viewport)
-    return thing.type == "ARMATURE" or any(not one.show_in_editmode for one in deformers)
+    """Whether the mode of `thing` shows it without its pose."""
+    shown = [one for one in thing.modifiers if one.show_viewport]
+    if thing.mode == "SCULPT" and not thing.use_dynamic_topology_sculpting:
+        shown = [*dropwhile(lambda one: not is_sculpted(one), shown)]  # and what is before it counts
+    deformers = [one for one in shown if one.type in DEFORMERS]
+    if thing.mode == "EDIT":
+        return thing.type == "ARMATURE" or any(not one.show_in_editmode for one in deformers)
+    return thing.mode == "SCULPT" and bool(deformers)
+
+
+def is_sculpted(modifier: Any) -> bool:
+    """Whether Sculpt Mode works on what `modifier` adds, and so leaves out what comes after it."""
+    return modifier.type == "MULTIRES" and modifier.sculpt_levels > 0
 
 
 def find_holders(thing: bpy.types.Object) -> list[bpy.types.Object | None]:

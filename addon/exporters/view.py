@@ -25,8 +25,11 @@ class View(NamedTuple):
     metres: float
 
     def see(self, places: Iterable[np.ndarray | None]) -> tuple[Keypoint, ...]:
-        """Places in the world, (3,) Blender units each, as keypoints; None where the rig has no such joint."""
-        return tuple(MISSING if place is None else self.project(place * self.metres) for place in places)
+        """Places in the world, (3,) Blender units each, as keypoints; None where the rig has no such joint, and NaN where it
+        is nowhere, as where constraints divide by a scale of 0.
+        """
+        there = (None if place is None or not np.isfinite(place).all() else place for place in places)
+        return tuple(MISSING if place is None else self.project(place * self.metres) for place in there)
 
     def project(self, point: np.ndarray) -> Keypoint:
         """A point of the world, (3,) metres; what is nearer than `near` is `behind` and has no place in the picture."""

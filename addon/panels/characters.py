@@ -10,6 +10,7 @@ from ..character_operators import BEYONDSCENE_OT_select_person
 from ..exporters import ExportError, Person, best_match, find_left_out, find_shown
 from ..exporters.rigs import MIN_COVERAGE, Match
 from ..loras import draw_add_lora, draw_loras, known_loras
+from ..overrides import is_editable
 from .sidebar import Section, draw_prompt, draw_sentence
 
 
@@ -60,8 +61,8 @@ def draw_character(layout: bpy.types.UILayout, context: bpy.types.Context, perso
     if not enabled and person.said is None:
         sentence = f"Off, since {person.doubt}: tick it if it is a person of its own"
         draw_sentence(layout.column(align=True), context, sentence, "INFO")
-    if not person.described.is_editable:
-        sentence = "Linked from another file: make a library override of it to describe it here"
+    if not is_editable(person.described):
+        sentence = "Linked from another file: select it and choose Object > Library Override > Make to describe it here"
         draw_sentence(layout.column(align=True), context, sentence, "LIBRARY_DATA_DIRECT")
     if enabled:
         column = layout.column(align=True)

@@ -137,6 +137,31 @@ def test_what_the_artist_changes_meanwhile_is_for_the_next_picture_and_not_for_t
     assert after > before + 10
 
 
+def test_no_frame_is_exported_of_another_view_layer_than_the_one_that_was_begun_with(
+    blender: Any, duo: Any, start_peer: Any, use_backend: Any, picture: bytes
+) -> None:
+    use_backend(start_peer(picture=picture).connection)
+    assert blender.ops.beyondscene.render_animation() == {"FINISHED"}
+    assert animation.turn() is not None
+    duo.view_layers[0].name = "People"  # the only one that it could be
+    assert animation.turn() is not None
+    duo.view_layers.new("Other")
+    assert animation.turn() is None
+    assert "its view layer 'ViewLayer' is renamed or gone" in session.current().error
+
+
+def test_what_is_selected_stays_so_though_it_is_hidden_at_a_frame_that_is_exported(blender: Any, duo: Any) -> None:
+    eve = blender.data.objects["Eve"]
+    for frame, hidden in ((3, True), (1, False)):
+        eve.hide_viewport = hidden
+        eve.keyframe_insert("hide_viewport", frame=frame)
+    duo.frame_set(1)
+    eve.select_set(True)
+    with animation.at_frame(duo, 3):
+        assert not eve.select_get()
+    assert blender.context.selected_objects == [eve]
+
+
 def test_an_export_leaves_blender_as_much_time_as_it_takes(
     blender: Any, duo: Any, start_peer: Any, use_backend: Any, picture: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -160,7 +160,7 @@ def test_a_linked_person_is_exported_and_an_override_can_be_described_and_correc
     bo = blender.data.objects["Bo"]
     scene.collection.objects.link(bo)
     linked = check_keypoints(blender, bo, mark_joints(blender, bo))
-    assert not bo.is_editable and drawn(panels.BEYONDSCENE_PT_characters).count("make a library override") == 1
+    assert not bo.is_editable and drawn(panels.BEYONDSCENE_PT_characters).count("Library Override > Make") == 1
 
     mine = bo.override_create(remap_local_usages=True)
     mine.pose.bones["upperarm_l"].rotation_mode = "XYZ"

@@ -168,7 +168,7 @@ def test_each_refusal_names_the_thing_and_leaves_the_scene(blender: Any, example
     [
         ("location", (50, 0, 0), "stands wholly outside the 1024x1024 frame"),
         ("location", (0, -50, 0), "has no joint in front of the camera"),
-        ("location", (np.nan, 0, 0), "stands wholly outside the 1024x1024 frame"),
+        ("location", (np.nan, 0, 0), "has no joint in front of the camera"),
         ("scale", (0.001, 0.001, 0.001), "spans 0 px, but a person can be drawn from 8 px on"),
     ],
 )
@@ -190,6 +190,15 @@ def test_who_is_not_in_the_frame_is_left_out_and_said(
     assert controls.left_out == (f"Eve {why}",) and len(controls.colours) == 1
     blender.data.objects["Eve"].beyondscene.enabled = False
     assert find_left_out(blender.context) == []
+
+
+def test_who_is_scaled_to_nothing_is_left_out_where_the_rig_then_divides_by_that(blender: Any, example: Example) -> None:
+    example("duo")
+    blender.data.objects["Flo"].scale = (0, 0, 0)
+    blender.context.view_layer.update()
+    request, arrays = export_request(blender.context)
+    assert [one.name for one in request.characters] == ["Eve"] and len(arrays) == 1
+    assert [who.name for who, _ in find_left_out(blender.context)] == ["Flo"]
 
 
 def test_the_command_line_says_who_is_left_out(

@@ -1,6 +1,8 @@
 """Files that are not as one expects: never saved, linked from another, with a rig that is half there."""
 
+import os
 import shutil
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +76,20 @@ def test_a_folder_is_the_same_from_wherever_blender_is_started(
     assert images.output_place("~nobody at all") == tmp_path / "~nobody at all"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_path_that_is_not_utf_8_is_refused_in_a_sentence(blender: Any, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    blend = str(shutil.copy(EXAMPLES / "duo.blend", folder))
+    blender.ops.wm.open_mainfile(filepath=blend)
+    for operator in (blender.ops.beyondscene.render, blender.ops.beyondscene.render_animation):
+        for place in ("//renders/", str(tmp_path)):
+            blender.context.scene.beyondscene.output_folder = place
+            with pytest.raises(RuntimeError, match=f"of the folder '{place}' or of the .blend has a name that is not UTF-8"):
+                operator(wait=True)
+    assert "is not UTF-8: rename that" in drawn(panels.BEYONDSCENE_PT_main)
+
+
 def test_a_folder_beside_the_blend_is_taken_without_a_warning(blender: Any) -> None:
     own = blender.context.scene.beyondscene
     with warnings.catch_warnings():
@@ -104,6 +120,19 @@ def test_a_file_is_read_at_the_view_layer_that_its_window_shows(blender: Any, ex
     blender.context.window.view_layer = scene.view_layers[0]
     open_blend(tmp_path / "layers.blend", None)
     assert blender.context.view_layer.name == "People"
+
+
+@pytest.mark.parametrize("name", ["Eve", "Eve.body"])
+def test_a_file_that_was_saved_in_edit_mode_is_read_in_its_pose(
+    blender: Any, example: Example, tmp_path: Path, name: str
+) -> None:
+    example("duo")
+    expected, _ = export_request(blender.context, width=96, height=96)
+    blender.context.view_layer.objects.active = blender.data.objects[name]
+    blender.ops.object.mode_set(mode="EDIT")
+    blender.ops.wm.save_as_mainfile(filepath=str(tmp_path / "edited.blend"))
+    open_blend(tmp_path / "edited.blend", None)
+    assert export_request(blender.context, width=96, height=96)[0] == expected
 
 
 def test_what_a_library_no_longer_has_and_drivers_that_may_not_run_are_told(

@@ -1,6 +1,6 @@
 """A person of a linked library is described in the scene that uses it, and that stays in its file."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ pytest.importorskip("bpy")
 import bpy
 from beyondscene.addon import callbacks, overrides, panels
 from beyondscene.addon.colours import automatic_colour
+from beyondscene.addon.loras import gather_loras, write_loras
+from beyondscene.protocol import Lora
 
 from .drawing import drawn
 from .skeletons import SKELETONS, Skeleton, build_rig
@@ -20,10 +22,12 @@ from .skeletons import SKELETONS, Skeleton, build_rig
 def override(blender: Any, tmp_path: Path) -> Callable[..., Any]:
     """Links a rig from a library, of which nothing was said there beside `said`, and overrides it."""
 
-    def make(skeleton: Skeleton = SKELETONS["unreal"], **said: Any) -> Any:
+    def make(skeleton: Skeleton = SKELETONS["unreal"], loras: Sequence[str] = (), **said: Any) -> Any:
         library, rig = str(tmp_path / "library.blend"), build_rig(blender, skeleton)
         for name, value in said.items():
             setattr(rig.beyondscene, name, value)
+        for name in loras:
+            rig.beyondscene.loras.add().name = name
         blender.data.libraries.write(library, {rig})
         blender.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
         with blender.data.libraries.load(library, link=True) as (_, wanted):
@@ -115,3 +119,29 @@ def test_a_linked_person_of_another_name_has_the_colour_of_that_name(
     assert tuple(person.colour) == pytest.approx(automatic_colour("Bo"))
     person.id_data.name = "Ida"
     assert tuple(person.colour) == pytest.approx(automatic_colour("Ida"))
+
+
+def test_loras_of_a_library_are_switched_off_by_the_cross_and_by_restored_settings(
+    blender: Any, override: Callable[..., Any], reopen: Callable[[], Any]
+) -> None:
+    rig = override(loras=["linen", "wool"])
+    rig.beyondscene.loras.add().name = "silk"
+    with blender.context.temp_override(beyondscene_owner=rig):
+        assert blender.ops.beyondscene.remove_lora(index=2) == blender.ops.beyondscene.remove_lora(index=0) == {"FINISHED"}
+    assert gather_loras(reopen().loras, "Rig") == (Lora(name="wool"),)
+    wanted = (Lora(name="linen", scale=0.5), Lora(name="felt"))
+    write_loras(next(one for one in blender.data.objects if one.override_library).beyondscene.loras, wanted)
+    assert gather_loras(reopen().loras, "Rig") == wanted
+
+
+def test_who_is_overridden_only_as_a_part_of_something_else_is_said_to_need_an_override(override: Callable[..., Any]) -> None:
+    rig = override()
+    assert "Library Override > Make" not in drawn(panels.BEYONDSCENE_PT_characters)
+    rig.override_library.is_system_override = True
+    assert rig.beyondscene.is_property_readonly("prompt")
+    assert "Library Override > Make" in drawn(panels.BEYONDSCENE_PT_characters)
+    bpy.context.view_layer.objects.active = rig
+    assert not bpy.ops.beyondscene.clear_joints.poll()
+    rig.select_set(True)
+    assert bpy.ops.object.make_override_library() == {"FINISHED"}
+    assert not rig.beyondscene.is_property_readonly("prompt")

@@ -103,5 +103,34 @@ def test_nothing_is_rendered_of_a_rig_or_a_body_in_edit_mode_where_it_has_no_pos
     assert blender.ops.beyondscene.render.poll()
 
 
+def test_nothing_is_rendered_of_a_rig_that_another_window_has_in_edit_mode(blender: Any, example: Example) -> None:
+    example("plaza")
+    window = blender.context.window
+    window.view_layer.objects.active = blender.data.objects["Ana"]
+    blender.ops.object.mode_set(mode="EDIT")
+    window.view_layer = window.scene.view_layers.new("Other")
+    assert window.view_layer.objects.active is None
+    assert "'Ana' is in Edit Mode" in drawn(panels.BEYONDSCENE_PT_main)
+
+
+@pytest.mark.parametrize("how", ["dyntopo", "multires before the rig", "multires after the rig"])
+def test_nothing_is_rendered_of_a_body_that_is_sculpted_without_its_pose(blender: Any, example: Example, how: str) -> None:
+    example("plaza")
+    body = blender.data.objects["Ana.body"]
+    blender.context.view_layer.objects.active = body
+    if how != "dyntopo":
+        body.modifiers.new("Multires", "MULTIRES")
+        blender.ops.object.multires_subdivide(modifier="Multires")
+        body.modifiers.move(len(body.modifiers) - 1, len(body.modifiers) - 1 if "after" in how else 0)
+    blender.ops.object.mode_set(mode="SCULPT")
+    assert blender.ops.beyondscene.render.poll() == (how != "multires before the rig")
+    if how == "dyntopo":
+        blender.ops.sculpt.dynamic_topology_toggle()
+    posed = "'Ana.body' is in Sculpt Mode" not in drawn(panels.BEYONDSCENE_PT_main)
+    assert posed == (how == "multires after the rig")
+    blender.ops.object.mode_set(mode="OBJECT")
+    assert blender.ops.beyondscene.render.poll()
+
+
 def test_every_state_of_the_backend_has_a_dot_that_this_blender_knows() -> None:
     assert {icon for _, icon in backend.STATES.values()} | {backend.RED} <= ICONS
