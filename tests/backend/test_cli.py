@@ -640,6 +640,12 @@ def test_nothing_but_a_users_own_folder_needs_a_home(
         main(["--help"])  # which has the default of each
 
 
+def test_python_without_docstrings_runs_the_commands_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(info, "__doc__", None)  # `python -OO`
+    with pytest.raises(SystemExit, match="0"):
+        main(["info", "--help"])
+
+
 def test_info_tells_versions_devices_and_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
