@@ -181,6 +181,7 @@ class Ledger:
 
 COLUMNS = "id, submit, owner, state, attempt, losses, stopping, next_seq"
 Row = tuple[str, str, str, JobState, int, int, Literal[0, 1], int]
+ResultRow = tuple[int, str, int, Literal[0, 1]]
 UPSERT = (
     f"INSERT INTO jobs ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET state = excluded.state,"
     " attempt = excluded.attempt, losses = excluded.losses, stopping = excluded.stopping, next_seq = excluded.next_seq"
@@ -230,7 +231,7 @@ def open_database(path: Path) -> sqlite3.Connection:
         if damage := find_damage(database):
             raise ServeError(damaged(path, damage))
         let_shrink(database)
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter where the damage is in what SQLite quotes
         database.close()
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF  # Python's own: of text that is none
         if code == sqlite3.SQLITE_BUSY:
@@ -263,12 +264,14 @@ def find_damage(database: sqlite3.Connection) -> str:
             job_id, *_, next_seq = msgspec.convert(row, Row)
             if events.pop(job_id, 0) != next_seq:
                 return f"an event of job {job_id} is missing"
+        for row in database.execute("SELECT place, job_id, size_bytes, fetched FROM results"):
+            msgspec.convert(row, ResultRow)
     except (ValueError, TypeError) as error:  # msgspec's own errors are ValueErrors
         return str(error)
     return f"there are events of job {next(iter(events))}, but no such job" if events else ""
 
 
-def unusable(path: Path, error: sqlite3.Error) -> ServeError:
+def unusable(path: Path, error: Exception) -> ServeError:
     return ServeError(f"The ledger {path} cannot be used ({error}): see to its disk, or choose another data folder.")
 
 

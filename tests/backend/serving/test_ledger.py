@@ -206,6 +206,20 @@ def test_any_damage_is_refused_or_costs_one_job_and_nothing_else_is_raised(tmp_p
     assert outcomes["refused"] > 15 and outcomes["opened"] > 5
 
 
+def test_damage_in_the_names_of_columns_is_refused_or_does_no_harm(tmp_path: Path) -> None:
+    Ledger(tmp_path / "whole.sqlite").close()
+    whole, refused = (tmp_path / "whole.sqlite").read_bytes(), 0
+    for place in range(whole.index(b"CREATE"), 4096, 16):
+        path = tmp_path / str(place) / "ledger.sqlite"
+        path.parent.mkdir()
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x80]) + whole[place + 1 :])
+        try:
+            Ledger(path).close()
+        except ServeError:
+            refused += 1
+    assert refused > 20
+
+
 KILLED = """
 import os, signal, sqlite3, sys
 from pathlib import Path
