@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0, FusedAttnProcessor2_0
-from platformdirs import user_cache_path
 from torch import nn
 
 from ...protocol import Refusal
+from ..home import user_cache_path
 from ..models.load import Models
 from .float8 import check_device, from_float8, to_float8
 

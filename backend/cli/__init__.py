@@ -87,7 +87,7 @@ def run(arguments: Sequence[str] | None) -> int:
     parser.add_argument("--version", action="version", version=f"beyondscene {app_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="|".join(COMMANDS))
     for name, module in modules.items():
-        words = (module.__doc__ or "").splitlines()[0]
+        words = (module.__doc__ or name).splitlines()[0]  # `python -OO` drops what explains it
         module.add_arguments(commands.add_parser(name, description=words, help=words))
     args, unknown = parser.parse_known_args(given)
     if unknown:

@@ -9,11 +9,11 @@ from functools import cache
 from pathlib import Path
 
 import zmq
-from platformdirs import user_data_path
 
 from ...protocol import ConnectionFile, Refusal, Refused, read_connection
 from ...protocol.client import Client, Heard, Lost
 from ...protocol.connection import is_open_to_others
+from ..home import user_data_path
 from . import BUSY, UNREACHABLE, say
 from .arguments import amount, key_file
 

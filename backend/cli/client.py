@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
-from platformdirs import user_data_path
 
 from ...protocol import ConnectionFile, Refusal, write_connection
 from ...protocol.connection import fingerprint
@@ -15,6 +14,7 @@ from ..gateway.allow_list import Listed, Role, add, change, list_path, read_list
 from ..gateway.keys import ServerKeys, read_keys
 from ..gateway.settings import GIB
 from ..gateway.sockets import KeyPair
+from ..home import user_data_path
 from . import DONE, say
 from .arguments import amount, count
 from .target import check_secret_target, make_folder

@@ -3,12 +3,11 @@
 import argparse
 from pathlib import Path
 
-from platformdirs import user_data_path
-
 from ...protocol import ConnectionFile, Refusal, write_connection
 from ...protocol.connection import Invitation, fingerprint, read_invitation, write_invitation
 from ..gateway.keys import keys_path, make_keys
 from ..gateway.sockets import KeyPair
+from ..home import user_data_path
 from . import DONE
 from .target import check_secret_target, check_target, make_folder
 

@@ -3,11 +3,10 @@
 import argparse
 from pathlib import Path
 
-from platformdirs import user_data_path
-
 from ...protocol import Refusal
 from ..gateway import InUseError, ServeSettings, serve
 from ..gateway.settings import GIB
+from ..home import user_data_path
 from ..models.memory_saving import check_precision
 from . import IN_USE, say
 from .arguments import amount, endpoint, port, process

@@ -7,10 +7,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from platformdirs import user_data_path
-
 from ...protocol import Refusal
 from ..blend import number_path
+from ..home import user_data_path
 from ..outputs import FORMATS, Picture, Record, choose_format, most_bytes, write_picture
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from platformdirs import user_cache_path
 
 from ...protocol import Refusal
+from ..home import user_cache_path
 from ..training.under_way import OutOfTime, print_event, telling_of_files
 from . import DONE, STOPPED
 from .arguments import amount

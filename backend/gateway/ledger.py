@@ -27,6 +27,7 @@ LIVE = "('queued', 'running', 'paused')"
 LOCAL = "local"  # owner of the jobs of whoever started the gateway
 
 WAL_LIMIT_BYTES = 64 * 1024 * 1024  # to which the log is cut after a large transaction
+LOOK_BACK = 1000  # jobs, for those with a model set: the whole request of each is read for its name
 PIECE_PAGES = 512  # of 4 KiB, that are given back to the disk at a time
 BUSY_S = 0.5  # of two that make the file at once, one waits until the other has given up
 
@@ -76,6 +77,10 @@ class Ledger:
         self._db = open_database(path)
         rows = self._db.execute(f"SELECT {COLUMNS} FROM jobs WHERE state IN {LIVE} ORDER BY place").fetchall()
         self._live = {job.id: job for job in map(job_from_row, rows)}
+        # SQLite reads a whole request to tell whose a job is, which stands behind it: too long for each submit and each end.
+        query = "SELECT job_id, owner, size_bytes, fetched FROM results JOIN jobs ON jobs.id = job_id ORDER BY results.place"
+        kept = (KeptResult(job_id, owner, size, bool(fetched)) for job_id, owner, size, fetched in self._db.execute(query))
+        self._results = {result.job_id: result for result in kept}
 
     def close(self) -> None:
         self._db.close()
@@ -93,6 +98,8 @@ class Ledger:
             if job.ended:
                 self._db.execute("DELETE FROM frames WHERE job_id = ?", (job.id,))
                 self._forget_old_jobs()
+        if isinstance(event, Finished):
+            self._results[job.id] = KeptResult(job.id, job.owner, event.size_bytes, fetched=False)
         if job.ended:
             self._live.pop(job.id, None)
         else:
@@ -115,10 +122,10 @@ class Ledger:
         return tuple(job_from_row(row) for row in reversed(rows))
 
     def finished(self, models: str, limit: int) -> Sequence[Job]:
-        """The last `limit` jobs that made a picture with a model set, newest first."""
+        """The last `limit` jobs that made a picture with a model set, of the newest LOOK_BACK of any; newest first."""
         rows = self._db.execute(
             # A request that is no JSON, which would be an error, stops no other.
-            f"SELECT {COLUMNS} FROM jobs WHERE state = 'finished'"
+            f"SELECT {COLUMNS} FROM jobs WHERE state = 'finished' AND place > (SELECT max(place) FROM jobs) - {LOOK_BACK}"
             " AND CASE WHEN json_valid(submit) THEN json_extract(submit, '$.models') END IS ?"
             " ORDER BY place DESC LIMIT ?",
             (models, limit),
@@ -136,23 +143,24 @@ class Ledger:
 
     def results(self) -> Sequence[KeptResult]:
         """The pictures that are kept, oldest first."""
-        query = "SELECT job_id, owner, size_bytes, fetched FROM results JOIN jobs ON jobs.id = job_id ORDER BY results.place"
-        rows = self._db.execute(query)
-        return [KeptResult(job_id, owner, size_bytes, bool(fetched)) for job_id, owner, size_bytes, fetched in rows]
+        return tuple(self._results.values())
 
     def request_bytes(self, owner: str) -> int:
         """Of the requests and arrays of this owner's jobs that have not ended."""
         queries = (
             f"SELECT total(length(submit)) FROM jobs WHERE state IN {LIVE} AND owner = ?",
-            "SELECT total(length(data)) FROM frames JOIN jobs ON jobs.id = job_id WHERE owner = ?",
+            "SELECT total(length(data)) FROM frames CROSS JOIN jobs ON jobs.id = job_id WHERE owner = ?",  # in this order
         )
         return sum(int(self._db.execute(query, (owner,)).fetchone()[0]) for query in queries)
 
     def mark_fetched(self, job_id: str) -> None:
         self._db.execute("UPDATE results SET fetched = 1 WHERE job_id = ?", (job_id,))
+        if job_id in self._results:
+            self._results[job_id] = msgspec.structs.replace(self._results[job_id], fetched=True)
 
     def forget_result(self, job_id: str) -> None:
         self._db.execute("DELETE FROM results WHERE job_id = ?", (job_id,))
+        self._results.pop(job_id, None)
 
     def shrink(self) -> None:
         """Give a piece of what is free in the file, such as the masks of jobs that have ended, back to the disk."""
@@ -161,10 +169,11 @@ class Ledger:
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")  # which cuts the file
 
     def _forget_old_jobs(self) -> None:
+        numbers = ("FROM jobs", f"FROM jobs WHERE state IN {LIVE}", "FROM results")  # of which none is found by reading rows
+        jobs, live, kept = (self._db.execute(f"SELECT count(*) {rows}").fetchone()[0] for rows in numbers)
         old = self._db.execute(
-            f"SELECT id FROM jobs WHERE state NOT IN {LIVE} AND id NOT IN (SELECT job_id FROM results)"
-            " ORDER BY place DESC LIMIT -1 OFFSET ?",
-            (self._ended_jobs,),
+            f"SELECT id FROM jobs WHERE id NOT IN (SELECT job_id FROM results) AND state NOT IN {LIVE} ORDER BY place LIMIT ?",
+            (max(jobs - live - kept - self._ended_jobs, 0),),
         ).fetchall()
         self._db.executemany("DELETE FROM events WHERE job_id = ?", old)
         self._db.executemany("DELETE FROM jobs WHERE id = ?", old)
@@ -172,6 +181,7 @@ class Ledger:
 
 COLUMNS = "id, submit, owner, state, attempt, losses, stopping, next_seq"
 Row = tuple[str, str, str, JobState, int, int, Literal[0, 1], int]
+ResultRow = tuple[int, str, int, Literal[0, 1]]
 UPSERT = (
     f"INSERT INTO jobs ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET state = excluded.state,"
     " attempt = excluded.attempt, losses = excluded.losses, stopping = excluded.stopping, next_seq = excluded.next_seq"
@@ -221,7 +231,7 @@ def open_database(path: Path) -> sqlite3.Connection:
         if damage := find_damage(database):
             raise ServeError(damaged(path, damage))
         let_shrink(database)
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter where the damage is in what SQLite quotes
         database.close()
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF  # Python's own: of text that is none
         if code == sqlite3.SQLITE_BUSY:
@@ -254,12 +264,14 @@ def find_damage(database: sqlite3.Connection) -> str:
             job_id, *_, next_seq = msgspec.convert(row, Row)
             if events.pop(job_id, 0) != next_seq:
                 return f"an event of job {job_id} is missing"
+        for row in database.execute("SELECT place, job_id, size_bytes, fetched FROM results"):
+            msgspec.convert(row, ResultRow)
     except (ValueError, TypeError) as error:  # msgspec's own errors are ValueErrors
         return str(error)
     return f"there are events of job {next(iter(events))}, but no such job" if events else ""
 
 
-def unusable(path: Path, error: sqlite3.Error) -> ServeError:
+def unusable(path: Path, error: Exception) -> ServeError:
     return ServeError(f"The ledger {path} cannot be used ({error}): see to its disk, or choose another data folder.")
 
 

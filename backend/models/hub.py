@@ -27,7 +27,7 @@ def hub_snapshot(hub_id: str) -> Path | None:
     try:
         # no pattern: `hf download --include` leaves a list of all files, of which the others would be missed here
         return Path(snapshot_download(hub_id, local_files_only=True, allow_patterns=[]))
-    except (LocalEntryNotFoundError, HFValidationError, OSError):
+    except (LocalEntryNotFoundError, HFValidationError, OSError, RuntimeError):  # the last where HOME is not set
         return None
 
 

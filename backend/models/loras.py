@@ -5,10 +5,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from platformdirs import user_data_path
 from safetensors import safe_open
 
 from ...protocol import LORA_NAME, Lora, RenderRequest
+from ..home import user_data_path
 from .fingerprint import digest_fingerprints, fingerprint, fingerprint_weights
 from .sets import ModelSet, ModelSetError
 from .weights import check_file

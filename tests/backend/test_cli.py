@@ -21,6 +21,7 @@ from beyondscene.backend.cli.jobs import say_when
 from beyondscene.backend.gateway import ServeSettings
 from beyondscene.backend.memory import what_would_load
 from beyondscene.backend.models.fingerprint import fingerprint_weights
+from beyondscene.backend.models.hub import hub_snapshot
 from beyondscene.backend.models.sets import ModelSet, read_model_set
 from beyondscene.backend.outputs import Picture, make_record, most_bytes, write_picture
 from beyondscene.backend.processes import TORCHRUN, place_among_processes
@@ -619,6 +620,30 @@ def test_what_serve_is_asked_for_reaches_the_gateway(tmp_path: Path, monkeypatch
 def test_serve_refuses_other_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--bind", "tcp://0.0.0.0:5555", "--data", str(tmp_path)]) == 2
     assert "0.0.0.0" in capsys.readouterr().err
+
+
+def test_nothing_but_a_users_own_folder_needs_a_home(
+    request_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def know_nobody(number: int) -> None:
+        raise KeyError(number)
+
+    for name in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", know_nobody)  # a container's
+    assert main(["check", str(request_file), "--size", "96x64"]) == 0
+    assert main(["jobs", "--patience", "0"]) == 2
+    assert "HOME is not set/beyondscene/connection.json cannot be read" in capsys.readouterr().err
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "~/.cache")
+    assert hub_snapshot("somebody/something") is None
+    with pytest.raises(SystemExit):
+        main(["--help"])  # which has the default of each
+
+
+def test_python_without_docstrings_runs_the_commands_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(info, "__doc__", None)  # `python -OO`
+    with pytest.raises(SystemExit, match="0"):
+        main(["info", "--help"])
 
 
 def test_info_tells_versions_devices_and_models(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,9 +15,11 @@ import pytest
 from beyondscene.backend.gateway import ServeError
 from beyondscene.backend.gateway import migrations as module
 from beyondscene.backend.gateway.jobs import Jobs
-from beyondscene.backend.gateway.ledger import Ledger
+from beyondscene.backend.gateway.ledger import Ledger, open_database
 from beyondscene.backend.gateway.migrations import MIGRATIONS
-from beyondscene.protocol import Cancelled, Finished, RenderRequest, Started, Submit
+from beyondscene.protocol import Cancelled, DeviceInfo, Finished, JobDone, RenderRequest, Started, Submit
+
+from .talk import picture
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 ONE_MORE = (*MIGRATIONS, "ALTER TABLE jobs ADD COLUMN colour INTEGER NOT NULL DEFAULT 0;")
@@ -136,6 +138,34 @@ def test_a_request_that_is_no_json_stops_no_estimate(path: Path) -> None:
     assert not Ledger(path).finished("sdxl", 8)
 
 
+def test_thousands_of_kept_pictures_delay_neither_submit_nor_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each row read is a request read, for SQLite."""
+    database, steps = open_database(tmp_path / "ledger.sqlite"), list[None]()
+    monkeypatch.setattr("beyondscene.backend.gateway.ledger.open_database", lambda _: database)
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    jobs = Jobs(ledger)
+
+    def draw(number: int) -> None:
+        job = jobs.submit(Submit(job_id=f"{number:08}-0000-0000-0000-000000000000", request=picture()))
+        assert len(ledger.results()) == number and ledger.request_bytes("ann") == 0
+        job, facts = jobs.start(job, DeviceInfo(kind="cpu", name="a")), {"media_type": "image/png", "size_bytes": 1}
+        jobs.finish(job, JobDone(job_id=job.id, attempt=1, width=64, height=64, digest="0" * 64, times=(), **facts))
+
+    database.execute("PRAGMA synchronous = OFF")
+    for number in range(300):
+        draw(number)
+    database.set_progress_handler(lambda: steps.append(None), 1)
+    draw(300)
+    database.set_progress_handler(None, 0)
+    assert len(steps) < 1500
+    ledger.mark_fetched(ledger.results()[0].job_id)
+    ledger.forget_result(ledger.results()[1].job_id)
+    before = ledger.results()
+    ledger.close()
+    monkeypatch.undo()
+    assert Ledger(tmp_path / "ledger.sqlite").results() == before and before[0].fetched and len(before) == 300
+
+
 def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
     with pytest.raises(ServeError, match=r"cannot be used \(unable to open database file"):
         Ledger(tmp_path / "gone" / "ledger.sqlite")
@@ -174,6 +204,20 @@ def test_any_damage_is_refused_or_costs_one_job_and_nothing_else_is_raised(tmp_p
         ledger.close()
         outcomes["opened"] += 1
     assert outcomes["refused"] > 15 and outcomes["opened"] > 5
+
+
+def test_damage_in_the_names_of_columns_is_refused_or_does_no_harm(tmp_path: Path) -> None:
+    Ledger(tmp_path / "whole.sqlite").close()
+    whole, refused = (tmp_path / "whole.sqlite").read_bytes(), 0
+    for place in range(whole.index(b"CREATE"), 4096, 16):
+        path = tmp_path / str(place) / "ledger.sqlite"
+        path.parent.mkdir()
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x80]) + whole[place + 1 :])
+        try:
+            Ledger(path).close()
+        except ServeError:
+            refused += 1
+    assert refused > 20
 
 
 KILLED = """
