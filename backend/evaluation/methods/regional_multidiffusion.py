@@ -11,6 +11,7 @@ import torch
 
 from ....protocol import RenderRequest
 from ...models.load import Models
+from ...models.loras import merge_loras
 from ...pipeline.batches import Batch, make_batches
 from ...pipeline.conditions import joined, to_grid
 from ...pipeline.joint import predict
@@ -69,7 +70,11 @@ def make_regions(
         free &= ~mask
         colour = np.full((sampler.models.training_resolution_px,) * 2 + (3,), random.integers(0, 256, 3), np.uint8)
         plain = encode_image(sampler.models, colour).mean((1, 2), keepdim=True)
-        own = replace(scene, prompt=joined(person.character.prompt, request.style))
+        own = replace(
+            scene,
+            prompt=joined(person.character.prompt, request.style),
+            loras=merge_loras(request.loras, person.character.loras),
+        )
         regions.append(make_region(sampler, own, mask, plain, views, window))
     background = replace(scene, prompt=joined(request.prompt, request.style))
     regions.append(make_region(sampler, background, free, None, views, window))

@@ -6,13 +6,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from beyondscene.backend.evaluation.methods import METHODS, canvas, check_methods, load_method, regional_multidiffusion
+from beyondscene.backend.evaluation.methods import METHODS, canvas, check_methods, direct, load_method, regional_multidiffusion
 from beyondscene.backend.evaluation.methods.demofusion import blur, jittered_views, like
 from beyondscene.backend.models.load import Models
 from beyondscene.backend.models.memory_saving import MemorySaving
-from beyondscene.backend.pipeline import render, resolve_settings
+from beyondscene.backend.pipeline import joint, render, resolve_settings
+from beyondscene.backend.pipeline.conditions import Condition
 from beyondscene.backend.watch import Stopped
-from beyondscene.protocol import RenderRequest, resized
+from beyondscene.protocol import Lora, RenderRequest, resized
 from msgspec.structs import replace
 
 from ..pipeline.test_render import Spy
@@ -52,6 +53,26 @@ def test_poses_matter_and_work_can_be_stopped(name: str, models: Models, request
     assert (draw(name, models, request_resolved) != draw(name, models, other)).any()
     with pytest.raises(Stopped):
         draw(name, models, request_resolved, Spy(stop_after=2))
+
+
+def test_loras_of_the_scene_are_worn_and_those_of_people_where_prompts_are_theirs(
+    models: Models, request_resolved: RenderRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worn: list[str] = []
+
+    def note(_sampler: object, _views: object, conditions: list[Condition], *_: object) -> list[object]:
+        worn.extend({" ".join(name for name, _ in condition.loras) for condition in conditions})
+        return []
+
+    for module in (joint, regional_multidiffusion):
+        monkeypatch.setattr(module, "make_batches", note)
+    ana, bo = request_resolved.characters
+    people = (replace(ana, loras=(Lora(name="likeness"),)), bo)
+    request = replace(request_resolved, loras=(Lora(name="clay"),), characters=people)
+    direct.draw(models, request, {}, Spy())
+    assert worn == ["clay"]
+    regional_multidiffusion.draw(models, request, {}, Spy())
+    assert worn[1:] == ["clay", "clay likeness", "clay"]  # near to far, then the background
 
 
 @pytest.mark.parametrize("name", ["direct", "demofusion", "regional_multidiffusion"])
