@@ -25,8 +25,11 @@ from ...watch import Watcher
 
 # what every method reads, and what those of a canvas read besides; they average views as their papers do, uniformly
 DIFFUSION = frozenset(
-    ("steps", "guidance_scale", "scheduler", "controlnet_conditioning_scale", "guide_pose", "few_steps", "hidden_joints")
-)
+    (
+        "steps", "guidance_scale", "scheduler", "controlnet_conditioning_scale", "guide_pose", "hcp_scale", "few_steps",
+        "hidden_joints",
+    )
+)  # fmt: skip
 CANVAS = DIFFUSION | {"size_conditioning", "controlnet_views", "guidance_interval"}
 
 

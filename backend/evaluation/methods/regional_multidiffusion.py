@@ -14,7 +14,7 @@ from ...models.load import Models
 from ...models.loras import merge_loras
 from ...pipeline.batches import Batch, make_batches
 from ...pipeline.conditions import joined, to_grid
-from ...pipeline.joint import predict
+from ...pipeline.joint import knowing_batches, predict
 from ...pipeline.latents import decode_latents, encode_image
 from ...pipeline.progress import Progress, StageProgress
 from ...pipeline.sampler import Sampler
@@ -50,7 +50,8 @@ def draw(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], 
     progress = Progress(watcher, 1, evaluations * len(sampler.timesteps))
     with progress.stage("enlarge", 1, len(sampler.timesteps)) as stage:
         latents = start_noise(sampler, request, size, "canvas")
-        latents = denoise_regions(sampler, latents, regions, window, stage)
+        with knowing_batches(sampler, [batch for region in regions for batch in region.batches]):
+            latents = denoise_regions(sampler, latents, regions, window, stage)
     with progress.stage("decode", 1):
         picture = decode_latents(models, latents)
     assert picture.shape[:2] == (size.height // factor * factor, size.width // factor * factor)

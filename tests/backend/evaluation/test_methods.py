@@ -6,8 +6,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from beyondscene.backend.evaluation.methods import METHODS, canvas, check_methods, direct, load_method, regional_multidiffusion
+from beyondscene.backend.evaluation.methods import (
+    METHODS,
+    canvas,
+    check_methods,
+    direct,
+    load_method,
+    regional_multidiffusion,
+    settings_of,
+)
 from beyondscene.backend.evaluation.methods.demofusion import blur, jittered_views, like
+from beyondscene.backend.models.hcp import cross_attention
 from beyondscene.backend.models.load import Models
 from beyondscene.backend.models.memory_saving import MemorySaving
 from beyondscene.backend.pipeline import joint, render, resolve_settings
@@ -73,6 +82,18 @@ def test_loras_of_the_scene_are_worn_and_those_of_people_where_prompts_are_their
     assert worn == ["clay"]
     regional_multidiffusion.draw(models, request, {}, Spy())
     assert worn[1:] == ["clay", "clay likeness", "clay"]  # near to far, then the background
+
+
+@pytest.mark.parametrize("name", ["direct", "demofusion", "regional_multidiffusion", "upscale"])
+def test_hcp_layers_count_in_every_evaluation(name: str, models: Models, request_resolved: RenderRequest) -> None:
+    asked = replace(request_resolved, settings=replace(request_resolved.settings, steps=1, hcp_scale=0.5))
+    layer, scales = next(iter(cross_attention(models.unet).values())), set[float]()
+    handle = models.unet.register_forward_pre_hook(lambda *_: scales.add(getattr(layer.processor, "hcp_scale", 0.0)))
+    try:
+        draw(name, models, asked)
+    finally:
+        handle.remove()
+    assert scales == {0.5} and "hcp_scale" in settings_of(name)
 
 
 @pytest.mark.parametrize("name", ["direct", "demofusion", "regional_multidiffusion"])
