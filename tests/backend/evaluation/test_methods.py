@@ -15,12 +15,14 @@ from beyondscene.backend.evaluation.methods import (
     regional_multidiffusion,
     settings_of,
 )
+from beyondscene.backend.evaluation.methods.canvas import describe_whole_scene
 from beyondscene.backend.evaluation.methods.demofusion import blur, jittered_views, like
 from beyondscene.backend.models.hcp import cross_attention
 from beyondscene.backend.models.load import Models
 from beyondscene.backend.models.memory_saving import MemorySaving
 from beyondscene.backend.pipeline import joint, render, resolve_settings
 from beyondscene.backend.pipeline.conditions import Condition
+from beyondscene.backend.planning.plan import Size
 from beyondscene.backend.watch import Stopped
 from beyondscene.protocol import Lora, RenderRequest, resized
 from msgspec.structs import replace
@@ -82,6 +84,16 @@ def test_loras_of_the_scene_are_worn_and_those_of_people_where_prompts_are_their
     assert worn == ["clay"]
     regional_multidiffusion.draw(models, request, {}, Spy())
     assert worn[1:] == ["clay", "clay likeness", "clay"]  # near to far, then the background
+
+
+def test_skeletons_have_hands_where_the_models_know_them(models: Models, request_resolved: RenderRequest) -> None:
+    ana, _ = request_resolved.characters
+    hand = tuple(replace(ana.keypoints[0], x=20 + 4 * joint, y=100) for joint in range(21))
+    request = replace(request_resolved, characters=(replace(ana, right_hand=hand),))
+    own = models.model_set
+    knowing = replaced(models, model_set=replace(own, manifest=replace(own.manifest, pose_hands=True)))
+    without, with_hand = (describe_whole_scene(some, request, Size(128, 128)).pose for some in (models, knowing))
+    assert (without != with_hand).any(axis=2)[98:103, 20:100].mean() > 0.5
 
 
 @pytest.mark.parametrize("name", ["direct", "demofusion", "regional_multidiffusion", "upscale"])
