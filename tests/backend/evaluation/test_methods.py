@@ -27,6 +27,7 @@ from beyondscene.backend.watch import Stopped
 from beyondscene.protocol import Lora, RenderRequest, resized
 from msgspec.structs import replace
 
+from ...conftest import stand
 from ..pipeline.test_render import Spy
 
 
@@ -119,6 +120,15 @@ def test_upscale_is_the_base_image_enlarged(models: Models, request_resolved: Re
     assert np.array_equal(
         draw("upscale", models, request_resolved), cv2.resize(base, (128, 128), interpolation=cv2.INTER_LANCZOS4)
     )
+
+
+def test_upscale_draws_whoever_the_base_image_has(models: Models, request_resolved: RenderRequest) -> None:
+    """Also somebody of 5 px there, which nobody may ask for: the picture that is asked for has 37."""
+    settings = replace(request_resolved.settings, steps=1)
+    distant = replace(
+        request_resolved, width=512, height=512, characters=(stand("Ana", "a man", 250, 250, 40),), settings=settings
+    )
+    assert draw("upscale", models, distant).shape == (512, 512, 3)
 
 
 def test_with_one_view_multidiffusion_is_direct(models: Models, request_resolved: RenderRequest) -> None:
