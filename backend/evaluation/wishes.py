@@ -19,9 +19,12 @@ _SHOWN_BY = {"shirt": (_TORSO, 3), "trousers": (_LEGS, 3), "hair": (_HEAD, 1)}
 
 
 def _pattern(colours: dict[str, str], nouns: str) -> re.Pattern[str]:
-    """One colour or two and their noun, at most one word between them: "a red woollen coat", "black and grey hair"."""
+    """One colour or two and their noun, at most one word between them: "a red woollen coat", "black and grey hair".
+
+    A top hat is no top.
+    """
     words = "|".join(colours)
-    return re.compile(rf"\b(?:({words})(?: and |[-/]))?({words})(?:[ -]\w+)?[ -]({nouns})\b", re.IGNORECASE)
+    return re.compile(rf"\b(?:({words})(?: and |[-/]))?({words})(?:[ -]\w+)?[ -]({nouns})\b(?![ -]hat)", re.IGNORECASE)
 
 
 _WORN = {name: name for name in GARMENT_COLOURS} | {"gray": "grey"}

@@ -48,9 +48,7 @@ def render(
     watcher = watcher or NoWatcher()
     models = dataclasses.replace(models, check=watcher.check)
     plan = plan_sizes(request, models.training_resolution_px, models.latent_downsampling)
-    # who stands wholly behind others or the set would be drawn for nothing, and their skeleton would call them forth
-    everybody = gather_people(request, models.manifest.pose_hands, models.manifest.pose_face, models.manifest.pose_feet)
-    people = [person for person in everybody if is_seen(person.character, arrays)]
+    people = gather_seen(models, request, arrays)
     encoder = PromptEncoder(models)
     encoder.check(request)
     work = expect_work(request, plan, people, models.training_resolution_px, models.latent_downsampling)
@@ -64,6 +62,14 @@ def render(
         key = f"level {level} {drawn.__name__}"
         image = progress.once(key, enlarge_level, models, request, figures, image, size, level, encoder, progress, drawn)
     return fit(image, request.width, request.height, dtype), figures, progress
+
+
+def gather_seen(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray]) -> list[Person]:
+    """The people of `request` far to near, but for those who stand wholly behind others or the set: they would be drawn for
+    nothing, and their skeleton would call them forth."""
+    manifest = models.manifest
+    everybody = gather_people(request, manifest.pose_hands, manifest.pose_face, manifest.pose_feet)
+    return [person for person in everybody if is_seen(person.character, arrays)]
 
 
 def draw_base_image(

@@ -4,8 +4,8 @@ from transformers import CLIPTokenizer
 
 _END = "</w>"  # of a word, in CLIP's tokens
 _PEOPLE = """
-person people man men woman women boy boys girl girls child children kid kids baby adult teenager teen lady gentleman guy human
-figure body couple crowd group friends family brother sister mother father daughter son grandmother grandfather dancer dancers
+person people man men woman women boy girl child children kid baby adult teenager teen lady gentleman guy human
+figure body couple crowd group friend family brother sister mother father daughter son grandmother grandfather dancer
 ballerina acrobat gymnast athlete runner swimmer skater skier surfer climber cyclist rider boxer wrestler fencer archer player
 goalkeeper footballer cheerleader yogi juggler clown performer actor actress singer musician guitarist drummer violinist pianist
 conductor soldier warrior knight samurai ninja king queen prince princess monk priest wizard witch pirate cowboy detective
@@ -14,9 +14,8 @@ sailor driver tourist traveller hiker shopper businessman businesswoman bride gr
 """
 _ACTIONS = """
 dance jump run walk stand sit kneel crouch lie lean bend stretch kick punch throw catch climb swim fly fall yoga ballet
-handstand cartwheel somersault split lunge squat pose posture gesture acrobatics gymnastics parkour karate taekwondo dances
-jumps runs walks stands sits kneels crouches lies leans bends stretches kicks punches throws catches climbs swims seated
-arms legs hands feet
+handstand cartwheel somersault split lunge squat pose posture gesture acrobatics gymnastics parkour karate taekwondo
+crouches stretches punches catches seated arms legs hands feet
 """
 _NOT_DONE = """
 building evening morning ceiling clothing lighting painting drawing wedding spring string thing something everything nothing
@@ -27,9 +26,10 @@ HUMAN, OTHERS = frozenset(f"{_PEOPLE} {_ACTIONS}".split()), frozenset(_NOT_DONE.
 
 
 def is_human(word: str) -> bool:
-    """Whether it names a person, an action or a posture; longer words in -ing are taken for actions but for some."""
+    """Whether it names a person, an action or a posture, in plain plural, too; longer words in -ing are taken for actions but
+    for some."""
     word = word.lower()
-    return word in HUMAN or (len(word) > 5 and word.endswith("ing") and word not in OTHERS)
+    return word in HUMAN or word.removesuffix("s") in HUMAN or (len(word) > 5 and word.endswith("ing") and word not in OTHERS)
 
 
 def mark_human(tokenizer: CLIPTokenizer, ids: list[int]) -> list[bool]:

@@ -5,7 +5,8 @@ agree on x_t, that is the same as averaging the output and taking one step of th
 which also keeps solvers with a memory right. `bench/plain.py` is the same loop without batches, caches, shards and checkpoints.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -48,11 +49,7 @@ def denoise(
     norm = sum_view_weights(views, weight, height, width)
     every_step, background = split_background(sampler, batches, weight, window, height, width)
     load_state(sampler, background, kept)
-    texts = (text for batch in batches for text in batch.texts)
-    with knowing_texts((sampler.unet, sampler.models.controlnet), texts, sampler.hcp_scale) as project:
-        for batch in batches:
-            sampler.models.adapters.activate(batch.loras)
-            project(batch.texts)
+    with knowing_batches(sampler, batches):
         for index, timestep in enumerate(sampler.timesteps[done:], start=done):
             scaled = scale_model_input(sampler.scheduler, latents, timestep)
             total = add_up(sampler, every_step, scaled, weight, window, timestep)
@@ -65,6 +62,18 @@ def denoise(
             stage.checkpoint(partial(gather_state, sampler, latents, background))
     sampler.encoder.forget()
     return latents
+
+
+@contextmanager
+def knowing_batches(sampler: Sampler, batches: list[Batch]) -> Iterator[None]:
+    """Within, cross-attention has at hand what it makes of the texts of `batches`, and counts HcP layers; see knowing_texts."""
+    texts = (text for batch in batches for text in batch.texts)
+    with knowing_texts((sampler.unet, sampler.models.controlnet), texts, sampler.hcp_scale) as project:
+        with torch.inference_mode():
+            for batch in batches:
+                sampler.models.adapters.activate(batch.loras)
+                project(batch.texts)
+        yield
 
 
 def split_background(

@@ -159,10 +159,9 @@ def measure_model_set(folder: Path, out: Path, settings: MeasureSettings, judge_
     return metrics
 
 
-def draw_sheet(
-    samples: Pictures, views: list[Rendering], line_width_px: int, columns: int = 8, rows: int = 2, side_px: int = 160
-) -> npt.NDArray[np.uint8]:
+def draw_sheet(samples: Pictures, views: list[Rendering], line_width_px: int) -> npt.NDArray[np.uint8]:
     """Return a contact sheet: per row of views their poses, the samples and the truth."""
+    columns, rows, side_px = 8, 2, 160
     lines = []
     for first in range(0, min(columns * rows, len(views) // columns * columns), columns):
         part = range(first, first + columns)

@@ -34,9 +34,9 @@ chair table bench bed sofa lamp fence path stairs water
 """
 
 
-def build_tokenizers(seed: int = 0) -> tuple[CLIPTokenizer, CLIPTokenizer]:
+def build_tokenizers() -> tuple[CLIPTokenizer, CLIPTokenizer]:
     """Return the tokenizers of the first and the second text encoder; they differ in what they pad with."""
-    vocabulary, merges = _train(_words(seed))
+    vocabulary, merges = _train(_words())
     shared = {
         "vocab": vocabulary, "merges": merges, "model_max_length": MAX_TOKENS,
         "unk_token": _END, "bos_token": _BEGIN, "eos_token": _END,
@@ -50,8 +50,8 @@ def read_tokenizers(folder: Path) -> tuple[CLIPTokenizer, CLIPTokenizer]:
     return first, second
 
 
-def _words(seed: int) -> list[str]:
-    random = np.random.default_rng(seed)
+def _words() -> list[str]:
+    random = np.random.default_rng(0)
     captions = [write_caption(SCENES[i % len(SCENES)], [draw_look(random)], random) for i in range(400)]
     named = [" ".join((*GARMENT_COLOURS, *HAIR_COLOURS)), *(p for phrases in SCENE_PHRASES.values() for p in phrases)]
     text = " ".join((*captions, *named)).replace(",", " ").replace("-", " ")

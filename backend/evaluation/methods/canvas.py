@@ -8,6 +8,7 @@ import torch
 
 from ....protocol import RenderRequest
 from ...models.load import Models
+from ...models.loras import LoraScales, merge_loras
 from ...pipeline.conditions import Condition, joined, joined_once
 from ...pipeline.joint import denoise
 from ...pipeline.latents import decode_latents
@@ -24,24 +25,28 @@ from ...watch import Watcher
 
 # what every method reads, and what those of a canvas read besides; they average views as their papers do, uniformly
 DIFFUSION = frozenset(
-    ("steps", "guidance_scale", "scheduler", "controlnet_conditioning_scale", "guide_pose", "few_steps", "hidden_joints")
-)
+    (
+        "steps", "guidance_scale", "scheduler", "controlnet_conditioning_scale", "guide_pose", "hcp_scale", "few_steps",
+        "hidden_joints",
+    )
+)  # fmt: skip
 CANVAS = DIFFUSION | {"size_conditioning", "controlnet_views", "guidance_interval"}
 
 
 @dataclass(frozen=True)
 class WholeScene:
-    """A canvas of `size` with the prompt of the whole scene and its skeletons, uint8 (H, W, 3)."""
+    """A canvas of `size` with the prompt and the LoRAs of the whole scene and its skeletons, uint8 (H, W, 3)."""
 
     size: Size
     prompt: str
     negative_prompt: str
     pose: np.ndarray
+    loras: LoraScales
 
     def conditions(self, views: list[View], window: int, factor: int) -> list[Condition]:
         """The same prompt for all views, and the piece of the pose picture that each sees; one without a skeleton is empty."""
         pieces = [partial(self.piece, view, window, factor) for view in views]
-        return [Condition(self.prompt, self.negative_prompt, piece, empty=not piece().any()) for piece in pieces]
+        return [Condition(self.prompt, self.negative_prompt, piece, self.loras, not piece().any()) for piece in pieces]
 
     def piece(self, view: View, window: int, factor: int) -> np.ndarray:
         rows, columns = (slice(start * factor, (start + window) * factor) for start in view)
@@ -50,14 +55,14 @@ class WholeScene:
 
 def describe_whole_scene(models: Models, request: RenderRequest, size: Size) -> WholeScene:
     """The scene at `size`: its own prompt, then everybody's from left to right; limbs as wide as in training."""
-    people = gather_people(request)
+    people = gather_people(request, models.manifest.pose_hands, models.manifest.pose_face, models.manifest.pose_feet)
     keypoints = [person.among_others(request.settings.hidden_joints) for person in people]
     joints = [scaled(points, size.width / request.width, size.height / request.height) for points in keypoints]
     pose = draw_pose(joints, size.width, size.height, models.manifest.pose_line_width_px)
     from_left = sorted(people, key=lambda person: float(person.keypoints[person.keypoints[:, 2] > 0, 0].mean()))
     prompt = joined(request.prompt, *(person.character.prompt for person in from_left), request.style)
     negative = joined_once(request.negative_prompt, *(person.character.negative_prompt for person in people))
-    return WholeScene(size, prompt, negative, pose)
+    return WholeScene(size, prompt, negative, pose, merge_loras(request.loras))
 
 
 def make_canvas_sampler(models: Models, request: RenderRequest, size: Size) -> Sampler:

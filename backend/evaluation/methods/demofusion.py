@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from ....protocol import RenderRequest
 from ...models.load import Models
 from ...pipeline.batches import Batch, even_parts, make_batches
-from ...pipeline.joint import add_up, denoise, predict, sum_view_weights
+from ...pipeline.joint import add_up, denoise, knowing_batches, predict, sum_view_weights
 from ...pipeline.latents import decode_latents
 from ...pipeline.progress import Progress, StageProgress
 from ...pipeline.resize import fit
@@ -48,23 +48,25 @@ def draw(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], 
         latents = denoise(sampler, begin, whole, views, scene.conditions(views, whole, factor), stage)
     dilated = next(make_batches(sampler, views, scene.conditions(views, whole, factor)))
     for scale in range(2, phases + 1):
-        with progress.stage("enlarge", scale, steps) as stage:
-            latents = redraw(models, request, latents, base, scale, dilated, stage)
+        with progress.stage("enlarge", scale, steps) as stage, knowing_batches(sampler, [dilated]):
+            latents = redraw(sampler, request, latents, base, scale, dilated, stage)
     with progress.stage("decode", phases):
         return fit(decode_latents(models, latents), request.width, request.height)
 
 
 @torch.inference_mode()
 def redraw(
-    models: Models, request: RenderRequest, smaller: torch.Tensor, base: Size, scale: int, dilated: Batch, stage: StageProgress
+    first: Sampler, request: RenderRequest, smaller: torch.Tensor, base: Size, scale: int, dilated: Batch, stage: StageProgress
 ) -> torch.Tensor:
     """One phase: (C, h, w) at `scale` times the base, from the phase before.
 
-    dilated: the one view that is the whole scene at the base's size.
+    first: of the first phase, whose encoder made the texts of `dilated`: the one view that is the whole scene at the base's
+        size.
     """
-    size, factor = Size(base.width * scale, base.height * scale), models.latent_downsampling
-    window = models.view_latents
-    sampler, scene = make_canvas_sampler(models, request, size), describe_whole_scene(models, request, size)
+    models, size = first.models, Size(base.width * scale, base.height * scale)
+    factor, window = models.latent_downsampling, models.view_latents
+    scene = describe_whole_scene(models, request, size)
+    sampler = replace(make_canvas_sampler(models, request, size), encoder=first.encoder)
     height, width = size.height // factor, size.width // factor
     enlarged = F.interpolate(smaller[None], (height, width), mode="bicubic")[0]
     noise = draw_noise(request.seed, f"demofusion {scale}", tuple(enlarged.shape)).to(models.device)

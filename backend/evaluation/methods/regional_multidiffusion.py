@@ -11,9 +11,10 @@ import torch
 
 from ....protocol import RenderRequest
 from ...models.load import Models
+from ...models.loras import merge_loras
 from ...pipeline.batches import Batch, make_batches
 from ...pipeline.conditions import joined, to_grid
-from ...pipeline.joint import predict
+from ...pipeline.joint import knowing_batches, predict
 from ...pipeline.latents import decode_latents, encode_image
 from ...pipeline.progress import Progress, StageProgress
 from ...pipeline.sampler import Sampler
@@ -49,7 +50,8 @@ def draw(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], 
     progress = Progress(watcher, 1, evaluations * len(sampler.timesteps))
     with progress.stage("enlarge", 1, len(sampler.timesteps)) as stage:
         latents = start_noise(sampler, request, size, "canvas")
-        latents = denoise_regions(sampler, latents, regions, window, stage)
+        with knowing_batches(sampler, [batch for region in regions for batch in region.batches]):
+            latents = denoise_regions(sampler, latents, regions, window, stage)
     with progress.stage("decode", 1):
         picture = decode_latents(models, latents)
     assert picture.shape[:2] == (size.height // factor * factor, size.width // factor * factor)
@@ -69,7 +71,11 @@ def make_regions(
         free &= ~mask
         colour = np.full((sampler.models.training_resolution_px,) * 2 + (3,), random.integers(0, 256, 3), np.uint8)
         plain = encode_image(sampler.models, colour).mean((1, 2), keepdim=True)
-        own = replace(scene, prompt=joined(person.character.prompt, request.style))
+        own = replace(
+            scene,
+            prompt=joined(person.character.prompt, request.style),
+            loras=merge_loras(request.loras, person.character.loras),
+        )
         regions.append(make_region(sampler, own, mask, plain, views, window))
     background = replace(scene, prompt=joined(request.prompt, request.style))
     regions.append(make_region(sampler, background, free, None, views, window))

@@ -1,11 +1,15 @@
 """Our base image (people drawn alone, composited, background inpainted, tone matched), enlarged without any model."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
-from ....protocol import RenderRequest, resized
+from ....protocol import RenderRequest
 from ...models.load import Models
-from ...pipeline import render
+from ...pipeline import Progress, draw_base_image, gather_seen
+from ...pipeline.prompts import PromptEncoder
+from ...planning.expect import expect_work
 from ...planning.plan import plan_sizes
 from ...watch import Watcher
 from .canvas import DIFFUSION
@@ -17,6 +21,9 @@ READS = DIFFUSION | {
 
 
 def draw(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], watcher: Watcher) -> np.ndarray:
-    base = plan_sizes(request, models.training_resolution_px, models.latent_downsampling).base
-    image, *_ = render(models, resized(request, base.width, base.height), arrays, watcher)
+    sizes = models.training_resolution_px, models.latent_downsampling
+    plan, people = replace(plan_sizes(request, *sizes), levels=()), gather_seen(models, request, arrays)
+    models, encoder = replace(models, check=watcher.check), PromptEncoder(models)
+    progress = Progress(watcher, 0, expect_work(request, plan, people, *sizes).whole)
+    image, _ = draw_base_image(models, request, arrays, people, plan.base, encoder, progress)
     return cv2.resize(image, (request.width, request.height), interpolation=cv2.INTER_LANCZOS4)

@@ -6,15 +6,28 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from beyondscene.backend.evaluation.methods import METHODS, canvas, check_methods, load_method, regional_multidiffusion
+from beyondscene.backend.evaluation.methods import (
+    METHODS,
+    canvas,
+    check_methods,
+    direct,
+    load_method,
+    regional_multidiffusion,
+    settings_of,
+)
+from beyondscene.backend.evaluation.methods.canvas import describe_whole_scene
 from beyondscene.backend.evaluation.methods.demofusion import blur, jittered_views, like
+from beyondscene.backend.models.hcp import cross_attention
 from beyondscene.backend.models.load import Models
 from beyondscene.backend.models.memory_saving import MemorySaving
-from beyondscene.backend.pipeline import render, resolve_settings
+from beyondscene.backend.pipeline import joint, render, resolve_settings
+from beyondscene.backend.pipeline.conditions import Condition
+from beyondscene.backend.planning.plan import Size
 from beyondscene.backend.watch import Stopped
-from beyondscene.protocol import RenderRequest, resized
+from beyondscene.protocol import Lora, RenderRequest, resized
 from msgspec.structs import replace
 
+from ...conftest import stand
 from ..pipeline.test_render import Spy
 
 
@@ -54,6 +67,48 @@ def test_poses_matter_and_work_can_be_stopped(name: str, models: Models, request
         draw(name, models, request_resolved, Spy(stop_after=2))
 
 
+def test_loras_of_the_scene_are_worn_and_those_of_people_where_prompts_are_theirs(
+    models: Models, request_resolved: RenderRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worn: list[str] = []
+
+    def note(_sampler: object, _views: object, conditions: list[Condition], *_: object) -> list[object]:
+        worn.extend({" ".join(name for name, _ in condition.loras) for condition in conditions})
+        return []
+
+    for module in (joint, regional_multidiffusion):
+        monkeypatch.setattr(module, "make_batches", note)
+    ana, bo = request_resolved.characters
+    people = (replace(ana, loras=(Lora(name="likeness"),)), bo)
+    request = replace(request_resolved, loras=(Lora(name="clay"),), characters=people)
+    direct.draw(models, request, {}, Spy())
+    assert worn == ["clay"]
+    regional_multidiffusion.draw(models, request, {}, Spy())
+    assert worn[1:] == ["clay", "clay likeness", "clay"]  # near to far, then the background
+
+
+def test_skeletons_have_hands_where_the_models_know_them(models: Models, request_resolved: RenderRequest) -> None:
+    ana, _ = request_resolved.characters
+    hand = tuple(replace(ana.keypoints[0], x=20 + 4 * joint, y=100) for joint in range(21))
+    request = replace(request_resolved, characters=(replace(ana, right_hand=hand),))
+    own = models.model_set
+    knowing = replaced(models, model_set=replace(own, manifest=replace(own.manifest, pose_hands=True)))
+    without, with_hand = (describe_whole_scene(some, request, Size(128, 128)).pose for some in (models, knowing))
+    assert (without != with_hand).any(axis=2)[98:103, 20:100].mean() > 0.5
+
+
+@pytest.mark.parametrize("name", ["direct", "demofusion", "regional_multidiffusion", "upscale"])
+def test_hcp_layers_count_in_every_evaluation(name: str, models: Models, request_resolved: RenderRequest) -> None:
+    asked = replace(request_resolved, settings=replace(request_resolved.settings, steps=1, hcp_scale=0.5))
+    layer, scales = next(iter(cross_attention(models.unet).values())), set[float]()
+    handle = models.unet.register_forward_pre_hook(lambda *_: scales.add(getattr(layer.processor, "hcp_scale", 0.0)))
+    try:
+        draw(name, models, asked)
+    finally:
+        handle.remove()
+    assert scales == {0.5} and "hcp_scale" in settings_of(name)
+
+
 @pytest.mark.parametrize("name", ["direct", "demofusion", "regional_multidiffusion"])
 def test_sides_that_no_level_of_the_network_divides(name: str, models: Models, request_resolved: RenderRequest) -> None:
     odd = resized(request_resolved, 184, 88)  # 23 x 11 latents
@@ -65,6 +120,15 @@ def test_upscale_is_the_base_image_enlarged(models: Models, request_resolved: Re
     assert np.array_equal(
         draw("upscale", models, request_resolved), cv2.resize(base, (128, 128), interpolation=cv2.INTER_LANCZOS4)
     )
+
+
+def test_upscale_draws_whoever_the_base_image_has(models: Models, request_resolved: RenderRequest) -> None:
+    """Also somebody of 5 px there, which nobody may ask for: the picture that is asked for has 37."""
+    settings = replace(request_resolved.settings, steps=1)
+    distant = replace(
+        request_resolved, width=512, height=512, characters=(stand("Ana", "a man", 250, 250, 40),), settings=settings
+    )
+    assert draw("upscale", models, distant).shape == (512, 512, 3)
 
 
 def test_with_one_view_multidiffusion_is_direct(models: Models, request_resolved: RenderRequest) -> None:

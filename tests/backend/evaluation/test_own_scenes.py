@@ -185,7 +185,7 @@ def test_colours_are_read_from_every_form_of_a_prompt() -> None:
         ("a man with red hair and a gray t-shirt", {"hair": "ginger", "shirt": "grey"}),
         ("a red and white shirt, black/grey hair", {}),
         ("a white shirt under a blue jacket, green skirt", {"trousers": "green"}),
-        ("a redhead, an orange, whitewashed shirts and a blue ball", {}),
+        ("a redhead, an orange, whitewashed shirts and a blue ball, in a green top hat", {}),
     ],
 )
 def test_prompts_in_ones_own_words(prompt: str, wishes: dict[str, str]) -> None:

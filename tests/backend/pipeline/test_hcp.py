@@ -51,12 +51,12 @@ def output(models: Models, texts: list[Embedding], scale: float) -> torch.Tensor
         return models.unet(latents, 500, stack_hidden(texts, torch.float32), added_cond_kwargs=told, return_dict=False)[0]
 
 
-@pytest.mark.parametrize("word", ["Woman", "dancer", "running", "yoga", "jumps", "handstand"])
+@pytest.mark.parametrize("word", ["Woman", "dancer", "runners", "running", "yoga", "jumps", "handstand", "friends"])
 def test_words_about_people(word: str) -> None:
     assert is_human(word)
 
 
-@pytest.mark.parametrize("word", ["beach", "red", "building", "ring", "wearing", "plaza", "king-size", ","])
+@pytest.mark.parametrize("word", ["beach", "red", "building", "ring", "wearing", "plaza", "king-size", "dress", ","])
 def test_words_about_other_things(word: str) -> None:
     assert not is_human(word)
 
