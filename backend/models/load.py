@@ -105,8 +105,8 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, o
     model_set.check()
     silence_libraries()
     reuse_freed_memory(device)
-    base = model_set.role_folder("base")
-    unet = load_of_base(UNet2DConditionModel, model_set, "unet", dtype)
+    base, checkpoint = model_set.role_folder("base"), model_set.checkpoint
+    unet = load_network(UNet2DConditionModel, base / "unet", dtype, checkpoint)
     if "hcp" in model_set.manifest.roles:
         load_hcp(unet, model_set.role_folder("hcp"))
     controlnet = load_network(ControlNetModel, model_set.role_folder("controlnet"), dtype)
@@ -116,16 +116,13 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, o
     # SDXL's own overflows in half precision, and so may those that say nothing, as diffusers reads it. Whether norms on Apple's
     # GPUs take statistics that are more precise than their input has not been tried.
     exact = device.type == "mps" or read_json(model_set.vae_folder / "config.json").get("force_upcast", True)
-    vae_dtype = torch.float32 if exact else dtype
-    if "vae" in model_set.manifest.roles:
-        vae = load_network(AutoencoderKL, model_set.vae_folder, vae_dtype)
-    else:
-        vae = load_of_base(AutoencoderKL, model_set, "vae", vae_dtype)
+    vae_checkpoint = None if "vae" in model_set.manifest.roles else checkpoint
+    vae = load_network(AutoencoderKL, model_set.vae_folder, torch.float32 if exact else dtype, vae_checkpoint)
     if device.type == "cpu" and vae.dtype == torch.bfloat16:  # its convolutions would copy every input to this layout
         vae = vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     texts = [name for name in model_set.networks("base") if name.startswith("text_encoder")]
     kinds = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
-    text_encoders = tuple(load_of_base(kinds[name], model_set, name, dtype) for name in texts)
+    text_encoders = tuple(load_network(kinds[name], base / name, dtype, checkpoint) for name in texts)
     tokenizer_folders = [base / name.replace("text_encoder", "tokenizer") for name in texts]
     with as_model_set_error(model_set.role_folder("segmenter")):
         segmenter = load_segmenter(model_set, device)
@@ -153,20 +150,14 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, o
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def load_of_base(kind: type[Network], model_set: ModelSet, name: str, dtype: torch.dtype) -> Network:
-    """The base's network called `name`, from its own folder there, or from the checkpoint, where the set names one."""
-    base = model_set.role_folder("base")
-    if model_set.checkpoint is None:
-        return load_network(kind, base / name, dtype)
-    with as_model_set_error(model_set.checkpoint):
-        return load_from_file(kind, model_set.checkpoint, base, name, dtype)
-
-
-def load_network(kind: type[Network], folder: Path, dtype: torch.dtype) -> Network:
+def load_network(kind: type[Network], folder: Path, dtype: torch.dtype, checkpoint: Path | None = None) -> Network:
     """The network in `folder`, in eval mode in host memory, whichever variant of its weights is there.
 
-    Raises ModelSetError as load_whole does.
+    checkpoint: the file that has its weights in their place. Raises ModelSetError as load_whole and load_from_file do.
     """
+    if checkpoint is not None:
+        with as_model_set_error(checkpoint):
+            return load_from_file(kind, checkpoint, folder, dtype)
     weights = find_weights(folder)
     assert weights is not None  # the set is complete
     options = {"variant": weights.variant, "dtype": dtype, "use_safetensors": True, "local_files_only": True}

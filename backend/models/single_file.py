@@ -15,12 +15,12 @@ from .manifest import ModelSetError
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def load_from_file(kind: type[Network], checkpoint: Path, base: Path, name: str, dtype: torch.dtype) -> Network:
-    """The network of `kind` in `checkpoint`, in eval mode in host memory, with the settings of the folder `name` below `base`.
+def load_from_file(kind: type[Network], checkpoint: Path, folder: Path, dtype: torch.dtype) -> Network:
+    """The network of `kind` in `checkpoint`, in eval mode in host memory, with the settings in `folder`.
 
     Raises ModelSetError where the file lacks some of its tensors.
     """
-    options: dict[str, Any] = {"config": str(base), "subfolder": name, "local_files_only": True}
+    options: dict[str, Any] = {"config": str(folder), "subfolder": "", "local_files_only": True}
     if issubclass(kind, PreTrainedModel):
         with safe_open(checkpoint, framework="pt") as file:
             texts = {key: file.get_tensor(key) for key in file.keys() if key.startswith(FILE_TEXTS)}  # noqa: SIM118
@@ -30,7 +30,7 @@ def load_from_file(kind: type[Network], checkpoint: Path, base: Path, name: str,
     lacking = [parameter for parameter, values in network.named_parameters() if values.is_meta]
     if lacking:
         raise ModelSetError(
-            f"The checkpoint {checkpoint} lacks {len(lacking)} of the tensors that the config.json in {base / name} asks for, "
+            f"The checkpoint {checkpoint} lacks {len(lacking)} of the tensors that the config.json in {folder} asks for, "
             f"such as {lacking[0]}: it is not whole, or another network's. Copy it anew, or name another one."
         )
     return network.eval()

@@ -134,9 +134,7 @@ def test_beside_a_checkpoint_only_the_settings_of_a_base_are_fetched(
         read_model_set(write_manifest(single.folder, roles)).check()
 
 
-def test_a_finetune_of_sdxl_is_a_set_of_its_own_by_its_path_alone(
-    single: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_finetune_of_sdxl_is_a_set_of_its_own_by_its_path_alone(single: ModelSet, tmp_path: Path) -> None:
     assert single.checkpoint
     file = single.checkpoint.rename(tmp_path / "my finetune v2.safetensors")
     found = choose_model_set(str(file))
