@@ -16,7 +16,7 @@ from . import editors, history, images, preferences, thumbnails
 from .destinations import DESTINATIONS, DestinationError, put
 from .job import Job
 from .obstacles import SaysWhyNot
-from .operators import outcome, say_unwritable
+from .operators import Waits, outcome, say_unwritable, wait_for_picture
 from .session import current
 from .ticker import wake
 
@@ -88,7 +88,7 @@ class BEYONDSCENE_OT_restore_settings(OnPicture, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class BEYONDSCENE_OT_render_again(OnPicture, bpy.types.Operator):
+class BEYONDSCENE_OT_render_again(OnPicture, Waits, bpy.types.Operator):
     """Render exactly this picture again, with the poses, camera and settings that it holds, whatever the scene is now"""
 
     bl_idname = "beyondscene.render_again"
@@ -111,6 +111,8 @@ class BEYONDSCENE_OT_render_again(OnPicture, bpy.types.Operator):
         job = Job(new_job_id(), path, request, record.arrays, record.models, bpy.data.filepath)
         session.render([job], preferences.get(context))
         wake()
+        if self.wait:
+            wait_for_picture()
         return outcome(self)
 
 

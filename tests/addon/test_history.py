@@ -139,8 +139,7 @@ def test_a_picture_that_is_packed_needs_its_file_for_a_strip_alone(
     with pytest.raises(RuntimeError, match="is gone"):
         made.ops.beyondscene.place_picture(destination="SEQUENCER")
     assert made.ops.beyondscene.restore_settings() == {"FINISHED"} and made.context.scene.beyondscene.prompt == "a quay"
-    assert made.ops.beyondscene.render_again() == {"FINISHED"}
-    until(lambda: not session.current().jobs)
+    assert made.ops.beyondscene.render_again(wait=True) == {"FINISHED"}
     assert (tmp_path / "renders" / "duo 0001.png").exists()
 
 
