@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from .emphasis import LEAST, MOST, read_emphasis
 from .explain import explain
 from .refusal import Refusal
 from .scene import (
@@ -26,6 +27,7 @@ SMALLEST_SIDE_PX, SIDE_STEP_PX = 64, 8  # of a picture
 SAME_PROPORTIONS = 0.02  # by which a mask's may differ from the picture's, whose sides are rounded to multiples of 8
 LONGEST = 16  # of the shorter side: beyond it the base image, whose short side is fixed, would be the larger picture
 SMALLEST_PX = 8  # a person's taller side: one latent
+LORA_TAG = re.compile(r"<(?:lora|lyco):[^>]*>", re.IGNORECASE)  # as some interfaces have them in prompts
 
 
 class RequestError(Refusal):
@@ -63,14 +65,30 @@ def texts_of(request: RenderRequest) -> Iterator[tuple[str, str]]:
 
 
 def check_texts(request: RenderRequest) -> None:
-    """Raise RequestError where a text has what a terminal would take for a command: they are shown in lists and logs."""
+    """Raise RequestError where a text has what a terminal would take for a command: they are shown in lists and logs.
+
+    Also for a prompt with a LoRA in it, and with words that count too much or too little.
+    """
     texts = [*texts_of(request)]
+    for whose, text in texts:
+        check_words(whose, text)
     for person in request.characters:
         texts += ((f"The id of '{person.name}'", person.id), (f"The name of '{person.name}'", person.name))
     for whose, text in texts:
         if found := COMMAND.search(text):
             which = f"U+{ord(found[0]):04X} in place {found.start() + 1}"
             raise RequestError(f"{whose} has the control character {which}, which no text may have: take it out.")
+
+
+def check_words(whose: str, text: str) -> None:
+    if found := LORA_TAG.search(text):
+        raise RequestError(f"{whose} has '{found[0]}', which no prompt can load: take it out, and name the LoRA under LoRAs.")
+    for words, weight in read_emphasis(text):
+        if not LEAST <= weight <= MOST:
+            raise RequestError(
+                f"{whose} lets '{words}' count {weight:g} times, but words count {LEAST} to {MOST} times: write another "
+                "number, or \\( and \\) for brackets that are to be read."
+            )
 
 
 def check_scene_prompt(prompt: str) -> None:

@@ -8,6 +8,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from ...protocol import RenderRequest, RequestError
 from ...protocol.check import texts_of
+from ...protocol.emphasis import read_emphasis, without_emphasis
 from ..models.load import Models
 from ..models.loras import LoraScales
 from .human_words import mark_human
@@ -73,7 +74,7 @@ class PromptEncoder:
         CLIP's own drop nothing: what is no word of theirs, in whatever script, is read byte by byte.
         """
         for whose, text in texts_of(request):
-            for word in text.split():
+            for word in without_emphasis(text).split():
                 if any(cannot_read(tokenizer, word) for tokenizer in self.models.tokenizers):
                     raise RequestError(
                         f"{whose} has '{word}', which the model set '{self.models.manifest.name}' cannot read: "
@@ -97,6 +98,10 @@ class PromptEncoder:
         for tokenizer, encoder, chunks in zip(self.models.tokenizers, self.models.text_encoders, tokenized, strict=True):
             padded = chunks + [[]] * (count - len(chunks))
             states, pooled = run_encoder(encoder, tokenizer, padded, self.models.device, layer)
+            if any(weight != 1 for _, weight in read_emphasis(text)):
+                empty, _ = run_encoder(encoder, tokenizer, [[]], self.models.device, layer)
+                weights = weigh_tokens(tokenizer, text, padded).to(states)
+                states = torch.lerp(empty.repeat(count, 1), states, weights[:, None])
             hidden.append(states)
         assert pooled is not None
         return Embedding(torch.cat(hidden, -1), pooled, count, self._mark(tokenized[0], count))
@@ -121,10 +126,22 @@ def without_people(embedding: Embedding) -> Embedding:
 def split_tokens(tokenizer: CLIPTokenizer, text: str) -> list[list[int]]:
     """Token ids of `text` without markers, in chunks that leave room for the two markers; at least one chunk.
 
-    A marker that stands in `text` is read letter by letter, as everything else that is no word.
+    A marker that stands in `text` is read letter by letter, as everything else that is no word. Marks of emphasis are left out.
     """
-    ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True, truncation=False, verbose=False).input_ids
-    return cut_tokens(tokenizer, ids)
+    return cut_tokens(tokenizer, [token for words, _ in read_emphasis(text) for token in read_tokens(tokenizer, words)])
+
+
+def read_tokens(tokenizer: CLIPTokenizer, words: str) -> list[int]:
+    return tokenizer(words, add_special_tokens=False, split_special_tokens=True, truncation=False, verbose=False).input_ids
+
+
+def weigh_tokens(tokenizer: CLIPTokenizer, text: str, chunks: list[list[int]]) -> torch.Tensor:
+    """(chunks * 77,): how much each token of `text` counts, which is split into these `chunks`; markers and padding count 1."""
+    weights = iter([weight for words, weight in read_emphasis(text) for _ in read_tokens(tokenizer, words)])
+    rows = torch.ones(len(chunks), tokenizer.model_max_length)
+    for row, chunk in zip(rows, chunks, strict=True):
+        row[1 : 1 + len(chunk)] = torch.tensor([next(weights) for _ in chunk])
+    return rows.flatten()
 
 
 def cut_tokens(tokenizer: CLIPTokenizer, ids: list[int]) -> list[list[int]]:

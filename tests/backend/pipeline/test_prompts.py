@@ -62,6 +62,21 @@ def test_a_full_chunk_ends_after_the_last_comma_that_is_near(tokenizers: list[CL
         assert [len(chunk) for chunk in split_tokens(tokenizer, far)] == [75, 17]
 
 
+def test_emphasis_leads_away_from_what_no_word_would_say(models: Models) -> None:
+    encoder = PromptEncoder(models)
+    before, marked = (split_tokens(models.tokenizers[0], text)[0] for text in ("a person with a", "a person with a red shirt"))
+    said = [*range(1 + len(before), 1 + len(marked))]
+    plain, empty = encoder.encode("a person with a red shirt, a hat"), encoder.encode("")
+    for weight in (0, 0.5, 1, 1.4):
+        told = encoder.encode(f"a person with a (red shirt:{weight}), a hat")
+        assert torch.allclose(told.hidden[said], (empty.hidden + weight * (plain.hidden - empty.hidden))[said], atol=1e-5)
+        others = [place for place in range(77) if place not in said]
+        assert torch.equal(told.hidden[others], plain.hidden[others]) and torch.equal(told.pooled, plain.pooled)
+    far = encoder.encode(LONG + ", (green boots:2)").hidden - encoder.encode(LONG + ", green boots").hidden
+    assert not far[:-77].any()
+    assert far.any(1).sum() == len(split_tokens(models.tokenizers[0], "green boots")[0])
+
+
 @pytest.mark.parametrize("text", SCRIPTS)
 def test_every_script_is_read_letter_by_letter(tokenizers: list[CLIPTokenizer], text: str) -> None:
     for tokenizer in tokenizers:
