@@ -48,6 +48,7 @@ class BackendProcess:
     def _start(self, *options: str) -> subprocess.Popen[bytes]:
         command = [self._python, "-m", "beyondscene.backend", "serve", *self._options, *options]
         environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH")}
+        environment["PYTHONIOENCODING"] = "utf-8"  # as the log is read, also where Windows has another encoding
         self._started = time.monotonic()
         try:
             with self.log.open("wb") as log:
@@ -93,7 +94,7 @@ class BackendProcess:
         return self._process.poll() is not None
 
     def last_words(self) -> str:
-        lines = self.log.read_text(errors="replace").split("\n")
+        lines = self.log.read_text("utf-8", errors="replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
 
     def stop(self, *, keep_log: bool = False) -> None:
