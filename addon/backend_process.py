@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 import bpy
 
 from ..protocol import ConnectionFile, read_connection
+from ..protocol.whole import patiently
 
 START_S = 60.0  # it imports no torch before it listens, but a cold disk may be slow
 STOP_S = 6.0  # the gateway gives its worker 3 s
@@ -48,6 +50,7 @@ class BackendProcess:
     def _start(self, *options: str) -> subprocess.Popen[bytes]:
         command = [self._python, "-m", "beyondscene.backend", "serve", *self._options, *options]
         environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH")}
+        environment["PYTHONIOENCODING"] = "utf-8"  # as the log is read, also where Windows has another encoding
         self._started = time.monotonic()
         try:
             with self.log.open("wb") as log:
@@ -62,7 +65,7 @@ class BackendProcess:
                     creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
                 )
         except OSError as error:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove(self.folder)
             raise BackendError(
                 f"The backend's Python '{self._python}' cannot be run ({error.strerror}): choose another in "
                 "Preferences > Add-ons."
@@ -93,7 +96,7 @@ class BackendProcess:
         return self._process.poll() is not None
 
     def last_words(self) -> str:
-        lines = self.log.read_text(errors="replace").split("\n")
+        lines = self.log.read_text("utf-8", errors="replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
 
     def stop(self, *, keep_log: bool = False) -> None:
@@ -106,11 +109,18 @@ class BackendProcess:
                 self._process.kill()
                 self._process.wait()
         if not keep_log:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove(self.folder)
             return
         self._ready_file.unlink(missing_ok=True)
         if self.own_data:
-            shutil.rmtree(self.own_data, ignore_errors=True)
+            remove(self.own_data)
+
+
+def remove(folder: Path) -> None:
+    """As far as that can be done: on Windows a worker holds it for a moment yet, until it has seen its gateway's end."""
+    with suppress(OSError):
+        patiently(lambda: shutil.rmtree(folder))
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def default_python() -> str:

@@ -59,7 +59,7 @@ def describe(context: bpy.types.Context) -> str:
 def log_end(path: str) -> str:
     """The last lines of the backend's log; nothing for a backend that is not ours."""
     try:
-        return "\n".join(Path(path).read_text(errors="replace").splitlines()[-LOG_LINES:]) if path else ""
+        return "\n".join(Path(path).read_text("utf-8", errors="replace").splitlines()[-LOG_LINES:]) if path else ""
     except OSError as error:
         return f"it cannot be read: {error}"
 

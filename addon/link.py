@@ -66,7 +66,8 @@ class Link:
         else:
             raise BackendError(
                 "No Python for the backend is chosen, and Blender's own has no PyTorch: name the one that the backend was "
-                "installed in (.venv/bin/python of its folder; docs/addon.md) under Backend, or in Preferences > Add-ons."
+                "installed in (.venv/bin/python of its folder, or .venv\\Scripts\\python.exe on Windows; docs/addon.md) under "
+                "Backend, or in Preferences > Add-ons."
             )
 
     def stop(self, *, keep_log: bool = False) -> None:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..protocol.messages import JobId
-from ..protocol.whole import whole_file
+from ..protocol.whole import patiently, whole_file
 from . import images, presence
 
 LONG_S = 30 * 24 * 3600.0  # what was promised so long ago and is not found will not be found any more
@@ -46,7 +46,7 @@ def remember(job_id: str, promise: Promise) -> None:
 
 def forget(job_id: str) -> None:
     """The job has ended, and its picture is where it belongs if it has one."""
-    (folder() / job_id).unlink(missing_ok=True)
+    patiently(lambda: (folder() / job_id).unlink(missing_ok=True))
 
 
 def miss(job_id: str) -> None:

@@ -33,7 +33,8 @@ class BEYONDSCENE_AP_preferences(bpy.types.AddonPreferences):
     )
     python: StringProperty(
         name="Backend's Python",
-        description="Python of the environment that the backend was installed in, such as .venv/bin/python of its folder. "
+        description="Python of the environment that the backend was installed in, such as .venv/bin/python of its folder, or "
+        ".venv\\Scripts\\python.exe on Windows. "
         "Empty: the environment variable BEYONDSCENE_PYTHON",
         subtype="FILE_PATH",
     )

@@ -5,6 +5,7 @@ from typing import BinaryIO
 
 from ..protocol.client import new_job_id
 from ..protocol.locks import lock
+from ..protocol.whole import patiently
 from . import images
 
 _file: BinaryIO | None = None
@@ -39,9 +40,10 @@ def leave() -> None:
     """What this Blender waited for, others may."""
     global _file
     if _file is not None:
+        path = Path(_file.name)
         _file.close()
-        Path(_file.name).unlink(missing_ok=True)
         _file = None
+        patiently(lambda: path.unlink(missing_ok=True))
 
 
 def folder() -> Path:

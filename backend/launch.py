@@ -6,6 +6,7 @@ the gateway lives, so its end tells the worker that the gateway is gone, however
 
 import os
 import threading
+from pathlib import Path
 
 import msgspec
 from msgspec import Struct
@@ -44,11 +45,18 @@ def read_start(descriptor: int = 0) -> WorkerStart:
         raise Refusal(f"a worker is started by a gateway, which writes one line to its standard input: {error}") from error
 
 
-def leave_with_the_gateway(descriptor: int = 0) -> None:
-    """From now on this process ends at once when the other end of `descriptor` is closed."""
+def leave_with_the_gateway() -> None:
+    """From now on this process ends at once when the other end of the pipe is closed. Its standard input is empty by then.
+
+    On Windows whoever only asks about a pipe waits as long as another thread reads from it, and libraries ask about standard
+    input while they are loaded: scipy never was (numpy/numpy#24290, python/cpython#78961).
+    """
+    pipe = os.dup(0)
+    with Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
 
     def watch() -> None:
-        while os.read(descriptor, 1024):
+        while os.read(pipe, 1024):
             pass
         os._exit(0)
 

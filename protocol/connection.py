@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from .refusal import Refusal
-from .whole import whole_file
+from .whole import patiently, whole_file
 
 Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"  # ZeroMQ RFC 32
 Z85Key = Annotated[str, Meta(pattern=f"^[{re.escape(Z85)}]*$", min_length=40, max_length=40)]
@@ -55,7 +55,7 @@ def is_open_to_others(path: Path) -> bool:
 def read_connection(path: Path) -> ConnectionFile:
     """Raises OSError if there is no such file, Refusal if it is not a connection file."""
     try:
-        connection = msgspec.json.decode(path.read_bytes(), type=ConnectionFile)
+        connection = msgspec.json.decode(patiently(path.read_bytes), type=ConnectionFile)
     except ValueError as error:  # what is no JSON, or no UTF-8
         words = f"{path} is not a connection file ({error}): name the file that `serve` or `client add` wrote."
         raise Refusal(words) from error

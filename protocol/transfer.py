@@ -13,7 +13,7 @@ from .events import Chunk, Finished
 from .locks import lock
 from .messages import CHUNK_BYTES, CREDIT_CHUNKS
 from .requests import Fetch
-from .whole import flush_folder
+from .whole import flush_folder, patiently
 
 
 class Transfer:
@@ -93,7 +93,7 @@ class Transfer:
         os.fsync(self._file.fileno())
         self._file.close()
         if self._overwrite:
-            self._partial.replace(self._place)
+            patiently(lambda: self._partial.replace(self._place))
         else:
             self.path = move_beside(self._partial, self.path)
         with suppress(OSError):  # a file system that flushes no folders has the picture all the same
@@ -107,7 +107,7 @@ class Transfer:
     def abandon(self) -> None:
         with suppress(OSError):  # where the disk is full, what is still in memory cannot be written either
             self._file.close()
-        self._partial.unlink(missing_ok=True)
+        patiently(lambda: self._partial.unlink(missing_ok=True))
 
 
 def move_beside(file: Path, path: Path) -> Path:
@@ -122,7 +122,7 @@ def move_beside(file: Path, path: Path) -> Path:
             break
         name = path.with_stem(f"{path.stem} ({number})")
     try:
-        return file.replace(name)
+        return patiently(lambda: file.replace(name))
     except OSError:
         name.unlink()
         raise

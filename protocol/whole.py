@@ -2,9 +2,15 @@
 
 import os
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+PATIENCE_S = 2.0 if os.name == "nt" else 0.0  # with others who have a file open for a moment
 
 
 @contextmanager
@@ -22,13 +28,29 @@ def whole_file(path: Path, mode: int = 0o666) -> Iterator[Path]:
         yield partial
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
-        partial.replace(path)
+        patiently(lambda: partial.replace(path))
     except OSError as error:
         if error.errno is None or (error.filename is not None and str(error.filename) != str(partial)):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error  # by the name that somebody has asked for
     finally:
         partial.unlink(missing_ok=True)
+
+
+def patiently(act: Callable[[], T]) -> T:
+    """What `act` returns, which renames, removes or reads a file or a folder.
+
+    On Windows it may not while somebody has that open, or a file in it, as a virus scanner has what was just written; nor may a
+    file be opened at the very moment in which it takes another's place (bpo-46003). It is tried again for PATIENCE_S.
+    """
+    give_up_s = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return act()
+        except PermissionError:
+            if time.monotonic() >= give_up_s:
+                raise
+        time.sleep(0.02)
 
 
 def flush_folder(folder: Path) -> None:

@@ -54,11 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit code. arguments: None for those of the process, whose output is then UTF-8."""
     if arguments is None:
         open_closed_streams()
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            if sys.stdout.isatty():
-                sys.stdout.reconfigure(errors="backslashreplace")  # as standard error has it
-            else:
-                sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # as JSON is; names may be any bytes
+        for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):  # names may be any bytes
+            if isinstance(stream, io.TextIOWrapper):
+                if stream.isatty():
+                    stream.reconfigure(errors="backslashreplace")  # as standard error has it
+                else:
+                    stream.reconfigure(encoding="utf-8", errors=errors)  # as JSON is, and as logs are read
     return answer(lambda: run_until_interrupted(arguments))
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -60,19 +61,29 @@ def check_target(path: Path) -> None:
 def try_to_write(path: Path, folder: Path, prefix: str) -> None:
     """Write a file for a moment, whose name begins so, in `folder` or where that would be made. path: for the refusal."""
     try:
-        with tempfile.NamedTemporaryFile(dir=nearest(folder), prefix=prefix, suffix=".part") as probe:
-            probe.write(bytes(4096))
+        # not by tempfile, which tries names for days where Windows lets it write none (python/cpython#66305)
+        probe = nearest(folder) / f"{prefix}{secrets.token_hex(4)}.part"
+        try:
+            with probe.open("xb") as file:
+                file.write(bytes(4096))
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
         words = "a file stands where a folder should" if isinstance(error, NotADirectoryError) else error.strerror
         raise Refusal(f"{path} cannot be written ({words}): choose another place, or put that one right.") from error
 
 
 def nearest(folder: Path) -> Path:
-    """`folder`, or of those that it is to lie in the nearest that is there. Raises OSError for what can be no folder's name."""
+    """`folder`, or of those that it is to lie in the nearest that is there.
+
+    Raises OSError for what can be no folder's name, and where there is none at all, as of a drive that is not there.
+    """
     while True:
         try:
             folder.stat()
         except (FileNotFoundError, NotADirectoryError):
+            if folder == folder.parent:
+                raise
             folder = folder.parent
         else:
             return folder

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from ...protocol import JobDone, PictureFormat, RequestError
-from ...protocol.whole import flush_folder
+from ...protocol.whole import flush_folder, patiently
 from .allow_list import Listed
 from .ledger import Ledger
 from .room import NotNow
@@ -35,7 +35,7 @@ class JobFiles:
         folder = self._work / f"{job_id}.attempt-{attempt}"
         before = self._attempts(job_id)
         if before:
-            before[0].replace(folder)
+            patiently(lambda: before[0].replace(folder))
         else:
             folder.mkdir()
         return folder
@@ -54,7 +54,7 @@ class JobFiles:
         elif (size_bytes := picture.stat().st_size) != done.size_bytes:
             raise OSError(f"{picture} has {size_bytes} bytes, the worker announced {done.size_bytes}")
         else:
-            picture.replace(result)  # the worker has flushed it
+            patiently(lambda: picture.replace(result))  # the worker has flushed it
         flush_folder(self._results)
 
     def tidy(self, job_id: str, finished: bool) -> None:

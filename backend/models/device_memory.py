@@ -3,18 +3,19 @@
 import torch
 
 from ...protocol import Refusal
+from .weights import PAGING_FILE
 
 GIB = 2**30
-WORDS = (  # as cuBLAS, cuDNN, the CPU's allocator, MPS, XPU and HIP put it in a plain RuntimeError
+WORDS = (  # as cuBLAS, cuDNN, the CPU's allocator, MPS, XPU and HIP put it in a plain RuntimeError, safetensors in an OSError
     "out of memory", "status_alloc_failed", "can't allocate memory", "not enough memory", "out_of_device_memory",
-    "out_of_resources", "out_of_host_memory",
+    "out_of_resources", "out_of_host_memory", PAGING_FILE, "error code: <1455>",
 )  # fmt: skip
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in WORDS)
+    return isinstance(error, RuntimeError | OSError) and any(words in str(error).lower() for words in WORDS)
 
 
 def hold_to(device: torch.device, gib: float) -> None:

@@ -16,7 +16,7 @@ class Download(Struct, frozen=True, kw_only=True):
 
 
 def is_hub_id(place: str) -> bool:
-    return place.count("/") == 1 and not place.startswith((".", "/", "~"))
+    return place.count("/") == 1 and ":" not in place and not place.startswith((".", "/", "~"))  # nor D:/models of Windows
 
 
 def hub_snapshot(hub_id: str) -> Path | None:

@@ -14,6 +14,7 @@ from .manifest import ModelSetError
 OF_DIFFUSERS = "diffusion_pytorch_model"
 STEMS = (OF_DIFFUSERS, "model")
 VARIANTS = (None, "fp16")  # the full file where there is one
+PAGING_FILE = "(os error 1455)"  # what Windows says in the country's language where it has no memory for a file that is mapped
 
 
 class Index(Struct, frozen=True):
@@ -73,6 +74,11 @@ def check_file(path: Path) -> None:
         with safe_open(path, framework="np"):
             pass
     except (OSError, SafetensorError) as error:
+        if PAGING_FILE in str(error):
+            raise ModelSetError(
+                f"There is not enough memory to open the weights in {path} ({error}): close other programs, or let Windows "
+                "choose the size of its paging file."
+            ) from error
         file = path.resolve()  # what the hub's cache links to stays, and is linked to again, whatever is fetched
         raise ModelSetError(
             f"The weights in {file} cannot be read ({error}): delete that file, and copy or fetch it anew."

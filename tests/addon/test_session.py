@@ -431,6 +431,20 @@ def test_a_backend_that_refuses_to_start_is_not_said_to_lack_its_package(
         blender.ops.beyondscene.render(wait=True)
 
 
+def test_the_last_words_of_a_backend_are_told_as_it_said_them(
+    blender: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On Windows its log would be in the country's encoding, but Blender reads files as UTF-8."""
+    monkeypatch.setenv("PYTHONIOENCODING", "cp932")
+    program = "import sys; sys.exit('広場がありません')"
+    (tmp_path / "python").write_text(f'#!/bin/sh\nexec {sys.executable} -c "{program}"\n', "utf-8")
+    (tmp_path / "python").chmod(0o700)
+    backend = BackendProcess(str(tmp_path / "python"))
+    until(lambda: backend.ended)
+    assert backend.last_words() == "広場がありません"
+    backend.stop()
+
+
 def test_nothing_is_sent_for_a_scene_that_cannot_become_a_picture(
     blender: Any, example: Example, start_peer: Any, use_backend: Any
 ) -> None:

@@ -114,6 +114,24 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(
     assert {path.name for path in tmp_path.iterdir()} == {"request.json", f"a folder.{suffix}"}
 
 
+@pytest.mark.parametrize(("call", "kind"), [("stat", FileNotFoundError), ("open", PermissionError)])
+def test_a_drive_that_is_not_there_and_a_folder_that_windows_protects_are_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, kind: type[OSError]
+) -> None:
+    """A drive is its own parent, and tempfile takes such a folder for one in which just this name is taken."""
+    asked: list[str] = []
+
+    def refuse(path: Path | str, *arguments: Any, **options: Any) -> None:
+        asked.append(str(path))
+        assert len(asked) < 10, "it is asked for ever"
+        raise kind(2, "as Windows says")
+
+    with monkeypatch.context() as patch, pytest.raises(Refusal, match=r"renders cannot be written \(as Windows says\)"):
+        patch.setattr(tempfile, "_os", SimpleNamespace(**vars(os) | {"name": "nt", "open": refuse, "O_TEMPORARY": 0}))
+        patch.setattr(Path, call, refuse)
+        target.check_folder(tmp_path / "renders")
+
+
 @pytest.mark.parametrize(
     "command",
     [

@@ -94,6 +94,9 @@ def test_what_is_told_is_utf_8_whatever_the_locale(request_file: Path, tmp_path:
         done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "latin-1"})
         assert (done.returncode, done.stderr) == (0, b"")
         assert done.stdout == output + b": 192x128, 2 characters\n"
+    command = [sys.executable, "-m", "beyondscene.backend", "check", "広場.json"]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "cp932"})
+    assert done.returncode == 2 and done.stderr.decode().startswith("beyondscene: There is no file 広場.json")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a terminal of this encoding")

@@ -23,12 +23,14 @@ class SemanticSegmenter:
     """Any Segformer or UPerNet whose label 0 is the background and whose other labels are parts of a person."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
-        self.device = device
         read = AutoModelForSemanticSegmentation.from_pretrained
         self.network = load_whole(read, folder, use_safetensors=True, local_files_only=True)
         self.processor = SegformerImageProcessorPil.from_pretrained(folder, local_files_only=True)
         self.network.float().eval()
-        self.networks = (self.network,)
+        # Apple's GPUs pool only to sizes that divide what is pooled (pytorch/pytorch#96056), which UPerNet's do not.
+        on_host = device.type == "mps" and self.network.config.model_type == "upernet"
+        self.device = torch.device("cpu") if on_host else device
+        self.networks = () if on_host else (self.network,)
 
     @torch.inference_mode()
     def segment(self, image: np.ndarray, wanted: Collection[str], body: Box) -> dict[str, np.ndarray]:

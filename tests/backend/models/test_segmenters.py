@@ -10,7 +10,7 @@ from beyondscene.backend.models.load import load_models
 from beyondscene.backend.models.segmenters import Box, load_segmenter
 from beyondscene.backend.models.segmenters.grounded import GroundedSegmenter
 from beyondscene.backend.models.segmenters.semantic import SemanticSegmenter
-from beyondscene.backend.models.sets import ModelSet, ModelSetError, read_model_set
+from beyondscene.backend.models.sets import ModelSet, ModelSetError, choose_model_set, read_model_set
 from beyondscene.backend.pipeline.instances import Portrait, centre
 from beyondscene.backend.pipeline.segment import cut_out
 from beyondscene.backend.planning.people import gather_people
@@ -49,6 +49,15 @@ def test_weights_that_lack_tensors_are_refused(tiny_models: ModelSet, tmp_path: 
 @pytest.fixture
 def picture() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (16, 12, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+
+
+def test_beside_an_apple_gpu_the_embedded_models_segmenter_stays_on_the_cpu(picture: np.ndarray) -> None:
+    """The GPU would pool its map of 16x16 to 1, 2, but neither to 3 nor to 6."""
+    masks = [
+        load_segmenter(choose_model_set("embedded"), torch.device(name)).segment(picture, ("head",), WHOLE)["person"]
+        for name in ("cpu", "mps")  # which is not here: whatever is sent there fails
+    ]
+    assert np.array_equal(masks[0], masks[1])
 
 
 def test_classes_are_the_parts_that_their_labels_say(semantic: SemanticSegmenter, picture: np.ndarray) -> None:

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from beyondscene.backend.models import weights
 from beyondscene.backend.models.fingerprint import fingerprint_weights
 from beyondscene.backend.models.sets import (
     MANIFEST,
@@ -65,6 +66,15 @@ def test_weights_that_are_not_whole_are_named(copy: Path, file: str, content: by
         choose_model_set(str(copy))
 
 
+def test_a_paging_file_that_is_too_small_is_no_fault_of_the_weights(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def map_file(path: Path, framework: str) -> None:
+        raise OSError("The paging file is too small for this operation to complete. (os error 1455)")  # as on Windows
+
+    monkeypatch.setattr(weights, "safe_open", map_file)
+    with pytest.raises(ModelSetError, match=r"There is not enough memory to open the weights in .*: close other programs"):
+        read_model_set(copy).check()
+
+
 @pytest.mark.parametrize("content", [b'{"num_train_timesteps": 10', b"[]"])
 @pytest.mark.parametrize("file", ["scheduler/scheduler_config.json", "unet/config.json", "model_index.json"])
 def test_settings_of_a_network_that_are_no_json_are_named(copy: Path, file: str, content: bytes) -> None:
@@ -87,11 +97,14 @@ def test_unknown_names_list_the_known_ones() -> None:
         choose_model_set("sd3")
 
 
-def test_a_mistyped_folder_is_missing_like_any_other(copy: Path) -> None:
+@pytest.mark.parametrize(
+    ("place", "words"), [("weights/pose model", ""), ("D:/pose", r": .*pose has no config\.json.* Complete the folder")]
+)
+def test_a_mistyped_folder_is_missing_like_any_other(copy: Path, place: str, words: str) -> None:
     manifest = json.loads((copy / "modelset.json").read_text())
-    manifest["roles"]["controlnet"] = "weights/pose model"
+    manifest["roles"]["controlnet"] = place
     (copy / "modelset.json").write_text(json.dumps(manifest))
-    with pytest.raises(ModelSetError, match="'tiny' lacks its controlnet model"):
+    with pytest.raises(ModelSetError, match=f"'tiny' lacks its controlnet model{words}"):
         choose_model_set(str(copy))
 
 

@@ -42,6 +42,24 @@ def test_leaves_without_having_seen_torch(start: Start, connect: Connect, number
     assert "Traceback" not in errors
 
 
+WATCHING = """
+import os, time
+from beyondscene.backend.launch import leave_with_the_gateway
+leave_with_the_gateway()
+print(os.path.samestat(os.fstat(0), os.stat(os.devnull)), flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_worker_that_watches_its_gateway_lets_others_ask_about_standard_input() -> None:
+    """Libraries do so while they are loaded, and on Windows would wait for as long as the pipe that is read has nothing."""
+    with subprocess.Popen([sys.executable, "-c", WATCHING], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        assert worker.stdin and worker.stdout
+        assert worker.stdout.readline() == b"True\n"
+        worker.stdin.close()
+        assert worker.wait(PATIENCE_S) == 0
+
+
 def test_a_signal_to_all_of_its_processes_is_heeded_by_the_gateway_alone(start: Start, connect: Connect) -> None:
     gateway = start()
     talk = connect(gateway)
