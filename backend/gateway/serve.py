@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import psutil
 import zmq
 
-from ...protocol import ConnectionFile, Refusal, read_connection, write_connection
+from ...protocol import Refusal, read_connection, write_connection
 from ...protocol.connection import is_open_to_others
 from ..models.sets import find_model_sets
 from ..signals import ending_signals
@@ -89,13 +89,7 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets = find_model_s
 
         stop = StopSignal()
         stack.callback(stop.restore)
-        connection = ConnectionFile(
-            endpoint=reachable(endpoint_of(socket)),
-            server_public_key=server.public.decode(),
-            client_public_key=client.public.decode(),
-            client_secret_key=client.secret.decode(),
-            pid=os.getpid(),
-        )
+        connection = client.connection(reachable(endpoint_of(socket)), server.public.decode(), os.getpid())
         write_connection(settings.ready_file, connection)
         stack.callback(remove_connection, settings.ready_file)
         others = len(allow_list.keys) - 1
