@@ -65,15 +65,11 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets = find_model_s
         server, client = keys.pair if keys else KeyPair.new(), KeyPair.new()
         allow_list = AllowList(list_path(settings.data_folder), client.public)
         worker_keys: set[bytes] = set()  # each supervisor lists the key of its process
-        socket = open_to_clients(door, settings, server, allow_list)
-        stack.callback(socket.close)
+        socket, worker_socket = open_sockets(stack, door, settings, server, allow_list, worker_keys)
         if keys:
             warn_of_other_port(endpoint_of(socket), keys.endpoint)
-        worker_socket = door.bind("tcp://127.0.0.1:0", "workers", server, worker_keys, settings.frame_limit_bytes)
-        stack.callback(worker_socket.close)
         for bound, listed in ((socket, allow_list.keys), (worker_socket, worker_keys)):
             check_door(context, door, reachable(endpoint_of(bound)), server.public, listed)
-
         counts = Counts()
         if settings.metrics_port is not None:
             from .metrics import serve_metrics
@@ -120,13 +116,20 @@ def make_folders(*folders: Path) -> None:
         raise ServeError(f"The data folder or the place of the ready file cannot be made ({error}): choose another.") from error
 
 
-def open_to_clients(door: Door, settings: ServeSettings, server: KeyPair, allow_list: AllowList) -> zmq.Socket:
+def open_sockets(
+    stack: ExitStack, door: Door, settings: ServeSettings, server: KeyPair, allow_list: AllowList, worker_keys: set[bytes]
+) -> tuple[zmq.Socket, zmq.Socket]:
+    """The clients' socket and the workers', which `stack` closes. Raises ServeError where the address is taken or none here."""
     try:
-        return door.bind(settings.bind, "clients", server, allow_list.keys, settings.frame_limit_bytes)
+        socket = door.bind(settings.bind, "clients", server, allow_list.keys, settings.frame_limit_bytes)
     except zmq.ZMQError as error:
         raise ServeError(
             f"The address {settings.bind} cannot be used ({error}): choose one of this machine's, with a free port, or port 0."
         ) from error
+    stack.callback(socket.close)
+    worker_socket = door.bind("tcp://127.0.0.1:0", "workers", server, worker_keys, settings.frame_limit_bytes)
+    stack.callback(worker_socket.close)
+    return socket, worker_socket
 
 
 def warn_of_other_port(bound: str, told: str) -> None:
