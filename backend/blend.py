@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -82,30 +82,9 @@ def export_blend(
             "--passes": passes and passes.resolve(),
         }
         options = [f"{name}={value}" for name, value in given.items() if value is not None]
-        numbers = ["--frames", *map(str, frames)] if frames else []
-        # a link is not followed: libraries lie relative to where Blender opens the file
-        command = [sys.executable, "-m", __spec__.name, str(blend.absolute()), folder, *options, *numbers]
-        run = subprocess.run(
-            command,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            env={**os.environ, "PYTHONIOENCODING": "utf-8", "TMPDIR": folder, "TEMP": folder},  # Blender leaves a folder there
-            cwd=folder,
-            check=False,
-        )
-        for line in run.stderr.splitlines():
-            if line.startswith((LEFT_OUT, OTHERWISE)):
-                print(one_line(line), file=sys.stderr)
-        if run.returncode == REFUSED:
-            raise BlendError(run.stderr.strip().splitlines()[-1])
-        if run.returncode == FAULT:
-            raise RuntimeError(f"the export of {blend} broke off:\n{run.stderr.strip()}")
-        if not all(output.exists() for output in outputs.values()):
-            words = (run.stderr.strip() or run.stdout.strip()).splitlines()
-            raise BlendError(
-                f"Blender ended with code {run.returncode} while reading {blend}: {words[-1] if words else 'no word'}."
-            )
+        if frames:
+            options += ["--frames", *map(str, frames)]
+        run_blender(blend, folder, options, outputs.values())
         models = models_path(Path(folder)).read_text("utf-8")
         for shot in read_shots(outputs, models):
             try:
@@ -115,6 +94,28 @@ def export_blend(
                     raise
                 raise Refusal(f"Frame {shot.frame}: {refusal}") from refusal
         yield from read_shots(outputs, models)
+
+
+def run_blender(blend: Path, folder: str, options: Sequence[str], outputs: Iterable[Path]) -> None:
+    """Have `main` write `outputs` to `folder`. Raises BlendError where it refuses or Blender crashes."""
+    # a link is not followed: libraries lie relative to where Blender opens the file
+    command = [sys.executable, "-m", __spec__.name, str(blend.absolute()), folder, *options]
+    own = {"PYTHONIOENCODING": "utf-8", "TMPDIR": folder, "TEMP": folder}  # Blender leaves a folder there
+    run = subprocess.run(
+        command, capture_output=True, encoding="utf-8", errors="replace", env=os.environ | own, cwd=folder, check=False
+    )
+    for line in run.stderr.splitlines():
+        if line.startswith((LEFT_OUT, OTHERWISE)):
+            print(one_line(line), file=sys.stderr)
+    if run.returncode == REFUSED:
+        raise BlendError(run.stderr.strip().splitlines()[-1])
+    if run.returncode == FAULT:
+        raise RuntimeError(f"the export of {blend} broke off:\n{run.stderr.strip()}")
+    if not all(output.exists() for output in outputs):
+        words = (run.stderr.strip() or run.stdout.strip()).splitlines()
+        raise BlendError(
+            f"Blender ended with code {run.returncode} while reading {blend}: {words[-1] if words else 'no word'}."
+        )
 
 
 def read_shots(outputs: dict[int | None, Path], models: str) -> Iterator[Shot]:

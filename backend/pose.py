@@ -86,7 +86,7 @@ def _draw_body(
     line_width_px: int,
 ) -> None:
     """Ellipses for `limbs`, then discs at the places `discs` of `keypoints`."""
-    usable, brightness = _usable(picture, keypoints), keypoints[:, 2]
+    usable, brightness = _usable(keypoints), keypoints[:, 2]
     drawn = [
         (start, end, darken(colour, LIMB_BRIGHTNESS * min(brightness[start], brightness[end])))
         for (start, end), colour in zip(limbs, limb_colours, strict=True)
@@ -102,7 +102,7 @@ def _draw_body(
 
 
 def _draw_hand(picture: npt.NDArray[np.uint8], keypoints: npt.NDArray[np.float64], line_width_px: int) -> None:
-    usable = _usable(picture, keypoints)
+    usable = _usable(keypoints)
     if _span_px(keypoints[usable]) < SMALLEST_HAND * line_width_px:
         return
     drawn = [
@@ -117,7 +117,7 @@ def _draw_hand(picture: npt.NDArray[np.uint8], keypoints: npt.NDArray[np.float64
 
 
 def _draw_face(picture: npt.NDArray[np.uint8], keypoints: npt.NDArray[np.float64], line_width_px: int) -> None:
-    usable = _usable(picture, keypoints)
+    usable = _usable(keypoints)
     if _span_px(keypoints[usable]) < SMALLEST_FACE * line_width_px:
         return
     points = keypoints[usable, :2]
@@ -129,7 +129,7 @@ def _span_px(keypoints: npt.NDArray[np.float64]) -> float:
     return float(np.ptp(keypoints[:, :2], axis=0).max()) if len(keypoints) else 0.0
 
 
-def _usable(picture: npt.NDArray[np.uint8], keypoints: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+def _usable(keypoints: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     """Which joints are drawn: beyond this reach the fixed-point coordinates of cv2 would overflow."""
     return (keypoints[:, 2] > 0) & (np.abs(np.nan_to_num(keypoints[:, :2], nan=np.inf)) < REACH_PX).all(axis=1)
 

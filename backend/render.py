@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -33,20 +33,18 @@ class Renderer:
     def __init__(
         self,
         device: str = "auto",
-        extra: Sequence[Path] = (),
         *,
         precision: Precision = "auto",
         offload: Offload = "none",
         write: Callable[[Path, Picture, Record], None] = write_picture,
     ) -> None:
-        """device: "auto", "cpu", "cuda", "cuda:1", "mps". extra: folders of model sets beside the presets.
+        """device: "auto", "cpu", "cuda", "cuda:1", "mps".
 
         precision: of the UNet, the ControlNet and the text encoders; "auto" suits the device.
         offload: which networks wait in host memory, where there is room for more, too; see DevicePlacement.
         write: brings a picture to its place.
         """
         self.device, self.dtype = choose_device(device, precision)
-        self.extra = tuple(extra)
         self.offload: Offload = offload
         self._write = write
         self._loaded: tuple[tuple, Models] | None = None  # what they were loaded from, and they
@@ -64,12 +62,12 @@ class Renderer:
         """As RenderToFile. Raises RequestError or ModelSetError before any work, for what the user can put right."""
         check_request(request)
         picture_format = choose_format(path)
-        model_set = choose_model_set(models, self.extra)
+        model_set = choose_model_set(models)
         request = replace(request, settings=resolve_settings(request.settings, model_set))
         loras = gather_loras(request, model_set)
         watcher.progress(Headway(stage="load"))
         start = time.perf_counter()
-        loaded = self._models(model_set)
+        loaded = self.models(model_set)
         loading = StageTime(stage="load", seconds=time.perf_counter() - start)
         torch.manual_seed(request.seed)  # nothing should draw from it; if something does, it repeats
 
@@ -98,11 +96,8 @@ class Renderer:
             remarks=tuple(progress.remarks),
         )
 
-    def models(self, name: str) -> Models:
+    def models(self, chosen: ModelSet) -> Models:
         """The model set, in host memory where it was not loaded yet. Raises OutOfMemory where there is no room for it."""
-        return self._models(choose_model_set(name, self.extra))
-
-    def _models(self, chosen: ModelSet) -> Models:
         source = (chosen, stamp_files(chosen))
         if self._loaded is None or self._loaded[0] != source:
             self._loaded, self._rung = None, 0  # before, so that there is room for one, not for two
@@ -113,7 +108,7 @@ class Renderer:
                 if not is_out_of_memory(error):
                     raise
                 words = str(error).split("\n", 1)[0]
-                raise OutOfMemory(f"{what_would_load(chosen, find_model_sets(self.extra))} ({words})") from None
+                raise OutOfMemory(f"{what_would_load(chosen, find_model_sets())} ({words})") from None
         return self._loaded[1]
 
 

@@ -20,19 +20,8 @@ from collections import Counter
 from pathlib import Path
 
 import psutil
-from beyondscene.protocol import (
-    Accepted,
-    Cancel,
-    Cancelled,
-    Failed,
-    Finished,
-    Paused,
-    Started,
-    Stopping,
-    Submit,
-    Subscribe,
-    digest_of,
-)
+from beyondscene.backend.gateway.ledger import DurableEvent
+from beyondscene.protocol import Cancel, Cancelled, Failed, Finished, Submit, Subscribe, digest_of
 from beyondscene.protocol.messages import Message
 from beyondscene.tests.backend.serving.audit import audit, redone, told
 from beyondscene.tests.backend.serving.stand_in_worker import UNIT_STEPS
@@ -44,7 +33,6 @@ SEEDS = 5  # as many different pictures
 SAMPLE_S = 5.0
 SILENCE_S = 8.0  # after which a frozen worker counts as dead
 MIB = 2**20
-DURABLE = Accepted | Started | Stopping | Paused | Finished | Failed | Cancelled
 ENDINGS = Finished | Failed | Cancelled
 
 
@@ -114,7 +102,7 @@ class Soak:
         """Keep what was told, and fetch what is finished."""
         heard, self.talk.heard = self.talk.heard, []
         for event in heard:
-            if not isinstance(event, DURABLE):
+            if not isinstance(event, DurableEvent):
                 continue
             known = self.told[event.job_id]
             if event.seq == len(known):

@@ -135,8 +135,6 @@ def run(args: argparse.Namespace) -> int:
 
 def check(args: argparse.Namespace, methods: list[str], sizes: list[tuple[int, int]]) -> None:
     """Raise Refusal for what cannot be measured, before anything is loaded."""
-    from ..bench.scene import bench_scene
-
     for method in methods:
         name, plus, _ = method.partition("+")
         if name == PLAIN and plus:
@@ -149,7 +147,6 @@ def check(args: argparse.Namespace, methods: list[str], sizes: list[tuple[int, i
     for width, height in sizes:
         check_size(width, height)
         check_memory(width, height)
-    bench_scene(args.people)
     if args.models not in RANDOM:
         try:
             choose_model_set(args.models)

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from ...protocol import ConnectionFile, Refusal, write_connection
+from ...protocol import Refusal, write_connection
 from ...protocol.connection import fingerprint
 from ...protocol.text import one_line
 from ..gateway.allow_list import Listed, Role, add, change, list_path, read_list, revoke
@@ -51,15 +51,9 @@ def run(args: argparse.Namespace) -> int:
             keys, pair = keys_of(args.data), KeyPair.new()
             check_secret_target(args.output)
             add(path, listed(args, pair.public.decode()))
-            connection = ConnectionFile(
-                endpoint=keys.endpoint,
-                server_public_key=keys.public_key,
-                client_public_key=pair.public.decode(),
-                client_secret_key=pair.secret.decode(),
-            )
             try:
                 make_folder(args.output)
-                write_connection(args.output, connection)
+                write_connection(args.output, pair.connection(keys.endpoint, keys.public_key))
             except OSError:
                 revoke(path, args.name)
                 raise

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ...protocol import ConnectionFile, Refusal, write_connection
+from ...protocol import Refusal, write_connection
 from ...protocol.connection import Invitation, fingerprint, read_invitation, write_invitation
 from ..gateway.keys import keys_path, make_keys
 from ..gateway.sockets import KeyPair
@@ -43,12 +43,7 @@ def run(args: argparse.Namespace) -> int:
     check_secret_target(args.output)
     check_target(public)
     invitation, pair = read_invitation(args.backend), KeyPair.new()
-    connection = ConnectionFile(
-        endpoint=invitation.endpoint,
-        server_public_key=invitation.server_public_key,
-        client_public_key=pair.public.decode(),
-        client_secret_key=pair.secret.decode(),
-    )
+    connection = pair.connection(invitation.endpoint, invitation.server_public_key)
     make_folder(args.output)
     write_connection(args.output, connection)
     try:

@@ -51,14 +51,14 @@ def add_source(parser: argparse.ArgumentParser) -> None:
 
 def read_source(
     args: argparse.Namespace,
-    record: Record | None = None,
+    record: Record | None,
     passes: Path | None = None,
     check: Callable[[Shot], None] = lambda _: None,
 ) -> Iterator[Shot]:
     """Each request, checked, with its arrays. All are there and good before the first comes. Raises Refusal.
 
-    record: of the image, where it was read already. passes: folder for the depth and the normals of a .blend's meshes; #### in
-    its name stands for the frame. check: called with each before the first comes.
+    record: see record_of. passes: folder for the depth and the normals of a .blend's meshes; #### in its name stands for the
+    frame. check: called with each before the first comes.
     """
     width, height = args.size or (None, None)
     source: Path = args.source or args.from_image
@@ -79,8 +79,8 @@ def read_source(
 def read_shot(args: argparse.Namespace, number: int | None, record: Record | None, check: Callable[[Shot], None]) -> Shot:
     """That of a request.json, of the one for the frame `number`, or of an image, checked. Raises Refusal."""
     try:
-        if args.from_image:
-            request, arrays = restore_from(args.from_image, record or read_record(args.from_image))
+        if record:
+            request, arrays = restore_from(args.from_image, record)
         elif args.source == STANDARD_INPUT:
             request, arrays = read_request()
         else:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import psutil
 import zmq
 
-from ...protocol import ConnectionFile, Refusal, read_connection, write_connection
+from ...protocol import Refusal, read_connection, write_connection
 from ...protocol.connection import is_open_to_others
 from ..models.sets import find_model_sets
 from ..signals import ending_signals
@@ -65,15 +65,11 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets = find_model_s
         server, client = keys.pair if keys else KeyPair.new(), KeyPair.new()
         allow_list = AllowList(list_path(settings.data_folder), client.public)
         worker_keys: set[bytes] = set()  # each supervisor lists the key of its process
-        socket = open_to_clients(door, settings, server, allow_list)
-        stack.callback(socket.close)
+        socket, worker_socket = open_sockets(stack, door, settings, server, allow_list, worker_keys)
         if keys:
             warn_of_other_port(endpoint_of(socket), keys.endpoint)
-        worker_socket = door.bind("tcp://127.0.0.1:0", "workers", server, worker_keys, settings.frame_limit_bytes)
-        stack.callback(worker_socket.close)
         for bound, listed in ((socket, allow_list.keys), (worker_socket, worker_keys)):
             check_door(context, door, reachable(endpoint_of(bound)), server.public, listed)
-
         counts = Counts()
         if settings.metrics_port is not None:
             from .metrics import serve_metrics
@@ -89,13 +85,7 @@ def serve(settings: ServeSettings, find_model_sets: FindModelSets = find_model_s
 
         stop = StopSignal()
         stack.callback(stop.restore)
-        connection = ConnectionFile(
-            endpoint=reachable(endpoint_of(socket)),
-            server_public_key=server.public.decode(),
-            client_public_key=client.public.decode(),
-            client_secret_key=client.secret.decode(),
-            pid=os.getpid(),
-        )
+        connection = client.connection(reachable(endpoint_of(socket)), server.public.decode(), os.getpid())
         write_connection(settings.ready_file, connection)
         stack.callback(remove_connection, settings.ready_file)
         others = len(allow_list.keys) - 1
@@ -126,13 +116,20 @@ def make_folders(*folders: Path) -> None:
         raise ServeError(f"The data folder or the place of the ready file cannot be made ({error}): choose another.") from error
 
 
-def open_to_clients(door: Door, settings: ServeSettings, server: KeyPair, allow_list: AllowList) -> zmq.Socket:
+def open_sockets(
+    stack: ExitStack, door: Door, settings: ServeSettings, server: KeyPair, allow_list: AllowList, worker_keys: set[bytes]
+) -> tuple[zmq.Socket, zmq.Socket]:
+    """The clients' socket and the workers', which `stack` closes. Raises ServeError where the address is taken or none here."""
     try:
-        return door.bind(settings.bind, "clients", server, allow_list.keys, settings.frame_limit_bytes)
+        socket = door.bind(settings.bind, "clients", server, allow_list.keys, settings.frame_limit_bytes)
     except zmq.ZMQError as error:
         raise ServeError(
             f"The address {settings.bind} cannot be used ({error}): choose one of this machine's, with a free port, or port 0."
         ) from error
+    stack.callback(socket.close)
+    worker_socket = door.bind("tcp://127.0.0.1:0", "workers", server, worker_keys, settings.frame_limit_bytes)
+    stack.callback(worker_socket.close)
+    return socket, worker_socket
 
 
 def warn_of_other_port(bound: str, told: str) -> None:

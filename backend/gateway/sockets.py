@@ -11,6 +11,7 @@ from typing import NamedTuple
 import zmq
 from zmq.utils import z85
 
+from ...protocol import ConnectionFile
 from ...protocol.client import UPLOAD_BYTES_S
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,16 @@ class KeyPair(NamedTuple):
     @staticmethod
     def new() -> "KeyPair":
         return KeyPair(*zmq.curve_keypair())
+
+    def connection(self, endpoint: str, server_public_key: str, pid: int = 0) -> ConnectionFile:
+        """What a client who has these keys needs to find a backend and to be let in there; see ConnectionFile."""
+        return ConnectionFile(
+            endpoint=endpoint,
+            server_public_key=server_public_key,
+            client_public_key=self.public.decode(),
+            client_secret_key=self.secret.decode(),
+            pid=pid,
+        )
 
 
 class Incoming(NamedTuple):

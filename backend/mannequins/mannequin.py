@@ -1,4 +1,4 @@
-"""A posable mannequin: joint positions in metres from a named pose, and its COCO-18 keypoints."""
+"""A posable mannequin: joint positions in metres from a named pose."""
 
 import msgspec
 import numpy as np
@@ -31,6 +31,13 @@ POSES: dict[str, Directions] = {
     "wide": ((10, 60), (10, 70), (10, 60), (10, 70), (5, 26), (0, 24), (5, 26), (0, 24)),
     "think": ((35, 12), (140, -25), (20, 5), (80, -60), *_STAND[4:]),
 }
+# Where each begins and ends, in the same order, and its length in metres in the usual body of 1.75 m.
+SEGMENTS = (
+    ("right_shoulder", "right_elbow", 0.28), ("right_elbow", "right_wrist", 0.25),
+    ("left_shoulder", "left_elbow", 0.28), ("left_elbow", "left_wrist", 0.25),
+    ("right_hip", "right_knee", 0.43), ("right_knee", "right_ankle", 0.41),
+    ("left_hip", "left_knee", 0.43), ("left_knee", "left_ankle", 0.41),
+)  # fmt: skip
 
 
 class Body(msgspec.Struct, frozen=True):
@@ -48,17 +55,7 @@ class Body(msgspec.Struct, frozen=True):
 
 def pose_body(random: np.random.Generator, x: float, z: float, height: float) -> Body:
     """Return a person of `height` metres standing at ground position (x, z) in a random pose."""
-    names = list(POSES)
-    directions = np.array(POSES[names[int(random.integers(len(names)))]], np.float64)
-    if random.random() < 0.3:  # arms of one pose on legs of another
-        directions[:4] = np.array(POSES[names[int(random.integers(len(names)))]])[:4]
-    if random.random() < 0.5:
-        directions = directions[[2, 3, 0, 1, 6, 7, 4, 5]]
-    directions += random.normal(0, 8, directions.shape)
-    if random.random() < 0.12:
-        directions[:4] = np.column_stack([random.uniform(-40, 170, 4), random.uniform(0, 120, 4)])
-
-    yaw = _draw_yaw(random)
+    directions, yaw = _draw_directions(random), _draw_yaw(random)
     upright, forward0, lateral = (
         np.array([0.0, 1, 0]),
         np.array([np.sin(yaw), 0, -np.cos(yaw)]),
@@ -78,18 +75,13 @@ def pose_body(random: np.random.Generator, x: float, z: float, height: float) ->
     for side, sign in (("right", -1.0), ("left", 1.0)):
         points[f"{side}_shoulder"] = points["neck"] + lateral_torso * (sign * shoulder_half * scale)
         points[f"{side}_hip"] = lateral * (sign * hip_half * scale)
-    segments = (
-        ("right_shoulder", "right_elbow", 0.28 * arm), ("right_elbow", "right_wrist", 0.25 * arm),
-        ("left_shoulder", "left_elbow", 0.28 * arm), ("left_elbow", "left_wrist", 0.25 * arm),
-        ("right_hip", "right_knee", 0.43 * leg), ("right_knee", "right_ankle", 0.41 * leg),
-        ("left_hip", "left_knee", 0.43 * leg), ("left_knee", "left_ankle", 0.41 * leg),
-    )  # fmt: skip
-    for (start, end, length), (swing, spread) in zip(segments, np.radians(directions), strict=True):
-        frame = (lateral_torso, up, forward) if "shoulder" in start or "elbow" in start else (lateral, upright, forward0)
+    for (start, end, length), (swing, spread) in zip(SEGMENTS, np.radians(directions), strict=True):
+        of_arm = "shoulder" in start or "elbow" in start
+        frame, stretch = ((lateral_torso, up, forward), arm) if of_arm else ((lateral, upright, forward0), leg)
         sign = -1.0 if start.startswith("right") else 1.0
         local = (sign * np.sin(spread), -np.cos(swing) * np.cos(spread), np.sin(swing) * np.cos(spread))
         step = sum((axis * amount for axis, amount in zip(frame, local, strict=True)), np.zeros(3))
-        points[end] = points[start] + step * (length * scale)
+        points[end] = points[start] + step * (length * stretch * scale)
         if end.endswith("wrist"):
             points[end.replace("wrist", "hand")] = points[end] + step * (0.07 * scale)
             # thumbs point ahead where arms hang, and inwards
@@ -123,6 +115,20 @@ def pose_body(random: np.random.Generator, x: float, z: float, height: float) ->
         head_forward=head_forward, head_lateral=head_lateral,
         head_radius=radius, build=scale * random.uniform(0.88, 1.15),
     )  # fmt: skip
+
+
+def _draw_directions(random: np.random.Generator) -> Array:
+    """Return the directions (8, 2) of a random pose, in degrees as in POSES."""
+    names = list(POSES)
+    directions = np.array(POSES[names[int(random.integers(len(names)))]], np.float64)
+    if random.random() < 0.3:  # arms of one pose on legs of another
+        directions[:4] = np.array(POSES[names[int(random.integers(len(names)))]])[:4]
+    if random.random() < 0.5:
+        directions = directions[[2, 3, 0, 1, 6, 7, 4, 5]]
+    directions += random.normal(0, 8, directions.shape)
+    if random.random() < 0.12:
+        directions[:4] = np.column_stack([random.uniform(-40, 170, 4), random.uniform(0, 120, 4)])
+    return directions
 
 
 def _draw_yaw(random: np.random.Generator) -> float:

@@ -238,9 +238,9 @@ def find_model_sets(extra: Sequence[Path] = ()) -> list[ModelSet]:
     return list(found.values())
 
 
-def choose_model_set(name: str, extra: Sequence[Path] = ()) -> ModelSet:
-    """The set called `name`, or the one of the path `name`. Raises ModelSetError if it is absent or incomplete."""
-    known = find_model_sets(extra)
+def choose_model_set(name: str) -> ModelSet:
+    """The preset called `name`, or the set of the path `name`. Raises ModelSetError if it is absent or incomplete."""
+    known = find_model_sets()
     chosen = next((model_set for model_set in known if model_set.name == name), None)
     if chosen is None and (Path(name).is_dir() or is_checkpoint(Path(name))):
         chosen = read_model_set(Path(name))

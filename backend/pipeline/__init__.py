@@ -40,8 +40,8 @@ def render(
 
     arrays: the masks that the request names, by digest. checkpoints: of an earlier attempt at this picture, and for a later
     one; the pixels are the same. dtype: with uint16, the last level keeps what 8 bits would round off. The LoRAs that the
-    request names, and those of `few_steps`, are loaded. Raises Stopped where the watcher says so, and RequestError for a
-    request that breaks a rule.
+    request names, and those of `few_steps`, are loaded. Raises Stopped where the watcher says so, RequestError for a request
+    that breaks a rule, and ModelSetError for settings that these models do not know.
     """
     check_request(request)
     request = replace(request, settings=resolve_settings(request.settings, models.model_set))
@@ -67,9 +67,7 @@ def render(
 def gather_seen(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray]) -> list[Person]:
     """The people of `request` far to near, but for those who stand wholly behind others or the set: they would be drawn for
     nothing, and their skeleton would call them forth."""
-    manifest = models.manifest
-    everybody = gather_people(request, manifest.pose_hands, manifest.pose_face, manifest.pose_feet)
-    return [person for person in everybody if is_seen(person.character, arrays)]
+    return [person for person in gather_people(request, models.manifest) if is_seen(person.character, arrays)]
 
 
 def draw_base_image(

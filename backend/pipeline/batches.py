@@ -41,7 +41,7 @@ class Batch:
 
     views: list[View]
     texts: list[Embedding]
-    pose_embeddings: list[PoseEmbedding]  # one per view; none without a ControlNet
+    pose_embeddings: list[PoseEmbedding]  # one per view; none where the ControlNet does not see them
     loras: LoraScales  # the same in all views
     time_ids: torch.Tensor  # float32 (texts, 6): half precision would round the crops of a large canvas
     empty: bool = False  # as in Kind

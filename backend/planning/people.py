@@ -16,11 +16,13 @@ from ...protocol import (
     Character,
     HiddenJoints,
     Keypoint,
+    ModelSetInfo,
     RenderRequest,
     depth_metres,
     is_hidden,
 )
 from ...protocol.check import SMALLEST_PX
+from ..models.manifest import Manifest
 
 MISSING = Keypoint(x=0, y=0, depth=0, state="missing")
 NO_HAND, NO_FACE, NO_FEET = ((MISSING,) * len(names) for names in (HAND_NAMES, FACE_NAMES, FEET_NAMES))
@@ -64,11 +66,12 @@ class Figure:
     parts: dict[str, np.ndarray]
 
 
-def gather_people(request: RenderRequest, hands: bool = False, face: bool = False, feet: bool = False) -> list[Person]:
+def gather_people(request: RenderRequest, models: Manifest | ModelSetInfo | None = None) -> list[Person]:
     """The people of `request`, far to near, so that who is drawn later covers who was drawn before.
 
-    hands, face, feet: with the joints of their hands, and the points of their faces and feet.
+    models: say whether hands, face and feet are drawn; the keypoints have the body alone where nothing more is, or for None.
     """
+    hands, face, feet = (models.pose_hands, models.pose_face, models.pose_feet) if models else (False, False, False)
     people = []
     for character in request.characters:
         joints = [(joint, DRAWN) for joint in character.keypoints]

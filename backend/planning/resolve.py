@@ -10,10 +10,6 @@ from ..models.loras import digest_weights, gather_loras
 from ..models.manifest import MANIFEST, ModelSetError
 from ..models.sets import ModelSet, own_few_steps
 
-_LEFT_OPEN = (
-    "steps", "guidance_scale", "controlnet_conditioning_scale", "guide_pose", "hcp_scale", "t_b", "hidden_joints"
-)  # fmt: skip
-
 
 class ResolvedSettings(RenderSettings, frozen=True, kw_only=True):
     """Settings of which none is left open."""
@@ -26,6 +22,9 @@ class ResolvedSettings(RenderSettings, frozen=True, kw_only=True):
     few_steps: bool
     t_b: float
     hidden_joints: HiddenJoints
+
+
+_LEFT_OPEN = [name for name in ResolvedSettings.__annotations__ if name != "few_steps"]  # of which a manifest has no value
 
 
 def resolve_settings(settings: RenderSettings, models: ModelSet) -> ResolvedSettings:

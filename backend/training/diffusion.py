@@ -59,14 +59,9 @@ def train_denoiser(
         Once it has come to that end it is finished; a call without goes on to `settings.steps`.
     """
     torch.manual_seed(run.seed)
-    denoiser = Denoiser(settings.sizes, text).to(run.device).train()
-    if start is not None:
-        denoiser.load(start)
-        # Small views are for what it knows by now, and its text encoders with their words come trained.
+    if start is not None:  # small views are for what it knows by now, and its text encoders with their words come trained
         settings = msgspec.structs.replace(settings, large_from=0.0, text_share=0.0)
-    denoiser.text.requires_grad_(settings.text_share > 0)
-    for net in (denoiser.unet, denoiser.controlnet):
-        net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    denoiser = begin(text, settings, start, run.device)
     optimizer = torch.optim.AdamW(
         group_parameters(denoiser, settings.text_share), betas=(0.9, 0.99), weight_decay=0.01, fused=True
     )
@@ -81,11 +76,8 @@ def train_denoiser(
     alphas = build_scheduler().alphas_cumprod.to(run.device)
     of_steps = StepBatches(data, tokenizers, settings, line_width_px, run.seed)
     of_steps.fit(left.steps)
-    batches = DataLoader(
-        of_steps, batch_size=None, num_workers=settings.loaders, sampler=range(left.done, settings.steps), prefetch_factor=2,
-        multiprocessing_context="fork", pin_memory=run.device.type == "cuda",
-    )  # fmt: skip
-    pace, waited, learnt = Pace(), Waited(batches), [one for one in denoiser.parameters() if one.requires_grad]
+    pace, waited = Pace(), Waited(of_steps.load(left.done, run.device))
+    learnt = [one for one in denoiser.parameters() if one.requires_grad]
     find_gradients = gradient_finder(denoiser, learnt, settings.binding)
     if run.device.type == "cuda" and not settings.text_share:
         find_gradients = Replayed(find_gradients, lambda event: run.report({"stage": "denoiser"} | event))
@@ -112,6 +104,17 @@ def train_denoiser(
             measured["waited_s"] = round(waited.take_s(), 3)  # the GPU, for those who load; of ten steps
             run.report({"stage": "denoiser", "step": step + 1, "of": left.steps, "cells": cells} | measured)
     return average()
+
+
+def begin(text: TextEncoders, settings: DenoiserSettings, start: Path | None, device: torch.device) -> Denoiser:
+    """The denoiser as training finds it, with the weights of the model set `start` or, without one, random values."""
+    denoiser = Denoiser(settings.sizes, text).to(device).train()
+    if start is not None:
+        denoiser.load(start)
+    denoiser.text.requires_grad_(settings.text_share > 0)
+    for net in (denoiser.unet, denoiser.controlnet):
+        net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return denoiser
 
 
 class Waited:
@@ -174,6 +177,13 @@ class StepBatches(Dataset):
     def fit(self, steps: int) -> None:
         """Let the run be so long, for the batches that are not drawn yet."""
         self._steps.fill_(steps)
+
+    def load(self, first: int, device: torch.device) -> Iterable[Batch]:
+        """Those of step `first` and on, drawn ahead by other processes."""
+        return DataLoader(
+            self, batch_size=None, num_workers=self.settings.loaders, sampler=range(first, self.settings.steps),
+            prefetch_factor=2, multiprocessing_context="fork", pin_memory=device.type == "cuda",
+        )  # fmt: skip
 
     def __getitem__(self, step: int) -> Batch:
         settings, numbers = self.settings, np.random.default_rng([self.seed, _STAGE, step])

@@ -1,5 +1,6 @@
 """Build the two CLIP tokenizers of the embedded model: one token for every word it was trained on."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -71,19 +72,8 @@ def _train(words: list[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
         special_tokens=[symbol + _WORD_END for symbol in alphabet],
     )  # fmt: skip
     tokenizer.train_from_iterator(words, trainer)
-    merges = [_as_pair(merge) for merge in _merges(tokenizer)]
+    merges = [(left, right) for left, right in json.loads(tokenizer.to_str())["model"]["merges"]]
     symbols = [_FILL, *(symbol for symbol in alphabet if symbol != _FILL)]
     tokens = [*symbols, *(symbol + _WORD_END for symbol in symbols), *("".join(pair) for pair in merges)]
     tokens = [*dict.fromkeys(tokens), _BEGIN, _END]
     return {token: number for number, token in enumerate(tokens)}, merges
-
-
-def _merges(tokenizer: Tokenizer) -> list:
-    import json
-
-    return json.loads(tokenizer.to_str())["model"]["merges"]
-
-
-def _as_pair(merge: str | list[str]) -> tuple[str, str]:
-    left, right = merge.split(" ") if isinstance(merge, str) else merge
-    return left, right

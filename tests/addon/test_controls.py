@@ -54,9 +54,10 @@ def backends_drawing(controls: Controls) -> np.ndarray:
 
     request, style = controls.request, controls.style
     seen = replace(request, characters=tuple(one for _, one in controls.far_to_near()))
-    people = [
-        one.among_others(request.settings.hidden_joints) for one in gather_people(seen, style.hands, style.face, style.feet)
-    ]
+    models = ModelSetInfo(
+        name="any", training_resolution_px=256, pose_hands=style.hands, pose_face=style.face, pose_feet=style.feet
+    )
+    people = [one.among_others(request.settings.hidden_joints) for one in gather_people(seen, models)]
     return draw_pose(people, request.width, request.height, round(line_width_px(request, style)))
 
 

@@ -22,7 +22,7 @@ from beyondscene.backend.models.load import Models
 from beyondscene.backend.models.memory_saving import FALLBACKS, MemorySaving, next_fallback
 from beyondscene.backend.models.offload import DevicePlacement
 from beyondscene.backend.models.segmenters.semantic import SemanticSegmenter
-from beyondscene.backend.models.sets import ModelSet
+from beyondscene.backend.models.sets import ModelSet, choose_model_set, read_model_set
 from beyondscene.backend.outputs import read_record
 from beyondscene.backend.pipeline import joint
 from beyondscene.backend.pipeline import latents as latents_stage
@@ -77,8 +77,8 @@ class Card:
 
 
 @pytest.fixture
-def renderer(tiny_models: ModelSet) -> Renderer:
-    return Renderer("cpu", [tiny_models.folder])
+def renderer() -> Renderer:
+    return Renderer("cpu")
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -87,15 +87,20 @@ def pixels(path: Path) -> np.ndarray:
 
 @pytest.mark.parametrize("fits", NAMES)
 def test_each_rung_makes_the_same_picture_and_is_named_in_it(
-    renderer: Renderer, two_people: RenderRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: str
+    renderer: Renderer,
+    tiny_models: ModelSet,
+    two_people: RenderRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fits: str,
 ) -> None:
     plain, sparing, next_one = (tmp_path / f"{name}.png" for name in ("plain", "sparing", "next"))
-    renderer(two_people, {}, "tiny", plain, Spy())
+    renderer(two_people, {}, str(tiny_models.folder), plain, Spy())
     with monkeypatch.context() as patch:
         card = Card(patch, fits)
-        renderer(two_people, {}, "tiny", sparing, Spy(), CheckpointFolder(tmp_path, "me"))
+        renderer(two_people, {}, str(tiny_models.folder), sparing, Spy(), CheckpointFolder(tmp_path, "me"))
         assert card.failures == NAMES.index(fits)
-        renderer(two_people, {}, "tiny", next_one, Spy())  # knows where the last one came to
+        renderer(two_people, {}, str(tiny_models.folder), next_one, Spy())  # knows where the last one came to
         assert card.failures == NAMES.index(fits)
     assert read_record(sparing).memory == fits
     assert np.abs(pixels(sparing) - pixels(plain)).max() <= 1  # these pictures are of one tile on every fallback
@@ -103,11 +108,11 @@ def test_each_rung_makes_the_same_picture_and_is_named_in_it(
 
 
 def test_a_rung_is_kept_when_the_job_goes_on_elsewhere(
-    renderer: Renderer, two_people: RenderRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    renderer: Renderer, tiny_models: ModelSet, two_people: RenderRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     CheckpointFolder(tmp_path, "me").put(KEY, {"fallback": np.array(1)})
     card = Card(monkeypatch, NAMES[1])
-    renderer(two_people, {}, "tiny", tmp_path / "out.png", Spy(), CheckpointFolder(tmp_path, "me"))
+    renderer(two_people, {}, str(tiny_models.folder), tmp_path / "out.png", Spy(), CheckpointFolder(tmp_path, "me"))
     assert (card.failures, read_record(tmp_path / "out.png").memory) == (0, NAMES[1])
 
 
@@ -143,8 +148,8 @@ def test_networks_for_which_the_device_has_no_room_are_offloaded(
     layers: bool,
 ) -> None:  # fmt: skip
     plain, sparing = (tmp_path / f"{name}.png" for name in ("plain", "sparing"))
-    renderer(two_people, {}, "tiny", plain, Spy())
-    new, failures, bring = Renderer("cpu", [tiny_models.folder]), [], DevicePlacement._put_on_device
+    renderer(two_people, {}, str(tiny_models.folder), plain, Spy())
+    new, failures, bring = Renderer("cpu"), [], DevicePlacement._put_on_device
 
     def bring_what_fits(placement: DevicePlacement, network: nn.Module) -> None:
         if isinstance(network, UNet2DConditionModel) if layers else isinstance(network, AutoencoderKL) and placement._up:
@@ -154,7 +159,7 @@ def test_networks_for_which_the_device_has_no_room_are_offloaded(
 
     with monkeypatch.context() as patch:
         patch.setattr(DevicePlacement, "_put_on_device", bring_what_fits)
-        new(two_people, {}, "tiny", sparing, Spy(), CheckpointFolder(tmp_path, "me"))
+        new(two_people, {}, str(tiny_models.folder), sparing, Spy(), CheckpointFolder(tmp_path, "me"))
     assert read_record(sparing).memory == (NAMES[-1] if layers else "networks offloaded")
     assert len(failures) == (2 if layers else 1)  # where the UNet alone is too large, less of everything else would not help
     assert np.abs(pixels(sparing) - pixels(plain)).max() <= 1
@@ -175,7 +180,7 @@ def test_where_networks_have_no_room_as_many_views_go_through_as_before() -> Non
 def test_models_that_the_machine_cannot_hold(
     tiny_models: ModelSet, two_people: RenderRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    renderer = Renderer("cpu", [tiny_models.folder])
+    renderer = Renderer("cpu")
 
     def fail(*given: Any) -> Models:
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: not enough memory: you tried")
@@ -183,18 +188,18 @@ def test_models_that_the_machine_cannot_hold(
     with monkeypatch.context() as patch:
         patch.setattr(render, "load_models", fail)
         with pytest.raises(OutOfMemory, match=r"to load the model set 'tiny': its files have 0.0 GB.*choose .*embedded"):
-            renderer(two_people, {}, "tiny", tmp_path / "out.png", Spy())
-    renderer(two_people, {}, "tiny", tmp_path / "out.png", Spy())
+            renderer(two_people, {}, str(tiny_models.folder), tmp_path / "out.png", Spy())
+    renderer(two_people, {}, str(tiny_models.folder), tmp_path / "out.png", Spy())
     assert (tmp_path / "out.png").exists()
 
 
 def test_one_model_set_leaves_before_the_next_comes(tiny_models: ModelSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    renderer = Renderer("cpu", [tiny_models.folder])
-    first = weakref.ref(renderer.models("tiny").unet)
+    renderer = Renderer("cpu")
+    first = weakref.ref(renderer.models(tiny_models).unet)
     load_models, there = render.load_models, []
     monkeypatch.setattr(render, "load_models", lambda *given: there.append(first() is not None) or load_models(*given))
-    assert renderer.models("tiny").unet is first()
-    renderer.models("embedded")
+    assert renderer.models(tiny_models).unet is first()
+    renderer.models(choose_model_set("embedded"))
     assert there == [False]
 
 
@@ -223,18 +228,18 @@ def test_a_preview_of_sixteen_bits_is_that_of_eight_and_takes_no_copy_of_the_pic
 def test_files_that_were_replaced_are_loaded_anew(tiny_models: ModelSet, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny_models.folder, tmp_path / "mine"))
     renderer = Renderer("cpu")
-    first = renderer.models(str(folder))
-    assert renderer.models(str(folder)) is first
+    first = renderer.models(read_model_set(folder))
+    assert renderer.models(read_model_set(folder)) is first
     file = folder / "unet" / "diffusion_pytorch_model.safetensors"
     save_file({name: weight * 2 for name, weight in load_file(file).items()}, file, {"format": "pt"})
-    second = renderer.models(str(folder))
+    second = renderer.models(read_model_set(folder))
     assert second.fingerprints != first.fingerprints
     edit(folder / "modelset.json", steps=7)
-    assert renderer.models(str(folder)).manifest.steps == 7
+    assert renderer.models(read_model_set(folder)).manifest.steps == 7
     edit(folder / "scheduler" / "scheduler_config.json", timestep_spacing="trailing")
-    assert renderer.models(str(folder)).scheduler_config["timestep_spacing"] == "trailing"
+    assert renderer.models(read_model_set(folder)).scheduler_config["timestep_spacing"] == "trailing"
     edit(folder / "vae" / "config.json", scaling_factor=0.25)
-    assert renderer.models(str(folder)).vae.config["scaling_factor"] == 0.25
+    assert renderer.models(read_model_set(folder)).vae.config["scaling_factor"] == 0.25
 
 
 def edit(path: Path, **entries: object) -> None:
@@ -242,12 +247,12 @@ def edit(path: Path, **entries: object) -> None:
 
 
 def test_what_would_fit_is_said_when_nothing_helps(
-    renderer: Renderer, two_people: RenderRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    renderer: Renderer, tiny_models: ModelSet, two_people: RenderRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card = Card(monkeypatch, "nothing")
     words = "layers offloaded: choose 96x64 px, or close other programs"
     with pytest.raises(OutOfMemory, match=words):
-        renderer(two_people, {}, "tiny", tmp_path / "out.png", Spy(), CheckpointFolder(tmp_path, "me"))
+        renderer(two_people, {}, str(tiny_models.folder), tmp_path / "out.png", Spy(), CheckpointFolder(tmp_path, "me"))
     assert card.failures == len(NAMES) and not (tmp_path / "out.png").exists()
 
 

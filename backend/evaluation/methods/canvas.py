@@ -55,7 +55,7 @@ class WholeScene:
 
 def describe_whole_scene(models: Models, request: RenderRequest, size: Size) -> WholeScene:
     """The scene at `size`: its own prompt, then everybody's from left to right; limbs as wide as in training."""
-    people = gather_people(request, models.manifest.pose_hands, models.manifest.pose_face, models.manifest.pose_feet)
+    people = gather_people(request, models.manifest)
     keypoints = [person.among_others(request.settings.hidden_joints) for person in people]
     joints = [scaled(points, size.width / request.width, size.height / request.height) for points in keypoints]
     pose = draw_pose(joints, size.width, size.height, models.manifest.pose_line_width_px)

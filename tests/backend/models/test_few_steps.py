@@ -146,14 +146,14 @@ def test_where_it_is_left_to_the_models_the_picture_is_the_best_that_they_can(
     assert (resolved.few_steps, resolved.steps, resolved.guidance_scale, resolved.scheduler) == (False, 3, 2, "dpmsolver++")
     request = replace(resized(two_people, 96, 64), characters=())
     for settings in (left, FEW):
-        renderer = Renderer("cpu", [own_set.folder])
+        renderer = Renderer("cpu")
         path = tmp_path / f"{settings.few_steps}.png"
         renderer(replace(request, settings=settings), {}, str(own_set.folder), path, Spy())
     assert (np.asarray(Image.open(tmp_path / "None.png")) == np.asarray(Image.open(tmp_path / "True.png"))).all()
 
 
 def test_the_record_fingerprints_it(own_set: ModelSet, two_people: RenderRequest, tmp_path: Path) -> None:
-    renderer = Renderer("cpu", [own_set.folder])
+    renderer = Renderer("cpu")
     request = replace(two_people, characters=(), settings=FEW)
     renderer(request, {}, str(own_set.folder), tmp_path / "few.png", Spy())
     record = read_record(tmp_path / "few.png")
@@ -167,7 +167,7 @@ def test_no_request_can_name_it() -> None:
 
 
 def test_a_set_without_one_refuses_before_anything_is_loaded(tiny_models: ModelSet, two_people: RenderRequest) -> None:
-    renderer = Renderer("cpu", [tiny_models.folder])
+    renderer = Renderer("cpu")
     request = replace(two_people, settings=FEW)
     with pytest.raises(ModelSetError, match="'tiny' names no LoRA for few steps: switch few_steps off"):
         renderer(request, {}, str(tiny_models.folder), Path("out.png"), Spy())

@@ -294,9 +294,9 @@ def test_the_record_names_and_fingerprints_them(
     monkeypatch.setattr("beyondscene.backend.models.loras.user_data_path", lambda _: folder.parent)
     folder.rename(folder.parent / "loras")
     try:
-        renderer = Renderer("cpu", [tiny_models.folder])
+        renderer = Renderer("cpu")
         request = replace(small, characters=(), loras=(CLAY,))
-        renderer(request, {}, "tiny", tmp_path / "out.png", Spy())
+        renderer(request, {}, str(tiny_models.folder), tmp_path / "out.png", Spy())
     finally:
         (folder.parent / "loras").rename(folder)
     record = read_record(tmp_path / "out.png")

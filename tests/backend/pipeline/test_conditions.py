@@ -2,6 +2,7 @@
 
 import tracemalloc
 from dataclasses import replace as exchange
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ from beyondscene.backend.pipeline.conditions import describe_views, enlarge_pose
 from beyondscene.backend.planning.people import Figure, gather_people
 from beyondscene.backend.planning.plan import Size
 from beyondscene.backend.planning.views import View
-from beyondscene.protocol import KEYPOINT_NAMES, Character, HiddenJoints, Keypoint, RenderRequest
+from beyondscene.protocol import KEYPOINT_NAMES, Character, HiddenJoints, Keypoint, ModelSetInfo, RenderRequest
 from msgspec.structs import replace
 
 LEFT, RIGHT = (0, 0), (0, 16)
+drawing = partial(ModelSetInfo, name="any", training_resolution_px=256)
 
 
 @pytest.fixture
@@ -163,7 +165,7 @@ def test_hands_are_in_the_skeletons_of_models_that_know_them(two_people: RenderR
     request = replace(two_people, characters=(replace(ana, right_hand=hand),))
 
     def drawn(hands: bool) -> np.ndarray:
-        people = gather_people(request, hands)
+        people = gather_people(request, drawing(pose_hands=hands))
         figures = [Figure(person, np.ones((128, 192), bool), {}) for person in people]
         return describe_views(request, figures, Size(384, 256), [LEFT], 256, 8, 4)[0].pose()
 
@@ -179,7 +181,7 @@ def test_faces_are_in_the_skeletons_of_models_that_know_them_as_far_as_they_are_
 
     def drawn(points: tuple[Keypoint, ...], face: bool) -> np.ndarray:
         request = replace(two_people, characters=(replace(ana, face=points),))
-        figures = [Figure(person, np.ones((128, 192), bool), {}) for person in gather_people(request, face=face)]
+        figures = [Figure(person, np.ones((128, 192), bool), {}) for person in gather_people(request, drawing(pose_face=face))]
         return describe_views(request, figures, Size(384, 256), [LEFT], 256, 8, 4)[0].pose()
 
     white = (drawn(face, True) == 255).all(-1)
@@ -249,7 +251,7 @@ def test_the_nearer_skeleton_covers_the_farther_one_whatever_their_order(two_peo
 
 def describe_without_hands(request: RenderRequest) -> np.ndarray:
     bare = replace(request, characters=tuple(replace(one, right_hand=None) for one in request.characters))
-    figures = [Figure(person, np.ones((128, 192), bool), {}) for person in gather_people(bare, hands=True)]
+    figures = [Figure(person, np.ones((128, 192), bool), {}) for person in gather_people(bare, drawing(pose_hands=True))]
     return describe_views(bare, figures, Size(384, 256), [LEFT], 256, 8, 4)[0].pose()
 
 
