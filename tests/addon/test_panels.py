@@ -2,14 +2,18 @@
 
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
 pytest.importorskip("bpy")
 
+import bpy
 from beyondscene.addon import joints, panels
 from beyondscene.addon.diagnostics import describe
-from beyondscene.addon.panels import backend
+from beyondscene.addon.exporters import best_match
+from beyondscene.addon.panels import backend, characters
+from beyondscene.addon.panels.sidebar import wrap
 from beyondscene.addon.problem import Problem
 from beyondscene.addon.session import current
 
@@ -47,6 +51,25 @@ def test_the_commands_in_a_message_are_for_the_clipboard(blender: Any) -> None:
     assert "Run\n(2 commands, which Copy Diagnostics puts into the clipboard)\nor name others." in shown
     assert "hf download" not in shown
     assert commands in describe(blender.context)
+
+
+def test_a_sentence_with_letters_twice_as_wide_is_broken_into_lines_that_fit() -> None:
+    sentence = "Its file /home/ゆき/デスクトップ/卒業制作プロジェクト/レンダリング結果/夏.png is gone: render it again."
+    lines = wrap(sentence, 30)
+    assert max(sum(2 if letter > "\u2fff" else 1 for letter in line) for line in lines) <= 30
+    assert "".join(lines).replace(" ", "") == sentence.replace(" ", "")
+    assert wrap("The same in English, as ever.", 20) == ["The same in English,", "as ever."]
+
+
+def test_the_people_are_no_letters_in_other_languages() -> None:
+    assert characters.BEYONDSCENE_PT_characters.bl_translation_context != bpy.app.translations.contexts.default
+
+
+def test_the_name_of_a_bone_is_no_word_of_other_languages(blender: Any, example: Example) -> None:
+    example("plaza")
+    rig, layout = blender.data.objects["Ana"], MagicMock()
+    joints.draw_joint(layout, rig, "Head", best_match(rig))
+    assert layout.split().row().prop.call_args.kwargs["translate"] is False
 
 
 def test_a_simulation_that_would_stand_still_in_an_animation_is_named_until_it_is_baked(blender: Any) -> None:
