@@ -149,8 +149,10 @@ def test_nothing_is_rendered_of_a_body_that_is_sculpted_without_its_pose(blender
     assert blender.ops.beyondscene.render.poll() == (how != "multires before the rig")
     if how == "dyntopo":
         blender.ops.sculpt.dynamic_topology_toggle()
+    blender.context.view_layer.objects.active = blender.data.objects["Ana"]  # as by a click without Lock Object Modes
     posed = "'Ana.body' is in Sculpt Mode" not in drawn(panels.BEYONDSCENE_PT_main)
     assert posed == (how == "multires after the rig")
+    blender.context.view_layer.objects.active = body
     blender.ops.object.mode_set(mode="OBJECT")
     assert blender.ops.beyondscene.render.poll()
 
