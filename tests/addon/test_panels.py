@@ -136,6 +136,24 @@ def test_nothing_is_rendered_of_a_rig_that_another_window_has_in_edit_mode(blend
     assert "'Ana' is in Edit Mode" in drawn(panels.BEYONDSCENE_PT_main)
 
 
+def test_nothing_is_rendered_of_an_instance_whose_rig_another_scene_has_in_edit_mode(blender: Any, example: Example) -> None:
+    example("duo")
+    window, collection = blender.context.window, blender.data.collections.new("Cast")
+    scene, other, instance = window.scene, blender.data.scenes.new("Cast"), blender.data.objects.new("Eve here", None)
+    for name in ("Eve", "Eve.body"):
+        collection.objects.link(blender.data.objects[name])
+        scene.collection.objects.unlink(blender.data.objects[name])
+    other.collection.children.link(collection)
+    window.scene = other
+    window.view_layer.objects.active = blender.data.objects["Eve"]
+    blender.ops.object.mode_set(mode="EDIT")
+    window.scene = scene
+    assert blender.ops.beyondscene.render.poll()  # Flo alone
+    scene.collection.objects.link(instance)
+    instance.instance_type, instance.instance_collection = "COLLECTION", collection
+    assert "'Eve' is in Edit Mode" in drawn(panels.BEYONDSCENE_PT_main)
+
+
 @pytest.mark.parametrize("how", ["dyntopo", "multires before the rig", "multires after the rig"])
 def test_nothing_is_rendered_of_a_body_that_is_sculpted_without_its_pose(blender: Any, example: Example, how: str) -> None:
     example("plaza")
