@@ -29,7 +29,7 @@ class BEYONDSCENE_OT_select_person(bpy.types.Operator):
         if thing not in context.view_layer.objects.values():
             self.report({"ERROR"}, f"'{thing.name}' is in a collection that is excluded: switch it on in the Outliner")
             return {"CANCELLED"}
-        if context.mode != "OBJECT":
+        if context.mode != "OBJECT" and bpy.ops.object.mode_set.poll():  # what is disabled in viewports stays in its mode
             bpy.ops.object.mode_set(mode="OBJECT")
         for other in context.view_layer.objects:
             other.select_set(other == thing)

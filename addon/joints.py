@@ -150,7 +150,7 @@ def draw_joint(layout: bpy.types.UILayout, rig: bpy.types.Object, role: str, mat
     split.label(text=spoken(role).capitalize())
     row = split.row(align=True)
     row.alert = bool(place.bone) and place.bone not in rig.data.bones
-    row.prop(place, "bone", text="", placeholder=describe_found(role, match))
+    row.prop(place, "bone", text="", placeholder=describe_found(role, match), translate=False)
     if place.bone:
         row.prop(place, "end", text="", icon_only=True)
     row.operator(BEYONDSCENE_OT_take_bone.bl_idname, text="", icon="EYEDROPPER").joint = role

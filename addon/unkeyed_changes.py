@@ -1,6 +1,6 @@
 """What an artist has changed and not keyed yet: a change of frame sets it back to its curves, and this brings it back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -49,11 +49,17 @@ def animated_data() -> Iterator[Any]:
 
 
 def curves_of(animation: Any) -> Iterator[Any]:
-    strips = (strip for track in animation.nla_tracks for strip in track.strips)
-    for user in (animation, *strips):
+    for user in (animation, *strips_in(animation.nla_tracks)):
         slot = getattr(user, "action_slot", None)  # from Blender 4.4 on
         if slot is not None:
             bags = (strip.channelbag(slot) for layer in user.action.layers for strip in layer.strips)
             yield from (curve for bag in bags if bag for curve in bag.fcurves)
         elif user.action is not None and hasattr(user.action, "fcurves"):
             yield from user.action.fcurves
+
+
+def strips_in(holders: Iterable[Any]) -> Iterator[Any]:
+    """Those of tracks, with those of meta strips at any depth."""
+    for strip in (strip for holder in holders for strip in holder.strips):
+        yield strip
+        yield from strips_in([strip])

@@ -57,10 +57,17 @@ def find_leaders(thing: bpy.types.Object) -> list[bpy.types.Object]:
 
 def find_unposed(view_layer: bpy.types.ViewLayer) -> bpy.types.Object | None:
     """A rig or a body in a mode in which Blender shows it without its pose; None where there is none."""
-    actives = [layer.objects.active for scene in bpy.data.scenes for layer in scene.view_layers]  # other windows may show these
-    if not any(active and active.mode in ("EDIT", "SCULPT") for active in actives):  # with which any others are in that mode
-        return None
-    return next(filter(loses_pose, view_layer.objects), None)
+    # also of those that are not active: without Lock Object Modes they stay in their mode
+    unposed = (one for one in bpy.data.objects if one.mode in ("EDIT", "SCULPT") and loses_pose(one))
+    return next((one for one in unposed if is_held(one, view_layer)), None)
+
+
+def is_held(thing: bpy.types.Object, view_layer: bpy.types.ViewLayer) -> bool:
+    """Whether `thing` stands in `view_layer`, or in a collection that something there instances."""
+    if thing in view_layer.objects.values():
+        return True
+    holders = {one for one in bpy.data.collections if thing in one.all_objects.values()}
+    return any(one.instance_collection in holders for one in view_layer.objects)
 
 
 def loses_pose(thing: bpy.types.Object) -> bool:

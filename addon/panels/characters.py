@@ -16,6 +16,7 @@ from .sidebar import Section, draw_prompt, draw_sentence
 
 class BEYONDSCENE_PT_characters(Section, bpy.types.Panel):
     bl_label = "Characters"
+    bl_translation_context = "BeyondScene"  # in Blender's own they are letters
     bl_order = 0
 
     def draw(self, context: bpy.types.Context) -> None:

@@ -3,10 +3,13 @@
 import textwrap
 from itertools import groupby
 from typing import Any
+from unicodedata import east_asian_width
 
 import bpy
 
 from ..texts import BEYONDSCENE_OT_write_text
+
+FILLER = "\0"  # stands for the second column of a letter
 
 
 class Sidebar:
@@ -35,9 +38,15 @@ def draw_prompt(layout: bpy.types.UILayout, own: Any, placeholder: str) -> None:
 def draw_sentence(layout: bpy.types.UILayout, context: bpy.types.Context, sentence: str, icon: str = "NONE") -> None:
     """The whole sentence, broken into lines, those that it has and more: a label is one line and would be cut."""
     characters = max(20, int(context.region.width / (7.2 * context.preferences.system.ui_scale)) - 6)
-    lines = [line for own in sentence.splitlines() for line in textwrap.wrap(own, characters)]
+    lines = [line for own in sentence.splitlines() for line in wrap(own, characters)]
     for number, line in enumerate(lines):
         layout.label(text=line, icon=icon if number == 0 or icon == "NONE" else "BLANK1", translate=False)
+
+
+def wrap(line: str, columns: int) -> list[str]:
+    """Lines of so many columns at most, of which a letter of Chinese, Japanese or Korean takes two."""
+    wide = "".join(letter + FILLER if east_asian_width(letter) in "WF" else letter for letter in line)
+    return [part.replace(FILLER, "") for part in textwrap.wrap(wide, columns)]
 
 
 def draw_error(layout: bpy.types.UILayout, context: bpy.types.Context, sentence: str) -> bpy.types.UILayout:

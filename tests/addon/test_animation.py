@@ -25,6 +25,7 @@ from beyondscene.addon import (
     send_queue,
     session,
     ticker,
+    unkeyed_changes,
 )
 from beyondscene.protocol import Accepted, Cancel, JobsListed, ListJobs, Refused, Started, Submit, client
 
@@ -160,6 +161,25 @@ def test_what_is_selected_stays_so_though_it_is_hidden_at_a_frame_that_is_export
     with animation.at_frame(duo, 3):
         assert not eve.select_get()
     assert blender.context.selected_objects == [eve]
+
+
+def test_what_is_not_keyed_stays_where_strips_of_a_meta_strip_move_it(blender: Any, duo: Any) -> None:
+    eve, window = blender.data.objects["Eve"], blender.context.window_manager.windows[0]
+    blender.context.view_layer.objects.active = eve
+    eve.keyframe_insert("location", frame=1)
+    animation_data = eve.animation_data
+    track = animation_data.nla_tracks.new()
+    track.strips.new("Walk", 1, animation_data.action)
+    animation_data.action = None
+    area = window.screen.areas[0]
+    area.type = "NLA_EDITOR"
+    region = next(one for one in area.regions if one.type == "WINDOW")
+    with blender.context.temp_override(window=window, area=area, region=region):
+        assert blender.ops.nla.meta_add() == {"FINISHED"}
+    eve.location.x = 7
+    with unkeyed_changes.kept(), animation.at_frame(duo, 3):
+        assert eve.location.x != 7
+    assert eve.location.x == 7
 
 
 def test_an_export_leaves_blender_as_much_time_as_it_takes(

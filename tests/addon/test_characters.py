@@ -54,6 +54,12 @@ def test_a_click_selects_the_rig_from_any_mode_and_the_joints_are_its(
     blender.ops.object.mode_set(mode="POSE")
     assert blender.ops.beyondscene.select_person(id="Flo") == {"FINISHED"}
     assert blender.context.mode == "OBJECT" and layer.objects.active.name == "Flo" and not eve.select_get()
+    blender.ops.beyondscene.select_person(id="Eve")
+    blender.ops.object.mode_set(mode="POSE")
+    eve.hide_viewport = True
+    assert blender.ops.beyondscene.select_person(id="Flo") == {"FINISHED"}
+    assert blender.context.mode == "OBJECT" and layer.objects.active.name == "Flo"
+    eve.hide_viewport = False
     eve.hide_set(True)
     assert blender.ops.beyondscene.select_person(id="Eve") == {"FINISHED"} and layer.objects.active == eve
     assert "'Eve' is active, but hidden and so not selected" in capfd.readouterr().out

@@ -10,6 +10,7 @@ pytest.importorskip("bpy")
 
 from beyondscene.addon.controls.strokes import Style, gather_strokes
 from beyondscene.addon.exporters import best_match, export_request, load_families
+from beyondscene.addon.exporters.chosen import gather_chosen
 from beyondscene.addon.exporters.face import LEFT_HALF, PART, nearest_hit
 from beyondscene.addon.exporters.rigs import Anchor, match_names
 from beyondscene.addon.exporters.view import View
@@ -216,6 +217,17 @@ def test_a_point_lies_at_the_vertices_that_were_chosen_for_it_and_follows_shape_
     key.value = 0.0
     blender.context.view_layer.update()
     assert face_of(export_request(blender.context)[0].characters[0]) == before
+
+
+def test_a_chosen_point_does_not_lie_between_a_vertex_and_the_copy_that_a_mirror_adds(blender: Any) -> None:
+    head = blender.data.objects.new("Head", blender.data.meshes.new("Head"))
+    head.data.from_pydata([(1, 0, 0), (2, 0, 0), (2, 0, 1)], [], [(0, 1, 2)])
+    blender.context.scene.collection.objects.link(head)
+    head.vertex_groups.new(name="Face LBrow3").add([1], 1.0, "REPLACE")
+    for kind in ("MIRROR", "SUBSURF"):
+        head.modifiers.new(kind, kind)
+        evaluated = head.evaluated_get(blender.context.evaluated_depsgraph_get())
+        assert gather_chosen(evaluated, evaluated.to_mesh())["LBrow3"][0] > 1.5
 
 
 def choose_point(blender: Any, body: Any, name: str, vertices: list[int]) -> None:

@@ -2,14 +2,18 @@
 
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
 pytest.importorskip("bpy")
 
+import bpy
 from beyondscene.addon import joints, panels
 from beyondscene.addon.diagnostics import describe
-from beyondscene.addon.panels import backend
+from beyondscene.addon.exporters import best_match
+from beyondscene.addon.panels import backend, characters
+from beyondscene.addon.panels.sidebar import wrap
 from beyondscene.addon.problem import Problem
 from beyondscene.addon.session import current
 
@@ -47,6 +51,25 @@ def test_the_commands_in_a_message_are_for_the_clipboard(blender: Any) -> None:
     assert "Run\n(2 commands, which Copy Diagnostics puts into the clipboard)\nor name others." in shown
     assert "hf download" not in shown
     assert commands in describe(blender.context)
+
+
+def test_a_sentence_with_letters_twice_as_wide_is_broken_into_lines_that_fit() -> None:
+    sentence = "Its file /home/ゆき/デスクトップ/卒業制作プロジェクト/レンダリング結果/夏.png is gone: render it again."
+    lines = wrap(sentence, 30)
+    assert max(sum(2 if letter > "\u2fff" else 1 for letter in line) for line in lines) <= 30
+    assert "".join(lines).replace(" ", "") == sentence.replace(" ", "")
+    assert wrap("The same in English, as ever.", 20) == ["The same in English,", "as ever."]
+
+
+def test_the_people_are_no_letters_in_other_languages() -> None:
+    assert characters.BEYONDSCENE_PT_characters.bl_translation_context != bpy.app.translations.contexts.default
+
+
+def test_the_name_of_a_bone_is_no_word_of_other_languages(blender: Any, example: Example) -> None:
+    example("plaza")
+    rig, layout = blender.data.objects["Ana"], MagicMock()
+    joints.draw_joint(layout, rig, "Head", best_match(rig))
+    assert layout.split().row().prop.call_args.kwargs["translate"] is False
 
 
 def test_a_simulation_that_would_stand_still_in_an_animation_is_named_until_it_is_baked(blender: Any) -> None:
@@ -113,6 +136,24 @@ def test_nothing_is_rendered_of_a_rig_that_another_window_has_in_edit_mode(blend
     assert "'Ana' is in Edit Mode" in drawn(panels.BEYONDSCENE_PT_main)
 
 
+def test_nothing_is_rendered_of_an_instance_whose_rig_another_scene_has_in_edit_mode(blender: Any, example: Example) -> None:
+    example("duo")
+    window, collection = blender.context.window, blender.data.collections.new("Cast")
+    scene, other, instance = window.scene, blender.data.scenes.new("Cast"), blender.data.objects.new("Eve here", None)
+    for name in ("Eve", "Eve.body"):
+        collection.objects.link(blender.data.objects[name])
+        scene.collection.objects.unlink(blender.data.objects[name])
+    other.collection.children.link(collection)
+    window.scene = other
+    window.view_layer.objects.active = blender.data.objects["Eve"]
+    blender.ops.object.mode_set(mode="EDIT")
+    window.scene = scene
+    assert blender.ops.beyondscene.render.poll()  # Flo alone
+    scene.collection.objects.link(instance)
+    instance.instance_type, instance.instance_collection = "COLLECTION", collection
+    assert "'Eve' is in Edit Mode" in drawn(panels.BEYONDSCENE_PT_main)
+
+
 @pytest.mark.parametrize("how", ["dyntopo", "multires before the rig", "multires after the rig"])
 def test_nothing_is_rendered_of_a_body_that_is_sculpted_without_its_pose(blender: Any, example: Example, how: str) -> None:
     example("plaza")
@@ -126,8 +167,10 @@ def test_nothing_is_rendered_of_a_body_that_is_sculpted_without_its_pose(blender
     assert blender.ops.beyondscene.render.poll() == (how != "multires before the rig")
     if how == "dyntopo":
         blender.ops.sculpt.dynamic_topology_toggle()
+    blender.context.view_layer.objects.active = blender.data.objects["Ana"]  # as by a click without Lock Object Modes
     posed = "'Ana.body' is in Sculpt Mode" not in drawn(panels.BEYONDSCENE_PT_main)
     assert posed == (how == "multires after the rig")
+    blender.context.view_layer.objects.active = body
     blender.ops.object.mode_set(mode="OBJECT")
     assert blender.ops.beyondscene.render.poll()
 
