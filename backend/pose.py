@@ -165,5 +165,5 @@ def _fill(picture: npt.NDArray[np.uint8], outlines: npt.NDArray[np.float64], col
     seen = (high >= 0).all(axis=1) & (low <= (width_px, height_px)).all(axis=1)
     # cv2 puts whole numbers at pixel centres; ours are pixel corners.
     fixed_point = np.round((outlines - 0.5) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
-    for number in np.flatnonzero(seen):
+    for number in np.flatnonzero(seen).tolist():
         cv2.fillConvexPoly(picture, fixed_point[number], colours[number], lineType=cv2.LINE_AA, shift=_SUBPIXEL_BITS)

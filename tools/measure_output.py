@@ -29,7 +29,7 @@ def decoded_part() -> np.ndarray:
     from beyondscene.backend.pipeline.latents import decode_latents, encode_image
 
     models = load_models(choose_model_set("embedded"), torch.device("cpu"), torch.float32)
-    picture = cv2.cvtColor(cv2.imread(str(SOURCE)), cv2.COLOR_BGR2RGB)[:PART_PX, :PART_PX]
+    picture = cv2.cvtColor(np.asarray(cv2.imread(str(SOURCE))), cv2.COLOR_BGR2RGB)[:PART_PX, :PART_PX]
     return decode_latents(models, encode_image(models, picture), dtype=np.uint16)
 
 

@@ -112,7 +112,8 @@ def find_frame(context: bpy.types.Context, controls: Controls) -> Matrix | None:
 
 def make_batch(controls: Controls) -> Any:
     """The skeletons as triangles in px of the picture, far to near; what is not seen is dim, and a ring where it is a joint."""
-    places, colours = [np.zeros((0, 2))], [np.zeros((0, 4))]
+    places: list[np.ndarray] = [np.zeros((0, 2))]
+    colours: list[np.ndarray] = [np.zeros((0, 4))]
     for _, character in controls.far_to_near():
         for stroke in gather_strokes(controls.request, character, controls.style, details=True):
             centre, along, across = ellipse_axes(stroke, line_width_px(controls.request, controls.style))

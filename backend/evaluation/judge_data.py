@@ -75,7 +75,7 @@ def spoil(picture: np.ndarray, random: np.random.Generator) -> np.ndarray:
         spoilt = cv2.GaussianBlur(spoilt, (0, 0), random.uniform(0.3, 2.2))
     if random.random() < 0.4:
         _, data = cv2.imencode(".jpg", spoilt, [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(15, 85))])
-        spoilt = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        spoilt = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
     tones = spoilt.astype(np.float32) / 255
     if random.random() < 0.6:
         tones = tones.clip(0, 1) ** random.uniform(0.7, 1.4)

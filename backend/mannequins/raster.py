@@ -7,7 +7,7 @@ import numpy.typing as npt
 from .looks import Colour
 from .mannequin import Array
 
-Plane = npt.NDArray[np.float32]
+Plane = npt.NDArray[np.floating]  # float32; numpy 2 declares it to be more
 Point = tuple[float, float, float]  # x_px, y_px, depth in metres
 Window = tuple[slice, slice, Plane, Plane]  # rows, columns, y (rows, 1) and x (1, columns) of pixel centres, in px
 

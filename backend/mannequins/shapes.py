@@ -1,5 +1,7 @@
 """Fill shapes that stand upright or lie on the ground, in metres, as a camera sees them."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +72,7 @@ def fill_ridge(
 
 
 def fill_strips(
-    picture: Picture, camera: Camera, lines: list[tuple[float, float, float, float, float]], colour: Colour
+    picture: Picture, camera: Camera, lines: Sequence[tuple[float, float, float, float, float]], colour: Colour
 ) -> None:
     """Paint ground strips; each is x0, x1 at its near end, x0, x1 shift to the far end 0, z_near, z_far."""
     for x0, x1, shift, near, far in lines:

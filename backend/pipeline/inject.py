@@ -35,7 +35,7 @@ def inject_detail(image: np.ndarray, size: Size, settings: RenderSettings, rando
         chance = random.random(probability.shape)
         replaced = chance < probability if settings.perturb == "probability" else chance > probability
         chosen.append(np.packbits(replaced, 1))
-        count += np.count_nonzero(replaced)
+        count += int(np.count_nonzero(replaced))
     reach, (height, width) = settings.displacement_px, image.shape[:2]
     rows_away = draw_displacements(random, reach, count)
     top, first = 0, 0

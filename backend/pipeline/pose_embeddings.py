@@ -4,7 +4,7 @@ The reading does not depend on the noise, and it is the costliest part of a Cont
 resolution of the rest.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +35,7 @@ PoseEmbedding = torch.Tensor | LazyPoseEmbedding  # (channels, h, w), in host me
 
 @torch.inference_mode()
 def embed_poses(
-    controlnet: ControlNetModel, poses: list[Callable[[], np.ndarray]], device: torch.device, kept_bytes: int = KEPT_BYTES
+    controlnet: ControlNetModel, poses: Sequence[Callable[[], np.ndarray]], device: torch.device, kept_bytes: int = KEPT_BYTES
 ) -> list[PoseEmbedding]:
     """One embedding per pose. Empty ones of a size share theirs: most of a large canvas is empty.
 

@@ -42,7 +42,7 @@ def test_a_sphere_and_the_wall_behind_it(blender: Any, kind: str) -> None:
     np.testing.assert_allclose(np.linalg.norm(normals[seen], axis=1), 1, atol=1e-5)
     wall = seen & (depth > 8.9)
     assert wall.any()
-    np.testing.assert_allclose(normals[wall], np.tile((0, 0, -1), (wall.sum(), 1)), atol=1e-5)
+    np.testing.assert_allclose(normals[wall], np.tile((0, 0, -1), (int(wall.sum()), 1)), atol=1e-5)
     np.testing.assert_allclose(depth[wall], 9, rtol=1e-5)
     ball = seen & (depth < 5)
     rows, columns = np.nonzero(ball)
