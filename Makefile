@@ -31,6 +31,8 @@ dist: $(INSTALLED)  ## the extension for Blender, dist/beyondscene-VERSION.zip
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml
+	@command -v $(PYTHON) > /dev/null || \
+		{ echo "There is no $(PYTHON): install Python 3.11 or 3.13, or name one with make PYTHON=..." >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --upgrade pip
 	PYTHONWARNINGS=ignore $(RUN) -m pip install --quiet --editable ".[dev]"
