@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 import numpy as np
@@ -123,12 +122,14 @@ def test_a_model_of_other_sizes_is_refused_before_anything_is_rendered(
 def test_a_folder_that_cannot_take_the_lora_is_told_before_anything_is_rendered(
     used: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def open_file(dir: Path, **named: Any) -> Any:
-        if dir == used / "models":
-            raise OSError(errno.EROFS, "Read-only file system")
-        return NamedTemporaryFile(dir=dir, **named)
+    open_file = Path.open
 
-    monkeypatch.setattr("beyondscene.backend.cli.target.tempfile.NamedTemporaryFile", open_file)
+    def open_elsewhere(path: Path, mode: str = "r", **options: Any) -> Any:
+        if mode == "xb" and path.parent == used / "models":
+            raise OSError(errno.EROFS, "Read-only file system")
+        return open_file(path, mode, **options)
+
+    monkeypatch.setattr(Path, "open", open_elsewhere)
     assert main(["train", "few-steps", "--models", str(used / "models"), "--work", str(tmp_path / "work")]) == 2
     assert f"{used / 'models'} cannot be written (Read-only file system)" in capsys.readouterr().err
 
