@@ -7,6 +7,10 @@ import torch
 from ...protocol import Refusal
 from .memory_saving import DEVICE_NAME, Precision, check_precision
 
+HIP_BFLOAT16 = ("gfx908", "gfx90a", "gfx94", "gfx95", "gfx11", "gfx12")
+# TU116 and TU117, Turing without tensor cores: github.com/pytorch/pytorch/issues/58123
+NAN_IN_FLOAT16 = r"GTX 16|MX[45]50|\bT(4|5|6|10|12|20)00\b|\bT550|CMP 30HX"
+
 
 def choose_device(name: str = "auto", precision: Precision = "auto") -> tuple[torch.device, torch.dtype]:
     """The device called `name`, or the best that this build of torch can run on, and `precision`, or the one that suits it.
@@ -27,19 +31,27 @@ def choose_device(name: str = "auto", precision: Precision = "auto") -> tuple[to
     if device.type == "cuda" and not has_kernels(device):
         card, built_for = torch.cuda.get_device_name(device), ", ".join(torch.cuda.get_arch_list())
         raise Refusal(
-            f"The device '{name}', {card}, is too old or too new for torch {torch.__version__}, which was built for {built_for}: "
+            f"The device '{name}', {card}, is too old or too new for torch {torch.__version__}, built for {built_for}: "
             "install one that has code for it, as pytorch.org says, or use cpu instead."
         )
     check_precision(device.type, precision)
-    if precision == "auto":
-        half = "bfloat16" if device.type == "cuda" and has_bfloat16(device) else "float16"
-        precision = "float32" if device.type == "cpu" else half
-    return device, getattr(torch, precision)
+    return device, getattr(torch, suited_precision(device) if precision == "auto" else precision)
 
 
-def has_bfloat16(device: torch.device) -> bool:
-    """NVIDIA's GPUs before 2020 only emulate it. torch's own `is_bf16_supported` asks the current device, not a given one."""
-    return bool(torch.version.hip) or torch.cuda.get_device_capability(device) >= (8, 0)
+def suited_precision(device: torch.device) -> Precision:
+    """Half precision on a GPU: bfloat16, but where that is emulated.
+
+    torch's own `is_bf16_supported` asks the current device, not a given one, and says yes for all of AMD's; those before RDNA 3
+    are several times as fast in float16.
+    """
+    if device.type != "cuda":
+        return "float32" if device.type == "cpu" else "float16"
+    if torch.version.hip:
+        return "bfloat16" if torch.cuda.get_device_properties(device).gcnArchName.startswith(HIP_BFLOAT16) else "float16"
+    capability = torch.cuda.get_device_capability(device)
+    if capability >= (8, 0):
+        return "bfloat16"
+    return "float32" if capability == (7, 5) and re.search(NAN_IN_FLOAT16, torch.cuda.get_device_name(device)) else "float16"
 
 
 def has_kernels(device: torch.device) -> bool:

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from beyondscene.backend.models.devices import choose_device, list_devices
+from beyondscene.backend.models.devices import choose_device, list_devices, suited_precision
 from beyondscene.backend.render import Renderer
 from beyondscene.protocol import Refusal
 
@@ -27,8 +27,38 @@ def test_each_gpu_computes_in_the_precision_that_suits_itself(monkeypatch: pytes
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(major=capabilities["cuda"][0]))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capabilities[str(device)])
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
     assert choose_device("cuda:1") == (torch.device("cuda:1"), torch.bfloat16)
     assert choose_device("cuda:0")[1] == choose_device()[1] == torch.float16
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        ("NVIDIA GeForce GTX 1660 SUPER", torch.float32),
+        ("NVIDIA T1200 Laptop GPU", torch.float32),
+        ("NVIDIA GeForce RTX 2060", torch.float16),
+        ("Quadro RTX 5000", torch.float16),
+    ],
+)
+def test_a_turing_gpu_whose_half_precision_gives_nan_computes_in_single(
+    monkeypatch: pytest.MonkeyPatch, name: str, precision: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
+    assert getattr(torch, suited_precision(torch.device("cuda"))) is precision
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [("gfx1030", "float16"), ("gfx906:sramecc-:xnack-", "float16"), ("gfx1100", "bfloat16"), ("gfx90a:sramecc+", "bfloat16")],
+)
+def test_an_amd_gpu_that_emulates_bfloat16_computes_in_float16(
+    monkeypatch: pytest.MonkeyPatch, name: str, precision: str
+) -> None:
+    monkeypatch.setattr(torch.version, "hip", "7.0")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(gcnArchName=name))
+    assert suited_precision(torch.device("cuda")) == precision
 
 
 @pytest.mark.parametrize(

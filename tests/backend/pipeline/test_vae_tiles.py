@@ -14,6 +14,7 @@ from beyondscene.backend.pipeline import vae_steps
 from beyondscene.backend.pipeline.latents import decode_latents, encode_image
 from beyondscene.backend.pipeline.vae_steps import Attend, Norm, Step, decoder_steps, encoder_steps, reaches
 from beyondscene.backend.pipeline.vae_tiles import Tile, plan_tiles, run_tiled
+from beyondscene.protocol import Refusal
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
@@ -191,3 +192,12 @@ def test_tiles_cover_the_canvas_once_and_carry_their_margins(vae: AutoencoderKL)
     assert (covered == 1).all()
     with pytest.raises(ValueError, match="has no room between margins"):
         plan_tiles(300, 500, 36, reach)
+
+
+def test_no_numbers_are_no_black_picture(models: Models) -> None:
+    """As half precision makes them, where a value is too large for it or a GPU is faulty."""
+    latents = torch.zeros(4, 8, 8)
+    decode_latents(models, latents)
+    latents[0, 3, 3] = torch.nan
+    with pytest.raises(Refusal, match="made NaN, not a picture, in float32: pass --precision float32"):
+        decode_latents(models, latents)
