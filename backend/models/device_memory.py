@@ -15,6 +15,7 @@ MOST = OURS if sys.platform == "win32" else 1.0
 WORDS = (  # as cuBLAS, cuDNN, the CPU's allocator, MPS, XPU and HIP put it in a plain RuntimeError, safetensors in an OSError
     "out of memory", "status_alloc_failed", "can't allocate memory", "not enough memory", "out_of_device_memory",
     "out_of_resources", "out_of_host_memory", PAGING_FILE, "error code: <1455>",
+    "unable to find an engine to execute this computation",  # torch has swallowed that there was no room for cuDNN's workspace
 )  # fmt: skip
 
 
