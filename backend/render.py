@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from ..protocol import RenderRequest, StageTime, check_request, digest_of_file
 from .hardware import name_precision
 from .memory import OutOfMemory, free_cached, retry_with_less_memory, what_would_fit, what_would_load
-from .models.device_memory import is_out_of_memory
+from .models.device_memory import hold_to_the_card, is_out_of_memory
 from .models.devices import choose_device
 from .models.fingerprint import fingerprint_schedule, stamp_files
 from .models.load import Models, load_models
@@ -45,6 +45,7 @@ class Renderer:
         write: brings a picture to its place.
         """
         self.device, self.dtype = choose_device(device, precision)
+        hold_to_the_card(self.device)
         self.offload: Offload = offload
         self._write = write
         self._loaded: tuple[tuple, Models] | None = None  # what they were loaded from, and they

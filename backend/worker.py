@@ -120,8 +120,8 @@ def do_work(work: RunJob, payload: list[bytes | memoryview], render: RenderToFil
 
 
 def has_lost_its_device(error: BaseException) -> bool:
-    """Whether CUDA will refuse all that this process asks of it from now on: an illegal address, a fault of the hardware."""
-    if not isinstance(error, RuntimeError) or "CUDA error" not in str(error):
+    """Whether CUDA or HIP will refuse all that this process asks from now on: an illegal address, a fault of the hardware."""
+    if not isinstance(error, RuntimeError) or not any(of in str(error) for of in ("CUDA error", "HIP error")):
         return False
     from .models.device_memory import is_out_of_memory
 

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...protocol import Refusal
+from ..hardware import name_precision
 from ..models.host_memory import give_back_freed_memory
 from ..models.load import Models
 from ..watch import PixelType
@@ -45,7 +47,10 @@ def encode_image(models: Models, image: np.ndarray, on_progress: Callable[[float
 def decode_latents(
     models: Models, latents: Tensor, on_progress: Callable[[float], None] = lambda share: None, dtype: PixelType = np.uint8
 ) -> np.ndarray:
-    """float (C, h, w) to `dtype` (f * h, f * w, 3), whose largest number is white. C, f, on_progress: as of `encode_image`."""
+    """float (C, h, w) to `dtype` (f * h, f * w, 3), whose largest number is white. C, f, on_progress: as of `encode_image`.
+
+    Raises Refusal where networks have made no numbers of it, which else would be black.
+    """
     factor, (height, width) = models.latent_downsampling, latents.shape[-2:]
     shift = models.vae.config.get("shift_factor") or 0.0
     scaled = latents.float() / models.vae.config["scaling_factor"] + shift
@@ -61,6 +66,11 @@ def decode_latents(
     limits = {"window": window, "held_bytes": held_bytes}
     for tile, pixels in run_tiled(steps, read, height, width, **limits, check=models.check, on_progress=on_progress):
         (top, bottom), (left, right) = tile.rows, tile.columns
+        if not pixels.isfinite().all():
+            raise Refusal(
+                f"The networks made NaN, not a picture, in {name_precision(models.dtype)}: pass --precision float32, or, where "
+                "that changes nothing, leave out the LoRAs, and fetch the model set anew."
+            )
         whole_numbers = ((pixels.float() / 2 + 0.5).clamp(0, 1) * white).round().to(copied)
         part = whole_numbers.permute(1, 2, 0).cpu()  # bytes, not floats, are copied
         image[top * factor : bottom * factor, left * factor : right * factor] = part.numpy()

@@ -14,6 +14,8 @@ import torch
 from diffusers import ControlNetModel
 from torch import nn
 
+from ..models.device_memory import is_out_of_memory
+
 KEPT_BYTES = 2 * 2**30  # 204 views of SDXL, or 128 where they are pinned
 
 
@@ -81,8 +83,15 @@ def _read(controlnet: ControlNetModel, pose: np.ndarray, device: torch.device) -
 
 
 def _pin(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """In host memory, pinned for a GPU, so that a step does not wait for the copy."""
-    return tensor.cpu().pin_memory() if device.type == "cuda" else tensor
+    """In host memory, pinned for a GPU, so that a step does not wait for the copy; as it is where no more may be pinned, which
+    on WSL 2 is after some 500 MB."""
+    tensor = tensor.cpu()
+    try:
+        return tensor.pin_memory() if device.type == "cuda" else tensor
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return tensor
 
 
 def _taken_bytes(tensor: torch.Tensor) -> int:

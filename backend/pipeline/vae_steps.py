@@ -18,6 +18,9 @@ from torch.nn import functional
 
 MIN_ROWS = 16  # of a tile whose moments are summed at once
 MAX_KEYS = 256 * 256  # latents that attention looks at: all of a picture of 2048x2048
+# Attention's map at once, where torch makes a whole one: Apple's GPUs, which end the process beyond 2**30 numbers, and AMD's
+# that have no fused kernel. A picture of 1024x1024 in one tile is just within it.
+MAX_MAP = 2**28
 
 
 class Reach(NamedTuple):
@@ -169,7 +172,9 @@ class Attend:
         keys = self.pool([self.gather(tile.hidden)]) if pool is None else pool
         projected = (module.to_q(tile.hidden.flatten(2).transpose(1, 2)), module.to_k(keys), module.to_v(keys))
         query, key, value = (states.unflatten(2, (module.heads, -1)).transpose(1, 2) for states in projected)
-        seen = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        most = MAX_MAP // (module.heads * key.shape[2])  # queries at once
+        parts = [functional.scaled_dot_product_attention(part, key, value) for part in query.split(most, 2)]
+        seen = torch.cat(parts, 2).transpose(1, 2).flatten(2)
         return replace(tile, hidden=module.to_out[0](seen).transpose(1, 2).unflatten(2, (height, width)))
 
 

@@ -100,7 +100,7 @@ def training_device(name: str) -> torch.device:
     Raises Refusal for one that is not here.
     """
     device, precision = choose_device(name)
-    return torch.device("cpu") if name == "auto" and precision == torch.float16 else device
+    return torch.device("cpu") if name == "auto" and precision != torch.bfloat16 else device
 
 
 def claim(folder: Path, run: RenderRun | EmbeddedRun | FewStepsRun | HcpRun | JudgeRun) -> None:

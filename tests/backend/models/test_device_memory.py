@@ -6,8 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from beyondscene.backend import render
 from beyondscene.backend.bench.layouts import SDXL
 from beyondscene.backend.bench.random_models import make_random_models
+from beyondscene.backend.models import device_memory
 from beyondscene.backend.models.device_memory import GIB, free_bytes, hold_to, total_bytes
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.memory_saving import FALLBACKS, FULL_SPEED, MemorySaving, Offload
@@ -110,6 +112,21 @@ def test_views_and_tiles_are_chosen_by_what_the_process_is_held_to(sdxl: Models,
 def test_no_other_device_can_be_held_to_anything(gib: float) -> None:
     with pytest.raises(ValueError, match=f"--device-memory is {gib:g} GiB, but the device 'cpu' is no CUDA device"):
         hold_to(torch.device("cpu"), gib)
+
+
+@pytest.mark.parametrize(("most", "held"), [(0.9, [(0.9, 0)]), (1.0, [])])
+def test_torch_breaks_off_where_the_driver_would_take_host_memory(
+    monkeypatch: pytest.MonkeyPatch, most: float, held: list[tuple[float, int]]
+) -> None:
+    """As it does on Windows; views and tiles are those of the same GPU elsewhere."""
+    seen: list[tuple[float, int]] = []
+    monkeypatch.setattr(device_memory, "MOST", most)
+    monkeypatch.setattr(render, "choose_device", lambda *_: (torch.device("cuda:0"), torch.float16))
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *given: seen.append(given))
+    render.Renderer("cuda:0")
+    assert seen == held
+    Card(monkeypatch, 24).fraction = most
+    assert total_bytes(torch.device("cuda:0")) == 24 * GIB
 
 
 @pytest.mark.gpu

@@ -7,7 +7,7 @@ import pytest
 import torch
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet
-from beyondscene.backend.pipeline.pose_embeddings import LazyPoseEmbedding, embed_poses, precomputed_pose_embeddings
+from beyondscene.backend.pipeline.pose_embeddings import LazyPoseEmbedding, _pin, embed_poses, precomputed_pose_embeddings
 from diffusers import ControlNetModel
 from torch import nn
 
@@ -87,3 +87,14 @@ def test_hints_are_counted_as_what_they_take(models: Models, monkeypatch: pytest
     assert kept(3) == 3
     monkeypatch.setattr(torch.Tensor, "is_pinned", lambda _: True)
     assert power > 1.5 * size_bytes and kept(3) == 2
+
+
+def test_what_may_not_be_pinned_is_kept_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """WSL 2 pins little, and says so as if the GPU were full, which no smaller batch would help."""
+
+    def fail(tensor: torch.Tensor) -> None:
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", fail)
+    tensor = torch.ones(3)
+    assert _pin(tensor, torch.device("cuda")) is tensor

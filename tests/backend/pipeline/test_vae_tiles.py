@@ -12,8 +12,9 @@ from beyondscene.backend.models.memory_saving import MemorySaving
 from beyondscene.backend.models.sets import ModelSet, choose_model_set
 from beyondscene.backend.pipeline import vae_steps
 from beyondscene.backend.pipeline.latents import decode_latents, encode_image
-from beyondscene.backend.pipeline.vae_steps import Attend, Norm, Step, decoder_steps, encoder_steps, reaches
+from beyondscene.backend.pipeline.vae_steps import Activations, Attend, Norm, Step, decoder_steps, encoder_steps, reaches
 from beyondscene.backend.pipeline.vae_tiles import Tile, plan_tiles, run_tiled
+from beyondscene.protocol import Refusal
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
@@ -191,3 +192,31 @@ def test_tiles_cover_the_canvas_once_and_carry_their_margins(vae: AutoencoderKL)
     assert (covered == 1).all()
     with pytest.raises(ValueError, match="has no room between margins"):
         plan_tiles(300, 500, 36, reach)
+
+
+def test_no_numbers_are_no_black_picture(models: Models) -> None:
+    """As half precision makes them, where a value is too large for it or a GPU is faulty."""
+    latents = torch.zeros(4, 8, 8)
+    decode_latents(models, latents)
+    latents[0, 3, 3] = torch.nan
+    with pytest.raises(Refusal, match="made NaN, not a picture, in float32: pass --precision float32"):
+        decode_latents(models, latents)
+
+
+def test_attention_never_makes_a_map_that_is_too_large(vae: AutoencoderKL, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where torch makes a whole one, as on Apple's GPUs, 2**32 bytes would end the process."""
+    (attend,) = (step for step in decoder_steps(vae, 24 * 24) if isinstance(step, Attend))
+    tile = Activations(torch.randn(1, 16, 24, 24, generator=torch.Generator().manual_seed(0)))
+    sizes: list[int] = []
+    attention = vae_steps.functional.scaled_dot_product_attention
+
+    def watch(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        sizes.append(query.shape[1] * query.shape[2] * key.shape[2])
+        return attention(query, key, value)
+
+    monkeypatch.setattr(vae_steps.functional, "scaled_dot_product_attention", watch)
+    with torch.inference_mode():
+        whole = attend.apply(tile, None).hidden
+        monkeypatch.setattr(vae_steps, "MAX_MAP", 2**16)
+        assert torch.allclose(attend.apply(tile, None).hidden, whole, atol=1e-6)
+    assert sizes[0] == 24**4 and max(sizes[1:]) <= 2**16

@@ -24,7 +24,9 @@ from .talk import PATIENCE_S, attempts, endings, picture, wait_until
     [
         ("CUDA error: an illegal memory access was encountered", True),
         ("CUDA error: uncorrectable ECC error encountered", True),
+        ("HIP error: an illegal memory access was encountered", True),  # what ROCm's torch says
         ("CUDA error: out of memory", False),
+        ("HIP error: out of memory", False),
         ("mat1 and mat2 shapes cannot be multiplied", False),
     ],
 )

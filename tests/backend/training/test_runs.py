@@ -304,5 +304,6 @@ def test_training_is_left_to_the_cpu_where_the_gpu_does_not_know_its_precision(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0) if known else (7, 5))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA GeForce GTX 1650")
     assert training_device("auto").type == chosen
     assert training_device("cuda").type == "cuda"  # who names it has it
