@@ -55,7 +55,8 @@ def version_of(package: str) -> str:
 def find_devices() -> list[str]:
     import torch
 
-    found = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
-    if torch.backends.mps.is_available():
-        found.append("mps")
-    return [*found, f"cpu {torch.get_num_threads()} threads"]
+    from ..models.devices import list_devices
+
+    found = (name for name in list_devices() if name != "cpu")
+    named = (f"{name} {torch.cuda.get_device_name(name)}" if name.startswith("cuda") else name for name in found)
+    return [*named, f"cpu {torch.get_num_threads()} threads"]
