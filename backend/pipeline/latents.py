@@ -67,9 +67,10 @@ def decode_latents(
     for tile, pixels in run_tiled(steps, read, height, width, **limits, check=models.check, on_progress=on_progress):
         (top, bottom), (left, right) = tile.rows, tile.columns
         if not pixels.isfinite().all():
+            more = "" if models.dtype == torch.float32 else "pass --precision float32, or, where that changes nothing, "
             raise Refusal(
-                f"The networks made NaN, not a picture, in {name_precision(models.dtype)}: pass --precision float32, or, where "
-                "that changes nothing, leave out the LoRAs, and fetch the model set anew."
+                f"The networks made NaN, not a picture, in {name_precision(models.dtype)}: {more}leave out the LoRAs, and "
+                "fetch the model set anew."
             )
         whole_numbers = ((pixels.float() / 2 + 0.5).clamp(0, 1) * white).round().to(copied)
         part = whole_numbers.permute(1, 2, 0).cpu()  # bytes, not floats, are copied

@@ -1,6 +1,7 @@
 """Every method draws a picture of the asked size from the same models, and follows what it is told."""
 
 from dataclasses import replace as replaced
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from beyondscene.backend.models.hcp import cross_attention
 from beyondscene.backend.models.load import Models
 from beyondscene.backend.models.memory_saving import MemorySaving
 from beyondscene.backend.pipeline import joint, render, resolve_settings
+from beyondscene.backend.pipeline.batches import make_batches
 from beyondscene.backend.pipeline.conditions import Condition
 from beyondscene.backend.planning.plan import Size
 from beyondscene.backend.watch import Stopped
@@ -72,9 +74,9 @@ def test_loras_of_the_scene_are_worn_and_those_of_people_where_prompts_are_their
 ) -> None:
     worn: list[str] = []
 
-    def note(_sampler: object, _views: object, conditions: list[Condition], *_: object) -> list[object]:
+    def note(sampler: Any, views: Any, conditions: list[Condition], *rest: Any) -> Any:
         worn.extend({" ".join(name for name, _ in condition.loras) for condition in conditions})
-        return []
+        return make_batches(sampler, views, [replaced(condition, loras=()) for condition in conditions], *rest)
 
     for module in (joint, regional_multidiffusion):
         monkeypatch.setattr(module, "make_batches", note)
