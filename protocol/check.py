@@ -81,6 +81,7 @@ def check_texts(request: RenderRequest) -> None:
 
 
 def check_words(whose: str, text: str) -> None:
+    """Raise RequestError where a prompt names a LoRA, or has emphasis out of its bounds."""
     if found := LORA_TAG.search(text):
         raise RequestError(f"{whose} has '{found[0]}', which no prompt can load: take it out, and name the LoRA under LoRAs.")
     for words, weight in read_emphasis(text):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ...protocol import Refusal
+from ...protocol.whole import patiently
 from ..blend import number_path
 from ..home import user_data_path
 from ..outputs import FORMATS, Picture, Record, choose_format, most_bytes, write_picture
@@ -67,7 +68,7 @@ def try_to_write(path: Path, folder: Path, prefix: str) -> None:
             with probe.open("xb") as file:
                 file.write(bytes(4096))
         finally:
-            probe.unlink(missing_ok=True)
+            patiently(lambda: probe.unlink(missing_ok=True))
     except OSError as error:
         words = "a file stands where a folder should" if isinstance(error, NotADirectoryError) else error.strerror
         raise Refusal(f"{path} cannot be written ({words}): choose another place, or put that one right.") from error
