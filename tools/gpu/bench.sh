@@ -10,7 +10,8 @@
 #     smoke     30 s  toy networks at 128x128: every method, channels_last, fused, float8
 #     embedded  90 s  the embedded model at 1024x1024 in float32, ours and the plain loop: equal pictures, and their ratio
 #     compared 155 s  2048x2048, 10 steps, 2 rounds: ours, plain loop, DemoFusion, direct
-#     tuned    280 s  the same picture by ours alone: channels_last, fused, compiled, float8+compiled; the last may not fit
+#     tuned    280 s  the same picture by ours alone: channels_last, fused, compiled
+#     float8   180 s  the same once more: float8, float8+compiled; only by --parts
 #   second, 6 minutes
 #     targets  180 s  4096x4096 with stride_instance=64 and all 50 steps
 #     preview  165 s  8192x8192 with 8 unguided steps and stride_background=96, a VAE in half precision, the device held to 24 GiB
@@ -46,7 +47,7 @@ while (($#)); do
 done
 
 for part in "${parts[@]}"; do
-  if [[ ! "$part" =~ ^(smoke|embedded|compared|tuned|targets|preview|posed|ratios)$ ]]; then
+  if [[ ! "$part" =~ ^(smoke|embedded|compared|tuned|float8|targets|preview|posed|ratios)$ ]]; then
     echo "there is no part '$part': see the parts of both calls at the top of this script" >&2
     exit 2
   fi
@@ -60,7 +61,8 @@ smoke=(--models toy-random --people 2 --steps 2 --rounds 1 --size 128x128 "${all
 embedded=(--models embedded --precision float32 --people 3 --rounds 2 --size 1024x1024 --method plain --method beyondscene)
 compared=("${sdxl[@]}" --steps 10 --rounds 2 --size 2048x2048 "${all[@]}")
 tuned=("${sdxl[@]}" --steps 10 --rounds 1 --size 2048x2048 --method beyondscene
-  --tune channels_last --tune fused --tune compiled --tune float8+compiled)
+  --tune channels_last --tune fused --tune compiled)
+float8=("${sdxl[@]}" --steps 10 --rounds 1 --size 2048x2048 --method beyondscene --tune float8 --tune float8+compiled)
 targets=("${sdxl[@]}" --rounds 1 --size 4096x4096 --method beyondscene+stride_instance=64)
 posed=("${sdxl[@]}" --rounds 1 --size 4096x4096 --method beyondscene+stride_instance=64+controlnet_views=with_people --tune-all half_vae)
 preview=("${sdxl[@]}" --rounds 1 --size 8192x8192 --method "$unguided" --tune-all half_vae --cold) # an untimed picture would take half as long
@@ -75,6 +77,7 @@ if [[ -n "$tiny" ]]; then
   embedded=(--models embedded --precision float32 --people 1 --steps 1 --rounds 1 --size 256x256 --method plain --method beyondscene --cold)
   compared=("${toy[@]}" --method plain --method beyondscene)
   tuned=("${toy[@]}" --method beyondscene --tune channels_last+fused --cold)
+  float8=("${toy[@]}" --precision bfloat16 --method beyondscene --tune float8 --cold)
   targets=("${toy[@]}" --method beyondscene+stride_instance=64)
   posed=("${toy[@]}" --precision bfloat16 --method beyondscene+stride_instance=64+controlnet_views=with_people --tune-all half_vae)
   preview=("${toy[@]/64x64/128x128}" --precision bfloat16 --method "$unguided" --tune-all half_vae --cold)
