@@ -59,21 +59,13 @@ def draw_pose(
             )
         keypoints = np.asarray(keypoints, np.float64)
         if len(keypoints) == 136:
-            _draw_feet(picture, keypoints[[*ANKLES, *range(130, 136)]], line_width_px)
-        _draw_person(picture, keypoints[:18], line_width_px)
+            feet = keypoints[[*ANKLES, *range(130, 136)]]
+            _draw_body(picture, feet, FEET_LIMBS, FEET_COLOURS, range(2, 8), FEET_COLOURS, line_width_px)
+        _draw_body(picture, keypoints[:18], LIMBS, LIMB_COLOURS, range(18), KEYPOINT_COLOURS, line_width_px)
         for first in range(18, min(len(keypoints), 60), 21):
             _draw_hand(picture, keypoints[first : first + 21], line_width_px)
         _draw_face(picture, keypoints[60:130], line_width_px)
     return picture
-
-
-def _draw_person(picture: npt.NDArray[np.uint8], keypoints: npt.NDArray[np.float64], line_width_px: int) -> None:
-    _draw_body(picture, keypoints, LIMBS, LIMB_COLOURS, range(18), KEYPOINT_COLOURS, line_width_px)
-
-
-def _draw_feet(picture: npt.NDArray[np.uint8], keypoints: npt.NDArray[np.float64], line_width_px: int) -> None:
-    """keypoints: (8, 3), the left and the right ankle, then the feet."""
-    _draw_body(picture, keypoints, FEET_LIMBS, FEET_COLOURS, range(2, 8), FEET_COLOURS, line_width_px)
 
 
 def _draw_body(

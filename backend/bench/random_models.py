@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -97,7 +97,3 @@ def made_on(device: torch.device | str, dtype: torch.dtype) -> Iterator[None]:
             yield
     finally:
         torch.set_default_dtype(before)
-
-
-def count_parameters(network: Any) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())

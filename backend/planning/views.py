@@ -29,20 +29,17 @@ def scaled_stride(stride: int, window: int) -> int:
     return max(1, round(stride * window / 128))
 
 
-def fade(length: int, share: float) -> np.ndarray:
-    """float32 (length, length): weights that rise from each border over `share` of the side, and are positive everywhere."""
-    distance = np.minimum(np.arange(length), np.arange(length - 1, -1, -1)) + 0.5
-    ramp = np.minimum(distance / max(1.0, length * share), 1).astype(np.float32)
-    return ramp[:, None] * ramp[None, :]
-
-
 def weigh_views(window: int, weighting: str) -> np.ndarray:
     """float32 (window, window): how much each latent of a view counts where views overlap.
 
     "uniform", as in Algorithm 2, leaves an edge wherever a view ends, since the views never quite agree; "feathered"
-    weights reach zero there (as in Mixture of Diffusers, arXiv 2302.02412, with a tent in place of its Gaussian).
+    weights fall to nearly zero there (as in Mixture of Diffusers, arXiv 2302.02412, with a tent in place of its Gaussian).
     """
-    return np.ones((window, window), np.float32) if weighting == "uniform" else fade(window, 0.5)
+    if weighting == "uniform":
+        return np.ones((window, window), np.float32)
+    distance = np.minimum(np.arange(window), np.arange(window - 1, -1, -1)) + 0.5  # never zero: somebody must count at a rim
+    tent = np.minimum(distance / max(1.0, window / 2), 1).astype(np.float32)
+    return tent[:, None] * tent[None, :]
 
 
 def adaptive_views(

@@ -5,14 +5,19 @@ from pathlib import Path
 import pytest
 import torch
 from beyondscene.backend.bench.layouts import SDXL, TOY
-from beyondscene.backend.bench.random_models import count_parameters, made_on, make_networks, make_random_models
+from beyondscene.backend.bench.random_models import made_on, make_networks, make_random_models
 from beyondscene.backend.bench.unit_costs import unit_costs
 from beyondscene.backend.models.load import load_models
 from beyondscene.backend.models.sets import PRESETS, read_model_set
 from diffusers import AutoencoderKL
+from torch import nn
 from transformers import CLIPTokenizer
 
 from ...tiny_hub import save_tiny_sd15
+
+
+def count_parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def test_every_network_is_as_large_as_sdxls() -> None:
