@@ -1,5 +1,6 @@
 """Model sets of the real architectures with random weights, laid out as their repositories on the hub, as small as they go."""
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any, cast
@@ -8,6 +9,7 @@ import torch
 from diffusers import (
     AutoencoderKL,
     ControlNetModel,
+    ControlNetUnionModel,
     DiffusionPipeline,
     EulerDiscreteScheduler,
     PNDMScheduler,
@@ -104,10 +106,24 @@ def make_vae(scaling_factor: float) -> AutoencoderKL:
 
 def make_controlnet(unet: UNet2DConditionModel) -> ControlNetModel:
     controlnet = ControlNetModel.from_unet(unet, conditioning_channels=3)
-    for parameter in controlnet.parameters():  # its zero convolutions would hide the pose from every test
+    wake(controlnet)
+    return controlnet
+
+
+def wake(controlnet: torch.nn.Module) -> None:
+    """Its zero convolutions would hide the pose from every test."""
+    for parameter in controlnet.parameters():
         if parameter.abs().sum() == 0:
             torch.nn.init.normal_(parameter, std=0.1)
-    return controlnet
+
+
+def make_controlnet_union(unet: UNet2DConditionModel) -> ControlNetUnionModel:
+    width = unet.config["block_out_channels"][0]
+    trans = {"num_control_type": 8, "num_trans_channel": width, "num_trans_head": 2, "num_proj_channel": width}
+    known = inspect.signature(ControlNetUnionModel.__init__).parameters
+    union = ControlNetUnionModel(**{name: value for name, value in unet.config.items() if name in known} | trans)
+    wake(union)
+    return union
 
 
 def make_sdxl_base() -> DiffusionPipeline:

@@ -102,10 +102,15 @@ def check_checkpoint(model_set: "ModelSet", unet: dict[str, Any], schedule: dict
         refuse(model_set, "checkpoint", "predicts v_prediction", f"a base whose {SCHEDULE} says so")
 
 
+def is_union(controlnet: dict[str, Any]) -> bool:
+    """Whether these are the settings of a ControlNet-Union, whatever it calls itself."""
+    return "num_control_type" in controlnet or "Union" in controlnet.get("_class_name", "")
+
+
 def check_controlnet(model_set: "ModelSet", controlnet: dict[str, Any], unet: dict[str, Any]) -> None:
-    if controlnet.get("_class_name") != "ControlNetModel" or "num_control_type" in controlnet:
+    if controlnet.get("_class_name") != "ControlNetModel" and not is_union(controlnet):
         what = f"is a {controlnet.get('_class_name')}"
-        refuse(model_set, "controlnet", what, "a ControlNetModel for OpenPose skeletons alone")
+        refuse(model_set, "controlnet", what, "a ControlNetModel for OpenPose skeletons, or a ControlNet-Union of SDXL,")
     sees = controlnet.get("conditioning_channels", 3)
     if sees != 3:
         refuse(model_set, "controlnet", f"sees pictures of {sees} channels", "one for OpenPose skeletons, which have 3,")

@@ -20,11 +20,13 @@ from .device_memory import is_out_of_memory, room_bytes
 from .fingerprint import fingerprint_weights
 from .hcp import load_hcp
 from .host_memory import reuse_freed_memory
+from .kinds import is_union
 from .memory_saving import FULL_SPEED, MemorySaving, Offload
 from .offload import DevicePlacement
 from .segmenters import Segmenter, load_segmenter
 from .sets import Manifest, ModelSet, ModelSetError, read_json
 from .single_file import load_from_file
+from .union import AnyControlNet, PoseUnion
 from .weights import find_weights, load_whole
 
 # What UNet and ControlNet hold of a row, in fields of their first width and full resolution. SDXL's tensors and the copies that
@@ -54,7 +56,7 @@ class Models:
     model_set: ModelSet
     fingerprints: dict[str, str]
     unet: UNet2DConditionModel
-    controlnet: ControlNetModel
+    controlnet: AnyControlNet
     inpainting: UNet2DConditionModel
     vae: AutoencoderKL
     tokenizers: tuple[CLIPTokenizer, ...]
@@ -109,7 +111,8 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, o
     unet = load_network(UNet2DConditionModel, base / "unet", dtype, checkpoint)
     if "hcp" in model_set.manifest.roles:
         load_hcp(unet, model_set.role_folder("hcp"))
-    controlnet = load_network(ControlNetModel, model_set.role_folder("controlnet"), dtype)
+    poses = model_set.role_folder("controlnet")
+    controlnet = load_network(PoseUnion if is_union(read_json(poses / "config.json")) else ControlNetModel, poses, dtype)
     other = model_set.role_folder("inpainting")
     same = other.resolve() == base.resolve()
     inpainting = unet if same else load_network(UNet2DConditionModel, other / "unet", dtype)

@@ -11,8 +11,9 @@ from functools import partial
 from typing import Any
 
 import torch
-from diffusers import ControlNetModel, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 
+from ..models.union import AnyControlNet
 from ..planning.views import View, weigh_views
 from ..watch import Arrays
 from .batches import Batch, make_batches
@@ -185,7 +186,7 @@ def with_zeros(residual: torch.Tensor, rows: int) -> torch.Tensor:
 
 
 def conditioning_kwargs(
-    network: UNet2DConditionModel | ControlNetModel, texts: list[Embedding], time_ids: torch.Tensor, dtype: torch.dtype
+    network: UNet2DConditionModel | AnyControlNet, texts: list[Embedding], time_ids: torch.Tensor, dtype: torch.dtype
 ) -> dict[str, Any]:
     """What UNet and ControlNet are told beside latents and time: the texts and, where they want them, sizes.
 

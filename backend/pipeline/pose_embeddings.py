@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import ControlNetModel
 from torch import nn
 
 from ..models.device_memory import is_out_of_memory
+from ..models.union import AnyControlNet
 
 KEPT_BYTES = 2 * 2**30  # 204 views of SDXL, or 128 where they are pinned
 
@@ -23,7 +23,7 @@ KEPT_BYTES = 2 * 2**30  # 204 views of SDXL, or 128 where they are pinned
 class LazyPoseEmbedding:
     """A pose that is read at every step, since the embeddings of so many views would take too much host memory."""
 
-    controlnet: ControlNetModel
+    controlnet: AnyControlNet
     pose: Callable[[], np.ndarray]
     device: torch.device
 
@@ -37,7 +37,7 @@ PoseEmbedding = torch.Tensor | LazyPoseEmbedding  # (channels, h, w), in host me
 
 @torch.inference_mode()
 def embed_poses(
-    controlnet: ControlNetModel, poses: Sequence[Callable[[], np.ndarray]], device: torch.device, kept_bytes: int = KEPT_BYTES
+    controlnet: AnyControlNet, poses: Sequence[Callable[[], np.ndarray]], device: torch.device, kept_bytes: int = KEPT_BYTES
 ) -> list[PoseEmbedding]:
     """One embedding per pose. Empty ones of a size share theirs: most of a large canvas is empty.
 
@@ -63,7 +63,7 @@ def embed_poses(
 
 
 @contextmanager
-def precomputed_pose_embeddings(controlnet: ControlNetModel) -> Iterator[None]:
+def precomputed_pose_embeddings(controlnet: AnyControlNet) -> Iterator[None]:
     """Within, `controlnet` takes pose embeddings in place of pose pictures."""
     reader = controlnet.controlnet_cond_embedding
     controlnet.controlnet_cond_embedding = nn.Identity()  # type: ignore[assignment]
@@ -73,7 +73,7 @@ def precomputed_pose_embeddings(controlnet: ControlNetModel) -> Iterator[None]:
         controlnet.controlnet_cond_embedding = reader
 
 
-def _read(controlnet: ControlNetModel, pose: np.ndarray, device: torch.device) -> torch.Tensor:
+def _read(controlnet: AnyControlNet, pose: np.ndarray, device: torch.device) -> torch.Tensor:
     picture, dtype = _pin(torch.from_numpy(pose), device), next(controlnet.parameters()).dtype
     picture = picture.to(device, non_blocking=picture.is_pinned()).permute(2, 0, 1)[None].to(dtype) / 255
     turned = controlnet.config["controlnet_conditioning_channel_order"] == "bgr"

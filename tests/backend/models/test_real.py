@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -16,7 +17,7 @@ from beyondscene.protocol import RenderRequest, resized
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ...tiny_hub import REPOSITORIES, save_tiny_sd15, write_manifest
+from ...tiny_hub import REPOSITORIES, make_controlnet_union, make_sdxl_unet, save_tiny_sd15, write_manifest
 from ..pipeline.test_render import Spy
 
 CPU = torch.device("cpu")
@@ -56,6 +57,35 @@ def test_sdxl_makes_a_picture(hub_set: ModelSet, two_people: RenderRequest) -> N
     assert models.scheduler_config["timestep_spacing"] == "leading" and models.zeros_for_empty_prompt
     image = picture(models, two_people)
     assert image.shape == (128, 192, 3) and image.std() > 1
+
+
+@pytest.mark.usefixtures("sure")
+@pytest.mark.parametrize("name", ["ControlNetUnionModel", "ControlNetModel_Union"])
+def test_a_controlnet_union_is_asked_for_poses(hub_set: ModelSet, tmp_path: Path, small: RenderRequest, name: str) -> None:
+    union = make_controlnet_union(make_sdxl_unet()).eval()
+    union.save_pretrained(tmp_path / "union")
+    config = tmp_path / "union" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"_class_name": name}))
+    models = load_models(
+        read_model_set(write_manifest(tmp_path / "with-union", REPOSITORIES | {"controlnet": str(tmp_path / "union")})),
+        CPU,
+        torch.float32,
+    )
+    numbers = torch.Generator().manual_seed(0)
+    latents, pose = torch.randn(2, 4, 8, 8, generator=numbers), torch.rand(2, 3, 64, 64, generator=numbers)
+    told = {
+        "encoder_hidden_states": torch.randn(2, 77, 40, generator=numbers),
+        "added_cond_kwargs": {"text_embeds": torch.randn(2, 24, generator=numbers), "time_ids": torch.ones(2, 6)},
+        "return_dict": False,
+    }
+    kinds = torch.tensor([[1.0] + [0.0] * 7] * 2)  # openpose first, as in xinsir's own examples
+    with torch.inference_mode():
+        down, mid = union(latents, torch.tensor(500), controlnet_cond=[pose], control_type=kinds, control_type_idx=[0], **told)
+        ours = models.controlnet(latents, torch.tensor(500), controlnet_cond=pose, conditioning_scale=1, **told)
+    assert torch.equal(ours[1], mid) and all(torch.equal(one, other) for one, other in zip(ours[0], down, strict=True))
+    posed, without = picture(models, small), msgspec.structs.replace(small.settings, controlnet_conditioning_scale=0.0)
+    unposed = picture(models, msgspec.structs.replace(small, settings=without))
+    assert posed.std() > 1 and (unposed != posed).any()
 
 
 @pytest.mark.usefixtures("sure")
@@ -210,8 +240,8 @@ def test_tokenizers_and_processors_are_missed_too(
 @pytest.mark.parametrize(
     ("role", "config", "sentence"),
     [
-        ("controlnet", {"_class_name": "ControlNetModel", "num_control_type": 6}, "a ControlNetModel for OpenPose"),
-        ("controlnet", {"_class_name": "ControlNetUnionModel"}, "is a ControlNetUnionModel"),
+        ("controlnet", {"_class_name": "FluxControlNetModel"}, "is a FluxControlNetModel: name a ControlNetModel for OpenPose"),
+        ("controlnet", {"_class_name": "ControlNetUnionModel", "cross_attention_dim": 768}, "reads prompts of 768 channels"),
         ("controlnet", {"_class_name": "ControlNetModel", "cross_attention_dim": 768}, "reads prompts of 768 channels.*has 40"),
         ("controlnet", {"_class_name": "ControlNetModel", "conditioning_channels": 1}, "sees pictures of 1 channels: name"),
         ("inpainting", {"cross_attention_dim": 40, "in_channels": 8}, "has 8 input channels"),
