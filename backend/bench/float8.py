@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from ...protocol import Refusal
 
 E4M3_MAX = 448.0
-FIRST_CAPABILITY = (8, 9)  # of GPUs that multiply them: Ada, then Hopper
 MULTIPLE = 16  # of both sides of a weight, which the products want
 
 
@@ -37,13 +36,13 @@ def quantise(values: Tensor) -> tuple[Tensor, Tensor]:
 
 def check_device(device: torch.device) -> None:
     """Raise Refusal where `device` does not multiply 8-bit floats. A CPU does, slowly: enough to see what they change."""
-    if device.type == "cpu":
-        return
-    if device.type != "cuda" or torch.cuda.get_device_capability(device) < FIRST_CAPABILITY:
+    try:
+        Float8Linear(nn.Linear(MULTIPLE, MULTIPLE, device=device, dtype=torch.bfloat16))(torch.ones(1, MULTIPLE, device=device))
+    except (RuntimeError, NotImplementedError, TypeError) as error:  # what torch says of it differs with device and version
         raise Refusal(
             f"The device '{device}' does not multiply 8-bit floats, which takes a GPU of compute capability 8.9 or later (Ada, "
-            "Hopper): leave out float8."
-        )
+            f"Hopper), or with a CPU a newer torch than {torch.__version__}: leave out float8."
+        ) from error
 
 
 def to_float8(network: nn.Module) -> None:

@@ -116,6 +116,7 @@ def distil(
             conditioning = condition(teacher, batch)
             start, rung = _start(teacher.controlnet, student, batch, conditioning, ladder, settings, numbers, noise)
             target = _follow(teacher, start, rung, conditioning, ladder, manifest)
+        with half_precision(run.device):  # anew, since torch before 2.11 would take weights that it rounded without gradients
             predicted = predict(teacher.controlnet, student, start, ladder.timesteps[rung], conditioning)
         error = (predicted.float() - ladder.velocity(start, target, rung, settings.teacher_steps)).square()
         loss = (batch.weights * error).mean()
