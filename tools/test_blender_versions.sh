@@ -22,9 +22,9 @@ for version in $versions; do
     venv=.cache/blender/$version
     if [ ! "$venv/.installed" -nt "$0" ]; then  # also where this list has grown since
         "$python" -m venv "$venv"
-        "$venv/bin/python" -m pip install --quiet "bpy==$version.*" "${arrays[@]}" "msgspec>=0.19" "pyzmq>=26" \
-            "platformdirs>=4" "psutil>=5.9" "pytest>=8" "pytest-timeout>=2" \
-            "rich>=13" "safetensors>=0.4.5" "pillow>=11" "openexr>=3.3" prometheus-client
+        "$venv/bin/python" -m pip install --quiet "bpy==$version.*" "${arrays[@]}" "msgspec>=0.22" "pyzmq>=26" \
+            "platformdirs>=4" "psutil>=6" "pytest>=8" "pytest-timeout>=2" \
+            "rich>=14.3" "safetensors>=0.4.5" "pillow>=11" "openexr>=3.5" prometheus-client
         "$venv/bin/python" -m pip install --quiet --no-deps --editable .
         touch "$venv/.installed"
     fi

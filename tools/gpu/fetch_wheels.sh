@@ -12,5 +12,5 @@ for libc in 2_28 2_27 2_17; do platforms+=(--platform "manylinux_${libc}_x86_64"
 rm -rf .whl
 "${PYTHON:-python3}" -m pip download --quiet --no-deps --only-binary=:all: --dest .whl \
   --python-version "${1:-3.12}" --implementation cp "${platforms[@]}" --platform manylinux2014_x86_64 \
-  "diffusers>=0.42,<0.43" "msgspec>=0.19" "platformdirs>=4"
+  "diffusers>=0.42,<0.43" "msgspec>=0.22" "platformdirs>=4"
 du -sh .whl
