@@ -23,7 +23,7 @@ from .wishes import read_wishes, visible_parts
 class PlannedPoses:
     """The poses of a scene's people. keypoints: float (P, 18, 2), px. counts: bool (P, 18), joints that must be seen.
 
-    placed: bool (P, 18), joints that have a place in the picture, also those that somebody covers.
+    placed: bool (P, 18), joints that have a place, also those that somebody covers and those outside the picture.
     """
 
     keypoints: np.ndarray
@@ -162,6 +162,7 @@ def score_pose(plan: PlannedPoses, person: int, found: Found, match: int | None)
     """OKS over the joints that must be seen, and how many of them are right; None and 0 where nobody was found."""
     if match is None:
         return None, 0
-    planned, counts, there = plan.keypoints[person], plan.counts[person], found.keypoints[match]
-    alike = float(oks(planned[None], counts[None], there[None])[0, 0])
-    return alike, joints_right(planned, counts, there, plan.placed[person])
+    planned, counts, placed = plan.keypoints[person], plan.counts[person], plan.placed[person]
+    there = found.keypoints[match]
+    alike = float(oks(planned[None], counts[None], there[None], placed[None])[0, 0])
+    return alike, joints_right(planned, counts, there, placed)

@@ -7,8 +7,9 @@ import pytest
 from beyondscene.backend.evaluation.backdrops import classify_backdrop
 from beyondscene.backend.evaluation.colours import chance_of_leaks, colour_word, leakage_matrix, to_lab
 from beyondscene.backend.evaluation.fixed_scenes import FixedScene, draw_scene
+from beyondscene.backend.evaluation.judge import Found
 from beyondscene.backend.evaluation.keypoints import MIRRORED, joints_right, match_people, oks, torso_length
-from beyondscene.backend.evaluation.measure import measure_picture, read_plan
+from beyondscene.backend.evaluation.measure import PlannedPoses, measure_picture, read_plan, score_pose
 from beyondscene.backend.evaluation.results import PartColour, SceneScore
 from beyondscene.backend.evaluation.summary import compare, interval, resampled, summarise
 from beyondscene.backend.evaluation.texture import border_lines, patch_distance, seam_score, sharpness
@@ -98,6 +99,17 @@ def test_oks_of_two_joints_by_hand() -> None:
     found[0, nose] = (3, 4)
     found[0, KEYPOINT_NAMES.index("LKnee")] = 1000  # does not count
     assert oks(planned, counts, found)[0, 0] == pytest.approx((np.exp(-2.3114) + 1) / 2, abs=1e-4)
+
+
+def test_oks_measures_by_the_whole_body_however_little_of_it_is_seen() -> None:
+    """The nose alone is seen of somebody 100 px tall, and found 5 px off: as above, and not 0, as of somebody of one point."""
+    plan, nose = np.zeros((1, 18, 2)), KEYPOINT_NAMES.index("Nose")
+    plan[0, KEYPOINT_NAMES.index("RAnkle")] = (0, 100)
+    counts = np.zeros((1, 18), bool)
+    counts[0, nose] = True
+    found = Found(plan + np.array((3, 4)), np.ones(1))
+    alike, _ = score_pose(PlannedPoses(plan, counts, np.ones((1, 18), bool)), 0, found, 0)
+    assert alike == pytest.approx(np.exp(-2.3114), abs=1e-4)
 
 
 def test_chance_of_leakage_by_hand() -> None:
