@@ -117,6 +117,16 @@ def test_sides_that_no_level_of_the_network_divides(name: str, models: Models, r
     assert draw(name, models, odd).shape == (88, 184, 3)
 
 
+@pytest.mark.parametrize("name", ["direct", "regional_multidiffusion"])
+def test_methods_without_parts_are_told_of_them_all_the_same(
+    name: str, models: Models, request_resolved: RenderRequest
+) -> None:
+    ana, bo = request_resolved.characters
+    split = replace(bo, prompt="a man", part_prompts={"upper_body": "a blue coat"})
+    said = [replace(request_resolved, characters=(ana, one)) for one in (split, replace(bo, prompt="a man, a blue coat"))]
+    assert (draw(name, models, said[0]) == draw(name, models, said[1])).all()
+
+
 @pytest.mark.parametrize("name", ["direct", "beyondscene"])
 def test_nobody_is_drawn_whom_their_mask_shows_nowhere(name: str, models: Models, request_resolved: RenderRequest) -> None:
     ana, bo = request_resolved.characters

@@ -157,6 +157,9 @@ def test_colours_that_prompts_name_are_judged_without_a_truth(scene: FixedScene,
     silent = tuple(replace(one, prompt="somebody") for one in people)
     score = measure_picture(judge, replace_request(own, characters=silent), picture, "truth", EMBEDDED_PX)
     assert summarise("truth", [score])["garment_accuracy"] is None and not score.leaks
+    of_parts = tuple(replace(one, prompt="somebody", part_prompts={"upper_body": one.prompt}) for one in people)
+    score = measure_picture(judge, replace_request(own, characters=of_parts), picture, "truth", EMBEDDED_PX)
+    assert summarise("truth", [score])["garment_accuracy"] == 1
 
 
 def replace_request(scene: EvaluationScene, **changes: object) -> EvaluationScene:
