@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 from rich.table import Column, Table
 
 from ...protocol import Refusal, RenderRequest, RenderSettings
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     from ..models.devices import choose_device
     from ..models.load import load_models
 
-    every = choose_scenes(args, model_set)
+    every = choose_scenes(args, model_set, settings)
     scenes = every.part(args.part or slice(None))
     if not scenes.names:
         count_of = len(every.names)
@@ -142,8 +143,8 @@ def check(args: argparse.Namespace, methods: list[str], settings: RenderSettings
         )
 
 
-def choose_scenes(args: argparse.Namespace, model_set: ModelSet) -> "Scenes":
-    """Raises Refusal for one of a user's own that cannot be drawn."""
+def choose_scenes(args: argparse.Namespace, model_set: ModelSet, settings: RenderSettings) -> "Scenes":
+    """Raises Refusal for one of a user's own that cannot be drawn. settings: of all pictures, in place of the requests' own."""
     from ..evaluation.fixed_scenes import FixedScenes
     from ..evaluation.own_scenes import gather_scenes
 
@@ -152,6 +153,7 @@ def choose_scenes(args: argparse.Namespace, model_set: ModelSet) -> "Scenes":
         return FixedScenes(chosen_numbers(args), resolution)
 
     def check_own(request: RenderRequest) -> None:
+        request = replace(request, settings=settings)
         plan_sizes(request, resolution, model_set.latent_downsampling)
         gather_loras(request, model_set)
         check_memory(request.width, request.height)

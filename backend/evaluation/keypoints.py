@@ -38,12 +38,14 @@ def torso_length(points: np.ndarray, placed: np.ndarray = ALL) -> float:
     return max(float(np.linalg.norm(shoulders - hips)), least)
 
 
-def oks(planned: np.ndarray, counts: np.ndarray, found: np.ndarray) -> np.ndarray:
+def oks(planned: np.ndarray, counts: np.ndarray, found: np.ndarray, placed: np.ndarray | None = None) -> np.ndarray:
     """Object keypoint similarity, float (P, F) from 0 to 1.
 
-    planned: (P, 18, 2), px. counts: bool (P, 18), joints that count. found: (F, 18, 2), px.
+    planned: (P, 18, 2), px. counts: bool (P, 18), joints that count. found: (F, 18, 2), px. placed: bool (P, 18), joints that
+    have a place and tell how large a body is, however little of it counts; None for those that count.
     """
-    sizes = np.array([body_size(person[used]) for person, used in zip(planned, counts, strict=True)]).reshape(-1)
+    sized = zip(planned, counts if placed is None else placed, strict=True)
+    sizes = np.array([body_size(person[used]) for person, used in sized]).reshape(-1)
     squares = ((planned[:, None] - found[None]) ** 2).sum(-1)  # (P, F, 18)
     spread = 2 * AREA * np.maximum(sizes, 1)[:, None, None] ** 2 * (2 * SIGMAS) ** 2
     alike = np.exp(-squares / spread) * counts[:, None]

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from ...protocol import DRAWN, RenderRequest
 from ...protocol.emphasis import without_emphasis
+from ..pipeline.conditions import whole_prompt
 from .backdrops import classify_backdrop
 from .colours import as_planned, chance_of_leaks, find_leaks, judge_colours, read_colours, shown_as_planned
 from .judge import Found, Judge
@@ -23,7 +24,7 @@ from .wishes import read_wishes, visible_parts
 class PlannedPoses:
     """The poses of a scene's people. keypoints: float (P, 18, 2), px. counts: bool (P, 18), joints that must be seen.
 
-    placed: bool (P, 18), joints that have a place in the picture, also those that somebody covers.
+    placed: bool (P, 18), joints that have a place, also those that somebody covers and those outside the picture.
     """
 
     keypoints: np.ndarray
@@ -83,7 +84,7 @@ def measure_picture(
 def judge_wishes(judge: Judge, scene: EvaluationScene, picture: np.ndarray, score: SceneScore) -> SceneScore:
     """`score` with the colours that the prompts name, where people's masks, or else their skeletons, lie in front."""
     characters = scene.request.characters
-    planned = [read_wishes(without_emphasis(person.prompt)) for person in characters]
+    planned = [read_wishes(without_emphasis(whole_prompt(person))) for person in characters]
     shown = [visible_parts(person) for person in characters]
     if not any(planned):
         return score
@@ -132,7 +133,7 @@ def match_texts(judge: Judge, scene: EvaluationScene, picture: np.ndarray, plan:
     characters = scene.request.characters
     seen = [number for number in range(len(characters)) if plan.counts[number].any()]
     crops = [crop_person(picture, plan.keypoints[number][plan.placed[number]]) for number in seen]
-    prompts = [without_emphasis(characters[number].prompt) for number in seen]
+    prompts = [without_emphasis(whole_prompt(characters[number])) for number in seen]
     fit = judge.text_match([picture, *crops], [whole_text(scene.request), *prompts])
     nobody: list[Any] = [None] * len(characters)
     if fit is None:
@@ -147,7 +148,7 @@ def match_texts(judge: Judge, scene: EvaluationScene, picture: np.ndarray, plan:
 
 
 def whole_text(request: RenderRequest) -> str:
-    return without_emphasis(", ".join([request.prompt, *(character.prompt for character in request.characters)]))
+    return without_emphasis(", ".join([request.prompt, *map(whole_prompt, request.characters)]))
 
 
 def crop_person(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -162,6 +163,7 @@ def score_pose(plan: PlannedPoses, person: int, found: Found, match: int | None)
     """OKS over the joints that must be seen, and how many of them are right; None and 0 where nobody was found."""
     if match is None:
         return None, 0
-    planned, counts, there = plan.keypoints[person], plan.counts[person], found.keypoints[match]
-    alike = float(oks(planned[None], counts[None], there[None])[0, 0])
-    return alike, joints_right(planned, counts, there, plan.placed[person])
+    planned, counts, placed = plan.keypoints[person], plan.counts[person], plan.placed[person]
+    there = found.keypoints[match]
+    alike = float(oks(planned[None], counts[None], there[None], placed[None])[0, 0])
+    return alike, joints_right(planned, counts, there, placed)

@@ -116,10 +116,10 @@ class PublicJudge:
     def _boxes(self, picture: np.ndarray) -> list[tuple[np.ndarray, float]]:
         """Boxes (left, top, right, bottom) in px, from windows as high as the picture and half as high."""
         height, width = picture.shape[:2]
-        found = []
-        for side in dict.fromkeys((min(height, width), max(_SMALLEST_WINDOW_PX, min(height, width) // 2))):
-            for top in _starts(height, side):
-                for left in _starts(width, side):
+        short, found = min(height, width), []
+        for side in dict.fromkeys((short, min(short, max(_SMALLEST_WINDOW_PX, short // 2)))):
+            for top in positions(height, side, side // 2):
+                for left in positions(width, side, side // 2):
                     window = picture[top : top + side, left : left + side]
                     square = cv2.resize(window, (_DETECTOR_PX, _DETECTOR_PX), interpolation=cv2.INTER_AREA)
                     output = self.detector(self._input(square, (0, 0, 0), (1, 1, 1)))
@@ -155,8 +155,3 @@ def _split_dress(parsed: np.ndarray, here: np.ndarray) -> np.ndarray:
     below = np.arange(len(parsed))[:, None] > (rows.min() + rows.max()) / 2
     halves = np.where(below, REGIONS.index("lower_body"), REGIONS.index("upper_body")).astype(np.uint8)
     return np.where(dress, halves, parsed)
-
-
-def _starts(length: int, side: int) -> list[int]:
-    """Of windows of `side`, half overlapping, over `length`, which may be less."""
-    return positions(max(length, side), side, max(1, side // 2))

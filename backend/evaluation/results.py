@@ -12,7 +12,7 @@ from ...protocol import Refusal
 Kind = TypeVar("Kind", bound=Struct)
 
 DRAWN = "drawn.jsonl"
-MEASURES = 4  # raised when a metric changes, so that kept pictures are judged anew
+MEASURES = 5  # raised when a metric changes, so that kept pictures are judged anew
 
 
 class ResultsError(Refusal):

@@ -32,8 +32,11 @@ from .results import DRAWN, MEASURES, Drawing, Header, Journal, SceneScore, dige
 from .scenes import EvaluationScene, Scenes
 from .variants import read_variant
 
-BACKEND = Path(__file__).parents[1]
-DECISIVE = ("pipeline", "planning", "models", "mannequins", "evaluation")  # packages, beside pose.py, which draws skeletons
+ROOT = Path(__file__).parents[2]
+DECISIVE = (
+    *(f"backend/{name}" for name in ("pipeline", "planning", "models", "mannequins", "evaluation", "pose.py")),
+    *(f"protocol/{name}.py" for name in ("emphasis", "scene", "skeleton")),  # as prompts are read and skeletons coloured
+)
 
 Announce = Callable[[str, str, int, int], Watcher]  # before each picture: method, scene, pictures done, of how many to do
 
@@ -65,8 +68,9 @@ def make_header(models: Models, settings: RenderSettings, scenes: Scenes) -> Hea
 @cache
 def digest_code() -> str:
     """Of the source that decides what is drawn and judged: whoever changes a stage or a method wants other pictures."""
-    sources = (path for package in DECISIVE for path in sorted((BACKEND / package).rglob("*.py")))
-    return digest(b"".join(path.read_bytes() for path in (BACKEND / "pose.py", *sources)))
+    named = (ROOT / name for name in DECISIVE)
+    sources = (file for path in named for file in ([path] if path.suffix else sorted(path.rglob("*.py"))))
+    return digest(b"".join(file.read_bytes() for file in sources))
 
 
 def evaluate(

@@ -79,7 +79,8 @@ def summarise(method: str, scores: Sequence[SceneScore]) -> dict[str, Any]:
             summary[name] = intervals[name] = None
             continue
         summary[name] = round(float(parts[:, 0].sum() / parts[:, 1].sum()), 4)
-        intervals[name] = interval(resampled(parts), len(scores))
+        telling = parts[tells(parts)]
+        intervals[name] = interval(resampled(telling), len(telling))
     return summary | {"ci95": intervals}
 
 
@@ -103,9 +104,19 @@ def compare(scores: Sequence[SceneScore], others: Sequence[SceneScore]) -> dict[
             differences[name] = None
             continue
         difference = first[:, 0].sum() / first[:, 1].sum() - second[:, 0].sum() / second[:, 1].sum()
-        around = interval(resampled(first) - resampled(second), len(scores))
+        some = tells(first) | tells(second)
+        fewest = min(np.count_nonzero(tells(part)) for part in (first, second))
+        around = interval(resampled(first[some]) - resampled(second[some]), fewest)
         differences[name] = {"difference": round(float(difference), 4), "ci95": around}
     return differences
+
+
+def tells(parts: np.ndarray) -> np.ndarray:
+    """bool (scenes,): which of them a metric has anything of; (scenes, 2), as Ratio.
+
+    The others, as of colours those that name none, make no interval surer.
+    """
+    return parts.any(1)
 
 
 def resampled(parts: np.ndarray) -> np.ndarray:

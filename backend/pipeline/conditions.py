@@ -131,6 +131,11 @@ def joined(*texts: str) -> str:
     return ", ".join(text for text in texts if text.strip())
 
 
+def whole_prompt(character: Character) -> str:
+    """What is said of a person and of their parts, for whoever draws or looks at all of them at once."""
+    return joined(character.prompt, *character.part_prompts.values())
+
+
 def joined_once(*texts: str) -> str:
     """Those that say something, each once: scene and people often have the same negative prompt."""
     return joined(*dict.fromkeys(texts))

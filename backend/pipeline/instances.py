@@ -12,7 +12,7 @@ from ..models.loras import merge_loras
 from ..planning.people import Person, bounding_box
 from ..planning.resolve import resolved_settings
 from ..pose import draw_pose
-from .conditions import Condition, joined, joined_once
+from .conditions import Condition, joined, joined_once, whole_prompt
 from .joint import denoise
 from .latents import decode_latents
 from .progress import Progress
@@ -75,8 +75,7 @@ def describe_alone(models: Models, request: RenderRequest, person: Person, canva
     side = models.training_resolution_px
     joints = canvas_from_scene.apply(person.alone(request.settings.hidden_joints))
     pose = partial(draw_pose, [joints], side, side, models.manifest.pose_line_width_px)
-    parts = person.character.part_prompts.values()
-    prompt = joined(person.character.prompt, *parts, request.style, models.manifest.framing_prompt)
+    prompt = joined(whole_prompt(person.character), request.style, models.manifest.framing_prompt)
     negative = joined_once(request.negative_prompt, person.character.negative_prompt)
     return Condition(prompt, negative, pose, merge_loras(request.loras, person.character.loras))
 

@@ -1,7 +1,7 @@
 """The views of one picture, shared out over several devices: one process per device, all with the same request.
 
 Every process does every stage; of each step of joint diffusion it runs its share of the views, and what they add to the canvas,
-8 MB at 8192x8192, is summed over all. Started by `torchrun`; alone, a process has all the views.
+17 MB at 8192x8192, is summed over all. Started by `torchrun`; alone, a process has all the views.
 """
 
 from typing import TypeVar

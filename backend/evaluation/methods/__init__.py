@@ -9,8 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from msgspec.structs import replace
 
-from ....protocol import Refusal
+from ....protocol import Refusal, is_seen
 from ...models.loras import gather_loras
 
 if TYPE_CHECKING:  # names alone must not load torch
@@ -44,13 +45,17 @@ def check_methods(names: list[str]) -> None:
 
 
 def load_method(name: str) -> Draw:
-    """The method, with what the request wears loaded while it draws, the LoRA for few steps included."""
+    """The method, with what the request wears loaded while it draws, the LoRA for few steps included.
+
+    Nobody draws whom their mask shows nowhere: ours would not, and their words and limbs would count against the others.
+    """
     check_methods([name])
     module = import_module(f".{name}", __name__)
 
     def draw(models: "Models", request: "RenderRequest", arrays: dict[str, np.ndarray], watcher: "Watcher") -> np.ndarray:
+        seen = tuple(person for person in request.characters if is_seen(person, arrays))
         with models.adapters.loaded(gather_loras(request, models.model_set)):
-            return module.draw(models, request, arrays, watcher)
+            return module.draw(models, replace(request, characters=seen), arrays, watcher)
 
     return draw
 

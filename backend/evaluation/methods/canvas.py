@@ -9,7 +9,7 @@ import torch
 from ....protocol import RenderRequest
 from ...models.load import Models
 from ...models.loras import LoraScales, merge_loras
-from ...pipeline.conditions import Condition, joined, joined_once
+from ...pipeline.conditions import Condition, joined, joined_once, whole_prompt
 from ...pipeline.joint import denoise
 from ...pipeline.latents import decode_latents
 from ...pipeline.progress import Progress
@@ -60,7 +60,7 @@ def describe_whole_scene(models: Models, request: RenderRequest, size: Size) -> 
     joints = [scaled(points, size.width / request.width, size.height / request.height) for points in keypoints]
     pose = draw_pose(joints, size.width, size.height, models.manifest.pose_line_width_px)
     from_left = sorted(people, key=lambda person: float(person.keypoints[person.keypoints[:, 2] > 0, 0].mean()))
-    prompt = joined(request.prompt, *(person.character.prompt for person in from_left), request.style)
+    prompt = joined(request.prompt, *(whole_prompt(person.character) for person in from_left), request.style)
     negative = joined_once(request.negative_prompt, *(person.character.negative_prompt for person in people))
     return WholeScene(size, prompt, negative, pose, merge_loras(request.loras))
 

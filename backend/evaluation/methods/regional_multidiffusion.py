@@ -13,7 +13,7 @@ from ....protocol import RenderRequest
 from ...models.load import Models
 from ...models.loras import merge_loras
 from ...pipeline.batches import Batch, make_batches
-from ...pipeline.conditions import joined, to_grid
+from ...pipeline.conditions import joined, to_grid, whole_prompt
 from ...pipeline.joint import knowing_batches, predict
 from ...pipeline.latents import decode_latents, encode_image
 from ...pipeline.progress import Progress, StageProgress
@@ -73,7 +73,7 @@ def make_regions(
         plain = encode_image(sampler.models, colour).mean((1, 2), keepdim=True)
         own = replace(
             scene,
-            prompt=joined(person.character.prompt, request.style),
+            prompt=joined(whole_prompt(person.character), request.style),
             loras=merge_loras(request.loras, person.character.loras),
         )
         regions.append(make_region(sampler, own, mask, plain, views, window))

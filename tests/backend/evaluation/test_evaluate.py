@@ -303,14 +303,15 @@ def test_results_of_another_version_machine_or_precision_of_the_vae_are_refused(
     assert f"has results with {name} = {was}, but now it is" in refusal(command, capsys)
 
 
-@pytest.mark.parametrize("changed", ["pipeline/inject.py", "pose.py"])
+@pytest.mark.parametrize("changed", ["backend/pipeline/inject.py", "backend/pose.py", "protocol/skeleton.py"])
 def test_results_of_other_code_are_refused(
     changed: str, command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when somebody changes a stage, or how skeletons are drawn, and wants to see what it does."""
     run(command, capsys)
-    shutil.copytree(evaluation.BACKEND, tmp_path / "code", ignore=shutil.ignore_patterns("*.safetensors"))
-    monkeypatch.setattr(evaluation, "BACKEND", tmp_path / "code")
+    for half in ("backend", "protocol"):
+        shutil.copytree(evaluation.ROOT / half, tmp_path / "code" / half, ignore=shutil.ignore_patterns("*.safetensors"))
+    monkeypatch.setattr(evaluation, "ROOT", tmp_path / "code")
     with (tmp_path / "code" / changed).open("a") as source:
         source.write("# another one")
     evaluation.digest_code.cache_clear()

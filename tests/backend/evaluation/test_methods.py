@@ -26,7 +26,7 @@ from beyondscene.backend.pipeline.batches import make_batches
 from beyondscene.backend.pipeline.conditions import Condition
 from beyondscene.backend.planning.plan import Size
 from beyondscene.backend.watch import Stopped
-from beyondscene.protocol import Lora, RenderRequest, resized
+from beyondscene.protocol import Lora, RenderRequest, describe_array, resized
 from msgspec.structs import replace
 
 from ...conftest import stand
@@ -115,6 +115,25 @@ def test_hcp_layers_count_in_every_evaluation(name: str, models: Models, request
 def test_sides_that_no_level_of_the_network_divides(name: str, models: Models, request_resolved: RenderRequest) -> None:
     odd = resized(request_resolved, 184, 88)  # 23 x 11 latents
     assert draw(name, models, odd).shape == (88, 184, 3)
+
+
+@pytest.mark.parametrize("name", ["direct", "regional_multidiffusion"])
+def test_methods_without_parts_are_told_of_them_all_the_same(
+    name: str, models: Models, request_resolved: RenderRequest
+) -> None:
+    ana, bo = request_resolved.characters
+    split = replace(bo, prompt="a man", part_prompts={"upper_body": "a blue coat"})
+    said = [replace(request_resolved, characters=(ana, one)) for one in (split, replace(bo, prompt="a man, a blue coat"))]
+    assert (draw(name, models, said[0]) == draw(name, models, said[1])).all()
+
+
+@pytest.mark.parametrize("name", ["direct", "beyondscene"])
+def test_nobody_is_drawn_whom_their_mask_shows_nowhere(name: str, models: Models, request_resolved: RenderRequest) -> None:
+    ana, bo = request_resolved.characters
+    nowhere = np.zeros((128, 128), np.uint8)
+    hidden = replace(request_resolved, characters=(ana, replace(bo, mask=describe_array(nowhere))))
+    drawn = load_method(name)(models, hidden, {describe_array(nowhere).digest: nowhere}, Spy())
+    assert np.array_equal(drawn, draw(name, models, replace(request_resolved, characters=(ana,))))
 
 
 def test_upscale_is_the_base_image_enlarged(models: Models, request_resolved: RenderRequest) -> None:

@@ -249,6 +249,16 @@ def test_boxes_lie_in_the_picture_and_cut_people_are_left_to_other_windows(
     assert len(judge._boxes(scene.truth.picture)) <= 5
 
 
+def test_nobody_is_found_twice_as_large_in_a_picture_smaller_than_the_smallest_window(
+    folders: PublicModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = PublicJudge(folders, CPU)
+    one = SimpleNamespace(logits=torch.full((1, 1, 2), 9.0), pred_boxes=torch.tensor([[[0.5, 0.5, 0.5, 0.5]]]))
+    monkeypatch.setattr(judge, "detector", lambda _picture: one)
+    found = [box.tolist() for box, _ in judge._boxes(np.zeros((128, 128, 3), np.uint8))]
+    assert found == [[32, 32, 96, 96]]
+
+
 def test_a_missing_model_is_named_with_the_next_step(folders: PublicModels) -> None:
     absent = PublicModels(detector=folders.detector, pose="nobody/no-such-pose")
     with pytest.raises(JudgeError, match="needs 'nobody/no-such-pose', which is not on this machine: run `hf download"):
