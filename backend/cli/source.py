@@ -28,6 +28,7 @@ from ...protocol.codec import WHERE_THE_FORM_IS
 from ..blend import Shot, export_blend, number_path
 from ..models.sets import ModelSet, choose_model_set
 from ..outputs import FORMATS, Record, RecordError, read_record, restore_request
+from ..planning.change import change_settings
 from .arguments import frame, frames, seed, size
 
 STANDARD_INPUT = Path("-")
@@ -40,6 +41,8 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--from-image", type=Path, metavar="OUT.png", help="a picture whose own record is to be used")
     parser.add_argument("--size", type=size, metavar="WxH", help="pixels, multiples of 8; default: the scene's own")
     parser.add_argument("--seed", type=seed, help="default: the scene's own")
+    words = "another value for a setting, as few_steps=true; null leaves it to the models; may be repeated"
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=words)
     when = parser.add_mutually_exclusive_group()
     when.add_argument("--frame", type=frame, help="of a .blend or of request.####.json; default: that it was saved at")
     when.add_argument(
@@ -65,9 +68,15 @@ def read_source(
     if is_blend(args.source):
         if width and height:
             check_size(width, height)  # before Blender draws masks of it, which takes long where they are large
+        changed(args, RenderRequest(width=SMALLEST_SIDE_PX, height=SMALLEST_SIDE_PX, prompt=""))  # nor for a slip in --set
         numbers = args.frames or (None if args.frame is None else (args.frame,))
         options = {"scene": args.scene, "camera": args.camera, "passes": passes}
-        yield from export_blend(source, width, height, args.seed, numbers, **options, check=check)
+
+        def check_changed(shot: Shot) -> None:
+            check(shot._replace(request=changed(args, shot.request)))
+
+        for shot in export_blend(source, width, height, args.seed, numbers, **options, check=check_changed):
+            yield shot._replace(request=changed(args, shot.request))
         return
     refuse_what_a_blend_has(args, source, passes)
     for number in args.frames or ():  # one at a time, and again below: the masks of many frames would fill the memory
@@ -91,6 +100,7 @@ def read_shot(args: argparse.Namespace, number: int | None, record: Record | Non
             request = resized(request, *args.size)
         if args.seed is not None:
             request = replace(request, seed=args.seed)
+        request = changed(args, request)
         check_request(request)
         shot = Shot(number, request, arrays)
         check(shot)
@@ -99,6 +109,12 @@ def read_shot(args: argparse.Namespace, number: int | None, record: Record | Non
             raise
         raise Refusal(f"Frame {number}: {refusal}") from refusal
     return shot
+
+
+def changed(args: argparse.Namespace, request: RenderRequest) -> RenderRequest:
+    """`request` with the settings of `--set`. Raises Refusal, as change_settings does."""
+    said = " ".join(f"--set {change}" for change in args.set)
+    return replace(request, settings=change_settings(request.settings, args.set, said)) if args.set else request
 
 
 def read_request() -> tuple[RenderRequest, dict[str, np.ndarray]]:

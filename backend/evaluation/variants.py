@@ -1,15 +1,9 @@
-"""Variants of a method: the same method with other settings, written as `beyondscene+t_b=0.35+perturb=off`.
-
-Two numbers are written as `guidance_interval=0.1..0.8`, or with a comma between them.
-"""
+"""Variants of a method: the same method with other settings, written as `beyondscene+t_b=0.35+perturb=off`."""
 
 import re
-from typing import Any
 
-import msgspec
-
-from ...protocol import Refusal, RenderSettings, check_settings
-from ...protocol.explain import explain
+from ...protocol import Refusal, RenderSettings
+from ..planning.change import change_settings
 from .methods import check_methods, settings_of
 
 # What the paper's parts are worth, measured by leaving each out or taking its other reading; against plain `beyondscene`.
@@ -42,26 +36,10 @@ def read_variant(text: str, settings: RenderSettings) -> tuple[str, RenderSettin
     """
     method, *changes = re.split(r"\+(?=[a-z_])", text)  # not within dpmsolver++
     check_methods([method])
-    values = msgspec.to_builtins(settings)
-    for change in changes:
-        name, equals, value = change.partition("=")
-        if not equals or name not in values:
-            raise Refusal(
-                f"'{text}' sets '{name}', which is no setting: write {method}+NAME=VALUE with NAME one of {', '.join(values)}."
-            )
-        several = isinstance(values[name], list | tuple)
-        number = re.sub(r"^(-?)(?=\.\d)", r"\g<1>0", value)  # .3, as the tables write it
-        read: Any = value.replace("..", ",").split(",") if several else number
-        try:
-            msgspec.convert({name: read}, RenderSettings, strict=False)
-        except msgspec.ValidationError as error:
-            form = f"; write it as {name}={'..'.join(map(str, values[name]))}" if several else ""
-            raise Refusal(f"'{text}' gives {name} the value '{value}': {explain(str(error))}{form}.") from error
-        values[name] = read
+    changed = change_settings(settings, changes, f"'{text}'")
+    for name in (change.partition("=")[0] for change in changes):
         if name not in settings_of(method):
             raise Refusal(f"'{text}' sets {name}, which {method} does not read: it reads {', '.join(settings_of(method))}.")
-    changed = msgspec.convert(values, RenderSettings, strict=False)
-    check_settings(changed)
     return method, changed
 
 

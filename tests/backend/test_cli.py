@@ -96,6 +96,16 @@ def test_bad_input_is_one_sentence_and_leaves_no_file(
     assert not output.exists()
 
 
+def test_settings_are_changed_by_name(request_file: Path, tmp_path: Path) -> None:
+    plain, changed = (tmp_path / name for name in ("plain.json", "changed.json"))
+    changes = ["--set", "steps=7", "--set", "guidance_interval=.1..0.8", "--set", "perturb=off", "--set", "guide_pose=false"]
+    assert main(["export", str(request_file), "-o", str(changed), *changes]) == 0
+    settings = load_request(changed)[0].settings
+    assert (settings.steps, settings.guidance_interval, settings.perturb, settings.guide_pose) == (7, (0.1, 0.8), "off", False)
+    assert main(["export", str(changed), "-o", str(plain), "--set", "steps=null"]) == 0
+    assert load_request(plain)[0].settings == replace(settings, steps=None)
+
+
 @pytest.mark.parametrize(("command", "suffix"), [("render", "png"), ("export", "json")])
 def test_a_place_that_cannot_be_written_is_refused_before_any_work(
     request_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str,
@@ -221,6 +231,8 @@ def test_a_size_asked_of_a_picture_that_cannot_be_is_no_fault(
         ("--size 8192x64", "its longer side may be at most 16 times the shorter"),
         ("--device cuda:99", "The device 'cuda:99' is not to be had"),
         ("--device cpu --precision float16", "float16 is for GPUs"),
+        ("--set magic=1", "--set magic=1 sets 'magic', which is no setting: write NAME=VALUE with NAME one of steps, "),
+        ("--set t_b=.3 --set t_b=2", "--set t_b=.3 --set t_b=2 gives t_b the value '2'"),
     ],
 )
 def test_what_needs_no_scene_to_be_refused_is_refused_before_blender_reads_one(

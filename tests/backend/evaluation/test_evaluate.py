@@ -401,7 +401,7 @@ def refusal(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     [
         (["--method", "magic"], "There is no method 'magic': known are direct"),
         (["--models", "nowhere"], "There is no model set 'nowhere'"),
-        (["--method", "upscale+magic=1"], "'upscale+magic=1' sets 'magic', which is no setting: write upscale+NAME=VALUE"),
+        (["--method", "upscale+magic=1"], "'upscale+magic=1' sets 'magic', which is no setting: write NAME=VALUE with"),
         (["--method", "upscale+t_b=2"], "'upscale+t_b=2' gives t_b the value '2'"),
         (["--method", "upscale+perturb"], "sets 'perturb', which is no setting"),
         (["--part", "2/2"], "--part splits 2 ways what is 1 in all: name at most as many parts as scenes."),
