@@ -35,6 +35,7 @@ from ..protocol.orders import PREVIEW_LIMIT_BYTES
 from .checkpoints import CheckpointFolder
 from .launch import leave_with_the_gateway, read_start
 from .line import Line
+from .machine import core_count, find_memory
 from .models.sets import choose_model_set
 from .planning.resolve import digest_making
 from .signals import ending_signals
@@ -211,12 +212,11 @@ def sentence_for(error: BaseException) -> str:
 
 def describe(device: "torch.device") -> DeviceInfo:
     """What a client is told about the device."""
-    import psutil
     import torch
 
     if device.type != "cuda":  # which shares the machine's memory
-        memory = psutil.virtual_memory()
-        name = "Apple GPU" if device.type == "mps" else f"CPU, {os.cpu_count()} cores"
+        memory = find_memory()
+        name = "Apple GPU" if device.type == "mps" else f"CPU, {core_count()} cores"
         return DeviceInfo(kind=device.type, name=name, total_bytes=memory.total, free_bytes=memory.available)
     free_bytes, total_bytes = torch.cuda.mem_get_info(device)
     name = torch.cuda.get_device_name(device)

@@ -72,7 +72,17 @@ def open_closed_streams() -> None:
 
 def run_until_interrupted(arguments: Sequence[str] | None) -> int:
     with ended_by_interrupt():  # before anything else: what the commands import takes seconds
+        limit_threads()
         return run(arguments)
+
+
+def limit_threads() -> None:
+    """Let no more threads compute than may at a time. OpenMP sees a mask of cores by itself, but not a quota: its threads wait for
+    each other without a rest, which counts against the quota, too."""
+    from ..machine import core_count
+
+    if (cores := core_count()) < (os.cpu_count() or 1):
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
 
 
 def run(arguments: Sequence[str] | None) -> int:

@@ -194,7 +194,7 @@ def test_what_neither_memory_nor_disk_can_hold_is_refused_before_the_models(
 ) -> None:
     command = ["render", str(request_file), "-o", str(tmp_path / "out.png"), "--size"]
     with monkeypatch.context() as patch:
-        patch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=12 * 10**9))
+        patch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=12 * 10**9, available=10**9))
         assert main([*command, "65536x43688"]) == 2
     assert "A picture of 65536x43688 px needs 15 GB of memory or more" in capsys.readouterr().err
     monkeypatch.setattr(target.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**6))
@@ -226,7 +226,7 @@ def test_a_size_asked_of_a_picture_that_cannot_be_is_no_fault(
 def test_what_needs_no_scene_to_be_refused_is_refused_before_blender_reads_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: str, sentence: str
 ) -> None:
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=12 * 10**9))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=12 * 10**9, available=10**9))
     monkeypatch.setattr(source, "export_blend", lambda *given, **options: pytest.fail("Blender was asked"))
     assert main(["render", "shot.blend", "-o", str(tmp_path / "out.png"), *arguments.split()]) == 2
     assert sentence in capsys.readouterr().err
