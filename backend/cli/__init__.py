@@ -150,6 +150,8 @@ def describe(error: OSError) -> str:
     """One sentence: what cannot be read or written, why, and what to do."""
     if not error.strerror:  # somebody has put it into words already
         return str(error)
+    if error.strerror.startswith("No usable temporary directory"):  # as the module tempfile has it
+        return f"{error.strerror}: set TMPDIR to a folder that can be written."
     what = "Something" if error.filename is None else str(error.filename)
     advice = "make room on the disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "put that right, or name another place"
     return f"{what} cannot be read or written ({error.strerror}): {advice}."

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import psutil
 import pytest
-from beyondscene.backend.cli import info, main, render, source, target, worker
+from beyondscene.backend.cli import answer, info, main, render, source, target, worker
 from beyondscene.backend.cli import serve as cli_serve
 from beyondscene.backend.cli.jobs import say_when
 from beyondscene.backend.gateway import ServeSettings
@@ -638,6 +638,15 @@ def test_what_serve_is_asked_for_reaches_the_gateway(tmp_path: Path, monkeypatch
 def test_serve_refuses_other_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--bind", "tcp://0.0.0.0:5555", "--data", str(tmp_path)]) == 2
     assert "0.0.0.0" in capsys.readouterr().err
+
+
+def test_where_nothing_can_be_written_it_is_said_how_to_name_a_temporary_folder(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc/none"])
+    assert answer(lambda: len(tempfile.gettempdir())) == 2
+    assert "beyondscene: No usable temporary directory found in ['/proc/none']: set TMPDIR to a folder that" in capsys.readouterr().err
 
 
 def test_nothing_but_a_users_own_folder_needs_a_home(
