@@ -77,8 +77,7 @@ def run_until_interrupted(arguments: Sequence[str] | None) -> int:
 
 
 def limit_threads() -> None:
-    """Let no more threads compute than may at a time. OpenMP sees a mask of cores by itself, but not a quota: its threads wait for
-    each other without a rest, which counts against the quota, too."""
+    """Let no more threads compute than may at a time: OpenMP knows of no quota, and what waits there without a rest counts."""
     from ..machine import core_count
 
     if (cores := core_count()) < (os.cpu_count() or 1):

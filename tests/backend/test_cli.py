@@ -640,13 +640,24 @@ def test_serve_refuses_other_machines(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "0.0.0.0" in capsys.readouterr().err
 
 
+def test_a_blender_that_lacks_a_library_of_the_system_is_no_fault_of_the_program(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bpy.py").write_text("raise ImportError('libXi.so.6: cannot open shared object file')")  # as in a slim image
+    (tmp_path / "shot.blend").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", ""))))
+    assert main(["export", str(tmp_path / "shot.blend"), "-o", str(tmp_path / "request.json")]) == 2
+    assert "which cannot be loaded (libXi.so.6: cannot open shared object file): install that" in capsys.readouterr().err
+
+
 def test_where_nothing_can_be_written_it_is_said_how_to_name_a_temporary_folder(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc/none"])
     assert answer(lambda: len(tempfile.gettempdir())) == 2
-    assert "beyondscene: No usable temporary directory found in ['/proc/none']: set TMPDIR to a folder that" in capsys.readouterr().err
+    assert "No usable temporary directory found in ['/proc/none']: set TMPDIR to a folder" in capsys.readouterr().err
 
 
 def test_nothing_but_a_users_own_folder_needs_a_home(
