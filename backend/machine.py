@@ -10,6 +10,7 @@ import psutil
 
 GROUPS = Path("/sys/fs/cgroup")
 OWN_GROUPS = Path("/proc/self/cgroup")
+COUNTS = Path("/proc/vmstat")
 # Of version 2, and of version 1 of control groups: a limit, what counts against it, and the names of files among that.
 MEMORY_FILES = (
     ("memory.max", "memory.current", ("inactive_file", "active_file")),
@@ -50,6 +51,12 @@ def core_count() -> int:
         if words and words[0].isdecimal():  # not "max", nor -1
             cores = min(cores, max(1, int(words[0]) // int(words[1])))
     return cores
+
+
+def memory_kills() -> int:
+    """How many processes Linux has killed so far since the machine, or one of its control groups, was out of memory."""
+    words = read_words(COUNTS)
+    return int(words[words.index("oom_kill") + 1]) if "oom_kill" in words else 0
 
 
 def own_groups(controller: str) -> Iterator[Path]:

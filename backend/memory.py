@@ -14,7 +14,7 @@ from .models.device_memory import is_out_of_memory
 from .models.fingerprint import weight_files
 from .models.host_memory import give_back_freed_memory
 from .models.load import Models
-from .models.memory_saving import FALLBACKS, MemorySaving, next_fallback
+from .models.memory_saving import FALLBACKS, KEY, MemorySaving, next_fallback
 from .models.offload import WeightsDoNotFit
 from .models.sets import ModelSet, ModelSetError
 from .pipeline.shard import rank_and_world_size
@@ -23,8 +23,6 @@ from .watch import Checkpoints
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-KEY = "memory_fallback"  # of the checkpoint that holds its number
 
 
 class OutOfMemory(Refusal):
