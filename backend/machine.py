@@ -44,13 +44,18 @@ def find_memory() -> Memory:
 
 def core_count() -> int:
     """How many threads can compute at the same time, without any of them being held back for what others have used up."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    cores = masked_core_count()
     for group in own_groups("cpu"):
         quota, period = read_words(group / "cpu.cfs_quota_us"), read_words(group / "cpu.cfs_period_us")
         words = read_words(group / "cpu.max") or [*quota, *period]
         if words and words[0].isdecimal():  # not "max", nor -1
             cores = min(cores, max(1, int(words[0]) // int(words[1])))
     return cores
+
+
+def masked_core_count() -> int:
+    """How many cores this process may run on, for however much of the time."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def memory_kills() -> int:

@@ -77,10 +77,11 @@ def run_until_interrupted(arguments: Sequence[str] | None) -> int:
 
 
 def limit_threads() -> None:
-    """Let no more threads compute than may at a time: OpenMP knows of no quota, and what waits there without a rest counts."""
-    from ..machine import core_count
+    """Let no more threads compute than may at a time: OpenMP knows of masks, but of no quota, and waits there without a rest,
+    which counts."""
+    from ..machine import core_count, masked_core_count
 
-    if (cores := core_count()) < (os.cpu_count() or 1):
+    if (cores := core_count()) < masked_core_count():
         os.environ.setdefault("OMP_NUM_THREADS", str(cores))
 
 
