@@ -153,7 +153,15 @@ def main() -> int:
     parser.add_argument("--camera")
     parser.add_argument("--passes", type=Path)
     args = parser.parse_args()
-    import bpy
+    try:
+        import bpy
+    except ImportError as error:  # it is installed, but a library of the system that it is linked with is not
+        print(
+            f"Reading a .blend needs Blender as a Python module, which cannot be loaded ({error}): install that library of the "
+            "system, or save a request.json from the add-on and render that.",
+            file=sys.stderr,
+        )
+        return REFUSED
 
     from .. import addon
 

@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
-import psutil
 import torch
 
 from ..protocol import Refusal, RenderRequest
+from .machine import find_memory
 from .models.device_memory import is_out_of_memory
 from .models.fingerprint import weight_files
 from .models.host_memory import give_back_freed_memory
 from .models.load import Models
-from .models.memory_saving import FALLBACKS, MemorySaving, next_fallback
+from .models.memory_saving import FALLBACKS, KEY, MemorySaving, next_fallback
 from .models.offload import WeightsDoNotFit
 from .models.sets import ModelSet, ModelSetError
 from .pipeline.shard import rank_and_world_size
@@ -23,8 +23,6 @@ from .watch import Checkpoints
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-KEY = "memory_fallback"  # of the checkpoint that holds its number
 
 
 class OutOfMemory(Refusal):
@@ -73,7 +71,7 @@ def free_cached() -> None:
 
 def what_would_load(model_set: ModelSet, others: Sequence[ModelSet]) -> str:
     """A sentence for whoever has chosen models that the machine cannot hold. others: that are installed, too."""
-    memory = psutil.virtual_memory()
+    memory = find_memory()
     fitting = [other.name for other in others if is_complete(other) and file_bytes(other) < memory.available]
     smaller = f"choose {' or '.join(fitting)}, or close other programs" if fitting else "close other programs"
     return (

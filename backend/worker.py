@@ -35,6 +35,8 @@ from ..protocol.orders import PREVIEW_LIMIT_BYTES
 from .checkpoints import CheckpointFolder
 from .launch import leave_with_the_gateway, read_start
 from .line import Line
+from .machine import core_count, find_memory
+from .models.memory_saving import KEY, SPARING
 from .models.sets import choose_model_set
 from .planning.resolve import digest_making
 from .signals import ending_signals
@@ -103,6 +105,8 @@ def do_work(work: RunJob, payload: list[bytes | memoryview], render: RenderToFil
         folder = Path(work.checkpoints_folder or path.parent)
         made_with = f"{made_by} with {models} {digest_made_with(models, work.request)}".rstrip()
         checkpoints = CheckpointFolder(folder, made_with, lambda: line.report(JobCheckpoint(**job)))
+        if work.sparing and checkpoints.get(KEY) is None:
+            checkpoints.put(KEY, {"fallback": np.array(SPARING)})
         result = render(work.request, arrays, models, path, JobWatcher(work, line), checkpoints)
         facts = {name: getattr(result, name) for name in result.__struct_fields__}
         return JobDone(**job, **facts)
@@ -211,12 +215,11 @@ def sentence_for(error: BaseException) -> str:
 
 def describe(device: "torch.device") -> DeviceInfo:
     """What a client is told about the device."""
-    import psutil
     import torch
 
     if device.type != "cuda":  # which shares the machine's memory
-        memory = psutil.virtual_memory()
-        name = "Apple GPU" if device.type == "mps" else f"CPU, {os.cpu_count()} cores"
+        memory = find_memory()
+        name = "Apple GPU" if device.type == "mps" else f"CPU, {core_count()} cores"
         return DeviceInfo(kind=device.type, name=name, total_bytes=memory.total, free_bytes=memory.available)
     free_bytes, total_bytes = torch.cuda.mem_get_info(device)
     name = torch.cuda.get_device_name(device)

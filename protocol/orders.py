@@ -21,6 +21,7 @@ class RunJob(Message, frozen=True, kw_only=True):
     arrays: tuple[ArrayRef, ...] = ()
     result_path: Sentence  # where the worker writes the picture; chosen by the gateway
     checkpoints_folder: Sentence = ""  # what earlier attempts have kept is here, and what this one keeps goes here
+    sparing: bool = False  # an earlier attempt was killed for want of memory
 
 
 class StopJob(Message, frozen=True, kw_only=True):

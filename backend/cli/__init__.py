@@ -72,7 +72,17 @@ def open_closed_streams() -> None:
 
 def run_until_interrupted(arguments: Sequence[str] | None) -> int:
     with ended_by_interrupt():  # before anything else: what the commands import takes seconds
+        limit_threads()
         return run(arguments)
+
+
+def limit_threads() -> None:
+    """Let no more threads compute than may at a time: OpenMP knows of masks, but of no quota, and waits there without a rest,
+    which counts."""
+    from ..machine import core_count, masked_core_count
+
+    if (cores := core_count()) < masked_core_count():
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
 
 
 def run(arguments: Sequence[str] | None) -> int:
@@ -140,6 +150,8 @@ def describe(error: OSError) -> str:
     """One sentence: what cannot be read or written, why, and what to do."""
     if not error.strerror:  # somebody has put it into words already
         return str(error)
+    if error.strerror.startswith("No usable temporary directory"):  # as the module tempfile has it
+        return f"{error.strerror}: set TMPDIR to a folder that can be written."
     what = "Something" if error.filename is None else str(error.filename)
     advice = "make room on the disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "put that right, or name another place"
     return f"{what} cannot be read or written ({error.strerror}): {advice}."

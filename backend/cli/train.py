@@ -1,7 +1,6 @@
 """Train a model of this project."""
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import msgspec
 
 from ...protocol import Refusal
 from ..home import user_cache_path
+from ..machine import core_count
 from ..training.under_way import OutOfTime, print_event, telling_of_files
 from . import DONE, STOPPED
 from .arguments import amount
@@ -120,7 +120,7 @@ def say_further(args: argparse.Namespace) -> dict[str, Any]:
     from ..training.runs import training_device
 
     silence_libraries()
-    said = {"device": training_device(args.device), "processes": os.cpu_count() or 1}
+    said = {"device": training_device(args.device), "processes": core_count()}
     said |= {name: getattr(args, name) for name in ("work", "models", "seed", "minutes")}
     return said if args.views is None else said | {"views": args.views}
 

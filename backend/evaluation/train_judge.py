@@ -1,7 +1,6 @@
 """Train the judge: python -m beyondscene.backend.evaluation.train_judge --work DIR --out JUDGE."""
 
 import argparse
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from ..cli import DONE, STOPPED, Parser, answer
 from ..cli.arguments import amount
+from ..machine import core_count
 from ..training.checkpoints import Ema, Steps, half_precision, set_rate
 from ..training.runs import JudgeRun, alone_in, check_numbers, claim, training_device
 from ..training.under_way import OutOfTime, Report, Run, countdown, print_event, telling_of_files
@@ -165,7 +165,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=amount, help=f"stop after so long with exit code {STOPPED}")
     parser.add_argument("--steps", type=int, default=JudgeSettings().steps)
     parser.add_argument("--batch", type=int, default=JudgeSettings().batch)
-    parser.add_argument("--processes", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="that draw samples")
+    parser.add_argument("--processes", type=int, default=max(1, core_count() - 1), help="that draw samples")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     parser.add_argument("--seed", type=int, default=JudgeSettings().seed)
     args = parser.parse_args()

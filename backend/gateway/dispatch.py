@@ -66,6 +66,7 @@ class Dispatch:
         self._quota = quota
         self._workers = workers
         self._counts = counts
+        self._starved: set[str] = set()  # jobs that have come to want of memory on a CPU, where no error tells of it
         self._reports: deque[OfTheLedger] = deque()  # that are still to be taken
         self._resumed = False
         self._again_s = 0.0  # no step is taken before, as the last one met a shortage
@@ -112,6 +113,7 @@ class Dispatch:
         """The job has ended: nothing of it stays but its result."""
         self._live.forget(job.id)
         self._files.tidy(job.id, finished=job.state == "finished")
+        self._starved.discard(job.id)
         self._counts.ended[job.state] += 1
 
     def _resume(self) -> None:
@@ -220,6 +222,8 @@ class Dispatch:
             return
         job = self._jobs.ledger.job(worker.job_id) if worker.job_id else None
         if job is not None and job.state == "running":
+            if worker.starved and worker.seen and worker.seen.kind == "cpu":
+                self._starved.add(job.id)
             self._end(self._jobs.lose(job, worker.lost))
         if words := self._workers.refusal:  # no job would ever be done; those in the ledger are, once that is put right
             raise ServeError(words)
@@ -268,6 +272,7 @@ class Dispatch:
             arrays=submit.arrays,
             result_path=str(picture_in(folder, submit.picture_format)),
             checkpoints_folder=str(folder),
+            sparing=job.id in self._starved,
         )
         words = "job %s: attempt %d starts on worker %d, %s"
         log.info(words, job.id, job.attempt, worker.number, worker.device.name, extra=about(job) | worker.about)

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,6 +14,7 @@ import zmq
 
 from ...protocol import Decoder, DeviceInfo, Heartbeat, Ready, Report, RunJob, Shutdown, StopJob, WireError, encode
 from ..launch import WorkerStart, encode_start
+from ..machine import memory_kills
 from .exits import REFUSED, describe_exit, last_line
 from .logs import LOG_LIMIT_BYTES
 from .room import shortage
@@ -53,12 +55,14 @@ class Supervisor:
         self.device: DeviceInfo | None = None  # None until the process is ready
         self.job_id: str | None = None  # of the job that it has, until that is released
         self.lost = ""  # why the last process was lost, until whoever is concerned has cleared it
+        self.starved = False  # the last process that was lost was killed for want of memory
         self.failed_starts = 0  # in a row
         self.refusal = ""  # what the process has said is to be put right before any can work here, if none ever was ready
         self.resting = False  # it has ended for want of work, and starts when there is some
         self.seen: DeviceInfo | None = None  # the device as it was last told; of its memory nothing is known while resting
         self.log_path = log_folder / f"worker-{number}.log"
         self._log_start = 0  # of the present process, in bytes
+        self._memory_kills = 0  # before the present process
         self._device_name = device_name
         self._settings = settings
         self._command = command
@@ -167,6 +171,7 @@ class Supervisor:
         else:
             if code == REFUSED and self.seen is None:
                 self.refusal = last_line(self.log_path, self._log_start).removeprefix("beyondscene: ")
+            self.starved = memory_kills() > self._memory_kills and not self._reason and code == -signal.SIGKILL
             self._lose(self._reason or describe_exit(code), now_s)
 
     def end(self, reason: str) -> None:
@@ -196,6 +201,7 @@ class Supervisor:
         self.key = keys.public.decode()
         self._allowed.add(keys.public)
         self._started_s = self._heard_s = now_s
+        self._memory_kills = memory_kills()
         self._limit_log()
         try:
             with self.log_path.open("ab") as output:

@@ -41,6 +41,8 @@ class MemorySaving:
 
 
 FULL_SPEED = MemorySaving()
+KEY = "memory_fallback"  # of the checkpoint that holds the number of a fallback
+SPARING = 3  # that which needs least of those that offload nothing
 
 # Each fallback needs less memory than the one before it with as much offloaded, and more time.
 FALLBACKS = (

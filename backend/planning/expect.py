@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import psutil
 from msgspec.structs import replace
 
 from ...protocol import RenderRequest, RequestError
+from ..machine import find_memory
 from ..models.sets import ModelSet
 from .people import Person, bounding_box, gather_people, scaled
 from .plan import Plan, Size, last_steps, plan_sizes
@@ -107,7 +107,7 @@ def largest_size(width: int, height: int, memory_bytes: int) -> tuple[int, int]:
 
 def check_memory(width: int, height: int) -> None:
     """Raise RequestError for a picture that this machine cannot hold, before anything is done for it."""
-    needed, there = least_memory_bytes(width, height), psutil.virtual_memory().total
+    needed, there = least_memory_bytes(width, height), find_memory().total
     if needed > there:
         most_wide, most_high = largest_size(width, height, there)
         raise RequestError(

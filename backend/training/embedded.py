@@ -1,6 +1,5 @@
 """Train the embedded model: render, train the autoencoder, encode, train segmenter, text encoders and denoiser, export."""
 
-import os
 import time
 from pathlib import Path
 from typing import Literal, TextIO
@@ -8,6 +7,7 @@ from typing import Literal, TextIO
 import msgspec
 import torch
 
+from ..machine import core_count
 from ..models.host_memory import reuse_freed_memory
 from .decoder import DecoderSettings, train_decoder
 from .denoiser import Denoiser, DenoiserSizes, load_denoiser
@@ -57,7 +57,7 @@ class TrainingSettings(msgspec.Struct, frozen=True):
 
 def usual_settings(work: Path, out: Path, device: torch.device) -> TrainingSettings:
     """Return the settings for `device`: on a GPU, larger batches, more views and several processes that draw them."""
-    processes = os.cpu_count() or 1
+    processes = core_count()
     if device.type != "cuda":
         return TrainingSettings(work=work, out=out, device=device, processes=processes)
     return TrainingSettings(

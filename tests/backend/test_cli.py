@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import psutil
 import pytest
-from beyondscene.backend.cli import info, main, render, source, target, worker
+from beyondscene.backend.cli import answer, info, main, render, source, target, worker
 from beyondscene.backend.cli import serve as cli_serve
 from beyondscene.backend.cli.jobs import say_when
 from beyondscene.backend.gateway import ServeSettings
@@ -204,7 +204,7 @@ def test_what_neither_memory_nor_disk_can_hold_is_refused_before_the_models(
 ) -> None:
     command = ["render", str(request_file), "-o", str(tmp_path / "out.png"), "--size"]
     with monkeypatch.context() as patch:
-        patch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=12 * 10**9))
+        patch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=12 * 10**9, available=10**9))
         assert main([*command, "65536x43688"]) == 2
     assert "A picture of 65536x43688 px needs 15 GB of memory or more" in capsys.readouterr().err
     monkeypatch.setattr(target.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**6))
@@ -238,7 +238,7 @@ def test_a_size_asked_of_a_picture_that_cannot_be_is_no_fault(
 def test_what_needs_no_scene_to_be_refused_is_refused_before_blender_reads_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: str, sentence: str
 ) -> None:
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=12 * 10**9))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=12 * 10**9, available=10**9))
     monkeypatch.setattr(source, "export_blend", lambda *given, **options: pytest.fail("Blender was asked"))
     assert main(["render", "shot.blend", "-o", str(tmp_path / "out.png"), *arguments.split()]) == 2
     assert sentence in capsys.readouterr().err
@@ -650,6 +650,26 @@ def test_what_serve_is_asked_for_reaches_the_gateway(tmp_path: Path, monkeypatch
 def test_serve_refuses_other_machines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--bind", "tcp://0.0.0.0:5555", "--data", str(tmp_path)]) == 2
     assert "0.0.0.0" in capsys.readouterr().err
+
+
+def test_a_blender_that_lacks_a_library_of_the_system_is_no_fault_of_the_program(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bpy.py").write_text("raise ImportError('libXi.so.6: cannot open shared object file')")  # as in a slim image
+    (tmp_path / "shot.blend").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", ""))))
+    assert main(["export", str(tmp_path / "shot.blend"), "-o", str(tmp_path / "request.json")]) == 2
+    assert "which cannot be loaded (libXi.so.6: cannot open shared object file): install that" in capsys.readouterr().err
+
+
+def test_where_nothing_can_be_written_it_is_said_how_to_name_a_temporary_folder(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc/none"])
+    assert answer(lambda: len(tempfile.gettempdir())) == 2
+    assert "No usable temporary directory found in ['/proc/none']: set TMPDIR to a folder" in capsys.readouterr().err
 
 
 def test_nothing_but_a_users_own_folder_needs_a_home(

@@ -15,11 +15,11 @@ import torch
 from beyondscene.backend import memory, render
 from beyondscene.backend.checkpoints import CheckpointFolder
 from beyondscene.backend.cli import main
-from beyondscene.backend.memory import KEY, OutOfMemory, retry_with_less_memory
+from beyondscene.backend.memory import OutOfMemory, retry_with_less_memory
 from beyondscene.backend.models import load
 from beyondscene.backend.models.device_memory import is_out_of_memory
 from beyondscene.backend.models.load import Models
-from beyondscene.backend.models.memory_saving import FALLBACKS, MemorySaving, next_fallback
+from beyondscene.backend.models.memory_saving import FALLBACKS, KEY, SPARING, MemorySaving, next_fallback
 from beyondscene.backend.models.offload import DevicePlacement
 from beyondscene.backend.models.segmenters.semantic import SemanticSegmenter
 from beyondscene.backend.models.sets import ModelSet, choose_model_set, read_model_set
@@ -114,6 +114,7 @@ def test_a_rung_is_kept_when_the_job_goes_on_elsewhere(
     card = Card(monkeypatch, NAMES[1])
     renderer(two_people, {}, str(tiny_models.folder), tmp_path / "out.png", Spy(), CheckpointFolder(tmp_path, "me"))
     assert (card.failures, read_record(tmp_path / "out.png").memory) == (0, NAMES[1])
+    assert FALLBACKS[SPARING].name == NAMES[3]  # where it goes on after it was killed for want of memory
 
 
 def test_a_command_draws_nothing_again_that_was_drawn_before_memory_ran_out(

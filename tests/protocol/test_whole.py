@@ -1,5 +1,6 @@
 """Files are whole or absent, whoever else writes them and whatever goes wrong."""
 
+import errno
 import os
 import uuid
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from beyondscene.backend.gateway.files import JobFiles, picture_in
 from beyondscene.protocol import ConnectionFile, JobDone, read_connection, whole, write_connection
 from beyondscene.protocol.transfer import move_beside
-from beyondscene.protocol.whole import whole_file
+from beyondscene.protocol.whole import flush_folder, whole_file
 
 
 def test_two_who_write_the_same_file_do_not_write_into_each_others(tmp_path: Path) -> None:
@@ -35,6 +36,20 @@ def test_what_cannot_be_written_has_the_name_that_was_asked_for(tmp_path: Path) 
     path = tmp_path / "nowhere" / "request.json"
     with pytest.raises(OSError, match=r"nowhere.request\.json'$"), whole_file(path):
         pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere no folder is flushed")
+def test_a_file_system_that_flushes_no_folders_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = errno.EINVAL  # as VirtualBox' shared folders say
+
+    def fail(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    flush_folder(tmp_path)
+    number = errno.ENOSPC
+    with pytest.raises(OSError, match="No space"):
+        flush_folder(tmp_path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links and modes as POSIX has them")

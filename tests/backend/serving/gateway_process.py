@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from beyondscene.backend import machine
 from beyondscene.backend.gateway import ServeSettings, serve
 from beyondscene.backend.gateway.clients import Clients
 from beyondscene.backend.gateway.files import JobFiles
@@ -73,6 +74,7 @@ def die_at(point: str) -> None:
 
 def main() -> int:
     given: dict[str, Any] = json.loads(sys.argv[1])
+    machine.COUNTS = Path(given["data_folder"]) / "vmstat"  # as Linux has it, but for what other processes do
     if point := given.pop("die", None):
         die_at(point)
     given |= {name: Path(given[name]) for name in ("data_folder", "ready_file")}

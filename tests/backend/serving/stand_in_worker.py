@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from beyondscene.backend.models.memory_saving import KEY
 from beyondscene.backend.outputs import Picture, choose_format
 from beyondscene.backend.watch import Arrays, Checkpoints, Headway, RenderResult, Watcher
 from beyondscene.backend.worker import run_worker
@@ -37,6 +38,9 @@ def render(
         sys.exit(3)
     if "fatal" in words:
         os._exit(7)
+    if "large" in words and checkpoints.get(KEY) is None:
+        (path.parents[2] / "vmstat").write_text("pgfault 7\noom_kill 1\n")
+        os.kill(os.getpid(), signal.SIGKILL)
     kept = None if "forgetful" in words else checkpoints.get("canvas")
     kept = kept or {"canvas": np.zeros((request.height, request.width, 3)), "steps": np.array(0)}
     canvas, done = kept["canvas"], int(kept["steps"])

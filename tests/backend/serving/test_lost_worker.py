@@ -80,6 +80,14 @@ def test_killed_by_the_job_each_time(start: Start, connect: Connect) -> None:
     talk.hear_until(Finished, next_id)
 
 
+def test_killed_for_want_of_memory(start: Start, connect: Connect) -> None:
+    gateway = start()
+    talk = connect(gateway)
+    job_id = talk.submit(picture("large", steps=1))
+    talk.hear_until(Finished, job_id)
+    assert attempts(talk.of(job_id)) == [1, 2]
+
+
 def test_killed_by_the_job_where_each_attempt_keeps_the_same_again(start: Start, connect: Connect) -> None:
     talk = connect(start())
     job_id = talk.submit(picture("forgetful"))
