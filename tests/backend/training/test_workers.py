@@ -21,11 +21,18 @@ with worker_pool(1) as pool:
 def test_processes_that_draw_end_with_the_one_that_trains(then: str) -> None:
     parent = subprocess.Popen([sys.executable, "-c", DRAW.format(then=then)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert parent.stdout is not None
-    worker = psutil.Process(int(parent.stdout.readline()))
+    worker = int(parent.stdout.readline())
     if "sleep" in then:
         parent.kill()  # as the system does where memory runs out
     parent.communicate(timeout=20)
     latest = time.monotonic() + 20
-    while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
+    while runs(worker):
         assert time.monotonic() < latest
         time.sleep(0.02)
+
+
+def runs(process: int) -> bool:
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
