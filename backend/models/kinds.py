@@ -1,10 +1,12 @@
 """Whether the networks of a model set are of a kind that the pipeline can run, and made for each other. Never imports torch."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from safetensors import safe_open
 
 from .manifest import MANIFEST, ModelSetError, Role, read_json
+from .weights import find_weights
 
 if TYPE_CHECKING:
     from .sets import ModelSet
@@ -102,13 +104,18 @@ def check_checkpoint(model_set: "ModelSet", unet: dict[str, Any], schedule: dict
         refuse(model_set, "checkpoint", "predicts v_prediction", f"a base whose {SCHEDULE} says so")
 
 
-def is_union(controlnet: dict[str, Any]) -> bool:
-    """Whether these are the settings of a ControlNet-Union, whatever it calls itself."""
-    return "num_control_type" in controlnet or "Union" in controlnet.get("_class_name", "")
+def is_union(controlnet: Path) -> bool:
+    """Whether the folder holds the weights of a ControlNet-Union, whatever its config.json calls it: names differ."""
+    weights = find_weights(controlnet)
+    for file in weights.files if weights else ():
+        with safe_open(file, framework="np") as tensors:
+            if "task_embedding" in tensors.keys():  # noqa: SIM118
+                return True
+    return False
 
 
 def check_controlnet(model_set: "ModelSet", controlnet: dict[str, Any], unet: dict[str, Any]) -> None:
-    if controlnet.get("_class_name") != "ControlNetModel" and not is_union(controlnet):
+    if controlnet.get("_class_name") != "ControlNetModel" and not is_union(model_set.role_folder("controlnet")):
         what = f"is a {controlnet.get('_class_name')}"
         refuse(model_set, "controlnet", what, "a ControlNetModel for OpenPose skeletons, or a ControlNet-Union of SDXL,")
     sees = controlnet.get("conditioning_channels", 3)

@@ -112,7 +112,7 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, o
     if "hcp" in model_set.manifest.roles:
         load_hcp(unet, model_set.role_folder("hcp"))
     poses = model_set.role_folder("controlnet")
-    controlnet = load_network(PoseUnion if is_union(read_json(poses / "config.json")) else ControlNetModel, poses, dtype)
+    controlnet = load_network(PoseUnion if is_union(poses) else ControlNetModel, poses, dtype)
     other = model_set.role_folder("inpainting")
     same = other.resolve() == base.resolve()
     inpainting = unet if same else load_network(UNet2DConditionModel, other / "unet", dtype)

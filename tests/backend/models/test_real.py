@@ -60,7 +60,7 @@ def test_sdxl_makes_a_picture(hub_set: ModelSet, two_people: RenderRequest) -> N
 
 
 @pytest.mark.usefixtures("sure")
-@pytest.mark.parametrize("name", ["ControlNetUnionModel", "ControlNetModel_Union"])
+@pytest.mark.parametrize("name", ["ControlNetUnionModel", "ControlNetModel"])
 def test_a_controlnet_union_is_asked_for_poses(hub_set: ModelSet, tmp_path: Path, small: RenderRequest, name: str) -> None:
     union = make_controlnet_union(make_sdxl_unet()).eval()
     union.save_pretrained(tmp_path / "union")
@@ -241,7 +241,6 @@ def test_tokenizers_and_processors_are_missed_too(
     ("role", "config", "sentence"),
     [
         ("controlnet", {"_class_name": "FluxControlNetModel"}, "is a FluxControlNetModel: name a ControlNetModel for OpenPose"),
-        ("controlnet", {"_class_name": "ControlNetUnionModel", "cross_attention_dim": 768}, "reads prompts of 768 channels"),
         ("controlnet", {"_class_name": "ControlNetModel", "cross_attention_dim": 768}, "reads prompts of 768 channels.*has 40"),
         ("controlnet", {"_class_name": "ControlNetModel", "conditioning_channels": 1}, "sees pictures of 1 channels: name"),
         ("inpainting", {"cross_attention_dim": 40, "in_channels": 8}, "has 8 input channels"),
