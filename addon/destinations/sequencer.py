@@ -24,7 +24,8 @@ def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
     strips = editor.strips if hasattr(editor, "strips") else editor.sequences  # before Blender 4.4
     takes_over = scene.render.use_sequencer and not len(strips)  # from its first strip on it is what Blender renders
     channel = max((one.channel for one in strips), default=0) + 1
-    strip = strips.new_image(image.name, image.filepath, channel, scene.frame_current, fit_method="FIT")
+    file = image.filepath if image.library is None else str(path)  # which may be relative to the library
+    strip = strips.new_image(image.name, file, channel, scene.frame_current, fit_method="FIT")
     strip.elements[0].filename = names[0]  # an earlier frame may have come since the image was made
     for name in names[1:]:
         strip.elements.append(name)

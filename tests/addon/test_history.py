@@ -155,6 +155,10 @@ def test_a_picture_of_a_library_lies_where_the_library_says(made: Any, tmp_path:
         here.images = there.images
     assert images.path_of(chosen()) == tmp_path / "duo 0001.png"
     assert made.ops.beyondscene.restore_settings() == {"FINISHED"} and made.context.scene.beyondscene.prompt == "a quay"
+    assert made.ops.beyondscene.place_picture(destination="SEQUENCER") == {"FINISHED"}
+    editor = made.context.scene.sequence_editor
+    (strip,) = editor.strips if hasattr(editor, "strips") else editor.sequences
+    assert (Path(made.path.abspath(strip.directory)) / strip.elements[0].filename).samefile(tmp_path / "duo 0001.png")
 
 
 def test_a_picture_may_be_called_anything_and_those_of_older_files_are_found_by_their_names(made: Any) -> None:
