@@ -95,6 +95,16 @@ def test_a_sequence_that_is_too_long_for_a_strip_says_so_and_adds_none(blender: 
     assert not editor or not (editor.strips if hasattr(editor, "strips") else editor.sequences)
 
 
+def test_a_strip_for_which_no_channel_is_left_is_refused_and_not_moved_in_time(made: Any) -> None:
+    assert made.ops.beyondscene.place_picture(destination="SEQUENCER") == {"FINISHED"}
+    editor = made.context.scene.sequence_editor
+    strips = editor.strips if hasattr(editor, "strips") else editor.sequences
+    strips[0].channel = 128
+    with pytest.raises(RuntimeError, match="No channel above the strips of the scene 'duo' is left: move those in 128 down"):
+        made.ops.beyondscene.place_picture(destination="SEQUENCER")
+    assert len(strips) == 1
+
+
 def test_a_plane_fills_the_frame_of_a_camera_whose_parent_is_scaled_unevenly(made: Any) -> None:
     scene, dolly = made.context.scene, made.data.objects.new("Dolly", None)
     scene.collection.objects.link(dolly)
