@@ -115,6 +115,27 @@ def test_a_plane_fills_the_frame_of_a_camera_whose_parent_is_scaled_unevenly(mad
     check_fills_the_frame(made, plane, chosen())
 
 
+def test_nothing_is_put_on_a_linked_plane_or_camera_which_would_not_keep_it(made: Any, tmp_path: Path) -> None:
+    assert made.ops.beyondscene.place_picture(destination="IMAGE_PLANE") == {"FINISHED"}
+    (plane,) = made.context.scene.camera.children
+    made.data.libraries.write(str(tmp_path / "set.blend"), {plane, made.context.scene.camera})
+    made.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
+    with made.data.libraries.load(str(tmp_path / "set.blend"), link=True) as (there, here):
+        here.objects = there.objects
+    scene = made.context.scene
+    for thing in here.objects:
+        scene.collection.objects.link(thing)
+    scene.camera = made.data.objects["Camera"]
+    editors.load_picture(tmp_path / "duo 0001.png")
+    with pytest.raises(RuntimeError, match=r"The plane 'BeyondScene duo 0001' is linked .* make a library override of it"):
+        made.ops.beyondscene.place_picture(destination="IMAGE_PLANE")
+    scene.camera = scene.camera.override_create(remap_local_usages=True)
+    with pytest.raises(RuntimeError, match=r"The data of the camera 'Camera' is linked .* also where the camera is overridden"):
+        made.ops.beyondscene.place_picture(destination="CAMERA_BACKGROUND")
+    scene.camera.data.override_create(remap_local_usages=True)
+    assert made.ops.beyondscene.place_picture(destination="CAMERA_BACKGROUND") == {"FINISHED"}
+
+
 @pytest.mark.parametrize("kind", ["PERSP", "ORTHO"])
 def test_a_picture_of_other_proportions_than_the_render_lies_where_it_was_seen(made: Any, kind: str) -> None:
     scene, camera = made.context.scene, made.context.scene.camera.data
