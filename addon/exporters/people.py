@@ -154,17 +154,17 @@ def find_people(view_layer: bpy.types.ViewLayer) -> list[Person]:
 def find_rigs(
     things: Iterable[bpy.types.Object], known: Iterable[bpy.types.Object], shown: Callable[[bpy.types.Object], bool]
 ) -> set[bpy.types.Object]:
-    """The armatures of which one sees something: those among `things` that are `shown`, and those of `known` that move a body
-    among them that is.
+    """The armatures of which one sees something: those among `things` that are `shown`, and of `known` the one that moves a
+    body among them that is, with that of the person where it is not: one for the face may deform the body first.
     """
     armatures = {thing for thing in known if thing.type == "ARMATURE"}
     rigs = {thing for thing in things if thing.type == "ARMATURE" and shown(thing)}
     if rigs != armatures:
-        finder = ArmatureFinder(armatures)
+        finders = ArmatureFinder(armatures), ArmatureFinder(set(filter(is_human, armatures)))
         for body in filter(has_faces, things):
-            mover = finder.find(body)
-            if mover is not None and mover not in rigs and is_solid(body) and shown(body):
-                rigs.add(mover)
+            movers = {mover for finder in finders if (mover := finder.find(body))} - rigs
+            if movers and is_solid(body) and shown(body):
+                rigs |= movers
     return rigs
 
 

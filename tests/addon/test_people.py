@@ -388,6 +388,21 @@ def test_a_rig_that_is_hidden_so_that_its_mesh_can_be_seen_is_still_a_person(ble
         assert "Eve, Unreal" in drawn(joints.BEYONDSCENE_PT_joints)
 
 
+def test_a_hidden_rig_is_somebody_though_one_of_no_person_deforms_the_body_first(blender: Any, example: Example) -> None:
+    example("duo")
+    rig, body = eve(blender)
+    jaw = blender.data.objects.new("Jaw", blender.data.armatures.new("Jaw"))
+    blender.context.scene.collection.objects.link(jaw)
+    body.modifiers.new("Jaw", "ARMATURE").object = jaw
+    body.modifiers.move(len(body.modifiers) - 1, 0)
+    blender.context.view_layer.update()
+    expected = export_request(blender.context)[0]
+    for each in (jaw, rig):
+        each.hide_set(True)
+        blender.context.view_layer.update()
+        assert export_request(blender.context)[0] == expected
+
+
 @pytest.mark.parametrize("how", ["by its parent", "by its bones"])
 def test_a_rig_of_clothes_belongs_to_the_person_on_whom_it_hangs_until_it_is_switched_on(
     blender: Any, example: Example, how: str
