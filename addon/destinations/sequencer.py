@@ -23,7 +23,7 @@ def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
     names = hold(frames_beside(path)) if image.source == "SEQUENCE" else [path.name]
     editor: Any = scene.sequence_editor or scene.sequence_editor_create()
     strips = editor.strips if hasattr(editor, "strips") else editor.sequences  # before Blender 4.4
-    takes_over = scene.render.use_sequencer and not len(strips)  # from its first strip on it is what Blender renders
+    takes_over = scene.render.use_sequencer and not any(is_rendered(editor, one) for one in strips)
     channel = max((one.channel for one in strips), default=0) + 1
     if channel > CHANNELS:
         raise DestinationError(
@@ -43,6 +43,11 @@ def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
         return done
     scene.render.use_sequencer = False
     return f"{done}; to render it, switch on Output Properties > Post Processing > Sequencer"
+
+
+def is_rendered(editor: Any, strip: Any) -> bool:
+    """Whether Blender renders the strips in place of the scene for this one, as for any that is seen."""
+    return strip.type != "SOUND" and not strip.mute and not editor.channels[strip.channel].mute
 
 
 def hold(frames: Sequence[Path]) -> list[str]:

@@ -1,5 +1,6 @@
 """Finished pictures: put somewhere with one click, where the camera saw them."""
 
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,21 @@ def test_a_sequence_that_is_too_long_for_a_strip_says_so_and_adds_none(blender: 
         blender.ops.beyondscene.place_picture(destination="SEQUENCER")
     editor = blender.context.scene.sequence_editor
     assert not editor or not (editor.strips if hasattr(editor, "strips") else editor.sequences)
+
+
+def test_a_strip_beside_sound_and_what_is_muted_is_not_what_a_render_shows(made: Any, tmp_path: Path) -> None:
+    with wave.open(str(tmp_path / "speech.wav"), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(16000))
+    scene = made.context.scene
+    editor = scene.sequence_editor_create()
+    strips = editor.strips if hasattr(editor, "strips") else editor.sequences
+    strips.new_sound("Speech", str(tmp_path / "speech.wav"), 1, 1)
+    assert made.ops.beyondscene.place_picture(destination="SEQUENCER") == {"FINISHED"}
+    assert not scene.render.use_sequencer  # a render is still of the scene
+    editor.channels[2].mute = scene.render.use_sequencer = True
+    assert made.ops.beyondscene.place_picture(destination="SEQUENCER") == {"FINISHED"}
+    assert len(strips) == 3 and not scene.render.use_sequencer
 
 
 def test_a_strip_for_which_no_channel_is_left_is_refused_and_not_moved_in_time(made: Any) -> None:
