@@ -21,6 +21,8 @@ def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
     ours = [one for one in camera.data.background_images if one.image and is_ours(one.image)]
     background = ours[0] if ours else camera.data.background_images.new()
     background.image, background.alpha = image, 1.0
+    background.show_background_image, background.display_depth = True, "BACK"  # hidden or before the scene until now
+    background.source, background.use_flip_x, background.use_flip_y = "IMAGE", False, False
     background.frame_method, background.scale, background.offset, background.rotation = method, scale, (0, 0), 0
     follow_frames(background.image_user, image)
     camera.data.show_background_images = True

@@ -25,9 +25,12 @@ def test_one_click_puts_the_picture_there_in_its_colours(made: Any, destination:
     assert image.colorspace_settings.name == "sRGB"
     match destination:
         case "CAMERA_BACKGROUND":
+            (background,) = scene.camera.data.background_images
+            background.show_background_image, background.display_depth, background.use_flip_x = False, "FRONT", True
             assert made.ops.beyondscene.place_picture(destination=destination) == {"FINISHED"}
             (background,) = scene.camera.data.background_images  # a second click adds no second one
             assert background.image == image and scene.camera.data.show_background_images
+            assert background.show_background_image and background.display_depth == "BACK" and not background.use_flip_x
             check_drawn_where_it_was_seen(made, background)
         case "IMAGE_PLANE":
             (plane,) = (scene.objects[name] for name in set(scene.objects.keys()) - before["objects"])
