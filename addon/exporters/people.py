@@ -155,17 +155,23 @@ def find_rigs(
     things: Iterable[bpy.types.Object], known: Iterable[bpy.types.Object], shown: Callable[[bpy.types.Object], bool]
 ) -> set[bpy.types.Object]:
     """The armatures of which one sees something: those among `things` that are `shown`, and of `known` the one that moves a
-    body among them that is, with that of the person where it is not: one for the face may deform the body first.
+    body among them that is, with the person's where that is another: one for the face or the clothes may deform it first.
     """
     armatures = {thing for thing in known if thing.type == "ARMATURE"}
     rigs = {thing for thing in things if thing.type == "ARMATURE" and shown(thing)}
     if rigs != armatures:
-        finders = ArmatureFinder(armatures), ArmatureFinder(set(filter(is_human, armatures)))
+        finders = ArmatureFinder(armatures), ArmatureFinder(set(filter(is_somebody, armatures)))
         for body in filter(has_faces, things):
             movers = {mover for finder in finders if (mover := finder.find(body))} - rigs
             if movers and is_solid(body) and shown(body):
                 rigs |= movers
     return rigs
+
+
+def is_somebody(armature: bpy.types.Object) -> bool:
+    """Whether it is a person of its own, or may be: else what it moves is of the person that it hangs on."""
+    person = Person(armature)
+    return person.enabled or not person.doubt
 
 
 def has_faces(thing: bpy.types.Object) -> bool:

@@ -388,19 +388,23 @@ def test_a_rig_that_is_hidden_so_that_its_mesh_can_be_seen_is_still_a_person(ble
         assert "Eve, Unreal" in drawn(joints.BEYONDSCENE_PT_joints)
 
 
-def test_a_hidden_rig_is_somebody_though_one_of_no_person_deforms_the_body_first(blender: Any, example: Example) -> None:
+@pytest.mark.parametrize("kind", ["face", "clothes"])
+def test_a_hidden_rig_is_somebody_though_another_deforms_the_body_first(blender: Any, example: Example, kind: str) -> None:
     example("duo")
     rig, body = eve(blender)
-    jaw = blender.data.objects.new("Jaw", blender.data.armatures.new("Jaw"))
-    blender.context.scene.collection.objects.link(jaw)
-    body.modifiers.new("Jaw", "ARMATURE").object = jaw
-    body.modifiers.move(len(body.modifiers) - 1, 0)
+    first = blender.data.objects.new("First", blender.data.armatures.new("First") if kind == "face" else rig.data.copy())
+    blender.context.scene.collection.objects.link(first)
+    first.parent, first.hide_render = rig, True
     blender.context.view_layer.update()
-    expected = export_request(blender.context)[0]
-    for each in (jaw, rig):
+    expected = [one.name for one in export_request(blender.context)[0].characters]
+    body.modifiers.new("First", "ARMATURE").object = first
+    body.modifiers.move(len(body.modifiers) - 1, 0)
+    body.parent = first
+    for each in (first, rig):
         each.hide_set(True)
         blender.context.view_layer.update()
-        assert export_request(blender.context)[0] == expected
+        request, arrays = export_request(blender.context)
+        assert [one.name for one in request.characters] == expected == ["Eve", "Flo"] and len(arrays) == 2
 
 
 @pytest.mark.parametrize("how", ["by its parent", "by its bones"])
