@@ -209,6 +209,21 @@ def test_who_is_in_the_picture_stays_on_where_a_twin_out_of_it_is_described_in_t
     assert [one.name for one in export_request(blender.context)[0].characters] == ["Near: Flo"]
 
 
+def test_restored_settings_leave_nothing_to_the_rig_of_an_instance_that_was_said_of_it_since(
+    blender: Any, example: Example
+) -> None:
+    example("duo")
+    rig, body = eve(blender)
+    cast = store(blender, "Cast", rig, body)
+    instance(blender, "Guest", cast)
+    request, arrays = export_request(blender.context)
+    assert request.characters[1].name == "Guest" and not request.characters[1].part_prompts
+    rig.beyondscene.negative_prompt, rig.beyondscene.parts.hair = "a hat", "red"
+    rig.beyondscene.loras.add().name = "ink"
+    restore(blender.context.scene, blender.context.view_layer, make_record(request, arrays, "embedded", {}, ""), request)
+    assert export_request(blender.context)[0].characters == request.characters
+
+
 def test_restored_settings_leave_linked_people_to_their_library_and_name_them(
     blender: Any, example: Example, tmp_path: Path
 ) -> None:
