@@ -24,6 +24,8 @@ def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
             f"The plane '{plane.name}' is linked from another file, and would not keep the picture: make a library override of "
             "it first."
         )
+    if plane and plane.mode == "EDIT":  # in which Blender lets it keep its mesh, and says nothing
+        raise DestinationError(f"The plane '{plane.name}' is in Edit Mode: leave that mode first.")
     distance = choose_distance(context, camera)
     mesh = make_mesh(image, frame_corners(picture_frame(context, camera, image), camera, distance))
     done = "Added the plane" if plane is None else "Put it on the plane"

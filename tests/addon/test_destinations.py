@@ -134,6 +134,17 @@ def test_a_plane_fills_the_frame_of_a_camera_whose_parent_is_scaled_unevenly(mad
     check_fills_the_frame(made, plane, chosen())
 
 
+def test_nothing_is_put_on_a_plane_in_edit_mode_which_would_keep_what_it_has(made: Any) -> None:
+    assert made.ops.beyondscene.place_picture(destination="IMAGE_PLANE") == {"FINISHED"}
+    made.context.view_layer.objects.active = made.context.scene.camera.children[0]
+    made.ops.object.mode_set(mode="EDIT")
+    meshes = len(made.data.meshes)
+    with pytest.raises(RuntimeError, match="The plane 'BeyondScene duo 0001' is in Edit Mode: leave that mode first"):
+        made.ops.beyondscene.place_picture(destination="IMAGE_PLANE")
+    assert len(made.data.meshes) == meshes
+    made.ops.object.mode_set(mode="OBJECT")
+
+
 def test_nothing_is_put_on_a_linked_plane_or_camera_which_would_not_keep_it(made: Any, tmp_path: Path) -> None:
     assert made.ops.beyondscene.place_picture(destination="IMAGE_PLANE") == {"FINISHED"}
     (plane,) = made.context.scene.camera.children
