@@ -101,6 +101,8 @@ def restore(
             unlike.linked.extend([person.name] if character or person.id in drawn else [])
         elif character is not None:
             describe(described.beyondscene, character)
+            if person.armature not in kept and person.armature.is_editable:  # a blank of an instance is the rig's word
+                silence(person.armature.beyondscene, character)
         else:
             unlike.switched_off.extend([person.name] if person.id in drawn else [])
             described.beyondscene.enabled = False
@@ -115,6 +117,15 @@ def describe(own: bpy.types.PropertyGroup, character: Character) -> None:
     for part in get_args(PartName):
         setattr(own.parts, part, character.part_prompts.get(part, ""))
     write_loras(own.loras, character.loras)
+
+
+def silence(own: bpy.types.PropertyGroup, character: Character) -> None:
+    """Let the settings of a rig say nothing of what was not said of `character` either."""
+    own.negative_prompt = own.negative_prompt if character.negative_prompt else ""
+    for part in set(get_args(PartName)) - character.part_prompts.keys():
+        setattr(own.parts, part, "")
+    if not character.loras:
+        write_loras(own.loras, ())
 
 
 def recognise(people: Sequence[Person], characters: Sequence[Character]) -> dict[str, Character]:

@@ -65,6 +65,11 @@ class BEYONDSCENE_OT_restore_settings(OnPicture, bpy.types.Operator):
     bl_label = "Restore Settings"
     bl_options = {"REGISTER", "UNDO"}
 
+    @classmethod
+    def obstacle(cls, context: bpy.types.Context) -> str:
+        linked = f"'{context.scene.name}' is linked from another file, and would not keep them: open that file to restore them"
+        return super().obstacle(context) or ("" if context.scene.is_editable else linked)
+
     def execute(self, context: bpy.types.Context) -> Result:
         try:
             record, request = read()

@@ -27,7 +27,7 @@ LONGEST_FRAMES = 100_000  # of a sequence; Blender stops at the last file by its
 
 
 class PictureRef(NamedTuple):
-    """An Image datablock, or none: by its name, and by its session_uid in case it is renamed.
+    """An Image datablock, or none: by its session_uid, and by its name in case an undo made it anew.
 
     remarks: what of it is not as it was asked for, a sentence each.
     """
@@ -41,8 +41,8 @@ class PictureRef(NamedTuple):
         return cls(image.name, image.session_uid, remarks)
 
     def find(self) -> bpy.types.Image | None:
-        renamed = (one for one in bpy.data.images if one.session_uid == self.uid)
-        return bpy.data.images.get(self.name) or next(renamed, None)
+        same = (one for one in bpy.data.images if one.session_uid == self.uid)
+        return next(same, None) or bpy.data.images.get(self.name)  # a library may have another of that name
 
 
 def next_paths(folder: str, suffix: str, count: int = 1, promised: Iterable[Path] = ()) -> list[Path]:

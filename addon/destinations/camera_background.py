@@ -13,11 +13,16 @@ SAME = 0.01  # by which proportions may differ that are the same but for sides i
 def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
     camera = camera_of(context.scene)
     if not camera.data.is_editable:
-        raise DestinationError(f"The camera '{camera.name}' is linked from another file: make a library override of it first.")
+        raise DestinationError(
+            f"The data of the camera '{camera.name}' is linked from another file, also where the camera is overridden: make a "
+            "library override of it first (Shift and a click on the chain beside its name in the Object Data properties)."
+        )
     method, scale = framing(picture_frame(context, camera, image), render_frame(context, camera), *size_of(image))
     ours = [one for one in camera.data.background_images if one.image and is_ours(one.image)]
     background = ours[0] if ours else camera.data.background_images.new()
     background.image, background.alpha = image, 1.0
+    background.show_background_image, background.display_depth = True, "BACK"  # hidden or before the scene until now
+    background.source, background.use_flip_x, background.use_flip_y = "IMAGE", False, False
     background.frame_method, background.scale, background.offset, background.rotation = method, scale, (0, 0), 0
     follow_frames(background.image_user, image)
     camera.data.show_background_images = True

@@ -4,7 +4,7 @@ import bpy
 from mathutils import Matrix, Vector
 
 from ..exporters import PICTURE_PLANE, find_people
-from .errors import check_kept
+from .errors import DestinationError, check_kept
 from .frame import Frame, camera_of, picture_frame
 from .nodes import add_texture, clear_nodes
 
@@ -18,9 +18,16 @@ ALONE_M = 10.0  # from the camera where there is nobody
 def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
     check_kept(context.scene)
     camera = camera_of(context.scene)
+    plane = find_plane(context.scene, camera)
+    if plane and not plane.is_editable:
+        raise DestinationError(
+            f"The plane '{plane.name}' is linked from another file, and would not keep the picture: make a library override of "
+            "it first."
+        )
+    if plane and plane.mode == "EDIT":  # in which Blender lets it keep its mesh, and says nothing
+        raise DestinationError(f"The plane '{plane.name}' is in Edit Mode: leave that mode first.")
     distance = choose_distance(context, camera)
     mesh = make_mesh(image, frame_corners(picture_frame(context, camera, image), camera, distance))
-    plane = find_plane(context.scene, camera)
     done = "Added the plane" if plane is None else "Put it on the plane"
     if plane is None:
         plane = bpy.data.objects.new(image.name, mesh)

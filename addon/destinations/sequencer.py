@@ -11,6 +11,7 @@ from .errors import DestinationError, check_kept
 
 LABEL, ICON, WHAT = "Sequencer", "SEQUENCE", "Add a strip with it at the current frame, above the others"
 STILL_FRAMES = 25  # of a single picture, as in Blender's own Add > Image
+CHANNELS = 128  # that Blender has; a strip for a higher one goes into the last, to where that is free
 LONGEST_FRAMES = 5000  # of a strip, which takes Blender two seconds, and four times as long for twice as many
 
 
@@ -22,9 +23,14 @@ def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
     names = hold(frames_beside(path)) if image.source == "SEQUENCE" else [path.name]
     editor: Any = scene.sequence_editor or scene.sequence_editor_create()
     strips = editor.strips if hasattr(editor, "strips") else editor.sequences  # before Blender 4.4
-    takes_over = scene.render.use_sequencer and not len(strips)  # from its first strip on it is what Blender renders
+    takes_over = scene.render.use_sequencer and not any(is_rendered(editor, one) for one in strips)
     channel = max((one.channel for one in strips), default=0) + 1
-    strip = strips.new_image(image.name, image.filepath, channel, scene.frame_current, fit_method="FIT")
+    if channel > CHANNELS:
+        raise DestinationError(
+            f"No channel above the strips of the scene '{scene.name}' is left: move those in {CHANNELS} down."
+        )
+    file = image.filepath if image.library is None else str(path)  # which may be relative to the library
+    strip = strips.new_image(image.name, file, channel, scene.frame_current, fit_method="FIT")
     strip.elements[0].filename = names[0]  # an earlier frame may have come since the image was made
     for name in names[1:]:
         strip.elements.append(name)
@@ -37,6 +43,11 @@ def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
         return done
     scene.render.use_sequencer = False
     return f"{done}; to render it, switch on Output Properties > Post Processing > Sequencer"
+
+
+def is_rendered(editor: Any, strip: Any) -> bool:
+    """Whether Blender renders the strips in place of the scene for this one, as for any that is seen."""
+    return strip.type != "SOUND" and not strip.mute and not editor.channels[strip.channel].mute
 
 
 def hold(frames: Sequence[Path]) -> list[str]:

@@ -154,18 +154,24 @@ def find_people(view_layer: bpy.types.ViewLayer) -> list[Person]:
 def find_rigs(
     things: Iterable[bpy.types.Object], known: Iterable[bpy.types.Object], shown: Callable[[bpy.types.Object], bool]
 ) -> set[bpy.types.Object]:
-    """The armatures of which one sees something: those among `things` that are `shown`, and those of `known` that move a body
-    among them that is.
+    """The armatures of which one sees something: those among `things` that are `shown`, and of `known` the one that moves a
+    body among them that is, with the person's where that is another: one for the face or the clothes may deform it first.
     """
     armatures = {thing for thing in known if thing.type == "ARMATURE"}
     rigs = {thing for thing in things if thing.type == "ARMATURE" and shown(thing)}
     if rigs != armatures:
-        finder = ArmatureFinder(armatures)
+        finders = ArmatureFinder(armatures), ArmatureFinder(set(filter(is_somebody, armatures)))
         for body in filter(has_faces, things):
-            mover = finder.find(body)
-            if mover is not None and mover not in rigs and is_solid(body) and shown(body):
-                rigs.add(mover)
+            movers = {mover for finder in finders if (mover := finder.find(body))} - rigs
+            if movers and is_solid(body) and shown(body):
+                rigs |= movers
     return rigs
+
+
+def is_somebody(armature: bpy.types.Object) -> bool:
+    """Whether it is a person of its own, or may be: else what it moves is of the person that it hangs on."""
+    person = Person(armature)
+    return person.enabled or not person.doubt
 
 
 def has_faces(thing: bpy.types.Object) -> bool:

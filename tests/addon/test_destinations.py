@@ -1,5 +1,6 @@
 """Finished pictures: put somewhere with one click, where the camera saw them."""
 
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,12 @@ def test_one_click_puts_the_picture_there_in_its_colours(made: Any, destination:
     assert image.colorspace_settings.name == "sRGB"
     match destination:
         case "CAMERA_BACKGROUND":
+            (background,) = scene.camera.data.background_images
+            background.show_background_image, background.display_depth, background.use_flip_x = False, "FRONT", True
             assert made.ops.beyondscene.place_picture(destination=destination) == {"FINISHED"}
             (background,) = scene.camera.data.background_images  # a second click adds no second one
             assert background.image == image and scene.camera.data.show_background_images
+            assert background.show_background_image and background.display_depth == "BACK" and not background.use_flip_x
             check_drawn_where_it_was_seen(made, background)
         case "IMAGE_PLANE":
             (plane,) = (scene.objects[name] for name in set(scene.objects.keys()) - before["objects"])
@@ -95,6 +99,31 @@ def test_a_sequence_that_is_too_long_for_a_strip_says_so_and_adds_none(blender: 
     assert not editor or not (editor.strips if hasattr(editor, "strips") else editor.sequences)
 
 
+def test_a_strip_beside_sound_and_what_is_muted_is_not_what_a_render_shows(made: Any, tmp_path: Path) -> None:
+    with wave.open(str(tmp_path / "speech.wav"), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(16000))
+    scene = made.context.scene
+    editor = scene.sequence_editor_create()
+    strips = editor.strips if hasattr(editor, "strips") else editor.sequences
+    strips.new_sound("Speech", str(tmp_path / "speech.wav"), 1, 1)
+    assert made.ops.beyondscene.place_picture(destination="SEQUENCER") == {"FINISHED"}
+    assert not scene.render.use_sequencer  # a render is still of the scene
+    editor.channels[2].mute = scene.render.use_sequencer = True
+    assert made.ops.beyondscene.place_picture(destination="SEQUENCER") == {"FINISHED"}
+    assert len(strips) == 3 and not scene.render.use_sequencer
+
+
+def test_a_strip_for_which_no_channel_is_left_is_refused_and_not_moved_in_time(made: Any) -> None:
+    assert made.ops.beyondscene.place_picture(destination="SEQUENCER") == {"FINISHED"}
+    editor = made.context.scene.sequence_editor
+    strips = editor.strips if hasattr(editor, "strips") else editor.sequences
+    strips[0].channel = 128
+    with pytest.raises(RuntimeError, match="No channel above the strips of the scene 'duo' is left: move those in 128 down"):
+        made.ops.beyondscene.place_picture(destination="SEQUENCER")
+    assert len(strips) == 1
+
+
 def test_a_plane_fills_the_frame_of_a_camera_whose_parent_is_scaled_unevenly(made: Any) -> None:
     scene, dolly = made.context.scene, made.data.objects.new("Dolly", None)
     scene.collection.objects.link(dolly)
@@ -103,6 +132,38 @@ def test_a_plane_fills_the_frame_of_a_camera_whose_parent_is_scaled_unevenly(mad
     assert made.ops.beyondscene.place_picture(destination="IMAGE_PLANE") == {"FINISHED"}
     (plane,) = scene.camera.children
     check_fills_the_frame(made, plane, chosen())
+
+
+def test_nothing_is_put_on_a_plane_in_edit_mode_which_would_keep_what_it_has(made: Any) -> None:
+    assert made.ops.beyondscene.place_picture(destination="IMAGE_PLANE") == {"FINISHED"}
+    made.context.view_layer.objects.active = made.context.scene.camera.children[0]
+    made.ops.object.mode_set(mode="EDIT")
+    meshes = len(made.data.meshes)
+    with pytest.raises(RuntimeError, match="The plane 'BeyondScene duo 0001' is in Edit Mode: leave that mode first"):
+        made.ops.beyondscene.place_picture(destination="IMAGE_PLANE")
+    assert len(made.data.meshes) == meshes
+    made.ops.object.mode_set(mode="OBJECT")
+
+
+def test_nothing_is_put_on_a_linked_plane_or_camera_which_would_not_keep_it(made: Any, tmp_path: Path) -> None:
+    assert made.ops.beyondscene.place_picture(destination="IMAGE_PLANE") == {"FINISHED"}
+    (plane,) = made.context.scene.camera.children
+    made.data.libraries.write(str(tmp_path / "set.blend"), {plane, made.context.scene.camera})
+    made.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
+    with made.data.libraries.load(str(tmp_path / "set.blend"), link=True) as (there, here):
+        here.objects = there.objects
+    scene = made.context.scene
+    for thing in here.objects:
+        scene.collection.objects.link(thing)
+    scene.camera = made.data.objects["Camera"]
+    editors.load_picture(tmp_path / "duo 0001.png")
+    with pytest.raises(RuntimeError, match=r"The plane 'BeyondScene duo 0001' is linked .* make a library override of it"):
+        made.ops.beyondscene.place_picture(destination="IMAGE_PLANE")
+    scene.camera = scene.camera.override_create(remap_local_usages=True)
+    with pytest.raises(RuntimeError, match=r"The data of the camera 'Camera' is linked .* also where the camera is overridden"):
+        made.ops.beyondscene.place_picture(destination="CAMERA_BACKGROUND")
+    scene.camera.data.override_create(remap_local_usages=True)
+    assert made.ops.beyondscene.place_picture(destination="CAMERA_BACKGROUND") == {"FINISHED"}
 
 
 @pytest.mark.parametrize("kind", ["PERSP", "ORTHO"])

@@ -155,6 +155,15 @@ def test_a_picture_of_a_library_lies_where_the_library_says(made: Any, tmp_path:
         here.images = there.images
     assert images.path_of(chosen()) == tmp_path / "duo 0001.png"
     assert made.ops.beyondscene.restore_settings() == {"FINISHED"} and made.context.scene.beyondscene.prompt == "a quay"
+    assert made.ops.beyondscene.place_picture(destination="SEQUENCER") == {"FINISHED"}
+    editor = made.context.scene.sequence_editor
+    (strip,) = editor.strips if hasattr(editor, "strips") else editor.sequences
+    assert (Path(made.path.abspath(strip.directory)) / strip.elements[0].filename).samefile(tmp_path / "duo 0001.png")
+    (tmp_path / "shots" / "duo 0001.png").write_bytes((tmp_path / "duo 0001.png").read_bytes())
+    own = editors.load_picture(tmp_path / "shots" / "duo 0001.png")
+    assert [one.name for one in images.finished_pictures()] == [own.name] * 2
+    history.set_number(None, 1)
+    assert chosen().library and history.get_number(None) == 1  # though a picture of this file has the name as well
 
 
 def test_a_picture_may_be_called_anything_and_those_of_older_files_are_found_by_their_names(made: Any) -> None:

@@ -108,6 +108,8 @@ def test_a_scene_of_another_file_is_rendered_as_it_is_there(blender: Any) -> Non
     request, arrays = export_request(blender.context)
     assert [one.name for one in request.characters] == ["Eve", "Flo"] and len(arrays) == 2
     assert blender.ops.beyondscene.render.poll()
+    (image := blender.data.images.new("BeyondScene duo 0001", 64, 64)).pack()
+    assert images.is_ours(image) and not blender.ops.beyondscene.restore_settings.poll()  # which would not be kept
     with blender.context.temp_override(beyondscene_owner=blender.data.objects["Eve"]):
         assert not blender.ops.beyondscene.add_lora.poll()  # what is linked cannot be changed here
 

@@ -209,6 +209,21 @@ def test_who_is_in_the_picture_stays_on_where_a_twin_out_of_it_is_described_in_t
     assert [one.name for one in export_request(blender.context)[0].characters] == ["Near: Flo"]
 
 
+def test_restored_settings_leave_nothing_to_the_rig_of_an_instance_that_was_said_of_it_since(
+    blender: Any, example: Example
+) -> None:
+    example("duo")
+    rig, body = eve(blender)
+    cast = store(blender, "Cast", rig, body)
+    instance(blender, "Guest", cast)
+    request, arrays = export_request(blender.context)
+    assert request.characters[1].name == "Guest" and not request.characters[1].part_prompts
+    rig.beyondscene.negative_prompt, rig.beyondscene.parts.hair = "a hat", "red"
+    rig.beyondscene.loras.add().name = "ink"
+    restore(blender.context.scene, blender.context.view_layer, make_record(request, arrays, "embedded", {}, ""), request)
+    assert export_request(blender.context)[0].characters == request.characters
+
+
 def test_restored_settings_leave_linked_people_to_their_library_and_name_them(
     blender: Any, example: Example, tmp_path: Path
 ) -> None:
@@ -386,6 +401,25 @@ def test_a_rig_that_is_hidden_so_that_its_mesh_can_be_seen_is_still_a_person(ble
     else:
         assert blender.ops.beyondscene.select_person(id="Eve") == {"FINISHED"}
         assert "Eve, Unreal" in drawn(joints.BEYONDSCENE_PT_joints)
+
+
+@pytest.mark.parametrize("kind", ["face", "clothes"])
+def test_a_hidden_rig_is_somebody_though_another_deforms_the_body_first(blender: Any, example: Example, kind: str) -> None:
+    example("duo")
+    rig, body = eve(blender)
+    first = blender.data.objects.new("First", blender.data.armatures.new("First") if kind == "face" else rig.data.copy())
+    blender.context.scene.collection.objects.link(first)
+    first.parent, first.hide_render = rig, True
+    blender.context.view_layer.update()
+    expected = [one.name for one in export_request(blender.context)[0].characters]
+    body.modifiers.new("First", "ARMATURE").object = first
+    body.modifiers.move(len(body.modifiers) - 1, 0)
+    body.parent = first
+    for each in (first, rig):
+        each.hide_set(True)
+        blender.context.view_layer.update()
+        request, arrays = export_request(blender.context)
+        assert [one.name for one in request.characters] == expected == ["Eve", "Flo"] and len(arrays) == 2
 
 
 @pytest.mark.parametrize("how", ["by its parent", "by its bones"])
