@@ -3,6 +3,7 @@
 import argparse
 
 import msgspec
+from msgspec.structs import replace
 
 from ..blend import Shot
 from ..models.loras import gather_loras
@@ -38,9 +39,9 @@ def run(args: argparse.Namespace) -> int:
 def check(shot: Shot, model_set: ModelSet) -> None:
     """Raise Refusal for what cannot be rendered here."""
     check_memory(shot.request.width, shot.request.height)
-    resolve_settings(shot.request.settings, model_set)
-    plan_sizes(shot.request, model_set.training_resolution_px, model_set.latent_downsampling)
-    gather_loras(shot.request, model_set)
+    request = replace(shot.request, settings=resolve_settings(shot.request.settings, model_set))
+    plan_sizes(request, model_set.training_resolution_px, model_set.latent_downsampling)
+    gather_loras(request, model_set)
 
 
 def facts_of(shot: Shot, model_set: ModelSet, work: Workload) -> dict[str, object]:

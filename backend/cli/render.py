@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
+from msgspec.structs import replace
 from rich.console import Console
 
 from ..blend import Shot, number_path
@@ -94,11 +95,14 @@ def run(args: argparse.Namespace) -> int:
 
 def check(shot: Shot, model_set: ModelSet, args: argparse.Namespace, record: Record | None) -> None:
     """Raise Refusal for what cannot be rendered here; warn where `record` was made with other models."""
-    plan_sizes(shot.request, model_set.training_resolution_px, model_set.latent_downsampling)
-    loras = gather_loras(shot.request, model_set)
+    request = replace(shot.request, settings=resolve_settings(shot.request.settings, model_set))
+    plan_sizes(request, model_set.training_resolution_px, model_set.latent_downsampling)
+    loras = gather_loras(request, model_set)
     if record is None:
         return
     differing = weights_that_differ(record, fingerprint_weights(model_set) | fingerprint_loras(loras))
+    if any(change.startswith("few_steps=") for change in args.set):  # as was asked for
+        differing = [name for name in differing if not name.startswith("few_steps/")]
     if record.schedule not in ("", fingerprint_schedule(model_set.schedule)):
         differing.append(f"base/{SCHEDULE}")
     if differing:

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from ...protocol import (
     LONGEST_SIDE_PX,
@@ -17,6 +17,7 @@ from ...protocol import (
     SMALLEST_SIDE_PX,
     Refusal,
     RenderRequest,
+    RenderSettings,
     WireError,
     check_request,
     check_size,
@@ -26,6 +27,7 @@ from ...protocol import (
 )
 from ...protocol.codec import WHERE_THE_FORM_IS
 from ..blend import Shot, export_blend, number_path
+from ..models.few_steps import FewSteps
 from ..models.sets import ModelSet, choose_model_set
 from ..outputs import FORMATS, Record, RecordError, read_record, restore_request
 from ..planning.change import change_settings
@@ -90,6 +92,7 @@ def read_shot(args: argparse.Namespace, number: int | None, record: Record | Non
     try:
         if record:
             request, arrays = restore_from(args.from_image, record)
+            request = left_open(args, request)
         elif args.source == STANDARD_INPUT:
             request, arrays = read_request()
         else:
@@ -115,6 +118,16 @@ def changed(args: argparse.Namespace, request: RenderRequest) -> RenderRequest:
     """`request` with the settings of `--set`. Raises Refusal, as change_settings does."""
     said = " ".join(f"--set {change}" for change in args.set)
     return replace(request, settings=change_settings(request.settings, args.set, said)) if args.set else request
+
+
+def left_open(args: argparse.Namespace, request: RenderRequest) -> RenderRequest:
+    """`request`, of a record, whose every choice is resolved; where `--set` gives it few steps, or none, what was for the other
+    is as if never chosen."""
+    if changed(args, request).settings.few_steps == request.settings.few_steps:
+        return request
+    own = FewSteps.__struct_fields__
+    settings = {name: default for name, default in asdict(RenderSettings()).items() if name in own}
+    return replace(request, settings=replace(request.settings, **settings))
 
 
 def read_request() -> tuple[RenderRequest, dict[str, np.ndarray]]:

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
                 outputs[job_id] = number_path(args.output, shot.frame)
         while outputs:
             codes.add(bring_oldest(args, outputs))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Refusal):
         if outputs:
             say("The backend goes on with what was submitted: `beyondscene fetch ID -o OUT` brings a picture when it is made.")
         raise

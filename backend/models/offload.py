@@ -12,6 +12,7 @@ from .device_memory import is_out_of_memory
 from .memory_saving import Offload
 
 HOST = torch.device("cpu")
+TAKEN_WHOLE = [nn.MultiheadAttention.__name__]  # whose forward reads the weights of a layer within, without calling that
 
 
 class WeightsDoNotFit(MemoryError):  # noqa: N818  (reads as what it is)
@@ -76,7 +77,7 @@ class DevicePlacement:
                 continue
             if self.offload == "layers" and network in self._large:
                 self._up.append(network)
-                cpu_offload(network, self.device)
+                cpu_offload(network, self.device, preload_module_classes=TAKEN_WHOLE)
             else:
                 with as_weights_do_not_fit():
                     self._put_on_device(network)

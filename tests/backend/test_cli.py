@@ -26,7 +26,16 @@ from beyondscene.backend.models.sets import ModelSet, read_model_set
 from beyondscene.backend.outputs import Picture, make_record, most_bytes, write_picture
 from beyondscene.backend.processes import TORCHRUN, place_among_processes
 from beyondscene.backend.version import app_version
-from beyondscene.protocol import Refusal, RenderRequest, describe_array, digest_of, load_request, resized, save_request
+from beyondscene.protocol import (
+    Refusal,
+    RenderRequest,
+    RenderSettings,
+    describe_array,
+    digest_of,
+    load_request,
+    resized,
+    save_request,
+)
 from msgspec.structs import replace
 from PIL import Image
 
@@ -463,6 +472,22 @@ def test_repeating_with_other_weights_warns_and_without_a_record_or_models_refus
     Image.fromarray(picture.image).save(path)
     assert main(repeat) == 2
     assert "does not say how it was made" in capsys.readouterr().err
+
+
+def test_what_comes_with_few_steps_goes_with_them(two_people: RenderRequest, tmp_path: Path) -> None:
+    few = RenderSettings(
+        few_steps=True, steps=8, guidance_scale=1, scheduler="euler", inpaint_strength=1, t_b=0.5, beta_over=0.3
+    )
+    made, kept = tmp_path / "out.png", tmp_path / "request.json"
+    record = make_record(replace(two_people, settings=few), {}, "embedded", {}, "")
+    write_picture(made, Picture(np.zeros((64, 64, 3), np.uint8)), record)
+    command = ["export", "--from-image", str(made), "-o", str(kept)]
+    for changes, settings in (
+        (["few_steps=false", "t_b=.6"], RenderSettings(few_steps=False, t_b=0.6, beta_over=0.3)),
+        (["few_steps=true", "t_b=.6"], replace(few, t_b=0.6)),
+    ):
+        assert main([*command, *(word for change in changes for word in ("--set", change))]) == 0
+        assert load_request(kept)[0].settings == settings
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from beyondscene.backend.cli.arguments import frames
 from beyondscene.backend.cli.progress import Lines, show_progress, tell_duration
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.watch import Headway
-from beyondscene.protocol import RenderRequest, load_request, save_request
+from beyondscene.protocol import RenderRequest, RenderSettings, load_request, save_request
 from msgspec.structs import replace
 from PIL import Image
 from rich.console import Console
@@ -147,6 +147,8 @@ def test_requests_that_are_numbered_are_drawn_by_one_command(
 ) -> None:
     for number in (8, 9, 10):
         save_request(tmp_path / f"shot.{number:02d}.json", replace(two_people, seed=number), {})
+    layered = replace(two_people, settings=RenderSettings(hcp_scale=0.5))
+    save_request(tmp_path / "shot.12.json", layered, {})
     command = ["render", str(tmp_path / "shot.##.json"), "--models", str(tiny_models.folder)]
     several = [*command, "-o", str(tmp_path / "shot.##.png")]
     assert main([*several, "--frames", "8-10:2", "--json"]) == 0
@@ -158,6 +160,7 @@ def test_requests_that_are_numbered_are_drawn_by_one_command(
     for arguments, sentence in (
         (several, "shot.##.json stands for a request of each frame: say which with --frames A-B or --frame N."),
         ([*several, "--frames", "10-11", "--seed", "1"], f"Frame 11: There is no file {tmp_path / 'shot.11.json'}"),
+        ([*several, "--frames", "9-12:3"], "Frame 12: hcp_scale is 0.5, but the model set 'tiny' has no HcP layers"),
     ):
         assert main(arguments) == 2
         assert sentence in capsys.readouterr().err

@@ -86,6 +86,8 @@ def test_a_controlnet_union_is_asked_for_poses(hub_set: ModelSet, tmp_path: Path
     posed, without = picture(models, small), msgspec.structs.replace(small.settings, controlnet_conditioning_scale=0.0)
     unposed = picture(models, msgspec.structs.replace(small, settings=without))
     assert posed.std() > 1 and (unposed != posed).any()
+    models.placement.change("layers")
+    assert (picture(models, small) == posed).all()
 
 
 @pytest.mark.usefixtures("sure")

@@ -16,7 +16,8 @@ from beyondscene.backend import cli
 from beyondscene.backend.cli import backend, main
 from beyondscene.backend.gateway.ledger import Ledger
 from beyondscene.backend.outputs import Picture, choose_format, make_record, write_picture
-from beyondscene.protocol import Accepted, Cancel, Finished, Started, Welcome, digest_of
+from beyondscene.protocol import Accepted, Cancel, Finished, RenderSettings, Started, Welcome, digest_of, save_request
+from msgspec.structs import replace
 
 from .conftest import Connect, Start
 from .talk import Running, picture, wait_until
@@ -137,6 +138,17 @@ def test_a_submit_of_frames_says_where_it_stopped(start: Start, connect: Connect
     assert main([*command, "--patience", "0.3"]) == 6
     said = capsys.readouterr()
     assert len(said.out.splitlines()) == 1 and "Frame 2 and those after it were not submitted." in said.err
+
+
+def test_frames_before_one_that_is_refused_are_told_of(start: Start, tmp_path: Path, capsys: Capture) -> None:
+    gateway = start()
+    for number, settings in ((1, RenderSettings()), (2, RenderSettings(few_steps=True))):
+        save_request(tmp_path / f"{number}.json", replace(picture(), settings=settings), {})
+    command = ["submit", str(tmp_path / "#.json"), "--frames", "1-2", "-o", str(tmp_path / "#.png")]
+    assert main([*command, "--ready-file", str(gateway.ready_file)]) == 2
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 1 and "Frame 2 and those after it were not submitted." in said.err
+    assert "The backend goes on with what was submitted: `beyondscene fetch ID -o OUT` brings a picture" in said.err
 
 
 def test_a_submit_of_more_frames_than_may_wait_brings_pictures_meanwhile(

@@ -64,7 +64,9 @@ def test_loras_are_told_and_one_that_is_not_there_is_refused(
     assert "On the backend's machine: There is no LoRA 'ink': known are claymation" in talk.hear_until(Refused).message
 
 
-def test_few_steps_are_told_and_refused_where_a_set_has_none(start: Start, connect: Connect, tmp_path: Path) -> None:
+def test_few_steps_are_told_and_refused_where_a_set_has_none_as_hcp_layers_are(
+    start: Start, connect: Connect, tmp_path: Path
+) -> None:
     for name in ("few", "lost"):
         manifest = {"name": name, "training_resolution_px": 64, "pose_line_width_px": 2, "roles": {}}
         (tmp_path / name / "modelset.json").parent.mkdir()
@@ -78,6 +80,9 @@ def test_few_steps_are_told_and_refused_where_a_set_has_none(start: Start, conne
     request = replace(picture(side_px=128), settings=RenderSettings(few_steps=True))
     talk.say(Submit(job_id=str(uuid.uuid4()), request=request))
     assert "'embedded' names no LoRA for few steps" in talk.hear_until(Refused).message
+    request = replace(picture(side_px=128), settings=RenderSettings(hcp_scale=0.5))
+    talk.say(Submit(job_id=str(uuid.uuid4()), request=request))
+    assert "hcp_scale is 0.5, but the model set 'embedded' has no HcP layers" in talk.hear_until(Refused).message
 
 
 def test_a_model_set_that_cannot_be_read_hides_no_other(start: Start, connect: Connect, tmp_path: Path) -> None:
