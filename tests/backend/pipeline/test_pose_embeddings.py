@@ -8,7 +8,6 @@ import torch
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.pipeline.pose_embeddings import LazyPoseEmbedding, _pin, embed_poses, precomputed_pose_embeddings
-from diffusers import ControlNetModel
 from torch import nn
 
 
@@ -55,7 +54,7 @@ def test_the_controlnet_takes_pictures_again_after_a_fault(models: Models) -> No
 
 
 def test_empty_poses_share_one_hint(models: Models) -> None:
-    controlnet: ControlNetModel = models.controlnet
+    controlnet = models.controlnet
     lit = np.zeros((64, 64, 3), np.uint8)
     lit[3, 3] = 255
     poses = [partial(np.copy, picture) for picture in (np.zeros_like(lit), lit, np.zeros_like(lit))]
