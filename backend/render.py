@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from msgspec.structs import replace
 
 from ..protocol import RenderRequest, StageTime, check_request, digest_of_file
 from .hardware import name_precision
@@ -22,7 +21,7 @@ from .models.sets import ModelSet, choose_model_set, find_model_sets
 from .outputs import Layer, Picture, Record, choose_format, make_record, write_picture
 from .pipeline import Progress, render
 from .planning.people import Figure
-from .planning.resolve import resolve_settings
+from .planning.resolve import resolve_request
 from .version import app_version
 from .watch import Checkpoints, Headway, NoCheckpoints, RenderResult, Watcher
 
@@ -64,7 +63,7 @@ class Renderer:
         check_request(request)
         picture_format = choose_format(path)
         model_set = choose_model_set(models)
-        request = replace(request, settings=resolve_settings(request.settings, model_set))
+        request = resolve_request(request, model_set)
         loras = gather_loras(request, model_set)
         watcher.progress(Headway(stage="load"))
         start = time.perf_counter()

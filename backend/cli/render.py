@@ -8,7 +8,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
-from msgspec.structs import replace
 from rich.console import Console
 
 from ..blend import Shot, number_path
@@ -21,7 +20,7 @@ from ..models.sets import ModelSet
 from ..outputs import Record, weights_that_differ
 from ..planning.expect import check_memory
 from ..planning.plan import plan_sizes
-from ..planning.resolve import digest_making, resolve_settings
+from ..planning.resolve import digest_making, resolve_request, resolve_settings
 from ..processes import joined_processes, place_among_processes
 from ..version import app_version
 from . import DONE, say
@@ -95,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
 
 def check(shot: Shot, model_set: ModelSet, args: argparse.Namespace, record: Record | None) -> None:
     """Raise Refusal for what cannot be rendered here; warn where `record` was made with other models."""
-    request = replace(shot.request, settings=resolve_settings(shot.request.settings, model_set))
+    request = resolve_request(shot.request, model_set)
     plan_sizes(request, model_set.training_resolution_px, model_set.latent_downsampling)
     loras = gather_loras(request, model_set)
     if record is None:

@@ -3,15 +3,13 @@
 import logging
 from collections.abc import Sequence
 
-from msgspec.structs import replace
-
 from ...protocol import ModelSetInfo, Refusal, RenderRequest, RequestError, Submit, arrays_from_frames, check_request
 from ..models.loras import gather_loras, known_loras, lora_folders
 from ..models.manifest import ModelSetError
 from ..models.sets import ModelSet
 from ..planning.expect import check_memory
 from ..planning.plan import plan_sizes
-from ..planning.resolve import resolve_settings
+from ..planning.resolve import resolve_request
 from .allow_list import Listed
 from .files import Quota
 from .ledger import Job
@@ -64,7 +62,7 @@ class Admission:
         try:
             chosen.check()
             check_request(request)
-            gather_loras(replace(request, settings=resolve_settings(request.settings, chosen)), chosen)
+            gather_loras(resolve_request(request, chosen), chosen)
         except ModelSetError as error:
             raise RequestError(f"On the backend's machine: {error}") from error
         try:

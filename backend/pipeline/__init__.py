@@ -4,14 +4,13 @@ import dataclasses
 from functools import partial
 
 import numpy as np
-from msgspec.structs import replace
 
 from ...protocol import RenderRequest, check_request, is_seen
 from ..models.load import Models
 from ..planning.expect import expect_work
 from ..planning.people import Figure, Person, gather_people
 from ..planning.plan import Size, plan_sizes
-from ..planning.resolve import resolve_settings, resolved_settings
+from ..planning.resolve import resolve_request, resolve_settings, resolved_settings
 from ..watch import Checkpoints, NoWatcher, PixelType, Watcher
 from .composite import compose
 from .enlarge import enlarge_level
@@ -44,7 +43,7 @@ def render(
     that breaks a rule, and ModelSetError for settings that these models do not know.
     """
     check_request(request)
-    request = replace(request, settings=resolve_settings(request.settings, models.model_set))
+    request = resolve_request(request, models.model_set)
     watcher = watcher or NoWatcher()
     models = dataclasses.replace(models, check=watcher.check)
     plan = plan_sizes(request, models.training_resolution_px, models.latent_downsampling)

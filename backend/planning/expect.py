@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from msgspec.structs import replace
 
 from ...protocol import RenderRequest, RequestError
 from ..machine import find_memory
 from ..models.sets import ModelSet
 from .people import Person, bounding_box, gather_people, scaled
 from .plan import Plan, Size, last_steps, plan_sizes
-from .resolve import resolve_settings, resolved_settings
+from .resolve import resolve_request, resolved_settings
 from .views import View, adaptive_views, grid, scaled_stride
 
 # Measured (resident memory, Linux): of the process before a model is loaded, and of the largest canvas with the picture that
@@ -64,7 +63,7 @@ class Workload:
 
 def foresee(request: RenderRequest, models: ModelSet) -> Workload:
     """As expect_work, for a request as it was made. Raises Refusal for what `models` cannot draw."""
-    request = replace(request, settings=resolve_settings(request.settings, models))
+    request = resolve_request(request, models)
     plan = plan_sizes(request, models.training_resolution_px, models.latent_downsampling)
     return expect_work(request, plan, gather_people(request), models.training_resolution_px, models.latent_downsampling)
 

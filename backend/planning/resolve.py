@@ -54,6 +54,11 @@ def resolve_settings(settings: RenderSettings, models: ModelSet) -> ResolvedSett
     )
 
 
+def resolve_request(request: RenderRequest, models: ModelSet) -> RenderRequest:
+    """`request` with its settings as `resolve_settings` makes them. Raises ModelSetError likewise."""
+    return replace(request, settings=resolve_settings(request.settings, models))
+
+
 def resolved_settings(request: RenderRequest) -> ResolvedSettings:
     """Its settings, which `resolve_settings` has made."""
     assert isinstance(request.settings, ResolvedSettings)
@@ -62,7 +67,7 @@ def resolved_settings(request: RenderRequest) -> ResolvedSettings:
 
 def digest_making(request: RenderRequest, models: ModelSet) -> str:
     """Of all that decides on a picture: the request, weights, LoRAs, what the set leaves open, its schedule of noise."""
-    request = replace(request, settings=resolve_settings(request.settings, models))
+    request = resolve_request(request, models)
     advice = (models.manifest, request, models.schedule)
     own = digest_of(msgspec.json.encode(advice, order="deterministic"))[:16]
     return f"{digest_weights(models, gather_loras(request, models))} {own}"
