@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-import numpy as np
 import torch
 
 from ..protocol import Refusal, RenderRequest
@@ -14,7 +13,7 @@ from .models.device_memory import is_out_of_memory
 from .models.fingerprint import weight_files
 from .models.host_memory import give_back_freed_memory
 from .models.load import Models
-from .models.memory_saving import FALLBACKS, KEY, MemorySaving, next_fallback
+from .models.memory_saving import FALLBACKS, MemorySaving, keep_fallback, kept_fallback, next_fallback
 from .models.offload import WeightsDoNotFit
 from .models.sets import ModelSet, ModelSetError
 from .pipeline.shard import rank_and_world_size
@@ -39,8 +38,7 @@ def retry_with_less_memory(
     processes behind the first, for the others would wait in another step for one that begins anew.
     """
     process, processes = rank_and_world_size()
-    kept, words = checkpoints.get(KEY), ""
-    number = max(first, int(kept["fallback"]) if kept else 0)
+    number, words = max(first, kept_fallback(checkpoints)), ""
     while number < len(FALLBACKS):
         try:
             return attempt(FALLBACKS[number]), number
@@ -55,7 +53,7 @@ def retry_with_less_memory(
         number = next_fallback(number, crowded)
         if number < len(FALLBACKS):
             log.warning("the memory was not enough (%s): now with %s", words, FALLBACKS[number].name)
-            checkpoints.put(KEY, {"fallback": np.array(number)})
+            keep_fallback(checkpoints, number)
     raise OutOfMemory(f"The memory was not enough, even with {FALLBACKS[-1].name}: {advice()} ({words})")
 
 

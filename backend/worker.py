@@ -36,7 +36,7 @@ from .checkpoints import CheckpointFolder
 from .launch import leave_with_the_gateway, read_start
 from .line import Line
 from .machine import core_count, find_memory
-from .models.memory_saving import KEY, SPARING
+from .models.memory_saving import SPARING, keep_fallback, kept_fallback
 from .models.sets import choose_model_set
 from .planning.resolve import digest_making
 from .signals import ending_signals
@@ -105,8 +105,8 @@ def do_work(work: RunJob, payload: list[bytes | memoryview], render: RenderToFil
         folder = Path(work.checkpoints_folder or path.parent)
         made_with = f"{made_by} with {models} {digest_made_with(models, work.request)}".rstrip()
         checkpoints = CheckpointFolder(folder, made_with, lambda: line.report(JobCheckpoint(**job)))
-        if work.sparing and checkpoints.get(KEY) is None:
-            checkpoints.put(KEY, {"fallback": np.array(SPARING)})
+        if work.sparing and kept_fallback(checkpoints) < SPARING:
+            keep_fallback(checkpoints, SPARING)
         result = render(work.request, arrays, models, path, JobWatcher(work, line), checkpoints)
         facts = {name: getattr(result, name) for name in result.__struct_fields__}
         return JobDone(**job, **facts)

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
+
 from ...protocol import Refusal
+from ..watch import Checkpoints
 
 MIB = 2**20
 
@@ -56,6 +59,17 @@ FALLBACKS = (
     MemorySaving("views one by one, small tiles, networks offloaded", 0, 1, 96, 256 * MIB, "networks"),
     MemorySaving("views one by one, small tiles, layers offloaded", 0, 1, 96, 256 * MIB, "layers"),
 )
+
+
+def kept_fallback(checkpoints: Checkpoints) -> int:
+    """Number of the fallback that an earlier attempt has come to."""
+    kept = checkpoints.get(KEY)
+    return int(kept["fallback"]) if kept else 0
+
+
+def keep_fallback(checkpoints: Checkpoints, number: int) -> None:
+    """Let later attempts begin with this fallback."""
+    checkpoints.put(KEY, {"fallback": np.array(number)})
 
 
 def next_fallback(number: int, crowded: bool) -> int:
