@@ -7,9 +7,10 @@ import numpy as np
 
 from ....protocol import RenderRequest
 from ...models.load import Models
-from ...pipeline import Progress, draw_base_image, gather_seen
+from ...pipeline import Progress, draw_base_image
 from ...pipeline.prompts import PromptEncoder
 from ...planning.expect import expect_work
+from ...planning.people import gather_people
 from ...planning.plan import plan_sizes
 from ...watch import Watcher
 from .canvas import DIFFUSION
@@ -22,7 +23,7 @@ READS = DIFFUSION | {
 
 def draw(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], watcher: Watcher) -> np.ndarray:
     sizes = models.training_resolution_px, models.latent_downsampling
-    plan, people = replace(plan_sizes(request, *sizes), levels=()), gather_seen(models, request, arrays)
+    plan, people = replace(plan_sizes(request, *sizes), levels=()), gather_people(request, models.manifest)
     models, encoder = replace(models, check=watcher.check), PromptEncoder(models)
     progress = Progress(watcher, 0, expect_work(request, plan, people, *sizes).whole)
     image, _ = draw_base_image(models, request, arrays, people, plan.base, encoder, progress)
