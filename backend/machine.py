@@ -71,7 +71,8 @@ def own_groups(controller: str) -> Iterator[Path]:
         if controllers and controller not in controllers.split(","):
             continue
         top = GROUPS / controller if controllers else GROUPS  # version 2 has all controllers in one place
-        for folder in (top / path.lstrip("/"), *(top / path.lstrip("/")).parents):
+        own = top / path.lstrip("/")
+        for folder in (own, *own.parents):
             if folder.is_relative_to(top):
                 yield folder
 
