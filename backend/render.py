@@ -8,20 +8,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..protocol import RenderRequest, StageTime, check_request, digest_of_file
+from ..protocol import RenderRequest, StageTime, digest_of_file
 from .hardware import name_precision
 from .memory import OutOfMemory, free_cached, retry_with_less_memory, what_would_fit, what_would_load
 from .models.device_memory import hold_to_the_card, is_out_of_memory
 from .models.devices import choose_device
 from .models.fingerprint import fingerprint_schedule, stamp_files
 from .models.load import Models, load_models
-from .models.loras import fingerprint_loras, gather_loras
+from .models.loras import fingerprint_loras
 from .models.memory_saving import FALLBACKS, OFFLOADS, MemorySaving, Offload, Precision
 from .models.sets import ModelSet, choose_model_set, find_model_sets
 from .outputs import Layer, Picture, Record, choose_format, make_record, write_picture
 from .pipeline import Progress, render
+from .planning.accept import accept_request
 from .planning.people import Figure
-from .planning.resolve import resolve_request
 from .version import app_version
 from .watch import Checkpoints, Headway, NoCheckpoints, RenderResult, Watcher
 
@@ -60,11 +60,9 @@ class Renderer:
         checkpoints: Checkpoints | None = None,
     ) -> RenderResult:
         """As RenderToFile. Raises RequestError or ModelSetError before any work, for what the user can put right."""
-        check_request(request)
         picture_format = choose_format(path)
         model_set = choose_model_set(models)
-        request = resolve_request(request, model_set)
-        loras = gather_loras(request, model_set)
+        request, loras = accept_request(request, model_set)
         watcher.progress(Headway(stage="load"))
         start = time.perf_counter()
         loaded = self.models(model_set)

@@ -5,11 +5,9 @@ import argparse
 import msgspec
 
 from ..blend import Shot
-from ..models.loras import gather_loras
 from ..models.sets import ModelSet
+from ..planning.accept import accept_request
 from ..planning.expect import Workload, check_memory, foresee, least_memory_bytes
-from ..planning.plan import plan_sizes
-from ..planning.resolve import resolve_request
 from . import DONE
 from .source import add_models, add_source, model_set_chooser, read_source, record_of
 from .words import warn_of_the_unseen, warn_of_unknown_words
@@ -38,9 +36,7 @@ def run(args: argparse.Namespace) -> int:
 def check(shot: Shot, model_set: ModelSet) -> None:
     """Raise Refusal for what cannot be rendered here."""
     check_memory(shot.request.width, shot.request.height)
-    request = resolve_request(shot.request, model_set)
-    plan_sizes(request, model_set.training_resolution_px, model_set.latent_downsampling)
-    gather_loras(request, model_set)
+    accept_request(shot.request, model_set)
 
 
 def facts_of(shot: Shot, model_set: ModelSet, work: Workload) -> dict[str, object]:

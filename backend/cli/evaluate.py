@@ -11,10 +11,9 @@ from rich.table import Column, Table
 from ...protocol import Refusal, RenderRequest, RenderSettings
 from ..evaluation.methods import METHODS
 from ..evaluation.variants import ABLATIONS, check_variants, read_variant
-from ..models.loras import gather_loras
 from ..models.sets import ModelSet, choose_model_set, read_model_set
+from ..planning.accept import accept_request
 from ..planning.expect import check_memory
-from ..planning.plan import plan_sizes
 from ..planning.resolve import resolve_settings
 from . import DONE, FAULT
 from .arguments import SEEDS, count, part, step_count, whole
@@ -153,9 +152,7 @@ def choose_scenes(args: argparse.Namespace, model_set: ModelSet, settings: Rende
         return FixedScenes(chosen_numbers(args), resolution)
 
     def check_own(request: RenderRequest) -> None:
-        request = replace(request, settings=settings)
-        plan_sizes(request, resolution, model_set.latent_downsampling)
-        gather_loras(request, model_set)
+        accept_request(replace(request, settings=settings), model_set)
         check_memory(request.width, request.height)
         if request.seed + args.seed not in SEEDS:
             raise Refusal(f"its seed {request.seed} and --seed {args.seed} come to over {SEEDS[-1]}: choose a smaller --seed.")

@@ -14,13 +14,13 @@ from ..blend import Shot, number_path
 from ..checkpoints import CheckpointFolder
 from ..models.fingerprint import fingerprint_schedule, fingerprint_weights
 from ..models.kinds import SCHEDULE
-from ..models.loras import fingerprint_loras, gather_loras
+from ..models.loras import fingerprint_loras
 from ..models.memory_saving import Precision
 from ..models.sets import ModelSet
 from ..outputs import Record, weights_that_differ
+from ..planning.accept import accept_request
 from ..planning.expect import check_memory
-from ..planning.plan import plan_sizes
-from ..planning.resolve import digest_making, resolve_request, resolve_settings
+from ..planning.resolve import digest_making, resolve_settings
 from ..processes import joined_processes, place_among_processes
 from ..version import app_version
 from . import DONE, say
@@ -94,9 +94,7 @@ def run(args: argparse.Namespace) -> int:
 
 def check(shot: Shot, model_set: ModelSet, args: argparse.Namespace, record: Record | None) -> None:
     """Raise Refusal for what cannot be rendered here; warn where `record` was made with other models."""
-    request = resolve_request(shot.request, model_set)
-    plan_sizes(request, model_set.training_resolution_px, model_set.latent_downsampling)
-    loras = gather_loras(request, model_set)
+    _, loras = accept_request(shot.request, model_set)
     if record is None:
         return
     differing = weights_that_differ(record, fingerprint_weights(model_set) | fingerprint_loras(loras))

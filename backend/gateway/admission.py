@@ -3,13 +3,12 @@
 import logging
 from collections.abc import Sequence
 
-from ...protocol import ModelSetInfo, Refusal, RenderRequest, RequestError, Submit, arrays_from_frames, check_request
-from ..models.loras import gather_loras, known_loras, lora_folders
+from ...protocol import ModelSetInfo, Refusal, RenderRequest, RequestError, Submit, arrays_from_frames
+from ..models.loras import known_loras, lora_folders
 from ..models.manifest import ModelSetError
 from ..models.sets import ModelSet
+from ..planning.accept import accept_request
 from ..planning.expect import check_memory
-from ..planning.plan import plan_sizes
-from ..planning.resolve import resolve_request
 from .allow_list import Listed
 from .files import Quota
 from .ledger import Job
@@ -61,14 +60,9 @@ class Admission:
             raise RequestError(f"There is no model set '{models}': choose one of {', '.join(self._models) or 'none'}.")
         try:
             chosen.check()
-            check_request(request)
-            gather_loras(resolve_request(request, chosen), chosen)
+            accept_request(request, chosen)
         except ModelSetError as error:
             raise RequestError(f"On the backend's machine: {error}") from error
-        try:
-            plan_sizes(request, chosen.training_resolution_px, chosen.latent_downsampling)
-        except Refusal as error:
-            raise RequestError(str(error)) from error
         check_memory(request.width, request.height)
         return chosen
 
