@@ -2,10 +2,14 @@
 
 # pyright: reportInvalidTypeForm=false
 
+import secrets
+
 import bpy
 from bpy.props import StringProperty
 
 from .exporters import find_people
+from .history import LARGEST_SEED
+from .overrides import OfOwner
 
 Result = set[str]
 
@@ -39,4 +43,21 @@ class BEYONDSCENE_OT_select_person(bpy.types.Operator):
         return {"FINISHED"}
 
 
-register, unregister = bpy.utils.register_classes_factory((BEYONDSCENE_OT_select_person,))
+class BEYONDSCENE_OT_draw_seed(OfOwner, bpy.types.Operator):
+    """Draw another seed of this person's own: the next picture has them anew, and the others as they were"""
+
+    bl_idname = "beyondscene.draw_seed"
+    bl_label = "Draw Seed"
+
+    @classmethod
+    def obstacle(cls, context: bpy.types.Context) -> str:
+        return super().obstacle(context) if hasattr(cls.owner(context).beyondscene, "use_own_seed") else "A person is needed"
+
+    def execute(self, context: bpy.types.Context) -> Result:
+        own = self.owner(context).beyondscene
+        own.use_own_seed = True
+        own.seed = secrets.randbelow(LARGEST_SEED + 1)
+        return {"FINISHED"}
+
+
+register, unregister = bpy.utils.register_classes_factory((BEYONDSCENE_OT_select_person, BEYONDSCENE_OT_draw_seed))

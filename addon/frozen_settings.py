@@ -14,7 +14,7 @@ from ..protocol.refusal import Refusal
 from .exporters import Person, find_enabled, gather_request
 
 PICTURE = ("width", "height", "seed", "prompt", "negative_prompt", "style", "settings", "loras")  # of a request
-PERSON = ("prompt", "negative_prompt", "part_prompts", "loras")  # of a character
+PERSON = ("prompt", "negative_prompt", "part_prompts", "loras", "seed")  # of a character
 
 
 @dataclass

@@ -117,6 +117,7 @@ def describe(own: bpy.types.PropertyGroup, character: Character) -> None:
     for part in get_args(PartName):
         setattr(own.parts, part, character.part_prompts.get(part, ""))
     write_loras(own.loras, character.loras)
+    own.use_own_seed, own.seed = character.seed is not None, min(character.seed or 0, LARGEST_SEED)
 
 
 def silence(own: bpy.types.PropertyGroup, character: Character) -> None:
@@ -126,6 +127,7 @@ def silence(own: bpy.types.PropertyGroup, character: Character) -> None:
         setattr(own.parts, part, "")
     if not character.loras:
         write_loras(own.loras, ())
+    own.use_own_seed = own.use_own_seed and character.seed is not None
 
 
 def recognise(people: Sequence[Person], characters: Sequence[Character]) -> dict[str, Character]:

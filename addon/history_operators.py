@@ -81,8 +81,9 @@ class BEYONDSCENE_OT_restore_settings(OnPicture, bpy.types.Operator):
         context.scene.beyondscene.file_format = ".exr" if images.is_exr(images.path_of(image)) else ".png"
         is_frame = image.source == "SEQUENCE"
         unlike = history.restore(context.scene, context.view_layer, record, request, is_frame=is_frame)
-        if request.seed > history.LARGEST_SEED:
-            self.report({"WARNING"}, f"Seed {request.seed} is more than a Blender scene can hold: Render Again draws with it")
+        for seed in (request.seed, *(one.seed or 0 for one in request.characters)):
+            if seed > history.LARGEST_SEED:
+                self.report({"WARNING"}, f"Seed {seed} is more than a Blender scene can hold: Render Again draws with it")
         for fate, names in (
             ("Switched off, since the picture is without them", unlike.switched_off),
             ("Not in this scene, or hidden", unlike.gone),

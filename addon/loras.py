@@ -13,8 +13,7 @@ from bpy.props import FloatProperty, IntProperty, StringProperty
 from ..protocol import Lora
 from . import session
 from .exporters.errors import ExportError
-from .obstacles import SaysWhyNot
-from .overrides import is_editable
+from .overrides import OfOwner
 
 Result = set[str]
 
@@ -44,22 +43,7 @@ class BEYONDSCENE_PG_lora(bpy.types.PropertyGroup):
     )
 
 
-class Listed(SaysWhyNot):
-    """An operator on the LoRAs of `context.beyondscene_owner`, or of the scene where a button set none."""
-
-    bl_options = {"UNDO", "INTERNAL"}
-
-    @staticmethod
-    def owner(context: bpy.types.Context) -> Any:
-        return getattr(context, "beyondscene_owner", None) or context.scene
-
-    @classmethod
-    def obstacle(cls, context: bpy.types.Context) -> str:
-        owner = cls.owner(context)
-        return "" if is_editable(owner) else f"'{owner.name}' is linked from another file: make a library override of it first"
-
-
-class BEYONDSCENE_OT_add_lora(Listed, bpy.types.Operator):
+class BEYONDSCENE_OT_add_lora(OfOwner, bpy.types.Operator):
     """Add a row for a LoRA: a style for the whole picture, or a likeness for one person"""
 
     bl_idname = "beyondscene.add_lora"
@@ -75,7 +59,7 @@ class BEYONDSCENE_OT_add_lora(Listed, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class BEYONDSCENE_OT_remove_lora(Listed, bpy.types.Operator):
+class BEYONDSCENE_OT_remove_lora(OfOwner, bpy.types.Operator):
     """Remove this LoRA from the list"""
 
     bl_idname = "beyondscene.remove_lora"

@@ -10,12 +10,28 @@ import bpy
 from bpy.app.handlers import persistent
 
 from . import callbacks
+from .obstacles import SaysWhyNot
 
 
 def is_editable(thing: bpy.types.ID) -> bool:
     """Whether the fields of `thing` can be edited here: not where it is linked, or overridden only as a part of others."""
     override = thing.override_library
     return thing.is_editable and not (override and override.is_system_override)
+
+
+class OfOwner(SaysWhyNot):
+    """An operator on what is said of `context.beyondscene_owner`, or of the scene where a button set none."""
+
+    bl_options = {"UNDO", "INTERNAL"}
+
+    @staticmethod
+    def owner(context: bpy.types.Context) -> Any:
+        return getattr(context, "beyondscene_owner", None) or context.scene
+
+    @classmethod
+    def obstacle(cls, context: bpy.types.Context) -> str:
+        owner = cls.owner(context)
+        return "" if is_editable(owner) else f"'{owner.name}' is linked from another file: make a library override of it first"
 
 
 def make_comparable(thing: bpy.types.Object) -> None:

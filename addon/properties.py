@@ -145,6 +145,13 @@ class BEYONDSCENE_PG_character(bpy.types.PropertyGroup):
     prompt: StringProperty(name="Prompt", description="This person alone, e.g. 'a woman in a red coat'", override=OVERRIDABLE)
     prompt_text: PointerProperty(type=bpy.types.Text, **LONG, override=OVERRIDABLE)
     negative_prompt: StringProperty(name="Negative", description="What this person should not be", override=OVERRIDABLE)
+    use_own_seed: BoolProperty(
+        name="Own Seed",
+        description="Keep this person as they are while the picture's seed changes, or draw them anew while the others stay",
+        update=lambda self, context: begin_own_seed(self, context),
+        override=OVERRIDABLE,
+    )
+    seed: IntProperty(name="Seed", description="Of this person, drawn alone", default=0, min=0, override=OVERRIDABLE)
     parts: PointerProperty(type=BEYONDSCENE_PG_parts, override=OVERRIDABLE)
     show_parts: BoolProperty(
         name="Parts", description="Describe head, hair, clothes and so on, each by itself", override=OVERRIDABLE
@@ -174,6 +181,12 @@ CLASSES = (
     BEYONDSCENE_PG_parts,
     BEYONDSCENE_PG_character,
 )
+
+
+def begin_own_seed(own: BEYONDSCENE_PG_character, context: bpy.types.Context) -> None:
+    """From that of the picture, with which this person looks as now."""
+    if own.use_own_seed:
+        own.seed = context.scene.beyondscene.seed
 
 
 def known_models() -> list[str]:

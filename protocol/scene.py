@@ -147,6 +147,9 @@ class Character(Struct, frozen=True, kw_only=True):
     may show; 0 (HIDDEN) where something nearer hides whatever of them would be there. They may show above 64 and nowhere
     else; without any 255 they are left out of the picture; a mask of 0 and 255 alone cuts them at its edge. A coarser mask
     holds samples, not means, since the mean of 255 and 0 would say 128.
+
+    seed: of this person where they are drawn alone; None: the request's. So one person can be drawn anew while all others stay,
+    or stay while all else is drawn anew.
     """
 
     id: Label  # unique in the request; a label, never a path
@@ -161,6 +164,7 @@ class Character(Struct, frozen=True, kw_only=True):
     part_prompts: dict[PartName, Prompt] = {}
     mask: ArrayRef | None = None
     loras: Loras = ()  # beside the scene's, where this person is drawn alone or is the only one in a view
+    seed: Seed | None = None
 
 
 class Camera(Struct, frozen=True, kw_only=True):

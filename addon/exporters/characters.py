@@ -23,6 +23,7 @@ def gather_character(person: Person, depsgraph: bpy.types.Depsgraph, view: View)
         negative_prompt=person.negative_prompt,
         part_prompts=person.part_prompts,
         loras=person.loras,
+        seed=person.seed,
         keypoints=view.see(gather_joints(rig)),
         right_hand=None if right is None else view.see(right),
         left_hand=None if left is None else view.see(left),

@@ -105,6 +105,12 @@ class Person:
         described = self.described.beyondscene.loras
         return gather_loras(described if len(described) else self.armature.beyondscene.loras, f"'{self.name}'")
 
+    @property
+    def seed(self) -> int | None:
+        """The instancer's own, or else that of the rig; None: the picture's."""
+        owns = (self.described.beyondscene, self.armature.beyondscene)
+        return next((own.seed for own in owns if own.use_own_seed), None)
+
     def frame(self, depsgraph: bpy.types.Depsgraph) -> np.ndarray:
         """(4, 4): where the world of the collection that holds the rig stands in the world of the scene."""
         frame = np.eye(4)

@@ -6,7 +6,7 @@ from typing import get_args
 import bpy
 
 from ...protocol import PartName
-from ..character_operators import BEYONDSCENE_OT_select_person
+from ..character_operators import BEYONDSCENE_OT_draw_seed, BEYONDSCENE_OT_select_person
 from ..exporters import ExportError, Person, best_match, find_left_out, find_shown
 from ..exporters.rigs import MIN_COVERAGE, Match
 from ..loras import draw_add_lora, draw_loras, known_loras
@@ -74,9 +74,22 @@ def draw_character(layout: bpy.types.UILayout, context: bpy.types.Context, perso
             for part in get_args(PartName):
                 column.prop(own.parts, part, text="", placeholder=part.replace("_", " "))
         draw_loras(layout, person.described, loras)
+        if own.use_own_seed:
+            draw_seed(layout, person.described)
         row = layout.row()
         row.prop(own, "show_parts", icon="DISCLOSURE_TRI_DOWN" if own.show_parts else "DISCLOSURE_TRI_RIGHT", emboss=False)
+        if not own.use_own_seed:
+            row.prop(own, "use_own_seed", icon="UNLOCKED", emboss=False)
         draw_add_lora(row, person.described)
+
+
+def draw_seed(layout: bpy.types.UILayout, owner: bpy.types.ID) -> None:
+    """A person's own. owner: the object that describes them."""
+    row = layout.row(align=True)
+    row.context_pointer_set("beyondscene_owner", owner)
+    row.prop(owner.beyondscene, "seed")
+    row.operator(BEYONDSCENE_OT_draw_seed.bl_idname, text="", icon="FILE_REFRESH")
+    row.prop(owner.beyondscene, "use_own_seed", text="", icon="LOCKED")
 
 
 def describe_match(match: Match) -> str:

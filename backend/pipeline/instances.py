@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from ...protocol import RenderRequest
+from ...protocol import Character, RenderRequest
 from ..models.load import Models
 from ..models.loras import merge_loras
 from ..planning.people import Person, bounding_box
@@ -60,7 +60,7 @@ def draw_people_alone(
     sampler = make_sampler(models, request, encoder)
 
     def begin() -> torch.Tensor:
-        noise = [draw_noise(request.seed, f"person {p.character.id}", (channels, window, window)) for p in people]
+        noise = [begin_alone(request, p.character, (channels, window, window)) for p in people]
         return torch.cat(noise, 1).to(models.device) * sampler.scheduler.init_noise_sigma
 
     views = [(index * window, 0) for index in range(len(people))]
@@ -69,6 +69,11 @@ def draw_people_alone(
         images = [decode_latents(models, latents[:, top : top + window]) for top, _ in views]
         progress.preview(np.concatenate(images[:4], 1))
     return [Portrait(p, at, image) for p, at, image in zip(people, placements, images, strict=True)]
+
+
+def begin_alone(request: RenderRequest, character: Character, shape: tuple[int, ...]) -> torch.Tensor:
+    seed = request.seed if character.seed is None else character.seed
+    return draw_noise(seed, f"person {character.id}", shape)
 
 
 def describe_alone(models: Models, request: RenderRequest, person: Person, canvas_from_scene: Similarity) -> Condition:

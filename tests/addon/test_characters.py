@@ -44,6 +44,23 @@ def test_parts_are_shown_where_they_are_asked_for(blender: Any, example: Example
     assert drawn(panels.BEYONDSCENE_PT_characters).count("Upper body") == 1
 
 
+def test_a_person_can_have_a_seed_of_their_own(blender: Any, example: Example) -> None:
+    example("duo")
+    scene, layer, eve = blender.context.scene, blender.context.view_layer, blender.data.objects["Eve"]
+    scene.beyondscene.seed, flo = 12, blender.data.objects["Flo"].beyondscene
+    eve.beyondscene.use_own_seed = True
+    scene.beyondscene.seed = 13
+    request = gather_request(blender.context)
+    assert (request.seed, [one.seed for one in request.characters]) == (13, [12, None])  # Eve stays as she was
+    with blender.context.temp_override(beyondscene_owner=eve):
+        assert blender.ops.beyondscene.draw_seed() == {"FINISHED"}
+    assert eve.beyondscene.seed != 12 and drawn(panels.BEYONDSCENE_PT_characters).count("Draw Seed") == 1
+    assert not blender.ops.beyondscene.draw_seed.poll()  # of nobody
+    flo.use_own_seed = True
+    history.restore(scene, layer, make_record(request, {}, "tiny", {}, "a test"), request)
+    assert gather_request(blender.context).characters == request.characters and not flo.use_own_seed
+
+
 def test_a_click_selects_the_rig_from_any_mode_and_the_joints_are_its(
     blender: Any, example: Example, capfd: pytest.CaptureFixture[str]
 ) -> None:

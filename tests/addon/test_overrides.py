@@ -41,6 +41,7 @@ def override(blender: Any, tmp_path: Path) -> Callable[..., Any]:
 
 def describe(person: Any) -> None:
     person.prompt, person.negative_prompt, person.parts.hair = "a baker", "hat", "red hair"
+    person.use_own_seed, person.seed = True, 7
     person.prompt_text = bpy.data.texts.new("Baker")
     person.joints.LWrist.bone, person.joints.LWrist.end = "lowerarm_l", "TAIL"
     lora = person.loras.add()
@@ -51,7 +52,8 @@ def told(person: Any) -> tuple[Any, ...]:
     wrist = person.joints.LWrist
     loras = [(one.name, one.scale) for one in person.loras]
     text = person.prompt_text and person.prompt_text.name
-    return person.prompt, text, person.negative_prompt, person.parts.hair, wrist.bone, wrist.end, loras
+    seed = person.use_own_seed and person.seed
+    return person.prompt, text, person.negative_prompt, person.parts.hair, seed, wrist.bone, wrist.end, loras
 
 
 @pytest.fixture

@@ -64,6 +64,19 @@ def test_far_people_come_first(two_people: RenderRequest) -> None:
     assert [person.character.name for person in gather_people(two_people)] == ["Ana", "Bo"]
 
 
+def test_a_seed_of_ones_own_is_of_nobody_else(sdxl: Models, two_people: RenderRequest) -> None:
+    def portraits(seed: int, anas: int | None) -> list[np.ndarray]:
+        ana, bo = two_people.characters
+        settings = resolve_settings(replace(two_people.settings, steps=1), sdxl.model_set)
+        request = replace(two_people, seed=seed, characters=(replace(ana, seed=anas), bo), settings=settings)
+        drawn = draw_people_alone(sdxl, request, gather_people(request), PromptEncoder(sdxl), Progress(Spy(), 1, 1))
+        return [portrait.image for portrait in drawn]
+
+    (ana, bo), (other_ana, same_bo), (same_ana, other_bo) = portraits(1, None), portraits(1, 2), portraits(2, 1)
+    assert (bo == same_bo).all() and (ana == same_ana).all()
+    assert (ana != other_ana).any() and (bo != other_bo).any()
+
+
 @pytest.mark.parametrize("solver", SCHEDULERS)
 def test_a_portrait_is_the_picture_that_diffusers_makes_of_the_same_noise(
     sdxl: Models, two_people: RenderRequest, solver: str
