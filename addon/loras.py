@@ -130,11 +130,11 @@ def draw_loras(layout: bpy.types.UILayout, owner: bpy.types.ID, known: Iterable[
         row.operator(BEYONDSCENE_OT_remove_lora.bl_idname, text="", icon="X").index = index
 
 
-def draw_add_lora(layout: bpy.types.UILayout, owner: bpy.types.ID) -> None:
+def draw_add_lora(layout: bpy.types.UILayout, owner: bpy.types.ID, text: str = "Add LoRA") -> None:
     """The button for another row."""
     row = layout.row()
     row.context_pointer_set("beyondscene_owner", owner)
-    row.operator(BEYONDSCENE_OT_add_lora.bl_idname, icon="ADD")
+    row.operator(BEYONDSCENE_OT_add_lora.bl_idname, text=text, icon="ADD")
 
 
 register, unregister = bpy.utils.register_classes_factory((BEYONDSCENE_OT_add_lora, BEYONDSCENE_OT_remove_lora))

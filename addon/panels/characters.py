@@ -79,8 +79,8 @@ def draw_character(layout: bpy.types.UILayout, context: bpy.types.Context, perso
         row = layout.row()
         row.prop(own, "show_parts", icon="DISCLOSURE_TRI_DOWN" if own.show_parts else "DISCLOSURE_TRI_RIGHT", emboss=False)
         if not own.use_own_seed:
-            row.prop(own, "use_own_seed", icon="UNLOCKED", emboss=False)
-        draw_add_lora(row, person.described)
+            row.prop(own, "use_own_seed", text="Seed", icon="UNLOCKED", emboss=False)
+        draw_add_lora(row, person.described, "LoRA")  # three share the row
 
 
 def draw_seed(layout: bpy.types.UILayout, owner: bpy.types.ID) -> None:
