@@ -1,15 +1,16 @@
 """Finished pictures: the Image datablocks of the add-on, what they say about their own making, and the way back to it."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple, get_args
 
 import bpy
 from bpy.props import EnumProperty
 
 from ..protocol import Character, PartName, RenderRequest
-from ..protocol.record import Record
+from ..protocol.record import Record, inflate
 from . import images, thumbnails
-from .exporters import Person, find_people
+from .exporters import ExportError, Person, add_backdrop, find_people
 from .images import PictureRef, finished_pictures, path_of
 from .loras import write_loras
 from .quality import CUSTOM, write_knobs
@@ -81,6 +82,7 @@ def restore(
     own = scene.beyondscene
     say(own, request.prompt)
     own.negative_prompt, own.style = request.negative_prompt, request.style
+    restore_backdrop(scene, record, request)
     own.models = record.models
     own.use_own_size, own.width, own.height = True, request.width, request.height
     own.quality, own.variations = CUSTOM, 1
@@ -107,6 +109,19 @@ def restore(
             unlike.switched_off.extend([person.name] if person.id in drawn else [])
             described.beyondscene.enabled = False
     return unlike
+
+
+def restore_backdrop(scene: bpy.types.Scene, record: Record, request: RenderRequest) -> None:
+    """Let `scene` have the backdrop of a picture, and the image that it has where that is the same."""
+    own = scene.beyondscene
+    if request.backdrop is None:
+        own.backdrop = None
+        return
+    own.backdrop_strength = request.backdrop.strength or 0
+    with suppress(ExportError):
+        if own.backdrop and add_backdrop(scene, request)[0].backdrop == request.backdrop:
+            return
+    own.backdrop = images.from_array("Backdrop", inflate(request, record.arrays)[request.backdrop.image.digest])
 
 
 def describe(own: bpy.types.PropertyGroup, character: Character) -> None:

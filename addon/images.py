@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import bpy
+import numpy as np
 
 from .. import __package__ as base_package
 from ..protocol.record_text import exr_size
@@ -171,6 +172,17 @@ def add_image(path: Path) -> bpy.types.Image:
     tell_colours(image.colorspace_settings, path)
     if bpy.data.filepath and path.is_relative_to(Path(bpy.data.filepath).parent):
         image.filepath = bpy.path.relpath(image.filepath)
+    return image
+
+
+def from_array(name: str, array: np.ndarray) -> bpy.types.Image:
+    """A new Image datablock, packed, of uint8 (h, w, 3) in sRGB."""
+    height, width = array.shape[:2]
+    image = bpy.data.images.new(name, width, height)
+    pixels = np.ones((height, width, 4), np.float32)
+    pixels[..., :3] = array[::-1] / 255  # Blender's begin at the bottom
+    image.pixels.foreach_set(pixels.ravel())
+    image.pack()
     return image
 
 

@@ -10,6 +10,7 @@ from bpy.props import (
     BoolProperty,
     CollectionProperty,
     EnumProperty,
+    FloatProperty,
     FloatVectorProperty,
     IntProperty,
     PointerProperty,
@@ -44,6 +45,20 @@ class BEYONDSCENE_PG_scene(bpy.types.PropertyGroup):
     style: StringProperty(
         name="Style",
         description="How everything looks, e.g. 'oil painting': said after the prompts of the scene and of each person",
+    )
+    backdrop: PointerProperty(
+        type=bpy.types.Image,
+        name="Backdrop",
+        description="A picture of the place without its people, such as a render of the set: the background is drawn from it. "
+        "Of a sequence, the file of the scene's frame",
+    )
+    backdrop_strength: FloatProperty(
+        name="Drawn Anew",
+        description="How much of the backdrop is drawn anew: little keeps it, 1 keeps nothing; 0: as the models have it",
+        default=0,
+        min=0,
+        max=1,
+        step=5,
     )
     use_own_size: BoolProperty(
         name="Own Size", description="Use the size below instead of the one in Output Properties", default=False

@@ -82,6 +82,7 @@ from .scene import (
     LORA_NAME,
     SEEN,
     ArrayRef,
+    Backdrop,
     Camera,
     Character,
     Hider,
@@ -90,6 +91,7 @@ from .scene import (
     Lora,
     PartName,
     RenderRequest,
+    arrays_of,
     is_seen,
     resized,
 )

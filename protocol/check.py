@@ -9,6 +9,7 @@ from .emphasis import LEAST, MOST, read_emphasis
 from .explain import explain
 from .refusal import Refusal
 from .scene import (
+    BACKDROP,
     FACE_NAMES,
     FEET_NAMES,
     HAND_NAMES,
@@ -19,12 +20,13 @@ from .scene import (
     Lora,
     RenderRequest,
     RenderSettings,
+    arrays_of,
 )
 from .skeleton import DRAWN, span_px
 from .text import COMMAND
 
 SMALLEST_SIDE_PX, SIDE_STEP_PX = 64, 8  # of a picture
-SAME_PROPORTIONS = 0.02  # by which a mask's may differ from the picture's, whose sides are rounded to multiples of 8
+SAME_PROPORTIONS = 0.02  # by which an array's may differ from the picture's, whose sides are rounded to multiples of 8
 LONGEST = 16  # of the shorter side: beyond it the base image, whose short side is fixed, would be the larger picture
 SMALLEST_PX = 8  # a person's taller side: one latent
 LORA_TAG = re.compile(r"<(?:lora|lyco):[^>]*>", re.IGNORECASE)  # as some interfaces have them in prompts
@@ -42,6 +44,8 @@ def check_request(request: RenderRequest) -> None:
     check_texts(request)
     check_settings(request.settings)
     check_loras("The scene", request.loras)
+    for name, array in arrays_of(request):
+        check_array(name, array, request)
     seen: set[str] = set()
     for character in request.characters:
         if character.id in seen:
@@ -49,6 +53,19 @@ def check_request(request: RenderRequest) -> None:
         seen.add(character.id)
         check_loras(f"'{character.name}'", character.loras)
         check_character(character, request.width, request.height)
+
+
+def check_array(name: str, array: ArrayRef, request: RenderRequest) -> None:
+    """Raise RequestError where `array`, as arrays_of has it, cannot be laid over the picture."""
+    sides = (3,) if name == BACKDROP else ()
+    rows, columns = array.shape[:2] if len(array.shape) > 1 else (0, 0)
+    good = rows and columns and abs(columns * request.height / (rows * request.width) - 1) <= SAME_PROPORTIONS
+    if array.dtype != "uint8" or array.shape[2:] != sides or not good:
+        needed = (request.height, request.width, *sides)
+        raise RequestError(
+            f"{name} has shape {array.shape} of {array.dtype}, but the picture needs {needed} of uint8, or another size of "
+            "these proportions: make it for this picture."
+        )
 
 
 def texts_of(request: RenderRequest) -> Iterator[tuple[str, str]]:
@@ -168,7 +185,7 @@ def check_loras(whose: str, loras: tuple[Lora, ...]) -> None:
 
 
 def check_character(character: Character, width: int, height: int) -> None:
-    """Raise RequestError if `character` has no prompt, is not in the frame, or has a depth or a mask that does not fit."""
+    """Raise RequestError if `character` has no prompt, is not in the frame, or has a depth that does not fit."""
     check_prompt(character.prompt, character.name)
     for name, joint in joints_of(character):
         if joint.state in DRAWN and joint.depth < 0:
@@ -179,11 +196,6 @@ def check_character(character: Character, width: int, height: int) -> None:
     if unseen := why_unseen(character.keypoints, width, height):
         raise RequestError(
             f"'{character.name}' {unseen}: move the rig or the camera, choose a larger picture, or switch the character off."
-        )
-    if character.mask is not None and not fits(character.mask, width, height):
-        raise RequestError(
-            f"The mask of '{character.name}' has shape {character.mask.shape} of {character.mask.dtype}, but the picture needs "
-            f"({height}, {width}) of uint8, or another size of these proportions: export it for this picture."
         )
 
 
@@ -197,14 +209,6 @@ def joints_of(character: Character) -> Iterator[tuple[str, Keypoint]]:
         (FEET_NAMES, character.feet, "of the feet of"),
     ):
         yield from ((f"{name} {whose}", joint) for name, joint in zip(names, joints or (), strict=False))
-
-
-def fits(mask: ArrayRef, width: int, height: int) -> bool:
-    """Whether `mask` can be laid over a picture of width x height px: uint8, two sides, and its proportions."""
-    if mask.dtype != "uint8" or len(mask.shape) != 2 or 0 in mask.shape:
-        return False
-    rows, columns = mask.shape
-    return abs(columns * height / (rows * width) - 1) <= SAME_PROPORTIONS
 
 
 def why_unseen(keypoints: Sequence[Keypoint], width: int, height: int) -> str:

@@ -16,7 +16,7 @@ from msgspec import Struct
 from .explain import explain
 from .messages import JobId, Message
 from .refusal import Refusal
-from .scene import DIGEST, REQUEST_FORMAT, ArrayRef, RenderRequest
+from .scene import DIGEST, REQUEST_FORMAT, ArrayRef, RenderRequest, arrays_of
 from .whole import whole_file
 
 MAGIC = b"BSZ\x01"  # three letters and the major version, checked before anything is decoded
@@ -165,7 +165,7 @@ def refuse_unknown(given: Any, understood: Any, path: str) -> None:
 
 
 def arrays_folder(path: Path) -> Path:
-    """Where the masks of the request at `path` lie."""
+    """Where the arrays of the request at `path` lie."""
     return path.with_name(f"{path.name}.arrays")
 
 
@@ -198,24 +198,22 @@ def load_request(path: Path) -> tuple[RenderRequest, dict[str, np.ndarray]]:
         raise WireError(f"{path} cannot be read ({error.strerror}): name a .blend or request.json that can.") from error
     except WireError as error:
         raise WireError(f"{path} is {error}. {WHERE_THE_FORM_IS}") from error
-    arrays = {}
-    for character in request.characters:
-        if character.mask is not None:
-            folder = arrays_folder(path)
-            file = folder / f"{character.mask.digest}.npy"
-            try:
-                array = np.load(file, allow_pickle=False)
-                reference = describe_array(array)
-            except FileNotFoundError as error:
-                raise WireError(
-                    f"The mask of '{character.name}' is not in {folder}: the masks of {path.name} belong there, so copy that "
-                    "folder along with it, under that name."
-                ) from error
-            except OSError:
-                raise
-            except Exception as error:  # numpy raises what it likes for a file that is damaged
-                raise WireError(f"the mask file {file} cannot be read ({error}): export again") from error
-            if reference != character.mask:
-                raise WireError(f"the mask file of '{character.name}' is not the one that the request names: export again")
-            arrays[character.mask.digest] = array
+    arrays, folder = {}, arrays_folder(path)
+    for name, wanted in arrays_of(request):
+        file = folder / f"{wanted.digest}.npy"
+        try:
+            array = np.load(file, allow_pickle=False)
+            reference = describe_array(array)
+        except FileNotFoundError as error:
+            raise WireError(
+                f"{name} is not in {folder}: the arrays of {path.name} belong there, so copy that folder along with it, under "
+                "that name."
+            ) from error
+        except OSError:
+            raise
+        except Exception as error:  # numpy raises what it likes for a file that is damaged
+            raise WireError(f"{name} cannot be read from {file} ({error}): export again") from error
+        if reference != wanted:
+            raise WireError(f"{name} is not what the request names, in {file}: export again")
+        arrays[wanted.digest] = array
     return request, arrays

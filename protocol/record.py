@@ -11,13 +11,13 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Struct
 
-from .check import fits
+from .check import RequestError, check_array
 from .codec import WireError, arrays_from_frames, request_from_json
 from .record_text import find_text, read_text
 from .refusal import Refusal
-from .scene import ArrayRef, RenderRequest
+from .scene import ArrayRef, RenderRequest, arrays_of
 
-MASK_LIMIT_BYTES = 64 * 2**20  # inflated; an export makes none larger
+ARRAY_LIMIT_BYTES = 64 * 2**20  # inflated; an export makes none larger
 NO_RECORD = (
     "does not say how it was made: only a picture from `beyondscene render` or the add-on can be repeated, and programs that "
     "save it again may drop what it holds."
@@ -33,7 +33,7 @@ class Record(Struct, frozen=True, kw_only=True):
 
     models: name of the model set. weights: fingerprint of each file of it (`backend/models/fingerprint.py`). schedule: of its
         base's noise; empty in older files.
-    request: as in a request.json, every choice resolved. arrays: its masks by digest, deflated, base64.
+    request: as in a request.json, every choice resolved. arrays: of arrays_of, by digest, deflated, base64.
     made_with: program, torch, device and precision, for people to read. precision: of the networks, such as "bfloat16"; empty
         in older files. memory: how memory was saved, where it was short.
     """
@@ -59,7 +59,7 @@ def make_record(
     precision: str = "",
     schedule: str = "",
 ) -> Record:
-    """arrays: the masks that the request names, by digest."""
+    """arrays: those that the request names, by digest."""
     return Record(
         models=models,
         weights=weights,
@@ -99,25 +99,27 @@ def deflate(arrays: dict[str, np.ndarray]) -> dict[str, bytes]:
 
 
 def inflate(request: RenderRequest, deflated: dict[str, bytes]) -> dict[str, np.ndarray]:
-    """The masks that `request` names, by digest. Raises WireError where one is damaged, missing, or fits no such picture."""
+    """The arrays that `request` names, by digest. Raises WireError where one is damaged, missing, or fits no such picture."""
     arrays = {}
-    for character in request.characters:
-        if character.mask is not None:
-            check_mask(character.mask, character.name, request)  # before any room is taken for it
-            try:
-                data = zlib.decompressobj().decompress(deflated[character.mask.digest], character.mask.size_bytes)
-            except (KeyError, zlib.error) as error:
-                raise WireError(f"the picture does not hold the mask of '{character.name}' that its request names") from error
-            arrays |= arrays_from_frames([character.mask], [data])
+    for name, array in arrays_of(request):
+        check_held(name, array, request)  # before any room is taken for it
+        try:
+            data = zlib.decompressobj().decompress(deflated[array.digest], array.size_bytes)
+        except (KeyError, zlib.error) as error:
+            raise WireError(f"{name} is not in the picture, though its request names it") from error
+        arrays |= arrays_from_frames([array], [data])
     return arrays
 
 
-def check_mask(mask: ArrayRef, name: str, request: RenderRequest) -> None:
-    """Raise WireError where `mask`, of the character `name`, is none for `request`, or larger than any export makes one."""
-    if mask.size_bytes > MASK_LIMIT_BYTES or not fits(mask, request.width, request.height):
+def check_held(name: str, array: ArrayRef, request: RenderRequest) -> None:
+    """Raise WireError where `array`, as arrays_of has it, is none for `request`, or larger than any export makes one."""
+    try:
+        check_array(name, array, request)
+    except RequestError as error:
+        raise WireError(str(error)) from error
+    if array.size_bytes > ARRAY_LIMIT_BYTES:
         raise WireError(
-            f"the mask of '{name}' has shape {mask.shape} of {mask.dtype}, which is none for a picture of "
-            f"{request.width}x{request.height} px, or has more than {MASK_LIMIT_BYTES} bytes: export the scene anew"
+            f"{name} has {array.size_bytes} bytes, more than the limit of {ARRAY_LIMIT_BYTES}: export the scene anew"
         )
 
 

@@ -102,8 +102,8 @@ def too_large(frames: Frames) -> str:
         )
     if max(sizes) > FRAME_LIMIT_BYTES or sum(sizes) > MESSAGE_LIMIT_BYTES or len(frames) > MESSAGE_LIMIT_FRAMES:
         return (
-            f"The request has {len(frames) - 2} masks, the largest of {max(sizes)} bytes, {sum(sizes)} bytes in all; a backend "
-            f"takes {MESSAGE_LIMIT_FRAMES - 2} masks of {FRAME_LIMIT_BYTES} bytes each and {MESSAGE_LIMIT_BYTES} in all: "
-            "send smaller masks, of half the picture's width and height, or fewer."
+            f"The request has {len(frames) - 2} masks and pictures of {sum(sizes)} bytes, the largest of {max(sizes)}, but a "
+            f"backend takes {MESSAGE_LIMIT_FRAMES - 2} of {MESSAGE_LIMIT_BYTES}, each of {FRAME_LIMIT_BYTES} at most: send "
+            "smaller ones, of half the picture's width and height, or fewer."
         )
     return ""

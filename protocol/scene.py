@@ -1,5 +1,6 @@
 """What is to be rendered: the request that Blender exports, the wire carries and a JSON file stores."""
 
+from collections.abc import Iterator
 from math import prod
 from typing import Annotated, Literal
 
@@ -182,6 +183,17 @@ class Camera(Struct, frozen=True, kw_only=True):
     camera_from_world: Annotated[tuple[MatrixEntry, ...], Meta(min_length=16, max_length=16)]  # 4x4, row-major
 
 
+class Backdrop(Struct, frozen=True, kw_only=True):
+    """A picture of the place without its people, from which the background is drawn rather than from noise alone.
+
+    image: uint8 (h, w, 3), sRGB, over the whole picture, of its size or proportions, row 0 at the top.
+    strength: how much of it is drawn anew, as in image-to-image; None: `t_b`, at which these models keep what a picture shows.
+    """
+
+    image: ArrayRef
+    strength: Annotated[float, Meta(gt=0, le=1)] | None = None
+
+
 class RenderRequest(Struct, frozen=True, kw_only=True):
     """Everything about a picture. Same request, same models, same device: same picture."""
 
@@ -192,10 +204,23 @@ class RenderRequest(Struct, frozen=True, kw_only=True):
     prompt: Prompt  # the scene, without its people
     negative_prompt: Prompt = ""
     style: Prompt = ""  # how all of it looks, the people too: said after every prompt
+    backdrop: Backdrop | None = None
     camera: Camera | None = None
     characters: Annotated[tuple[Character, ...], Meta(max_length=256)] = ()
     settings: RenderSettings = RenderSettings()
     loras: Loras = ()  # on the whole picture
+
+
+BACKDROP = "The backdrop"
+
+
+def arrays_of(request: RenderRequest) -> Iterator[tuple[str, ArrayRef]]:
+    """The arrays that `request` names, each after its own name, as which it can begin a sentence."""
+    for character in request.characters:
+        if character.mask is not None:
+            yield f"The mask of '{character.name}'", character.mask
+    if request.backdrop is not None:
+        yield BACKDROP, request.backdrop.image
 
 
 def is_seen(character: Character, arrays: dict[str, np.ndarray]) -> bool:

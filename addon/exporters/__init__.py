@@ -9,6 +9,7 @@ from ...protocol import RenderRequest, check_request
 from ..loras import gather_loras
 from ..quality import chosen_settings, limited_size
 from ..texts import said_by
+from .backdrop import add_backdrop
 from .camera import check_camera, gather_view
 from .characters import gather_character, gather_keypoints
 from .errors import ExportError
@@ -26,6 +27,7 @@ __all__ = [
     "Passes",
     "Person",
     "Sight",
+    "add_backdrop",
     "add_sight",
     "best_match",
     "check_camera",
@@ -57,7 +59,7 @@ def export_request(
     seed: int | None = None,
     deserted: bool = False,
 ) -> tuple[RenderRequest, dict[str, np.ndarray]]:
-    """The scene of `context` as it is posed now, with its prompts and quality, and the masks of its people by digest; a given
+    """The scene of `context` as it is posed now, with its prompts and quality, and its arrays by digest; a given
     size or seed overrides the scene's own. find_left_out says who is not in it.
 
     deserted: also without anybody, as in those frames of an animation before somebody comes in.
@@ -67,9 +69,14 @@ def export_request(
 
 
 def see_people(context: bpy.types.Context, request: RenderRequest) -> tuple[RenderRequest, dict[str, np.ndarray]]:
-    """`request`, of the scene as it is posed now, with masks and hidden joints and the masks by digest. Raises RequestError."""
+    """`request`, of the scene as it is posed now, with its backdrop, masks and hidden joints, and the arrays by digest.
+
+    Raises ExportError or RequestError.
+    """
     check_request(request)  # before the surfaces, which take longest
-    return add_sight(request, look_at(context, request))
+    request, backdrop = add_backdrop(context.scene, request)
+    request, masks = add_sight(request, look_at(context, request))
+    return request, masks | backdrop
 
 
 def gather_request(

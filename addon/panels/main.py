@@ -41,11 +41,18 @@ class BEYONDSCENE_PT_main(Sidebar, bpy.types.Panel):
         draw_prompt(column, settings, "a city plaza at noon")
         column.prop(settings, "negative_prompt", text="", placeholder="not wanted (optional)")
         column.prop(settings, "style", text="", placeholder="style of everything (optional)")
+        draw_backdrop(layout, settings)
         button = layout.column()
         button.scale_y = 1.4
         button.operator(BEYONDSCENE_OT_render.bl_idname, icon="RENDER_STILL")
         draw_jobs(layout, context)
         draw_outcome(layout, context)
+
+
+def draw_backdrop(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup) -> None:
+    layout.template_ID(settings, "backdrop", open="image.open", text="Backdrop")
+    if settings.backdrop:
+        layout.prop(settings, "backdrop_strength", slider=True)
 
 
 def draw_jobs(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:

@@ -133,6 +133,14 @@ def process(text: str) -> int:
     return whole(text, PROCESSES, "number of a process")
 
 
+def share(text: str) -> float:
+    """Above 0, and up to 1."""
+    value = amount(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no share: write a number above 0 and up to 1, as 0.3")
+    return value
+
+
 def amount(text: str) -> float:
     """A number of seconds, minutes or GiB: 0 or more."""
     try:

@@ -19,6 +19,7 @@ from ...protocol import (
     RenderRequest,
     RenderSettings,
     WireError,
+    arrays_of,
     check_request,
     check_size,
     load_request,
@@ -32,6 +33,7 @@ from ..models.sets import ModelSet, choose_model_set
 from ..outputs import FORMATS, Record, RecordError, read_record, restore_request
 from ..planning.change import change_settings
 from .arguments import frame, frames, seed, size
+from .backdrop import add_backdrop, read_backdrop, with_backdrop
 
 STANDARD_INPUT = Path("-")
 
@@ -45,6 +47,7 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed, help="default: the scene's own")
     words = "another value for a setting, as few_steps=true; null leaves it to the models; may be repeated"
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=words)
+    add_backdrop(parser)
     when = parser.add_mutually_exclusive_group()
     when.add_argument("--frame", type=frame, help="of a .blend or of request.####.json; default: that it was saved at")
     when.add_argument(
@@ -71,14 +74,15 @@ def read_source(
         if width and height:
             check_size(width, height)  # before Blender draws masks of it, which takes long where they are large
         changed(args, RenderRequest(width=SMALLEST_SIDE_PX, height=SMALLEST_SIDE_PX, prompt=""))  # nor for a slip in --set
+        if args.backdrop is not None:
+            read_backdrop(args.backdrop)
         numbers = args.frames or (None if args.frame is None else (args.frame,))
         options = {"scene": args.scene, "camera": args.camera, "passes": passes}
 
-        def check_changed(shot: Shot) -> None:
-            check(shot._replace(request=changed(args, shot.request)))
-
-        for shot in export_blend(source, width, height, args.seed, numbers, **options, check=check_changed):
-            yield shot._replace(request=changed(args, shot.request))
+        for shot in export_blend(
+            source, width, height, args.seed, numbers, **options, check=lambda shot: check(altered(args, shot))
+        ):
+            yield altered(args, shot)
         return
     refuse_what_a_blend_has(args, source, passes)
     for number in args.frames or ():  # one at a time, and again below: the masks of many frames would fill the memory
@@ -103,15 +107,19 @@ def read_shot(args: argparse.Namespace, number: int | None, record: Record | Non
             request = resized(request, *args.size)
         if args.seed is not None:
             request = replace(request, seed=args.seed)
-        request = changed(args, request)
-        check_request(request)
-        shot = Shot(number, request, arrays)
+        shot = altered(args, Shot(number, request, arrays))
+        check_request(shot.request)
         check(shot)
     except Refusal as refusal:
         if number is None:
             raise
         raise Refusal(f"Frame {number}: {refusal}") from refusal
     return shot
+
+
+def altered(args: argparse.Namespace, shot: Shot) -> Shot:
+    """`shot` with what the command line says instead. Raises Refusal."""
+    return with_backdrop(args, shot._replace(request=changed(args, shot.request)))
 
 
 def changed(args: argparse.Namespace, request: RenderRequest) -> RenderRequest:
@@ -136,8 +144,8 @@ def read_request() -> tuple[RenderRequest, dict[str, np.ndarray]]:
         request = request_from_json(sys.stdin.buffer.read())
     except WireError as error:
         raise WireError(f"Standard input is {error}. {WHERE_THE_FORM_IS}") from error
-    if any(character.mask for character in request.characters):
-        raise Refusal("The request on standard input has masks, which lie beside its file: name that file instead.")
+    for name, _ in arrays_of(request):
+        raise Refusal(f"{name} is not on standard input, but beside the request's file: name that file instead.")
     return request, {}
 
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 
-from ...protocol import ModelSetInfo, Refusal, RenderRequest, RequestError, Submit, arrays_from_frames
+from ...protocol import ModelSetInfo, Refusal, RenderRequest, RequestError, Submit, arrays_from_frames, arrays_of
 from ..models.loras import known_loras, lora_folders
 from ..models.manifest import ModelSetError
 from ..models.sets import ModelSet
@@ -82,9 +82,9 @@ class Admission:
         self.choose(submit.models, submit.request)
         check_disk(submit, self._settings.data_folder)
         arrays_from_frames(submit.arrays, payload)
-        for character in submit.request.characters:
-            if character.mask is not None and character.mask not in submit.arrays:
-                raise RequestError(f"The mask of '{character.name}' did not come with the request: send its array along.")
+        for name, array in arrays_of(submit.request):
+            if array not in submit.arrays:
+                raise RequestError(f"{name} did not come with the request: send its array along.")
 
 
 def describe(models: ModelSet) -> ModelSetInfo:

@@ -12,7 +12,7 @@ from ..planning.plan import Size
 from .segment import Cutout
 
 Box = tuple[slice, slice]  # rows and columns
-BACKDROP = 127  # grey under the people until inpainting has drawn the background
+GREY = 127  # under the people until inpainting has drawn the background, where the request has no backdrop
 
 
 @dataclass(frozen=True)
@@ -20,17 +20,19 @@ class Collage:
     """image: uint8 (H, W, 3), people on grey. cover: float32 (H, W), 1 where people are, feathered at their rims.
 
     Straight alpha: the colours of the rims are the people's alone, without any grey, as `cover` is yet to mix them in.
+    backdrop: uint8 (H, W, 3), what the background is drawn from: the request's, or grey.
     figures: far to near; their masks are disjoint, and none is empty. remarks: a sentence for each of whom nothing is left.
     """
 
     image: np.ndarray
     cover: np.ndarray
     figures: list[Figure]
+    backdrop: np.ndarray
     remarks: tuple[str, ...] = ()
 
     def show(self) -> np.ndarray:
-        """uint8 (H, W, 3), to be looked at: the people with their soft rims on the grey."""
-        return (BACKDROP + (self.image - float(BACKDROP)) * self.cover[..., None]).round().astype(np.uint8)
+        """uint8 (H, W, 3), to be looked at: the people with their soft rims on the backdrop."""
+        return blend(self.backdrop, self.image, self.cover)
 
 
 def compose(
@@ -46,7 +48,7 @@ def compose(
     arrays: masks that came with the request, by digest; such a mask says where its person may show.
     feather_px: width of the soft rim, in pixels of the base image. on_person: called after each.
     """
-    image = np.full((size.height, size.width, 3), BACKDROP, np.float32)
+    image = np.full((size.height, size.width, 3), GREY, np.float32)
     cover = np.zeros((size.height, size.width), np.float32)
     figures: list[Figure] = []
     covered_by: dict[str, str] = {}  # the nearest of those before a character: its name, by the other's id
@@ -81,7 +83,23 @@ def compose(
     gone = [figure.person.character for figure in figures if not figure.mask.any()]
     figures = [figure for figure in figures if figure.mask.any()]
     image.round(out=image).clip(0, 255, out=image)
-    return Collage(image.astype(np.uint8), cover, figures, tuple(say_gone(one, covered_by.get(one.id)) for one in gone))
+    remarks = tuple(say_gone(one, covered_by.get(one.id)) for one in gone)
+    return Collage(image.astype(np.uint8), cover, figures, find_backdrop(request, arrays, size), remarks)
+
+
+def find_backdrop(request: RenderRequest, arrays: dict[str, np.ndarray], size: Size) -> np.ndarray:
+    """uint8 (H, W, 3) of `size`: the request's, or grey."""
+    if request.backdrop is None:
+        return np.full((size.height, size.width, 3), GREY, np.uint8)
+    image = arrays[request.backdrop.image.digest]
+    shrinks = size.height < len(image)
+    return cv2.resize(image, (size.width, size.height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+
+
+def blend(background: np.ndarray, image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """uint8 (H, W, 3): `image` over `background`, both uint8, with the opacity `alpha`, float32 (H, W)."""
+    blended = background + (image - background.astype(np.float32)) * alpha[..., None]
+    return blended.round().clip(0, 255).astype(np.uint8)
 
 
 def say_gone(character: Character, before: str | None) -> str:

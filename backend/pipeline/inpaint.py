@@ -12,9 +12,9 @@ from ..models.load import Models
 from ..models.loras import merge_loras
 from ..planning.people import Figure
 from ..planning.plan import Size
-from ..planning.resolve import resolved_settings
+from ..planning.resolve import background_strength, resolved_settings
 from ..planning.views import View, grid, scaled_stride
-from .composite import BACKDROP, Collage, inside_px
+from .composite import GREY, Collage, blend, inside_px
 from .conditions import Condition, describe_views, joined
 from .joint import denoise
 from .latents import decode_latents, encode_image
@@ -28,12 +28,12 @@ from .seeds import draw_noise
 def inpaint_background(
     models: Models, request: RenderRequest, collage: Collage, encoder: PromptEncoder, seam_px: float, progress: Progress
 ) -> np.ndarray:
-    """uint8 (H, W, 3): the collage with its grey replaced by the scene.
+    """uint8 (H, W, 3): the collage with the scene behind its people, drawn from noise or from the request's backdrop.
 
     seam_px: how far into the people the background may reach, in pixels of the base, so that rims are drawn anew.
     """
     settings = resolved_settings(request)
-    common = make_sampler(models, request, encoder, settings.inpaint_strength)
+    common = make_sampler(models, request, encoder, background_strength(request))
     scheduler, timesteps = common.scheduler, common.timesteps
     with progress.stage("inpaint", steps=len(timesteps)) as stage:
         height, width = collage.cover.shape
@@ -42,7 +42,7 @@ def inpaint_background(
         known, alpha = keep_people(collage, seam_px)
         repaint_mask = torch.from_numpy(find_repaint_mask(known, factor)).to(models.device)
         # colours reach beyond the people's outlines, and latents that are known in part would make them stouter
-        clean = encode_image(models, np.where(people[..., None], collage.image, np.uint8(BACKDROP)))
+        clean = encode_image(models, np.where(people[..., None], collage.image, collage.backdrop))
         noise = draw_noise(request.seed, "background", tuple(clean.shape)).to(models.device)
         views = grid(height // factor, width // factor, window, scaled_stride(settings.stride_instance, window))
         conditions = background_conditions(models, request, collage.figures, Size(width, height), views)
@@ -89,17 +89,11 @@ def background_conditions(
     return [replace(condition, **scene) for condition in conditions]
 
 
-def blend(background: np.ndarray, image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """uint8 (H, W, 3): `image` over `background`, both uint8, with the opacity `alpha`, float32 (H, W)."""
-    blended = background + (image - background.astype(np.float32)) * alpha[..., None]
-    return blended.round().clip(0, 255).astype(np.uint8)
-
-
 def masked_latents(models: Models, image: np.ndarray, known: np.ndarray, repaint_mask: torch.Tensor) -> torch.Tensor | None:
     """(1 + C, h, w) mask and masked image for a UNet that sees them, as SDXL-inpainting; None for one that does not."""
     if models.inpainting.config["in_channels"] == models.unet.config["in_channels"]:
         return None
-    masked = np.where(known[..., None], image, np.uint8(BACKDROP))
+    masked = np.where(known[..., None], image, np.uint8(GREY))
     return torch.cat([repaint_mask, encode_image(models, masked)])
 
 

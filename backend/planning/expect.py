@@ -11,7 +11,7 @@ from ..machine import find_memory
 from ..models.sets import ModelSet
 from .people import Person, bounding_box, gather_people, scaled
 from .plan import Plan, Size, last_steps, plan_sizes
-from .resolve import resolve_request, resolved_settings
+from .resolve import background_strength, resolve_request, resolved_settings
 from .views import View, adaptive_views, grid, scaled_stride
 
 # Measured (resident memory, Linux): of the process before a model is loaded, and of the largest canvas with the picture that
@@ -81,7 +81,7 @@ def expect_work(request: RenderRequest, plan: Plan, people: list[Person], window
         plan,
         len(people),
         (len(base), *map(len, levels)),
-        (settings.steps, last_steps(settings.steps, settings.inpaint_strength), last_steps(settings.steps, settings.t_b)),
+        (settings.steps, last_steps(settings.steps, background_strength(request)), last_steps(settings.steps, settings.t_b)),
         settings.guidance_scale > 1,
         window_px,
     )

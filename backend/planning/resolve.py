@@ -65,6 +65,12 @@ def resolved_settings(request: RenderRequest) -> ResolvedSettings:
     return request.settings
 
 
+def background_strength(request: RenderRequest) -> float:
+    """How much of the background is drawn anew in the base image, of grey or of the request's backdrop; 0 to 1."""
+    settings = resolved_settings(request)
+    return settings.inpaint_strength if request.backdrop is None else request.backdrop.strength or settings.t_b
+
+
 def digest_making(request: RenderRequest, models: ModelSet) -> str:
     """Of all that decides on a picture: the request, weights, LoRAs, what the set leaves open, its schedule of noise."""
     request = resolve_request(request, models)

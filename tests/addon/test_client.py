@@ -105,7 +105,7 @@ def test_masks_and_texts_that_no_backend_takes_are_not_sent(client: Client, tmp_
         client.submit(JOB, request, tmp_path / "picture.png", arrays=masks)
         assert said(client) == []
         ((refused, _),) = client.tick(0.5)
-        assert isinstance(refused, Refused) and refused.job_id == JOB and "send smaller masks" in refused.message
+        assert isinstance(refused, Refused) and refused.job_id == JOB and "smaller ones, of half" in refused.message
     client.submit(JOB, RenderRequest(width=64, height=64, prompt="a" * HEADER_LIMIT_BYTES), tmp_path / "picture.png")
     assert said(client) == []
     ((refused, _),) = client.tick(0.6)

@@ -105,6 +105,33 @@ def test_bad_input_is_one_sentence_and_leaves_no_file(
     assert not output.exists()
 
 
+def test_a_backdrop_is_what_the_background_is_drawn_from(
+    request_file: Path, tiny_models: ModelSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, plain, output = tmp_path / "place.jpg", tmp_path / "plain.png", tmp_path / "out.png"
+    Image.new("L", (80, 80)).save(square := tmp_path / "square.png")
+    Image.effect_mandelbrot((3000, 2000), (-2, -1, 1, 1), 20).save(place)
+    source = ["--models", str(tiny_models.folder), str(request_file)]
+    assert main(["render", *source, "-o", str(plain)]) == 0
+    assert main(["render", *source, "-o", str(output), "--backdrop", str(place), "--backdrop-strength", "0.3"]) == 0
+    with Image.open(plain) as without, Image.open(output) as drawn:
+        assert np.abs(np.asarray(drawn).astype(int) - np.asarray(without)).mean() > 1
+    assert main(["export", "--from-image", str(output), "-o", str(tmp_path / "again.json")]) == 0
+    again, arrays = load_request(tmp_path / "again.json")
+    assert again.backdrop and again.backdrop.strength == 0.3 and arrays[again.backdrop.image.digest].shape == (1024, 1536, 3)
+    assert main(["render", "--from-image", str(output), "-o", str(plain), "--models", str(tiny_models.folder)]) == 0
+    assert plain.read_bytes() == output.read_bytes()
+    capsys.readouterr()
+    for options, sentence in (
+        (["--backdrop", str(tmp_path / "gone.png")], "gone.png cannot be read as a picture"),
+        (["--backdrop", str(request_file)], "cannot be read as a picture"),
+        (["--backdrop-strength", "0.3"], "is of a backdrop, and there is none: name one with --backdrop IMAGE"),
+        (["--backdrop", str(square)], "square.png is 80x80 px, of other proportions than the picture's 192x128: cut it"),
+    ):
+        assert main(["check", *source, *options]) == 2
+        assert sentence in capsys.readouterr().err
+
+
 def test_settings_are_changed_by_name(request_file: Path, tmp_path: Path) -> None:
     plain, changed = (tmp_path / name for name in ("plain.json", "changed.json"))
     changes = ["--set", "steps=7", "--set", "guidance_interval=.1..0.8", "--set", "perturb=off", "--set", "guide_pose=false"]

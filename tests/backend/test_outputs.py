@@ -17,7 +17,7 @@ import pytest
 import tifffile
 from beyondscene.backend import outputs
 from beyondscene.backend.outputs import Layer, Picture, Record, make_record, png, read_record, restore_request, write_picture
-from beyondscene.protocol import RenderRequest, WireError, describe_array
+from beyondscene.protocol import Backdrop, RenderRequest, WireError, describe_array
 from beyondscene.protocol.record import RecordError, decode_record
 from msgspec.structs import replace
 from PIL import Image
@@ -198,21 +198,25 @@ def replace_image(picture: Picture, image: np.ndarray) -> Picture:
     return Picture(image, picture.layers)
 
 
-def test_masks_travel_in_the_record(picture: Picture, two_people: RenderRequest, tmp_path: Path) -> None:
+def test_masks_and_a_backdrop_travel_in_the_record(picture: Picture, two_people: RenderRequest, tmp_path: Path) -> None:
     mask = np.zeros((128, 192), np.uint8)
     mask[20:100, 50:90] = 255
     reference = describe_array(mask)
     characters = (replace(two_people.characters[0], mask=reference), two_people.characters[1])
+    place = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    backdrop = Backdrop(image=describe_array(place), strength=0.3)
     request = replace(two_people, characters=characters)
     path = tmp_path / "out.png"
-    write_picture(path, picture, make_record(request, {reference.digest: mask}, "tiny", {}, ""))
+    both = {reference.digest: mask, backdrop.image.digest: place}
+    write_picture(path, picture, make_record(replace(request, backdrop=backdrop), both, "tiny", {}, ""))
     again, arrays = restore_request(read_record(path))
-    assert again == request and (arrays[reference.digest] == mask).all()
+    assert again == replace(request, backdrop=backdrop)
+    assert (arrays[reference.digest] == mask).all() and (arrays[backdrop.image.digest] == place).all()
     write_picture(tmp_path / "out.tif", picture, make_record(request, {reference.digest: mask}, "tiny", {}, ""))
     assert (tifffile.imread(tmp_path / "out.tif") == picture.image).all()  # which looks for a "shape" of its own in the record
     assert restore_request(read_record(tmp_path / "out.tif"))[0] == request
     write_picture(path, picture, make_record(request, {}, "tiny", {}, ""))
-    with pytest.raises(WireError, match="does not hold the mask of 'Ana'"):
+    with pytest.raises(WireError, match="The mask of 'Ana' is not in the picture"):
         restore_request(read_record(path))
 
 

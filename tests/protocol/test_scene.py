@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 from beyondscene.protocol import (
+    Backdrop,
     Decoder,
     Event,
     Keypoint,
@@ -253,6 +254,11 @@ def test_masks_travel_beside_the_file(tmp_path: Path, two_people: RenderRequest)
     check_request(replace(request, width=8 * 192, height=8 * 128))  # a coarser mask of the same picture
     check_request(resized(request, 400, 264))  # and at a size that was rounded to whole latents
     assert resized(request, 400, 264).characters[0].mask == reference
+    backdrop = Backdrop(image=replace(reference, shape=(64, 96, 3)))
+    check_request(replace(request, backdrop=backdrop))
+    for shape in ((128, 192), (64, 96, 4), (64, 64, 3), (3,)):
+        with pytest.raises(RequestError, match=r"The backdrop has shape .* the picture needs \(128, 192, 3\) of uint8"):
+            check_request(replace(request, backdrop=Backdrop(image=replace(reference, shape=shape))))
     floats = replace(reference, dtype="float32")
     with pytest.raises(RequestError, match=r"of float32, but the picture needs \(128, 192\) of uint8"):
         check_request(replace(request, characters=(replace(ana, mask=floats), bo)))
@@ -268,9 +274,9 @@ def test_a_mask_file_that_is_damaged_or_of_another_making_is_named(tmp_path: Pat
     good = file.read_bytes()
     for broken in (good.replace(b"(128, 192)", b"(128, 192("), good[:100], b""):
         file.write_bytes(broken)
-        with pytest.raises(WireError, match=rf"the mask file {file} cannot be read \(.*\): export again"):
+        with pytest.raises(WireError, match=rf"The mask of .Ana. cannot be read from {file} \(.*\): export again"):
             load_request(tmp_path / "request.json")
     for other in (np.zeros((0, 0), np.uint8), np.zeros((4, 4), "datetime64[s]"), mask > 0):
         np.save(file, other)
-        with pytest.raises(WireError, match=rf"the mask file {file} cannot be read \(.*\): export again"):
+        with pytest.raises(WireError, match=rf"The mask of .Ana. cannot be read from {file} \(.*\): export again"):
             load_request(tmp_path / "request.json")

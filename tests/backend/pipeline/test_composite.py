@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from beyondscene.backend.pipeline.composite import BACKDROP, Collage, compose, where_free
+from beyondscene.backend.pipeline.composite import GREY, Collage, compose, where_free
 from beyondscene.backend.pipeline.instances import Portrait, Similarity, centre
 from beyondscene.backend.pipeline.segment import Cutout, keep_body
 from beyondscene.backend.planning.people import gather_people
@@ -201,7 +201,7 @@ def test_a_person_costs_what_they_take_of_the_picture(two_people: RenderRequest,
     # of the wide canvas what a narrow one shows, with the same rims
     narrow = compose(two_people, {}, cutouts, Size(192, 128), 2.0)
     assert (collage.image[:, :192] == narrow.image).all() and (collage.cover[:, :192] == narrow.cover).all()
-    assert (collage.image[:, 192:] == BACKDROP).all() and not collage.cover[:, 192:].any()
+    assert (collage.image[:, 192:] == GREY).all() and not collage.cover[:, 192:].any()
     for one, other in zip(collage.figures, narrow.figures, strict=True):
         assert (one.mask[:, :192] == other.mask).all() and (one.parts["head"][:, :192] == other.parts["head"]).all()
 
@@ -239,7 +239,7 @@ def test_without_feather_the_edge_is_hard(two_people: RenderRequest) -> None:
     mask[20:100, 30:90] = True
     collage = compose(two_people, {}, in_place(two_people, mask)[:1], Size(192, 128), 0)
     assert (collage.cover[:, :128] == mask).all() and not collage.cover[:, 128:].any()
-    assert (collage.image[:, :128][mask] == COLOURS[0]).all() and (collage.image[:, :128][~mask] == BACKDROP).all()
+    assert (collage.image[:, :128][mask] == COLOURS[0]).all() and (collage.image[:, :128][~mask] == GREY).all()
 
 
 @pytest.mark.parametrize("feather_px", [2, 4, 8])
@@ -253,7 +253,7 @@ def test_the_rim_is_soft_as_far_in_as_the_feather_is_wide(two_people: RenderRequ
     assert feather_px - 1 <= (edge < 0.84).sum() <= feather_px + 1  # as a blur of that sigma
     assert (collage.image[64, 40:80] == COLOURS[0]).all()  # no grey: what the rim fades into is yet to be drawn
     red = collage.show()[64, 40:80, 0].astype(float)
-    assert np.abs(red - (BACKDROP + (COLOURS[0][0] - BACKDROP) * edge)).max() <= 1
+    assert np.abs(red - (GREY + (COLOURS[0][0] - GREY) * edge)).max() <= 1
 
 
 def test_a_rim_before_somebody_fades_into_them(two_people: RenderRequest) -> None:

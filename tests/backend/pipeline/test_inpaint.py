@@ -10,7 +10,7 @@ import torch
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.pipeline import Progress, inpaint, resolve_settings
-from beyondscene.backend.pipeline.composite import BACKDROP, Collage, compose
+from beyondscene.backend.pipeline.composite import GREY, Collage, compose
 from beyondscene.backend.pipeline.conditions import Condition
 from beyondscene.backend.pipeline.inpaint import inpaint_background, keep_people
 from beyondscene.backend.pipeline.instances import Portrait, Similarity
@@ -55,7 +55,8 @@ def make_collage(width: int = 64, seed: int = 0) -> Collage:
     cover = np.zeros((64, width), np.float32)
     cover[PERSON] = 1
     colours = np.random.default_rng(seed).integers(0, 256, (16, width // 4, 3), np.uint8).repeat(4, 0).repeat(4, 1)
-    return Collage(np.where(cover[..., None] > 0, colours, np.uint8(BACKDROP)), cover, [])
+    grey = np.full((64, width, 3), GREY, np.uint8)
+    return Collage(np.where(cover[..., None] > 0, colours, grey), cover, [], grey)
 
 
 def paint(models: Models, request: RenderRequest, collage: Collage, seam_px: float = 0, strength: float = 0.5) -> np.ndarray:
@@ -76,7 +77,7 @@ def paint_with_diffusers(
         (picture,) = pipeline(
             "a plaza",
             negative_prompt="blurry",
-            image=as_tensor(collage.image),
+            image=as_tensor(np.where(collage.cover[..., None] > 0, collage.image, collage.backdrop)),
             mask_image=torch.from_numpy(1 - collage.cover)[None, None],
             control_image=torch.zeros(1, 3, 64, 64),
             height=64,
@@ -128,8 +129,21 @@ def test_a_network_of_four_channels_paints_what_diffusers_paints(
     image = paint(models, unguided, collage, strength=strength)
     expected, _ = paint_with_diffusers(models, unguided, collage, "ddim", strength, monkeypatch)
     background = far_from(collage.cover > 0, 4)
-    assert image[background].std() > 5 and np.abs(image[background].astype(float) - BACKDROP).max() > 20
+    assert image[background].std() > 5 and np.abs(image[background].astype(float) - GREY).max() > 20
     assert np.abs(image[background] - expected[background]).max() <= 1
+
+
+def test_from_a_backdrop_a_network_paints_what_diffusers_paints_over_a_picture(
+    models: Models, unguided: RenderRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backdrop = np.random.default_rng(3).integers(0, 256, (8, 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    grey, collage = make_collage(), replace_fields(make_collage(), backdrop=backdrop)
+    image = paint(models, unguided, collage)
+    expected, _ = paint_with_diffusers(models, unguided, collage, "ddim", 0.5, monkeypatch)
+    background = far_from(collage.cover > 0, 4)
+    assert np.abs(image[background] - expected[background]).max() <= 1
+    assert np.abs(image[background] - paint(models, unguided, grey)[background].astype(int)).max() > 20
+    assert (collage.show()[background] == backdrop[background]).all()
 
 
 def far_from(mask: np.ndarray, reach: int) -> np.ndarray:
@@ -145,7 +159,7 @@ def test_people_come_out_as_they_went_in(sdxl: Models, unguided: RenderRequest) 
     edge = (collage.cover > 0) & ~inside  # no more than softened
     assert np.abs(image[edge].astype(int) - collage.image[edge]).mean() < 25
     outside = collage.cover == 0
-    assert (np.abs(image[outside].astype(int) - BACKDROP).max(-1) > 3).mean() > 0.9  # no grey is left
+    assert (np.abs(image[outside].astype(int) - GREY).max(-1) > 3).mean() > 0.9  # no grey is left
 
 
 def test_the_background_reaches_into_the_rim_of_people_and_no_farther(sdxl: Models, unguided: RenderRequest) -> None:
@@ -184,7 +198,8 @@ def test_somebody_white_in_a_white_scene_has_no_grey_rim(
 def test_colours_of_a_rim_too_faint_to_be_seen_are_not_painted(models: Models, unguided: RenderRequest) -> None:
     collage = make_collage()
     faint = (far_from(collage.cover > 0, 2) == 0) & (collage.cover == 0)
-    red = Collage(np.where(faint[..., None], np.array((255, 0, 0), np.uint8), collage.image), collage.cover + 1e-5 * faint, [])
+    reddened = np.where(faint[..., None], np.array((255, 0, 0), np.uint8), collage.image)
+    red = Collage(reddened, collage.cover + 1e-5 * faint, [], collage.backdrop)
     assert np.abs(paint(models, unguided, red).astype(int) - paint(models, unguided, collage)).max() <= 1
 
 
@@ -198,8 +213,8 @@ def masked_picture(models: Models, request: RenderRequest, collage: Collage, sea
 def test_the_network_sees_nothing_of_what_it_paints_anew(sdxl: Models, unguided: RenderRequest) -> None:
     collage, other = make_collage(), make_collage(seed=1)
     inside = far_from(collage.cover == 0, 5)[..., None]
-    rim = Collage(np.where(inside, collage.image, other.image), collage.cover, [])
-    core = Collage(np.where(inside, other.image, collage.image), collage.cover, [])
+    rim = Collage(np.where(inside, collage.image, other.image), collage.cover, [], collage.backdrop)
+    core = Collage(np.where(inside, other.image, collage.image), collage.cover, [], collage.backdrop)
     seen, of_rim, of_core = (masked_picture(sdxl, unguided, one, 5) for one in (collage, rim, core))
     assert torch.equal(seen, of_rim) and not torch.allclose(seen, of_core, atol=0.01)
     assert not torch.allclose(masked_picture(sdxl, unguided, rim, 0), masked_picture(sdxl, unguided, collage, 0), atol=0.01)
@@ -267,7 +282,7 @@ def test_half_of_somebody_thin_is_kept_and_all_but_the_rim_of_others(two_people:
     thin[20:40, 10:13] = stout[8:56, 40:70] = True
     cover[thin | stout] = 1
     figures = [Figure(ana, thin, {}), Figure(bo, stout, {})]
-    known, alpha = keep_people(Collage(np.zeros((64, 96, 3), np.uint8), cover, figures), 4.0)
+    known, alpha = keep_people(Collage(np.zeros((64, 96, 3), np.uint8), cover, figures, np.zeros((64, 96, 3), np.uint8)), 4.0)
     assert known[21:39, 11].all() and known[thin].mean() < 0.5
     assert alpha[25:35, 11].min() > 0.5
     assert known[13:51, 45:65].all() and known[stout].sum() == (48 - 8) * (30 - 8)

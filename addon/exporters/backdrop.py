@@ -1,0 +1,97 @@
+"""The picture of the place that an artist has chosen, from which the background is drawn."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import bpy
+import numpy as np
+from msgspec.structs import replace
+
+from ...protocol import SAME_PROPORTIONS, Backdrop, RenderRequest, describe_array
+from .errors import ExportError
+
+MOST_PX = 1024  # of the shorter side: base images are no larger
+GREY = 0.5  # under what is transparent
+NO_STILLS = {"MOVIE": "a film", "TILED": "a tiled image", "VIEWER": "what a render or the compositor shows"}
+
+
+def add_backdrop(scene: bpy.types.Scene, request: RenderRequest) -> tuple[RenderRequest, dict[str, np.ndarray]]:
+    """`request` with the backdrop of `scene`, where it has one, and its array by digest. Raises ExportError."""
+    own = scene.beyondscene
+    if own.backdrop is None:
+        return request, {}
+    with still(own.backdrop, scene.frame_current) as image:
+        pixels = read_pixels(image)
+    height, width = pixels.shape[:2]
+    if abs(width * request.height / (height * request.width) - 1) > SAME_PROPORTIONS:
+        raise ExportError(
+            f"The backdrop '{own.backdrop.name}' is {width}x{height} px, of other proportions than the picture's "
+            f"{request.width}x{request.height}: cut it to those, or give the picture an Own Size."
+        )
+    scale = min(1, MOST_PX / min(height, width))
+    pixels = shrink(shrink(pixels, round(height * scale)).swapaxes(0, 1), round(width * scale)).swapaxes(0, 1)
+    array = (
+        np.ascontiguousarray(pixels[::-1] * 255 + 0.5, np.float32).clip(0, 255).astype(np.uint8)
+    )  # Blender's begin at the bottom
+    backdrop = Backdrop(image=describe_array(array), strength=float(f"{own.backdrop_strength:.6g}") or None)
+    return replace(request, backdrop=backdrop), {backdrop.image.digest: array}
+
+
+@contextmanager
+def still(image: bpy.types.Image, frame: int) -> Iterator[bpy.types.Image]:
+    """`image`, or of a sequence its file for `frame`. Raises ExportError for what is no such thing."""
+    if image.source in NO_STILLS:
+        raise ExportError(
+            f"The backdrop '{image.name}' is {NO_STILLS[image.source]}: save a picture of it, or one per frame, and choose it."
+        )
+    if image.source != "SEQUENCE":
+        yield image
+        return
+    path = number_file(Path(bpy.path.abspath(image.filepath, library=image.library)), frame)
+    if not path.is_file():
+        raise ExportError(f"The backdrop '{image.name}' has no file for frame {frame}, {path}: render it, or choose another.")
+    single = bpy.data.images.load(str(path))
+    try:
+        single.colorspace_settings.name = image.colorspace_settings.name
+        yield single
+    finally:
+        bpy.data.images.remove(single)
+
+
+def number_file(path: Path, frame: int) -> Path:
+    """That of `frame`, beside that of another one."""
+    digits = re.search(r"(\d*)(\D*)$", path.stem)
+    assert digits  # matches anything
+    stem = path.stem[: digits.start()] + f"{frame:0{len(digits[1])}d}" + digits[2] if digits[1] else path.stem
+    return path.with_name(stem + path.suffix)
+
+
+def read_pixels(image: bpy.types.Image) -> np.ndarray:
+    """float32 (h, w, 3), sRGB, bottom row first, over grey where it is transparent. Raises ExportError where there are none."""
+    width, height = image.size
+    if not width or not height or not len(image.pixels):
+        raise ExportError(f"The backdrop '{image.name}' has no pixels: put its file back, or choose another picture.")
+    values = np.empty(width * height * image.channels, np.float32)
+    image.pixels.foreach_get(values)
+    values = values.reshape(height, width, image.channels)
+    colours, alpha = values[..., :3], values[..., 3:4]
+    if colours.shape[2] < 3:  # grey alone
+        colours, alpha = values[..., :1].repeat(3, 2), values[..., 1:2]
+    if image.is_float:  # linear and, where it is transparent, dark, as no other is
+        colours = colours.clip(0, None) / np.where(alpha > 0, alpha, 1) if alpha.shape[2] else colours.clip(0, None)
+        colours = np.where(colours <= 0.0031308, 12.92 * colours, 1.055 * colours ** (1 / 2.4) - 0.055)
+    return GREY + (colours - GREY) * alpha if alpha.shape[2] else colours
+
+
+def shrink(values: np.ndarray, length: int) -> np.ndarray:
+    """`values` with `length` rows, each the mean of those that it covers; as it is where it has no more."""
+    rows = len(values)
+    if length >= rows:
+        return values
+    sums = np.concatenate([np.zeros_like(values[:1], np.float64), np.cumsum(values, 0, np.float64)])
+    edges = np.linspace(0, rows, length + 1)
+    whole = np.minimum(edges.astype(int), rows - 1)
+    at = sums[whole] + (edges - whole).reshape(-1, *[1] * (values.ndim - 1)) * values[whole]
+    return (np.diff(at, axis=0) * (length / rows)).astype(np.float32)

@@ -1,0 +1,64 @@
+"""`--backdrop IMAGE`: a picture of the place without its people, to begin the background from."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from msgspec.structs import replace
+from PIL import Image, ImageOps
+
+from ...protocol import SAME_PROPORTIONS, Backdrop, Refusal, describe_array
+from ..blend import Shot
+from .arguments import share
+
+MOST_PX = 1024  # of the shorter side: no base image of these models is larger
+GREY = 127  # as where there is no backdrop
+EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV")
+
+
+def add_backdrop(parser: argparse.ArgumentParser) -> None:
+    words = "a picture of the place without its people, from which the background is drawn"
+    parser.add_argument("--backdrop", type=Path, metavar="IMAGE", help=words)
+    words = "how much of the backdrop is drawn anew, above 0 and up to 1; default: its own, or the models'"
+    parser.add_argument("--backdrop-strength", type=share, metavar="SHARE", help=words)
+
+
+def with_backdrop(args: argparse.Namespace, shot: Shot) -> Shot:
+    """`shot` with the backdrop that is asked for. Raises Refusal."""
+    request, arrays = shot.request, shot.arrays
+    if args.backdrop is not None:
+        image = scale_backdrop(args.backdrop, request.width, request.height)
+        strength = request.backdrop and request.backdrop.strength
+        request = replace(request, backdrop=Backdrop(image=describe_array(image), strength=strength))
+        arrays = arrays | {describe_array(image).digest: image}
+    if args.backdrop_strength is not None:
+        if request.backdrop is None:
+            raise Refusal("--backdrop-strength is of a backdrop, and there is none: name one with --backdrop IMAGE.")
+        request = replace(request, backdrop=replace(request.backdrop, strength=args.backdrop_strength))
+    return shot._replace(request=request, arrays=arrays)
+
+
+def scale_backdrop(path: Path, width: int, height: int) -> np.ndarray:
+    """uint8 (h, w, 3), no larger than base images are. Raises Refusal where it is no picture for one of width x height px."""
+    image = read_backdrop(path)
+    if abs(image.width * height / (image.height * width) - 1) > SAME_PROPORTIONS:
+        raise Refusal(
+            f"{path} is {image.width}x{image.height} px, of other proportions than the picture's {width}x{height}: cut it to "
+            "those, or choose another size for the picture."
+        )
+    scale = min(1, MOST_PX / min(image.size))
+    return np.asarray(image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS))
+
+
+def read_backdrop(path: Path) -> Image.Image:
+    """In RGB; what is transparent is grey. Raises Refusal for what is no picture of 8 bits."""
+    try:
+        with Image.open(path) as file:
+            image = ImageOps.exif_transpose(file)
+            if image.mode not in EIGHT_BITS:
+                raise Refusal(f"{path} has more than 8 bits per channel ({image.mode}): save it with 8.")
+            image = image.convert("RGBA")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise Refusal(f"{path} cannot be read as a picture ({error}): name a PNG or JPEG that can.") from error
+    grey = Image.new("RGBA", image.size, (GREY, GREY, GREY, 255))
+    return Image.alpha_composite(grey, image).convert("RGB")

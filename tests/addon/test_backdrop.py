@@ -1,0 +1,104 @@
+"""A picture of the place that the artist chose goes with the request, and comes back with restored settings."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("bpy")
+
+from beyondscene.addon import history, images, panels
+from beyondscene.addon.exporters import ExportError, export_request
+from beyondscene.addon.exporters.backdrop import number_file, shrink
+from beyondscene.protocol import check_request
+from beyondscene.protocol.record import make_record
+
+from .drawing import drawn
+
+Example = Callable[[str], dict[str, Any]]
+COLOURS = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
+
+
+def save(blender: Any, array: np.ndarray, path: Path) -> None:
+    image = images.from_array("drawn", array)
+    image.filepath_raw, image.file_format = str(path), "PNG"
+    image.save()
+    blender.data.images.remove(image)
+
+
+def test_a_backdrop_goes_with_the_request_and_is_restored(blender: Any, example: Example, tmp_path: Path) -> None:
+    example("duo")
+    scene, layer = blender.context.scene, blender.context.view_layer
+    own = scene.beyondscene
+    save(blender, COLOURS, tmp_path / "set.png")
+    own.backdrop, own.backdrop_strength = blender.data.images.load(str(tmp_path / "set.png")), 0.4
+    assert "Drawn Anew" in drawn(panels.BEYONDSCENE_PT_main)
+    request, arrays = export_request(blender.context, width=768, height=512)
+    check_request(request)
+    assert request.backdrop and request.backdrop.strength == 0.4
+    assert (arrays[request.backdrop.image.digest] == COLOURS).all() and len(arrays) == 3  # and two masks
+    record = make_record(request, arrays, "tiny", {}, "a test")
+    before = own.backdrop
+    history.restore(scene, layer, record, request)
+    assert own.backdrop == before  # which is the same picture
+    own.backdrop, own.backdrop_strength = None, 0
+    history.restore(scene, layer, record, request)
+    again, _ = export_request(blender.context, width=768, height=512)
+    assert own.backdrop not in (before, None) and again.backdrop == request.backdrop
+    assert not images.is_ours(own.backdrop)  # no finished picture
+    own.backdrop = None
+    plain, _ = export_request(blender.context, width=768, height=512)
+    own.backdrop = before
+    history.restore(scene, layer, make_record(plain, {}, "tiny", {}, "a test"), plain)
+    assert plain.backdrop is None and own.backdrop is None
+
+
+def test_of_a_sequence_the_file_of_the_frame_is_taken(blender: Any, example: Example, tmp_path: Path) -> None:
+    example("duo")
+    scene = blender.context.scene
+    for number in (1, 2):
+        save(blender, COLOURS[::number] // number, tmp_path / f"set {number:03d}.png")
+    image = blender.data.images.load(str(tmp_path / "set 001.png"))
+    image.source, scene.beyondscene.backdrop = "SEQUENCE", image
+    scene.beyondscene.use_own_size, scene.beyondscene.width, scene.beyondscene.height = True, 768, 512
+    scene.frame_set(1)
+    request, arrays = export_request(blender.context)
+    assert request.backdrop and (arrays[request.backdrop.image.digest] == COLOURS).all()
+    scene.frame_set(2)
+    with pytest.raises(ExportError, match="is 90x30 px, of other proportions than the picture's 768x512: cut it to those"):
+        export_request(blender.context)
+    scene.frame_set(3)
+    with pytest.raises(ExportError, match=r"has no file for frame 3, .*set 003\.png: render it"):
+        export_request(blender.context)
+    assert number_file(Path("a 09 shot.exr"), 12).name == "a 12 shot.exr" and number_file(Path("a.png"), 3).name == "a.png"
+
+
+def test_what_has_no_pixels_is_refused(blender: Any, example: Example) -> None:
+    example("duo")
+    own = blender.context.scene.beyondscene
+    own.backdrop = blender.data.images.new("gone", 90, 60)
+    own.backdrop.source, own.backdrop.filepath = "FILE", "//gone.png"
+    with pytest.raises(ExportError, match="'gone' has no pixels: put its file back"):
+        export_request(blender.context, width=768, height=512)
+    own.backdrop.source = "MOVIE"
+    with pytest.raises(ExportError, match="'gone' is a film: save a picture of it, or one per frame"):
+        export_request(blender.context, width=768, height=512)
+
+
+def test_what_is_transparent_is_grey_and_what_is_linear_becomes_srgb(blender: Any, example: Example) -> None:
+    example("duo")
+    own = blender.context.scene.beyondscene
+    own.backdrop = image = blender.data.images.new("half", 3, 2, alpha=True, float_buffer=True)
+    pixels = np.array([[0.2159, 0.2159, 0.2159, 1], [0, 0, 0, 0], [0.1079, 0.1079, 0.1079, 0.5]] * 2, np.float32)
+    image.pixels.foreach_set(pixels.ravel())
+    request, arrays = export_request(blender.context, width=768, height=512)
+    assert request.backdrop and arrays[request.backdrop.image.digest][0, :, 0].tolist() == [128, 128, 128]
+
+
+def test_a_large_one_is_made_as_small_as_base_images_are() -> None:
+    values = np.random.default_rng(1).random((7, 5, 3)).astype(np.float32)
+    assert np.allclose(shrink(values.repeat(3, 0), 7), values, atol=1e-6)
+    assert np.allclose(shrink(values, 2)[0], (values[:3].sum(0) + values[3] / 2) / 3.5, atol=1e-6)
+    assert shrink(values, 9) is values
