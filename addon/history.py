@@ -8,7 +8,8 @@ import bpy
 from bpy.props import EnumProperty
 
 from ..protocol import Character, PartName, RenderRequest
-from ..protocol.record import Record, inflate
+from ..protocol.record import Record, inflate_one
+from ..protocol.scene import BACKDROP
 from . import images, thumbnails
 from .exporters import ExportError, Person, add_backdrop, find_people
 from .images import PictureRef, finished_pictures, path_of
@@ -82,7 +83,6 @@ def restore(
     own = scene.beyondscene
     say(own, request.prompt)
     own.negative_prompt, own.style = request.negative_prompt, request.style
-    restore_backdrop(scene, record, request)
     own.models = record.models
     own.use_own_size, own.width, own.height = True, request.width, request.height
     own.quality, own.variations = CUSTOM, 1
@@ -112,16 +112,20 @@ def restore(
 
 
 def restore_backdrop(scene: bpy.types.Scene, record: Record, request: RenderRequest) -> None:
-    """Let `scene` have the backdrop of a picture, and the image that it has where that is the same."""
+    """Let `scene` have the backdrop of a picture, and the image that it has where that is the same.
+
+    Raises WireError where the file does not hold it.
+    """
     own = scene.beyondscene
     if request.backdrop is None:
         own.backdrop = None
         return
-    own.backdrop_strength = request.backdrop.strength or 0
+    there = None
     with suppress(ExportError):
-        if own.backdrop and add_backdrop(scene, request)[0].backdrop == request.backdrop:
-            return
-    own.backdrop = images.from_array("Backdrop", inflate(request, record.arrays)[request.backdrop.image.digest])
+        there = own.backdrop and add_backdrop(scene, request)[0].backdrop
+    if not there or there.image != request.backdrop.image:
+        own.backdrop = images.from_array("Backdrop", inflate_one(BACKDROP, request.backdrop.image, request, record.arrays))
+    own.backdrop_strength = request.backdrop.strength or 0
 
 
 def describe(own: bpy.types.PropertyGroup, character: Character) -> None:

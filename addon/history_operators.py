@@ -81,6 +81,10 @@ class BEYONDSCENE_OT_restore_settings(OnPicture, bpy.types.Operator):
         context.scene.beyondscene.file_format = ".exr" if images.is_exr(images.path_of(image)) else ".png"
         is_frame = image.source == "SEQUENCE"
         unlike = history.restore(context.scene, context.view_layer, record, request, is_frame=is_frame)
+        try:
+            history.restore_backdrop(context.scene, record, request)
+        except WireError as error:
+            self.report({"WARNING"}, f"The backdrop stays as it is: {error}")
         for seed in (request.seed, *(one.seed or 0 for one in request.characters)):
             if seed > history.LARGEST_SEED:
                 self.report({"WARNING"}, f"Seed {seed} is more than a Blender scene can hold: Render Again draws with it")

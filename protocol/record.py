@@ -100,15 +100,17 @@ def deflate(arrays: dict[str, np.ndarray]) -> dict[str, bytes]:
 
 def inflate(request: RenderRequest, deflated: dict[str, bytes]) -> dict[str, np.ndarray]:
     """The arrays that `request` names, by digest. Raises WireError where one is damaged, missing, or fits no such picture."""
-    arrays = {}
-    for name, array in arrays_of(request):
-        check_held(name, array, request)  # before any room is taken for it
-        try:
-            data = zlib.decompressobj().decompress(deflated[array.digest], array.size_bytes)
-        except (KeyError, zlib.error) as error:
-            raise WireError(f"{name} is not in the picture, though its request names it") from error
-        arrays |= arrays_from_frames([array], [data])
-    return arrays
+    return {array.digest: inflate_one(name, array, request, deflated) for name, array in arrays_of(request)}
+
+
+def inflate_one(name: str, array: ArrayRef, request: RenderRequest, deflated: dict[str, bytes]) -> np.ndarray:
+    """One of them, as arrays_of has it. Raises WireError likewise."""
+    check_held(name, array, request)  # before any room is taken for it
+    try:
+        data = zlib.decompressobj().decompress(deflated[array.digest], array.size_bytes)
+    except (KeyError, zlib.error) as error:
+        raise WireError(f"{name} is not in the picture, though its request names it") from error
+    return arrays_from_frames([array], [data])[array.digest]
 
 
 def check_held(name: str, array: ArrayRef, request: RenderRequest) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -12,7 +13,7 @@ pytest.importorskip("bpy")
 from beyondscene.addon import history, images, panels
 from beyondscene.addon.exporters import ExportError, export_request
 from beyondscene.addon.exporters.backdrop import number_file, shrink
-from beyondscene.protocol import check_request
+from beyondscene.protocol import WireError, check_request
 from beyondscene.protocol.record import make_record
 
 from .drawing import drawn
@@ -30,7 +31,7 @@ def save(blender: Any, array: np.ndarray, path: Path) -> None:
 
 def test_a_backdrop_goes_with_the_request_and_is_restored(blender: Any, example: Example, tmp_path: Path) -> None:
     example("duo")
-    scene, layer = blender.context.scene, blender.context.view_layer
+    scene = blender.context.scene
     own = scene.beyondscene
     save(blender, COLOURS, tmp_path / "set.png")
     own.backdrop, own.backdrop_strength = blender.data.images.load(str(tmp_path / "set.png")), 0.4
@@ -41,17 +42,21 @@ def test_a_backdrop_goes_with_the_request_and_is_restored(blender: Any, example:
     assert (arrays[request.backdrop.image.digest] == COLOURS).all() and len(arrays) == 3  # and two masks
     record = make_record(request, arrays, "tiny", {}, "a test")
     before = own.backdrop
-    history.restore(scene, layer, record, request)
+    history.restore_backdrop(scene, record, request)
     assert own.backdrop == before  # which is the same picture
     own.backdrop, own.backdrop_strength = None, 0
-    history.restore(scene, layer, record, request)
+    history.restore_backdrop(scene, record, request)
     again, _ = export_request(blender.context, width=768, height=512)
     assert own.backdrop not in (before, None) and again.backdrop == request.backdrop
     assert not images.is_ours(own.backdrop)  # no finished picture
+    own.backdrop = before.copy()
+    own.backdrop.scale(45, 30)
+    with pytest.raises(WireError, match="The backdrop is not in the picture"):
+        history.restore_backdrop(scene, msgspec.structs.replace(record, arrays={}), request)
     own.backdrop = None
     plain, _ = export_request(blender.context, width=768, height=512)
     own.backdrop = before
-    history.restore(scene, layer, make_record(plain, {}, "tiny", {}, "a test"), plain)
+    history.restore_backdrop(scene, make_record(plain, {}, "tiny", {}, "a test"), plain)
     assert plain.backdrop is None and own.backdrop is None
 
 
