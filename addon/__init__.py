@@ -9,6 +9,7 @@ def parts() -> tuple[ModuleType, ...]:
         animation,
         animation_operators,
         arrivals,
+        backdrop_operators,
         backend_operators,
         character_operators,
         controls,
@@ -50,6 +51,7 @@ def parts() -> tuple[ModuleType, ...]:
     )
     doing = (
         operators,
+        backdrop_operators,
         backend_operators,
         animation_operators,
         character_operators,

@@ -7,6 +7,7 @@ import bpy
 
 from ... import __package__ as base_package
 from .. import animation
+from ..backdrop_operators import BEYONDSCENE_OT_render_backdrop
 from ..diagnostics import BEYONDSCENE_OT_copy_diagnostics
 from ..images import sequence_of
 from ..job import Job, describe_remaining
@@ -50,7 +51,9 @@ class BEYONDSCENE_PT_main(Sidebar, bpy.types.Panel):
 
 
 def draw_backdrop(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup) -> None:
-    layout.template_ID(settings, "backdrop", open="image.open", text="Backdrop")
+    row = layout.row(align=True)
+    row.template_ID(settings, "backdrop", open="image.open", text="Backdrop")
+    row.operator(BEYONDSCENE_OT_render_backdrop.bl_idname, text="", icon="RENDER_STILL")
     if settings.backdrop:
         layout.prop(settings, "backdrop_strength", slider=True)
 

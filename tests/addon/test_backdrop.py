@@ -107,3 +107,28 @@ def test_a_large_one_is_made_as_small_as_base_images_are() -> None:
     assert np.allclose(shrink(values.repeat(3, 0), 7), values, atol=1e-6)
     assert np.allclose(shrink(values, 2)[0], (values[:3].sum(0) + values[3] / 2) / 3.5, atol=1e-6)
     assert shrink(values, 9) is values
+
+
+def test_the_set_is_rendered_without_its_people_and_nothing_else_changes(
+    blender: Any, example: Example, tmp_path: Path
+) -> None:
+    example("duo")
+    scene = blender.context.scene
+    own, layer, eve = scene.beyondscene, blender.context.view_layer, blender.data.objects["Eve"]
+    scene.render.engine, scene.cycles.samples, own.output_folder = "CYCLES", 1, str(tmp_path)
+    own.use_own_size, own.width, own.height = True, 192, 128
+    before = [*blender.data.scenes], scene.render.filepath, scene.render.resolution_x, [*layer.objects]
+    assert blender.ops.beyondscene.render_backdrop() == {"FINISHED"}
+    assert before == ([*blender.data.scenes], scene.render.filepath, scene.render.resolution_x, [*layer.objects])
+    assert Path(own.backdrop.filepath) == tmp_path / f"{images.blend_name()} set 0001.png"
+    request, arrays = export_request(blender.context)
+    assert request.backdrop
+    empty, mask = arrays[request.backdrop.image.digest], arrays[request.characters[0].mask.digest]  # type: ignore[union-attr]
+    eve.beyondscene.enabled = False  # then she is of the set
+    assert blender.ops.beyondscene.render_backdrop() == {"FINISHED"} and "set 0002" in own.backdrop.filepath
+    request, arrays = export_request(blender.context)
+    assert request.backdrop
+    differs = np.abs(arrays[request.backdrop.image.digest].astype(int) - empty).max(-1) > 8
+    assert differs.shape == (128, 192) and differs[mask == 255].mean() > 0.5 > 5 * differs[mask == 128].mean()
+    scene.camera = None
+    assert not blender.ops.beyondscene.render_backdrop.poll()

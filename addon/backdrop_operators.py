@@ -1,0 +1,93 @@
+"""The set as Blender renders it, for a backdrop."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import bpy
+
+from . import blender_render, images
+from .exporters import find_enabled, picture_size
+from .exporters.backdrop import MOST_PX
+from .exporters.camera import check_camera
+from .exporters.errors import ExportError
+from .exporters.leaders import ArmatureFinder, rendered_objects
+from .obstacles import SaysWhyNot
+
+Result = set[str]
+
+
+class BEYONDSCENE_OT_render_backdrop(SaysWhyNot, bpy.types.Operator):
+    """Render the scene without its people by its own render engine, and take that as the backdrop. Blender is busy meanwhile"""
+
+    bl_idname = "beyondscene.render_backdrop"
+    bl_label = "Render Set"
+    bl_options = {"UNDO"}
+
+    @classmethod
+    def obstacle(cls, context: bpy.types.Context) -> str:
+        if not context.scene.is_editable:
+            return f"'{context.scene.name}' is linked from another file, and would not keep the backdrop"
+        try:
+            check_camera(context.scene)
+        except ExportError as error:
+            return str(error)
+        return "Blender renders: wait until it is done" if blender_render.is_running() else ""
+
+    def execute(self, context: bpy.types.Context) -> Result:
+        own = context.scene.beyondscene
+        try:
+            path = next_path(images.output_place(own.output_folder))
+            with scene_of_the_set(context) as alone:
+                render_still(alone, path, *picture_size(context.scene))
+            own.backdrop = bpy.data.images.load(str(path))
+        except (OSError, RuntimeError) as error:
+            self.report({"ERROR"}, f"There is no picture of the set: {' '.join(str(error).split())}")
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+@contextmanager
+def scene_of_the_set(context: bpy.types.Context) -> Iterator[bpy.types.Scene]:
+    """A copy of the scene of `context` with all that it renders but the people, and what hangs on them; gone afterwards."""
+    people = find_enabled(context.view_layer)
+    finder = ArmatureFinder({person.armature for person in people if not person.instancers})
+    gone = {person.instancers[0] for person in people if person.instancers}
+    things = rendered_objects(context.view_layer.layer_collection) - gone
+    kept = [thing for thing in things if finder.find(thing) is None and thing.visible_get(view_layer=context.view_layer)]
+    alone = context.scene.copy()
+    try:
+        for child in alone.collection.children.values():
+            alone.collection.children.unlink(child)
+        for thing in alone.collection.objects.values():
+            alone.collection.objects.unlink(thing)
+        for thing in {*kept, context.scene.camera}:
+            alone.collection.objects.link(thing)
+        yield alone
+    finally:
+        bpy.data.scenes.remove(alone)
+
+
+def render_still(scene: bpy.types.Scene, path: Path, width: int, height: int) -> None:
+    """`scene` as a PNG, no larger than a backdrop needs to be. Raises RuntimeError."""
+    scale = min(1, MOST_PX / min(width, height))
+    render, output = scene.render, scene.render.image_settings
+    render.resolution_x, render.resolution_y, render.resolution_percentage = round(width * scale), round(height * scale), 100
+    render.use_border = render.use_sequencer = render.film_transparent = False
+    render.filepath = str(path)
+    if hasattr(output, "media_type"):  # from Blender 5.0 on
+        output.media_type = "IMAGE"
+    output.file_format, output.color_mode, output.color_depth = "PNG", "RGB", "8"
+    bpy.ops.render.render(write_still=True, scene=scene.name)
+    if not path.exists():
+        raise RuntimeError("the render was cancelled")
+
+
+def next_path(folder: Path) -> Path:
+    number = 1
+    while (path := folder / f"{images.blend_name()} set {number:04d}.png").exists():
+        number += 1
+    return path
+
+
+register, unregister = bpy.utils.register_classes_factory((BEYONDSCENE_OT_render_backdrop,))
