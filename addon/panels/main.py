@@ -53,7 +53,7 @@ class BEYONDSCENE_PT_main(Sidebar, bpy.types.Panel):
 def draw_backdrop(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup) -> None:
     row = layout.row(align=True)
     row.template_ID(settings, "backdrop", open="image.open", text="Backdrop")
-    row.operator(BEYONDSCENE_OT_render_backdrop.bl_idname, text="", icon="RENDER_STILL")
+    row.operator(BEYONDSCENE_OT_render_backdrop.bl_idname, text="", icon="SCENE")
     if settings.backdrop:
         layout.prop(settings, "backdrop_strength", slider=True)
 
