@@ -119,6 +119,7 @@ from .skeleton import (
     darken,
     depth_metres,
     find_brightness,
+    is_behind_backdrop,
     is_hidden,
     span_px,
 )

@@ -6,7 +6,6 @@ from typing import Literal
 import msgspec
 
 from .scene import Keypoint, RenderRequest
-from .settings import HiddenJoints
 from .skeleton import DRAWN, FACE_DRAWN, find_brightness
 
 BodyModel = Literal["COCO_18", "BODY_25"]
@@ -23,7 +22,6 @@ def openpose_json(request: RenderRequest, seen: Sequence[str], model: BodyModel 
     Where `hidden_joints` is left open, hidden ones are left out, as a detector does.
     COCO_18 is what ControlNets know; BODY_25 has feet as well, and the middle of the hips.
     """
-    policy = request.settings.hidden_joints or "drop"
     characters = {one.id: one for one in request.characters}
     people = []
     for one in (characters[name] for name in seen):
@@ -32,10 +30,10 @@ def openpose_json(request: RenderRequest, seen: Sequence[str], model: BodyModel 
         people.append(
             {
                 "person_id": [-1],
-                "pose_keypoints_2d": flatten(body, policy),
-                "face_keypoints_2d": flatten(face, policy),
-                "hand_left_keypoints_2d": flatten(one.left_hand or (), policy),
-                "hand_right_keypoints_2d": flatten(one.right_hand or (), policy),
+                "pose_keypoints_2d": flatten(body, request),
+                "face_keypoints_2d": flatten(face, request),
+                "hand_left_keypoints_2d": flatten(one.left_hand or (), request),
+                "hand_right_keypoints_2d": flatten(one.right_hand or (), request),
             }
         )
     told = {"version": 1.3, "people": people, "canvas_width": request.width, "canvas_height": request.height}
@@ -53,10 +51,10 @@ def to_body_25(keypoints: Sequence[Keypoint], feet: Sequence[Keypoint]) -> tuple
     return (*keypoints[:R_HIP], middle, *keypoints[R_HIP:], *feet)
 
 
-def flatten(joints: Sequence[Keypoint], policy: HiddenJoints) -> list[float]:
+def flatten(joints: Sequence[Keypoint], request: RenderRequest) -> list[float]:
     """x, y and brightness of each in turn; three zeros for one that is not drawn."""
-    numbers = []
+    policy, numbers = request.settings.hidden_joints or "drop", []
     for joint in joints:
-        brightness = find_brightness(joint, policy)
+        brightness = find_brightness(joint, request, policy)
         numbers += [round(joint.x, 3), round(joint.y, 3), brightness] if brightness else [0.0, 0.0, 0.0]
     return numbers

@@ -4,7 +4,7 @@ import colorsys
 import statistics
 from collections.abc import Sequence
 
-from .scene import Character, Keypoint, KeypointState
+from .scene import Character, Keypoint, KeypointState, RenderRequest
 from .settings import HiddenJoints
 
 DRAWN: tuple[KeypointState, ...] = ("visible", "occluded", "outside")  # the others have no place in the picture plane
@@ -63,9 +63,14 @@ def is_hidden(joint: Keypoint) -> bool:
     return joint.state == "occluded" and joint.hidden_by != "own_body"
 
 
-def find_brightness(joint: Keypoint, hidden_joints: HiddenJoints) -> float:
-    """Of `joint` in a skeleton, 0 to 1; 0 where it has no place in the picture plane, or is left out."""
-    if joint.state not in DRAWN:
+def is_behind_backdrop(joint: Keypoint, request: RenderRequest) -> bool:
+    """Whether `joint` is behind the set where a backdrop shows the set: drawn, it would call a limb forth in front of it."""
+    return request.backdrop is not None and joint.hidden_by == "prop"
+
+
+def find_brightness(joint: Keypoint, request: RenderRequest, hidden_joints: HiddenJoints) -> float:
+    """Of `joint` in a skeleton of `request`, 0 to 1; 0 where it has no place in the picture plane, or is left out."""
+    if joint.state not in DRAWN or is_behind_backdrop(joint, request):
         return 0.0
     return HIDDEN_BRIGHTNESS[hidden_joints] if is_hidden(joint) else 1.0
 

@@ -9,7 +9,7 @@ from ...protocol import RenderRequest, check_request
 from ..loras import gather_loras
 from ..quality import chosen_settings, limited_size
 from ..texts import said_by
-from .backdrop import add_backdrop
+from .backdrop import add_backdrop, announce_backdrop
 from .camera import check_camera, gather_view
 from .characters import gather_character, gather_keypoints
 from .errors import ExportError
@@ -87,7 +87,8 @@ def gather_request(
     seed: int | None = None,
     deserted: bool = False,
 ) -> RenderRequest:
-    """The same before anybody looked at the meshes: without masks, no joint is occluded, and no rule was checked.
+    """The same before anybody looked at the meshes: without masks, no joint is occluded, and no rule was checked. Nor has
+    anybody looked at the backdrop.
 
     Raises ExportError.
     """
@@ -109,6 +110,7 @@ def gather_request(
         prompt=said_by(scene.beyondscene),
         negative_prompt=scene.beyondscene.negative_prompt,
         style=scene.beyondscene.style,
+        backdrop=announce_backdrop(scene, view.width, view.height),
         camera=view.camera,
         characters=characters,
         settings=chosen_settings(scene.beyondscene),

@@ -9,7 +9,7 @@ import bpy
 import numpy as np
 from msgspec.structs import replace
 
-from ...protocol import SAME_PROPORTIONS, Backdrop, RenderRequest, describe_array
+from ...protocol import SAME_PROPORTIONS, ArrayRef, Backdrop, RenderRequest, describe_array
 from .errors import ExportError
 
 MOST_PX = 1024  # of the shorter side: base images are no larger
@@ -35,8 +35,19 @@ def add_backdrop(scene: bpy.types.Scene, request: RenderRequest) -> tuple[Render
     array = (
         np.ascontiguousarray(pixels[::-1] * 255 + 0.5, np.float32).clip(0, 255).astype(np.uint8)
     )  # Blender's begin at the bottom
-    backdrop = Backdrop(image=describe_array(array), strength=float(f"{own.backdrop_strength:.6g}") or None)
+    backdrop = Backdrop(image=describe_array(array), strength=strength_of(own))
     return replace(request, backdrop=backdrop), {backdrop.image.digest: array}
+
+
+def announce_backdrop(scene: bpy.types.Scene, width: int, height: int) -> Backdrop | None:
+    """What stands for that of `scene` in a request of width x height px before anybody looks at its pixels."""
+    own = scene.beyondscene
+    image = ArrayRef(digest="0" * 64, dtype="uint8", shape=(height, width, 3))
+    return Backdrop(image=image, strength=strength_of(own)) if own.backdrop else None
+
+
+def strength_of(own: bpy.types.PropertyGroup) -> float | None:
+    return float(f"{own.backdrop_strength:.6g}") or None
 
 
 @contextmanager

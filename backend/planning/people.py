@@ -19,6 +19,7 @@ from ...protocol import (
     ModelSetInfo,
     RenderRequest,
     depth_metres,
+    is_behind_backdrop,
     is_hidden,
 )
 from ...protocol.check import SMALLEST_PX
@@ -38,6 +39,7 @@ class Person:
     portrait_keypoints: the same for whoever draws the person alone, see `within_reach`.
     hidden: bool, as many: which of them are behind somebody else or the set, or on the far side of the head.
     far_side: bool, as many: which of them are on the far side of the head.
+    behind_backdrop: bool, as many: see `is_behind_backdrop`.
     depth_m: median depth of the drawn joints.
     """
 
@@ -46,11 +48,14 @@ class Person:
     portrait_keypoints: np.ndarray
     hidden: np.ndarray
     far_side: np.ndarray
+    behind_backdrop: np.ndarray
     depth_m: float
 
     def among_others(self, hidden_joints: HiddenJoints | None) -> np.ndarray:
         """The keypoints as the whole picture has them: the third column is how bright, see HIDDEN_BRIGHTNESS."""
-        return darkened(self.keypoints, self.hidden, hidden_joints)
+        keypoints = darkened(self.keypoints, self.hidden, hidden_joints)
+        keypoints[self.behind_backdrop, 2] = 0
+        return keypoints
 
     def alone(self, hidden_joints: HiddenJoints | None) -> np.ndarray:
         """The same of the portrait's, where nobody and nothing is before the person."""
@@ -85,8 +90,9 @@ def gather_people(request: RenderRequest, models: Manifest | ModelSetInfo | None
         keypoints = np.array([(joint.x, joint.y, joint.state in drawn) for joint, drawn in joints], np.float64)
         hidden = np.array([is_hidden(joint) for joint, _ in joints])
         far_side = np.array([joint.hidden_by == "own_head" for joint, _ in joints])
+        behind = np.array([is_behind_backdrop(joint, request) for joint, _ in joints])
         near = within_reach(keypoints, request.width, request.height)
-        people.append(Person(character, keypoints, near, hidden, far_side, depth_metres(character)))
+        people.append(Person(character, keypoints, near, hidden, far_side, behind, depth_metres(character)))
     return sorted(people, key=lambda person: -person.depth_m)
 
 

@@ -106,6 +106,22 @@ def test_joints_that_others_hide_are_drawn_as_asked_and_as_the_backend_draws_the
     assert difference(draw_controls(controls, "POSE") * 255, backends_drawing(controls)) < 16
 
 
+def test_with_a_backdrop_joints_behind_the_set_are_left_out_as_the_backend_does(blender: Any, example: Example) -> None:
+    example("duo")
+    x, y, z = in_front_of(blender, "Eve")
+    add_box(blender, "Wall", (5, 0.1, 0.5), (x, y, z - 0.6))
+    own = blender.context.scene.beyondscene
+    own.quality, own.knobs.hidden_joints = "CUSTOM", "keep"
+    for image in (None, blender.data.images.new("place", 8, 8)):
+        own.backdrop = image
+        controls = gather_controls(blender.context)
+        eve = controls.request.characters[0]
+        behind = sum(joint.hidden_by == "prop" for joint in eve.keypoints)
+        joints = sum(stroke.is_joint for stroke in gather_strokes(controls.request, eve, controls.style))
+        assert 0 < behind < 18 and joints == (18 - behind if image else 18)
+        assert difference(draw_controls(controls, "POSE") * 255, backends_drawing(controls)) < 16
+
+
 def test_lines_hands_faces_and_feet_are_those_of_the_chosen_models(blender: Any, example: Example) -> None:
     example("duo")
     info = ModelSetInfo(

@@ -10,7 +10,16 @@ from beyondscene.backend.pipeline.conditions import describe_views, enlarge_pose
 from beyondscene.backend.planning.people import Figure, gather_people
 from beyondscene.backend.planning.plan import Size
 from beyondscene.backend.planning.views import View
-from beyondscene.protocol import KEYPOINT_NAMES, Character, HiddenJoints, Keypoint, ModelSetInfo, RenderRequest
+from beyondscene.protocol import (
+    KEYPOINT_NAMES,
+    ArrayRef,
+    Backdrop,
+    Character,
+    HiddenJoints,
+    Keypoint,
+    ModelSetInfo,
+    RenderRequest,
+)
 from msgspec.structs import replace
 
 LEFT, RIGHT = (0, 0), (0, 16)
@@ -232,6 +241,22 @@ def test_a_person_drawn_alone_is_whole_whoever_stands_before_them(two_people: Re
     (person,) = gather_people(replace(two_people, characters=(ana,)))
     assert (person.keypoints[:, 2] == 1).all() and not person.among_others("drop")[:, 2].any()
     assert (person.among_others("keep") == person.keypoints).all() and (person.alone("drop") == person.keypoints).all()
+
+
+def test_joints_behind_what_a_backdrop_shows_are_left_out_among_others(two_people: RenderRequest) -> None:
+    """Kept, they would draw legs in front of the wall that hides them."""
+    ana, bo = two_people.characters
+    hiders = dict.fromkeys((8, 9, 10), "prop") | {4: "character"}
+    joints = [
+        replace(joint, state="occluded", hidden_by=hiders[number]) if number in hiders else joint
+        for number, joint in enumerate(ana.keypoints)
+    ]
+    image = ArrayRef(digest="0" * 64, dtype="uint8", shape=(128, 192, 3))
+    request = replace(two_people, characters=(replace(ana, keypoints=tuple(joints)), bo))
+    for backdrop, gone in ((None, []), (Backdrop(image=image), [8, 9, 10])):
+        person = gather_people(replace(request, backdrop=backdrop))[0]
+        assert np.flatnonzero(person.among_others("keep")[:, 2] == 0).tolist() == gone
+        assert person.alone("keep")[:, 2].all() and person.keypoints[:, 2].all()
 
 
 def test_the_nearer_skeleton_covers_the_farther_one_whatever_their_order(two_people: RenderRequest) -> None:
