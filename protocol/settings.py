@@ -117,7 +117,9 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
     stride_background: Annotated[
         int, Meta(ge=1, le=128, description="Latents from one view to the next, for views of 128; scaled to the model's")
     ] = 64
-    stride_instance: Annotated[int, Meta(ge=1, le=128, description="The same over people, where views are denser")] = 32
+    stride_instance: Annotated[
+        int, Meta(ge=1, le=128, description="The same over people and in the base image, where views are denser")
+    ] = 32
     beta_over: Annotated[
         float, Meta(ge=0, le=1, description="Share of a view that people must cover before views become denser there")
     ] = 0.2
@@ -150,7 +152,7 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
     ] = "feathered"
     size_conditioning: Annotated[
         Literal["view", "canvas"],
-        Meta(description="Each view is told to be a whole picture, or a crop of the canvas; for SDXL"),
+        Meta(description="Each enlarged view is told to be a whole picture, or a crop of the canvas; for SDXL"),
     ] = "view"
 
     # stage 2 sooner, for another picture: what the levels leave out
@@ -160,10 +162,13 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
     ] = "all"
     guidance_interval: Annotated[
         tuple[Share, Share],
-        Meta(description="Shares of the training steps between which there is guidance; 1 is pure noise. Less is quicker"),
+        Meta(
+            description="Shares of the training steps between which enlarged views are guided; 1 is pure noise. Less is quicker"
+        ),
     ] = (0.0, 1.0)
     background_every: Annotated[
-        int, Meta(ge=1, le=8, description="Steps from one run of the views without people to the next; more is quicker")
+        int,
+        Meta(ge=1, le=8, description="Steps from one run of the enlarged views without people to the next; more is quicker"),
     ] = 1
 
     # stage 1 and 2 sooner, for another picture

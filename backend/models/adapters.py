@@ -39,6 +39,7 @@ class Adapters:
         self.text_encoders = list(text_encoders)
         self.placement = placement
         self.active: LoraScales = ()
+        self.names: tuple[str, ...] = ()  # of the loaded ones
         self._keys: dict[str, str] = {}  # of a LoRA in peft, which takes no dots, by its name
         self._before: list[tuple[nn.Module, Tensor]] = []  # layers, and their weights before a LoRA became part of them
 
@@ -60,6 +61,7 @@ class Adapters:
                 if name != FEW_STEPS.name:
                     self._load(name, path)
             self._activate(())
+            self.names = tuple(paths)
             yield
         finally:
             try:
@@ -69,7 +71,7 @@ class Adapters:
                     take_off(network)
                 for layer, before in self._before:  # not their parameters, which streaming by layers exchanges
                     cast(Tensor, layer.weight).data.copy_(before)
-                self._keys, self._before, self.active = {}, [], ()
+                self._keys, self._before, self.active, self.names = {}, [], (), ()
 
     def activate(self, chosen: LoraScales) -> None:
         """From now on these LoRAs count, and no others. They must be loaded."""

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from safetensors import safe_open
@@ -50,6 +50,17 @@ def gather_loras(request: RenderRequest, models: ModelSet) -> dict[str, Path]:
     return found
 
 
+def check_loaded(request: RenderRequest, names: Collection[str]) -> None:
+    """Raise ModelSetError for a LoRA of `request` that is not among the `names` of those that the networks carry."""
+    few_steps = (FEW_STEPS,) if request.settings.few_steps else ()
+    lacking = next((lora.name for lora in (*few_steps, *loras_of(request)) if lora.name not in names), None)
+    if lacking is not None:
+        raise ModelSetError(
+            f"The LoRA '{lacking}' is not loaded, and the picture would be drawn without it: load those of gather_loras by "
+            "adapters.loaded of the models, or draw with backend.render.Renderer, which does."
+        )
+
+
 def check_magnitudes(name: str, path: Path) -> None:
     """Raise ModelSetError for a DoRA as kohya's scripts write it: diffusers 0.42 leaves out its magnitudes."""
     with safe_open(path, framework="np") as file:
@@ -62,8 +73,12 @@ def check_magnitudes(name: str, path: Path) -> None:
 
 def find_loras(request: RenderRequest, folders: Sequence[Path]) -> dict[str, Path]:
     """The file of each LoRA of `request` by its name. Raises ModelSetError for one that is in none of `folders`."""
-    loras = (*request.loras, *(lora for character in request.characters for lora in character.loras))
-    return {lora.name: find_lora(lora.name, folders) for lora in loras}
+    return {lora.name: find_lora(lora.name, folders) for lora in loras_of(request)}
+
+
+def loras_of(request: RenderRequest) -> tuple[Lora, ...]:
+    """The scene's, then each character's."""
+    return (*request.loras, *(lora for character in request.characters for lora in character.loras))
 
 
 def find_lora(name: str, folders: Sequence[Path]) -> Path:

@@ -7,6 +7,7 @@ import numpy as np
 
 from ...protocol import RenderRequest, check_request, is_seen
 from ..models.load import Models
+from ..models.loras import check_loaded
 from ..planning.expect import expect_work
 from ..planning.people import Figure, Person, gather_people
 from ..planning.plan import Size, plan_sizes
@@ -38,12 +39,13 @@ def render(
     """The picture, (height, width, 3) in `dtype`; who is where in it, far to near; and what it took.
 
     arrays: the masks that the request names, by digest. checkpoints: of an earlier attempt at this picture, and for a later
-    one; the pixels are the same. dtype: with uint16, the last level keeps what 8 bits would round off. The LoRAs that the
-    request names, and those of `few_steps`, are loaded. Raises Stopped where the watcher says so, RequestError for a request
-    that breaks a rule, and ModelSetError for settings that these models do not know.
+    one; the pixels are the same. dtype: with uint16, the last level keeps what 8 bits would round off. Raises Stopped where the
+    watcher says so, RequestError for a request that breaks a rule, and ModelSetError for settings that these models do not know
+    and for a LoRA of the request, or of `few_steps`, that is not loaded.
     """
     check_request(request)
     request = resolve_request(request, models.model_set)
+    check_loaded(request, models.adapters.names)
     watcher = watcher or NoWatcher()
     models = dataclasses.replace(models, check=watcher.check)
     plan = plan_sizes(request, models.training_resolution_px, models.latent_downsampling)

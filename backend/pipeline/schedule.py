@@ -66,10 +66,13 @@ def make_scheduler(
 
 
 def begins_near_noise(scheduler: Scheduler) -> bool:
-    """Whether the first of its timesteps is at most MOST_LEFT_OUT steps before pure noise, and not behind it."""
-    first, *rest = scheduler.timesteps.tolist()
-    left_out = scheduler.config["num_train_timesteps"] - first
-    return 0 < left_out <= MOST_LEFT_OUT * (first - rest[0] if rest else 1)
+    """Whether the first of its timesteps is at most MOST_LEFT_OUT mean steps before pure noise, and not behind it.
+
+    The first step itself may be a short one: of beta sigmas it is half a timestep.
+    """
+    trained, count = scheduler.config["num_train_timesteps"], len(scheduler.timesteps)
+    left_out = trained - float(scheduler.timesteps[0])
+    return 0 < left_out <= MOST_LEFT_OUT * (trained / count if count > 1 else 1)
 
 
 def add_noise(scheduler: Scheduler, clean: torch.Tensor, noise: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:

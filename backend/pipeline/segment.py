@@ -75,7 +75,7 @@ def draw_bones(joints: np.ndarray, height: int, width: int) -> Iterator[np.ndarr
 
 def draw_shapes(joints: np.ndarray, blank: Callable[[], np.ndarray]) -> Iterator[np.ndarray]:
     """The same as uint8, 0 or 1; empty where a shape lies beyond the border. blank: makes what each is drawn on."""
-    points, drawn = joints[:, :2].round().astype(np.int32), joints[:, 2] > 0
+    points, drawn = np.floor(joints[:, :2]).astype(np.int32), joints[:, 2] > 0  # cv2 counts pixels, joints from their corners
     thickness = max(1, round(BONE_WIDTH * float(np.ptp(joints[drawn, :2], axis=0).max())))
     for joint in points[drawn]:
         yield cv2.circle(blank(), joint.tolist(), thickness // 2, (1,), cv2.FILLED)

@@ -36,9 +36,10 @@ def resolve_settings(settings: RenderSettings, models: ModelSet) -> ResolvedSett
     if isinstance(settings, ResolvedSettings):
         return settings
     own = {name: getattr(models.manifest, name) for name in _LEFT_OPEN}
-    if settings.hcp_scale and "hcp" not in models.manifest.roles:
+    hcp_scale = models.manifest.hcp_scale if settings.hcp_scale is None else settings.hcp_scale
+    if hcp_scale and "hcp" not in models.manifest.roles:
         raise ModelSetError(
-            f"hcp_scale is {settings.hcp_scale}, but the model set '{models.name}' has no HcP layers: leave hcp_scale open, or "
+            f"hcp_scale is {hcp_scale}, but the model set '{models.name}' has no HcP layers: set hcp_scale to 0, or "
             f'name their folder under "roles" in its {MANIFEST}; docs/models.md shows it.'
         )
     if settings.few_steps is None:

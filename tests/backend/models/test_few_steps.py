@@ -84,6 +84,17 @@ def test_the_setting_draws_as_its_parts_do_and_leaves_nothing(models: Models, tw
     assert told[:2] == [(999, people), (499, people)]  # no negative prompts beside them
 
 
+def test_no_picture_is_drawn_without_a_lora_that_nobody_has_loaded(models: Models, two_people: RenderRequest) -> None:
+    for request, name in (
+        (replace(two_people, settings=FEW), r"\(few steps\)"),
+        (replace(two_people, loras=(Lora(name="two"),)), "two"),
+    ):
+        told = Spy()
+        with pytest.raises(ModelSetError, match=f"The LoRA '{name}' is not loaded, .* draw with backend.render.Renderer"):
+            render(models, request, {}, told)
+        assert told.told == []
+
+
 def test_it_comes_off_where_a_network_does_not_come_back(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = {name: tensor.clone() for name, tensor in models.unet.state_dict().items()}
     loras = {FEW_STEPS.name: models.model_set.few_steps_file()}

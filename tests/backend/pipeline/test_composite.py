@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from beyondscene.backend.pipeline.composite import GREY, Collage, compose, where_free
 from beyondscene.backend.pipeline.instances import Portrait, Similarity, centre
-from beyondscene.backend.pipeline.segment import Cutout, keep_body
+from beyondscene.backend.pipeline.segment import Cutout, draw_bones, keep_body
 from beyondscene.backend.planning.people import gather_people
 from beyondscene.backend.planning.plan import Size
 from beyondscene.protocol import FREE, HIDDEN, KEYPOINT_NAMES, SEEN, RenderRequest, describe_array, is_seen
@@ -184,6 +184,15 @@ def test_a_person_of_whom_no_limb_is_drawn_is_not_lost(two_people: RenderRequest
     joints[[wrist, knee], 2] = 1
     kept = keep_body(np.zeros((128, 192), bool), joints)
     assert all(kept[int(y), int(x)] for x, y, drawn in joints if drawn)
+
+
+def test_bones_of_a_mirrored_person_are_the_mirrored_bones(two_people: RenderRequest) -> None:
+    joints = gather_people(two_people)[0].keypoints.copy()
+    joints[:, :2] = np.floor(joints[:, :2]) + 0.5  # the middles of pixels
+    joints[:, 2] = np.arange(18) % 5 == 4  # no two of a limb, since cv2 draws lines a little askew
+    mirrored = np.array((192, 0, 0)) + joints * (-1, 1, 1)
+    bones, others = (np.any([*draw_bones(points, 128, 192)], 0) for points in (joints, mirrored))
+    assert (bones[:, ::-1] == others).all()
 
 
 def test_a_person_costs_what_they_take_of_the_picture(two_people: RenderRequest, cutouts: list[Cutout]) -> None:

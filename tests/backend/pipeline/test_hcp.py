@@ -123,8 +123,13 @@ def test_a_set_may_say_how_much_they_count(hcp_set: ModelSet, tiny_models: Model
     advised = replace(hcp_set, manifest=replace(hcp_set.manifest, hcp_scale=0.2))
     assert resolve_settings(RenderSettings(), advised).hcp_scale == 0.2
     assert resolve_settings(RenderSettings(), hcp_set).hcp_scale == 0.0
-    with pytest.raises(ModelSetError, match=r"hcp_scale is 0\.1, but the model set 'tiny' has no HcP layers: leave"):
-        resolve_settings(RenderSettings(hcp_scale=0.1), tiny_models)
+    forgotten = replace(tiny_models, manifest=replace(tiny_models.manifest, hcp_scale=0.1))  # where only the role was taken out
+    for settings, models in ((RenderSettings(hcp_scale=0.1), tiny_models), (RenderSettings(), forgotten)):
+        with pytest.raises(
+            ModelSetError, match=r"hcp_scale is 0\.1, but the model set 'tiny' has no HcP layers: set hcp_scale to 0"
+        ):
+            resolve_settings(settings, models)
+    assert resolve_settings(RenderSettings(hcp_scale=0.0), forgotten).hcp_scale == 0.0
 
 
 def test_layers_of_another_unet_are_refused(hcp_set: ModelSet) -> None:

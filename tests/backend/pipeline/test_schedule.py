@@ -9,7 +9,7 @@ from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.pipeline.schedule import SCHEDULERS, add_noise, make_scheduler, scale_model_input, scheduler_step
 from beyondscene.backend.pipeline.seeds import draw_noise
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, EulerDiscreteScheduler
 
 SDXL = {"timestep_spacing": "leading", "steps_offset": 1}
 NOISY_END = SDXL | {"final_sigmas_type": "sigma_min"}
@@ -62,6 +62,15 @@ def test_people_who_are_drawn_from_pure_noise_begin_near_it(models: Models, solv
     for steps in (1, 20, 50, 60, 150, 334, 600, 999):
         _, timesteps = make_scheduler(models, solver, steps)
         assert len(timesteps) == steps and 940 < float(timesteps[0]) < 1000
+
+
+@pytest.mark.parametrize(("spacing", "steps"), [("use_karras_sigmas", 48), ("use_beta_sigmas", 20), ("use_beta_sigmas", 50)])
+def test_models_whose_steps_are_short_at_first_keep_their_own(models: Models, spacing: str, steps: int) -> None:
+    models = dataclasses.replace(models, scheduler_config=models.scheduler_config | SDXL | {spacing: True})
+    scheduler, timesteps = make_scheduler(models, "euler", steps)
+    theirs: Any = EulerDiscreteScheduler.from_config(models.scheduler_config)
+    theirs.set_timesteps(steps)
+    assert torch.equal(timesteps, theirs.timesteps) and torch.equal(scheduler.sigmas, theirs.sigmas)
 
 
 @pytest.mark.parametrize("spacing", ["use_karras_sigmas", "use_exponential_sigmas", "use_lu_lambdas"])
