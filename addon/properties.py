@@ -23,7 +23,7 @@ from .colours import get_colour, set_colour
 from .exporters.people import is_drawn, switch
 from .exporters.rigs import CORRECTABLE
 from .loras import BEYONDSCENE_PG_lora
-from .quality import CUSTOM, PRESETS, BEYONDSCENE_PG_knobs
+from .quality import BEYONDSCENE_PG_knobs, quality_choices
 
 SIDES = {"min": SMALLEST_SIDE_PX, "max": LONGEST_SIDE_PX, "step": SIDE_STEP_PX}
 OVERRIDABLE = {"LIBRARY_OVERRIDABLE"}  # so that a person of a linked library can be described in the scene that uses it
@@ -65,14 +65,7 @@ class BEYONDSCENE_PG_scene(bpy.types.PropertyGroup):
     )
     width: IntProperty(name="Width", description="Pixels; a multiple of 8", default=1536, **SIDES)
     height: IntProperty(name="Height", description="Pixels; a multiple of 8", default=1024, **SIDES)
-    quality: EnumProperty(
-        name="Quality",
-        items=[
-            *((name, preset.label, preset.description) for name, preset in PRESETS.items()),
-            (CUSTOM, "Custom", "Every setting of the method by hand"),
-        ],
-        default="STANDARD",
-    )
+    quality: EnumProperty(name="Quality", items=quality_choices(), default="STANDARD")
     knobs: PointerProperty(type=BEYONDSCENE_PG_knobs)
     seed: IntProperty(name="Seed", description="Same scene, same seed: same picture", default=0, min=0)
     lock_seed: BoolProperty(

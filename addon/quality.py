@@ -1,6 +1,7 @@
 """How good a picture is to be: three presets of the method's settings, and every knob for whoever wants another."""
 
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProperty, IntProperty
@@ -41,11 +42,22 @@ PRESETS = {
     ),
 }
 CUSTOM = "CUSTOM"
-
+LAST = 3  # number of what closes a list
 
 OWN = "own"
 AS_THE_MODELS = (OWN, "The Models' Own", "As the model set recommends")
 YES_OR_NO = (AS_THE_MODELS, ("true", "Yes", ""), ("false", "No", ""))
+
+
+def choices(items: Iterable[tuple[str, str, str]], *last: tuple[str, str, str]) -> list[tuple[str, str, str, int]]:
+    """`items` in their order, and what closes the list. Files hold a choice by its number, which no later item changes."""
+    numbered = [(*item, number + (number >= LAST and bool(last))) for number, item in enumerate(items)]
+    return numbered + [(*item, LAST) for item in last]
+
+
+def quality_choices() -> list[tuple[str, str, str, int]]:
+    presets = ((name, one.label, one.description) for name, one in PRESETS.items())
+    return choices(presets, (CUSTOM, "Custom", "Every setting of the method by hand"))
 
 
 def left_open(kind: inspect.Type) -> int | str | None:
@@ -77,19 +89,25 @@ def describe(kind: inspect.Type) -> str:
     return (value.extra_json_schema or {}).get("description", "") if isinstance(value, inspect.Metadata) else ""
 
 
-def make_knob(field: inspect.Field) -> Any:
-    """A Blender property with the name, the description, the bounds and the default of a setting."""
+def names_in_order(hint: Any) -> tuple[str, ...]:
+    """The names that a setting may have, as the protocol lists them (msgspec sorts them); none where it is no choice."""
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    return next((names for one in get_args(hint) if (names := names_in_order(one))), ())
+
+
+def make_knob(field: inspect.Field, hint: Any) -> Any:
+    """A Blender property with the name, the description, the bounds and the default of a setting. hint: its type."""
     kind, own = number_of(field.type), left_open(field.type)
     labels = {"name": spoken(field.name), "description": describe(field.type)}
+    names = [(name, name, "") for name in names_in_order(hint)]
     if own == OWN:
-        values = getattr(kind, "values", None)
-        # files hold a choice by its place
-        items = (*((value, value, "") for value in values), AS_THE_MODELS) if values else YES_OR_NO
+        items = choices(names, AS_THE_MODELS) if names else YES_OR_NO
         return EnumProperty(items=items, default=OWN if field.default is None else str(field.default).lower(), **labels)
     if isinstance(kind, inspect.BoolType):
         return BoolProperty(default=field.default, **labels)
     if isinstance(kind, inspect.LiteralType):
-        return EnumProperty(items=[(value, value, "") for value in kind.values], default=field.default, **labels)
+        return EnumProperty(items=choices(names), default=field.default, **labels)
     if isinstance(kind, inspect.TupleType):
         each: Any = kind.item_types[0]
         return FloatVectorProperty(size=len(kind.item_types), default=field.default, min=each.ge, max=each.le, **labels)
@@ -109,12 +127,13 @@ def spoken(name: str) -> str:
 
 
 FIELDS = {field.name: field for field in inspect.type_info(RenderSettings).fields}  # pyright: ignore[reportAttributeAccessIssue]
+HINTS = get_type_hints(RenderSettings, include_extras=True)
 
 
 class BEYONDSCENE_PG_knobs(bpy.types.PropertyGroup):
     """Every setting of the method, as the protocol names and bounds it."""
 
-    __annotations__ = {name: make_knob(field) for name, field in FIELDS.items()}
+    __annotations__ = {name: make_knob(field, HINTS[name]) for name, field in FIELDS.items()}
 
 
 def read_knobs(knobs: Any) -> RenderSettings:

@@ -8,8 +8,9 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 # diffusers begins a schedule of as many steps as there are training steps, with SDXL's spacing, one behind its end
 LARGEST_STEPS = 999
 Steps = Annotated[int, Meta(ge=1, le=LARGEST_STEPS)]
-Solver = Literal["ddim", "euler", "dpmsolver++"]
-HiddenJoints = Literal["keep", "dim", "drop"]
+# In every list of names here a new one comes last: Blender's files hold a choice by its place.
+Solver = Literal["ddim", "dpmsolver++", "euler"]
+HiddenJoints = Literal["dim", "drop", "keep"]
 
 
 class RenderSettings(Struct, frozen=True, kw_only=True):
@@ -62,7 +63,7 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
         float, Meta(ge=0, le=64, description="Rim of each person that inpainting paints anew, at a resolution of 1024 px")
     ] = 2.0
     inpaint_people: Annotated[
-        Literal["poses", "everything", "nothing"],
+        Literal["everything", "nothing", "poses"],
         Meta(
             description="What the background, as it is painted around the people, is told of them: poses alone, prompts as well"
         ),
@@ -109,7 +110,7 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
         int, Meta(ge=0, le=64, description="How far away that neighbour may be, in pixels of the smaller image")
     ] = 4
     perturb: Annotated[
-        Literal["probability", "paper-literal", "off"],
+        Literal["off", "paper-literal", "probability"],
         Meta(description="Replace with that chance, or as the paper's Algorithm 1 is printed, or not at all"),
     ] = "probability"
 
@@ -124,7 +125,7 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
         float, Meta(ge=0, le=1, description="Share of a view that people must cover before views become denser there")
     ] = 0.2
     view_prompts: Annotated[
-        Literal["present", "everybody"],
+        Literal["everybody", "present"],
         Meta(description="Whom a view is told of: those who are in it, or everybody, which undoes Algorithm 3's text"),
     ] = "present"
     prepend_global: Annotated[
@@ -151,13 +152,13 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
         Literal["feathered", "uniform"], Meta(description="How views that overlap are averaged; Algorithm 2 does so uniformly")
     ] = "feathered"
     size_conditioning: Annotated[
-        Literal["view", "canvas"],
+        Literal["canvas", "view"],
         Meta(description="Each enlarged view is told to be a whole picture, or a crop of the canvas; for SDXL"),
     ] = "view"
 
     # stage 2 sooner, for another picture: what the levels leave out
     controlnet_views: Annotated[
-        Literal["all", "with_people", "none"],
+        Literal["all", "none", "with_people"],
         Meta(description="Leave the pose network out of the enlarged views without people, which is quicker, or out of all"),
     ] = "all"
     guidance_interval: Annotated[

@@ -10,6 +10,7 @@ import msgspec
 from ...protocol import Refusal, check_size
 from ..evaluation.methods import METHODS
 from ..evaluation.variants import check_variants
+from ..machine import find_memory
 from ..models.sets import ModelSetError, choose_model_set
 from ..planning.expect import check_memory
 from . import DONE, FAULT
@@ -161,11 +162,28 @@ def has_matplotlib() -> bool:
 
 
 def load(name: str, device: "torch.device", dtype: "torch.dtype") -> "Models":
+    import torch
+
     if name in RANDOM:
         from ..bench.layouts import LAYOUTS
         from ..bench.random_models import make_random_models
 
+        if device.type != "cuda":  # whose memory says itself when it is full, where Linux would kill this process
+            check_networks(name, make_random_models(LAYOUTS[name], torch.device("meta"), dtype).placement.weights_bytes, dtype)
         return make_random_models(LAYOUTS[name], device, dtype)
     from ..models.load import load_models
 
     return load_models(choose_model_set(name), device, dtype)
+
+
+def check_networks(name: str, needed: int, dtype: "torch.dtype") -> None:
+    """Raise Refusal for networks of `needed` bytes that this machine cannot hold, before any is made."""
+    from ..hardware import name_precision
+
+    there, precision = find_memory().total, name_precision(dtype)
+    if needed > there:
+        less = "--precision bfloat16, which halves them, or " if precision == "float32" else ""
+        raise Refusal(
+            f"The networks of '{name}' have {needed / 1e9:.1f} GB in {precision}, but the machine has {there / 1e9:.1f} GB of "
+            f"memory: choose {less}a larger machine."
+        )

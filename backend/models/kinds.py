@@ -50,7 +50,8 @@ def check_kinds(model_set: "ModelSet") -> None:
 def check_segmenter(model_set: "ModelSet", segmenter: dict[str, Any]) -> None:
     kind, first = segmenter.get("model_type"), segmenter.get("id2label", {}).get("0", "")
     if kind not in SEGMENTERS:
-        instead = f'one of the types {", ".join(SEGMENTERS)}, the last with a "sam" beside it,'
+        names = [f'{name} (with a "sam" beside it)' if file == "grounded" else name for name, file in SEGMENTERS.items()]
+        instead = f"one of the types {', '.join(names)}"
         refuse(model_set, "segmenter", f"has the model type {kind}", instead)
     if SEGMENTERS[kind] == "semantic" and first.lower() != "background":
         refuse(model_set, "segmenter", f"calls its label 0 '{first}'", "one whose label 0 is the background,")

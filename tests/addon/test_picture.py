@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
 
@@ -11,6 +11,7 @@ pytest.importorskip("bpy")
 from beyondscene.addon import panels, planner, preferences, quality, session
 from beyondscene.addon.exporters import gather_request, picture_size
 from beyondscene.protocol import ModelSetInfo, RenderSettings, Submit, Welcome
+from msgspec import Meta
 from msgspec.structs import replace
 
 from .conftest import until
@@ -53,6 +54,16 @@ def test_every_setting_of_the_method_is_a_knob_and_comes_back_exactly(blender: A
     ):
         quality.write_knobs(own.knobs, settings)
         assert quality.chosen_settings(own) == settings
+
+
+def test_choices_that_are_added_later_leave_the_numbers_that_files_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(quality.PRESETS, "DRAFT", quality.PRESETS["PREVIEW"])
+    numbers = {name: number for name, _, _, number in quality.quality_choices()}
+    assert numbers == {"PREVIEW": 0, "STANDARD": 1, "FINAL": 2, "CUSTOM": 3, "DRAFT": 4}
+    listed = Annotated[Literal["keep", "dim", "drop", "blur"] | None, Meta(description="How")]
+    assert quality.choices(((name, "", "") for name in quality.names_in_order(listed)), quality.AS_THE_MODELS) == [
+        ("keep", "", "", 0), ("dim", "", "", 1), ("drop", "", "", 2), ("blur", "", "", 4), (*quality.AS_THE_MODELS, 3),
+    ]  # fmt: skip
 
 
 def test_a_preview_is_small_and_keeps_the_proportions(blender: Any) -> None:

@@ -202,7 +202,7 @@ def test_the_request_by_hand_in_the_examples_can_be_rendered() -> None:
 @pytest.mark.parametrize(
     ("written", "words"),
     [
-        ({"settings": {"scheduler": "lcm"}}, r"'lcm' is no scheduler: choose ddim, euler or dpmsolver\+\+, at `\$\.settings"),
+        ({"settings": {"scheduler": "lcm"}}, r"'lcm' is no scheduler: choose ddim, dpmsolver\+\+ or euler, at `\$\.settings"),
         ({"characters": [{"part_prompts": {"nose": "red"}}]}, "'nose' is no part_prompts: choose head, hair, face, upper_body"),
         ({"loras": [{"name": "/etc/x"}]}, "that is the name of a file in letters, digits, spaces, `_`, `.` and `-`, without"),
     ],

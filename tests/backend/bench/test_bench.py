@@ -30,6 +30,7 @@ from beyondscene.backend.bench.run import (
 from beyondscene.backend.bench.scene import bench_request
 from beyondscene.backend.bench.unit_costs import unit_costs
 from beyondscene.backend.cli import main
+from beyondscene.backend.machine import Memory
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import read_model_set
 from beyondscene.backend.pipeline import instances, joint, render
@@ -314,3 +315,11 @@ def test_the_ceiling_of_single_precision_is_in_the_mode_of_convolutions(allowed:
 
 def test_the_ceiling_is_a_speed() -> None:
     assert 1e8 < measure_ceiling(torch.device("cpu"), torch.float32, size=256) < 1e14
+
+
+def test_networks_that_the_machine_cannot_hold_are_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("beyondscene.backend.cli.bench.find_memory", lambda: Memory(10**6, 10**6))
+    assert main(["bench", "--models", "toy-random", "--size", "64x64", "--device", "cpu", "--precision", "float32"]) == 2
+    assert "GB in float32, but the machine has 0.0 GB of memory: choose --precision bfloat16" in capsys.readouterr().err

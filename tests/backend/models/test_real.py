@@ -248,6 +248,7 @@ def test_tokenizers_and_processors_are_missed_too(
         ("inpainting", {"cross_attention_dim": 40, "in_channels": 8}, "has 8 input channels"),
         ("inpainting", {"cross_attention_dim": 40, "block_out_channels": [8, 16]}, r"has block_out_channels of \[8, 16\]"),
         ("base", {"_class_name": "FluxPipeline", "transformer": ["diffusers", "F"]}, "is a FluxPipeline: name Stable Dif"),
+        ("segmenter", {"model_type": "maskformer"}, r'type maskformer: name one .*grounding-dino \(with a "sam" beside it\)'),
         ("sam", {"model_type": "sam2"}, "has the model type sam2: name one of the type sam"),
     ],
 )
