@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, get_args
 
 import bpy
@@ -70,7 +71,7 @@ class Person:
         """Whether they are drawn; unasked, where somebody has described them or nothing speaks against it."""
         return self.said if self.said is not None else bool(self.prompt) or not self.doubt
 
-    @property
+    @cached_property  # which takes longest of all that a redraw asks, many times over, of those who were found once
     def doubt(self) -> str:
         """What speaks against a person, after "is off since"; empty where nothing does."""
         match = best_match(self.armature)
