@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, get_args
 
 import bpy
@@ -166,11 +166,12 @@ def find_rigs(
     armatures = {thing for thing in known if thing.type == "ARMATURE"}
     rigs = {thing for thing in things if thing.type == "ARMATURE" and shown(thing)}
     if rigs != armatures:
-        finders = ArmatureFinder(armatures), ArmatureFinder(set(filter(is_somebody, armatures)))
+        somebody = cache(is_somebody)  # asked of few: rigs may have a thousand bones, and those put aside move nothing shown
+        nearest = ArmatureFinder(armatures.__contains__)
+        people = ArmatureFinder(lambda thing: thing in armatures and somebody(thing))
         for body in filter(has_faces, things):
-            movers = {mover for finder in finders if (mover := finder.find(body))} - rigs
-            if movers and is_solid(body) and shown(body):
-                rigs |= movers
+            if (mover := nearest.find(body)) and is_solid(body) and shown(body):
+                rigs |= {mover, people.find(body) or mover}
     return rigs
 
 
