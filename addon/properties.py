@@ -20,8 +20,8 @@ from bpy.props import (
 from ..protocol import LONGEST_SIDE_PX, SIDE_STEP_PX, SMALLEST_SIDE_PX, PartName
 from . import session
 from .colours import get_colour, set_colour
-from .exporters.people import is_drawn, switch
 from .exporters.rigs import CORRECTABLE
+from .exporters.shown import is_drawn, switch
 from .loras import BEYONDSCENE_PG_lora
 from .quality import BEYONDSCENE_PG_knobs, quality_choices
 

@@ -17,7 +17,7 @@ from .leaders import PICTURE_PLANE, find_unposed
 from .passes import Passes, gather_passes, write_passes
 from .people import Person, chosen_people, find_enabled, find_people
 from .rigs import best_match, detect, load_families
-from .shown import find_once, find_shown, find_shown_enabled
+from .shown import find_once, find_shown, find_shown_enabled, note_drawn
 from .sight import Sight, add_sight, look
 from .view import View
 
@@ -44,6 +44,7 @@ __all__ = [
     "gather_request",
     "load_families",
     "look_at",
+    "note_drawn",
     "people_of",
     "picture_size",
     "see_people",

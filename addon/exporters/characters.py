@@ -7,7 +7,7 @@ from .face import gather_facial_bones
 from .feet import gather_feet
 from .joints import gather_hand, gather_joints
 from .people import Person
-from .rigs import best_match, detect
+from .rigs import detect
 from .view import View
 
 
@@ -34,4 +34,4 @@ def gather_character(person: Person, depsgraph: bpy.types.Depsgraph, view: View)
 
 def gather_keypoints(person: Person, depsgraph: bpy.types.Depsgraph, view: View) -> tuple[Keypoint, ...]:
     """Those of gather_character, of any rig: cheap enough for a redraw."""
-    return view.see(gather_joints(person.pose(depsgraph, best_match(person.armature))))
+    return view.see(gather_joints(person.pose(depsgraph, person.match)))

@@ -12,7 +12,6 @@ from ...protocol import DRAWN, FACE_NAMES, Keypoint
 from .head import FACE, find_head
 from .joints import PosedRig, as_seen, gather_rest, transform
 from .people import Person
-from .rigs import best_match
 from .view import state_at
 
 # In the frame of head.FACE, of the same body: the left half and the middle. The right half is its mirror image.
@@ -146,7 +145,7 @@ def make_face_fitters(people: Sequence[Person], depsgraph: bpy.types.Depsgraph) 
     fitters = {}
     for index, person in enumerate(people):
         with suppress(LookupError):
-            fitters[index] = FaceFitter(person.pose(depsgraph, best_match(person.armature)))
+            fitters[index] = FaceFitter(person.pose(depsgraph, person.match))
     return fitters
 
 

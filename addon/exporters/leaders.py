@@ -1,6 +1,6 @@
 """What moves a thing, by way of whatever it hangs on, and whether anything of it is to be seen."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import dropwhile
 from typing import Any
 
@@ -12,17 +12,18 @@ PICTURE_PLANE = "beyondscene_picture_plane"  # custom property of the planes tha
 
 
 class ArmatureFinder:
-    """Which of `armatures` is or moves a thing, be it by way of a body or a hat; what was found is remembered."""
+    """Which armature is or moves a thing, be it by way of a body or a hat; what was found is remembered."""
 
-    def __init__(self, armatures: Collection[bpy.types.Object]) -> None:
-        self._armatures = armatures
+    def __init__(self, is_sought: Callable[[bpy.types.Object], bool]) -> None:
+        """is_sought: whether it is one of the armatures that count."""
+        self._is_sought = is_sought
         self._found: dict[bpy.types.Object, bpy.types.Object] = {}
         self._unmoved: set[bpy.types.Object] = set()  # by none of them
 
     def find(self, thing: bpy.types.Object) -> bpy.types.Object | None:
         passed = []
         for mover in find_movers(thing, self._unmoved):
-            armature = mover if mover in self._armatures else self._found.get(mover)
+            armature = mover if self._is_sought(mover) else self._found.get(mover)
             if armature is not None:
                 self._found[thing] = armature
                 return armature

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any, get_args
 
 import bpy
@@ -70,13 +71,18 @@ class Person:
         """Whether they are drawn; unasked, where somebody has described them or nothing speaks against it."""
         return self.said if self.said is not None else bool(self.prompt) or not self.doubt
 
-    @property
+    # This and the next take longest of all that a redraw asks, many times over, of those who were found once.
+    @cached_property
+    def match(self) -> Match:
+        """What is found of their rig, however little."""
+        return best_match(self.armature)
+
+    @cached_property
     def doubt(self) -> str:
         """What speaks against a person, after "is off since"; empty where nothing does."""
-        match = best_match(self.armature)
-        if match.coverage < MIN_COVERAGE:
+        if self.match.coverage < MIN_COVERAGE:
             return "its bones are not plainly a person's"
-        if not rests_upright(gather_rest(self.armature, match)):
+        if not rests_upright(gather_rest(self.armature, self.match)):
             return "its rest pose is not a person's, upright with arms and legs"
         if generated := find_generated(self.armature):
             return f"Rigify has made '{generated.name}' of it"
@@ -133,7 +139,7 @@ class Person:
         """Whether the scene's camera sees them as in a mirror: by a negative scale of theirs, which a bone above the head may
         have, or of its own, and not of two of these.
         """
-        camera, head = depsgraph.scene.camera.evaluated_get(depsgraph), best_match(self.armature).anchors.get("Head")
+        camera, head = depsgraph.scene.camera.evaluated_get(depsgraph), self.match.anchors.get("Head")
         bones = self.armature.evaluated_get(depsgraph).pose.bones
         scale = np.linalg.det(self.world(depsgraph)[:3, :3]) * camera.matrix_world.determinant()
         return bool(scale * (bones[head.bone].matrix.determinant() if head else 1) < 0)
@@ -166,11 +172,12 @@ def find_rigs(
     armatures = {thing for thing in known if thing.type == "ARMATURE"}
     rigs = {thing for thing in things if thing.type == "ARMATURE" and shown(thing)}
     if rigs != armatures:
-        finders = ArmatureFinder(armatures), ArmatureFinder(set(filter(is_somebody, armatures)))
+        somebody = cache(is_somebody)  # asked of few: rigs may have a thousand bones, and those put aside move nothing shown
+        nearest = ArmatureFinder(armatures.__contains__)
+        people = ArmatureFinder(lambda thing: thing in armatures and somebody(thing))
         for body in filter(has_faces, things):
-            movers = {mover for finder in finders if (mover := finder.find(body))} - rigs
-            if movers and is_solid(body) and shown(body):
-                rigs |= movers
+            if (mover := nearest.find(body)) and is_solid(body) and shown(body):
+                rigs |= {mover, people.find(body) or mover}
     return rigs
 
 
@@ -234,17 +241,12 @@ def is_human(armature: bpy.types.Object) -> bool:
     return match.coverage >= MIN_COVERAGE and rests_upright(gather_rest(armature, match))
 
 
-def is_drawn(own: bpy.types.PropertyGroup) -> bool:
-    """Whether anybody is drawn whom the `beyondscene` of an object describes."""
-    thing = own.id_data
+def is_anybody_drawn(thing: bpy.types.Object) -> bool:
+    """Whether somebody is whom the settings of `thing` describe, shown or not."""
     if thing.type == "ARMATURE":
         return Person(thing).enabled
     inside = find_inside(thing.instance_collection, {}) if instances(thing) else ()
     return any(Person(armature, (thing, *path)).enabled for armature, path in inside)
-
-
-def switch(own: bpy.types.PropertyGroup, on: bool) -> None:
-    own.enabled = on
 
 
 def instances(thing: bpy.types.Object) -> bool:

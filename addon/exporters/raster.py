@@ -8,7 +8,7 @@ from .view import View
 
 TILES = (2, 4, 8, 16, 32, 64)  # px; a triangle is drawn in the smallest that its box fits, a larger one in several
 BATCH_PX = 1 << 18  # pixels tried at once: few enough to stay in a processor's cache
-BATCH_TRIANGLES = 100_000  # that are gathered before they are drawn: a tuft of grass alone would cost a hundred times as much
+BATCH_TRIANGLES = 1 << 15  # drawn together: a tuft of grass alone would cost a hundred times as much, millions leave the cache
 SLACK_PX = 1e-3  # edges reach this far out, so that no rounding opens a seam between neighbours
 FLAT_PX = 1e-8  # twice the area below which a triangle is seen edge-on
 
@@ -56,6 +56,10 @@ class ZBuffer:
             return
         triangles = np.concatenate(self._waiting)
         self._waiting, self._waiting_count = [], 0
+        for first in range(0, len(triangles), BATCH_TRIANGLES):
+            self._draw_together(triangles[first : first + BATCH_TRIANGLES])
+
+    def _draw_together(self, triangles: np.ndarray) -> None:
         camera, count = self.view.camera, len(triangles)
         camera_from_world = np.reshape(camera.camera_from_world, (4, 4))
         triangles, source = clip_near(triangles @ camera_from_world[:3, :3].T + camera_from_world[:3, 3], self.view.near)

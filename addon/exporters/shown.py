@@ -1,7 +1,7 @@
 """What panels and buttons say of the people of a scene: found once for all of a redraw, and anew after any edit."""
 
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -9,7 +9,7 @@ import bpy
 from bpy.app.handlers import persistent
 
 from .. import callbacks
-from .people import Person, find_people
+from .people import Person, find_people, is_anybody_drawn
 
 FRESH_S = 0.2  # by which a redraw is over
 SHARE = 20  # what takes long to find stays fresh so many times as long
@@ -18,6 +18,8 @@ WHO = ("SCENE", "COLLECTION", "OBJECT")  # the data by which it is told who is t
 Found = TypeVar("Found")
 
 _found: dict[Hashable, tuple[Any, float]] = {}  # and until when, by the address of the view layer and what was looked for
+_drawn: dict[int, bool] = {}  # see note_drawn, by the address of who describes them
+_drawn_until_s = 0.0
 
 
 def find_shown(view_layer: bpy.types.ViewLayer) -> list[Person]:
@@ -28,6 +30,30 @@ def find_shown(view_layer: bpy.types.ViewLayer) -> list[Person]:
 def find_shown_enabled(view_layer: bpy.types.ViewLayer) -> list[Person]:
     """Those of find_shown who are switched on."""
     return [person for person in find_shown(view_layer) if person.enabled]
+
+
+def note_drawn(people: Sequence[Person]) -> None:
+    """Tell is_drawn of `people`, for whom a panel is about to draw a checkbox each."""
+    global _drawn_until_s
+    _drawn.clear()
+    for person in people:
+        address = person.described.as_pointer()
+        _drawn[address] = _drawn.get(address, False) or person.enabled
+    _drawn_until_s = time.monotonic() + FRESH_S
+
+
+def is_drawn(own: bpy.types.PropertyGroup) -> bool:
+    """Whether anybody is drawn whom the `beyondscene` of an object describes. Looks for nobody: Blender asks in other threads,
+    too, while it saves an override.
+    """
+    thing = own.id_data
+    noted = _drawn.get(thing.as_pointer()) if time.monotonic() < _drawn_until_s else None
+    return is_anybody_drawn(thing) if noted is None else noted
+
+
+def switch(own: bpy.types.PropertyGroup, on: bool) -> None:
+    own.enabled = on
+    _drawn.clear()
 
 
 def find_once(view_layer: bpy.types.ViewLayer, what: Hashable, find: Callable[[], Found]) -> Found:
@@ -49,6 +75,7 @@ def is_edited(view_layer: bpy.types.ViewLayer) -> bool:
 def forget(*_: object) -> None:
     """After an edit or another frame, and where the data may be other data by now."""
     _found.clear()
+    _drawn.clear()
 
 
 def handlers() -> list[callbacks.Handler]:

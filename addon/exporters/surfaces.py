@@ -138,12 +138,14 @@ class Owners:
     def __init__(self, people: Sequence[Person], depsgraph: bpy.types.Depsgraph) -> None:
         self._depsgraph = depsgraph
         self._standing = {person.armature: index for index, person in enumerate(people) if not person.instancers}
-        self._finder = ArmatureFinder(self._standing.keys())
+        self._finder = ArmatureFinder(self._standing.__contains__)
         self._inside: dict[bpy.types.Object, list[tuple[int, bpy.types.Object, np.ndarray]]] = defaultdict(list)
         for index, person in enumerate(people):
             if person.instancers:
                 self._inside[person.instancers[0]].append((index, person.armature, person.frame(depsgraph)))
-        self._finders = {root: ArmatureFinder({rig for _, rig, _ in inside}) for root, inside in self._inside.items()}
+        self._finders = {
+            root: ArmatureFinder({rig for _, rig, _ in inside}.__contains__) for root, inside in self._inside.items()
+        }
 
     def find(self, thing: bpy.types.Object) -> int:
         """Of what stands in the scene itself."""

@@ -38,8 +38,8 @@ class View(NamedTuple):
         if depth < self.near:
             return Keypoint(x=0, y=0, depth=max(float(depth), -FARTHEST), state="behind")
         divisor = depth if camera.projection == "perspective" else 1.0
-        x_px = float(np.clip(camera.fx * x / divisor + camera.cx, -FARTHEST, FARTHEST))
-        y_px = float(np.clip(camera.fy * y / divisor + camera.cy, -FARTHEST, FARTHEST))
+        x_px = min(max(float(camera.fx * x / divisor + camera.cx), -FARTHEST), FARTHEST)
+        y_px = min(max(float(camera.fy * y / divisor + camera.cy), -FARTHEST), FARTHEST)
         return Keypoint(x=x_px, y=y_px, depth=min(float(depth), FARTHEST), state=state_at(x_px, y_px, self.width, self.height))
 
     def why_unseen(self, keypoints: Sequence[Keypoint]) -> str:

@@ -7,7 +7,7 @@ import bpy
 
 from ...protocol import PartName
 from ..character_operators import BEYONDSCENE_OT_draw_seed, BEYONDSCENE_OT_select_person
-from ..exporters import ExportError, Person, best_match, find_left_out, find_shown
+from ..exporters import ExportError, Person, find_left_out, find_shown, note_drawn
 from ..exporters.rigs import MIN_COVERAGE, Match
 from ..loras import draw_add_lora, draw_loras, known_loras
 from ..overrides import is_editable
@@ -22,10 +22,11 @@ class BEYONDSCENE_PT_characters(Section, bpy.types.Panel):
     def draw(self, context: bpy.types.Context) -> None:
         people, known, left_out = find_shown(context.view_layer), known_loras(context.scene), why_left_out(context)
         column = self.layout.column()
+        note_drawn(people)
         for person in people:
             box = column.box()
             draw_character(box, context, person, known)
-            if person.enabled and best_match(person.armature).coverage < MIN_COVERAGE:
+            if person.enabled and person.match.coverage < MIN_COVERAGE:
                 sentence = "Nothing can be rendered until its joints are named under Joints, or it is unticked"
                 draw_sentence(box.column(align=True), context, sentence, "ERROR")
             elif person.id in left_out:
@@ -45,7 +46,7 @@ def why_left_out(context: bpy.types.Context) -> dict[str, str]:
 
 
 def draw_character(layout: bpy.types.UILayout, context: bpy.types.Context, person: Person, loras: Sequence[str]) -> None:
-    own, match, enabled = person.described.beyondscene, best_match(person.armature), person.enabled
+    own, match, enabled = person.described.beyondscene, person.match, person.enabled
     row = layout.row()
     row.operator(BEYONDSCENE_OT_select_person.bl_idname, text="", icon="RESTRICT_SELECT_OFF", emboss=False).id = person.id
     row.prop(own, "drawn", text=person.name, translate=False)

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("bpy")
 
 from beyondscene.addon import joints, panels
-from beyondscene.addon.exporters import ExportError, export_request, find_people
+from beyondscene.addon.exporters import ExportError, export_request, find_people, people
 from beyondscene.addon.history import restore
 from beyondscene.protocol import (
     FACE_NAMES,
@@ -374,6 +374,18 @@ def test_a_hidden_rig_is_somebody_whatever_the_body_is_made_of(blender: Any, exa
     blender.context.object.parent = rig
     blender.context.view_layer.update()
     assert sorted(export(blender)[1]) == ["Eve", "Flo"]
+
+
+def test_of_rigs_that_are_put_aside_nobody_asks_who_they_are(
+    blender: Any, example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example("duo")
+    store(blender, "Aside", blender.data.objects["Eve"], blender.data.objects["Eve.body"])
+    blender.data.objects["Flo"].hide_set(True)
+    asked: list[str] = []
+    monkeypatch.setattr(people, "is_somebody", lambda rig, ask=people.is_somebody: asked.append(rig.name) or ask(rig))
+    assert [person.name for person in find_people(blender.context.view_layer)] == ["Flo"]
+    assert asked == ["Flo"]
 
 
 @pytest.mark.parametrize("how", ["hidden", "disabled", "excluded", "not rendered"])

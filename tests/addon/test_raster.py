@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("bpy")
 
+from beyondscene.addon.exporters import raster
 from beyondscene.addon.exporters.raster import ZBuffer, frame_planes
 from beyondscene.addon.exporters.view import View
 from beyondscene.protocol import Camera
@@ -19,9 +20,9 @@ Buffer = Callable[..., ZBuffer]
 def buffer() -> Buffer:
     """A picture of 160x120 px, looking along z from the origin; 100 px to the metre, at 1 m if perspective."""
 
-    def make(projection: str = "perspective", near: float = 0.1, far: float = 100) -> ZBuffer:
+    def make(projection: str = "perspective", near: float = 0.1, far: float = 100, with_front: bool = False) -> ZBuffer:
         camera = Camera(projection=projection, fx=100, fy=100, cx=80, cy=60, camera_from_world=IDENTITY)  # pyright: ignore[reportArgumentType]
-        return ZBuffer(View(camera, 160, 120, near, far, metres=1))
+        return ZBuffer(View(camera, 160, 120, near, far, metres=1), with_front=with_front)
 
     return make
 
@@ -52,6 +53,22 @@ def test_the_nearer_one_is_seen_in_whichever_order_they_are_drawn(buffer: Buffer
         assert scene.depth[60, 80] == 1 and scene.depth[60, 58] == 4
     np.testing.assert_array_equal(pictures[0], pictures[1])
     np.testing.assert_array_equal(pictures[0], pictures[2])
+
+
+def test_a_mesh_of_millions_takes_no_more_memory_than_a_part_of_it(buffer: Buffer, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    triangles = random.uniform((-1, -1, 1), (1, 1, 4), (90, 1, 3)) + random.uniform(-0.2, 0.2, (90, 3, 3))
+    whole = buffer()
+    whole.draw(triangles)
+    assert np.isfinite(whole.depth).any()
+    drawn: list[int] = []
+    clip = raster.clip_near
+    monkeypatch.setattr(raster, "clip_near", lambda some, near: drawn.append(len(some)) or clip(some, near))
+    monkeypatch.setattr(raster, "BATCH_TRIANGLES", 40)
+    parts = buffer(with_front=True)
+    parts.draw(triangles)
+    np.testing.assert_array_equal(parts.depth, whole.depth)
+    assert drawn == [40, 40, 10] and parts.front.max() > 80
 
 
 def test_a_floor_that_runs_under_the_camera_is_cut_at_the_near_plane(buffer: Buffer) -> None:

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("bpy")
 
 from beyondscene.addon import exporters, panels
-from beyondscene.addon.exporters import find_left_out, shown
+from beyondscene.addon.exporters import find_left_out, people, shown
 
 from .drawing import drawn
 
@@ -40,6 +40,30 @@ def test_people_are_found_once_for_all_that_a_redraw_asks(
     blender.context.view_layer.update()
     redraw(blender)
     assert len(looks) == 2
+
+
+def test_what_speaks_against_somebody_undescribed_is_asked_once(
+    blender: Any, example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example("duo")
+    eve, flo = rigs = [blender.data.objects[name] for name in ("Eve", "Flo")]
+    for rig in rigs:
+        rig.beyondscene.property_unset("enabled")
+        rig.beyondscene.prompt = ""
+    asked, matched = [], []
+    monkeypatch.setattr(people, "find_wearer", lambda rig, find=people.find_wearer: asked.append(rig.name) or find(rig))
+    monkeypatch.setattr(people, "best_match", lambda rig, match=people.best_match: matched.append(rig.name) or match(rig))
+    for _ in range(2):
+        assert "Off, since" not in redraw(blender)
+        assert all(rig.beyondscene.drawn for rig in rigs)  # as Blender asks for each checkbox
+    assert asked == matched == ["Eve", "Flo"]
+    eve.constraints.new("CHILD_OF").target = flo
+    blender.context.view_layer.update()
+    assert not eve.beyondscene.drawn and flo.beyondscene.drawn
+    assert "Off, since it moves with 'Flo'" in redraw(blender)
+    flo.beyondscene.drawn = False
+    monkeypatch.delattr(shown, "find_people")  # by which groups may be made, and Blender asks while it saves an override, too
+    assert not flo.beyondscene.drawn
 
 
 def hide(bpy: Any, rig: Any, body: Any) -> None:

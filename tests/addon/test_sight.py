@@ -466,7 +466,8 @@ def test_a_meadow_is_drawn_at_once_without_what_is_beside_the_picture_and_looks_
     clip = raster.clip_near
     monkeypatch.setattr(raster, "clip_near", lambda triangles, near: draws.append(len(triangles)) or clip(triangles, near))
     together, few = look(*place), len(draws)
-    monkeypatch.setattr(raster, "BATCH_TRIANGLES", 1)
+    draw = raster.ZBuffer.draw
+    monkeypatch.setattr(raster.ZBuffer, "draw", lambda buffer, triangles: draw(buffer, triangles) or buffer.depth)
     everything = partial(gather_surfaces, planes=None)
     monkeypatch.setattr(sight, "gather_surfaces", lambda *scene, planes: everything(*scene))
     alone = look(*place)
