@@ -51,7 +51,7 @@ class BEYONDSCENE_OT_render_backdrop(SaysWhyNot, bpy.types.Operator):
 def scene_of_the_set(context: bpy.types.Context) -> Iterator[bpy.types.Scene]:
     """A copy of the scene of `context` with all that it renders but the people, and what hangs on them; gone afterwards."""
     people = find_enabled(context.view_layer)
-    finder = ArmatureFinder({person.armature for person in people if not person.instancers})
+    finder = ArmatureFinder({person.armature for person in people if not person.instancers}.__contains__)
     gone = {person.instancers[0] for person in people if person.instancers}
     things = rendered_objects(context.view_layer.layer_collection) - gone
     kept = [thing for thing in things if finder.find(thing) is None and thing.visible_get(view_layer=context.view_layer)]
