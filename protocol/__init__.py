@@ -8,6 +8,7 @@ from .check import (
     check_request,
     check_settings,
     check_size,
+    has_proportions,
     why_unseen,
 )
 from .codec import (

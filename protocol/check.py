@@ -55,12 +55,16 @@ def check_request(request: RenderRequest) -> None:
         check_character(character, request.width, request.height)
 
 
+def has_proportions(columns: int, rows: int, width: int, height: int) -> bool:
+    """Whether what has so many columns and rows can be laid over a picture of width x height px."""
+    return bool(rows and columns) and abs(columns * height / (rows * width) - 1) <= SAME_PROPORTIONS
+
+
 def check_array(name: str, array: ArrayRef, request: RenderRequest) -> None:
     """Raise RequestError where `array`, as arrays_of has it, cannot be laid over the picture."""
     sides = (3,) if name == BACKDROP else ()
     rows, columns = array.shape[:2] if len(array.shape) > 1 else (0, 0)
-    good = rows and columns and abs(columns * request.height / (rows * request.width) - 1) <= SAME_PROPORTIONS
-    if array.dtype != "uint8" or array.shape[2:] != sides or not good:
+    if array.dtype != "uint8" or array.shape[2:] != sides or not has_proportions(columns, rows, request.width, request.height):
         needed = (request.height, request.width, *sides)
         raise RequestError(
             f"{name} has shape {array.shape} of {array.dtype}, but the picture needs {needed} of uint8, or another size of "

@@ -9,7 +9,7 @@ import bpy
 import numpy as np
 from msgspec.structs import replace
 
-from ...protocol import SAME_PROPORTIONS, ArrayRef, Backdrop, RenderRequest, describe_array
+from ...protocol import ArrayRef, Backdrop, RenderRequest, describe_array, has_proportions
 from .errors import ExportError
 
 MOST_PX = 1024  # of the shorter side: base images are no larger
@@ -25,16 +25,14 @@ def add_backdrop(scene: bpy.types.Scene, request: RenderRequest) -> tuple[Render
     with still(own.backdrop, scene.frame_current) as image:
         pixels = read_pixels(image)
     height, width = pixels.shape[:2]
-    if abs(width * request.height / (height * request.width) - 1) > SAME_PROPORTIONS:
+    if not has_proportions(width, height, request.width, request.height):
         raise ExportError(
             f"The backdrop '{own.backdrop.name}' is {width}x{height} px, of other proportions than the picture's "
             f"{request.width}x{request.height}: cut it to those, or give the picture an Own Size."
         )
     scale = min(1, MOST_PX / min(height, width))
     pixels = shrink(shrink(pixels, round(height * scale)).swapaxes(0, 1), round(width * scale)).swapaxes(0, 1)
-    array = (
-        np.ascontiguousarray(pixels[::-1] * 255 + 0.5, np.float32).clip(0, 255).astype(np.uint8)
-    )  # Blender's begin at the bottom
+    array = np.ascontiguousarray(pixels[::-1] * 255 + 0.5).clip(0, 255).astype(np.uint8)  # Blender's begin at the bottom
     backdrop = Backdrop(image=describe_array(array), strength=strength_of(own))
     return replace(request, backdrop=backdrop), {backdrop.image.digest: array}
 

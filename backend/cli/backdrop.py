@@ -7,7 +7,7 @@ import numpy as np
 from msgspec.structs import replace
 from PIL import Image, ImageOps
 
-from ...protocol import SAME_PROPORTIONS, Backdrop, Refusal, describe_array
+from ...protocol import Backdrop, Refusal, describe_array, has_proportions
 from ..blend import Shot
 from .arguments import share
 
@@ -41,7 +41,7 @@ def with_backdrop(args: argparse.Namespace, shot: Shot) -> Shot:
 def scale_backdrop(path: Path, width: int, height: int) -> np.ndarray:
     """uint8 (h, w, 3), no larger than base images are. Raises Refusal where it is no picture for one of width x height px."""
     image = read_backdrop(path)
-    if abs(image.width * height / (image.height * width) - 1) > SAME_PROPORTIONS:
+    if not has_proportions(image.width, image.height, width, height):
         raise Refusal(
             f"{path} is {image.width}x{image.height} px, of other proportions than the picture's {width}x{height}: cut it to "
             "those, or choose another size for the picture."
