@@ -50,7 +50,7 @@ def test_a_number_may_be_written_as_in_the_tables() -> None:
 
 
 def test_what_a_value_may_be_is_said() -> None:
-    with pytest.raises(Refusal, match="'foo' is no perturb: choose probability, paper-literal or off"):
+    with pytest.raises(Refusal, match="'foo' is no perturb: choose off, paper-literal or probability"):
         read_variant("beyondscene+perturb=foo", RenderSettings())
 
 
