@@ -41,6 +41,7 @@ class BEYONDSCENE_OT_render_backdrop(SaysWhyNot, bpy.types.Operator):
             with scene_of_the_set(context) as alone:
                 render_still(alone, path, *picture_size(context.scene))
             own.backdrop = bpy.data.images.load(str(path))
+            images.tell_place(own.backdrop)
         except (OSError, RuntimeError) as error:
             self.report({"ERROR"}, f"There is no picture of the set: {' '.join(str(error).split())}")
             return {"CANCELLED"}
@@ -54,7 +55,8 @@ def scene_of_the_set(context: bpy.types.Context) -> Iterator[bpy.types.Scene]:
     finder = ArmatureFinder({person.armature for person in people if not person.instancers}.__contains__)
     gone = {person.instancers[0] for person in people if person.instancers}
     things = rendered_objects(context.view_layer.layer_collection) - gone
-    kept = [thing for thing in things if finder.find(thing) is None and thing.visible_get(view_layer=context.view_layer)]
+    seen = (one for one in things if one.type == "LIGHT" or one.visible_get(view_layer=context.view_layer))
+    kept = [thing for thing in seen if finder.find(thing) is None]
     alone = context.scene.copy()
     try:
         for child in alone.collection.children.values():
@@ -73,7 +75,7 @@ def render_still(scene: bpy.types.Scene, path: Path, width: int, height: int) ->
     scale = min(1, MOST_PX / min(width, height))
     render, output = scene.render, scene.render.image_settings
     render.resolution_x, render.resolution_y, render.resolution_percentage = round(width * scale), round(height * scale), 100
-    render.use_border = render.use_sequencer = render.film_transparent = False
+    render.use_border = render.use_sequencer = render.use_compositing = render.film_transparent = False
     render.filepath = str(path)
     if hasattr(output, "media_type"):  # from Blender 5.0 on
         output.media_type = "IMAGE"

@@ -170,9 +170,14 @@ def add_image(path: Path) -> bpy.types.Image:
         image.source = "SEQUENCE"
     image.use_fake_user = True
     tell_colours(image.colorspace_settings, path)
-    if bpy.data.filepath and path.is_relative_to(Path(bpy.data.filepath).parent):
-        image.filepath = bpy.path.relpath(image.filepath)
+    tell_place(image)
     return image
+
+
+def tell_place(image: bpy.types.Image) -> None:
+    """Where its file is beside the .blend or below, its path is relative, so that both can be moved together."""
+    if bpy.data.filepath and Path(image.filepath).is_relative_to(Path(bpy.data.filepath).parent):
+        image.filepath = bpy.path.relpath(image.filepath)
 
 
 def from_array(name: str, array: np.ndarray) -> bpy.types.Image:

@@ -117,6 +117,8 @@ def test_the_set_is_rendered_without_its_people_and_nothing_else_changes(
     own, layer, eve = scene.beyondscene, blender.context.view_layer, blender.data.objects["Eve"]
     scene.render.engine, scene.cycles.samples, own.output_folder = "CYCLES", 1, str(tmp_path)
     own.use_own_size, own.width, own.height = True, 192, 128
+    for light in (one for one in scene.objects if one.type == "LIGHT"):
+        light.hide_set(True)  # out of the artist's way; it is rendered
     before = [*blender.data.scenes], scene.render.filepath, scene.render.resolution_x, [*layer.objects]
     assert blender.ops.beyondscene.render_backdrop() == {"FINISHED"}
     assert before == ([*blender.data.scenes], scene.render.filepath, scene.render.resolution_x, [*layer.objects])
@@ -130,5 +132,7 @@ def test_the_set_is_rendered_without_its_people_and_nothing_else_changes(
     assert request.backdrop
     differs = np.abs(arrays[request.backdrop.image.digest].astype(int) - empty).max(-1) > 8
     assert differs.shape == (128, 192) and differs[mask == 255].mean() > 0.5 > 5 * differs[mask == 128].mean()
+    blender.ops.wm.save_as_mainfile(filepath=str(tmp_path / "moved.blend"))
+    assert blender.ops.beyondscene.render_backdrop() == {"FINISHED"} and own.backdrop.filepath == "//moved set 0001.png"
     scene.camera = None
     assert not blender.ops.beyondscene.render_backdrop.poll()
