@@ -1,7 +1,7 @@
 """Who is in a scene: every armature that is visible or moves a visible body, by itself or where an object instances it."""
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, get_args
@@ -14,17 +14,16 @@ from ..loras import gather_loras
 from ..overrides import make_comparable
 from ..texts import said_by
 from .errors import ExportError
+from .instancing import instances, is_at_parent, shown_objects
 from .joints import PosedRig, gather_rest
 from .leaders import ArmatureFinder, find_movers, is_shown, is_solid, rendered_objects
 from .rigs import MIN_COVERAGE, Match, best_match, rests_upright
 
 SURFACES = ("MESH", "SURFACE", "META", "FONT")  # types of objects that have faces, or become a mesh that does
-SCATTERERS = ("VERTS", "FACES")  # types of instancing: of the children, at each of these
 LONGEST_ID = 128  # of a character of a request
 
 Inside = tuple[bpy.types.Object, tuple[bpy.types.Object, ...]]  # a rig, and the instancers on the way to it
 Contents = dict[bpy.types.Collection, list[Inside]]
-Unrendered = dict[bpy.types.ID, set[bpy.types.Object]]
 
 
 @dataclass(frozen=True)
@@ -249,10 +248,6 @@ def is_anybody_drawn(thing: bpy.types.Object) -> bool:
     return any(Person(armature, (thing, *path)).enabled for armature, path in inside)
 
 
-def instances(thing: bpy.types.Object) -> bool:
-    return thing.instance_type == "COLLECTION" and thing.instance_collection is not None
-
-
 def find_inside(collection: bpy.types.Collection, known: Contents) -> list[Inside]:
     """What an instance of `collection` shows, at any depth. known: the same of other collections; takes what is found here."""
     if collection not in known:
@@ -264,59 +259,3 @@ def find_inside(collection: bpy.types.Collection, known: Contents) -> list[Insid
                 (armature, (thing, *path)) for armature, path in find_inside(thing.instance_collection, known)
             ]
     return known[collection]
-
-
-def find_unrendered(root: bpy.types.Object, rendered: Collection[bpy.types.Object], known: Unrendered) -> set[bpy.types.Object]:
-    """What `root` instances by a collection, particles, vertices or faces, at any depth, and a render leaves out.
-
-    rendered: what stands in the scene and is. known: as of find_inside.
-    """
-    place = root.instance_collection if instances(root) and not root.particle_systems else root
-    if place not in known:
-        held = root.children if root.instance_type in SCATTERERS else ()
-        every = reach(root, held, lambda one: one.all_objects)
-        kept = [thing for thing in held if thing in rendered and not thing.hide_render]
-        known[place] = every - reach(root, kept, rendered_contents)
-    return known[place]
-
-
-def reach(
-    root: bpy.types.Object,
-    held: Iterable[bpy.types.Object],
-    contents: Callable[[bpy.types.Collection], Iterable[bpy.types.Object]],
-) -> set[bpy.types.Object]:
-    """`held`, what `root` instances, and what these instance, at any depth. contents: of a collection."""
-    found: set[bpy.types.Object] = set()
-    waiting = [root, *held]
-    while waiting:
-        thing = waiting.pop()
-        found.add(thing)
-        settings = [system.settings for system in thing.particle_systems]
-        inside = {one.instance_object for one in settings if one.render_type == "OBJECT"} - {None}
-        inside.update(contents(thing.instance_collection) if instances(thing) else ())
-        for one in settings:
-            if one.render_type == "COLLECTION" and one.instance_collection:
-                shown = contents(one.instance_collection)  # which take the places of the others unless each particle is all
-                inside.update(shown if one.use_whole_collection or not shown else one.instance_collection.all_objects)
-        waiting += inside - found
-    return found - {root}
-
-
-def rendered_contents(collection: bpy.types.Collection) -> set[bpy.types.Object]:
-    """What a render of an instance of `collection` shows."""
-    shown = {thing for thing in shown_objects(collection) if not thing.hide_render}
-    return {thing for thing in shown if not is_at_parent(thing) or thing.parent in shown}
-
-
-def is_at_parent(thing: bpy.types.Object) -> bool:
-    """Whether it is rendered at the vertices or faces of its parent, and not where it stands itself."""
-    return thing.parent is not None and thing.parent.instance_type in SCATTERERS
-
-
-def shown_objects(collection: bpy.types.Collection) -> Iterator[bpy.types.Object]:
-    """What an instance of `collection` shows; view layers have no say there."""
-    if collection.hide_viewport or collection.hide_render:
-        return
-    yield from (thing for thing in collection.objects if not thing.hide_viewport)
-    for child in collection.children:
-        yield from shown_objects(child)

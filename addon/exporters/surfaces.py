@@ -9,9 +9,10 @@ import bpy
 import numpy as np
 
 from .chosen import gather_chosen
+from .instancing import Unrendered, find_unrendered, is_at_parent
 from .joints import transform
 from .leaders import ArmatureFinder, background_layers, is_shown, is_solid, rendered_objects
-from .people import Person, Unrendered, find_unrendered, is_at_parent
+from .people import Person
 
 PROP = -1  # owner of what is nobody's: it hides people and has no mask
 
