@@ -76,10 +76,11 @@ def render_still(scene: bpy.types.Scene, path: Path, width: int, height: int) ->
     render, output = scene.render, scene.render.image_settings
     render.resolution_x, render.resolution_y, render.resolution_percentage = round(width * scale), round(height * scale), 100
     render.use_border = render.use_sequencer = render.use_compositing = render.film_transparent = False
+    render.use_multiview = render.use_stamp = False
     render.filepath = str(path)
-    if hasattr(output, "media_type"):  # from Blender 5.0 on
-        output.media_type = "IMAGE"
-    output.file_format, output.color_mode, output.color_depth = "PNG", "RGB", "8"
+    if hasattr(output, "media_type"):  # from Blender 5.0 on, which takes what is in braces for a variable
+        output.media_type, render.filepath = "IMAGE", str(path).replace("{", "{{").replace("}", "}}")
+    output.file_format, output.color_mode, output.color_depth, output.color_management = "PNG", "RGB", "8", "FOLLOW_SCENE"
     bpy.ops.render.render(write_still=True, scene=scene.name)
     if not path.exists():
         raise RuntimeError("the render was cancelled")

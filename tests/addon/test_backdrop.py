@@ -136,3 +136,29 @@ def test_the_set_is_rendered_without_its_people_and_nothing_else_changes(
     assert blender.ops.beyondscene.render_backdrop() == {"FINISHED"} and own.backdrop.filepath == "//moved set 0001.png"
     scene.camera = None
     assert not blender.ops.beyondscene.render_backdrop.poll()
+
+
+def render_set(blender: Any) -> np.ndarray:
+    assert blender.ops.beyondscene.render_backdrop() == {"FINISHED"}
+    request, arrays = export_request(blender.context)
+    assert request.backdrop
+    return arrays[request.backdrop.image.digest].astype(int)
+
+
+def set_up(blender: Any, folder: Path) -> Any:
+    scene, own = blender.context.scene, blender.context.scene.beyondscene
+    scene.render.engine, scene.cycles.samples, own.output_folder = "CYCLES", 1, str(folder)
+    own.use_own_size, own.width, own.height = True, 96, 64
+    return scene
+
+
+def test_how_renders_are_written_is_nothing_to_the_set(blender: Any, example: Example, tmp_path: Path) -> None:
+    example("duo")
+    scene, folder = set_up(blender, tmp_path / "sets"), tmp_path / "sets"
+    plain = render_set(blender)
+    scene.render.use_multiview = scene.render.use_stamp = True
+    output = scene.render.image_settings
+    output.color_management, output.view_settings.view_transform = "OVERRIDE", "Raw"
+    blender.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot {2}.blend"))
+    assert (render_set(blender) == plain).all()
+    assert sorted(one.name for one in folder.iterdir()) == ["duo set 0001.png", "shot {2} set 0001.png"]
