@@ -7,7 +7,7 @@ from pathlib import Path
 import bpy
 
 from . import blender_render, images
-from .exporters import find_enabled, picture_size
+from .exporters import PICTURE_PLANE, find_enabled, picture_size
 from .exporters.backdrop import MOST_PX
 from .exporters.camera import check_camera
 from .exporters.errors import ExportError
@@ -50,24 +50,34 @@ class BEYONDSCENE_OT_render_backdrop(SaysWhyNot, bpy.types.Operator):
 
 @contextmanager
 def scene_of_the_set(context: bpy.types.Context) -> Iterator[bpy.types.Scene]:
-    """A copy of the scene of `context` with all that it renders but the people, and what hangs on them; gone afterwards."""
+    """A copy of the scene of `context` with all that its view layer renders but the people, and what hangs on them, and our
+    own pictures; gone afterwards.
+    """
     people = find_enabled(context.view_layer)
     finder = ArmatureFinder({person.armature for person in people if not person.instancers}.__contains__)
     gone = {person.instancers[0] for person in people if person.instancers}
     things = rendered_objects(context.view_layer.layer_collection) - gone
     seen = (one for one in things if one.type == "LIGHT" or one.visible_get(view_layer=context.view_layer))
-    kept = [thing for thing in seen if finder.find(thing) is None]
-    alone = context.scene.copy()
+    kept = [thing for thing in seen if finder.find(thing) is None and not thing.get(PICTURE_PLANE)]
+    alone, unseen = context.scene.copy(), bpy.data.collections.new("seen in shadows and reflections alone")
     try:
+        for layer in alone.view_layers.values():
+            if layer.name != context.view_layer.name:  # of several, Blender writes the first that it renders
+                alone.view_layers.remove(layer)
+        alone.view_layers[0].use = True
         for child in alone.collection.children.values():
             alone.collection.children.unlink(child)
         for thing in alone.collection.objects.values():
             alone.collection.objects.unlink(thing)
+        alone.collection.children.link(unseen)
+        alone.view_layers[0].layer_collection.children[unseen.name].indirect_only = True
         for thing in {*kept, context.scene.camera}:
-            alone.collection.objects.link(thing)
+            holder = unseen if thing.indirect_only_get(view_layer=context.view_layer) else alone.collection
+            holder.objects.link(thing)
         yield alone
     finally:
         bpy.data.scenes.remove(alone)
+        bpy.data.collections.remove(unseen)
 
 
 def render_still(scene: bpy.types.Scene, path: Path, width: int, height: int) -> None:

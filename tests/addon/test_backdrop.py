@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("bpy")
 
 from beyondscene.addon import history, images, panels
-from beyondscene.addon.exporters import ExportError, export_request
+from beyondscene.addon.exporters import PICTURE_PLANE, ExportError, export_request
 from beyondscene.addon.exporters.backdrop import number_file, shrink
 from beyondscene.protocol import WireError, check_request
 from beyondscene.protocol.record import make_record
@@ -162,3 +162,28 @@ def test_how_renders_are_written_is_nothing_to_the_set(blender: Any, example: Ex
     blender.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot {2}.blend"))
     assert (render_set(blender) == plain).all()
     assert sorted(one.name for one in folder.iterdir()) == ["duo set 0001.png", "shot {2} set 0001.png"]
+
+
+def test_the_set_is_as_the_view_layer_shows_it_without_our_pictures(blender: Any, example: Example, tmp_path: Path) -> None:
+    from mathutils import Matrix
+
+    example("duo")
+    scene = set_up(blender, tmp_path)
+    plain, collections = render_set(blender), {*blender.data.collections}
+    scene.view_layers[0].material_override = blender.data.materials.new("clay")
+    shown = blender.context.window.view_layer = scene.view_layers.new("shown")
+    shown.use = False
+    cards = blender.data.collections.new("cards")
+    scene.collection.children.link(cards)
+    blender.ops.mesh.primitive_plane_add(size=9)  # before all that the camera sees
+    card = blender.context.object
+    card.parent, card.matrix_parent_inverse, card.location = scene.camera, Matrix(), (0, 0, -1)
+    scene.collection.objects.unlink(card)
+    cards.objects.link(card)
+    card[PICTURE_PLANE] = True
+    assert (render_set(blender) == plain).all()
+    del card[PICTURE_PLANE]
+    card.visible_shadow = card.visible_diffuse = card.visible_glossy = False
+    assert np.abs(render_set(blender) - plain).mean() > 9
+    shown.layer_collection.children["cards"].indirect_only = True
+    assert (render_set(blender) == plain).all() and {*blender.data.collections} == {*collections, cards}
