@@ -99,8 +99,9 @@ def shrink(values: np.ndarray, length: int) -> np.ndarray:
     rows = len(values)
     if length >= rows:
         return values
-    sums = np.concatenate([np.zeros_like(values[:1], np.float64), np.cumsum(values, 0, np.float64)])
-    edges = np.linspace(0, rows, length + 1)
-    whole = np.minimum(edges.astype(int), rows - 1)
-    at = sums[whole] + (edges - whole).reshape(-1, *[1] * (values.ndim - 1)) * values[whole]
-    return (np.diff(at, axis=0) * (length / rows)).astype(np.float32)
+    edges = np.linspace(0, rows, length + 1)[:-1]
+    whole = edges.astype(int)
+    parts = (edges - whole).astype(np.float32).reshape(-1, *[1] * (values.ndim - 1)) * values[whole]  # of the one before
+    sums = np.add.reduceat(values, whole) - parts
+    sums[:-1] += parts[1:]
+    return sums * np.float32(length / rows)

@@ -1,5 +1,6 @@
 """A picture of the place that the artist chose goes with the request, and comes back with restored settings."""
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,11 @@ def test_a_large_one_is_made_as_small_as_base_images_are() -> None:
     assert np.allclose(shrink(values.repeat(3, 0), 7), values, atol=1e-6)
     assert np.allclose(shrink(values, 2)[0], (values[:3].sum(0) + values[3] / 2) / 3.5, atol=1e-6)
     assert shrink(values, 9) is values
+    large = np.ones((3000, 400, 3), np.float32)
+    tracemalloc.start()  # which numpy tells what it takes
+    shrink(large, 1000)
+    assert tracemalloc.get_traced_memory()[1] < 2 * large.nbytes
+    tracemalloc.stop()
 
 
 def test_the_set_is_rendered_without_its_people_and_nothing_else_changes(
