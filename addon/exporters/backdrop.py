@@ -88,8 +88,9 @@ def read_pixels(image: bpy.types.Image) -> np.ndarray:
     colours, alpha = values[..., :3], values[..., 3:4]
     if colours.shape[2] < 3:  # grey alone
         colours, alpha = values[..., :1].repeat(3, 2), values[..., 1:2]
-    if image.is_float:  # linear and, where it is transparent, dark, as no other is
-        colours = colours.clip(0, None) / np.where(alpha > 0, alpha, 1) if alpha.shape[2] else colours.clip(0, None)
+    if image.is_float:  # linear and, where it is transparent, dark, as no other is; may be beyond white, and no number
+        np.nan_to_num(values, copy=False, posinf=1, neginf=0)
+        colours = (colours / np.where(alpha > 0, alpha, 1) if alpha.shape[2] else colours).clip(0, 1)
         colours = np.where(colours <= 0.0031308, 12.92 * colours, 1.055 * colours ** (1 / 2.4) - 0.055)
     return GREY + (colours - GREY) * alpha if alpha.shape[2] else colours
 

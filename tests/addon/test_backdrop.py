@@ -13,7 +13,7 @@ pytest.importorskip("bpy")
 
 from beyondscene.addon import history, images, panels
 from beyondscene.addon.exporters import PICTURE_PLANE, ExportError, export_request
-from beyondscene.addon.exporters.backdrop import number_file, shrink
+from beyondscene.addon.exporters.backdrop import number_file, read_pixels, shrink
 from beyondscene.protocol import WireError, check_request
 from beyondscene.protocol.record import make_record
 
@@ -101,6 +101,17 @@ def test_what_is_transparent_is_grey_and_what_is_linear_becomes_srgb(blender: An
     image.pixels.foreach_set(pixels.ravel())
     request, arrays = export_request(blender.context, width=768, height=512)
     assert request.backdrop and arrays[request.backdrop.image.digest][0, :, 0].tolist() == [128, 128, 128]
+
+
+def test_a_sun_that_is_beyond_all_numbers_is_white_and_leaves_its_neighbours_alone(blender: Any, example: Example) -> None:
+    example("duo")
+    blender.context.scene.beyondscene.backdrop = image = blender.data.images.new("sky", 12, 3072, float_buffer=True)
+    pixels = np.full((3072, 12, 4), 0.2159, np.float32)
+    pixels[..., 3], pixels[99, 0], pixels[99, 1], pixels[99, 2, 0] = 1, np.inf, np.nan, 1e4
+    image.pixels.foreach_set(pixels.ravel())
+    values = shrink(read_pixels(image), 1024)
+    assert np.allclose(values[33, 0], (1 + 2 * values[0, 0]) / 3, atol=1e-3) and values.max() <= 1
+    assert np.allclose(np.delete(values, 33, 0), 0.502, atol=1e-3) and np.isfinite(values).all()
 
 
 def test_a_large_one_is_made_as_small_as_base_images_are() -> None:
