@@ -73,7 +73,8 @@ def number_file(path: Path, frame: int) -> Path:
     """That of `frame`, beside that of another one."""
     digits = re.search(r"(\d*)(\D*)$", path.stem)
     assert digits  # matches anything
-    stem = path.stem[: digits.start()] + f"{frame:0{len(digits[1])}d}" + digits[2] if digits[1] else path.stem
+    width = len(digits[1]) + (frame < 0)  # Blender does not count the sign
+    stem = path.stem[: digits.start()] + f"{frame:0{width}d}" + digits[2] if digits[1] else path.stem
     return path.with_name(stem + path.suffix)
 
 

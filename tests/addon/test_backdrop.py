@@ -79,6 +79,8 @@ def test_of_a_sequence_the_file_of_the_frame_is_taken(blender: Any, example: Exa
     with pytest.raises(ExportError, match=r"has no file for frame 3, .*set 003\.png: render it"):
         export_request(blender.context)
     assert number_file(Path("a 09 shot.exr"), 12).name == "a 12 shot.exr" and number_file(Path("a.png"), 3).name == "a.png"
+    scene.render.filepath, scene.render.image_settings.file_format = str(tmp_path / "a_"), "PNG"
+    assert number_file(tmp_path / "a_0001.png", -5) == Path(scene.render.frame_path(frame=-5))
 
 
 def test_what_has_no_pixels_is_refused(blender: Any, example: Example) -> None:
