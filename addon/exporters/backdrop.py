@@ -63,7 +63,7 @@ def still(image: bpy.types.Image, frame: int) -> Iterator[bpy.types.Image]:
         raise ExportError(f"The backdrop '{image.name}' has no file for frame {frame}, {path}: render it, or choose another.")
     single = bpy.data.images.load(str(path))
     try:
-        single.colorspace_settings.name = image.colorspace_settings.name
+        single.colorspace_settings.name, single.alpha_mode = image.colorspace_settings.name, image.alpha_mode
         yield single
     finally:
         bpy.data.images.remove(single)

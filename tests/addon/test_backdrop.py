@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("bpy")
 
@@ -65,9 +66,10 @@ def test_of_a_sequence_the_file_of_the_frame_is_taken(blender: Any, example: Exa
     example("duo")
     scene = blender.context.scene
     for number in (1, 2):
-        save(blender, COLOURS[::number] // number, tmp_path / f"set {number:03d}.png")
+        clear = np.dstack([COLOURS, np.full((60, 90), 9, np.uint8)])[::number] // number
+        Image.fromarray(clear).save(tmp_path / f"set {number:03d}.png")
     image = blender.data.images.load(str(tmp_path / "set 001.png"))
-    image.source, scene.beyondscene.backdrop = "SEQUENCE", image
+    image.source, image.alpha_mode, scene.beyondscene.backdrop = "SEQUENCE", "NONE", image
     scene.beyondscene.use_own_size, scene.beyondscene.width, scene.beyondscene.height = True, 768, 512
     scene.frame_set(1)
     request, arrays = export_request(blender.context)
