@@ -82,7 +82,10 @@ def read_pixels(image: bpy.types.Image) -> np.ndarray:
     """float32 (h, w, 3), sRGB, bottom row first, over grey where it is transparent. Raises ExportError where there are none."""
     width, height = image.size
     if not width or not height or not len(image.pixels):
-        raise ExportError(f"The backdrop '{image.name}' has no pixels: put its file back, or choose another picture.")
+        raise ExportError(
+            f"The backdrop '{image.name}' has no pixels that Blender hands out: if its file is gone, put it back; if it has "
+            "layers, save one of them as a picture of its own and choose that."
+        )
     values = np.empty(width * height * image.channels, np.float32)
     image.pixels.foreach_get(values)
     values = values.reshape(height, width, image.channels)

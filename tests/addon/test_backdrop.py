@@ -90,7 +90,9 @@ def test_what_has_no_pixels_is_refused(blender: Any, example: Example) -> None:
     own = blender.context.scene.beyondscene
     own.backdrop = blender.data.images.new("gone", 90, 60)
     own.backdrop.source, own.backdrop.filepath = "FILE", "//gone.png"
-    with pytest.raises(ExportError, match="'gone' has no pixels: put its file back"):
+    with pytest.raises(
+        ExportError, match="'gone' has no pixels that Blender hands out: if its file is gone, put it back; if it has layers"
+    ):
         export_request(blender.context, width=768, height=512)
     own.backdrop.source = "MOVIE"
     with pytest.raises(ExportError, match="'gone' is a film: save a picture of it, or one per frame"):
