@@ -17,12 +17,17 @@ GREY = 0.5  # under what is transparent
 NO_STILLS = {"MOVIE": "a film", "TILED": "a tiled image", "VIEWER": "what a render or the compositor shows"}
 
 
-def add_backdrop(scene: bpy.types.Scene, request: RenderRequest) -> tuple[RenderRequest, dict[str, np.ndarray]]:
-    """`request` with the backdrop of `scene`, where it has one, and its array by digest. Raises ExportError."""
+def add_backdrop(
+    scene: bpy.types.Scene, request: RenderRequest, frame: int | None = None
+) -> tuple[RenderRequest, dict[str, np.ndarray]]:
+    """`request` with the backdrop of `scene`, where it has one, and its array by digest. Raises ExportError.
+
+    frame: of a sequence; None: that of `scene`.
+    """
     own = scene.beyondscene
     if own.backdrop is None:
         return request, {}
-    with still(own.backdrop, scene.frame_current) as image:
+    with still(own.backdrop, scene.frame_current if frame is None else frame) as image:
         pixels = read_pixels(image)
     height, width = pixels.shape[:2]
     if not has_proportions(width, height, request.width, request.height):

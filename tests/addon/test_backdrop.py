@@ -12,9 +12,10 @@ from PIL import Image
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import history, images, panels
+from beyondscene.addon import editors, history, images, panels
 from beyondscene.addon.exporters import PICTURE_PLANE, ExportError, export_request
 from beyondscene.addon.exporters.backdrop import number_file, read_pixels, shrink
+from beyondscene.backend.outputs import Picture, write_picture
 from beyondscene.protocol import WireError, check_request
 from beyondscene.protocol.record import make_record
 
@@ -74,7 +75,12 @@ def test_of_a_sequence_the_file_of_the_frame_is_taken(blender: Any, example: Exa
     scene.frame_set(1)
     request, arrays = export_request(blender.context)
     assert request.backdrop and (arrays[request.backdrop.image.digest] == COLOURS).all()
+    picture = tmp_path / "duo animation 0001" / "0001.png"
+    picture.parent.mkdir()
+    write_picture(picture, Picture(np.zeros((64, 96, 3), np.uint8)), make_record(request, arrays, "tiny", {}, "a test"))
+    editors.load_picture(picture)
     scene.frame_set(2)
+    assert blender.ops.beyondscene.restore_settings() == {"FINISHED"} and scene.beyondscene.backdrop == image
     with pytest.raises(ExportError, match="is 90x30 px, of other proportions than the picture's 768x512: cut it to those"):
         export_request(blender.context)
     scene.frame_set(3)
