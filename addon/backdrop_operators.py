@@ -11,6 +11,7 @@ from .exporters import PICTURE_PLANE, find_enabled, picture_size
 from .exporters.backdrop import MOST_PX
 from .exporters.camera import check_camera
 from .exporters.errors import ExportError
+from .exporters.instancing import shown_objects
 from .exporters.leaders import ArmatureFinder, rendered_objects
 from .obstacles import SaysWhyNot
 
@@ -55,10 +56,14 @@ def scene_of_the_set(context: bpy.types.Context) -> Iterator[bpy.types.Scene]:
     """
     people = find_enabled(context.view_layer)
     finder = ArmatureFinder({person.armature for person in people if not person.instancers}.__contains__)
-    gone = {person.instancers[0] for person in people if person.instancers}
-    things = rendered_objects(context.view_layer.layer_collection) - gone
+    inside: dict[bpy.types.Object, set[bpy.types.Object]] = {}  # of an instance, whom to leave out
+    for person in people:
+        if person.instancers:
+            inside.setdefault(person.instancers[0], set()).add((*person.instancers, person.armature)[1])
+    things = rendered_objects(context.view_layer.layer_collection)
     seen = (one for one in things if one.type == "LIGHT" or one.visible_get(view_layer=context.view_layer))
     kept = [thing for thing in seen if finder.find(thing) is None and not thing.get(PICTURE_PLANE)]
+    rests = {root: make_rest(root, gone) for root, gone in inside.items()}
     alone, unseen = context.scene.copy(), bpy.data.collections.new("seen in shadows and reflections alone")
     try:
         for layer in alone.view_layers.values():
@@ -73,11 +78,23 @@ def scene_of_the_set(context: bpy.types.Context) -> Iterator[bpy.types.Scene]:
         alone.view_layers[0].layer_collection.children[unseen.name].indirect_only = True
         for thing in {*kept, context.scene.camera}:
             holder = unseen if thing.indirect_only_get(view_layer=context.view_layer) else alone.collection
-            holder.objects.link(thing)
+            holder.objects.link(rests.get(thing, thing))
         yield alone
     finally:
         bpy.data.scenes.remove(alone)
-        bpy.data.collections.remove(unseen)
+        bpy.data.batch_remove([unseen, *(one.instance_collection for one in rests.values()), *rests.values()])
+
+
+def make_rest(root: bpy.types.Object, gone: set[bpy.types.Object]) -> bpy.types.Object:
+    """A new instancer like `root`, of what that one instances without `gone` and what hangs on them."""
+    finder, whole = ArmatureFinder(gone.__contains__), root.instance_collection
+    rest = root.copy()
+    rest.instance_collection = bpy.data.collections.new(whole.name)
+    rest.instance_collection.instance_offset = whole.instance_offset
+    for thing in {*shown_objects(whole)}:
+        if finder.find(thing) is None:
+            rest.instance_collection.objects.link(thing)
+    return rest
 
 
 def render_still(scene: bpy.types.Scene, path: Path, width: int, height: int) -> None:

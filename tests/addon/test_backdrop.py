@@ -216,3 +216,20 @@ def test_the_set_is_as_the_view_layer_shows_it_without_our_pictures(blender: Any
     assert np.abs(render_set(blender) - plain).mean() > 9
     shown.layer_collection.children["cards"].indirect_only = True
     assert (render_set(blender) == plain).all() and {*blender.data.collections} == {*collections, cards}
+
+
+def test_of_an_instance_only_the_people_are_left_out(blender: Any, example: Example, tmp_path: Path) -> None:
+    example("duo")
+    scene = set_up(blender, tmp_path)
+    plain = render_set(blender)
+    objects, collections = {*blender.data.objects}, {*blender.data.collections}
+    place, instancer = blender.data.collections.new("place"), blender.data.objects.new("place", None)
+    for thing in (blender.data.objects[name] for name in ("Ground", "Eve", "Eve.body")):
+        for holder in thing.users_collection:
+            holder.objects.unlink(thing)
+        place.objects.link(thing)
+    instancer.instance_type, instancer.instance_collection, place.instance_offset = "COLLECTION", place, (1, 2, 0)
+    instancer.location = place.instance_offset
+    scene.collection.objects.link(instancer)
+    assert np.abs(render_set(blender) - plain).max() <= 2
+    assert {*blender.data.objects} == {*objects, instancer} and {*blender.data.collections} == {*collections, place}
