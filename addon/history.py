@@ -111,10 +111,10 @@ def restore(
     return unlike
 
 
-def restore_backdrop(scene: bpy.types.Scene, record: Record, request: RenderRequest) -> None:
+def restore_backdrop(scene: bpy.types.Scene, record: Record, request: RenderRequest, frame: int | None = None) -> None:
     """Let `scene` have the backdrop of a picture, and the image that it has where that is the same.
 
-    Raises WireError where the file does not hold it.
+    frame: which the picture is of an animation. Raises WireError where the file does not hold it.
     """
     own = scene.beyondscene
     if request.backdrop is None:
@@ -122,7 +122,7 @@ def restore_backdrop(scene: bpy.types.Scene, record: Record, request: RenderRequ
         return
     there = None
     with suppress(ExportError):
-        there = own.backdrop and add_backdrop(scene, request)[0].backdrop
+        there = own.backdrop and add_backdrop(scene, request, frame)[0].backdrop
     if not there or there.image != request.backdrop.image:
         own.backdrop = images.from_array("Backdrop", inflate_one(BACKDROP, request.backdrop.image, request, record.arrays))
     own.backdrop_strength = request.backdrop.strength or 0

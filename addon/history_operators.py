@@ -78,11 +78,13 @@ class BEYONDSCENE_OT_restore_settings(OnPicture, bpy.types.Operator):
             return {"CANCELLED"}
         image = history.chosen()
         assert image  # polled
-        context.scene.beyondscene.file_format = ".exr" if images.is_exr(images.path_of(image)) else ".png"
+        path = images.path_of(image)
+        context.scene.beyondscene.file_format = ".exr" if images.is_exr(path) else ".png"
         is_frame = image.source == "SEQUENCE"
         unlike = history.restore(context.scene, context.view_layer, record, request, is_frame=is_frame)
         try:
-            history.restore_backdrop(context.scene, record, request)
+            frame = int(path.stem) if images.sequence_of(path) else None
+            history.restore_backdrop(context.scene, record, request, frame)
         except WireError as error:
             self.report({"WARNING"}, f"The backdrop stays as it is: {error}")
         for seed in (request.seed, *(one.seed or 0 for one in request.characters)):

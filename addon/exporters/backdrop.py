@@ -17,12 +17,17 @@ GREY = 0.5  # under what is transparent
 NO_STILLS = {"MOVIE": "a film", "TILED": "a tiled image", "VIEWER": "what a render or the compositor shows"}
 
 
-def add_backdrop(scene: bpy.types.Scene, request: RenderRequest) -> tuple[RenderRequest, dict[str, np.ndarray]]:
-    """`request` with the backdrop of `scene`, where it has one, and its array by digest. Raises ExportError."""
+def add_backdrop(
+    scene: bpy.types.Scene, request: RenderRequest, frame: int | None = None
+) -> tuple[RenderRequest, dict[str, np.ndarray]]:
+    """`request` with the backdrop of `scene`, where it has one, and its array by digest. Raises ExportError.
+
+    frame: of a sequence; None: that of `scene`.
+    """
     own = scene.beyondscene
     if own.backdrop is None:
         return request, {}
-    with still(own.backdrop, scene.frame_current) as image:
+    with still(own.backdrop, scene.frame_current if frame is None else frame) as image:
         pixels = read_pixels(image)
     height, width = pixels.shape[:2]
     if not has_proportions(width, height, request.width, request.height):
@@ -63,7 +68,7 @@ def still(image: bpy.types.Image, frame: int) -> Iterator[bpy.types.Image]:
         raise ExportError(f"The backdrop '{image.name}' has no file for frame {frame}, {path}: render it, or choose another.")
     single = bpy.data.images.load(str(path))
     try:
-        single.colorspace_settings.name = image.colorspace_settings.name
+        single.colorspace_settings.name, single.alpha_mode = image.colorspace_settings.name, image.alpha_mode
         yield single
     finally:
         bpy.data.images.remove(single)
@@ -73,7 +78,8 @@ def number_file(path: Path, frame: int) -> Path:
     """That of `frame`, beside that of another one."""
     digits = re.search(r"(\d*)(\D*)$", path.stem)
     assert digits  # matches anything
-    stem = path.stem[: digits.start()] + f"{frame:0{len(digits[1])}d}" + digits[2] if digits[1] else path.stem
+    width = len(digits[1]) + (frame < 0)  # Blender does not count the sign
+    stem = path.stem[: digits.start()] + f"{frame:0{width}d}" + digits[2] if digits[1] else path.stem
     return path.with_name(stem + path.suffix)
 
 
@@ -81,15 +87,19 @@ def read_pixels(image: bpy.types.Image) -> np.ndarray:
     """float32 (h, w, 3), sRGB, bottom row first, over grey where it is transparent. Raises ExportError where there are none."""
     width, height = image.size
     if not width or not height or not len(image.pixels):
-        raise ExportError(f"The backdrop '{image.name}' has no pixels: put its file back, or choose another picture.")
+        raise ExportError(
+            f"The backdrop '{image.name}' has no pixels that Blender hands out: if its file is gone, put it back; if it has "
+            "layers, save one of them as a picture of its own and choose that."
+        )
     values = np.empty(width * height * image.channels, np.float32)
     image.pixels.foreach_get(values)
     values = values.reshape(height, width, image.channels)
     colours, alpha = values[..., :3], values[..., 3:4]
     if colours.shape[2] < 3:  # grey alone
         colours, alpha = values[..., :1].repeat(3, 2), values[..., 1:2]
-    if image.is_float:  # linear and, where it is transparent, dark, as no other is
-        colours = colours.clip(0, None) / np.where(alpha > 0, alpha, 1) if alpha.shape[2] else colours.clip(0, None)
+    if image.is_float:  # linear and, where it is transparent, dark, as no other is; may be beyond white, and no number
+        np.nan_to_num(values, copy=False, posinf=1, neginf=0)
+        colours = (colours / np.where(alpha > 0, alpha, 1) if alpha.shape[2] else colours).clip(0, 1)
         colours = np.where(colours <= 0.0031308, 12.92 * colours, 1.055 * colours ** (1 / 2.4) - 0.055)
     return GREY + (colours - GREY) * alpha if alpha.shape[2] else colours
 
@@ -99,8 +109,9 @@ def shrink(values: np.ndarray, length: int) -> np.ndarray:
     rows = len(values)
     if length >= rows:
         return values
-    sums = np.concatenate([np.zeros_like(values[:1], np.float64), np.cumsum(values, 0, np.float64)])
-    edges = np.linspace(0, rows, length + 1)
-    whole = np.minimum(edges.astype(int), rows - 1)
-    at = sums[whole] + (edges - whole).reshape(-1, *[1] * (values.ndim - 1)) * values[whole]
-    return (np.diff(at, axis=0) * (length / rows)).astype(np.float32)
+    edges = np.linspace(0, rows, length + 1)[:-1]
+    whole = edges.astype(int)
+    parts = (edges - whole).astype(np.float32).reshape(-1, *[1] * (values.ndim - 1)) * values[whole]  # of the one before
+    sums = np.add.reduceat(values, whole) - parts
+    sums[:-1] += parts[1:]
+    return sums * np.float32(length / rows)

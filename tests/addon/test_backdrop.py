@@ -1,5 +1,6 @@
 """A picture of the place that the artist chose goes with the request, and comes back with restored settings."""
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,14 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import history, images, panels
-from beyondscene.addon.exporters import ExportError, export_request
-from beyondscene.addon.exporters.backdrop import number_file, shrink
+from beyondscene.addon import editors, history, images, panels
+from beyondscene.addon.exporters import PICTURE_PLANE, ExportError, export_request
+from beyondscene.addon.exporters.backdrop import number_file, read_pixels, shrink
+from beyondscene.backend.outputs import Picture, write_picture
 from beyondscene.protocol import WireError, check_request
 from beyondscene.protocol.record import make_record
 
@@ -64,20 +67,28 @@ def test_of_a_sequence_the_file_of_the_frame_is_taken(blender: Any, example: Exa
     example("duo")
     scene = blender.context.scene
     for number in (1, 2):
-        save(blender, COLOURS[::number] // number, tmp_path / f"set {number:03d}.png")
+        clear = np.dstack([COLOURS, np.full((60, 90), 9, np.uint8)])[::number] // number
+        Image.fromarray(clear).save(tmp_path / f"set {number:03d}.png")
     image = blender.data.images.load(str(tmp_path / "set 001.png"))
-    image.source, scene.beyondscene.backdrop = "SEQUENCE", image
+    image.source, image.alpha_mode, scene.beyondscene.backdrop = "SEQUENCE", "NONE", image
     scene.beyondscene.use_own_size, scene.beyondscene.width, scene.beyondscene.height = True, 768, 512
     scene.frame_set(1)
     request, arrays = export_request(blender.context)
     assert request.backdrop and (arrays[request.backdrop.image.digest] == COLOURS).all()
+    picture = tmp_path / "duo animation 0001" / "0001.png"
+    picture.parent.mkdir()
+    write_picture(picture, Picture(np.zeros((64, 96, 3), np.uint8)), make_record(request, arrays, "tiny", {}, "a test"))
+    editors.load_picture(picture)
     scene.frame_set(2)
+    assert blender.ops.beyondscene.restore_settings() == {"FINISHED"} and scene.beyondscene.backdrop == image
     with pytest.raises(ExportError, match="is 90x30 px, of other proportions than the picture's 768x512: cut it to those"):
         export_request(blender.context)
     scene.frame_set(3)
     with pytest.raises(ExportError, match=r"has no file for frame 3, .*set 003\.png: render it"):
         export_request(blender.context)
     assert number_file(Path("a 09 shot.exr"), 12).name == "a 12 shot.exr" and number_file(Path("a.png"), 3).name == "a.png"
+    scene.render.filepath, scene.render.image_settings.file_format = str(tmp_path / "a_"), "PNG"
+    assert number_file(tmp_path / "a_0001.png", -5) == Path(scene.render.frame_path(frame=-5))
 
 
 def test_what_has_no_pixels_is_refused(blender: Any, example: Example) -> None:
@@ -85,7 +96,9 @@ def test_what_has_no_pixels_is_refused(blender: Any, example: Example) -> None:
     own = blender.context.scene.beyondscene
     own.backdrop = blender.data.images.new("gone", 90, 60)
     own.backdrop.source, own.backdrop.filepath = "FILE", "//gone.png"
-    with pytest.raises(ExportError, match="'gone' has no pixels: put its file back"):
+    with pytest.raises(
+        ExportError, match="'gone' has no pixels that Blender hands out: if its file is gone, put it back; if it has layers"
+    ):
         export_request(blender.context, width=768, height=512)
     own.backdrop.source = "MOVIE"
     with pytest.raises(ExportError, match="'gone' is a film: save a picture of it, or one per frame"):
@@ -102,11 +115,27 @@ def test_what_is_transparent_is_grey_and_what_is_linear_becomes_srgb(blender: An
     assert request.backdrop and arrays[request.backdrop.image.digest][0, :, 0].tolist() == [128, 128, 128]
 
 
+def test_a_sun_that_is_beyond_all_numbers_is_white_and_leaves_its_neighbours_alone(blender: Any, example: Example) -> None:
+    example("duo")
+    blender.context.scene.beyondscene.backdrop = image = blender.data.images.new("sky", 12, 3072, float_buffer=True)
+    pixels = np.full((3072, 12, 4), 0.2159, np.float32)
+    pixels[..., 3], pixels[99, 0], pixels[99, 1], pixels[99, 2, 0] = 1, np.inf, np.nan, 1e4
+    image.pixels.foreach_set(pixels.ravel())
+    values = shrink(read_pixels(image), 1024)
+    assert np.allclose(values[33, 0], (1 + 2 * values[0, 0]) / 3, atol=1e-3) and values.max() <= 1
+    assert np.allclose(np.delete(values, 33, 0), 0.502, atol=1e-3) and np.isfinite(values).all()
+
+
 def test_a_large_one_is_made_as_small_as_base_images_are() -> None:
     values = np.random.default_rng(1).random((7, 5, 3)).astype(np.float32)
     assert np.allclose(shrink(values.repeat(3, 0), 7), values, atol=1e-6)
     assert np.allclose(shrink(values, 2)[0], (values[:3].sum(0) + values[3] / 2) / 3.5, atol=1e-6)
     assert shrink(values, 9) is values
+    large = np.ones((3000, 400, 3), np.float32)
+    tracemalloc.start()  # which numpy tells what it takes
+    shrink(large, 1000)
+    assert tracemalloc.get_traced_memory()[1] < 2 * large.nbytes
+    tracemalloc.stop()
 
 
 def test_the_set_is_rendered_without_its_people_and_nothing_else_changes(
@@ -136,3 +165,71 @@ def test_the_set_is_rendered_without_its_people_and_nothing_else_changes(
     assert blender.ops.beyondscene.render_backdrop() == {"FINISHED"} and own.backdrop.filepath == "//moved set 0001.png"
     scene.camera = None
     assert not blender.ops.beyondscene.render_backdrop.poll()
+
+
+def render_set(blender: Any) -> np.ndarray:
+    assert blender.ops.beyondscene.render_backdrop() == {"FINISHED"}
+    request, arrays = export_request(blender.context)
+    assert request.backdrop
+    return arrays[request.backdrop.image.digest].astype(int)
+
+
+def set_up(blender: Any, folder: Path) -> Any:
+    scene, own = blender.context.scene, blender.context.scene.beyondscene
+    scene.render.engine, scene.cycles.samples, own.output_folder = "CYCLES", 1, str(folder)
+    own.use_own_size, own.width, own.height = True, 96, 64
+    return scene
+
+
+def test_how_renders_are_written_is_nothing_to_the_set(blender: Any, example: Example, tmp_path: Path) -> None:
+    example("duo")
+    scene, folder = set_up(blender, tmp_path / "sets"), tmp_path / "sets"
+    plain = render_set(blender)
+    scene.render.use_multiview = scene.render.use_stamp = True
+    output = scene.render.image_settings
+    output.color_management, output.view_settings.view_transform = "OVERRIDE", "Raw"
+    blender.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot {2}.blend"))
+    assert (render_set(blender) == plain).all()
+    assert sorted(one.name for one in folder.iterdir()) == ["duo set 0001.png", "shot {2} set 0001.png"]
+
+
+def test_the_set_is_as_the_view_layer_shows_it_without_our_pictures(blender: Any, example: Example, tmp_path: Path) -> None:
+    from mathutils import Matrix
+
+    example("duo")
+    scene = set_up(blender, tmp_path)
+    plain, collections = render_set(blender), {*blender.data.collections}
+    scene.view_layers[0].material_override = blender.data.materials.new("clay")
+    shown = blender.context.window.view_layer = scene.view_layers.new("shown")
+    shown.use = False
+    cards = blender.data.collections.new("cards")
+    scene.collection.children.link(cards)
+    blender.ops.mesh.primitive_plane_add(size=9)  # before all that the camera sees
+    card = blender.context.object
+    card.parent, card.matrix_parent_inverse, card.location = scene.camera, Matrix(), (0, 0, -1)
+    scene.collection.objects.unlink(card)
+    cards.objects.link(card)
+    card[PICTURE_PLANE] = True
+    assert (render_set(blender) == plain).all()
+    del card[PICTURE_PLANE]
+    card.visible_shadow = card.visible_diffuse = card.visible_glossy = False
+    assert np.abs(render_set(blender) - plain).mean() > 9
+    shown.layer_collection.children["cards"].indirect_only = True
+    assert (render_set(blender) == plain).all() and {*blender.data.collections} == {*collections, cards}
+
+
+def test_of_an_instance_only_the_people_are_left_out(blender: Any, example: Example, tmp_path: Path) -> None:
+    example("duo")
+    scene = set_up(blender, tmp_path)
+    plain = render_set(blender)
+    objects, collections = {*blender.data.objects}, {*blender.data.collections}
+    place, instancer = blender.data.collections.new("place"), blender.data.objects.new("place", None)
+    for thing in (blender.data.objects[name] for name in ("Ground", "Eve", "Eve.body")):
+        for holder in thing.users_collection:
+            holder.objects.unlink(thing)
+        place.objects.link(thing)
+    instancer.instance_type, instancer.instance_collection, place.instance_offset = "COLLECTION", place, (1, 2, 0)
+    instancer.location = place.instance_offset
+    scene.collection.objects.link(instancer)
+    assert np.abs(render_set(blender) - plain).max() <= 2
+    assert {*blender.data.objects} == {*objects, instancer} and {*blender.data.collections} == {*collections, place}
