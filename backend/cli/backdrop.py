@@ -55,10 +55,10 @@ def read_backdrop(path: Path) -> Image.Image:
     try:
         with Image.open(path) as file:
             image = ImageOps.exif_transpose(file)
-            if image.mode not in EIGHT_BITS:
-                raise Refusal(f"{path} has more than 8 bits per channel ({image.mode}): save it with 8.")
-            image = image.convert("RGBA")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise Refusal(f"{path} cannot be read as a picture ({error}): name a PNG or JPEG that can.") from error
+    if image.mode not in EIGHT_BITS:
+        raise Refusal(f"{path} has more than 8 bits per channel ({image.mode}): save it with 8.")
+    image = image.convert("RGBA")
     grey = Image.new("RGBA", image.size, (GREY, GREY, GREY, 255))
     return Image.alpha_composite(grey, image).convert("RGB")

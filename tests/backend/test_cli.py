@@ -110,6 +110,7 @@ def test_a_backdrop_is_what_the_background_is_drawn_from(
 ) -> None:
     place, plain, output = tmp_path / "place.jpg", tmp_path / "plain.png", tmp_path / "out.png"
     Image.new("L", (80, 80)).save(square := tmp_path / "square.png")
+    Image.new("I;16", (96, 64)).save(deep := tmp_path / "deep.png")
     Image.effect_mandelbrot((3000, 2000), (-2, -1, 1, 1), 20).save(place)
     source = ["--models", str(tiny_models.folder), str(request_file)]
     assert main(["render", *source, "-o", str(plain)]) == 0
@@ -126,6 +127,7 @@ def test_a_backdrop_is_what_the_background_is_drawn_from(
         (["--backdrop", str(tmp_path / "gone.png")], "gone.png cannot be read as a picture"),
         (["--backdrop", str(request_file)], "cannot be read as a picture"),
         (["--backdrop-strength", "0.3"], "is of a backdrop, and there is none: name one with --backdrop IMAGE"),
+        (["--backdrop", str(deep)], f"beyondscene: {deep} has more than 8 bits per channel (I;16): save it with 8."),
         (["--backdrop", str(square)], "square.png is 80x80 px, of other proportions than the picture's 192x128: cut it"),
     ):
         assert main(["check", *source, *options]) == 2
