@@ -7,7 +7,7 @@ import numpy as np
 from msgspec.structs import replace
 from PIL import Image, ImageOps
 
-from ...protocol import Backdrop, Refusal, describe_array, has_proportions
+from ...protocol import Backdrop, Refusal, arrays_of, describe_array, has_proportions
 from ..blend import Shot
 from .arguments import share
 
@@ -28,9 +28,10 @@ def with_backdrop(args: argparse.Namespace, shot: Shot) -> Shot:
     request, arrays = shot.request, shot.arrays
     if args.backdrop is not None:
         image = scale_backdrop(args.backdrop, request.width, request.height)
-        strength = request.backdrop and request.backdrop.strength
-        request = replace(request, backdrop=Backdrop(image=describe_array(image), strength=strength))
-        arrays = arrays | {describe_array(image).digest: image}
+        reference, strength = describe_array(image), request.backdrop and request.backdrop.strength
+        request = replace(request, backdrop=Backdrop(image=reference, strength=strength))
+        there = arrays | {reference.digest: image}  # with the backdrop that this one takes the place of
+        arrays = {array.digest: there[array.digest] for _, array in arrays_of(request)}
     if args.backdrop_strength is not None:
         if request.backdrop is None:
             raise Refusal("--backdrop-strength is of a backdrop, and there is none: name one with --backdrop IMAGE.")

@@ -36,6 +36,7 @@ from beyondscene.protocol import (
     resized,
     save_request,
 )
+from beyondscene.protocol.codec import arrays_folder
 from msgspec.structs import replace
 from PIL import Image
 
@@ -132,6 +133,16 @@ def test_a_backdrop_is_what_the_background_is_drawn_from(
     ):
         assert main(["check", *source, *options]) == 2
         assert sentence in capsys.readouterr().err
+
+
+def test_another_backdrop_takes_the_place_of_the_first_in_the_arrays_too(request_file: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    for colour, before, output in (("red", request_file, first), ("blue", first, second)):
+        Image.new("RGB", (96, 64), colour).save(place := tmp_path / f"{colour}.png")
+        assert main(["export", str(before), "-o", str(output), "--backdrop", str(place)]) == 0
+    request, arrays = load_request(second)
+    assert request.backdrop and (arrays[request.backdrop.image.digest] == (0, 0, 255)).all()
+    assert [file.stem for file in arrays_folder(second).iterdir()] == [request.backdrop.image.digest]
 
 
 def test_settings_are_changed_by_name(request_file: Path, tmp_path: Path) -> None:
