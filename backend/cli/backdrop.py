@@ -1,6 +1,7 @@
 """`--backdrop IMAGE`: a picture of the place without its people, to begin the background from."""
 
 import argparse
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,7 @@ def with_backdrop(args: argparse.Namespace, shot: Shot) -> Shot:
     return shot._replace(request=request, arrays=arrays)
 
 
+@cache  # large ones take a second to read, and each frame asks twice
 def scale_backdrop(path: Path, width: int, height: int) -> np.ndarray:
     """uint8 (h, w, 3), no larger than base images are. Raises Refusal where it is no picture for one of width x height px."""
     image = read_backdrop(path)

@@ -135,6 +135,22 @@ def test_a_backdrop_is_what_the_background_is_drawn_from(
         assert sentence in capsys.readouterr().err
 
 
+def test_a_backdrop_is_read_once_for_all_frames(
+    request_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened, plain = [], Image.open
+    monkeypatch.setattr(Image, "open", lambda path: opened.append(path) or plain(path))
+    for number in (1, 2):
+        shutil.copy(request_file, tmp_path / f"shot.{number}.json")
+    Image.new("RGB", (96, 64)).save(place := tmp_path / "place.png")
+    assert main(["check", str(tmp_path / "shot.#.json"), "--frames", "1-2", "--backdrop", str(place)]) == 0
+    assert opened == [place]
+    Image.new("RGB", (64, 64)).save(square := tmp_path / "square.png")
+    (tmp_path / "scene.blend").touch()
+    assert main(["check", str(tmp_path / "scene.blend"), "--size", "192x128", "--backdrop", str(square)]) == 2
+    assert "of other proportions" in capsys.readouterr().err  # before Blender finds out that this is no scene
+
+
 def test_another_backdrop_takes_the_place_of_the_first_in_the_arrays_too(request_file: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first.json", tmp_path / "second.json"
     for colour, before, output in (("red", request_file, first), ("blue", first, second)):
