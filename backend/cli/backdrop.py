@@ -1,6 +1,7 @@
 """`--backdrop IMAGE`: a picture of the place without its people, to begin the background from."""
 
 import argparse
+import warnings
 from functools import cache
 from pathlib import Path
 
@@ -56,9 +57,11 @@ def scale_backdrop(path: Path, width: int, height: int) -> np.ndarray:
 def read_backdrop(path: Path) -> Image.Image:
     """In RGB; what is transparent is grey. Raises Refusal for what is no picture of 8 bits."""
     try:
-        with Image.open(path) as file:
+        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning), Image.open(path) as file:
             image = ImageOps.exif_transpose(file)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise Refusal(f"{path} is too large to be read: save it smaller, {MOST_PX} px of its shorter side will do.") from error
+    except (OSError, ValueError, SyntaxError) as error:
         raise Refusal(f"{path} cannot be read as a picture ({error}): name a PNG or JPEG that can.") from error
     if image.mode not in EIGHT_BITS:
         raise Refusal(f"{path} has more than 8 bits per channel ({image.mode}): save it with 8.")

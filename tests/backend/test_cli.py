@@ -151,6 +151,19 @@ def test_a_backdrop_is_read_once_for_all_frames(
     assert "of other proportions" in capsys.readouterr().err  # before Blender finds out that this is no scene
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_backdrop_of_any_size_is_read_or_refused_without_talk_of_an_attack(
+    request_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beyond this many pixels Pillow warns, and beyond twice as many it raises: 12000x12000 and 16384x16384 of its own."""
+    for limit_px, code in ((96 * 63, 0), (96 * 31, 2)):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit_px)
+        Image.new("RGB", (96, 64)).save(place := tmp_path / f"{limit_px}.png")
+        assert main(["check", str(request_file), "--backdrop", str(place)]) == code
+    told = capsys.readouterr().err
+    assert told == f"beyondscene: {place} is too large to be read: save it smaller, 1024 px of its shorter side will do.\n"
+
+
 def test_another_backdrop_takes_the_place_of_the_first_in_the_arrays_too(request_file: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first.json", tmp_path / "second.json"
     for colour, before, output in (("red", request_file, first), ("blue", first, second)):
