@@ -7,6 +7,7 @@ import msgspec
 
 from .emphasis import LEAST, MOST, read_emphasis
 from .explain import explain
+from .messages import FRAME_LIMIT_BYTES
 from .refusal import Refusal
 from .scene import (
     BACKDROP,
@@ -61,7 +62,7 @@ def has_proportions(columns: int, rows: int, width: int, height: int) -> bool:
 
 
 def check_array(name: str, array: ArrayRef, request: RenderRequest) -> None:
-    """Raise RequestError where `array`, as arrays_of has it, cannot be laid over the picture."""
+    """Raise RequestError where `array`, as arrays_of has it, cannot be laid over the picture, or is too large."""
     sides = (3,) if name == BACKDROP else ()
     rows, columns = array.shape[:2] if len(array.shape) > 1 else (0, 0)
     if array.dtype != "uint8" or array.shape[2:] != sides or not has_proportions(columns, rows, request.width, request.height):
@@ -69,6 +70,11 @@ def check_array(name: str, array: ArrayRef, request: RenderRequest) -> None:
         raise RequestError(
             f"{name} has shape {array.shape} of {array.dtype}, but the picture needs {needed} of uint8, or another size of "
             "these proportions: make it for this picture."
+        )
+    if array.size_bytes > FRAME_LIMIT_BYTES:  # no backend takes it, and nobody could repeat the picture from its record
+        raise RequestError(
+            f"{name} has {array.size_bytes} bytes, more than the limit of {FRAME_LIMIT_BYTES}: make it smaller, as of half the "
+            "picture's width and height."
         )
 
 

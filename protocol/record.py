@@ -17,7 +17,6 @@ from .record_text import find_text, read_text
 from .refusal import Refusal
 from .scene import ArrayRef, RenderRequest, arrays_of
 
-ARRAY_LIMIT_BYTES = 64 * 2**20  # inflated; an export makes none larger
 NO_RECORD = (
     "does not say how it was made: only a picture from `beyondscene render` or the add-on can be repeated, and programs that "
     "save it again may drop what it holds."
@@ -105,24 +104,15 @@ def inflate(request: RenderRequest, deflated: dict[str, bytes]) -> dict[str, np.
 
 def inflate_one(name: str, array: ArrayRef, request: RenderRequest, deflated: dict[str, bytes]) -> np.ndarray:
     """One of them, as arrays_of has it. Raises WireError likewise."""
-    check_held(name, array, request)  # before any room is taken for it
+    try:
+        check_array(name, array, request)  # before any room is taken for it
+    except RequestError as error:
+        raise WireError(str(error)) from error
     try:
         data = zlib.decompressobj().decompress(deflated[array.digest], array.size_bytes)
     except (KeyError, zlib.error) as error:
         raise WireError(f"{name} is not in the picture, though its request names it") from error
     return arrays_from_frames([array], [data])[array.digest]
-
-
-def check_held(name: str, array: ArrayRef, request: RenderRequest) -> None:
-    """Raise WireError where `array`, as arrays_of has it, is none for `request`, or larger than any export makes one."""
-    try:
-        check_array(name, array, request)
-    except RequestError as error:
-        raise WireError(str(error)) from error
-    if array.size_bytes > ARRAY_LIMIT_BYTES:
-        raise WireError(
-            f"{name} has {array.size_bytes} bytes, more than the limit of {ARRAY_LIMIT_BYTES}: export the scene anew"
-        )
 
 
 def weights_that_differ(record: Record, weights: dict[str, str]) -> list[str]:

@@ -1,13 +1,15 @@
 """`--backdrop IMAGE`: a picture of the place without its people, to begin the background from."""
 
 import argparse
+import warnings
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from msgspec.structs import replace
 from PIL import Image, ImageOps
 
-from ...protocol import Backdrop, Refusal, describe_array, has_proportions
+from ...protocol import Backdrop, Refusal, arrays_of, describe_array, has_proportions
 from ..blend import Shot
 from .arguments import share
 
@@ -28,9 +30,10 @@ def with_backdrop(args: argparse.Namespace, shot: Shot) -> Shot:
     request, arrays = shot.request, shot.arrays
     if args.backdrop is not None:
         image = scale_backdrop(args.backdrop, request.width, request.height)
-        strength = request.backdrop and request.backdrop.strength
-        request = replace(request, backdrop=Backdrop(image=describe_array(image), strength=strength))
-        arrays = arrays | {describe_array(image).digest: image}
+        reference, strength = describe_array(image), request.backdrop and request.backdrop.strength
+        request = replace(request, backdrop=Backdrop(image=reference, strength=strength))
+        there = arrays | {reference.digest: image}  # with the backdrop that this one takes the place of
+        arrays = {array.digest: there[array.digest] for _, array in arrays_of(request)}
     if args.backdrop_strength is not None:
         if request.backdrop is None:
             raise Refusal("--backdrop-strength is of a backdrop, and there is none: name one with --backdrop IMAGE.")
@@ -38,6 +41,7 @@ def with_backdrop(args: argparse.Namespace, shot: Shot) -> Shot:
     return shot._replace(request=request, arrays=arrays)
 
 
+@cache  # large ones take a second to read, and each frame asks twice
 def scale_backdrop(path: Path, width: int, height: int) -> np.ndarray:
     """uint8 (h, w, 3), no larger than base images are. Raises Refusal where it is no picture for one of width x height px."""
     image = read_backdrop(path)
@@ -53,12 +57,14 @@ def scale_backdrop(path: Path, width: int, height: int) -> np.ndarray:
 def read_backdrop(path: Path) -> Image.Image:
     """In RGB; what is transparent is grey. Raises Refusal for what is no picture of 8 bits."""
     try:
-        with Image.open(path) as file:
+        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning), Image.open(path) as file:
             image = ImageOps.exif_transpose(file)
-            if image.mode not in EIGHT_BITS:
-                raise Refusal(f"{path} has more than 8 bits per channel ({image.mode}): save it with 8.")
-            image = image.convert("RGBA")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise Refusal(f"{path} is too large to be read: save it smaller, {MOST_PX} px of its shorter side will do.") from error
+    except (OSError, ValueError, SyntaxError) as error:
         raise Refusal(f"{path} cannot be read as a picture ({error}): name a PNG or JPEG that can.") from error
+    if image.mode not in EIGHT_BITS:
+        raise Refusal(f"{path} has more than 8 bits per channel ({image.mode}): save it with 8.")
+    image = image.convert("RGBA")
     grey = Image.new("RGBA", image.size, (GREY, GREY, GREY, 255))
     return Image.alpha_composite(grey, image).convert("RGB")

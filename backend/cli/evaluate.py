@@ -154,8 +154,9 @@ def choose_scenes(args: argparse.Namespace, model_set: ModelSet, settings: Rende
     def check_own(request: RenderRequest) -> None:
         accept_request(replace(request, settings=settings), model_set)
         check_memory(request.width, request.height)
-        if request.seed + args.seed not in SEEDS:
-            raise Refusal(f"its seed {request.seed} and --seed {args.seed} come to over {SEEDS[-1]}: choose a smaller --seed.")
+        largest = max((request.seed, *(one.seed or 0 for one in request.characters)))
+        if largest + args.seed not in SEEDS:
+            raise Refusal(f"its seed {largest} and --seed {args.seed} come to over {SEEDS[-1]}: choose a smaller --seed.")
 
     return gather_scenes(args.scenes, resolution, args.limit, check_own)
 

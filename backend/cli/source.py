@@ -33,7 +33,7 @@ from ..models.sets import ModelSet, choose_model_set
 from ..outputs import FORMATS, Record, RecordError, read_record, restore_request
 from ..planning.change import change_settings
 from .arguments import frame, frames, seed, size
-from .backdrop import add_backdrop, read_backdrop, with_backdrop
+from .backdrop import add_backdrop, read_backdrop, scale_backdrop, with_backdrop
 
 STANDARD_INPUT = Path("-")
 
@@ -74,7 +74,9 @@ def read_source(
         if width and height:
             check_size(width, height)  # before Blender draws masks of it, which takes long where they are large
         changed(args, RenderRequest(width=SMALLEST_SIDE_PX, height=SMALLEST_SIDE_PX, prompt=""))  # nor for a slip in --set
-        if args.backdrop is not None:
+        if args.backdrop is not None and args.size:
+            scale_backdrop(args.backdrop, *args.size)
+        elif args.backdrop is not None:
             read_backdrop(args.backdrop)
         numbers = args.frames or (None if args.frame is None else (args.frame,))
         options = {"scene": args.scene, "camera": args.camera, "passes": passes}

@@ -122,7 +122,9 @@ def evaluate(
 
 
 def reseed(scene: EvaluationScene, seed: int) -> EvaluationScene:
-    return dataclasses.replace(scene, request=replace(scene.request, seed=scene.request.seed + seed))
+    """With `seed` added to the scene's, and to those of people who have their own."""
+    people = (one if one.seed is None else replace(one, seed=one.seed + seed) for one in scene.request.characters)
+    return dataclasses.replace(scene, request=replace(scene.request, seed=scene.request.seed + seed, characters=tuple(people)))
 
 
 def open_scores(judge: Judge, header: Header, folder: Path) -> Journal[SceneScore]:

@@ -36,6 +36,7 @@ from beyondscene.protocol import (
     resized,
     save_request,
 )
+from beyondscene.protocol.codec import arrays_folder
 from msgspec.structs import replace
 from PIL import Image
 
@@ -110,6 +111,7 @@ def test_a_backdrop_is_what_the_background_is_drawn_from(
 ) -> None:
     place, plain, output = tmp_path / "place.jpg", tmp_path / "plain.png", tmp_path / "out.png"
     Image.new("L", (80, 80)).save(square := tmp_path / "square.png")
+    Image.new("I;16", (96, 64)).save(deep := tmp_path / "deep.png")
     Image.effect_mandelbrot((3000, 2000), (-2, -1, 1, 1), 20).save(place)
     source = ["--models", str(tiny_models.folder), str(request_file)]
     assert main(["render", *source, "-o", str(plain)]) == 0
@@ -126,10 +128,50 @@ def test_a_backdrop_is_what_the_background_is_drawn_from(
         (["--backdrop", str(tmp_path / "gone.png")], "gone.png cannot be read as a picture"),
         (["--backdrop", str(request_file)], "cannot be read as a picture"),
         (["--backdrop-strength", "0.3"], "is of a backdrop, and there is none: name one with --backdrop IMAGE"),
+        (["--backdrop", str(deep)], f"beyondscene: {deep} has more than 8 bits per channel (I;16): save it with 8."),
         (["--backdrop", str(square)], "square.png is 80x80 px, of other proportions than the picture's 192x128: cut it"),
     ):
         assert main(["check", *source, *options]) == 2
         assert sentence in capsys.readouterr().err
+
+
+def test_a_backdrop_is_read_once_for_all_frames(
+    request_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened, plain = [], Image.open
+    monkeypatch.setattr(Image, "open", lambda path: opened.append(path) or plain(path))
+    for number in (1, 2):
+        shutil.copy(request_file, tmp_path / f"shot.{number}.json")
+    Image.new("RGB", (96, 64)).save(place := tmp_path / "place.png")
+    assert main(["check", str(tmp_path / "shot.#.json"), "--frames", "1-2", "--backdrop", str(place)]) == 0
+    assert opened == [place]
+    Image.new("RGB", (64, 64)).save(square := tmp_path / "square.png")
+    (tmp_path / "scene.blend").touch()
+    assert main(["check", str(tmp_path / "scene.blend"), "--size", "192x128", "--backdrop", str(square)]) == 2
+    assert "of other proportions" in capsys.readouterr().err  # before Blender finds out that this is no scene
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_backdrop_of_any_size_is_read_or_refused_without_talk_of_an_attack(
+    request_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beyond this many pixels Pillow warns, and beyond twice as many it raises: 12000x12000 and 16384x16384 of its own."""
+    for limit_px, code in ((96 * 63, 0), (96 * 31, 2)):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit_px)
+        Image.new("RGB", (96, 64)).save(place := tmp_path / f"{limit_px}.png")
+        assert main(["check", str(request_file), "--backdrop", str(place)]) == code
+    told = capsys.readouterr().err
+    assert told == f"beyondscene: {place} is too large to be read: save it smaller, 1024 px of its shorter side will do.\n"
+
+
+def test_another_backdrop_takes_the_place_of_the_first_in_the_arrays_too(request_file: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    for colour, before, output in (("red", request_file, first), ("blue", first, second)):
+        Image.new("RGB", (96, 64), colour).save(place := tmp_path / f"{colour}.png")
+        assert main(["export", str(before), "-o", str(output), "--backdrop", str(place)]) == 0
+    request, arrays = load_request(second)
+    assert request.backdrop and (arrays[request.backdrop.image.digest] == (0, 0, 255)).all()
+    assert [file.stem for file in arrays_folder(second).iterdir()] == [request.backdrop.image.digest]
 
 
 def test_settings_are_changed_by_name(request_file: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import io
 import os
 import struct
 import subprocess
@@ -18,7 +19,9 @@ import tifffile
 from beyondscene.backend import outputs
 from beyondscene.backend.outputs import Layer, Picture, Record, make_record, png, read_record, restore_request, write_picture
 from beyondscene.protocol import Backdrop, RenderRequest, WireError, describe_array
+from beyondscene.protocol.messages import FRAME_LIMIT_BYTES
 from beyondscene.protocol.record import RecordError, decode_record
+from beyondscene.protocol.record_text import PNG_SIGNATURE, find_text
 from msgspec.structs import replace
 from PIL import Image
 
@@ -218,6 +221,12 @@ def test_masks_and_a_backdrop_travel_in_the_record(picture: Picture, two_people:
     write_picture(path, picture, make_record(request, {}, "tiny", {}, ""))
     with pytest.raises(WireError, match="The mask of 'Ana' is not in the picture"):
         restore_request(read_record(path))
+
+
+def test_a_record_of_the_largest_array_is_found_though_nothing_makes_that_smaller() -> None:
+    text = b"beyondscene\0\0\0\0\0" + b"A" * (4 * FRAME_LIMIT_BYTES // 3 + 2**20)  # in base64, with the request
+    found = find_text(io.BytesIO(PNG_SIGNATURE + struct.pack(">I4s", len(text), b"iTXt") + text + bytes(4)))
+    assert found is not None and len(found) == len(text) - 16
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

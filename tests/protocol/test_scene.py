@@ -259,6 +259,9 @@ def test_masks_travel_beside_the_file(tmp_path: Path, two_people: RenderRequest)
     for shape in ((128, 192), (64, 96, 4), (64, 64, 3), (3,)):
         with pytest.raises(RequestError, match=r"The backdrop has shape .* the picture needs \(128, 192, 3\) of uint8"):
             check_request(replace(request, backdrop=Backdrop(image=replace(reference, shape=shape))))
+    wide = replace(reference, shape=(8192, 12288, 3))
+    with pytest.raises(RequestError, match="The backdrop has 301989888 bytes, more than the limit of 67108864"):
+        check_request(replace(request, backdrop=Backdrop(image=wide)))
     floats = replace(reference, dtype="float32")
     with pytest.raises(RequestError, match=r"of float32, but the picture needs \(128, 192\) of uint8"):
         check_request(replace(request, characters=(replace(ana, mask=floats), bo)))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import partial
 
+import msgspec
 import numpy as np
 import torch
 
@@ -55,7 +56,7 @@ class WholeScene:
 
 def describe_whole_scene(models: Models, request: RenderRequest, size: Size) -> WholeScene:
     """The scene at `size`: its own prompt, then everybody's from left to right; limbs as wide as in training."""
-    people = gather_people(request, models.manifest)
+    people = gather_people(msgspec.structs.replace(request, backdrop=None), models.manifest)  # these methods draw none
     keypoints = [person.among_others(request.settings.hidden_joints) for person in people]
     joints = [scaled(points, size.width / request.width, size.height / request.height) for points in keypoints]
     pose = draw_pose(joints, size.width, size.height, models.manifest.pose_line_width_px)

@@ -26,7 +26,7 @@ from beyondscene.backend.pipeline.batches import make_batches
 from beyondscene.backend.pipeline.conditions import Condition
 from beyondscene.backend.planning.plan import Size
 from beyondscene.backend.watch import Stopped
-from beyondscene.protocol import Lora, RenderRequest, describe_array, resized
+from beyondscene.protocol import Backdrop, Lora, RenderRequest, describe_array, resized
 from msgspec.structs import replace
 
 from ...conftest import stand
@@ -87,6 +87,16 @@ def test_loras_of_the_scene_are_worn_and_those_of_people_where_prompts_are_their
     assert worn == ["clay"]
     regional_multidiffusion.draw(models, request, {}, Spy())
     assert worn[1:] == ["clay", "clay likeness", "clay"]  # near to far, then the background
+
+
+def test_methods_that_draw_no_backdrop_draw_the_joints_behind_the_set(models: Models, two_people: RenderRequest) -> None:
+    hidden = [replace(joint, state="occluded", hidden_by="prop") for joint in two_people.characters[0].keypoints]
+    ana = replace(two_people.characters[0], keypoints=tuple(hidden))
+    settings = replace(two_people.settings, hidden_joints="keep")
+    request = replace(two_people, characters=(ana,), settings=settings)
+    place = Backdrop(image=describe_array(np.zeros((64, 96, 3), np.uint8)))
+    poses = [describe_whole_scene(models, one, Size(192, 128)).pose for one in (request, replace(request, backdrop=place))]
+    assert poses[0].any() and (poses[0] == poses[1]).all()
 
 
 def test_skeletons_have_hands_where_the_models_know_them(models: Models, request_resolved: RenderRequest) -> None:

@@ -14,6 +14,7 @@ from beyondscene.backend.evaluation.detect import NetJudge
 from beyondscene.backend.evaluation.fixed_scenes import FixedScene, draw_scene
 from beyondscene.backend.evaluation.measure import measure_picture
 from beyondscene.backend.evaluation.own_scenes import gather_scenes
+from beyondscene.backend.evaluation.run import reseed
 from beyondscene.backend.evaluation.scenes import EvaluationScene, write_scene
 from beyondscene.backend.evaluation.summary import summarise
 from beyondscene.backend.evaluation.wishes import read_wishes, visible_parts
@@ -21,7 +22,7 @@ from beyondscene.backend.mannequins.looks import GARMENT_COLOURS, describe_perso
 from beyondscene.backend.mannequins.raster import UPPER_BODY
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.outputs import read_record, restore_request
-from beyondscene.protocol import KEYPOINT_NAMES, RenderSettings, describe_array, load_request, save_request
+from beyondscene.protocol import KEYPOINT_NAMES, RenderRequest, RenderSettings, describe_array, load_request, save_request
 from msgspec.structs import replace
 from PIL import Image
 
@@ -273,6 +274,16 @@ def test_a_request_that_cannot_be_drawn_is_named(command: list[str], folder: Pat
     save_request(folder / "alone.json", replace(request, seed=2**63 - 1), {})
     told = refusal([*command, "--seed", "5"], capsys)
     assert told.startswith(f"beyondscene: {folder / 'alone.json'}: its seed {2**63 - 1} and --seed 5 come to over")
+    own = tuple(replace(one, seed=2**63 - 2) for one in request.characters)
+    save_request(folder / "alone.json", replace(request, characters=own), {})
+    assert f"its seed {2**63 - 2} and --seed 5 come to over" in refusal([*command, "--seed", "5"], capsys)
+
+
+def test_other_noise_is_other_noise_for_people_with_a_seed_of_their_own_too(two_people: RenderRequest) -> None:
+    ana, bo = two_people.characters
+    scene = EvaluationScene("own", replace(two_people, characters=(replace(ana, seed=7), bo)), {}, None)
+    request = reseed(scene, 1000).request
+    assert (request.seed, [one.seed for one in request.characters]) == (two_people.seed + 1000, [1007, None])
 
 
 def test_settings_of_requests_are_not_held_against_them(command: list[str], folder: Path) -> None:
