@@ -281,7 +281,7 @@ def test_a_request_that_cannot_be_drawn_is_named(command: list[str], folder: Pat
 
 def test_other_noise_is_other_noise_for_people_with_a_seed_of_their_own_too(two_people: RenderRequest) -> None:
     ana, bo = two_people.characters
-    scene = EvaluationScene("own", replace(two_people, characters=(replace(ana, seed=7), bo)), {}, None)
+    scene = EvaluationScene("own", replace(two_people, characters=(replace(ana, seed=7), bo)), None, {})
     request = reseed(scene, 1000).request
     assert (request.seed, [one.seed for one in request.characters]) == (two_people.seed + 1000, [1007, None])
 
