@@ -6,9 +6,9 @@ from pathlib import Path
 
 import bpy
 
+from ..protocol import SHORT_SIDE_PX
 from . import blender_render, images
 from .exporters import PICTURE_PLANE, find_enabled, picture_size
-from .exporters.backdrop import MOST_PX
 from .exporters.camera import check_camera
 from .exporters.errors import ExportError
 from .exporters.instancing import shown_objects
@@ -38,7 +38,7 @@ class BEYONDSCENE_OT_render_backdrop(SaysWhyNot, bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> Result:
         own = context.scene.beyondscene
         try:
-            path = next_path(images.output_place(own.output_folder))
+            path = images.next_free(own.output_folder, "set", ".png")
             with scene_of_the_set(context) as alone:
                 render_still(alone, path, *picture_size(context.scene))
             own.backdrop = bpy.data.images.load(str(path))
@@ -99,7 +99,7 @@ def make_rest(root: bpy.types.Object, gone: set[bpy.types.Object]) -> bpy.types.
 
 def render_still(scene: bpy.types.Scene, path: Path, width: int, height: int) -> None:
     """`scene` as a PNG, no larger than a backdrop needs to be. Raises RuntimeError."""
-    scale = min(1, MOST_PX / min(width, height))
+    scale = min(1, SHORT_SIDE_PX / min(width, height))
     render, output = scene.render, scene.render.image_settings
     render.resolution_x, render.resolution_y, render.resolution_percentage = round(width * scale), round(height * scale), 100
     render.use_border = render.use_sequencer = render.use_compositing = render.film_transparent = False
@@ -111,13 +111,6 @@ def render_still(scene: bpy.types.Scene, path: Path, width: int, height: int) ->
     bpy.ops.render.render(write_still=True, scene=scene.name)
     if not path.exists():
         raise RuntimeError("the render was cancelled")
-
-
-def next_path(folder: Path) -> Path:
-    number = 1
-    while (path := folder / f"{images.blend_name()} set {number:04d}.png").exists():
-        number += 1
-    return path
 
 
 register, unregister = bpy.utils.register_classes_factory((BEYONDSCENE_OT_render_backdrop,))

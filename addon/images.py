@@ -65,11 +65,17 @@ def next_paths(folder: str, suffix: str, count: int = 1, promised: Iterable[Path
 
 def next_sequence(folder: str) -> Path:
     """A new folder for the frames of an animation, in `folder`. Raises OSError where there can be none."""
-    place, number = output_place(folder), 1
-    while (sequence := place / f"{blend_name()} animation {number:04d}").exists():
-        number += 1
+    sequence = next_free(folder, "animation")
     sequence.mkdir()
     return sequence
+
+
+def next_free(folder: str, what: str, suffix: str = "") -> Path:
+    """The first <name of the .blend> <what> <number><suffix> in `folder` that is not there. Raises OSError likewise."""
+    place, number = output_place(folder), 1
+    while (path := place / f"{blend_name()} {what} {number:04d}{suffix}").exists():
+        number += 1
+    return path
 
 
 def sequence_of(path: Path) -> str:

@@ -53,8 +53,8 @@ def to_body_25(keypoints: Sequence[Keypoint], feet: Sequence[Keypoint]) -> tuple
 
 def flatten(joints: Sequence[Keypoint], request: RenderRequest) -> list[float]:
     """x, y and brightness of each in turn; three zeros for one that is not drawn."""
-    policy, numbers = request.settings.hidden_joints or "drop", []
+    numbers = []
     for joint in joints:
-        brightness = find_brightness(joint, request, policy)
+        brightness = find_brightness(joint, request)
         numbers += [round(joint.x, 3), round(joint.y, 3), brightness] if brightness else [0.0, 0.0, 0.0]
     return numbers

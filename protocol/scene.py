@@ -13,6 +13,8 @@ from .settings import RenderSettings
 REQUEST_FORMAT = 1
 
 SEEN, FREE, HIDDEN = 255, 128, 0  # values of a mask, see Character
+SHORT_SIDE_PX = 1024  # that is worth sending of a mask or a backdrop: the base images that they are for have no more
+GREY = 127  # where a picture has no backdrop yet, and where that is transparent
 
 # COCO-18 in the order of OpenPose and of every OpenPose ControlNet. "Right" is the person's own right.
 KEYPOINT_NAMES = (

@@ -68,11 +68,14 @@ def is_behind_backdrop(joint: Keypoint, request: RenderRequest) -> bool:
     return request.backdrop is not None and joint.hidden_by == "prop"
 
 
-def find_brightness(joint: Keypoint, request: RenderRequest, hidden_joints: HiddenJoints) -> float:
-    """Of `joint` in a skeleton of `request`, 0 to 1; 0 where it has no place in the picture plane, or is left out."""
+def find_brightness(joint: Keypoint, request: RenderRequest) -> float:
+    """Of `joint` in a skeleton of `request`, 0 to 1; 0 where it has no place in the picture plane, or is left out.
+
+    Where `hidden_joints` is left open, hidden ones are left out, as a detector does.
+    """
     if joint.state not in DRAWN or is_behind_backdrop(joint, request):
         return 0.0
-    return HIDDEN_BRIGHTNESS[hidden_joints] if is_hidden(joint) else 1.0
+    return HIDDEN_BRIGHTNESS[request.settings.hidden_joints or "drop"] if is_hidden(joint) else 1.0
 
 
 def darken(colour: tuple[int, ...], brightness: float) -> tuple[int, ...]:

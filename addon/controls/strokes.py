@@ -120,7 +120,7 @@ def join(
 def brightness_of(joint: Keypoint, request: RenderRequest) -> float:
     """0 for what is not drawn."""
     assert request.settings.hidden_joints, "gather_controls says what the models want"
-    return find_brightness(joint, request, request.settings.hidden_joints)
+    return find_brightness(joint, request)
 
 
 def span(request: RenderRequest, joints: Sequence[Keypoint]) -> float:

@@ -9,10 +9,10 @@ import bpy
 import numpy as np
 from msgspec.structs import replace
 
-from ...protocol import ArrayRef, Backdrop, RenderRequest, describe_array, has_proportions
+from ...protocol import SHORT_SIDE_PX, ArrayRef, Backdrop, RenderRequest, describe_array, has_proportions
+from ..images import path_of
 from .errors import ExportError
 
-MOST_PX = 1024  # of the shorter side: base images are no larger
 GREY = 0.5  # under what is transparent
 NO_STILLS = {"MOVIE": "a film", "TILED": "a tiled image", "VIEWER": "what a render or the compositor shows"}
 
@@ -35,7 +35,7 @@ def add_backdrop(
             f"The backdrop '{own.backdrop.name}' is {width}x{height} px, of other proportions than the picture's "
             f"{request.width}x{request.height}: cut it to those, or give the picture an Own Size."
         )
-    scale = min(1, MOST_PX / min(height, width))
+    scale = min(1, SHORT_SIDE_PX / min(height, width))
     pixels = shrink(shrink(pixels, round(height * scale)).swapaxes(0, 1), round(width * scale)).swapaxes(0, 1)
     array = np.ascontiguousarray(pixels[::-1] * 255 + 0.5).clip(0, 255).astype(np.uint8)  # Blender's begin at the bottom
     backdrop = Backdrop(image=describe_array(array), strength=strength_of(own))
@@ -63,7 +63,7 @@ def still(image: bpy.types.Image, frame: int) -> Iterator[bpy.types.Image]:
     if image.source != "SEQUENCE":
         yield image
         return
-    path = number_file(Path(bpy.path.abspath(image.filepath, library=image.library)), frame)
+    path = number_file(path_of(image), frame)
     if not path.is_file():
         raise ExportError(f"The backdrop '{image.name}' has no file for frame {frame}, {path}: render it, or choose another.")
     single = bpy.data.images.load(str(path))

@@ -18,6 +18,7 @@ from ...protocol import (
     HIDDEN,
     KEYPOINT_NAMES,
     SEEN,
+    SHORT_SIDE_PX,
     Camera,
     Character,
     Hider,
@@ -34,7 +35,6 @@ from .surfaces import PROP, gather_surfaces
 from .view import MISSING, unproject
 
 DIVISORS = (1, 2, 4, 8)  # of the picture's sides, which are multiples of 8
-SHORT_SIDE_PX = 1024  # that a mask keeps: people are placed in a base image that has no more
 # How far under its own skin a joint may lie and still be seen, in lengths of the torso (neck to hips). On six posed
 # MakeHuman bodies, each from 72 directions, depths thin out there: hips lie up to 0.4 deep, the joints of a limb 0.05 to
 # 0.15, or 0.25 where it points at the camera; what is deeper is behind the head, the trunk or another limb.

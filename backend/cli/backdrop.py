@@ -9,12 +9,10 @@ import numpy as np
 from msgspec.structs import replace
 from PIL import Image, ImageOps
 
-from ...protocol import Backdrop, Refusal, arrays_of, describe_array, has_proportions
+from ...protocol import GREY, SHORT_SIDE_PX, Backdrop, Refusal, arrays_of, describe_array, has_proportions
 from ..blend import Shot
 from .arguments import share
 
-MOST_PX = 1024  # of the shorter side: no base image of these models is larger
-GREY = 127  # as where there is no backdrop
 EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV")
 
 
@@ -50,7 +48,7 @@ def scale_backdrop(path: Path, width: int, height: int) -> np.ndarray:
             f"{path} is {image.width}x{image.height} px, of other proportions than the picture's {width}x{height}: cut it to "
             "those, or choose another size for the picture."
         )
-    scale = min(1, MOST_PX / min(image.size))
+    scale = min(1, SHORT_SIDE_PX / min(image.size))
     return np.asarray(image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS))
 
 
@@ -60,7 +58,9 @@ def read_backdrop(path: Path) -> Image.Image:
         with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning), Image.open(path) as file:
             image = ImageOps.exif_transpose(file)
     except Image.DecompressionBombError as error:
-        raise Refusal(f"{path} is too large to be read: save it smaller, {MOST_PX} px of its shorter side will do.") from error
+        raise Refusal(
+            f"{path} is too large to be read: save it smaller, {SHORT_SIDE_PX} px of its shorter side will do."
+        ) from error
     except (OSError, ValueError, SyntaxError) as error:
         raise Refusal(f"{path} cannot be read as a picture ({error}): name a PNG or JPEG that can.") from error
     if image.mode not in EIGHT_BITS:

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ...protocol import FREE, Character, RenderRequest
+from ...protocol import FREE, GREY, Character, RenderRequest
 from ..planning.people import Figure
 from ..planning.plan import Size
 from .segment import Cutout
 
 Box = tuple[slice, slice]  # rows and columns
-GREY = 127  # under the people until inpainting has drawn the background, where the request has no backdrop
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ import cv2
 import numpy as np
 import torch
 
-from ...protocol import RenderRequest
+from ...protocol import GREY, RenderRequest
 from ..models.load import Models
 from ..models.loras import merge_loras
 from ..planning.people import Figure
 from ..planning.plan import Size
 from ..planning.resolve import background_strength, resolved_settings
 from ..planning.views import View, grid, scaled_stride
-from .composite import GREY, Collage, blend, inside_px
+from .composite import Collage, blend, inside_px
 from .conditions import Condition, describe_views, joined
 from .joint import denoise
 from .latents import decode_latents, encode_image

@@ -6,12 +6,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from beyondscene.backend.pipeline.composite import GREY, Collage, compose, where_free
+from beyondscene.backend.pipeline.composite import Collage, compose, where_free
 from beyondscene.backend.pipeline.instances import Portrait, Similarity, centre
 from beyondscene.backend.pipeline.segment import Cutout, draw_bones, keep_body
 from beyondscene.backend.planning.people import gather_people
 from beyondscene.backend.planning.plan import Size
-from beyondscene.protocol import FREE, HIDDEN, KEYPOINT_NAMES, SEEN, RenderRequest, describe_array, is_seen
+from beyondscene.protocol import FREE, GREY, HIDDEN, KEYPOINT_NAMES, SEEN, RenderRequest, describe_array, is_seen
 from msgspec.structs import replace
 
 SIDE = 64

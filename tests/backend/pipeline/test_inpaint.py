@@ -10,7 +10,7 @@ import torch
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.pipeline import Progress, inpaint, resolve_settings
-from beyondscene.backend.pipeline.composite import GREY, Collage, compose
+from beyondscene.backend.pipeline.composite import Collage, compose
 from beyondscene.backend.pipeline.conditions import Condition
 from beyondscene.backend.pipeline.inpaint import inpaint_background, keep_people
 from beyondscene.backend.pipeline.instances import Portrait, Similarity
@@ -19,7 +19,7 @@ from beyondscene.backend.pipeline.seeds import seed_for
 from beyondscene.backend.pipeline.segment import Cutout
 from beyondscene.backend.planning.people import Figure, gather_people
 from beyondscene.backend.planning.plan import Size
-from beyondscene.protocol import RenderRequest
+from beyondscene.protocol import GREY, RenderRequest
 from diffusers import StableDiffusionXLControlNetInpaintPipeline
 from diffusers.pipelines.controlnet import pipeline_controlnet_inpaint_sd_xl as of_theirs
 from msgspec.structs import replace
