@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers import ControlNetModel, StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -24,6 +24,10 @@ VAE = {
     "mid_block.resnets.0.": "mid.block_1.", "mid_block.resnets.1.": "mid.block_2.", "mid_block.attentions.0.": "mid.attn_1.",
     "conv_norm_out.": "norm_out.", "conv_shortcut.": "nin_shortcut.", "samplers.0.": "sample.", ".resnets.": ".block.",
     "group_norm.": "norm.", "to_q.": "q.", "to_k.": "k.", "to_v.": "v.", "to_out.0.": "proj_out.",
+}  # fmt: skip
+HINTS = {
+    "controlnet_cond_embedding.conv_in": "input_hint_block.0", "controlnet_cond_embedding.conv_out": "input_hint_block.14",
+    "controlnet_mid_block.": "middle_block_out.0.",
 }  # fmt: skip
 OPEN_CLIP = {
     "text_model.encoder.layers.": "transformer.resblocks.", "layer_norm": "ln_", "mlp.fc1.": "mlp.c_fc.",
@@ -44,10 +48,21 @@ def save_single_file(pipeline: StableDiffusionPipeline | StableDiffusionXLPipeli
     save_file({name: tensor.clone().contiguous() for name, tensor in tensors.items()}, path)
 
 
-def unet_tensors(unet: UNet2DConditionModel) -> Tensors:
+def controlnet_tensors(controlnet: ControlNetModel) -> Tensors:
+    """As in the files of ControlNet's authors."""
+
+    def rename(name: str) -> str:
+        name = re.sub(r"^controlnet_cond_embedding\.blocks\.(\d+)", lambda one: f"input_hint_block.{2 + 2 * int(one[1])}", name)
+        name = re.sub(r"^controlnet_down_blocks\.(\d+)", r"zero_convs.\1.0", name)
+        return "control_model." + replace_all(name, HINTS)
+
+    return renamed(unet_tensors(controlnet), rename)
+
+
+def unet_tensors(unet: UNet2DConditionModel | ControlNetModel) -> Tensors:
     """Blocks are numbered through, each of so many layers and what changes the size."""
     length = unet.config["layers_per_block"] + 1
-    attentive = ["CrossAttn" in kind for kind in unet.config["up_block_types"]]
+    attentive = ["CrossAttn" in kind for kind in unet.config.get("up_block_types", ())]
 
     def place(found: re.Match[str]) -> str:
         way, block, kind, layer = found[1], int(found[2]), found[3], int(found[4])

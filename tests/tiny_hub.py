@@ -119,7 +119,7 @@ def wake(controlnet: torch.nn.Module) -> None:
 
 def make_controlnet_union(unet: UNet2DConditionModel) -> ControlNetUnionModel:
     width = unet.config["block_out_channels"][0]
-    trans = {"num_control_type": 8, "num_trans_channel": width, "num_trans_head": 2, "num_proj_channel": width}
+    trans = {"num_control_type": 8, "num_trans_channel": width, "num_proj_channel": width}
     known = inspect.signature(ControlNetUnionModel.__init__).parameters
     union = ControlNetUnionModel(**{name: value for name, value in unet.config.items() if name in known} | trans)
     wake(union)

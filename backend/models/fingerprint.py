@@ -44,8 +44,12 @@ def stamp_files(model_set: ModelSet) -> tuple[tuple[Path, int, int], ...]:
 
     Others where one was replaced or edited.
     """
-    networks = ((model_set.role_folder(role), model_set.networks(role)) for role in model_set.roles)
-    settings = [folder / name / "config.json" for folder, names in networks for name in names]
+    settings = [
+        model_set.role_folder(role) / name / "config.json"
+        for role in model_set.roles
+        if not model_set.role_file(role)
+        for name in model_set.networks(role)
+    ]
     stamps = ((path, path.stat()) for path in (*weight_files(model_set), *settings, model_set.role_folder("base") / SCHEDULE))
     return tuple((path, status.st_mtime_ns, status.st_size) for path, status in stamps)
 

@@ -16,7 +16,9 @@ class Download(Struct, frozen=True, kw_only=True):
 
 
 def is_hub_id(place: str) -> bool:
-    return place.count("/") == 1 and ":" not in place and not place.startswith((".", "/", "~"))  # nor D:/models of Windows
+    """Whether it can be one: no path of Windows or elsewhere, and no file."""
+    is_path = ":" in place or place.startswith((".", "/", "~")) or place.endswith(".safetensors")
+    return place.count("/") == 1 and not is_path
 
 
 def hub_snapshot(hub_id: str) -> Path | None:

@@ -1,12 +1,9 @@
 """Whether the networks of a model set are of a kind that the pipeline can run, and made for each other. Never imports torch."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from safetensors import safe_open
-
+from .headers import FILE_TEXTS, FILE_VAE, OF_UNION, describe, read_shapes
 from .manifest import MANIFEST, ModelSetError, Role, read_json
-from .weights import find_weights
 
 if TYPE_CHECKING:
     from .sets import ModelSet
@@ -16,9 +13,8 @@ SEGMENTERS = {"segformer": "semantic", "upernet": "semantic", "grounding-dino": 
 DETECTORS_WORDS = ("vocab.txt", "tokenizer.json")
 SCHEDULE = "scheduler/scheduler_config.json"
 PREDICTIONS = ("epsilon", "v_prediction", "sample")  # that our solvers know
-# How the names of tensors begin in a checkpoint in one file, in the layout of Stable Diffusion's authors
-FILE_UNET, FILE_VAE = "model.diffusion_model.", "first_stage_model."
-FILE_TEXTS = ("conditioner.embedders.", "cond_stage_model.")
+# What a file that is named for a role must hold
+IN_FILES: dict[Role, str] = {"controlnet": "whole ControlNet", "inpainting": "whole UNet", "vae": "VAE"}
 
 
 def check_pipeline(model_set: "ModelSet") -> None:
@@ -37,14 +33,23 @@ def check_kinds(model_set: "ModelSet") -> None:
     schedule, unet = model_set.schedule, read_json(base / "unet" / "config.json")
     check_base(model_set, unet, schedule)
     check_checkpoint(model_set, unet, schedule)
-    check_controlnet(model_set, read_json(model_set.role_folder("controlnet") / "config.json"), unet)
-    folder = model_set.role_folder("inpainting")
-    inpainting = read_json(folder / "unet" / "config.json")
+    check_controlnet(model_set, read_settings(model_set, "controlnet"), unet)
+    inpainting = read_settings(model_set, "inpainting")
     check_inpainting(model_set, inpainting, unet)
-    check_prediction(model_set, inpainting, read_json(folder / SCHEDULE), schedule)
-    vae = read_json(model_set.vae_folder / "config.json")
-    check_vae(model_set, vae, unet, read_json(base / "vae" / "config.json"))
+    check_prediction(model_set, inpainting, read_json(model_set.role_folder("inpainting") / SCHEDULE), schedule)
+    check_vae(model_set, read_settings(model_set, "vae"), unet, read_json(base / "vae" / "config.json"))
     check_segmenter(model_set, read_json(model_set.role_folder("segmenter") / "config.json"))
+
+
+def read_settings(model_set: "ModelSet", role: Role) -> dict[str, Any]:
+    """The config.json of `role`; for weights in one file the base's, and what their header says otherwise."""
+    settings, file = read_json(model_set.settings_folder(role) / "config.json"), model_set.role_file(role)
+    if file is None:
+        return settings
+    found = describe(file, role)
+    if found is None:
+        refuse(model_set, role, f"has no {IN_FILES[role]}", "a file with one, or a folder,")
+    return settings | found
 
 
 def check_segmenter(model_set: "ModelSet", segmenter: dict[str, Any]) -> None:
@@ -82,18 +87,15 @@ def check_checkpoint(model_set: "ModelSet", unet: dict[str, Any], schedule: dict
     """By the names and shapes in its header. unet: the settings that the base has for it."""
     if model_set.checkpoint is None:
         return
-    first, instead = f"{FILE_UNET}input_blocks.0.0.weight", "a whole checkpoint of the same family as the base"
-    with safe_open(model_set.checkpoint, framework="np") as file:
-        names = list(file.keys())
-        into = file.get_slice(first).get_shape()[1] if first in names else None
-        prompts = [name for name in names if name.startswith(FILE_UNET) and name.endswith("attn2.to_k.weight")]
-        reads = file.get_slice(prompts[0]).get_shape()[1] if prompts else None
-    if into is None:
+    instead, names = "a whole checkpoint of the same family as the base", read_shapes(model_set.checkpoint)
+    found = describe(model_set.checkpoint, "checkpoint")
+    if found is None:
         refuse(model_set, "checkpoint", "has no UNet in the layout of Stable Diffusion's authors", instead)
     for begin, part in ((FILE_TEXTS, "text encoders"), (FILE_VAE, "VAE")):
         own = part == "VAE" and "vae" in model_set.manifest.roles
         if not (own or any(name.startswith(begin) for name in names)):
             refuse(model_set, "checkpoint", f"has no {part}", instead)
+    into, reads = found["in_channels"], found["cross_attention_dim"]
     if reads != unet.get("cross_attention_dim"):
         wanted = f"{instead}, which has {unet.get('cross_attention_dim')},"
         refuse(model_set, "checkpoint", f"reads prompts of {reads} channels", wanted)
@@ -105,18 +107,14 @@ def check_checkpoint(model_set: "ModelSet", unet: dict[str, Any], schedule: dict
         refuse(model_set, "checkpoint", "predicts v_prediction", f"a base whose {SCHEDULE} says so")
 
 
-def is_union(controlnet: Path) -> bool:
-    """Whether the folder holds the weights of a ControlNet-Union, whatever its config.json calls it: names differ."""
-    weights = find_weights(controlnet)
-    for file in weights.files if weights else ():
-        with safe_open(file, framework="np") as tensors:
-            if "task_embedding" in tensors.keys():  # noqa: SIM118
-                return True
-    return False
+def is_union(model_set: "ModelSet") -> bool:
+    """Whether its ControlNet has the weights of a ControlNet-Union, whatever a config.json calls it: names differ."""
+    weights = model_set.networks("controlnet")["."]
+    return any(OF_UNION in read_shapes(file) for file in (weights.files if weights else ()))
 
 
 def check_controlnet(model_set: "ModelSet", controlnet: dict[str, Any], unet: dict[str, Any]) -> None:
-    if controlnet.get("_class_name") != "ControlNetModel" and not is_union(model_set.role_folder("controlnet")):
+    if controlnet.get("_class_name") != "ControlNetModel" and not is_union(model_set):
         what = f"is a {controlnet.get('_class_name')}"
         refuse(model_set, "controlnet", what, "a ControlNetModel for OpenPose skeletons, or a ControlNet-Union of SDXL,")
     sees = controlnet.get("conditioning_channels", 3)

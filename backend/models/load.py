@@ -111,16 +111,17 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, o
     unet = load_network(UNet2DConditionModel, base / "unet", dtype, checkpoint)
     if "hcp" in model_set.manifest.roles:
         load_hcp(unet, model_set.role_folder("hcp"))
-    poses = model_set.role_folder("controlnet")
-    controlnet = load_network(PoseUnion if is_union(poses) else ControlNetModel, poses, dtype)
-    other = model_set.role_folder("inpainting")
-    same = other.resolve() == base.resolve()
-    inpainting = unet if same else load_network(UNet2DConditionModel, other / "unet", dtype)
+    kind = PoseUnion if is_union(model_set) else ControlNetModel
+    controlnet = load_network(kind, model_set.settings_folder("controlnet"), dtype, model_set.role_file("controlnet"))
+    other, other_file = model_set.settings_folder("inpainting"), model_set.role_file("inpainting")
+    same = not other_file and other.resolve() == (base / "unet").resolve()
+    inpainting = unet if same else load_network(UNet2DConditionModel, other, dtype, other_file)
     # SDXL's own overflows in half precision, and so may those that say nothing, as diffusers reads it. Whether norms on Apple's
     # GPUs take statistics that are more precise than their input has not been tried.
-    exact = device.type == "mps" or read_json(model_set.vae_folder / "config.json").get("force_upcast", True)
-    vae_checkpoint = None if "vae" in model_set.manifest.roles else checkpoint
-    vae = load_network(AutoencoderKL, model_set.vae_folder, torch.float32 if exact else dtype, vae_checkpoint)
+    vae_folder = model_set.settings_folder("vae")
+    exact = device.type == "mps" or read_json(vae_folder / "config.json").get("force_upcast", True)
+    vae_file = model_set.role_file("vae") if "vae" in model_set.manifest.roles else checkpoint
+    vae = load_network(AutoencoderKL, vae_folder, torch.float32 if exact else dtype, vae_file)
     if device.type == "cpu" and vae.dtype == torch.bfloat16:  # its convolutions would copy every input to this layout
         vae = vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     texts = [name for name in model_set.networks("base") if name.startswith("text_encoder")]

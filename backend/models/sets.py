@@ -34,6 +34,7 @@ NETWORKS: dict[Role, tuple[str, ...]] = {
     "checkpoint": (),
 }
 CHECKPOINT = ".safetensors"
+IN_ONE_FILE: dict[Role, str] = {"controlnet": "unet", "inpainting": "unet", "vae": "vae"}  # and what of the base is set alike
 SETTINGS_ONLY = Download(files=("*.json", "*.txt"), size_gb=0.01)  # of a base whose weights are in a file elsewhere
 PRESETS = Path(__file__).parent
 
@@ -64,7 +65,7 @@ class ModelSet(Struct, frozen=True, kw_only=True):
     @property
     def latent_downsampling(self) -> int:
         """Pixels per latent along a side, as the VAE's config.json tells. Raises ModelSetError where it does not."""
-        path = self.vae_folder / "config.json"
+        path = self.settings_folder("vae") / "config.json"
         try:
             return 2 ** (len(msgspec.json.decode(path.read_bytes(), type=VaeConfig).block_out_channels) - 1)
         except (OSError, ValueError) as error:
@@ -82,10 +83,15 @@ class ModelSet(Struct, frozen=True, kw_only=True):
         place = self.manifest.roles.get("checkpoint")
         return None if place is None else self.folder / place
 
-    @property
-    def vae_folder(self) -> Path:
-        """Of the role `vae`, where the manifest names one; else the base has it."""
-        return self.role_folder("vae") if "vae" in self.manifest.roles else self.role_folder("base") / "vae"
+    def role_file(self, role: Role) -> Path | None:
+        """The one file with the weights of `role`, where the manifest names one in place of a folder."""
+        place = self.manifest.roles.get(role, role)
+        return self.folder / place if role in IN_ONE_FILE and place.endswith(CHECKPOINT) else None
+
+    def settings_folder(self, role: Role) -> Path:
+        """Where the config.json of the network for `role` is; for weights in one file, and the base's own VAE, in the base."""
+        of_base = self.role_file(role) or (role == "vae" and role not in self.manifest.roles)
+        return self.role_folder("base") / IN_ONE_FILE[role] if of_base else self.role_folder(role) / NETWORKS[role][0]
 
     @property
     def schedule(self) -> dict[str, Any]:
@@ -98,6 +104,8 @@ class ModelSet(Struct, frozen=True, kw_only=True):
         if role == "base":
             names += [] if "vae" in self.manifest.roles else ["vae"]
             names += ["text_encoder_2"] if has_second_text(folder) else []
+        if file := self.role_file(role):
+            return dict.fromkeys(names, Weights(None, (file,)) if file.is_file() else None)
         if self.checkpoint and folder.resolve() == self.role_folder("base").resolve():  # so may the inpainting model's be
             return dict.fromkeys(names, Weights(None, (self.checkpoint,)) if self.checkpoint.is_file() else None)
         return {name: find_weights(folder / name) for name in names}
@@ -105,7 +113,7 @@ class ModelSet(Struct, frozen=True, kw_only=True):
     def missing(self, role: Role) -> tuple[str, ...]:
         """What `role` lacks, as paths below its folder; empty if it is complete."""
         folder, networks = self.role_folder(role), self.networks(role)
-        groups = wanted_files(role, networks)
+        groups = [] if self.role_file(role) else wanted_files(role, networks)
         files = [" or ".join(group) for group in groups if not any((folder / file).is_file() for file in group)]
         weights = [(Path(name) / "*.safetensors").as_posix() for name, found in networks.items() if found is None]
         return (*files, *weights)
@@ -139,11 +147,13 @@ class ModelSet(Struct, frozen=True, kw_only=True):
         Also for weights that are not whole, and for networks of another kind.
         """
         check_pipeline(self)
-        if self.checkpoint and not is_checkpoint(self.checkpoint):
-            raise ModelSetError(
-                f"The model set '{self.name}' names the checkpoint {self.checkpoint}, which is no safetensors file: correct it "
-                f'under "roles" in {self.folder / MANIFEST}, or leave it out to use the weights of the base.'
-            )
+        for role, file in (("checkpoint", self.checkpoint), *((role, self.role_file(role)) for role in IN_ONE_FILE)):
+            if file and not is_checkpoint(file):
+                leave = ", or leave it out to use the weights of the base" if role in ("checkpoint", "vae") else ""
+                raise ModelSetError(
+                    f"The model set '{self.name}' names the {role} {file}, which is no safetensors file: correct it "
+                    f'under "roles" in {self.folder / MANIFEST}{leave}.'
+                )
         missing = self.missing_roles
         for role in missing:
             if not self.is_remote(role):

@@ -1,16 +1,18 @@
-"""Load networks from a checkpoint in one file, as finetunes of Stable Diffusion are shared, through diffusers' converters."""
+"""Load networks from one file, as those of Stable Diffusion are shared, through diffusers' converters."""
 
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from diffusers import UNet2DConditionModel
 from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm
 from safetensors import safe_open
 from torch import nn
 from transformers import PreTrainedModel
 
-from .kinds import FILE_TEXTS
+from .headers import FILE_TEXTS, describe
 from .manifest import ModelSetError
+from .union import PoseUnion, read_union
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -25,12 +27,16 @@ def load_from_file(kind: type[Network], checkpoint: Path, folder: Path, dtype: t
         with safe_open(checkpoint, framework="pt") as file:
             texts = {key: file.get_tensor(key) for key in file.keys() if key.startswith(FILE_TEXTS)}  # noqa: SIM118
         network: Any = create_diffusers_clip_model_from_ldm(kind, texts, torch_dtype=dtype, **options)
+    elif issubclass(kind, PoseUnion):
+        network = read_union(checkpoint, folder, dtype)
     else:
+        if issubclass(kind, UNet2DConditionModel):
+            options |= describe(checkpoint, "inpainting") or {}  # one that inpaints sees more than the base
         network = kind.from_single_file(str(checkpoint), dtype=dtype, **options)  # type: ignore[attr-defined]
     lacking = [parameter for parameter, values in network.named_parameters() if values.is_meta]
     if lacking:
         raise ModelSetError(
-            f"The checkpoint {checkpoint} lacks {len(lacking)} of the tensors that the config.json in {folder} asks for, "
+            f"The file {checkpoint} lacks {len(lacking)} of the tensors that the config.json in {folder} asks for, "
             f"such as {lacking[0]}: it is not whole, or another network's. Copy it anew, or name another one."
         )
     return network.eval()

@@ -164,7 +164,7 @@ def name_a_vae(folder: Path, **config: object) -> Path:
 
 def test_a_vae_from_elsewhere_takes_the_place_of_the_bases_own(copy: Path) -> None:
     chosen = choose_model_set(str(name_a_vae(copy)))
-    assert chosen.vae_folder == copy / "other_vae"
+    assert chosen.settings_folder("vae") == copy / "other_vae"
     assert chosen.latent_downsampling == 8
     assert "vae/diffusion_pytorch_model.safetensors" in fingerprint_weights(chosen)
     shutil.rmtree(copy / "other_vae")

@@ -7,14 +7,24 @@ from pathlib import Path
 import pytest
 import torch
 from beyondscene.backend.cli.submit import name_of
+from beyondscene.backend.models.fingerprint import stamp_files
 from beyondscene.backend.models.load import load_models
 from beyondscene.backend.models.sets import ModelSet, ModelSetError, choose_model_set, find_model_sets, read_model_set
-from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import ControlNetUnionModel, StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ...single_file import save_single_file
-from ...tiny_hub import REPOSITORIES, make_vae, save_tiny_sd15, write_manifest
+from ...single_file import controlnet_tensors, save_single_file, unet_tensors, vae_tensors
+from ...tiny_hub import (
+    REPOSITORIES,
+    make_controlnet,
+    make_controlnet_union,
+    make_sd15_unet,
+    make_sdxl_unet,
+    make_vae,
+    save_tiny_sd15,
+    write_manifest,
+)
 
 CPU = torch.device("cpu")
 
@@ -144,3 +154,75 @@ def test_a_finetune_of_sdxl_is_a_set_of_its_own_by_its_path_alone(single: ModelS
     save_file({"lora_unet_down.weight": torch.zeros(4, 4)}, file)
     with pytest.raises(ModelSetError, match=rf"'{file}', has no UNet .* of the same family as the base\.$"):
         choose_model_set(str(file))
+
+
+@pytest.mark.parametrize("role", ["controlnet", "union", "vae", "inpainting"])
+def test_other_networks_of_sdxl_come_from_one_file_too(hub_set: ModelSet, tmp_path: Path, role: str) -> None:
+    """A VAE alone is shared in the layout of the authors, a ControlNet in that of diffusers, an inpainting model as a whole."""
+    network: dict[str, nn.Module] = {
+        "controlnet": make_controlnet(make_sdxl_unet()),
+        "union": make_controlnet_union(make_sdxl_unet()),
+        "vae": make_vae(0.13025),
+        "inpainting": make_sdxl_unet(9),
+    }
+    written = network[role].state_dict()
+    if role == "vae":
+        written = vae_tensors(written)
+    if role == "inpainting":
+        inner = unet_tensors(network[role])  # type: ignore[arg-type]
+        written = {f"model.diffusion_model.{name}": tensor for name, tensor in inner.items()} | {"other": torch.zeros(1)}
+    (tmp_path / "files").mkdir()
+    save_file({name: tensor.clone() for name, tensor in written.items()}, tmp_path / "files" / "mine.safetensors")
+    place = role if role != "union" else "controlnet"
+    models = load_models(
+        read_model_set(write_manifest(tmp_path, REPOSITORIES | {place: "files/mine.safetensors"})), CPU, torch.float32
+    )
+    loaded = getattr(models, place)
+    assert is_same(loaded, network[role]) and not loaded.training and loaded.dtype == torch.float32
+    assert any(name.startswith(f"{place}/") and name.endswith("mine.safetensors") for name in models.fingerprints)
+    assert isinstance(models.controlnet, ControlNetUnionModel) == (role == "union")
+    assert models.vae.config["scaling_factor"] == 0.13025 and models.inpainting.config["in_channels"] == 9
+    assert stamp_files(models.model_set)
+
+
+def test_a_controlnet_of_stable_diffusion_1_5_comes_in_the_authors_file(tmp_path: Path) -> None:
+    folder, controlnet = save_tiny_sd15(tmp_path), make_controlnet(make_sd15_unet())
+    save_file(controlnet_tensors(controlnet), folder / "pose.safetensors")
+    roles = {"base": "base", "inpainting": "inpainting", "segmenter": "detector", "sam": "sam"}
+    models = load_models(read_model_set(write_manifest(folder, roles | {"controlnet": "pose.safetensors"})), CPU, torch.float32)
+    assert is_same(models.controlnet, controlnet)
+
+
+@pytest.mark.parametrize(
+    ("role", "tensors", "sentence"),
+    [
+        ("controlnet", {}, "has no whole ControlNet: name a file with one, or a folder,"),
+        ("controlnet", {"lora_controlnet": (1,), "input_hint_block.0.weight": (16, 3, 3, 3), "a.attn2.to_k.weight": (8, 40)},
+         "has no whole ControlNet"),
+        ("controlnet", {"input_hint_block.0.weight": (16, 3, 3, 3), "a.attn2.to_k.weight": (8, 768)},
+         "reads prompts of 768 channels: name one for the same family"),
+        ("controlnet", {"input_hint_block.0.weight": (16, 1, 3, 3), "a.attn2.to_k.weight": (8, 40)}, "sees pictures of 1 ch"),
+        ("vae", {"decoder.conv_in.weight": (8, 16, 3, 3)}, "is a AutoencoderKL of 16 channels"),
+        ("vae", {"1.weight": (8, 4, 3, 3)}, "has no VAE: name"),
+        ("inpainting", {"model.diffusion_model.input_blocks.0.0.weight": (8, 5, 3, 3), "a.attn2.to_k.weight": (8, 40)},
+         "has 5 input channels: name one with 4 or 9"),
+    ],
+)  # fmt: skip
+def test_a_file_with_another_network_is_refused_by_its_header(
+    hub_set: ModelSet, tmp_path: Path, role: str, tensors: dict[str, tuple[int, ...]], sentence: str
+) -> None:
+    save_file({name: torch.zeros(shape) for name, shape in tensors.items()}, tmp_path / "mine.safetensors")
+    with pytest.raises(ModelSetError, match=f"The {role} model of .*, 'mine.safetensors', {sentence}"):
+        read_model_set(write_manifest(tmp_path, REPOSITORIES | {role: "mine.safetensors"})).check()
+
+
+def test_a_file_that_lacks_tensors_of_a_union_or_is_not_there_is_refused(hub_set: ModelSet, tmp_path: Path) -> None:
+    found = read_model_set(write_manifest(tmp_path, REPOSITORIES | {"controlnet": "files/mine.safetensors"}))
+    with pytest.raises(ModelSetError, match=r"names the controlnet .*mine\.safetensors, which is no safetensors file: correct"):
+        found.check()
+    tensors = make_controlnet_union(make_sdxl_unet()).state_dict()
+    del tensors["control_add_embedding.linear_1.bias"]
+    (tmp_path / "files").mkdir()
+    save_file(tensors, tmp_path / "files" / "mine.safetensors")
+    with pytest.raises(ModelSetError, match=r"lacks 1 of the tensors that the config\.json in .*unet asks for"):
+        load_models(found, CPU, torch.float32)
