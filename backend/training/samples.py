@@ -71,7 +71,7 @@ def load_model_set(
     folder: Path, device: torch.device
 ) -> tuple[StableDiffusionXLControlNetPipeline, UperNetForSemanticSegmentation]:
     """Load the pipeline and segmenter in single precision."""
-    pipeline = StableDiffusionXLControlNetPipeline.from_pretrained(folder, torch_dtype=torch.float32, add_watermarker=False)
+    pipeline = StableDiffusionXLControlNetPipeline.from_pretrained(folder, dtype=torch.float32, add_watermarker=False)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device), load_segmenter(folder, device)
 

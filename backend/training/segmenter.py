@@ -63,7 +63,7 @@ def build_segmenter(widths: tuple[int, int, int, int]) -> UperNetForSemanticSegm
 
 def load_segmenter(folder: Path, device: torch.device) -> UperNetForSemanticSegmentation:
     """Load that of the model set in `folder`, in single precision."""
-    segmenter = UperNetForSemanticSegmentation.from_pretrained(folder / "segmenter", torch_dtype=torch.float32).eval()
+    segmenter = UperNetForSemanticSegmentation.from_pretrained(folder / "segmenter", dtype=torch.float32).eval()
     return segmenter.to(device)  # pyright: ignore[reportArgumentType]
 
 

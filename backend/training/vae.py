@@ -64,7 +64,7 @@ def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
 
 def load_vae(folder: Path, device: torch.device) -> AutoencoderKL:
     """Load that of the model set in `folder`, in single precision."""
-    vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+    vae = AutoencoderKL.from_pretrained(folder / "vae", dtype=torch.float32)
     vae.register_to_config(_name_or_path="")  # else the export would tell where on this machine it came from
     return vae.to(device)  # pyright: ignore[reportArgumentType]
 

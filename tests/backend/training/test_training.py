@@ -314,7 +314,7 @@ def test_whole_run_ends_in_a_model_set(tmp_path: Path) -> None:
     assert list(dict.fromkeys(stages)) == ["render", "read", "encode", "export"]  # too short for the others to report
     assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} == {".safetensors", ".json", ".jsonl"}
     assert (settings.out / MANIFEST).read_bytes() == (PRESETS / "embedded" / MANIFEST).read_bytes()
-    pipeline = StableDiffusionXLControlNetPipeline.from_pretrained(settings.out, torch_dtype=torch.float32)
+    pipeline = StableDiffusionXLControlNetPipeline.from_pretrained(settings.out, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     pose = Image.fromarray(np.zeros((64, 64, 3), np.uint8))
     picture = pipeline("a person", image=pose, height=64, width=64, num_inference_steps=1, output_type="np", return_dict=False)[
