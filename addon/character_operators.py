@@ -5,13 +5,40 @@
 import secrets
 
 import bpy
-from bpy.props import StringProperty
+from bpy.props import FloatProperty, StringProperty
 
 from .exporters import find_people
+from .figure import add_figure
 from .history import LARGEST_SEED
+from .obstacles import SaysWhyNot
 from .overrides import OfOwner
 
 Result = set[str]
+
+
+class BEYONDSCENE_OT_add_person(SaysWhyNot, bpy.types.Operator):
+    """Add somebody to pose, at the 3D cursor: in Pose Mode drag hands and feet by their red rings"""
+
+    bl_idname = "beyondscene.add_person"
+    bl_label = "Add Person"
+    bl_options = {"REGISTER", "UNDO"}
+
+    height: FloatProperty(name="Height", default=1.75, min=0.01, soft_min=0.5, soft_max=3, unit="LENGTH")
+
+    @classmethod
+    def obstacle(cls, context: bpy.types.Context) -> str:
+        name = context.collection.name
+        if not (context.scene.is_editable and context.collection.is_editable):
+            return f"'{name}' is linked from another file: click another collection in the Outliner, and the person comes there"
+        if not context.view_layer.active_layer_collection.is_visible:
+            return f"'{name}' is hidden: show it in the Outliner, or click another collection there, and the person comes there"
+        return ""
+
+    def execute(self, context: bpy.types.Context) -> Result:
+        if context.mode != "OBJECT":
+            bpy.ops.object.mode_set(mode="OBJECT")
+        add_figure(context, self.height)
+        return {"FINISHED"}
 
 
 class BEYONDSCENE_OT_select_person(bpy.types.Operator):
@@ -60,4 +87,19 @@ class BEYONDSCENE_OT_draw_seed(OfOwner, bpy.types.Operator):
         return {"FINISHED"}
 
 
-register, unregister = bpy.utils.register_classes_factory((BEYONDSCENE_OT_select_person, BEYONDSCENE_OT_draw_seed))
+CLASSES = (BEYONDSCENE_OT_add_person, BEYONDSCENE_OT_select_person, BEYONDSCENE_OT_draw_seed)
+register_classes, unregister_classes = bpy.utils.register_classes_factory(CLASSES)
+
+
+def draw_entry(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
+    menu.layout.operator(BEYONDSCENE_OT_add_person.bl_idname, text="BeyondScene Person", icon="OUTLINER_OB_ARMATURE")
+
+
+def register() -> None:
+    register_classes()
+    bpy.types.VIEW3D_MT_armature_add.append(draw_entry)
+
+
+def unregister() -> None:
+    bpy.types.VIEW3D_MT_armature_add.remove(draw_entry)
+    unregister_classes()

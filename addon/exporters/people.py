@@ -217,7 +217,7 @@ def say_how_to_begin(scene: bpy.types.Scene, unknown: Sequence[Person]) -> str:
         return f"'{unknown[0].name}' is off since {unknown[0].doubt}: tick it in the list if it is a person of its own."
     if hidden:
         return f"'{hidden[0]}' or its collection is hidden, excluded or switched off for renders: show it in the Outliner."
-    return "add a rig, unhide it, or tick it in the list of characters."
+    return "press Add Person under Characters, or append a rig of your own, unhide it, or tick it in the list."
 
 
 def find_wearer(armature: bpy.types.Object) -> bpy.types.Object | None:

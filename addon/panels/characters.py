@@ -6,7 +6,7 @@ from typing import get_args
 import bpy
 
 from ...protocol import PartName
-from ..character_operators import BEYONDSCENE_OT_draw_seed, BEYONDSCENE_OT_select_person
+from ..character_operators import BEYONDSCENE_OT_add_person, BEYONDSCENE_OT_draw_seed, BEYONDSCENE_OT_select_person
 from ..exporters import ExportError, Person, find_left_out, find_shown, note_drawn
 from ..exporters.rigs import MIN_COVERAGE, Match
 from ..loras import draw_add_lora, draw_loras, known_loras
@@ -33,6 +33,7 @@ class BEYONDSCENE_PT_characters(Section, bpy.types.Panel):
                 draw_sentence(box.column(align=True), context, f"Left out: {left_out[person.id]}", "HIDE_ON")
         if not people:
             column.label(text="Each visible armature is one person", icon="INFO")
+        column.operator(BEYONDSCENE_OT_add_person.bl_idname, icon="ADD")
 
 
 def why_left_out(context: bpy.types.Context) -> dict[str, str]:

@@ -137,6 +137,11 @@ SKELETONS = {
         "DEF-", Skeleton("Rigify", ("R", "L"), RIGIFY | {"upper_arm2": "upper_arm.{side}.001", "shin2": "shin.{side}.001"})
     ),
     "rigify meta-rig": Skeleton("Rigify meta-rig", ("R", "L"), RIGIFY | {"eye": "eye.{side}"}),
+    "basic": name_parts(
+        "Basic rig", "R L", hips="hips", spine="spine", chest="chest", neck="neck", head="head", upper_arm="upper_arm.{side}",
+        forearm="forearm.{side}", hand="hand.{side}", thigh="thigh.{side}", shin="shin.{side}", foot="foot.{side}",
+        toe="toe.{side}",
+    ),
     "makehuman": name_parts(
         "MakeHuman", "R L", root="root", hips="spine05", spine="spine03", chest="spine01", neck="neck01", head="head",
         eye="eye.{side}", collar="clavicle.{side}", upper_arm="upperarm01.{side}", upper_arm2="upperarm02.{side}",
