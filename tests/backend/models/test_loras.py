@@ -7,7 +7,7 @@ import pickle
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -242,8 +242,16 @@ def test_what_is_no_lora_for_these_models_is_refused_and_leaves_nothing(
     layer = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_"
     loha = {f"{layer}{one}.hada_w{n % 2}_{n // 2}": torch.zeros(2, 2) for one in "qkv" for n in range(99)}
     save_file(loha, tmp_path / "loha.safetensors")
+    weight: Any = models.unet.get_submodule(wrong.removeprefix("unet.").removesuffix(".lora")).weight
+    halves = {
+        f"{layer}q.lora_down.weight": torch.zeros(2, len(weight.T)),
+        f"{layer}q.lora_up.weight": torch.zeros(len(weight), 2),
+    }
+    lacking = {name.replace("down_blocks_1", "down_blocks_7"): half.clone() for name, half in halves.items()}
+    save_file(halves | lacking, tmp_path / "partly.safetensors")
     layers = list(models.unet.named_modules())
     for name, sentence in (
+        ("partly", r"does not fit.* \(1 of its 2 layers are in none of these networks"),
         ("other", "holds nothing for"), ("torn", "does not fit"), ("wide", "does not fit"), ("pickled", "does not fit"),
         ("bomb", "does not fit"), ("lie", "does not fit"), ("loha", "does not fit"),
     ):  # fmt: skip
