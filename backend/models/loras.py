@@ -15,6 +15,8 @@ from .weights import check_file
 
 LoraScales = tuple[tuple[str, float], ...]  # names and scales, in the order of the names
 FEW_STEPS = Lora(name="(few steps)")  # a model set's own; no request can give it that name
+OF_KOHYA = ("lora_unet_", "lora_te", "lycoris_")  # how the names of tensors begin in files of kohya's format, and how they end
+ENDS = (".lora_down.weight", ".lora_up.weight", ".alpha")
 
 
 def lora_folders(model_set_folder: Path) -> tuple[Path, ...]:
@@ -31,7 +33,7 @@ def known_loras(folders: Sequence[Path]) -> tuple[str, ...]:
 def files_in(folder: Path) -> list[Path]:
     """None where the folder may not be read, as in a home that is hidden from a service."""
     try:
-        return list(folder.glob("*.safetensors"))
+        return [path for path in folder.glob("*.safetensors") if os.path.isfile(path)]  # noqa: PTH113  (as below)
     except OSError:
         return []
 
@@ -39,14 +41,14 @@ def files_in(folder: Path) -> list[Path]:
 def gather_loras(request: RenderRequest, models: ModelSet) -> dict[str, Path]:
     """The file of each LoRA of `request` by its name; that of the model set is one where the request is for few steps.
 
-    Raises ModelSetError for one that is not there, not whole, or a DoRA that would be worn without its magnitudes.
+    Raises ModelSetError for one that is not there, not whole, or of a kind that is not read.
     """
     found = find_loras(request, lora_folders(models.folder))
     if request.settings.few_steps:
         found[FEW_STEPS.name] = models.few_steps_file()
     for name, path in found.items():
         check_file(path)
-        check_magnitudes(name, path)
+        check_format(name, path)
     return found
 
 
@@ -61,14 +63,23 @@ def check_loaded(request: RenderRequest, names: Collection[str]) -> None:
         )
 
 
-def check_magnitudes(name: str, path: Path) -> None:
-    """Raise ModelSetError for a DoRA as kohya's scripts write it: diffusers 0.42 leaves out its magnitudes."""
+def check_format(name: str, path: Path) -> None:
+    """Raise ModelSetError, by the header alone, for what kohya's and LyCORIS's trainers write beside a LoRA's two halves.
+
+    Of a DoRA diffusers 0.42 would leave out the magnitudes; other kinds it refuses, long after.
+    """
     with safe_open(path, framework="np") as file:
-        if any(tensor.endswith(".dora_scale") for tensor in file.keys()):  # noqa: SIM118  (it is no dict)
-            raise ModelSetError(
-                f"The LoRA '{name}' is a DoRA of kohya's format ({path} has tensors called dora_scale), which is not read: "
-                "convert it to the format of peft, or choose one without."
-            )
+        names = list(file.keys())
+    if any(tensor.endswith(".dora_scale") for tensor in names):
+        raise ModelSetError(
+            f"The LoRA '{name}' is a DoRA of kohya's format ({path} has tensors called dora_scale), which is not read: "
+            "convert it to the format of peft, or choose one without."
+        )
+    if other := next((tensor for tensor in names if tensor.startswith(OF_KOHYA) and not tensor.endswith(ENDS)), None):
+        raise ModelSetError(
+            f"The LoRA '{name}' is another kind of LyCORIS, such as LoHa or LoKr ({path} has tensors called "
+            f"{other.partition('.')[2]}), which is not read: choose a LoRA, or a LoCon without Tucker decomposition."
+        )
 
 
 def find_loras(request: RenderRequest, folders: Sequence[Path]) -> dict[str, Path]:

@@ -194,6 +194,17 @@ def test_a_dora_is_worn_with_its_magnitudes_or_refused(models: Models, small: Re
         gather_loras(replace(small, loras=(Lora(name="kohya"),)), replace(models.model_set, folder=tmp_path))
 
 
+@pytest.mark.parametrize("end", ["hada_w1_a", "lokr_w2", "lora_mid.weight", "diff", "w_norm"])
+def test_another_kind_of_lycoris_is_named_by_its_header(
+    tiny_models: ModelSet, small: RenderRequest, tmp_path: Path, end: str
+) -> None:
+    (tmp_path / "loras").mkdir()
+    halves = {f"lora_unet_mid_block.{half}": torch.zeros(2, 2) for half in ("lora_down.weight", "lora_up.weight", end)}
+    save_file(halves, tmp_path / "loras" / "other.safetensors")
+    with pytest.raises(ModelSetError, match=rf"'other' is another kind of LyCORIS, such as LoHa or LoKr \(.* called {end}\)"):
+        gather_loras(replace(small, loras=(Lora(name="other"),)), replace(tiny_models, folder=tmp_path))
+
+
 def test_a_first_layer_is_worn_by_an_inpainting_unet_of_nine_channels_too(tmp_path: Path) -> None:
     """In the format of peft, and as kohya's scripts write it."""
     save_tiny_model_set(tmp_path, inpainting_channels=9)
@@ -290,8 +301,11 @@ def test_names_are_labels_and_absent_ones_are_refused(small: RenderRequest, fold
     for name in ("../clay", "/etc/passwd", "a/b", "..", "", "a\\b"):
         with pytest.raises(msgspec.ValidationError):
             msgspec.convert({"name": name}, Lora)
+    dead = folder / "wool.safetensors"  # a link, as into a disk that is not there now
+    dead.symlink_to(folder / "nowhere.safetensors")
     with pytest.raises(ModelSetError, match=r"no LoRA 'wool': known are clay, silk v1\.0; put wool\.safetensors into"):
         find_loras(replace(small, loras=(Lora(name="wool"),)), [folder])
+    dead.unlink()
     with pytest.raises(RequestError, match="The scene names the LoRA 'clay' twice"):
         check_request(replace(small, loras=(CLAY, CLAY)))
 
