@@ -10,6 +10,7 @@ from safetensors import safe_open
 from ...protocol import LORA_NAME, Lora, RenderRequest
 from ..home import user_data_path
 from .fingerprint import digest_fingerprints, fingerprint, fingerprint_weights
+from .manifest import read_json
 from .sets import ModelSet, ModelSetError
 from .weights import check_file
 
@@ -17,6 +18,8 @@ LoraScales = tuple[tuple[str, float], ...]  # names and scales, in the order of 
 FEW_STEPS = Lora(name="(few steps)")  # a model set's own; no request can give it that name
 OF_KOHYA = ("lora_unet_", "lora_te", "lycoris_")  # how the names of tensors begin in files of kohya's format, and how they end
 ENDS = (".lora_down.weight", ".lora_up.weight", ".alpha")
+# the half of a layer that sees prompts, in the formats of kohya, peft and older diffusers
+SEES_PROMPTS = re.compile(r"attn2[._](?:processor\.)?to_[kv](?:[._]lora)?\.(?:lora_)?(?:down|A)\.weight$")
 
 
 def lora_folders(model_set_folder: Path) -> tuple[Path, ...]:
@@ -48,7 +51,7 @@ def gather_loras(request: RenderRequest, models: ModelSet) -> dict[str, Path]:
         found[FEW_STEPS.name] = models.few_steps_file()
     for name, path in found.items():
         check_file(path)
-        check_format(name, path)
+        check_format(name, path, models)
     return found
 
 
@@ -63,13 +66,15 @@ def check_loaded(request: RenderRequest, names: Collection[str]) -> None:
         )
 
 
-def check_format(name: str, path: Path) -> None:
-    """Raise ModelSetError, by the header alone, for what kohya's and LyCORIS's trainers write beside a LoRA's two halves.
+def check_format(name: str, path: Path, models: ModelSet) -> None:
+    """Raise ModelSetError, by the header alone, for what is no LoRA, or is one for prompts of another family than `models`.
 
-    Of a DoRA diffusers 0.42 would leave out the magnitudes; other kinds it refuses, long after.
+    Also for what kohya's and LyCORIS's trainers write beside a LoRA's two halves: of a DoRA diffusers 0.42 would leave out the
+    magnitudes; other kinds it refuses, long after.
     """
     with safe_open(path, framework="np") as file:
         names = list(file.keys())
+        sees = next((file.get_slice(tensor).get_shape()[-1] for tensor in names if SEES_PROMPTS.search(tensor)), None)
     if any(tensor.endswith(".dora_scale") for tensor in names):
         raise ModelSetError(
             f"The LoRA '{name}' is a DoRA of kohya's format ({path} has tensors called dora_scale), which is not read: "
@@ -79,6 +84,14 @@ def check_format(name: str, path: Path) -> None:
         raise ModelSetError(
             f"The LoRA '{name}' is another kind of LyCORIS, such as LoHa or LoKr ({path} has tensors called "
             f"{other.partition('.')[2]}), which is not read: choose a LoRA, or a LoCon without Tucker decomposition."
+        )
+    if not any("lora" in tensor or "lokr" in tensor for tensor in names):
+        raise ModelSetError(f"No tensor in {path} is a LoRA's, by their names: choose another one than '{name}'.")
+    wanted = read_json(models.role_folder("base") / "unet" / "config.json").get("cross_attention_dim")
+    if sees is not None and sees != wanted:
+        raise ModelSetError(
+            f"The LoRA '{name}' was trained for prompts of {sees} channels ({path}), but those of the model set "
+            f"'{models.name}' have {wanted}: choose one for the same family."
         )
 
 

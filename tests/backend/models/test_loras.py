@@ -15,6 +15,7 @@ import torch
 from beyondscene.backend.models.adapters import take_off
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.loras import find_loras, gather_loras, known_loras, merge_loras
+from beyondscene.backend.models.manifest import Manifest
 from beyondscene.backend.models.sets import ModelSet, ModelSetError, read_model_set
 from beyondscene.backend.outputs import read_record, restore_request
 from beyondscene.backend.pipeline import render
@@ -192,6 +193,33 @@ def test_a_dora_is_worn_with_its_magnitudes_or_refused(models: Models, small: Re
         assert torch.allclose(models.unet.get_submodule(path)(given), given @ wanted.T, atol=1e-4)
     with pytest.raises(ModelSetError, match=r"'kohya' is a DoRA of kohya's format .*: convert it to the format of peft"):
         gather_loras(replace(small, loras=(Lora(name="kohya"),)), replace(models.model_set, folder=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("tensor", "sentence"),
+    [
+        (
+            "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k.lora_down.weight",
+            "was trained for prompts of 768 channels",
+        ),
+        ("unet.mid_block.transformer_blocks.0.attn2.to_v.lora_A.weight", "'other' was trained for prompts of 768 channels"),
+        ("unet.mid_block.transformer_blocks.0.attn2.processor.to_k_lora.down.weight", "for prompts of 768 channels"),
+        ("clip_g", r"No tensor in .*other\.safetensors is a LoRA's, by their names: choose another one than 'other'"),
+    ],
+)
+def test_one_of_another_family_is_known_by_its_header(
+    tiny_models: ModelSet, small: RenderRequest, tmp_path: Path, tensor: str, sentence: str
+) -> None:
+    (tmp_path / "loras").mkdir()
+    save_file({tensor: torch.zeros(2, 768)}, tmp_path / "loras" / "other.safetensors")
+    request = replace(small, loras=(Lora(name="other"),))
+    with pytest.raises(ModelSetError, match=sentence):
+        gather_loras(request, replace(tiny_models, folder=tmp_path, manifest=at_home(tiny_models)))
+
+
+def at_home(models: ModelSet) -> Manifest:
+    """The manifest of `models`, whose networks stay where they are when its folder is another."""
+    return replace(models.manifest, roles={role: str(models.role_folder(role)) for role in models.manifest.roles})
 
 
 @pytest.mark.parametrize("end", ["hada_w1_a", "lokr_w2", "lora_mid.weight", "diff", "w_norm"])
