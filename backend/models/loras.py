@@ -23,8 +23,9 @@ SEES_PROMPTS = re.compile(r"attn2[._](?:processor\.)?to_[kv](?:[._]lora)?\.(?:lo
 
 
 def lora_folders(model_set_folder: Path) -> tuple[Path, ...]:
-    """Where LoRAs are looked for: beside the model set, then in the user's own folder."""
-    return model_set_folder / "loras", user_data_path("beyondscene") / "loras"
+    """Where LoRAs are looked for: beside the model set, which may be one file, then in the user's own folder."""
+    beside = model_set_folder.parent if model_set_folder.is_file() else model_set_folder
+    return beside / "loras", user_data_path("beyondscene") / "loras"
 
 
 def known_loras(folders: Sequence[Path]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from beyondscene.backend.models.adapters import take_off
 from beyondscene.backend.models.load import Models, load_models
-from beyondscene.backend.models.loras import find_loras, gather_loras, known_loras, merge_loras
+from beyondscene.backend.models.loras import find_loras, gather_loras, known_loras, lora_folders, merge_loras
 from beyondscene.backend.models.manifest import Manifest
 from beyondscene.backend.models.sets import ModelSet, ModelSetError, read_model_set
 from beyondscene.backend.outputs import read_record, restore_request
@@ -220,6 +220,11 @@ def test_one_of_another_family_is_known_by_its_header(
 def at_home(models: ModelSet) -> Manifest:
     """The manifest of `models`, whose networks stay where they are when its folder is another."""
     return replace(models.manifest, roles={role: str(models.role_folder(role)) for role in models.manifest.roles})
+
+
+def test_those_of_a_checkpoint_are_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "finetune.safetensors").touch()
+    assert lora_folders(tmp_path / "finetune.safetensors")[0] == lora_folders(tmp_path)[0] == tmp_path / "loras"
 
 
 @pytest.mark.parametrize("end", ["hada_w1_a", "lokr_w2", "lora_mid.weight", "diff", "w_norm"])
