@@ -93,7 +93,7 @@ def gather_loras(rows: Any, whose: str) -> tuple[Lora, ...]:
             except msgspec.ValidationError as error:
                 raise ExportError(
                     f"The LoRA '{row.name}' of {whose} cannot be the name of a file of LoRAs: choose one of those offered, or "
-                    "use letters, digits, spaces, dots, dashes and underscores, without the suffix."
+                    "rename the file to letters, digits, spaces, dots, dashes and underscores, and leave out its suffix here."
                 ) from error
     return tuple(loras)
 

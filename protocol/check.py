@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from .dialects import find_dialect
 from .emphasis import LEAST, MOST, read_emphasis
 from .explain import explain
 from .messages import FRAME_LIMIT_BYTES
@@ -24,13 +25,12 @@ from .scene import (
     arrays_of,
 )
 from .skeleton import DRAWN, span_px
-from .text import COMMAND
+from .text import COMMAND, one_line
 
 SMALLEST_SIDE_PX, SIDE_STEP_PX = 64, 8  # of a picture
 SAME_PROPORTIONS = 0.02  # by which an array's may differ from the picture's, whose sides are rounded to multiples of 8
 LONGEST = 16  # of the shorter side: beyond it the base image, whose short side is fixed, would be the larger picture
 SMALLEST_PX = 8  # a person's taller side: one latent
-LORA_TAG = re.compile(r"<(?:lora|lyco):[^>]*>", re.IGNORECASE)  # as some interfaces have them in prompts
 
 
 class RequestError(Refusal):
@@ -94,7 +94,7 @@ def texts_of(request: RenderRequest) -> Iterator[tuple[str, str]]:
 def check_texts(request: RenderRequest) -> None:
     """Raise RequestError where a text has what a terminal would take for a command: they are shown in lists and logs.
 
-    Also for a prompt with a LoRA in it, and with words that count too much or too little.
+    Also for a prompt with another program's marks in it, and with words that count too much or too little.
     """
     texts = [*texts_of(request)]
     for whose, text in texts:
@@ -108,9 +108,10 @@ def check_texts(request: RenderRequest) -> None:
 
 
 def check_words(whose: str, text: str) -> None:
-    """Raise RequestError where a prompt names a LoRA, or has emphasis out of its bounds."""
-    if found := LORA_TAG.search(text):
-        raise RequestError(f"{whose} has '{found[0]}', which no prompt can load: take it out, and name the LoRA under LoRAs.")
+    """Raise RequestError where a prompt has marks of another program, or emphasis out of its bounds."""
+    if found := find_dialect(text):
+        mark, why = found
+        raise RequestError(f"{whose} has '{one_line(mark)[:80]}', {why}")
     for words, weight in read_emphasis(text):
         if not LEAST <= weight <= MOST:
             raise RequestError(

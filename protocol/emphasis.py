@@ -1,13 +1,15 @@
 """Emphasis in prompts, as most interfaces for Stable Diffusion write it: "(a red coat:1.3)" counts more, "(fog:0.6)" less.
 
-Marks nest, and their weights multiply. Brackets without a number are read as they stand, and so are those after a backslash.
+Marks nest, and their weights multiply. Brackets without a number are read as they stand, and so are those after a backslash,
+be they round, square, curly or pointed.
 """
 
 import re
 from itertools import groupby
 
 LEAST, MOST = 0, 3
-_MARK = re.compile(r"\\[()]|\(|:\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*\)|\)")
+ESCAPED = re.compile(r"\\[()\[\]{}<>]")
+_MARK = re.compile(ESCAPED.pattern + r"|\(|:\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*\)|\)")
 
 
 def read_emphasis(text: str) -> list[tuple[str, float]]:

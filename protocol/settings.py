@@ -22,7 +22,15 @@ class RenderSettings(Struct, frozen=True, kw_only=True):
     # diffusion
     steps: Annotated[Steps, Meta(description="Of the full schedule; levels run the last t_b of them")] | None = None
     guidance_scale: (
-        Annotated[float, Meta(ge=0, le=100, description="How strongly the prompts are followed; 1 or less: no guidance")] | None
+        Annotated[
+            float,
+            Meta(
+                ge=0,
+                le=100,
+                description="How strongly the prompts are followed; 1 or less: no guidance, nor negative prompts",
+            ),
+        ]
+        | None
     ) = None
     scheduler: Annotated[Solver, Meta(description="dpmsolver++ needs the fewest steps")] = "ddim"
     controlnet_conditioning_scale: (

@@ -57,7 +57,10 @@ class Admission:
         says where the files are that it names: the client is mostly on another machine."""
         chosen = self._models.get(models)  # by name: nothing that a client says is ever a path
         if chosen is None:
-            raise RequestError(f"There is no model set '{models}': choose one of {', '.join(self._models) or 'none'}.")
+            raise RequestError(
+                f"There is no model set '{models}': choose one of {', '.join(self._models) or 'none'}, or start the backend "
+                "with the folder or file of another one as --models-dir, in Blender as Model Sets in the preferences."
+            )
         try:
             chosen.check()
             accept_request(request, chosen)

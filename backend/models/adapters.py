@@ -28,6 +28,7 @@ from .sets import ModelSetError
 
 Tensors = dict[str, Tensor]
 TEXT_PREFIXES = ("text_encoder", "text_encoder_2")
+DOWN = ("lora_A.weight", "down.weight")  # as peft and older diffusers call the first half of a layer
 
 
 class Adapters:
@@ -117,6 +118,7 @@ class Adapters:
                 for prefix, encoder in zip(TEXT_PREFIXES, self.text_encoders, strict=False):
                     if any(layer.startswith(f"{prefix}.") for layer in state):
                         load_into_text_encoder(encoder, state, alphas, metadata, prefix, key)
+            check_worn(state, (self.unets[0], *self.text_encoders), key)
         except (MemoryError, torch.OutOfMemoryError):
             raise  # it may well fit
         except Exception as error:  # each library raises what it likes, some the names of all tensors
@@ -136,9 +138,17 @@ class Adapters:
 def widen(state: Tensors, base: Any, unet: Any) -> Tensors:
     """`state`, a LoRA of the UNet `base`, for `unet`: it knows nothing of the mask and masked image that inpainting sees."""
     known, sees = base.config["in_channels"], unet.config["in_channels"]
-    first = (name for name in state if name.startswith("unet.conv_in.") and name.endswith(("lora_A.weight", "down.weight")))
+    first = (name for name in state if name.startswith("unet.conv_in.") and name.endswith(DOWN))
     fitting = (name for name in first if state[name].shape[1] == known)
     return state | {name: functional.pad(state[name], (0, 0, 0, 0, 0, sees - known)) for name in fitting}
+
+
+def check_worn(state: Tensors, networks: Sequence[nn.Module], key: str) -> None:
+    """Raise ValueError where some layers of the LoRA `state` are in none of `networks`: diffusers leaves these out."""
+    layers = sum(name.endswith(DOWN) for name in state)
+    worn = sum(key in getattr(layer, "lora_A", ()) for network in networks for layer in network.modules())
+    if worn < layers:
+        raise ValueError(f"{layers - worn} of its {layers} layers are in none of these networks")
 
 
 def load_into_text_encoder(

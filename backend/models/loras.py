@@ -10,16 +10,22 @@ from safetensors import safe_open
 from ...protocol import LORA_NAME, Lora, RenderRequest
 from ..home import user_data_path
 from .fingerprint import digest_fingerprints, fingerprint, fingerprint_weights
+from .manifest import read_json
 from .sets import ModelSet, ModelSetError
 from .weights import check_file
 
 LoraScales = tuple[tuple[str, float], ...]  # names and scales, in the order of the names
 FEW_STEPS = Lora(name="(few steps)")  # a model set's own; no request can give it that name
+OF_KOHYA = ("lora_unet_", "lora_te", "lycoris_")  # how the names of tensors begin in files of kohya's format, and how they end
+ENDS = (".lora_down.weight", ".lora_up.weight", ".alpha")
+# the half of a layer that sees prompts, in the formats of kohya, peft and older diffusers
+SEES_PROMPTS = re.compile(r"attn2[._](?:processor\.)?to_[kv](?:[._]lora)?\.(?:lora_)?(?:down|A)\.weight$")
 
 
 def lora_folders(model_set_folder: Path) -> tuple[Path, ...]:
-    """Where LoRAs are looked for: beside the model set, then in the user's own folder."""
-    return model_set_folder / "loras", user_data_path("beyondscene") / "loras"
+    """Where LoRAs are looked for: beside the model set, which may be one file, then in the user's own folder."""
+    beside = model_set_folder.parent if model_set_folder.is_file() else model_set_folder
+    return beside / "loras", user_data_path("beyondscene") / "loras"
 
 
 def known_loras(folders: Sequence[Path]) -> tuple[str, ...]:
@@ -31,7 +37,7 @@ def known_loras(folders: Sequence[Path]) -> tuple[str, ...]:
 def files_in(folder: Path) -> list[Path]:
     """None where the folder may not be read, as in a home that is hidden from a service."""
     try:
-        return list(folder.glob("*.safetensors"))
+        return [path for path in folder.glob("*.safetensors") if os.path.isfile(path)]  # noqa: PTH113  (as below)
     except OSError:
         return []
 
@@ -39,14 +45,14 @@ def files_in(folder: Path) -> list[Path]:
 def gather_loras(request: RenderRequest, models: ModelSet) -> dict[str, Path]:
     """The file of each LoRA of `request` by its name; that of the model set is one where the request is for few steps.
 
-    Raises ModelSetError for one that is not there, not whole, or a DoRA that would be worn without its magnitudes.
+    Raises ModelSetError for one that is not there, not whole, or of a kind that is not read.
     """
     found = find_loras(request, lora_folders(models.folder))
     if request.settings.few_steps:
         found[FEW_STEPS.name] = models.few_steps_file()
     for name, path in found.items():
         check_file(path)
-        check_magnitudes(name, path)
+        check_format(name, path, models)
     return found
 
 
@@ -61,14 +67,33 @@ def check_loaded(request: RenderRequest, names: Collection[str]) -> None:
         )
 
 
-def check_magnitudes(name: str, path: Path) -> None:
-    """Raise ModelSetError for a DoRA as kohya's scripts write it: diffusers 0.42 leaves out its magnitudes."""
+def check_format(name: str, path: Path, models: ModelSet) -> None:
+    """Raise ModelSetError, by the header alone, for what is no LoRA, or is one for prompts of another family than `models`.
+
+    Also for what kohya's and LyCORIS's trainers write beside a LoRA's two halves: of a DoRA diffusers 0.42 would leave out the
+    magnitudes; other kinds it refuses, long after.
+    """
     with safe_open(path, framework="np") as file:
-        if any(tensor.endswith(".dora_scale") for tensor in file.keys()):  # noqa: SIM118  (it is no dict)
-            raise ModelSetError(
-                f"The LoRA '{name}' is a DoRA of kohya's format ({path} has tensors called dora_scale), which is not read: "
-                "convert it to the format of peft, or choose one without."
-            )
+        names = list(file.keys())
+        sees = next((file.get_slice(tensor).get_shape()[-1] for tensor in names if SEES_PROMPTS.search(tensor)), None)
+    if any(tensor.endswith(".dora_scale") for tensor in names):
+        raise ModelSetError(
+            f"The LoRA '{name}' is a DoRA of kohya's format ({path} has tensors called dora_scale), which is not read: "
+            "convert it to the format of peft, or choose one without."
+        )
+    if other := next((tensor for tensor in names if tensor.startswith(OF_KOHYA) and not tensor.endswith(ENDS)), None):
+        raise ModelSetError(
+            f"The LoRA '{name}' is another kind of LyCORIS, such as LoHa or LoKr ({path} has tensors called "
+            f"{other.partition('.')[2]}), which is not read: choose a LoRA, or a LoCon without Tucker decomposition."
+        )
+    if not any("lora" in tensor or "lokr" in tensor for tensor in names):
+        raise ModelSetError(f"No tensor in {path} is a LoRA's, by their names: choose another one than '{name}'.")
+    wanted = read_json(models.role_folder("base") / "unet" / "config.json").get("cross_attention_dim")
+    if sees is not None and sees != wanted:
+        raise ModelSetError(
+            f"The LoRA '{name}' was trained for prompts of {sees} channels ({path}), but those of the model set "
+            f"'{models.name}' have {wanted}: choose one for the same family."
+        )
 
 
 def find_loras(request: RenderRequest, folders: Sequence[Path]) -> dict[str, Path]:

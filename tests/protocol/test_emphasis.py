@@ -1,7 +1,10 @@
 """Marks of emphasis in prompts: which words count how much, and what is refused."""
 
+import time
+
 import pytest
 from beyondscene.protocol import RenderRequest, RequestError, check_request
+from beyondscene.protocol.dialects import find_dialect
 from beyondscene.protocol.emphasis import read_emphasis, without_emphasis
 from msgspec.structs import replace
 
@@ -13,7 +16,7 @@ from msgspec.structs import replace
         ("a (red coat:1.3), hat", [("a ", 1), ("red coat", 1.3), (", hat", 1)]),
         ("((a hat:1.5) on:.5) top", [("a hat", 0.75), (" on", 0.5), (" top", 1)]),
         ("((old) and grey: 2 )", [("(old) and grey", 2)]),
-        (r"(saber \(fate\):1.1)", [("saber (fate)", 1.1)]),
+        (r"(saber \(fate\):1.1) \[x\]", [("saber (fate)", 1.1), (" [x]", 1)]),
         ("16:9), (seen from afar), ((at 4:30", [("16:9), (seen from afar), ((at 4:30", 1)]),
         ("", []),
     ],
@@ -29,6 +32,20 @@ def test_marks_say_how_much_their_words_count(text: str, pieces: list[tuple[str,
         ("a (red coat:13)", r"'Ana' lets 'red coat' count 13 times, but words count 0 to 3 times: write another number, "),
         ("a (hat:-1)", "'hat' count -1 times"),
         ("<lora:clay:0.8> a man", "'Ana' has '<lora:clay:0.8>', which no prompt can load: take it out, and name "),
+        ("bad, (embedding:easynegative:1.2)", "has 'embedding:easynegative:1.2.', which nothing here loads: take it out"),
+        ("a <hypernet:ink:1> man", "has '<hypernet:ink:1>', which nothing here loads"),
+        ("a man Negative prompt: blurry Steps: 20, Sampler: Euler a", "'Negative prompt:', as the record of another program's"),
+        ("a [fog]", r"has '\[fog\]', which neither changes with the steps nor counts less: write the words"),
+        ("a [coat:hat:10]", r"has '\[coat:hat:10\]', which neither changes"),
+        ("a {red|blue} coat", r"has '\{red\|blue\}', from which nothing is chosen: write the words that you want"),
+        ("a __colour__ coat", "has '__colour__', from which nothing is chosen"),
+        ("red coat\nBREAK\nblue hat", "has 'BREAK', which divides no prompt: leave it out"),
+        ("a man AND a dog :1.2", "has 'AND', which divides no prompt"),
+        ("a ((red coat))", r"has '\(\(red coat\)\)', which makes nothing count more: write \(red coat:1.2\)"),
+        ("a (red coat)1.3", r"has '\(red coat\)1.3', which makes nothing count more"),
+        ("a coat++", r"has 'coat\+\+', which makes nothing count more"),
+        ("a (coat:1,3)", r"has '\(coat:1,3\)', which is no emphasis: write \(red coat:1.3\)"),
+        ("a (coat:1.3, hat", r"has '\(coat:1.3,', which is no emphasis"),
     ],
 )
 def test_what_no_prompt_can_ask_for_is_refused(two_people: RenderRequest, text: str, sentence: str) -> None:
@@ -37,3 +54,21 @@ def test_what_no_prompt_can_ask_for_is_refused(two_people: RenderRequest, text: 
     for changes in ({"prompt": text}, {"negative_prompt": text}, {"part_prompts": {"head": text}}):
         with pytest.raises(RequestError, match=sentence):
             check_request(replace(two_people, characters=(replace(ana, **changes), bo)))
+
+
+def test_what_people_write_is_no_mark_of_another_program(two_people: RenderRequest) -> None:
+    read = (
+        "a shirt that says PEACE AND LOVE",
+        "A MAN AND A DOG",
+        "C++, (in his fifties) :), score_9_up, >_<, <3, 5.5+ m",
+        r"\[a\]",
+    )
+    for text in read:
+        check_request(replace(two_people, prompt=text))
+
+
+def test_no_text_takes_long_to_look_through() -> None:
+    begun = time.process_time()
+    for text in ("[", "{|", "<lora:", "__a", "(:1", "(: ", "(:.1", "((", "a+"):
+        find_dialect("{(" + text * (10_000 // len(text)))
+    assert time.process_time() - begun < 2

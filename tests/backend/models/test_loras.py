@@ -7,14 +7,15 @@ import pickle
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 from beyondscene.backend.models.adapters import take_off
 from beyondscene.backend.models.load import Models, load_models
-from beyondscene.backend.models.loras import find_loras, gather_loras, known_loras, merge_loras
+from beyondscene.backend.models.loras import find_loras, gather_loras, known_loras, lora_folders, merge_loras
+from beyondscene.backend.models.manifest import Manifest
 from beyondscene.backend.models.sets import ModelSet, ModelSetError, read_model_set
 from beyondscene.backend.outputs import read_record, restore_request
 from beyondscene.backend.pipeline import render
@@ -194,6 +195,49 @@ def test_a_dora_is_worn_with_its_magnitudes_or_refused(models: Models, small: Re
         gather_loras(replace(small, loras=(Lora(name="kohya"),)), replace(models.model_set, folder=tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("tensor", "sentence"),
+    [
+        (
+            "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k.lora_down.weight",
+            "was trained for prompts of 768 channels",
+        ),
+        ("unet.mid_block.transformer_blocks.0.attn2.to_v.lora_A.weight", "'other' was trained for prompts of 768 channels"),
+        ("unet.mid_block.transformer_blocks.0.attn2.processor.to_k_lora.down.weight", "for prompts of 768 channels"),
+        ("clip_g", r"No tensor in .*other\.safetensors is a LoRA's, by their names: choose another one than 'other'"),
+    ],
+)
+def test_one_of_another_family_is_known_by_its_header(
+    tiny_models: ModelSet, small: RenderRequest, tmp_path: Path, tensor: str, sentence: str
+) -> None:
+    (tmp_path / "loras").mkdir()
+    save_file({tensor: torch.zeros(2, 768)}, tmp_path / "loras" / "other.safetensors")
+    request = replace(small, loras=(Lora(name="other"),))
+    with pytest.raises(ModelSetError, match=sentence):
+        gather_loras(request, replace(tiny_models, folder=tmp_path, manifest=at_home(tiny_models)))
+
+
+def at_home(models: ModelSet) -> Manifest:
+    """The manifest of `models`, whose networks stay where they are when its folder is another."""
+    return replace(models.manifest, roles={role: str(models.role_folder(role)) for role in models.manifest.roles})
+
+
+def test_those_of_a_checkpoint_are_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "finetune.safetensors").touch()
+    assert lora_folders(tmp_path / "finetune.safetensors")[0] == lora_folders(tmp_path)[0] == tmp_path / "loras"
+
+
+@pytest.mark.parametrize("end", ["hada_w1_a", "lokr_w2", "lora_mid.weight", "diff", "w_norm"])
+def test_another_kind_of_lycoris_is_named_by_its_header(
+    tiny_models: ModelSet, small: RenderRequest, tmp_path: Path, end: str
+) -> None:
+    (tmp_path / "loras").mkdir()
+    halves = {f"lora_unet_mid_block.{half}": torch.zeros(2, 2) for half in ("lora_down.weight", "lora_up.weight", end)}
+    save_file(halves, tmp_path / "loras" / "other.safetensors")
+    with pytest.raises(ModelSetError, match=rf"'other' is another kind of LyCORIS, such as LoHa or LoKr \(.* called {end}\)"):
+        gather_loras(replace(small, loras=(Lora(name="other"),)), replace(tiny_models, folder=tmp_path))
+
+
 def test_a_first_layer_is_worn_by_an_inpainting_unet_of_nine_channels_too(tmp_path: Path) -> None:
     """In the format of peft, and as kohya's scripts write it."""
     save_tiny_model_set(tmp_path, inpainting_channels=9)
@@ -242,8 +286,16 @@ def test_what_is_no_lora_for_these_models_is_refused_and_leaves_nothing(
     layer = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_"
     loha = {f"{layer}{one}.hada_w{n % 2}_{n // 2}": torch.zeros(2, 2) for one in "qkv" for n in range(99)}
     save_file(loha, tmp_path / "loha.safetensors")
+    weight: Any = models.unet.get_submodule(wrong.removeprefix("unet.").removesuffix(".lora")).weight
+    halves = {
+        f"{layer}q.lora_down.weight": torch.zeros(2, len(weight.T)),
+        f"{layer}q.lora_up.weight": torch.zeros(len(weight), 2),
+    }
+    lacking = {name.replace("down_blocks_1", "down_blocks_7"): half.clone() for name, half in halves.items()}
+    save_file(halves | lacking, tmp_path / "partly.safetensors")
     layers = list(models.unet.named_modules())
     for name, sentence in (
+        ("partly", r"does not fit.* \(1 of its 2 layers are in none of these networks"),
         ("other", "holds nothing for"), ("torn", "does not fit"), ("wide", "does not fit"), ("pickled", "does not fit"),
         ("bomb", "does not fit"), ("lie", "does not fit"), ("loha", "does not fit"),
     ):  # fmt: skip
@@ -282,8 +334,11 @@ def test_names_are_labels_and_absent_ones_are_refused(small: RenderRequest, fold
     for name in ("../clay", "/etc/passwd", "a/b", "..", "", "a\\b"):
         with pytest.raises(msgspec.ValidationError):
             msgspec.convert({"name": name}, Lora)
+    dead = folder / "wool.safetensors"  # a link, as into a disk that is not there now
+    dead.symlink_to(folder / "nowhere.safetensors")
     with pytest.raises(ModelSetError, match=r"no LoRA 'wool': known are clay, silk v1\.0; put wool\.safetensors into"):
         find_loras(replace(small, loras=(Lora(name="wool"),)), [folder])
+    dead.unlink()
     with pytest.raises(RequestError, match="The scene names the LoRA 'clay' twice"):
         check_request(replace(small, loras=(CLAY, CLAY)))
 

@@ -305,7 +305,8 @@ def test_requests_that_cannot_become_pictures(start: Start, connect: Connect) ->
         return refused.message
 
     assert "not understood: Expected `str` of length >= 1 - at `$.models`" in refusal(models="")
-    assert "choose one of embedded, half" in refusal(models="../../etc/passwd")
+    said = refusal(models="../../etc/passwd")
+    assert "choose one of embedded, half" in said and "with the folder or file of another one as --models-dir" in said
     assert "lacks its controlnet model" in refusal(models="half")
     assert "multiple of 8" in refusal(request=replace(picture(), width=100))
     mask = describe_array(np.zeros((64, 64), np.uint8))
