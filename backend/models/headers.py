@@ -12,6 +12,8 @@ Shapes = dict[str, list[int]]
 # How the names of tensors begin in a checkpoint, in the layout of Stable Diffusion's authors
 FILE_UNET, FILE_VAE = "model.diffusion_model.", "first_stage_model."
 FILE_TEXTS = ("conditioner.embedders.", "cond_stage_model.")
+FILE_SECOND_TEXT = "conditioner.embedders.1."
+SCALED_FLOAT8 = ("scaled_fp8", ".scale_weight")  # as ComfyUI writes it; without the scales its numbers are others
 # The tensor of each network that tells most, as diffusers calls it and as the authors do, alone or within a checkpoint
 LATENTS_IN = (f"{FILE_UNET}input_blocks.0.0.weight", "conv_in.weight")
 POSE_IN = ("controlnet_cond_embedding.conv_in.weight", "input_hint_block.0.weight", "control_model.input_hint_block.0.weight")

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .headers import FILE_TEXTS, FILE_VAE, OF_UNION, describe, read_shapes
+from .headers import FILE_SECOND_TEXT, FILE_TEXTS, FILE_VAE, OF_UNION, SCALED_FLOAT8, describe, read_shapes
 from .manifest import MANIFEST, ModelSetError, Role, read_json
 
 if TYPE_CHECKING:
@@ -91,10 +91,14 @@ def check_checkpoint(model_set: "ModelSet", unet: dict[str, Any], schedule: dict
     found = describe(model_set.checkpoint, "checkpoint")
     if found is None:
         refuse(model_set, "checkpoint", "has no UNet in the layout of Stable Diffusion's authors", instead)
-    for begin, part in ((FILE_TEXTS, "text encoders"), (FILE_VAE, "VAE")):
-        own = part == "VAE" and "vae" in model_set.manifest.roles
-        if not (own or any(name.startswith(begin) for name in names)):
+    parts: list[tuple[str | tuple[str, ...], str]] = [(FILE_TEXTS, "text encoders")]
+    parts += [(FILE_SECOND_TEXT, "second text encoder")] if "text_encoder_2" in model_set.networks("base") else []
+    parts += [(FILE_VAE, "VAE")] if "vae" not in model_set.manifest.roles else []
+    for begin, part in parts:
+        if not any(name.startswith(begin) for name in names):
             refuse(model_set, "checkpoint", f"has no {part}", instead)
+    if any(name.endswith(SCALED_FLOAT8) for name in names):
+        refuse(model_set, "checkpoint", "is in float8 with scales of its own", "the same in float16 or bfloat16")
     into, reads = found["in_channels"], found["cross_attention_dim"]
     if reads != unet.get("cross_attention_dim"):
         wanted = f"{instead}, which has {unet.get('cross_attention_dim')},"
@@ -105,6 +109,8 @@ def check_checkpoint(model_set: "ModelSet", unet: dict[str, Any], schedule: dict
         refuse(model_set, "checkpoint", "was trained for an EDM schedule", "one with the base's own schedule of noise")
     if "v_pred" in names and schedule.get("prediction_type") != "v_prediction":
         refuse(model_set, "checkpoint", "predicts v_prediction", f"a base whose {SCHEDULE} says so")
+    if "ztsnr" in names and not schedule.get("rescale_betas_zero_snr"):
+        refuse(model_set, "checkpoint", "begins at pure noise", f"a base whose {SCHEDULE} has rescale_betas_zero_snr")
 
 
 def is_union(model_set: "ModelSet") -> bool:
@@ -168,5 +174,6 @@ def check_vae(model_set: "ModelSet", vae: dict[str, Any], unet: dict[str, Any], 
 
 def refuse(model_set: "ModelSet", role: Role, what: str, instead: str) -> NoReturn:
     place = model_set.manifest.roles.get(role, role)
-    where = f' under "roles" in {model_set.folder / MANIFEST}' if model_set.folder.is_dir() else ""
-    raise ModelSetError(f"The {role} model of the model set '{model_set.name}', '{place}', {what}: name {instead}{where}.")
+    if model_set.folder.is_dir():
+        instead += f' under "roles" in {model_set.folder / MANIFEST}'
+    raise ModelSetError(f"The {role} model of the model set '{model_set.name}', '{place}', {what}: name {instead.rstrip(',')}.")

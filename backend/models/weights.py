@@ -13,7 +13,7 @@ from .manifest import ModelSetError
 
 OF_DIFFUSERS = "diffusion_pytorch_model"
 STEMS = (OF_DIFFUSERS, "model")
-VARIANTS = (None, "fp16")  # the full file where there is one
+VARIANTS = (None, "fp16", "bf16")  # the full file where there is one
 PAGING_FILE = "(os error 1455)"  # what Windows says in the country's language where it has no memory for a file that is mapped
 
 

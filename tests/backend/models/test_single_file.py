@@ -103,6 +103,9 @@ def vae_of(single: ModelSet, tmp_path: Path) -> dict[str, str]:
     [
         (".", ("lora_unet_down.weight", (4, 4)), "has no UNet in the layout of Stable Diffusion's authors: name a whole"),
         ("^conditioner", None, "has no text encoders: name a whole checkpoint"),
+        ("^conditioner.embedders.1", None, "has no second text encoder: name a whole checkpoint"),
+        ("^$", ("scaled_fp8", (0,)), "is in float8 with scales of its own: name the same in float16"),
+        ("^$", ("ztsnr", (1,)), "begins at pure noise: name a base whose scheduler/scheduler_config.json has rescale"),
         ("^$", ("model.diffusion_model.input_blocks.0.0.weight", (8, 9, 3, 3)), "sees 9 channels: name .* no inpainting model"),
         ("attn2.to_k", ("model.diffusion_model.input_blocks.3.1.transformer_blocks.0.attn2.to_k.weight", (16, 768)),
          "reads prompts of 768 channels: name .* of the same family as the base, which has 40"),
