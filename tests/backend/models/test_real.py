@@ -161,6 +161,15 @@ def test_a_network_saved_in_parts_is_read_and_missed_by_part(hub_set: ModelSet, 
         parted.check()
 
 
+def test_a_base_with_nothing_but_bfloat16_is_read(hub_set: ModelSet, tmp_path: Path) -> None:
+    local = tmp_path / "base"
+    shutil.copytree(hub_set.role_folder("base"), local)
+    for path in local.rglob("*.fp16.safetensors"):
+        path.rename(path.with_name(path.name.replace("fp16", "bf16")))
+    found = read_model_set(write_manifest(tmp_path / "other", REPOSITORIES | {"base": str(local)}))
+    assert "base/text_encoder/model.bf16.safetensors" in load_models(found, CPU, torch.float32).fingerprints
+
+
 @pytest.mark.parametrize("file", ["unet/diffusion_pytorch_model.fp16.safetensors", "text_encoder_2/model.fp16.safetensors"])
 def test_weights_that_lack_tensors_are_refused(hub_set: ModelSet, tmp_path: Path, file: str) -> None:
     """Of a text encoder transformers makes up what it lacks, and every prompt is noise."""
