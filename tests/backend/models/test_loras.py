@@ -286,6 +286,9 @@ def test_names_are_labels_and_absent_ones_are_refused(small: RenderRequest, fold
         find_loras(replace(small, loras=(Lora(name="wool"),)), [folder])
     with pytest.raises(RequestError, match="The scene names the LoRA 'clay' twice"):
         check_request(replace(small, loras=(CLAY, CLAY)))
+    ana, *others = small.characters
+    with pytest.raises(RequestError, match=f"'{ana.name}' names the LoRA 'clay' twice"):
+        check_request(replace(small, characters=(replace(ana, loras=(CLAY, CLAY)), *others)))
 
 
 def test_the_record_names_and_fingerprints_them(
