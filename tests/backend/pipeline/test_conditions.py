@@ -133,6 +133,10 @@ def test_enlarged_skeletons_lie_where_the_redrawn_ones_do_with_wider_lines(
     for thin, wide in zip(drawn("redrawn"), drawn("upscaled"), strict=True):
         assert thin.any() and (wide.max(-1) > 60).sum() > 1.5 * (thin.max(-1) > 60).sum()
         assert (wide.max(-1)[thin.max(-1) > 100] > 20).mean() > 0.95
+    joint = np.array([[64.0, 48.0, 1]] + [[0.0, 0, 0]] * 17)
+    light = enlarge_pose([joint], 128, 4, 4.0).max(-1).astype(float)
+    rows, columns = np.indices(light.shape) + 0.5
+    assert [(light * at).sum() / light.sum() for at in (columns, rows)] == pytest.approx([64, 48], abs=0.25)
 
 
 def test_no_view_keeps_a_picture_of_its_skeletons(two_people: RenderRequest, figures: list[Figure]) -> None:

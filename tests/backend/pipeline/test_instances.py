@@ -61,7 +61,12 @@ def test_a_joint_that_no_limb_joins_to_the_far_ones_is_no_portrait_by_itself(two
 
 
 def test_far_people_come_first(two_people: RenderRequest) -> None:
-    assert [person.character.name for person in gather_people(two_people)] == ["Ana", "Bo"]
+    ana, bo = two_people.characters
+    legless = [replace(k, state="missing", depth=0) if place > 7 else k for place, k in enumerate(ana.keypoints)]
+    pointing = [replace(k, depth=1000) if place == 4 else k for place, k in enumerate(bo.keypoints)]  # into the distance
+    odd = replace(two_people, characters=(replace(bo, keypoints=tuple(pointing)), replace(ana, keypoints=tuple(legless))))
+    for request in (two_people, odd):
+        assert [person.character.name for person in gather_people(request)] == ["Ana", "Bo"]
 
 
 def test_a_seed_of_ones_own_is_of_nobody_else(sdxl: Models, two_people: RenderRequest) -> None:

@@ -54,6 +54,8 @@ def test_hands_and_feet_lie_beyond_the_last_joint(body: np.ndarray, joints: np.n
 def test_hair_is_the_head_without_its_face_and_a_found_head_is_no_body(body: np.ndarray, joints: np.ndarray) -> None:
     head, hair, face = (find_part(part, {}, body, joints) for part in ("head", "hair", "face"))
     assert hair.any() and not (hair & face).any() and (hair | face == head).all()
+    x, y = joints[NOSE, :2].astype(int)
+    assert face[y, x] and hair[9, x]  # on top of the head
     found = {"head": np.zeros_like(body)}
     found["head"][:60] = True
     assert (find_part("head", found, body, joints) == found["head"] & body).all()

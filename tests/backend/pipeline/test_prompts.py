@@ -60,6 +60,8 @@ def test_a_full_chunk_ends_after_the_last_comma_that_is_near(tokenizers: list[CL
         assert " ".join(chunks).replace(" ,", ",") == text
         far = "red, " + "green " * 90  # the comma is too far back
         assert [len(chunk) for chunk in split_tokens(tokenizer, far)] == [75, 17]
+        two = "green " * 60 + "red, blue, " + "green " * 30
+        assert [len(chunk) for chunk in split_tokens(tokenizer, two)] == [64, 30]
 
 
 def test_emphasis_leads_away_from_what_no_word_would_say(models: Models) -> None:
