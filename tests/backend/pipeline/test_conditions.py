@@ -200,6 +200,10 @@ def test_faces_are_in_the_skeletons_of_models_that_know_them_as_far_as_they_are_
     white = (drawn(face, True) == 255).all(-1)
     assert white.any() and not (drawn(face, False) == 255).all(-1).any()
     np.testing.assert_array_equal(drawn(hidden, True), drawn(face, False))
+    (person,) = gather_people(
+        replace(two_people, characters=(replace(ana, face=face, right_hand=face[:21]),)), drawing(pose_feet=True)
+    )
+    assert not person.keypoints[18:130, 2].any()  # nor in those of models that know feet alone
 
 
 def test_joints_that_others_hide_are_kept_darkened_or_left_out(two_people: RenderRequest) -> None:

@@ -22,6 +22,8 @@ def test_pose_fills_its_canvas(two_people: RenderRequest) -> None:
     person = gather_people(two_people)[0]
     left, top, right, bottom = bounding_box(centre(person.keypoints, 256, 0.8).apply(person.keypoints))
     assert bottom - top == pytest.approx(0.8 * 256)
+    nose, neck = person.keypoints[:2, 1]
+    assert bounding_box(person.keypoints)[1] == pytest.approx(2 * nose - neck)  # with the crown of the head
     assert (left + right) / 2 == pytest.approx(128) and (top + bottom) / 2 == pytest.approx(128)
 
 
