@@ -11,6 +11,8 @@ from beyondscene.backend.pipeline import Progress, enlarge, resolve_settings
 from beyondscene.backend.pipeline.conditions import gather_speakers
 from beyondscene.backend.pipeline.enlarge import enlarge_level, find_people
 from beyondscene.backend.pipeline.prompts import PromptEncoder
+from beyondscene.backend.pipeline.schedule import add_noise
+from beyondscene.backend.pipeline.seeds import draw_noise
 from beyondscene.backend.planning.people import Figure, gather_people
 from beyondscene.backend.planning.plan import Size
 from beyondscene.protocol import RenderRequest
@@ -37,19 +39,25 @@ def test_each_seed_and_each_level_begins_from_noise_and_detail_of_its_own(
 ) -> None:
     models, encode_image = load_models(tiny_models, torch.device("cpu"), torch.float32), enlarge.encode_image
     injected: list[np.ndarray] = []
+    encoded: list[torch.Tensor] = []
     begun: list[torch.Tensor] = []
 
     def note_picture(models: Any, picture: np.ndarray, part: Any) -> torch.Tensor:
         injected.append(picture)
-        return encode_image(models, np.zeros_like(picture), part)
+        encoded.append(encode_image(models, image.repeat(2, 0).repeat(2, 1), part))
+        return encoded[-1]
 
     def note_latents(sampler: Any, begin: Any, *_: Any) -> torch.Tensor:
         begun.append(begin())
+        noise = draw_noise(7, "level 1", tuple(begun[0].shape))
+        expected = add_noise(sampler.scheduler, encoded[0], noise, sampler.timesteps[0])  # as strong as the first step wants it
+        assert torch.equal(begun[0], expected) and len(sampler.timesteps) == 4
+        assert sampler.view_weighting == settings.view_weighting == "feathered"
         return begun[-1]
 
     monkeypatch.setattr(enlarge, "encode_image", note_picture)
     monkeypatch.setattr(enlarge, "denoise", note_latents)
-    settings = resolve_settings(replace(two_people.settings, steps=1), models.model_set)
+    settings = resolve_settings(replace(two_people.settings, steps=8, t_b=0.5), models.model_set)
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
     for seed, level in ((7, 1), (7, 1), (8, 1), (7, 2)):
         request = replace(two_people, seed=seed, characters=(), settings=settings)
