@@ -35,7 +35,7 @@ def test_transform_goes_back_exactly(two_people: RenderRequest) -> None:
     assert np.allclose(back, person.keypoints[:, :2])
 
 
-def test_what_is_far_outside_the_picture_makes_no_portrait_small(two_people: RenderRequest) -> None:
+def test_what_is_far_outside_the_picture_makes_no_portrait_small(sdxl: Models, two_people: RenderRequest) -> None:
     """192x128, so joints count up to 96 px outside; the wrist belongs to a limb, the ankle to one that is out there whole."""
     ana, bo = two_people.characters
     joints = dict(zip(KEYPOINT_NAMES, ana.keypoints, strict=True))
@@ -50,6 +50,10 @@ def test_what_is_far_outside_the_picture_makes_no_portrait_small(two_people: Ren
     assert (person.keypoints[:, 2] == plain.keypoints[:, 2]).all()  # a view of a level shows the limb as it is
     assert centre(person.portrait_keypoints, 256, 0.8).scale > 0.4 * centre(plain.portrait_keypoints, 256, 0.8).scale
     assert (plain.portrait_keypoints == plain.keypoints).all()
+    settings = replace(two_people.settings, steps=1, person_cover=0.6)
+    request = replace(far, settings=resolve_settings(settings, sdxl.model_set))
+    (drawn,) = draw_people_alone(sdxl, request, [person], PromptEncoder(sdxl), Progress(Spy(), 1, 1))
+    assert drawn.canvas_from_scene == centre(person.portrait_keypoints, 64, 0.6)
 
 
 def test_a_joint_that_no_limb_joins_to_the_far_ones_is_no_portrait_by_itself(two_people: RenderRequest) -> None:

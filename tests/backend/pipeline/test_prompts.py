@@ -15,7 +15,7 @@ from beyondscene.backend.pipeline import Progress, resolve_settings
 from beyondscene.backend.pipeline.instances import centre, describe_alone, draw_people_alone
 from beyondscene.backend.pipeline.prompts import Embedding, PromptEncoder, cannot_read, split_tokens
 from beyondscene.backend.planning.people import gather_people
-from beyondscene.protocol import RenderRequest
+from beyondscene.protocol import Lora, RenderRequest
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from msgspec.structs import replace
 from transformers import CLIPTokenizer
@@ -90,13 +90,16 @@ def test_every_script_is_read_letter_by_letter(tokenizers: list[CLIPTokenizer], 
 
 def test_a_person_alone_is_told_of_their_parts_and_their_own_negatives(models: Models, two_people: RenderRequest) -> None:
     ana = replace(
-        two_people.characters[0], negative_prompt="hat", part_prompts={"head": "green hair", "hands": " ", "feet": "red boots"}
+        two_people.characters[0], negative_prompt="hat", part_prompts={"head": "green hair", "hands": " ", "feet": "red boots"},
+        loras=(Lora(name="ana"),),
+    )  # fmt: skip
+    request = replace(
+        two_people, negative_prompt="blurry", loras=(Lora(name="clay"),), characters=(ana, two_people.characters[1])
     )
-    request = replace(two_people, negative_prompt="blurry", characters=(ana, two_people.characters[1]))
     person = next(one for one in gather_people(request) if one.character.name == "Ana")
     alone = describe_alone(models, request, person, centre(person.keypoints, 64, 0.8))
     assert (alone.prompt, alone.negative_prompt) == ("a person with a red shirt, green hair, red boots", "blurry, hat")
-    assert alone.pose().any() and alone.pose().dtype == np.uint8
+    assert alone.pose().any() and alone.pose().dtype == np.uint8 and dict(alone.loras) == {"ana": 1, "clay": 1}
     manifest = replace(models.manifest, framing_prompt="the whole body")  # what the model set says of portraits
     framed = dataclasses.replace(models, model_set=replace(models.model_set, manifest=manifest))
     told = describe_alone(framed, replace(request, style="oil painting"), person, centre(person.keypoints, 64, 0.8))
