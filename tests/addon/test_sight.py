@@ -12,7 +12,7 @@ pytest.importorskip("bpy")
 from beyondscene.addon.exporters import ExportError, Person, export_request, find_left_out, find_people, leaders, raster, sight
 from beyondscene.addon.exporters.sight import look
 from beyondscene.addon.exporters.surfaces import gather_surfaces
-from beyondscene.protocol import FREE, HIDDEN, KEYPOINT_NAMES, SEEN, RenderRequest
+from beyondscene.protocol import FREE, HIDDEN, KEYPOINT_NAMES, SEEN, Keypoint, RenderRequest
 
 from .test_people import instance, store
 
@@ -83,6 +83,17 @@ def test_masks_are_disjoint_and_hold_the_joints_that_are_seen(blender: Any, exam
             if keypoint.state == "visible":
                 row, column = int(keypoint.y), int(keypoint.x)
                 assert masks[character.name][row - 4 : row + 5, column - 4 : column + 5].any()
+
+
+def test_a_prop_hides_a_joint_however_near_it_is_and_somebodys_own_skin_does_not() -> None:
+    surface, joint = np.full((9, 9), 4.9), Keypoint(x=4.5, y=4.5, depth=5)
+
+    def hider(owner: int, bodies: dict[int, np.ndarray]) -> str | None:
+        seen = sight.Sight(1, surface, np.full((9, 9), owner), bodies, {}, {}, {})
+        return sight.find_hider(joint, 0.3, 0, seen)
+
+    assert [hider(owner, {0: surface}) for owner in (-1, 0, 1)] == ["prop", None, "character"]
+    assert hider(-1, {}) is None  # it may well be the body of somebody without one
 
 
 def test_a_box_in_front_hides_the_person_and_one_behind_does_not(blender: Any, example: Example) -> None:

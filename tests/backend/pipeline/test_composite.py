@@ -11,7 +11,7 @@ from beyondscene.backend.pipeline.instances import Portrait, Similarity, centre
 from beyondscene.backend.pipeline.segment import Cutout, draw_bones, keep_body
 from beyondscene.backend.planning.people import gather_people
 from beyondscene.backend.planning.plan import Size
-from beyondscene.protocol import FREE, GREY, HIDDEN, KEYPOINT_NAMES, SEEN, RenderRequest, describe_array, is_seen
+from beyondscene.protocol import FREE, GREY, HIDDEN, KEYPOINT_NAMES, SEEN, Backdrop, RenderRequest, describe_array, is_seen
 from msgspec.structs import replace
 
 SIDE = 64
@@ -241,6 +241,15 @@ def test_whoever_stands_beyond_the_border_is_cut_there(two_people: RenderRequest
     expected[:, 1000 + shift_px : 1128 + shift_px] = mask
     assert (collage.cover == expected[:, 1000:1192]).all()
     assert len(collage.figures) == expected[:, 1000:1192].any()
+
+
+def test_a_backdrop_that_is_finer_than_the_base_becomes_its_mean(two_people: RenderRequest) -> None:
+    striped = np.full((256, 384, 3), 200, np.uint8)
+    striped[:, ::2] = 100
+    image = describe_array(striped)
+    request = replace(two_people, backdrop=Backdrop(image=image))
+    collage = compose(request, {image.digest: striped}, [], Size(192, 128), 0)
+    assert (collage.backdrop == 150).all() and (collage.show() == 150).all()
 
 
 def test_pairs_of_masks_are_disjoint(two_people: RenderRequest, cutouts: list[Cutout]) -> None:

@@ -17,6 +17,7 @@ from beyondscene.protocol import (
     Character,
     HiddenJoints,
     Keypoint,
+    Lora,
     ModelSetInfo,
     RenderRequest,
 )
@@ -95,10 +96,11 @@ def test_algorithm_3_leaves_the_scene_out_where_people_are(two_people: RenderReq
 
 
 def test_parts_speak_where_they_are(two_people: RenderRequest, figures: list[Figure]) -> None:
-    ana = replace(figures[0].person.character, part_prompts={"head": "red lips"})
+    ana = replace(figures[0].person.character, part_prompts={"head": "red lips"}, loras=(Lora(name="ana"),))
     told = [Figure(replace_character(figures[0], ana), figures[0].mask, figures[0].parts), figures[1]]
     top, bottom = describe_views(two_people, told, Size(192, 128), [(0, 0), (8, 0)], 64, 8, 2)
     assert "red lips" in top.prompt and "red lips" not in bottom.prompt
+    assert top.loras == bottom.loras == (("ana", 1.0),)  # her head is nobody else
 
 
 def replace_character(figure: Figure, character):  # noqa: ANN001, ANN201

@@ -15,7 +15,7 @@ from beyondscene.backend.pipeline import Progress, resolve_settings
 from beyondscene.backend.pipeline.instances import centre, describe_alone, draw_people_alone
 from beyondscene.backend.pipeline.prompts import Embedding, PromptEncoder, cannot_read, split_tokens
 from beyondscene.backend.planning.people import gather_people
-from beyondscene.protocol import Lora, RenderRequest
+from beyondscene.protocol import HiddenJoints, Lora, RenderRequest
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from msgspec.structs import replace
 from transformers import CLIPTokenizer
@@ -100,6 +100,15 @@ def test_a_person_alone_is_told_of_their_parts_and_their_own_negatives(models: M
     alone = describe_alone(models, request, person, centre(person.keypoints, 64, 0.8))
     assert (alone.prompt, alone.negative_prompt) == ("a person with a red shirt, green hair, red boots", "blurry, hat")
     assert alone.pose().any() and alone.pose().dtype == np.uint8 and dict(alone.loras) == {"ana": 1, "clay": 1}
+    joints = (replace(ana.keypoints[0], state="occluded", hidden_by="own_head"), *ana.keypoints[1:])
+    (away,) = gather_people(replace(request, characters=(replace(ana, keypoints=joints),)))
+
+    def posed(hidden_joints: HiddenJoints) -> bytes:
+        settings = replace(request.settings, hidden_joints=hidden_joints)
+        at = centre(away.keypoints, 64, 0.8)
+        return describe_alone(models, replace(request, settings=settings), away, at).pose().tobytes()
+
+    assert posed("keep") == alone.pose().tobytes() != posed("drop")  # seen from behind, without a nose
     manifest = replace(models.manifest, framing_prompt="the whole body")  # what the model set says of portraits
     framed = dataclasses.replace(models, model_set=replace(models.model_set, manifest=manifest))
     told = describe_alone(framed, replace(request, style="oil painting"), person, centre(person.keypoints, 64, 0.8))
