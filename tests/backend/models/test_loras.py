@@ -14,7 +14,7 @@ import pytest
 import torch
 from beyondscene.backend.models.adapters import take_off
 from beyondscene.backend.models.load import Models, load_models
-from beyondscene.backend.models.loras import find_loras, gather_loras, known_loras, merge_loras
+from beyondscene.backend.models.loras import LoraScales, find_loras, gather_loras, known_loras, merge_loras
 from beyondscene.backend.models.sets import ModelSet, ModelSetError, read_model_set
 from beyondscene.backend.outputs import read_record, restore_request
 from beyondscene.backend.pipeline import render
@@ -115,10 +115,15 @@ def test_a_characters_lora_is_worn_by_them_alone(models: Models, small: RenderRe
     together = [Figure(figure.person, masks.any(0), {}) for figure in figures]
     (both,) = describe_views(request, together, Size(192, 128), [(0, 0)], 64, 8, 2)
     assert both.loras == (("clay", 1.0),)
-    plain, changed = (
-        picture(models, replace(small, characters=people), folder) for people in (small.characters, request.characters)
-    )
+    plain = picture(models, replace(small, loras=(CLAY,)), folder)
+    worn: list[LoraScales] = []
+    hook = models.unet.register_forward_pre_hook(lambda *_: worn.append(models.adapters.active))
+    try:
+        changed = picture(models, replace(small, loras=(CLAY,), characters=request.characters), folder)
+    finally:
+        hook.remove()
     assert (plain != changed).any()
+    assert worn[:4] == 2 * [(("clay", 1.0),), ((SILK.name, 0.5),)]  # Bo and Ana, in each of two steps
 
 
 def test_names_merge_and_scales_of_the_character_count() -> None:

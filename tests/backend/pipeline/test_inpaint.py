@@ -249,7 +249,8 @@ def test_each_view_of_a_wide_picture_has_its_part_of_the_mask(sdxl: Models, ungu
 def test_the_background_is_told_of_the_scene_and_of_its_people_only_where_asked(
     sdxl: Models, two_people: RenderRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ana, _ = gather_people(two_people)
+    wearing = [replace(one, loras=(Lora(name="own"),)) for one in two_people.characters]  # which is not the background's
+    ana, _ = gather_people(replace(two_people, characters=tuple(wearing)))
     figure = Figure(ana, make_collage().cover > 0, {})
     collage = replace_fields(make_collage(), figures=[figure])
     told: list[list[Condition]] = []
