@@ -47,7 +47,9 @@ def test_two_hundred_tokens_are_kept_to_the_last(models: Models, tokenizers: lis
         assert str(tokenizer.decode([token for chunk in chunks for token in chunk])).split() == LONG.split()
     encoder = PromptEncoder(models)
     letters = "a" * 199
-    first, other = (encoder.encode(letters + last).hidden.unflatten(0, (3, 77)) for last in ("b", "c"))
+    told = [encoder.encode(letters + last) for last in ("b", "c")]
+    assert torch.equal(told[0].pooled, told[1].pooled)  # of the first chunk
+    first, other = (one.hidden.unflatten(0, (3, 77)) for one in told)
     assert torch.equal(first[:2], other[:2]) and not torch.equal(first[2], other[2])
 
 
