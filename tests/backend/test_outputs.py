@@ -237,6 +237,11 @@ def test_masks_and_a_backdrop_travel_in_the_record(picture: Picture, two_people:
         restore_request(square)
 
 
+def test_weights_differ_where_one_side_lacks_a_file(two_people: RenderRequest) -> None:
+    record = make_record(two_people, {}, "tiny", {"gone": "1", "same": "2", "other": "3"}, "")
+    assert outputs.weights_that_differ(record, {"same": "2", "other": "4", "new": "5"}) == ["gone", "new", "other"]
+
+
 def test_a_record_of_the_largest_array_is_found_though_nothing_makes_that_smaller() -> None:
     text = b"beyondscene\0\0\0\0\0" + b"A" * (4 * FRAME_LIMIT_BYTES // 3 + 2**20)  # in base64, with the request
     found = find_text(io.BytesIO(PNG_SIGNATURE + struct.pack(">I4s", len(text), b"iTXt") + text + bytes(4)))
