@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import OpenEXR
 import pytest
 from PIL import Image
 
@@ -89,6 +90,22 @@ def test_of_a_sequence_the_file_of_the_frame_is_taken(blender: Any, example: Exa
     assert number_file(Path("a 09 shot.exr"), 12).name == "a 12 shot.exr" and number_file(Path("a.png"), 3).name == "a.png"
     scene.render.filepath, scene.render.image_settings.file_format = str(tmp_path / "a_"), "PNG"
     assert number_file(tmp_path / "a_0001.png", -5) == Path(scene.render.frame_path(frame=-5))
+
+
+@pytest.mark.parametrize(("space", "grey"), [("Linear Rec.709", 188), ("sRGB", 127)])
+def test_a_sequence_is_read_in_the_colour_space_that_it_was_given(
+    blender: Any, example: Example, tmp_path: Path, space: str, grey: int
+) -> None:
+    example("duo")
+    half = {"RGB": np.full((60, 90, 3), 0.5, np.float32)}
+    OpenEXR.File({"type": OpenEXR.scanlineimage}, half).write(str(tmp_path / "light 0001.exr"))
+    image = blender.data.images.load(str(tmp_path / "light 0001.exr"))
+    image.source, image.colorspace_settings.name = "SEQUENCE", space
+    image.alpha_mode, blender.context.scene.beyondscene.backdrop = "NONE", image
+    blender.context.scene.frame_set(1)
+    request, arrays = export_request(blender.context, width=768, height=512)
+    assert request.backdrop and (arrays[request.backdrop.image.digest] == grey).all()
+    assert len(blender.data.images) == 1  # that file is not left in the scene as well
 
 
 def test_what_has_no_pixels_is_refused(blender: Any, example: Example) -> None:

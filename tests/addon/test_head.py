@@ -35,6 +35,21 @@ def test_a_head_bone_whose_tail_is_no_crown_does_not_shrink_the_face() -> None:
     np.testing.assert_allclose(estimate_face(sideways)["LEye"], estimate_face(REST)["LEye"], atol=0.01)
 
 
+def test_the_head_of_a_child_is_as_large_as_its_skull_bone() -> None:
+    shoulders = np.array((0, 0, 1.3))
+    child = estimate_face(REST | {"Crown": shoulders + np.array((0, 0, 1.3 * 0.34))})
+    for name, place in estimate_face(REST).items():
+        np.testing.assert_allclose(child[name] - shoulders, 1.3 * (place - shoulders))
+
+
+@pytest.mark.parametrize(("joint", "height"), [("Knee", 0.44), ("Hip", 0.845)])
+def test_a_rig_without_ankles_has_a_face_of_the_same_size(joint: str, height: float) -> None:
+    legs = {f"{side}{joint}": np.array([x, 0.0, height]) for side, x in (("R", -0.1), ("L", 0.1))}
+    upper = {name: place for name, place in REST.items() if "Ankle" not in name and name != "Crown"}
+    for name, place in estimate_face(REST).items():
+        np.testing.assert_allclose(estimate_face(upper | legs)[name], place, atol=0.01)
+
+
 def test_without_shoulders_or_legs_there_is_no_guess() -> None:
     assert estimate_face({"Crown": REST["Crown"]}) == {}
     assert estimate_face({name: place for name, place in REST.items() if "Ankle" not in name}) == {}

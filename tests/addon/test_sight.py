@@ -12,7 +12,7 @@ pytest.importorskip("bpy")
 from beyondscene.addon.exporters import ExportError, Person, export_request, find_left_out, find_people, leaders, raster, sight
 from beyondscene.addon.exporters.sight import look
 from beyondscene.addon.exporters.surfaces import gather_surfaces
-from beyondscene.protocol import FREE, HIDDEN, KEYPOINT_NAMES, SEEN, RenderRequest
+from beyondscene.protocol import FREE, HIDDEN, KEYPOINT_NAMES, SEEN, Keypoint, RenderRequest
 
 from .test_people import instance, store
 
@@ -85,6 +85,29 @@ def test_masks_are_disjoint_and_hold_the_joints_that_are_seen(blender: Any, exam
                 assert masks[character.name][row - 4 : row + 5, column - 4 : column + 5].any()
 
 
+def test_a_prop_hides_a_joint_however_near_it_is_and_somebodys_own_skin_does_not() -> None:
+    surface, joint = np.full((9, 9), 4.9), Keypoint(x=4.5, y=4.5, depth=5)
+
+    def hider(owner: int, bodies: dict[int, np.ndarray]) -> str | None:
+        seen = sight.Sight(1, surface, np.full((9, 9), owner), bodies, {}, {}, {})
+        return sight.find_hider(joint, 0.3, 0, seen)
+
+    assert [hider(owner, {0: surface}) for owner in (-1, 0, 1)] == ["prop", None, "character"]
+    assert hider(-1, {}) is None  # it may well be the body of somebody without one
+    surface[:, 4] = surface[4] = np.inf  # four of the nine pixels around the joint are left
+    assert hider(-1, {0: surface}) is None
+    surface[4, 3:6] = 4.9
+    assert hider(-1, {0: surface}) == "prop"
+
+
+def test_what_stands_beside_a_body_hides_it_where_it_is_nearer_than_flesh_reaches() -> None:
+    body = np.where(np.arange(32) < 8, 5.0, np.inf)[None].repeat(32, 0)
+    depth = np.where(np.arange(32) < 8, 5.0, np.where(np.arange(32) < 20, 4.9, 4.8))[None].repeat(32, 0)
+    seen = sight.Sight(1, depth, np.where(np.isfinite(body), 0, -1), {0: body}, {}, {}, {})
+    mask = sight.draw_mask(0, 0.5, seen)  # flesh of 15 cm
+    assert (mask[:, :8] == SEEN).all() and (mask[:, 8:20] == FREE).all() and (mask[:, 20:] == HIDDEN).all()
+
+
 def test_a_box_in_front_hides_the_person_and_one_behind_does_not(blender: Any, example: Example) -> None:
     example("duo")
     before, _ = see(blender)
@@ -100,6 +123,8 @@ def test_a_box_in_front_hides_the_person_and_one_behind_does_not(blender: Any, e
     assert set(masks) == {"Eve", "Flo"}
     assert not masks["Eve"].any()  # wholly hidden, which is not the same as having no mesh
     assert set(joints["Eve"].values()) == {"occluded"}
+    eve = next(one for one in export_masks(blender)[1].characters if one.name == "Eve")
+    assert {point.state for point in eve.feet or ()} == {"occluded"}
     box.location.y += 20
     blender.context.view_layer.update()
     assert (see(blender)[0]["Eve"] == before["Eve"]).all()

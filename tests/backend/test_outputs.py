@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import tracemalloc
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from beyondscene.protocol.record import RecordError, decode_record
 from beyondscene.protocol.record_text import PNG_SIGNATURE, find_text
 from msgspec.structs import replace
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 SUFFIXES = ("png", "tif", "exr")
 DIGITAL_SOURCE = b"DigitalSourceType>http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia<"
@@ -114,6 +116,10 @@ def test_the_record_stands_where_other_programs_look(picture: Picture, record: R
     with Image.open(tmp_path / "out.png") as opened:
         assert '"models": "tiny"' in opened.info["beyondscene"] and "srgb" in opened.info
         assert DIGITAL_SOURCE.decode() in opened.info["XML:com.adobe.xmp"]
+        deflated = PngInfo()
+        deflated.add_itxt("beyondscene", opened.info["beyondscene"], zip=True)
+        opened.save(tmp_path / "again.png", pnginfo=deflated)
+    assert read_record(tmp_path / "again.png") == read_record(tmp_path / "out.png")
     with Image.open(tmp_path / "out.tif") as opened:
         tags = opened.tag_v2  # type: ignore[attr-defined]
         assert '"models": "tiny"' in tags[270] and DIGITAL_SOURCE in bytes(tags[700])
@@ -221,6 +227,19 @@ def test_masks_and_a_backdrop_travel_in_the_record(picture: Picture, two_people:
     write_picture(path, picture, make_record(request, {}, "tiny", {}, ""))
     with pytest.raises(WireError, match="The mask of 'Ana' is not in the picture"):
         restore_request(read_record(path))
+    bomb = replace(read_record(path), arrays={reference.digest: zlib.compress(bytes(2**24))})
+    with pytest.raises(WireError, match="was damaged"):  # by what is announced, and no more was unpacked
+        restore_request(bomb)
+    cut = mask[:, :128]
+    ana = replace(characters[0], mask=describe_array(cut))
+    square = make_record(replace(request, characters=(ana, characters[1])), {describe_array(cut).digest: cut}, "tiny", {}, "")
+    with pytest.raises(WireError, match=r"The mask of 'Ana' has shape \(128, 128\)"):
+        restore_request(square)
+
+
+def test_weights_differ_where_one_side_lacks_a_file(two_people: RenderRequest) -> None:
+    record = make_record(two_people, {}, "tiny", {"gone": "1", "same": "2", "other": "3"}, "")
+    assert outputs.weights_that_differ(record, {"same": "2", "other": "4", "new": "5"}) == ["gone", "new", "other"]
 
 
 def test_a_record_of_the_largest_array_is_found_though_nothing_makes_that_smaller() -> None:

@@ -1,13 +1,13 @@
 """The pose picture has the standard colours, in the right places, at the right width."""
 
+import colorsys
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from beyondscene.backend.pose import (
-    HAND_COLOURS,
     HAND_JOINT_COLOUR,
-    HAND_LIMBS,
     KEYPOINT_COLOURS,
     LIMB_BRIGHTNESS,
     LIMB_COLOURS,
@@ -16,7 +16,7 @@ from beyondscene.backend.pose import (
     _ellipses,
     draw_pose,
 )
-from beyondscene.protocol import KEYPOINT_NAMES
+from beyondscene.protocol import FEET_NAMES, KEYPOINT_NAMES
 
 
 def place(points: dict[str, tuple[float, float]]) -> np.ndarray:
@@ -27,14 +27,22 @@ def place(points: dict[str, tuple[float, float]]) -> np.ndarray:
     return person
 
 
-def test_limb_and_joints_have_their_colours() -> None:
-    picture = draw_pose([place({"RShoulder": (20.5, 30.5), "RElbow": (60.5, 30.5)})], 80, 60, 6)
-    limb = LIMBS.index((2, 3))
-    assert picture.shape == (60, 80, 3)
-    assert tuple(picture[30, 20]) == KEYPOINT_COLOURS[2]
-    assert tuple(picture[30, 60]) == KEYPOINT_COLOURS[3]
-    assert tuple(picture[30, 40]) == tuple(int(channel * LIMB_BRIGHTNESS) for channel in LIMB_COLOURS[limb])
-    assert np.count_nonzero(picture[:, 40].any(axis=1)) in range(6, 10)  # six wide, and antialiased
+# limbSeq of OpenPose and of ControlNet's annotator, in whose order the hue turns by 20 degrees, as over the joints in theirs
+CHAINS = ("Neck RShoulder", "Neck LShoulder", "RShoulder RElbow RWrist", "LShoulder LElbow LWrist", "Neck RHip RKnee RAnkle",
+          "Neck LHip LKnee LAnkle", "Neck Nose REye REar", "Nose LEye LEar")  # fmt: skip
+PAIRS = [pair for chain in CHAINS for pair in pairwise(chain.split())]
+
+
+@pytest.mark.parametrize(("number", "pair"), [*enumerate(PAIRS)], ids=[*map("-".join, PAIRS)])
+def test_limb_and_joints_have_the_colours_that_controlnets_were_trained_on(number: int, pair: tuple[str, str]) -> None:
+    def hue(place: int, brightness: float = 1) -> tuple[int, ...]:
+        return tuple(int(round(255 * channel) * brightness) for channel in colorsys.hsv_to_rgb(place / 18, 1, 1))
+
+    picture = draw_pose([place({pair[0]: (20.5, 30.5), pair[1]: (90.5, 30.5)})], 120, 60, 6)
+    assert picture.shape == (60, 120, 3)
+    assert [tuple(picture[30, x]) for x in (20, 90)] == [hue(KEYPOINT_NAMES.index(name)) for name in pair]
+    assert tuple(picture[30, 55]) == hue(number, 0.6)
+    assert np.count_nonzero(picture[:, 55].any(axis=1)) in range(6, 10)  # six wide, and antialiased
 
 
 def test_a_limb_needs_both_ends() -> None:
@@ -69,6 +77,8 @@ def test_enlarging_keeps_the_line_width() -> None:
 @pytest.mark.parametrize("x", [np.nan, np.inf, 1e12])
 def test_impossible_points_are_left_out(x: float) -> None:
     assert not draw_pose([place({"Neck": (x, 20), "RHip": (x, 30)})], 64, 64, 4).any()
+    half, alone = ({"Neck": (20.5, 20.5)} | more for more in ({"RHip": (x, 30.5)}, {}))
+    np.testing.assert_array_equal(draw_pose([place(half)], 64, 64, 4), draw_pose([place(alone)], 64, 64, 4))
 
 
 def test_wrong_shape_is_refused() -> None:
@@ -89,8 +99,9 @@ def with_hands(size_px: float) -> np.ndarray:
 def test_hands_are_drawn_as_openpose_draws_them() -> None:
     picture = draw_pose([with_hands(80)], 120, 80, 8)
     assert tuple(picture[40, 20]) == tuple(picture[40, 60]) == HAND_JOINT_COLOUR  # wrist, and half of the middle finger
-    middle = HAND_LIMBS.index((9, 10))
-    assert tuple(picture[40, 50]) == HAND_COLOURS[middle]
+    for number, x in enumerate((34, 54, 74, 94), start=8):  # of the middle finger, from the wrist on
+        colour = colorsys.hsv_to_rgb(number / 20, 1, 1)
+        assert tuple(picture[40, x]) == tuple(int(255 * channel) for channel in colour)
     assert 2 <= np.count_nonzero(picture[37:44, 50].any(axis=1)) <= 5  # a quarter of a limb wide, and antialiased
 
 
@@ -132,6 +143,14 @@ def test_feet_are_drawn_as_openpose_draws_them_and_belong_to_their_ankles() -> N
     assert tuple(picture[20, 20]) == KEYPOINT_COLOURS[13] and tuple(picture[20, 60]) == (0, 0, 255)
     assert tuple(picture[20, 40]) == (0, 0, int(255 * LIMB_BRIGHTNESS))
     assert tuple(picture[60, 60]) == (0, 255, 255) and not picture[30:50].any()
+    names = (*KEYPOINT_NAMES, *FEET_NAMES)
+    for side, colour in (("L", (0, 0, 153)), ("R", (0, 153, 153))):
+        for start, end in (("Ankle", "BigToe"), ("BigToe", "SmallToe"), ("Ankle", "Heel")):
+            person[:] = 0
+            for name, x in ((start, 20.5), (end, 60.5)):
+                place_of = names.index(side + name)
+                person[place_of if place_of < 18 else place_of + 112] = x, 20.5, 1
+            assert tuple(draw_pose([person], 80, 80, 8)[20, 40]) == colour
 
 
 def test_darker_joints_darken_their_limbs_and_keep_their_hue() -> None:

@@ -82,6 +82,8 @@ def test_mutated_messages_raise_nothing_but_wire_errors(two_people: RenderReques
     for junk in ([], [b""], [b"BSZ\x01"], [b"BSZ\x02", frames[1]], [b"GET / HTTP/1.1", b""]):
         with pytest.raises(WireError):
             decode(junk)
+    with pytest.raises(WireError, match="the header has 4194305 bytes, the limit is 4194304"):
+        decode([frames[0], bytes(2**22 + 1)])
 
 
 def test_a_word_of_one_side_is_no_word_of_the_other() -> None:

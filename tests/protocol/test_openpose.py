@@ -50,6 +50,10 @@ def test_body_25_has_the_middle_of_the_hips_and_the_feet(two_people: RenderReque
     assert body[19:] == [[number, 2 * number, 1] for number in range(6)]
     without = first(replace(request, characters=(replace(ana, feet=None),)), "BODY_25")["pose_keypoints_2d"]
     assert without[19:] == [[0, 0, 0]] * 6
+    hip = KEYPOINT_NAMES.index("RHip")
+    joints = (*ana.keypoints[:hip], ana.keypoints[KEYPOINT_NAMES.index("LWrist")], *ana.keypoints[hip + 1 :])
+    one_hip = first(replace(request, characters=(replace(ana, keypoints=joints),)), "BODY_25")["pose_keypoints_2d"]
+    assert one_hip[8] == one_hip[9] == [0, 0, 0]
 
 
 @pytest.mark.parametrize(("policy", "confidence"), [("keep", 1), ("dim", 0.5), ("drop", 0), (None, 0)])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from beyondscene.protocol import (
     Backdrop,
+    Camera,
     Decoder,
     Event,
     Keypoint,
@@ -122,7 +123,7 @@ def test_empty_prompt_and_absent_people_are_named(two_people: RenderRequest) -> 
     ana, bo = two_people.characters
     with pytest.raises(RequestError, match="prompt of 'Ana' is empty"):
         check_request(replace(two_people, characters=(replace(ana, prompt=""), bo)))
-    away = tuple(replace(k, x=k.x + 1000) for k in bo.keypoints)
+    away = tuple(replace(k, y=k.y + 120) for k in bo.keypoints)  # below it, though within its width
     with pytest.raises(RequestError, match="'Bo' stands wholly outside the 192x128 frame"):
         check_request(replace(two_people, characters=(ana, replace(bo, keypoints=away))))
     behind = tuple(replace(k, state="behind") for k in bo.keypoints)
@@ -180,18 +181,22 @@ def test_resizing_moves_the_joints_along(two_people: RenderRequest) -> None:
     larger = resized(two_people, 384, 256)
     assert larger.characters[0].keypoints[4].x == 2 * two_people.characters[0].keypoints[4].x
     check_request(larger)
+    camera = Camera(fx=100, fy=90, cx=96, cy=64, camera_from_world=(1.0,) * 16)
+    wider = resized(replace(two_people, camera=camera), 384, 128).camera
+    assert wider == replace(camera, fx=200, cx=192)
     person = two_people.characters[1]
     hand_before_the_camera = replace(person.keypoints[4], x=-1e6, state="outside")
     close_up = replace(person, keypoints=(*person.keypoints[:4], hand_before_the_camera, *person.keypoints[5:]))
     check_request(resized(replace(two_people, characters=(close_up,)), 384, 256))
 
 
-def test_hands_survive_their_file_and_a_resizing(two_people: RenderRequest) -> None:
+def test_hands_and_feet_survive_their_file_and_a_resizing(two_people: RenderRequest) -> None:
     hand = tuple(Keypoint(x=number, y=2 * number, depth=3) for number in range(21))
-    request = replace(two_people, characters=(replace(two_people.characters[0], right_hand=hand),))
+    request = replace(two_people, characters=(replace(two_people.characters[0], right_hand=hand, feet=hand[:6]),))
     assert request_from_json(request_to_json(request)) == request
     larger = resized(request, 384, 256).characters[0]
-    assert larger.right_hand and (larger.right_hand[5].x, larger.right_hand[5].y) == (10, 20)
+    for points in (larger.right_hand, larger.feet):
+        assert points and (points[5].x, points[5].y) == (10, 20)
     assert larger.left_hand is None
     with pytest.raises(WireError, match="21"):
         request_from_json(broken(request, characters__0__right_hand=[{"x": 1, "y": 1, "depth": 1}] * 20))
@@ -283,3 +288,6 @@ def test_a_mask_file_that_is_damaged_or_of_another_making_is_named(tmp_path: Pat
         np.save(file, other)
         with pytest.raises(WireError, match=rf"The mask of .Ana. cannot be read from {file} \(.*\): export again"):
             load_request(tmp_path / "request.json")
+    np.save(file, mask // 2)
+    with pytest.raises(WireError, match=rf"The mask of .Ana. is not what the request names, in {file}: export again"):
+        load_request(tmp_path / "request.json")

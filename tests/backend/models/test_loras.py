@@ -14,7 +14,7 @@ import pytest
 import torch
 from beyondscene.backend.models.adapters import take_off
 from beyondscene.backend.models.load import Models, load_models
-from beyondscene.backend.models.loras import find_loras, gather_loras, known_loras, lora_folders, merge_loras
+from beyondscene.backend.models.loras import LoraScales, find_loras, gather_loras, known_loras, lora_folders, merge_loras
 from beyondscene.backend.models.manifest import Manifest
 from beyondscene.backend.models.sets import ModelSet, ModelSetError, read_model_set
 from beyondscene.backend.outputs import read_record, restore_request
@@ -116,10 +116,15 @@ def test_a_characters_lora_is_worn_by_them_alone(models: Models, small: RenderRe
     together = [Figure(figure.person, masks.any(0), {}) for figure in figures]
     (both,) = describe_views(request, together, Size(192, 128), [(0, 0)], 64, 8, 2)
     assert both.loras == (("clay", 1.0),)
-    plain, changed = (
-        picture(models, replace(small, characters=people), folder) for people in (small.characters, request.characters)
-    )
+    plain = picture(models, replace(small, loras=(CLAY,)), folder)
+    worn: list[LoraScales] = []
+    hook = models.unet.register_forward_pre_hook(lambda *_: worn.append(models.adapters.active))
+    try:
+        changed = picture(models, replace(small, loras=(CLAY,), characters=request.characters), folder)
+    finally:
+        hook.remove()
     assert (plain != changed).any()
+    assert worn[:4] == 2 * [(("clay", 1.0),), ((SILK.name, 0.5),)]  # Bo and Ana, in each of two steps
 
 
 def test_names_merge_and_scales_of_the_character_count() -> None:
@@ -341,6 +346,9 @@ def test_names_are_labels_and_absent_ones_are_refused(small: RenderRequest, fold
     dead.unlink()
     with pytest.raises(RequestError, match="The scene names the LoRA 'clay' twice"):
         check_request(replace(small, loras=(CLAY, CLAY)))
+    ana, *others = small.characters
+    with pytest.raises(RequestError, match=f"'{ana.name}' names the LoRA 'clay' twice"):
+        check_request(replace(small, characters=(replace(ana, loras=(CLAY, CLAY)), *others)))
 
 
 def test_the_record_names_and_fingerprints_them(

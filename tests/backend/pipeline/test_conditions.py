@@ -17,6 +17,7 @@ from beyondscene.protocol import (
     Character,
     HiddenJoints,
     Keypoint,
+    Lora,
     ModelSetInfo,
     RenderRequest,
 )
@@ -95,10 +96,11 @@ def test_algorithm_3_leaves_the_scene_out_where_people_are(two_people: RenderReq
 
 
 def test_parts_speak_where_they_are(two_people: RenderRequest, figures: list[Figure]) -> None:
-    ana = replace(figures[0].person.character, part_prompts={"head": "red lips"})
+    ana = replace(figures[0].person.character, part_prompts={"head": "red lips"}, loras=(Lora(name="ana"),))
     told = [Figure(replace_character(figures[0], ana), figures[0].mask, figures[0].parts), figures[1]]
     top, bottom = describe_views(two_people, told, Size(192, 128), [(0, 0), (8, 0)], 64, 8, 2)
     assert "red lips" in top.prompt and "red lips" not in bottom.prompt
+    assert top.loras == bottom.loras == (("ana", 1.0),)  # her head is nobody else
 
 
 def replace_character(figure: Figure, character):  # noqa: ANN001, ANN201
@@ -133,6 +135,10 @@ def test_enlarged_skeletons_lie_where_the_redrawn_ones_do_with_wider_lines(
     for thin, wide in zip(drawn("redrawn"), drawn("upscaled"), strict=True):
         assert thin.any() and (wide.max(-1) > 60).sum() > 1.5 * (thin.max(-1) > 60).sum()
         assert (wide.max(-1)[thin.max(-1) > 100] > 20).mean() > 0.95
+    joint = np.array([[64.0, 48.0, 1]] + [[0.0, 0, 0]] * 17)
+    light = enlarge_pose([joint], 128, 4, 4.0).max(-1).astype(float)
+    rows, columns = np.indices(light.shape) + 0.5
+    assert [(light * at).sum() / light.sum() for at in (columns, rows)] == pytest.approx([64, 48], abs=0.25)
 
 
 def test_no_view_keeps_a_picture_of_its_skeletons(two_people: RenderRequest, figures: list[Figure]) -> None:
@@ -196,6 +202,10 @@ def test_faces_are_in_the_skeletons_of_models_that_know_them_as_far_as_they_are_
     white = (drawn(face, True) == 255).all(-1)
     assert white.any() and not (drawn(face, False) == 255).all(-1).any()
     np.testing.assert_array_equal(drawn(hidden, True), drawn(face, False))
+    (person,) = gather_people(
+        replace(two_people, characters=(replace(ana, face=face, right_hand=face[:21]),)), drawing(pose_feet=True)
+    )
+    assert not person.keypoints[18:130, 2].any()  # nor in those of models that know feet alone
 
 
 def test_joints_that_others_hide_are_kept_darkened_or_left_out(two_people: RenderRequest) -> None:

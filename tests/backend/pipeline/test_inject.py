@@ -39,6 +39,14 @@ def test_an_edge_map_that_is_not_normalised_never_reaches_p_max(picture: np.ndar
     assert plain[:, :24].mean() < plain[:, 72:].mean()
 
 
+@pytest.mark.parametrize(("channel", "canny_high", "found"), [(0, 110, True), (0, 130, False), (2, 110, False)])
+def test_an_edge_counts_from_the_upper_threshold_on_as_bright_as_it_looks(channel: int, canny_high: float, found: bool) -> None:
+    """A step of 100 is one of 30 in grey, which Canny sees as 120, if it is red; of 11 if it is blue."""
+    image = np.zeros((64, 96, 3), np.uint8)
+    image[:, 48:, channel] = 100
+    assert bool(np.ptp(detail_probability(image, RenderSettings(canny_high=canny_high)))) == found
+
+
 def test_the_printed_comparison_replaces_nearly_everything(picture: np.ndarray) -> None:
     detailed = changed(picture, RenderSettings(perturb="paper-literal"))[:, 120:]
     assert detailed.mean() > 0.5

@@ -1,7 +1,9 @@
 """The background is painted as diffusers paints it, around people who come out as they went in."""
 
+from collections.abc import Callable
 from dataclasses import replace as replace_fields
 from itertools import pairwise
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,11 +17,12 @@ from beyondscene.backend.pipeline.conditions import Condition
 from beyondscene.backend.pipeline.inpaint import inpaint_background, keep_people
 from beyondscene.backend.pipeline.instances import Portrait, Similarity
 from beyondscene.backend.pipeline.prompts import Embedding, PromptEncoder
+from beyondscene.backend.pipeline.sampler import Sampler
 from beyondscene.backend.pipeline.seeds import seed_for
 from beyondscene.backend.pipeline.segment import Cutout
 from beyondscene.backend.planning.people import Figure, gather_people
 from beyondscene.backend.planning.plan import Size
-from beyondscene.protocol import GREY, RenderRequest
+from beyondscene.protocol import GREY, Lora, RenderRequest
 from diffusers import StableDiffusionXLControlNetInpaintPipeline
 from diffusers.pipelines.controlnet import pipeline_controlnet_inpaint_sd_xl as of_theirs
 from msgspec.structs import replace
@@ -246,17 +249,28 @@ def test_each_view_of_a_wide_picture_has_its_part_of_the_mask(sdxl: Models, ungu
 def test_the_background_is_told_of_the_scene_and_of_its_people_only_where_asked(
     sdxl: Models, two_people: RenderRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ana, _ = gather_people(two_people)
+    wearing = [replace(one, loras=(Lora(name="own"),)) for one in two_people.characters]  # which is not the background's
+    ana, _ = gather_people(replace(two_people, characters=tuple(wearing)))
     figure = Figure(ana, make_collage().cover > 0, {})
     collage = replace_fields(make_collage(), figures=[figure])
     told: list[list[Condition]] = []
-    monkeypatch.setattr(
-        inpaint, "denoise", lambda sampler, begin, window, views, conditions, stage: told.append(conditions) or begin()
-    )
+
+    def note(
+        sampler: Sampler, begin: Callable[[], torch.Tensor], _: int, views: Any, conditions: Any, stage: Any
+    ) -> torch.Tensor:
+        assert sampler.view_weighting == "feathered"
+        told.append(conditions)
+        return begin()
+
+    monkeypatch.setattr(inpaint, "denoise", note)
     for inpaint_people in ("nothing", "poses", "everything"):
         settings = replace(two_people.settings, inpaint_people=inpaint_people, steps=STEPS)
-        paint(sdxl, replace(two_people, style="oil painting", settings=settings), collage)
+        request = replace(
+            two_people, style="oil painting", negative_prompt="fog", loras=(Lora(name="clay"),), settings=settings
+        )
+        paint(sdxl, request, collage)
     (alone,), (posed,), (with_ana,) = told
+    assert {(one.negative_prompt, one.loras) for one in (alone, posed, with_ana)} == {("fog", (("clay", 1.0),))}
     assert alone.prompt == f"{two_people.prompt}, oil painting" and not alone.pose().any()
     assert posed.prompt == f"{two_people.prompt}, oil painting" and posed.pose().any()
     assert with_ana.prompt == f"{two_people.prompt}, {ana.character.prompt}, oil painting" and with_ana.pose().any()

@@ -22,6 +22,8 @@ def test_pose_fills_its_canvas(two_people: RenderRequest) -> None:
     person = gather_people(two_people)[0]
     left, top, right, bottom = bounding_box(centre(person.keypoints, 256, 0.8).apply(person.keypoints))
     assert bottom - top == pytest.approx(0.8 * 256)
+    nose, neck = person.keypoints[:2, 1]
+    assert bounding_box(person.keypoints)[1] == pytest.approx(2 * nose - neck)  # with the crown of the head
     assert (left + right) / 2 == pytest.approx(128) and (top + bottom) / 2 == pytest.approx(128)
 
 
@@ -33,7 +35,7 @@ def test_transform_goes_back_exactly(two_people: RenderRequest) -> None:
     assert np.allclose(back, person.keypoints[:, :2])
 
 
-def test_what_is_far_outside_the_picture_makes_no_portrait_small(two_people: RenderRequest) -> None:
+def test_what_is_far_outside_the_picture_makes_no_portrait_small(sdxl: Models, two_people: RenderRequest) -> None:
     """192x128, so joints count up to 96 px outside; the wrist belongs to a limb, the ankle to one that is out there whole."""
     ana, bo = two_people.characters
     joints = dict(zip(KEYPOINT_NAMES, ana.keypoints, strict=True))
@@ -48,6 +50,10 @@ def test_what_is_far_outside_the_picture_makes_no_portrait_small(two_people: Ren
     assert (person.keypoints[:, 2] == plain.keypoints[:, 2]).all()  # a view of a level shows the limb as it is
     assert centre(person.portrait_keypoints, 256, 0.8).scale > 0.4 * centre(plain.portrait_keypoints, 256, 0.8).scale
     assert (plain.portrait_keypoints == plain.keypoints).all()
+    settings = replace(two_people.settings, steps=1, person_cover=0.6)
+    request = replace(far, settings=resolve_settings(settings, sdxl.model_set))
+    (drawn,) = draw_people_alone(sdxl, request, [person], PromptEncoder(sdxl), Progress(Spy(), 1, 1))
+    assert drawn.canvas_from_scene == centre(person.portrait_keypoints, 64, 0.6)
 
 
 def test_a_joint_that_no_limb_joins_to_the_far_ones_is_no_portrait_by_itself(two_people: RenderRequest) -> None:
@@ -61,7 +67,12 @@ def test_a_joint_that_no_limb_joins_to_the_far_ones_is_no_portrait_by_itself(two
 
 
 def test_far_people_come_first(two_people: RenderRequest) -> None:
-    assert [person.character.name for person in gather_people(two_people)] == ["Ana", "Bo"]
+    ana, bo = two_people.characters
+    legless = [replace(k, state="missing", depth=0) if place > 7 else k for place, k in enumerate(ana.keypoints)]
+    pointing = [replace(k, depth=1000) if place == 4 else k for place, k in enumerate(bo.keypoints)]  # into the distance
+    odd = replace(two_people, characters=(replace(bo, keypoints=tuple(pointing)), replace(ana, keypoints=tuple(legless))))
+    for request in (two_people, odd):
+        assert [person.character.name for person in gather_people(request)] == ["Ana", "Bo"]
 
 
 def test_a_seed_of_ones_own_is_of_nobody_else(sdxl: Models, two_people: RenderRequest) -> None:

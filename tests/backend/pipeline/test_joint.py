@@ -105,6 +105,7 @@ def test_noise_is_the_same_on_every_device_and_for_every_crowd() -> None:
     others = [
         draw_noise(7, "level 2", (4, 16, 16)),
         draw_noise(8, "level 1", (4, 16, 16)),
+        draw_noise(7 + 2**32, "level 1", (4, 16, 16)),
         draw_noise(7, "person a", (4, 16, 16)),
     ]
     assert all(not torch.equal(first, other) for other in others)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 from beyondscene.backend.models.load import Models, load_models
+from beyondscene.backend.models.manifest import ModelSetError
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.pipeline import render
-from beyondscene.protocol import RenderRequest, RenderSettings, RequestError, check_request
+from beyondscene.protocol import Lora, RenderRequest, RenderSettings, RequestError, check_request
 from msgspec.structs import replace
 
 from ...conftest import stand
@@ -68,4 +69,8 @@ def test_a_prompt_in_another_script_is_refused_by_models_that_cannot_read_it(mod
         check_request(request)
         with pytest.raises(RequestError, match=sentence):
             render(models, request, {}, told)
+    with pytest.raises(RequestError, match="The scene prompt is empty"):  # by whoever calls from Python, too
+        render(models, replace(quick, prompt=" "), {}, told)
+    with pytest.raises(ModelSetError, match="wool"):
+        render(models, replace(quick, loras=(Lora(name="wool"),)), {}, told)
     assert told.told == []

@@ -8,7 +8,7 @@ from beyondscene.backend.models.segmenters import Box
 from beyondscene.backend.pipeline.instances import Portrait, centre
 from beyondscene.backend.pipeline.parts import find_part
 from beyondscene.backend.pipeline.segment import cut_out
-from beyondscene.backend.planning.people import gather_people
+from beyondscene.backend.planning.people import bounding_box, gather_people
 from beyondscene.protocol import PartName, RenderRequest
 from msgspec.structs import replace
 from torch import nn
@@ -51,9 +51,19 @@ def test_hands_and_feet_lie_beyond_the_last_joint(body: np.ndarray, joints: np.n
     assert np.argwhere(hands)[:, 0].min() >= joints[RWRIST, 1] - 3 and np.argwhere(feet)[:, 0].min() >= joints[RANKLE, 1] - 3
 
 
+def test_a_joint_that_is_not_drawn_has_no_part_of_the_body(body: np.ndarray, joints: np.ndarray) -> None:
+    without = joints.copy()
+    without[[RWRIST, NOSE], 2] = 0
+    without[NOSE, :2] = 0
+    assert np.argwhere(find_part("hands", {}, body, without))[:, 1].min() > joints[NOSE, 0]  # her left one alone
+    assert find_part("face", {}, body, without).any()  # around the eyes
+
+
 def test_hair_is_the_head_without_its_face_and_a_found_head_is_no_body(body: np.ndarray, joints: np.ndarray) -> None:
     head, hair, face = (find_part(part, {}, body, joints) for part in ("head", "hair", "face"))
     assert hair.any() and not (hair & face).any() and (hair | face == head).all()
+    x, y = joints[NOSE, :2].astype(int)
+    assert face[y, x] and hair[9, x]  # on top of the head
     found = {"head": np.zeros_like(body)}
     found["head"][:60] = True
     assert (find_part("head", found, body, joints) == found["head"] & body).all()
@@ -67,15 +77,17 @@ def test_a_part_of_which_a_segmenter_finds_nothing_is_where_the_joints_say(body:
 
 
 class Outline:
-    """A segmenter that knows persons only. wanted: what it was asked for, portrait by portrait."""
+    """A segmenter that knows persons only. wanted, boxes: what it was asked for and where, portrait by portrait."""
 
     networks: tuple[nn.Module, ...] = ()
 
     def __init__(self) -> None:
         self.wanted: list[set[str]] = []
+        self.boxes: list[Box] = []
 
     def segment(self, image: np.ndarray, wanted: Collection[str], body: Box) -> dict[str, np.ndarray]:
         self.wanted.append(set(wanted))
+        self.boxes.append(body)
         return {"person": image[..., 0] > 100}
 
 
@@ -102,5 +114,6 @@ def test_a_segmenter_is_asked_for_what_has_a_prompt(
     ana = replace(two_people.characters[0], part_prompts=prompts)
     person = gather_people(replace(two_people, characters=(ana,)))[0]
     image = np.where(body[..., None], np.uint8(200), np.uint8(0))
-    cut_out(outline := Outline(), [Portrait(person, centre(person.keypoints, SIDE, 0.8), image)])
-    assert outline.wanted == [wanted]
+    at = centre(person.keypoints, SIDE, 0.8)
+    cut_out(outline := Outline(), [Portrait(person, at, image)])
+    assert outline.wanted == [wanted] and outline.boxes == [bounding_box(at.apply(person.keypoints))]

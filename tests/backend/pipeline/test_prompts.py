@@ -15,7 +15,7 @@ from beyondscene.backend.pipeline import Progress, resolve_settings
 from beyondscene.backend.pipeline.instances import centre, describe_alone, draw_people_alone
 from beyondscene.backend.pipeline.prompts import Embedding, PromptEncoder, cannot_read, split_tokens
 from beyondscene.backend.planning.people import gather_people
-from beyondscene.protocol import RenderRequest
+from beyondscene.protocol import HiddenJoints, Lora, RenderRequest
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from msgspec.structs import replace
 from transformers import CLIPTokenizer
@@ -47,7 +47,9 @@ def test_two_hundred_tokens_are_kept_to_the_last(models: Models, tokenizers: lis
         assert str(tokenizer.decode([token for chunk in chunks for token in chunk])).split() == LONG.split()
     encoder = PromptEncoder(models)
     letters = "a" * 199
-    first, other = (encoder.encode(letters + last).hidden.unflatten(0, (3, 77)) for last in ("b", "c"))
+    told = [encoder.encode(letters + last) for last in ("b", "c")]
+    assert torch.equal(told[0].pooled, told[1].pooled)  # of the first chunk
+    first, other = (one.hidden.unflatten(0, (3, 77)) for one in told)
     assert torch.equal(first[:2], other[:2]) and not torch.equal(first[2], other[2])
 
 
@@ -60,6 +62,8 @@ def test_a_full_chunk_ends_after_the_last_comma_that_is_near(tokenizers: list[CL
         assert " ".join(chunks).replace(" ,", ",") == text
         far = "red, " + "green " * 90  # the comma is too far back
         assert [len(chunk) for chunk in split_tokens(tokenizer, far)] == [75, 17]
+        two = "green " * 60 + "red, blue, " + "green " * 30
+        assert [len(chunk) for chunk in split_tokens(tokenizer, two)] == [64, 30]
 
 
 def test_emphasis_leads_away_from_what_no_word_would_say(models: Models) -> None:
@@ -88,13 +92,25 @@ def test_every_script_is_read_letter_by_letter(tokenizers: list[CLIPTokenizer], 
 
 def test_a_person_alone_is_told_of_their_parts_and_their_own_negatives(models: Models, two_people: RenderRequest) -> None:
     ana = replace(
-        two_people.characters[0], negative_prompt="hat", part_prompts={"head": "green hair", "hands": " ", "feet": "red boots"}
+        two_people.characters[0], negative_prompt="hat", part_prompts={"head": "green hair", "hands": " ", "feet": "red boots"},
+        loras=(Lora(name="ana"),),
+    )  # fmt: skip
+    request = replace(
+        two_people, negative_prompt="blurry", loras=(Lora(name="clay"),), characters=(ana, two_people.characters[1])
     )
-    request = replace(two_people, negative_prompt="blurry", characters=(ana, two_people.characters[1]))
     person = next(one for one in gather_people(request) if one.character.name == "Ana")
     alone = describe_alone(models, request, person, centre(person.keypoints, 64, 0.8))
     assert (alone.prompt, alone.negative_prompt) == ("a person with a red shirt, green hair, red boots", "blurry, hat")
-    assert alone.pose().any() and alone.pose().dtype == np.uint8
+    assert alone.pose().any() and alone.pose().dtype == np.uint8 and dict(alone.loras) == {"ana": 1, "clay": 1}
+    joints = (replace(ana.keypoints[0], state="occluded", hidden_by="own_head"), *ana.keypoints[1:])
+    (away,) = gather_people(replace(request, characters=(replace(ana, keypoints=joints),)))
+
+    def posed(hidden_joints: HiddenJoints) -> bytes:
+        settings = replace(request.settings, hidden_joints=hidden_joints)
+        at = centre(away.keypoints, 64, 0.8)
+        return describe_alone(models, replace(request, settings=settings), away, at).pose().tobytes()
+
+    assert posed("keep") == alone.pose().tobytes() != posed("drop")  # seen from behind, without a nose
     manifest = replace(models.manifest, framing_prompt="the whole body")  # what the model set says of portraits
     framed = dataclasses.replace(models, model_set=replace(models.model_set, manifest=manifest))
     told = describe_alone(framed, replace(request, style="oil painting"), person, centre(person.keypoints, 64, 0.8))

@@ -16,6 +16,7 @@ from beyondscene.backend.models.sets import ModelSet, read_model_set
 from beyondscene.backend.pipeline import Progress, enlarge, render, resolve_settings
 from beyondscene.backend.pipeline.enlarge import enlarge_level
 from beyondscene.backend.pipeline.prompts import PromptEncoder
+from beyondscene.backend.pipeline.resize import fit
 from beyondscene.backend.planning.people import Figure, gather_people
 from beyondscene.backend.planning.plan import Size
 from beyondscene.backend.watch import Headway, Stopped
@@ -86,16 +87,17 @@ def test_somebody_wholly_hidden_changes_nothing(models: Models, two_people: Rend
     arrays = {describe_array(mask).digest: mask for mask in (everywhere, nowhere)}
     ana, bo = two_people.characters
     ana, bo = replace(ana, mask=describe_array(everywhere)), replace(bo, mask=describe_array(nowhere))
-    together, *_ = render(models, replace(two_people, characters=(ana, bo)), arrays, Spy())
-    alone, *_ = render(models, replace(two_people, characters=(ana,)), arrays, Spy())
+    together, _, of_both = render(models, replace(two_people, characters=(ana, bo)), arrays, Spy())
+    alone, _, of_one = render(models, replace(two_people, characters=(ana,)), arrays, Spy())
     nobody, *_ = render(models, replace(two_people, characters=(bo,)), arrays, Spy())
     assert (together == alone).all() and (nobody != alone).any()
+    assert of_both.evaluations == of_one.evaluations and not of_both.remarks  # not even the work that they would be
 
 
 def test_rims_are_as_wide_as_asked_for_at_1024_px(
     models: Models, two_people: RenderRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both of the soft rim and of what is painted anew, in pixels of the base image, here of 64 px."""
+    """Both of the soft rim and of what is painted anew, in pixels of the base image, here of 64 px; the tone as it is set."""
     given: dict[str, float] = {}
 
     def note(name: str, position: int) -> None:
@@ -109,9 +111,10 @@ def test_rims_are_as_wide_as_asked_for_at_1024_px(
 
     note("compose", 4)
     note("inpaint_background", 4)
-    settings = replace(two_people.settings, steps=1, mask_feather_px=16, seam_erosion_px=32)
+    note("normalise_tone", 1)
+    settings = replace(two_people.settings, steps=1, mask_feather_px=16, seam_erosion_px=32, clahe_clip_limit=3)
     render(models, replace(two_people, settings=settings), {}, Spy())
-    assert given == {"compose": 1.0, "inpaint_background": 2.0}
+    assert given == {"compose": 1.0, "inpaint_background": 2.0, "normalise_tone": 3.0}
 
 
 def test_batch_size_does_not_change_the_picture(models: Models, two_people: RenderRequest) -> None:
@@ -225,6 +228,9 @@ def test_a_target_smaller_than_the_base_is_scaled_down(models: Models, two_peopl
     plain, *_ = render(models, small, {}, spy)
     fine, *_ = render(models, small, {}, Spy(), dtype=np.uint16)
     assert spy.previews[-1] == (128, 128, 3) and plain.shape == fine.shape == (64, 64, 3)
+    striped = np.full((128, 128, 3), 200, np.uint8)
+    striped[:, ::2] = 100
+    assert (fit(striped, 64, 64) == 150).all()  # finer lines than it can hold become their mean
     assert abs(fine / 257 - plain).max() < 0.51
 
 

@@ -85,6 +85,8 @@ def test_a_guided_pose_is_read_for_the_prompt_alone(models: Models, two_people: 
     unguided = {"guidance_interval": (0.0, 0.0)}  # then there is one half only, and it has the pose
     alone = [rows_and_picture(models, two_people, guide_pose=guide, **unguided)[2] for guide in (False, True)]
     assert (alone[0] == alone[1]).all()
+    for told, same in (({"negative_prompt": "fog"}, True), ({"prompt": "a wood"}, False)):  # nor does it read a negative prompt
+        assert (rows_and_picture(models, replace(two_people, **told), **unguided)[2] == alone[0]).all() == same
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])

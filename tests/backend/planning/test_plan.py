@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import msgspec
 import pytest
-from beyondscene.backend.planning.plan import Plan, Size, plan_sizes
+from beyondscene.backend.planning.plan import Plan, Size, last_steps, plan_sizes
 from beyondscene.protocol import RenderRequest, RequestError, resized
 
 
@@ -38,6 +38,11 @@ def test_no_level_grows_by_more_than_two(width: int) -> None:
     sizes = [made.base, *made.levels]
     for small, large in pairwise(sizes):
         assert large.width <= 2 * small.width + 8 and large.height <= 2 * small.height + 8
+
+
+def test_a_share_of_the_steps_is_at_least_one_and_loses_none_to_rounding() -> None:
+    assert [last_steps(100, share) for share in (0.001, 0.29, 0.57, 1.0)] == [1, 29, 57, 100]
+    assert [last_steps(steps, 0.7) for steps in (1, 8, 50)] == [1, 5, 35]
 
 
 def test_whoever_would_be_lost_in_the_base_image_is_refused(two_people: RenderRequest) -> None:

@@ -19,7 +19,7 @@ PAPER_COUNTS = {
 def test_counts_are_the_papers(size: tuple[int, int], counts: tuple[int, int]) -> None:
     width, height = size[0] // 8, size[1] // 8
     nobody, everybody = np.zeros((height, width), bool), np.ones((height, width), bool)
-    assert len(adaptive_views(nobody, 128, 64, 32, 0.2)) == counts[0]
+    assert len(adaptive_views(nobody, 128, 64, 32, 0.2)) == len(adaptive_views(nobody, 128, 64, 32, 0.0)) == counts[0]
     assert adaptive_views(everybody, 128, 64, 32, 0.2) == grid(height, width, 128, 32)
     assert len(grid(height, width, 128, 32)) == counts[1]
 
@@ -39,6 +39,12 @@ def test_refinement_stays_where_people_are() -> None:
     people[:, :32] = True
     extra = set(adaptive_views(people, 32, 16, 8, 0.2)) - set(grid(64, 128, 32, 16))
     assert extra and all(left <= 32 + 8 for _, left in extra)
+    assert {left for _, left in adaptive_views(people | True, 32, 16, 12, 0.2)} >= {
+        0,
+        12,
+        16,
+        28,
+    }  # though 12 does not divide 16
 
 
 def test_canvas_smaller_than_a_view_is_refused() -> None:
