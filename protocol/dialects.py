@@ -23,7 +23,7 @@ DIALECTS = tuple(
             "to count less, or \\[ and \\] for brackets that are to be read.",
         ),
         (
-            r"\{[^{}|]*\|[^{}]*\}|__\w[\w/*. -]*?__",
+            r"\{[^{}|]*\|[^{}]*\}|__[^\W_][\w/*. -]*?__",
             "from which nothing is chosen: write the words that you want, in a request for each choice.",
         ),
         (  # not "PEACE AND LOVE" on a shirt

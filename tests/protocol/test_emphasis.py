@@ -58,7 +58,7 @@ def test_what_people_write_is_no_mark_of_another_program(two_people: RenderReque
     read = (
         "a shirt that says PEACE AND LOVE",
         "A MAN AND A DOG",
-        "C++, (in his fifties) :), score_9_up, >_<, <3, 5.5+ m",
+        "C++, (in his fifties) :), score_9_up, >_<, <3, 5.5+ m, a form with ______",
         r"\[a\]",
     )
     for text in read:
