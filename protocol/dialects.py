@@ -14,7 +14,7 @@ DIALECTS = tuple(
         (r"(?i:<(?:lora|lyco):[^<>]*>)", "which no prompt can load: take it out, and name the LoRA under LoRAs."),
         (r"<\w[^<>\s]*>|\bembedding:\s*[^\s,]+", "which nothing here loads: take it out, and say in words what it is for."),
         (
-            r"\bNegative prompt:|\bSteps: \d+, \w+",
+            r"\bNegative prompt:|\bSteps: \d+, \w[\w ]*:",
             "as the record of another program's picture: write what that says into the fields that are for it.",
         ),
         (
