@@ -27,10 +27,13 @@ class BEYONDSCENE_OT_add_person(SaysWhyNot, bpy.types.Operator):
 
     @classmethod
     def obstacle(cls, context: bpy.types.Context) -> str:
-        name = context.collection.name
-        if not (context.scene.is_editable and context.collection.is_editable):
+        name, layer = context.collection.name, context.view_layer.active_layer_collection
+        closed = context.collection.override_library or not context.collection.is_editable
+        if closed or not context.scene.is_editable:
             return f"'{name}' is linked from another file: click another collection in the Outliner, and the person comes there"
-        if not context.view_layer.active_layer_collection.is_visible:
+        # that of a new scene itself says that it is not visible, which it always is
+        hidden = not layer.is_visible and layer != context.view_layer.layer_collection
+        if hidden or context.collection.hide_render:
             return f"'{name}' is hidden: show it in the Outliner, or click another collection there, and the person comes there"
         return ""
 

@@ -14,7 +14,7 @@ Place = tuple[float, float, float]
 
 # Where joints are, as shares of the height: x to the figure's left, y backwards, z up. Heights and lengths are those of Drillis
 # and Contini (1966) as in Winter, Biomechanics and Motor Control of Human Movement, figure 4.1; arms hang a little away from
-# the body. Elbows and knees are bent by a hair, so that they go on bending that way.
+# the body. Elbows and knees are bent by a hair, towards what they point at.
 SPINE: dict[str, tuple[Place, Place]] = {
     "hips": ((0, 0, 0.53), (0, 0, 0.6)),
     "spine": ((0, 0, 0.6), (0, 0, 0.7)),
@@ -37,6 +37,12 @@ PARENTS = {
 }  # fmt: skip
 # What pulls a limb: the bone whose end it holds, the bone that turns with it, what carries it. A foot stays where it stands.
 HANDLES = {"hand_handle": ("forearm", "hand", "chest"), "foot_handle": ("shin", "foot", None)}
+# What the joint above such a bone points at, however its limb is pulled: its name, where it is, what carries it
+POLES: dict[str, tuple[str, Place, str]] = {
+    "forearm": ("elbow_handle", (0.192, 0.4, 0.528), "chest"),
+    "shin": ("knee_handle", (0.057, -0.5, 0.78), "hips"),
+}
+POLE_LENGTH, POLE_ANGLE = 0.05, math.pi / 2
 # Half the width and the depth of each bone's part of the body, as shares of the height
 RADII = {
     "hips": (0.095, 0.065), "spine": (0.08, 0.06), "chest": (0.115, 0.075), "neck": (0.034, 0.034), "head": (0.046, 0.06),
@@ -58,7 +64,7 @@ def add_figure(context: bpy.types.Context, height: float) -> bpy.types.Object:
     bpy.ops.object.mode_set(mode="OBJECT")
     for side in SIDES:
         for handle, (pulled, turned, _) in HANDLES.items():
-            add_handle(rig, rig.pose.bones[handle + side], pulled + side, turned + side)
+            add_handle(rig, rig.pose.bones[handle + side], pulled + side, turned + side, POLES[pulled][0] + side)
     armature.display_type, rig.show_in_front = "STICK", True
     body = bpy.data.objects.new(f"{rig.name} body", build_body(armature, f"{rig.name} body"))
     rig.users_collection[0].objects.link(body)
@@ -71,7 +77,7 @@ def add_figure(context: bpy.types.Context, height: float) -> bpy.types.Object:
 
 
 def add_bones(armature: bpy.types.Armature, height: float) -> None:
-    """Those of SPINE, and of LIMBS and HANDLES on both sides. `armature` is in edit mode."""
+    """Those of SPINE, and of LIMBS, HANDLES and POLES on both sides. `armature` is in edit mode."""
     bones = armature.edit_bones
 
     def add(name: str, head: Place, tail: Place, parent: str | None, side: str = "") -> None:
@@ -79,7 +85,7 @@ def add_bones(armature: bpy.types.Armature, height: float) -> None:
         bone.head, bone.tail = (height * mirror * Vector(place) for place in (head, tail))
         bone.parent = bones.get(f"{parent}{side}") or bones.get(str(parent))
         bone.use_connect = bool(bone.parent) and bone.parent.tail == bone.head
-        bone.use_deform = name not in HANDLES
+        bone.use_deform = not name.endswith("_handle")
 
     for name, (head, tail) in SPINE.items():
         add(name, head, tail, PARENTS.get(name))
@@ -88,21 +94,30 @@ def add_bones(armature: bpy.types.Armature, height: float) -> None:
             add(name, head, tail, PARENTS[name], side)
         for handle, (_, turned, carrier) in HANDLES.items():
             add(handle, *LIMBS[turned], carrier, side)
+        for pulled, (pole, place, carrier) in POLES.items():
+            add(pole, place, (place[0], place[1] - POLE_LENGTH, place[2]), carrier, side)
+            upper = bones[PARENTS[pulled] + side]
+            upper.align_roll(bones[pole + side].head - upper.head)  # so that POLE_ANGLE is the same for all
 
 
-def add_handle(rig: bpy.types.Object, handle: bpy.types.PoseBone, pulled: str, turned: str) -> None:
-    """Let `handle`, a red ring, pull the limb of two bones that ends with `pulled`, and turn what hangs on it."""
+def add_handle(rig: bpy.types.Object, handle: bpy.types.PoseBone, pulled: str, turned: str, pole: str) -> None:
+    """Let `handle`, a red ring, pull the limb of two bones that ends with `pulled`, and turn what hangs on it.
+
+    Its middle joint points at `pole`, a ring as well.
+    """
     reach = rig.pose.bones[pulled].constraints.new("IK")
     reach.target, reach.subtarget, reach.chain_count = rig, handle.name, 2
+    reach.pole_target, reach.pole_subtarget, reach.pole_angle = rig, pole, POLE_ANGLE
     turn = rig.pose.bones[turned].constraints.new("COPY_ROTATION")
     turn.target, turn.subtarget = rig, handle.name
     rig.data.bones[turned].hide_select = True
-    handle.custom_shape, handle.color.palette = find_ring(), "THEME01"
+    for ring in (handle, rig.pose.bones[pole]):
+        ring.custom_shape, ring.color.palette = find_ring(), "THEME01"
 
 
 def find_ring() -> bpy.types.Object:
     """What all handles are drawn as, in no scene."""
-    if ring := bpy.data.objects.get(RING):
+    if ring := bpy.data.objects.get((RING, None)):  # a library may go
         return ring
     shape, mesh = bmesh.new(), bpy.data.meshes.new(RING)
     bmesh.ops.create_circle(shape, segments=24, radius=0.5, matrix=Matrix.Rotation(math.pi / 2, 4, "X"))

@@ -14,7 +14,7 @@ DIALECTS = tuple(
         (r"(?i:<(?:lora|lyco):[^<>]*>)", "which no prompt can load: take it out, and name the LoRA under LoRAs."),
         (r"<\w[^<>\s]*>|\bembedding:\s*[^\s,]+", "which nothing here loads: take it out, and say in words what it is for."),
         (
-            r"\bNegative prompt:|\bSteps: \d+, \w+",
+            r"\bNegative prompt:|\bSteps: \d+, \w[\w ]*:",
             "as the record of another program's picture: write what that says into the fields that are for it.",
         ),
         (
@@ -23,7 +23,7 @@ DIALECTS = tuple(
             "to count less, or \\[ and \\] for brackets that are to be read.",
         ),
         (
-            r"\{[^{}|]*\|[^{}]*\}|__\w[\w/*. -]*?__",
+            r"\{[^{}|]*\|[^{}]*\}|__[^\W_][\w/*. -]*?__",
             "from which nothing is chosen: write the words that you want, in a request for each choice.",
         ),
         (  # not "PEACE AND LOVE" on a shirt

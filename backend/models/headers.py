@@ -34,18 +34,20 @@ def describe(path: Path, role: Role) -> dict[str, Any] | None:
     if role == "vae":
         channels = inputs(shapes, LATENTS_OUT)
         return None if channels is None else {"_class_name": "AutoencoderKL", "latent_channels": channels}
-    reads = next((shape[1] for name, shape in shapes.items() if name.endswith("attn2.to_k.weight")), None)
+    reads = next((shape[1] for name, shape in shapes.items() if name.endswith("attn2.to_k.weight") and len(shape) > 1), None)
     into = inputs(shapes, POSE_IN if role == "controlnet" else LATENTS_IN)
-    if into is None or reads is None or OF_CONTROL_LORA in shapes:
+    other = OF_CONTROL_LORA if role == "controlnet" else POSE_IN[0]  # a ControlNet begins as a UNet does
+    if into is None or reads is None or other in shapes:
         return None
     if role == "controlnet":
         return {"_class_name": "ControlNetModel", "conditioning_channels": into, "cross_attention_dim": reads}
-    return {"in_channels": into, "cross_attention_dim": reads}
+    predicts = {"prediction_type": "v_prediction"} if "v_pred" in shapes else {}
+    return {"in_channels": into, "cross_attention_dim": reads} | predicts
 
 
 def inputs(shapes: Shapes, names: tuple[str, ...]) -> int | None:
     """Channels that the first of these convolutions takes, where the file has one."""
-    return next((shapes[name][1] for name in names if name in shapes), None)
+    return next((shapes[name][1] for name in names if len(shapes.get(name, ())) > 1), None)
 
 
 def describe_union(path: Path) -> dict[str, Any]:

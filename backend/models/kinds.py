@@ -1,5 +1,6 @@
 """Whether the networks of a model set are of a kind that the pipeline can run, and made for each other. Never imports torch."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .headers import FILE_SECOND_TEXT, FILE_TEXTS, FILE_VAE, OF_UNION, SCALED_FLOAT8, describe, read_shapes
@@ -49,7 +50,14 @@ def read_settings(model_set: "ModelSet", role: Role) -> dict[str, Any]:
     found = describe(file, role)
     if found is None:
         refuse(model_set, role, f"has no {IN_FILES[role]}", "a file with one, or a folder,")
+    if role != "vae":  # which none scales, also where it lies in a checkpoint beside what is
+        check_float8(model_set, role, read_shapes(file))
     return settings | found
+
+
+def check_float8(model_set: "ModelSet", role: Role, names: Iterable[str]) -> None:
+    if any(name.endswith(SCALED_FLOAT8) for name in names):
+        refuse(model_set, role, "is in float8 with scales of its own", "the same in float16 or bfloat16")
 
 
 def check_segmenter(model_set: "ModelSet", segmenter: dict[str, Any]) -> None:
@@ -97,8 +105,7 @@ def check_checkpoint(model_set: "ModelSet", unet: dict[str, Any], schedule: dict
     for begin, part in parts:
         if not any(name.startswith(begin) for name in names):
             refuse(model_set, "checkpoint", f"has no {part}", instead)
-    if any(name.endswith(SCALED_FLOAT8) for name in names):
-        refuse(model_set, "checkpoint", "is in float8 with scales of its own", "the same in float16 or bfloat16")
+    check_float8(model_set, "checkpoint", names)
     into, reads = found["in_channels"], found["cross_attention_dim"]
     if reads != unet.get("cross_attention_dim"):
         wanted = f"{instead}, which has {unet.get('cross_attention_dim')},"
@@ -107,7 +114,7 @@ def check_checkpoint(model_set: "ModelSet", unet: dict[str, Any], schedule: dict
         refuse(model_set, "checkpoint", f"sees {into} channels", "one that sees nothing but latents, no inpainting model,")
     if any(name.startswith("edm_") for name in names):
         refuse(model_set, "checkpoint", "was trained for an EDM schedule", "one with the base's own schedule of noise")
-    if "v_pred" in names and schedule.get("prediction_type") != "v_prediction":
+    if "prediction_type" in found and schedule.get("prediction_type") != "v_prediction":
         refuse(model_set, "checkpoint", "predicts v_prediction", f"a base whose {SCHEDULE} says so")
     if "ztsnr" in names and not schedule.get("rescale_betas_zero_snr"):
         refuse(model_set, "checkpoint", "begins at pure noise", f"a base whose {SCHEDULE} has rescale_betas_zero_snr")
@@ -138,12 +145,12 @@ def check_inpainting(model_set: "ModelSet", inpainting: dict[str, Any], unet: di
 def check_family(model_set: "ModelSet", role: Role, network: dict[str, Any], unet: dict[str, Any]) -> None:
     reads, wanted = network.get("cross_attention_dim"), unet.get("cross_attention_dim")
     if reads != wanted:
-        instead = f"one for the same family as the base, which has {wanted}"
+        instead = f"one for the same family as the base, which has {wanted},"
         refuse(model_set, role, f"reads prompts of {reads} channels", instead)
     for name in ("block_out_channels", "layers_per_block"):  # what the ControlNet adds to UNets lies in these
         has, wanted = (one.get(name) for one in (network, unet))
         if has != wanted and has and wanted:
-            instead = f"one for the same family as the base, which has {wanted}"
+            instead = f"one for the same family as the base, which has {wanted},"
             refuse(model_set, role, f"has {name} of {has}", instead)
 
 
@@ -152,7 +159,7 @@ def check_prediction(model_set: "ModelSet", inpainting: dict[str, Any], own: dic
     wanted = schedule.get("prediction_type", "epsilon")
     # those of nine channels that are published predict the noise
     unsaid = "epsilon" if own or inpainting.get("in_channels") == 9 else wanted
-    predicts = own.get("prediction_type", unsaid)
+    predicts = own.get("prediction_type", inpainting.get("prediction_type", unsaid))
     if predicts != wanted:
         refuse(model_set, "inpainting", f"predicts {predicts}, the base {wanted}", "one that predicts the same, or the base,")
 

@@ -86,7 +86,9 @@ class ModelSet(Struct, frozen=True, kw_only=True):
     def role_file(self, role: Role) -> Path | None:
         """The one file with the weights of `role`, where the manifest names one in place of a folder."""
         place = self.manifest.roles.get(role, role)
-        return self.folder / place if role in IN_ONE_FILE and place.endswith(CHECKPOINT) else None
+        path = self.folder / place
+        named = path.is_file() or (place.endswith(CHECKPOINT) and not path.is_dir())
+        return path if role in IN_ONE_FILE and named else None
 
     def settings_folder(self, role: Role) -> Path:
         """Where the config.json of the network for `role` is; for weights in one file, and the base's own VAE, in the base."""
@@ -151,7 +153,7 @@ class ModelSet(Struct, frozen=True, kw_only=True):
             if file and not is_checkpoint(file):
                 leave = ", or leave it out to use the weights of the base" if role in ("checkpoint", "vae") else ""
                 raise ModelSetError(
-                    f"The model set '{self.name}' names the {role} {file}, which is no safetensors file: correct it "
+                    f"The model set '{self.name}' names the {role} {file}, where no {CHECKPOINT} file is: correct it "
                     f'under "roles" in {self.folder / MANIFEST}{leave}.'
                 )
         missing = self.missing_roles

@@ -32,7 +32,13 @@ def load_from_file(kind: type[Network], checkpoint: Path, folder: Path, dtype: t
     else:
         if issubclass(kind, UNet2DConditionModel):
             options |= describe(checkpoint, "inpainting") or {}  # one that inpaints sees more than the base
-        network = kind.from_single_file(str(checkpoint), dtype=dtype, **options)  # type: ignore[attr-defined]
+        try:
+            network = kind.from_single_file(str(checkpoint), dtype=dtype, **options)  # type: ignore[attr-defined]
+        except NotImplementedError as error:  # of torch, where nothing was read for some
+            raise ModelSetError(
+                f"The file {checkpoint} lacks tensors that the config.json in {folder} asks for: it is not whole, or another "
+                "network's. Copy it anew, or name another one."
+            ) from error
     lacking = [parameter for parameter, values in network.named_parameters() if values.is_meta]
     if lacking:
         raise ModelSetError(

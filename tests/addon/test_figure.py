@@ -1,6 +1,7 @@
 """Somebody to pose, for whoever has no rig."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,26 @@ def test_its_rings_pull_hands_and_feet_and_its_skin_goes_along(blender: Any, rig
     assert near < 0.05 < 0.15 < gone
 
 
+@pytest.mark.parametrize(
+    ("limb", "forwards", "way"),
+    [
+        *((("foot_handle.L", "shin.L", "foot.L"), 1, way) for way in ((0, -0.4, 0.4), (-0.1, -0.3, 0.1), (0, 0.3, 0.3))),
+        *((("hand_handle.L", "forearm.L", "hand.L"), -1, way) for way in ((-0.3, -0.15, 0.8), (-0.25, 0, 0.75))),
+    ],
+)
+def test_knees_bend_forwards_and_elbows_backwards(
+    blender: Any, rig: Any, limb: tuple[str, str, str], forwards: int, way: tuple[float, float, float]
+) -> None:
+    """However a foot or a hand is dragged: as to sit, to step, to salute."""
+    handle, middle, end = limb
+    place = end_of(rig, end) + way
+    drag(rig, handle, way)
+    blender.context.view_layer.update()
+    np.testing.assert_allclose(end_of(rig, end), place, atol=2e-3)
+    begin = end_of(rig, rig.pose.bones[middle].parent.name)
+    assert forwards * (end_of(rig, middle)[1] - (begin + place)[1] / 2) < -0.02
+
+
 def test_people_have_rigs_of_their_own_and_share_the_ring(blender: Any, rig: Any) -> None:
     blender.ops.object.mode_set(mode="POSE")
     assert blender.ops.beyondscene.add_person() == {"FINISHED"}
@@ -84,9 +105,29 @@ def test_people_have_rigs_of_their_own_and_share_the_ring(blender: Any, rig: Any
 def test_where_a_person_could_not_be_seen_none_is_added(blender: Any, rig: Any) -> None:
     view_layer = blender.context.view_layer
     layer = view_layer.layer_collection.children["Collection"]
-    for holder in (layer, layer.collection):
-        holder.hide_viewport, view_layer.active_layer_collection = True, layer
+    for holder, where in ((layer, "hide_viewport"), (layer.collection, "hide_viewport"), (layer.collection, "hide_render")):
+        setattr(holder, where, True)
+        view_layer.active_layer_collection = layer
         with pytest.raises(RuntimeError, match="'Collection' is hidden: show it in the Outliner, or click another"):
             blender.ops.beyondscene.add_person()
-        holder.hide_viewport = False
+        setattr(holder, where, False)
     assert blender.ops.beyondscene.add_person() == {"FINISHED"}
+    blender.ops.scene.new(type="NEW")  # whose own collection calls itself invisible
+    assert blender.ops.beyondscene.add_person() == {"FINISHED"}
+
+
+def test_beside_a_linked_person_another_is_this_files_own(blender: Any, rig: Any, tmp_path: Path) -> None:
+    blender.data.collections["Collection"].name = "Cast"
+    blender.ops.wm.save_as_mainfile(filepath=str(tmp_path / "cast.blend"))
+    blender.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
+    with blender.data.libraries.load(str(tmp_path / "cast.blend"), link=True) as (_, wanted):
+        wanted.collections = ["Cast"]
+    scene, view_layer = blender.context.scene, blender.context.view_layer
+    linked: Any = wanted.collections[0]
+    scene.collection.children.link(linked)
+    linked.override_hierarchy_create(scene, view_layer)
+    assert blender.ops.beyondscene.add_person() == {"FINISHED"}
+    assert not blender.context.object.pose.bones["hand_handle.L"].custom_shape.library
+    view_layer.active_layer_collection = view_layer.layer_collection.children[-1]  # the override
+    with pytest.raises(RuntimeError, match="'Cast' is linked from another file: click another collection"):
+        blender.ops.beyondscene.add_person()

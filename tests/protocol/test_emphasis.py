@@ -33,6 +33,7 @@ def test_marks_say_how_much_their_words_count(text: str, pieces: list[tuple[str,
         ("bad, (embedding:easynegative:1.2)", "has 'embedding:easynegative:1.2.', which nothing here loads: take it out"),
         ("a <hypernet:ink:1> man", "has '<hypernet:ink:1>', which nothing here loads"),
         ("a man Negative prompt: blurry Steps: 20, Sampler: Euler a", "'Negative prompt:', as the record of another program's"),
+        ("a man. Steps: 20, Sampler: Euler a", "'Steps: 20, Sampler:', as the record"),
         ("a [fog]", r"has '\[fog\]', which neither changes with the steps nor counts less: write the words"),
         ("a [coat:hat:10]", r"has '\[coat:hat:10\]', which neither changes"),
         ("a {red|blue} coat", r"has '\{red\|blue\}', from which nothing is chosen: write the words that you want"),
@@ -58,7 +59,8 @@ def test_what_people_write_is_no_mark_of_another_program(two_people: RenderReque
     read = (
         "a shirt that says PEACE AND LOVE",
         "A MAN AND A DOG",
-        "C++, (in his fifties) :), score_9_up, >_<, <3, 5.5+ m",
+        "C++, (in his fifties) :), score_9_up, >_<, <3, 5.5+ m, a form with ______",
+        "a watch with Steps: 8000, and a city",
         r"\[a\]",
     )
     for text in read:

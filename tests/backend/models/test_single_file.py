@@ -124,7 +124,7 @@ def test_what_is_no_checkpoint_for_the_base_is_refused_by_its_header(
 @pytest.mark.parametrize("part", ["conditioner.embedders.1.model.ln_final.bias", "model.diffusion_model.out.2.bias"])
 def test_a_checkpoint_that_lacks_tensors_is_refused(single: ModelSet, part: str) -> None:
     change(single, part)
-    with pytest.raises(ModelSetError, match=r"finetune.safetensors (lacks 1 of the tensors|cannot be loaded)"):
+    with pytest.raises(ModelSetError, match=r"finetune.safetensors (lacks (1 of the )?tensors|cannot be loaded)"):
         load_models(single, CPU, torch.float32)
 
 
@@ -132,7 +132,7 @@ def test_a_checkpoint_that_lacks_tensors_is_refused(single: ModelSet, part: str)
 def test_a_checkpoint_that_is_no_safetensors_file_is_refused(single: ModelSet, name: str) -> None:
     (single.folder / "finetune.ckpt").write_bytes(b"pickled")
     roles = {role: str(place) for role, place in single.manifest.roles.items()} | {"checkpoint": name}
-    with pytest.raises(ModelSetError, match=rf"names the checkpoint .*{name}, which is no safetensors file: correct it"):
+    with pytest.raises(ModelSetError, match=rf"names the checkpoint .*{name}, where no \.safetensors file is: correct it"):
         read_model_set(write_manifest(single.folder, roles)).check()
 
 
@@ -196,6 +196,9 @@ def test_a_controlnet_of_stable_diffusion_1_5_comes_in_the_authors_file(tmp_path
     assert is_same(models.controlnet, controlnet)
 
 
+INPAINTING = {"model.diffusion_model.input_blocks.0.0.weight": (8, 9, 3, 3), "a.attn2.to_k.weight": (8, 40)}
+
+
 @pytest.mark.parametrize(
     ("role", "tensors", "sentence"),
     [
@@ -209,6 +212,11 @@ def test_a_controlnet_of_stable_diffusion_1_5_comes_in_the_authors_file(tmp_path
         ("vae", {"1.weight": (8, 4, 3, 3)}, "has no VAE: name"),
         ("inpainting", {"model.diffusion_model.input_blocks.0.0.weight": (8, 5, 3, 3), "a.attn2.to_k.weight": (8, 40)},
          "has 5 input channels: name one with 4 or 9"),
+        ("inpainting", INPAINTING | {"scaled_fp8": (0,)}, "is in float8 with scales of its own: name the same in float16"),
+        ("inpainting", INPAINTING | {"v_pred": (1,)}, "predicts v_prediction, the base epsilon: name one that"),
+        ("inpainting", {"controlnet_cond_embedding.conv_in.weight": (16, 3, 3, 3), "conv_in.weight": (8, 4, 3, 3),
+         "a.attn2.to_k.weight": (8, 40)}, "has no whole UNet"),
+        ("vae", {"decoder.conv_in.weight": (8,)}, "has no VAE: name"),
     ],
 )  # fmt: skip
 def test_a_file_with_another_network_is_refused_by_its_header(
@@ -221,11 +229,20 @@ def test_a_file_with_another_network_is_refused_by_its_header(
 
 def test_a_file_that_lacks_tensors_of_a_union_or_is_not_there_is_refused(hub_set: ModelSet, tmp_path: Path) -> None:
     found = read_model_set(write_manifest(tmp_path, REPOSITORIES | {"controlnet": "files/mine.safetensors"}))
-    with pytest.raises(ModelSetError, match=r"names the controlnet .*mine\.safetensors, which is no safetensors file: correct"):
+    with pytest.raises(ModelSetError, match=r"names the controlnet .*mine\.safetensors, where no \.safetensors file is: "):
         found.check()
+    (tmp_path / "mine.pth").write_bytes(b"pickled")
+    with pytest.raises(ModelSetError, match=r"names the controlnet .*mine\.pth, where no \.safetensors file is: correct"):
+        read_model_set(write_manifest(tmp_path, REPOSITORIES | {"controlnet": "mine.pth"})).check()
+    make_controlnet(make_sdxl_unet()).save_pretrained(tmp_path / "folder.safetensors")
+    read_model_set(write_manifest(tmp_path, REPOSITORIES | {"controlnet": "folder.safetensors"})).check()
     tensors = make_controlnet_union(make_sdxl_unet()).state_dict()
     del tensors["control_add_embedding.linear_1.bias"]
     (tmp_path / "files").mkdir()
     save_file(tensors, tmp_path / "files" / "mine.safetensors")
     with pytest.raises(ModelSetError, match=r"lacks 1 of the tensors that the config\.json in .*unet asks for"):
         load_models(found, CPU, torch.float32)
+    decoder = {name: tensor for name, tensor in make_vae(0.13025).state_dict().items() if not name.startswith("encoder")}
+    save_file(decoder, tmp_path / "vae.safetensors")
+    with pytest.raises(ModelSetError, match=r"vae\.safetensors lacks tensors that the config\.json in .*vae asks for"):
+        load_models(read_model_set(write_manifest(tmp_path, REPOSITORIES | {"vae": "vae.safetensors"})), CPU, torch.float32)
