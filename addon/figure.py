@@ -55,7 +55,7 @@ SIDES = {".L": 1, ".R": -1}
 
 
 def add_figure(context: bpy.types.Context, height: float) -> bpy.types.Object:
-    """The armature of a new figure, alone selected and active: `height` units high, at the 3D cursor, facing -Y."""
+    """The armature of a new figure, active and with its body selected: `height` units high, at the 3D cursor, facing -Y."""
     armature = bpy.data.armatures.new("Person")
     rig = object_data_add(context, armature, name="Person")
     rig.rotation_euler = (0, 0, 0)  # upright, whatever the view
@@ -68,7 +68,11 @@ def add_figure(context: bpy.types.Context, height: float) -> bpy.types.Object:
     armature.display_type, rig.show_in_front = "STICK", True
     body = bpy.data.objects.new(f"{rig.name} body", build_body(armature, f"{rig.name} body"))
     rig.users_collection[0].objects.link(body)
-    body.parent, body.hide_select = rig, True  # a click is for the bones
+    if isinstance(view := context.space_data, bpy.types.SpaceView3D) and view.local_view:
+        body.local_view_set(view, True)  # as the rig is, by object_data_add
+    body.parent = rig
+    body.lock_location = body.lock_rotation = body.lock_scale = (True, True, True)  # it is dragged by its rig alone
+    body.select_set(True)  # what is done now, as Duplicate or Delete, is for both
     for bone in armature.bones:
         if bone.use_deform:
             body.vertex_groups.new(name=bone.name)
@@ -110,6 +114,8 @@ def add_handle(rig: bpy.types.Object, handle: bpy.types.PoseBone, pulled: str, t
     reach.pole_target, reach.pole_subtarget, reach.pole_angle = rig, pole, POLE_ANGLE
     turn = rig.pose.bones[turned].constraints.new("COPY_ROTATION")
     turn.target, turn.subtarget = rig, handle.name
+    if handle.parent:  # a hand goes along with its arm, a foot stays on the ground
+        turn.owner_space = turn.target_space = "LOCAL"
     rig.data.bones[turned].hide_select = True
     for ring in (handle, rig.pose.bones[pole]):
         ring.custom_shape, ring.color.palette = find_ring(), "THEME01"

@@ -23,7 +23,7 @@ DIALECTS = tuple(
             "to count less, or \\[ and \\] for brackets that are to be read.",
         ),
         (
-            r"\{[^{}|]*\|[^{}]*\}|__[^\W_][\w/*. -]*?__",
+            r"\{[^{}|]*\|[^{}]*\}|(?<!\w)__[^\W_][\w/*. -]*?__(?!\w)",
             "from which nothing is chosen: write the words that you want, in a request for each choice.",
         ),
         (  # not "PEACE AND LOVE" on a shirt

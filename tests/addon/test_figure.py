@@ -66,6 +66,8 @@ def test_its_rings_pull_hands_and_feet_and_its_skin_goes_along(blender: Any, rig
     np.testing.assert_allclose(end_of(rig, "hand.R"), wrist - (0, 0, 0.1), atol=2e-3)  # which the chest carries
     np.testing.assert_allclose(end_of(rig, "foot.L"), ankle, atol=2e-3)  # which stays where it stands
     assert end_of(rig, "shin.L")[1] < ankle[1] - 0.1 and end_of(rig, "forearm.R")[1] > wrist[1]  # knees forwards, elbows back
+    ends = [np.array(rig.pose.bones[name].tail - rig.pose.bones[name].head) for name in ("forearm.R", "hand.R")]
+    assert np.dot(*ends) > 0.98 * np.prod([np.linalg.norm(end) for end in ends])  # a hand goes along with its arm
     body = rig.children[0].evaluated_get(blender.context.evaluated_depsgraph_get())
     skin = np.array([body.matrix_world @ vertex.co for vertex in body.data.vertices])
     near, gone = (np.linalg.norm(skin - place, axis=1).min() for place in (end_of(rig, "hand.R"), rest))
@@ -100,6 +102,16 @@ def test_people_have_rigs_of_their_own_and_share_the_ring(blender: Any, rig: Any
     rings = {one.pose.bones[name].custom_shape for one in (rig, other) for name in ("hand_handle.L", "foot_handle.R")}
     assert len(rings) == 1 and not next(iter(rings)).users_scene
     assert len(find_people(blender.context.view_layer)) == 2
+
+
+def test_whoever_was_added_is_duplicated_and_deleted_with_the_body(blender: Any, rig: Any) -> None:
+    assert blender.ops.object.duplicate() == {"FINISHED"}
+    other = blender.context.object
+    (body,) = other.children
+    assert other != rig and body != rig.children[0] and body.modifiers["Armature"].object == other
+    assert {one.constraints["IK"].target for one in other.pose.bones if "IK" in one.constraints} == {other}
+    assert blender.ops.object.delete() == {"FINISHED"}
+    assert [one.type for one in blender.context.scene.objects].count("MESH") == 1
 
 
 def test_where_a_person_could_not_be_seen_none_is_added(blender: Any, rig: Any) -> None:

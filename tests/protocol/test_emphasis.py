@@ -59,7 +59,7 @@ def test_what_people_write_is_no_mark_of_another_program(two_people: RenderReque
     read = (
         "a shirt that says PEACE AND LOVE",
         "A MAN AND A DOG",
-        "C++, (in his fifties) :), score_9_up, >_<, <3, 5.5+ m, a form with ______",
+        "my_file__final__v2, C++, (in his fifties) :), score_9_up, >_<, <3, 5.5+ m, a form with ______",
         "a watch with Steps: 8000, and a city",
         r"\[a\]",
     )
