@@ -68,6 +68,7 @@ from .orders import (
     Shutdown,
     StopJob,
 )
+from .read_openpose import PosesError, read_openpose
 from .refusal import Refusal
 from .requests import Cancel, Estimate, Fetch, Hello, ListJobs, Ping, Received, Request, Submit, Subscribe
 from .scene import (

@@ -1,6 +1,6 @@
 """What is to be rendered: the request that Blender exports, the wire carries and a JSON file stores."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import prod
 from typing import Annotated, Literal
 
@@ -230,6 +230,12 @@ def is_seen(character: Character, arrays: dict[str, np.ndarray]) -> bool:
     return character.mask is None or bool((arrays[character.mask.digest] == SEEN).any())
 
 
+def with_joints(person: Character, change: Callable[[Keypoint], Keypoint]) -> Character:
+    """`person` with each joint of body, hands, face and feet changed."""
+    parts = {name: getattr(person, name) for name in ("keypoints", "right_hand", "left_hand", "face", "feet")}
+    return msgspec.structs.replace(person, **{name: tuple(map(change, part)) for name, part in parts.items() if part})
+
+
 def resized(request: RenderRequest, width: int, height: int) -> RenderRequest:
     """The same picture at another size: keypoints and camera scaled, masks as they are.
 
@@ -241,21 +247,11 @@ def resized(request: RenderRequest, width: int, height: int) -> RenderRequest:
     def within(place_px: float) -> float:  # as an export has it of what is just before the camera
         return max(-FARTHEST, min(place_px, FARTHEST))
 
-    def scaled(joints: tuple[Keypoint, ...]) -> tuple[Keypoint, ...]:
-        return tuple(replace(joint, x=within(joint.x * sx), y=within(joint.y * sy)) for joint in joints)
+    def scaled(joint: Keypoint) -> Keypoint:
+        return replace(joint, x=within(joint.x * sx), y=within(joint.y * sy))
 
     camera = request.camera
     if camera is not None:
         camera = replace(camera, fx=camera.fx * sx, fy=camera.fy * sy, cx=camera.cx * sx, cy=camera.cy * sy)
-    characters = tuple(
-        replace(
-            person,
-            keypoints=scaled(person.keypoints),
-            right_hand=person.right_hand and scaled(person.right_hand),
-            left_hand=person.left_hand and scaled(person.left_hand),
-            face=person.face and scaled(person.face),
-            feet=person.feet and scaled(person.feet),
-        )
-        for person in request.characters
-    )
+    characters = tuple(with_joints(person, scaled) for person in request.characters)
     return replace(request, width=width, height=height, camera=camera, characters=characters)

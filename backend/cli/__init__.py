@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 EXIT_CODES = (__doc__ or "").partition("\n\n")[2]
 # In the order in which they are listed. Only the one that is asked for is imported, so that it alone has to find what it needs.
 COMMANDS = (
-    "render", "check", "export", "serve", "submit", "jobs", "wait", "fetch", "cancel", "keygen", "client", "info",
+    "render", "check", "export", "openpose", "serve", "submit", "jobs", "wait", "fetch", "cancel", "keygen", "client", "info",
     "train", "evaluate", "bench",
 )  # fmt: skip
 DONE, FAULT, REFUSED, STOPPED, UNREACHABLE, IN_USE, BUSY, INTERRUPTED, UNREAD = 0, 1, 2, 3, 4, 5, 6, 130, 141

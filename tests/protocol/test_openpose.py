@@ -5,7 +5,17 @@ from pathlib import Path
 
 import pytest
 from beyondscene.backend.cli import main
-from beyondscene.protocol import KEYPOINT_NAMES, BodyModel, Character, Keypoint, RenderRequest, openpose_json, save_request
+from beyondscene.protocol import (
+    KEYPOINT_NAMES,
+    BodyModel,
+    Character,
+    Keypoint,
+    RenderRequest,
+    load_request,
+    openpose_json,
+    read_openpose,
+    save_request,
+)
 from msgspec.structs import replace
 
 
@@ -80,3 +90,71 @@ def test_the_command_line_writes_the_nearest_person_first(two_people: RenderRequ
     people = json.loads((tmp_path / "p.json").read_bytes())["people"]
     assert [len(one["pose_keypoints_2d"]) for one in people] == [75, 75]
     assert people[0]["pose_keypoints_2d"][0] == pytest.approx(near.keypoints[0].x, abs=1e-3)
+
+
+@pytest.mark.parametrize("model", ["COCO_18", "BODY_25"])
+def test_what_is_written_is_read_again(two_people: RenderRequest, ana: Character, model: BodyModel) -> None:
+    bo = two_people.characters[1]
+    lower = replace(bo, keypoints=tuple(replace(joint, y=joint.y + 40) for joint in bo.keypoints))  # feet below the picture
+    request = replace(two_people, characters=(ana, lower))
+    again = read_openpose(openpose_json(request, [one.id for one in request.characters], model))
+    assert (again.width, again.height, again.prompt) == (request.width, request.height, "")
+    near, far = again.characters
+    assert (near.id, near.name, near.feet) == ("person-1", "Person 1", None if model == "COCO_18" else near.feet)
+    for one, other in ((near, lower), (far, ana)):
+        for found, joint in zip(one.keypoints, other.keypoints, strict=True):
+            hidden = joint.state != "visible"  # which no detector finds
+            assert (found.state == "missing") == hidden and (
+                hidden or (found.x, found.y) == pytest.approx((joint.x, joint.y), abs=1e-3)
+            )
+    assert {joint.state for joint in near.keypoints} == {"visible", "outside"}
+    assert near.keypoints[0].depth < far.keypoints[0].depth
+    assert far.right_hand and ana.right_hand and far.right_hand[20].x == ana.right_hand[20].x and far.left_hand is None
+    assert far.face and far.face[1].state == "missing" and (far.feet is None) == (model == "COCO_18")
+
+
+def test_shares_of_the_canvas_and_its_odd_size_are_scaled() -> None:
+    body = [0.5, 0.25, 0.9] * 17 + [0, 0, 0]
+    people = [{"pose_keypoints_2d": body, "hand_left_keypoints_2d": None}, {"pose_keypoints_2d": [0.0] * 54}, {}]
+    content = json.dumps([{"people": people, "canvas_width": 1000, "canvas_height": 667}]).encode()
+    request = read_openpose(content)
+    assert (request.width, request.height) == (1000, 664)
+    (person,) = request.characters
+    assert (person.keypoints[0].x, person.keypoints[0].y) == (500, 166) and person.keypoints[17].state == "missing"
+
+
+@pytest.mark.parametrize(
+    ("poses", "sentence"),
+    [
+        ("[", "has no people as OpenPose writes them (Input data was truncated): name another file."),
+        ({"prompt": "a park"}, "has no people as OpenPose writes them (Object missing required field `people`"),
+        ([{"people": []}] * 2, "has the people of 2 pictures: put those of each into a file of its own."),
+        ({"people": []}, "has no canvas_width and canvas_height: say as --canvas WxH how large"),
+        ({"people": [{"pose_keypoints_2d": [1] * 51}], "canvas_width": 64, "canvas_height": 64},
+         "has 51 numbers for the body of somebody, where there should be 54 or 75: x, y and confidence of each joint."),
+        ({"people": [{"pose_keypoints_2d": [1e9] * 54}], "canvas_width": 64, "canvas_height": 64}, "has a number beyond 1"),
+    ],
+)  # fmt: skip
+def test_what_are_no_poses_is_refused_in_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], poses: object, sentence: str
+) -> None:
+    file = tmp_path / "poses.json"
+    file.write_text(poses if isinstance(poses, str) else json.dumps(poses))
+    assert main(["openpose", str(file), "-o", str(tmp_path / "request.json")]) == 2
+    assert f"{file} {sentence}" in capsys.readouterr().err and not (tmp_path / "request.json").exists()
+
+
+def test_the_command_makes_a_request_that_can_be_rendered(
+    two_people: RenderRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    poses, made = tmp_path / "poses.json", tmp_path / "made" / "request.json"
+    poses.write_bytes(openpose_json(two_people, [one.id for one in two_people.characters]))
+    command = ["openpose", str(poses), "-o", str(made), "--person", "a person with a red shirt"]
+    assert main(command) == 0
+    assert "once it has prompts of the scene, Person 2: write them into it." in capsys.readouterr().err
+    assert main([*command, "--person", "a man", "--prompt", "a park"]) == 0 and main(["check", str(made)]) == 0
+    assert "write them" not in capsys.readouterr().err
+    request, _ = load_request(made)
+    assert [one.prompt for one in request.characters] == ["a person with a red shirt", "a man"]
+    assert main([*command, *["--person", "a man"] * 2]) == 2
+    assert "has 2 people, and --person is there 3 times: leave some out." in capsys.readouterr().err
