@@ -35,14 +35,15 @@ def load_from_file(kind: type[Network], checkpoint: Path, folder: Path, dtype: t
         try:
             network = kind.from_single_file(str(checkpoint), dtype=dtype, **options)  # type: ignore[attr-defined]
         except NotImplementedError as error:  # of torch, where nothing was read for some
-            raise ModelSetError(
-                f"The file {checkpoint} lacks tensors that the config.json in {folder} asks for: it is not whole, or another "
-                "network's. Copy it anew, or name another one."
-            ) from error
+            raise incomplete(checkpoint, folder, "tensors") from error
     lacking = [parameter for parameter, values in network.named_parameters() if values.is_meta]
     if lacking:
-        raise ModelSetError(
-            f"The file {checkpoint} lacks {len(lacking)} of the tensors that the config.json in {folder} asks for, "
-            f"such as {lacking[0]}: it is not whole, or another network's. Copy it anew, or name another one."
-        )
+        raise incomplete(checkpoint, folder, f"{len(lacking)} of the tensors", f", such as {lacking[0]}")
     return network.eval()
+
+
+def incomplete(checkpoint: Path, folder: Path, what: str, such: str = "") -> ModelSetError:
+    return ModelSetError(
+        f"The file {checkpoint} lacks {what} that the config.json in {folder} asks for{such}: it is not whole, or another "
+        "network's. Copy it anew, or name another one."
+    )
