@@ -38,8 +38,7 @@ class BEYONDSCENE_OT_add_person(SaysWhyNot, bpy.types.Operator):
         return ""
 
     def execute(self, context: bpy.types.Context) -> Result:
-        if context.mode != "OBJECT":
-            bpy.ops.object.mode_set(mode="OBJECT")
+        enter_object_mode(context)
         add_figure(context, self.height)
         return {"FINISHED"}
 
@@ -63,8 +62,7 @@ class BEYONDSCENE_OT_select_person(bpy.types.Operator):
         if thing not in context.view_layer.objects.values():
             self.report({"ERROR"}, f"'{thing.name}' is in a collection that is excluded: switch it on in the Outliner")
             return {"CANCELLED"}
-        if context.mode != "OBJECT" and bpy.ops.object.mode_set.poll():  # what is disabled in viewports stays in its mode
-            bpy.ops.object.mode_set(mode="OBJECT")
+        enter_object_mode(context)
         for other in context.view_layer.objects:
             other.select_set(other == thing)
         context.view_layer.objects.active = thing
@@ -88,6 +86,11 @@ class BEYONDSCENE_OT_draw_seed(OfOwner, bpy.types.Operator):
         own.use_own_seed = True
         own.seed = secrets.randbelow(LARGEST_SEED + 1)
         return {"FINISHED"}
+
+
+def enter_object_mode(context: bpy.types.Context) -> None:
+    if context.mode != "OBJECT" and bpy.ops.object.mode_set.poll():  # what is disabled in viewports stays in its mode
+        bpy.ops.object.mode_set(mode="OBJECT")
 
 
 CLASSES = (BEYONDSCENE_OT_add_person, BEYONDSCENE_OT_select_person, BEYONDSCENE_OT_draw_seed)

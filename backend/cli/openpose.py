@@ -5,7 +5,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from ...protocol import PosesError, Refusal, read_openpose, save_request
+from ...protocol import PosesError, Refusal, check_size, read_openpose, save_request
 from . import DONE, say
 from .arguments import size
 from .target import check_request_target, make_folder
@@ -28,6 +28,7 @@ def run(args: argparse.Namespace) -> int:
         request = read_openpose(args.poses.read_bytes(), args.canvas)
     except PosesError as error:
         raise Refusal(f"{args.poses} has {error}.") from error
+    check_size(request.width, request.height)
     people = request.characters
     if len(args.person) > len(people):
         raise Refusal(f"{args.poses} has {len(people)} people, and --person is there {len(args.person)} times: leave some out.")

@@ -28,9 +28,8 @@ def read_shapes(path: Path) -> Shapes:
         return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
 
 
-def describe(path: Path, role: Role) -> dict[str, Any] | None:
+def describe(shapes: Shapes, role: Role) -> dict[str, Any] | None:
     """Settings that tell the network for `role` in a file from others of its family; None where the file holds none."""
-    shapes = read_shapes(path)
     if role == "vae":
         channels = inputs(shapes, LATENTS_OUT)
         return None if channels is None else {"_class_name": "AutoencoderKL", "latent_channels": channels}
@@ -50,9 +49,8 @@ def inputs(shapes: Shapes, names: tuple[str, ...]) -> int | None:
     return next((shapes[name][1] for name in names if len(shapes.get(name, ())) > 1), None)
 
 
-def describe_union(path: Path) -> dict[str, Any]:
+def describe_union(shapes: Shapes) -> dict[str, Any]:
     """What a ControlNet-Union has beyond the settings of a ControlNet."""
-    shapes = read_shapes(path)
     convolutions = ("conv_in", "blocks.1", "blocks.3", "blocks.5")
     kinds, width = shapes[OF_UNION]
     return {

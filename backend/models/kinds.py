@@ -47,11 +47,12 @@ def read_settings(model_set: "ModelSet", role: Role) -> dict[str, Any]:
     settings, file = read_json(model_set.settings_folder(role) / "config.json"), model_set.role_file(role)
     if file is None:
         return settings
-    found = describe(file, role)
+    shapes = read_shapes(file)
+    found = describe(shapes, role)
     if found is None:
         refuse(model_set, role, f"has no {IN_FILES[role]}", "a file with one, or a folder,")
     if role != "vae":  # which none scales, also where it lies in a checkpoint beside what is
-        check_float8(model_set, role, read_shapes(file))
+        check_float8(model_set, role, shapes)
     return settings | found
 
 
@@ -96,7 +97,7 @@ def check_checkpoint(model_set: "ModelSet", unet: dict[str, Any], schedule: dict
     if model_set.checkpoint is None:
         return
     instead, names = "a whole checkpoint of the same family as the base", read_shapes(model_set.checkpoint)
-    found = describe(model_set.checkpoint, "checkpoint")
+    found = describe(names, "checkpoint")
     if found is None:
         refuse(model_set, "checkpoint", "has no UNet in the layout of Stable Diffusion's authors", instead)
     parts: list[tuple[str | tuple[str, ...], str]] = [(FILE_TEXTS, "text encoders")]

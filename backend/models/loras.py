@@ -5,11 +5,10 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from safetensors import safe_open
-
 from ...protocol import LORA_NAME, Lora, RenderRequest
 from ..home import user_data_path
 from .fingerprint import digest_fingerprints, fingerprint, fingerprint_weights
+from .headers import read_shapes
 from .manifest import read_json
 from .sets import ModelSet, ModelSetError
 from .weights import check_file
@@ -73,20 +72,19 @@ def check_format(name: str, path: Path, models: ModelSet) -> None:
     Also for what kohya's and LyCORIS's trainers write beside a LoRA's two halves: of a DoRA diffusers 0.42 would leave out the
     magnitudes; other kinds it refuses, long after.
     """
-    with safe_open(path, framework="np") as file:
-        names = list(file.keys())
-        sees = next((file.get_slice(tensor).get_shape()[-1] for tensor in names if SEES_PROMPTS.search(tensor)), None)
-    if any(tensor.endswith(".dora_scale") for tensor in names):
+    shapes = read_shapes(path)
+    sees = next((shape[-1] for tensor, shape in shapes.items() if SEES_PROMPTS.search(tensor)), None)
+    if any(tensor.endswith(".dora_scale") for tensor in shapes):
         raise ModelSetError(
             f"The LoRA '{name}' is a DoRA of kohya's format ({path} has tensors called dora_scale), which is not read: "
             "convert it to the format of peft, or choose one without."
         )
-    if other := next((tensor for tensor in names if tensor.startswith(OF_KOHYA) and not tensor.endswith(ENDS)), None):
+    if other := next((tensor for tensor in shapes if tensor.startswith(OF_KOHYA) and not tensor.endswith(ENDS)), None):
         raise ModelSetError(
             f"The LoRA '{name}' is another kind of LyCORIS, such as LoHa or LoKr ({path} has tensors called "
             f"{other.partition('.')[2]}), which is not read: choose a LoRA, or a LoCon without Tucker decomposition."
         )
-    if not any("lora" in tensor or "lokr" in tensor for tensor in names):
+    if not any("lora" in tensor or "lokr" in tensor for tensor in shapes):
         raise ModelSetError(f"No tensor in {path} is a LoRA's, by their names: choose another one than '{name}'.")
     wanted = read_json(models.role_folder("base") / "unet" / "config.json").get("cross_attention_dim")
     if sees is not None and sees != wanted:

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from torch import nn
 from transformers import PreTrainedModel
 
-from .headers import FILE_TEXTS, describe
+from .headers import FILE_TEXTS, describe, read_shapes
 from .manifest import ModelSetError
 from .union import PoseUnion, read_union
 
@@ -31,7 +31,7 @@ def load_from_file(kind: type[Network], checkpoint: Path, folder: Path, dtype: t
         network = read_union(checkpoint, folder, dtype)
     else:
         if issubclass(kind, UNet2DConditionModel):
-            options |= describe(checkpoint, "inpainting") or {}  # one that inpaints sees more than the base
+            options |= describe(read_shapes(checkpoint), "inpainting") or {}  # one that inpaints sees more than the base
         try:
             network = kind.from_single_file(str(checkpoint), dtype=dtype, **options)  # type: ignore[attr-defined]
         except NotImplementedError as error:  # of torch, where nothing was read for some

@@ -8,7 +8,7 @@ from accelerate import init_empty_weights
 from diffusers import ControlNetModel, ControlNetUnionModel
 from safetensors.torch import load_file
 
-from .headers import describe_union
+from .headers import describe_union, read_shapes
 
 OPENPOSE = 0  # of the kinds of pictures that it was trained on, in both of its published versions
 AnyControlNet = ControlNetModel | ControlNetUnionModel
@@ -44,6 +44,6 @@ def read_union(path: Path, folder: Path, dtype: torch.dtype) -> PoseUnion:
     """The one in a file, which diffusers reads for plain ControlNets alone. folder: with the config.json of the base's UNet."""
     config: dict[str, Any] = PoseUnion.load_config(folder)  # type: ignore[assignment]  # more where it is asked for more
     with init_empty_weights():
-        union: Any = PoseUnion.from_config(config | describe_union(path))
+        union: Any = PoseUnion.from_config(config | describe_union(read_shapes(path)))
     union.load_state_dict(load_file(path), strict=False, assign=True)
     return union.to(dtype)

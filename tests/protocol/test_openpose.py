@@ -158,3 +158,6 @@ def test_the_command_makes_a_request_that_can_be_rendered(
     assert [one.prompt for one in request.characters] == ["a person with a red shirt", "a man"]
     assert main([*command, *["--person", "a man"] * 2]) == 2
     assert "has 2 people, and --person is there 3 times: leave some out." in capsys.readouterr().err
+    poses.write_text('{"people": [], "canvas_width": 90000, "canvas_height": 64}')
+    assert main(["openpose", str(poses), "-o", str(tmp_path / "wide.json")]) == 2
+    assert "its longer side may be at most 16 times the shorter" in capsys.readouterr().err
