@@ -13,9 +13,9 @@ from .hardware import name_precision
 from .memory import OutOfMemory, free_cached, retry_with_less_memory, what_would_fit, what_would_load
 from .models.device_memory import hold_to_the_card, is_out_of_memory
 from .models.devices import choose_device
+from .models.extras import fingerprint_extras
 from .models.fingerprint import fingerprint_schedule, stamp_files
 from .models.load import Models, load_models
-from .models.loras import fingerprint_loras
 from .models.memory_saving import FALLBACKS, OFFLOADS, MemorySaving, Offload, Precision
 from .models.sets import ModelSet, choose_model_set, find_model_sets
 from .outputs import Layer, Picture, Record, choose_format, make_record, write_picture
@@ -111,9 +111,9 @@ class Renderer:
 
 
 def record_making(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], loras: Mapping[str, Path]) -> Record:
-    """What the file of a picture is to say. request: with its settings resolved. loras: see gather_loras."""
+    """What the file of a picture is to say. request: with its settings resolved. loras: see gather_extras."""
     precision = name_precision(models.dtype)
     made_with = f"beyondscene {app_version()}, torch {torch.__version__}, {models.device}, {precision}"
-    weights = models.fingerprints | fingerprint_loras(loras)
+    weights = models.fingerprints | fingerprint_extras(loras)
     schedule, memory = fingerprint_schedule(models.scheduler_config), models.memory_saving.name
     return make_record(request, arrays, models.manifest.name, weights, made_with, memory, precision, schedule)

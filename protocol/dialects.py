@@ -12,7 +12,11 @@ DIALECTS = tuple(
     (re.compile(pattern), why)
     for pattern, why in (
         (r"(?i:<(?:lora|lyco):[^<>]*>)", "which no prompt can load: take it out, and name the LoRA under LoRAs."),
-        (r"<\w[^<>\s]*>|\bembedding:\s*[^\s,]+", "which nothing here loads: take it out, and say in words what it is for."),
+        (r"<\w[^<>\s]*>", "which nothing here loads: take it out, and say in words what it is for."),
+        (
+            r"\bembedding:(?![\w.-]+(?![\w./\\-]))\s*[^\s,]*",
+            "which names no embedding: write embedding: and its file's name without a suffix, in letters, digits, _, . and -.",
+        ),
         (
             r"\bNegative prompt:|\bSteps: \d+, \w[\w ]*:",
             "as the record of another program's picture: write what that says into the fields that are for it.",

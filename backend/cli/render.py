@@ -12,9 +12,9 @@ from rich.console import Console
 
 from ..blend import Shot, number_path
 from ..checkpoints import CheckpointFolder
+from ..models.extras import fingerprint_extras
 from ..models.fingerprint import fingerprint_schedule, fingerprint_weights
 from ..models.kinds import SCHEDULE
-from ..models.loras import fingerprint_loras
 from ..models.memory_saving import Precision
 from ..models.sets import ModelSet
 from ..outputs import Record, weights_that_differ
@@ -97,7 +97,7 @@ def check(shot: Shot, model_set: ModelSet, args: argparse.Namespace, record: Rec
     _, loras = accept_request(shot.request, model_set)
     if record is None:
         return
-    differing = weights_that_differ(record, fingerprint_weights(model_set) | fingerprint_loras(loras))
+    differing = weights_that_differ(record, fingerprint_weights(model_set) | fingerprint_extras(loras))
     if any(change.startswith("few_steps=") for change in args.set):  # as was asked for
         differing = [name for name in differing if not name.startswith("few_steps/")]
     if record.schedule not in ("", fingerprint_schedule(model_set.schedule)):

@@ -16,8 +16,9 @@ from PIL import Image
 from ...protocol import Refusal, RenderSettings
 from ..hardware import device_name, name_precision
 from ..memory import free_cached
+from ..models.extras import digest_weights, gather_extras
 from ..models.load import Models
-from ..models.loras import FEW_STEPS, digest_weights, gather_loras
+from ..models.loras import FEW_STEPS
 from ..outputs import Picture, write_picture
 from ..planning.resolve import resolve_settings
 from ..render import record_making
@@ -189,7 +190,8 @@ def draw_picture(
     shape = request.height, request.width, 3
     if picture.dtype != np.uint8 or picture.shape != shape:
         raise Refusal(f"{variant} draws {picture.dtype} {picture.shape}, but it is to return uint8 {shape}: mend its `draw`.")
-    write_picture(path, Picture(picture), record_making(models, request, scene.arrays, gather_loras(request, models.model_set)))
+    extras = gather_extras(request, models.model_set)
+    write_picture(path, Picture(picture), record_making(models, request, scene.arrays, extras))
     return note_drawing(scene, variant, path, seconds)
 
 

@@ -1,4 +1,7 @@
-"""The LoRAs of a picture on the networks of a model set, through peft: loaded for it, active by turns, then taken off."""
+"""The LoRAs of a picture on the networks of a model set, through peft: loaded for it, active by turns, then taken off.
+
+And its embeddings, which the text encoders read where prompts name them.
+"""
 
 import textwrap
 import warnings
@@ -22,9 +25,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .alphas import level_alphas
+from .learned_words import NO_WORDS, LearnedWords, read_words
 from .loras import FEW_STEPS, LoraScales
 from .offload import DevicePlacement
 from .sets import ModelSetError
+from .textual_inversions import KEY
 
 Tensors = dict[str, Tensor]
 TEXT_PREFIXES = ("text_encoder", "text_encoder_2")
@@ -41,6 +46,7 @@ class Adapters:
         self.placement = placement
         self.active: LoraScales = ()
         self.names: tuple[str, ...] = ()  # of the loaded ones
+        self.words: LearnedWords = NO_WORDS
         self._keys: dict[str, str] = {}  # of a LoRA in peft, which takes no dots, by its name
         self._before: list[tuple[nn.Module, Tensor]] = []  # layers, and their weights before a LoRA became part of them
 
@@ -48,8 +54,9 @@ class Adapters:
     def loaded(self, paths: Mapping[str, Path]) -> Iterator[None]:
         """Within, the LoRAs in `paths`, by their names, can be activated; after it the networks are what they were.
 
-        That for few steps is active all the time: it is merged into the weights, so that an evaluation costs no more than
-        without it; what they were is kept in host memory. Raises ModelSetError for a file that is no LoRA of this family.
+        The embeddings there are `words`. The LoRA for few steps is active all the time: it is merged into the weights, so
+        that an evaluation costs no more than without it; what they were is kept in host memory. Raises ModelSetError for a
+        file that is no LoRA of this family.
         """
         if not paths:
             yield
@@ -59,8 +66,10 @@ class Adapters:
             if FEW_STEPS.name in paths:
                 self._merge(FEW_STEPS.name, paths[FEW_STEPS.name])
             for name, path in paths.items():
-                if name != FEW_STEPS.name:
+                if name != FEW_STEPS.name and not name.startswith(KEY):
                     self._load(name, path)
+            words = {name: path for name, path in paths.items() if name.startswith(KEY)}
+            self.words = read_words(words, len(self.text_encoders))
             self._activate(())
             self.names = tuple(paths)
             yield
@@ -72,7 +81,7 @@ class Adapters:
                     take_off(network)
                 for layer, before in self._before:  # not their parameters, which streaming by layers exchanges
                     cast(Tensor, layer.weight).data.copy_(before)
-                self._keys, self._before, self.active, self.names = {}, [], (), ()
+                self._keys, self._before, self.active, self.names, self.words = {}, [], (), (), NO_WORDS
 
     def activate(self, chosen: LoraScales) -> None:
         """From now on these LoRAs count, and no others. They must be loaded."""

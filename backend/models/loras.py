@@ -2,16 +2,14 @@
 
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...protocol import LORA_NAME, Lora, RenderRequest
 from ..home import user_data_path
-from .fingerprint import digest_fingerprints, fingerprint, fingerprint_weights
 from .headers import read_shapes
 from .manifest import read_json
 from .sets import ModelSet, ModelSetError
-from .weights import check_file
 
 LoraScales = tuple[tuple[str, float], ...]  # names and scales, in the order of the names
 FEW_STEPS = Lora(name="(few steps)")  # a model set's own; no request can give it that name
@@ -39,31 +37,6 @@ def files_in(folder: Path) -> list[Path]:
         return [path for path in folder.glob("*.safetensors") if os.path.isfile(path)]  # noqa: PTH113  (as below)
     except OSError:
         return []
-
-
-def gather_loras(request: RenderRequest, models: ModelSet) -> dict[str, Path]:
-    """The file of each LoRA of `request` by its name; that of the model set is one where the request is for few steps.
-
-    Raises ModelSetError for one that is not there, not whole, or of a kind that is not read.
-    """
-    found = find_loras(request, lora_folders(models.folder))
-    if request.settings.few_steps:
-        found[FEW_STEPS.name] = models.few_steps_file()
-    for name, path in found.items():
-        check_file(path)
-        check_format(name, path, models)
-    return found
-
-
-def check_loaded(request: RenderRequest, names: Collection[str]) -> None:
-    """Raise ModelSetError for a LoRA of `request` that is not among the `names` of those that the networks carry."""
-    few_steps = (FEW_STEPS,) if request.settings.few_steps else ()
-    lacking = next((lora.name for lora in (*few_steps, *loras_of(request)) if lora.name not in names), None)
-    if lacking is not None:
-        raise ModelSetError(
-            f"The LoRA '{lacking}' is not loaded, and the picture would be drawn without it: load those of gather_loras by "
-            "adapters.loaded of the models, or draw with backend.render.Renderer, which does."
-        )
 
 
 def check_format(name: str, path: Path, models: ModelSet) -> None:
@@ -115,18 +88,6 @@ def find_lora(name: str, folders: Sequence[Path]) -> Path:
         f"There is no LoRA '{name}': {f'known are {known}' if known else 'none is known'}; "
         f"put {name}.safetensors into {' or '.join(str(folder) for folder in folders)}."
     )
-
-
-def fingerprint_loras(files: Mapping[str, Path]) -> dict[str, str]:
-    """Fingerprint by "loras/NAME.safetensors"; by "few_steps/..." of the model set's own. files: by name."""
-    return {
-        f"{'few_steps' if name == FEW_STEPS.name else 'loras'}/{path.name}": fingerprint(path) for name, path in files.items()
-    }
-
-
-def digest_weights(model_set: ModelSet, loras: Mapping[str, Path]) -> str:
-    """One short digest of all that a picture is made with: whatever else it is called, other weights have another one."""
-    return digest_fingerprints(fingerprint_weights(model_set) | fingerprint_loras(loras))
 
 
 def merge_loras(scene: Iterable[Lora], own: Iterable[Lora] = ()) -> LoraScales:

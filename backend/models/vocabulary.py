@@ -5,6 +5,7 @@ import re
 from ...protocol import RenderRequest
 from .manifest import read_json
 from .sets import ModelSet
+from .textual_inversions import EMBEDDING
 
 
 def unknown_words(request: RenderRequest, model_set: ModelSet) -> tuple[str, ...]:
@@ -13,5 +14,6 @@ def unknown_words(request: RenderRequest, model_set: ModelSet) -> tuple[str, ...
         return ()
     known = read_json(model_set.role_folder("base") / "tokenizer" / "tokenizer.json")["model"]["vocab"]
     people = [text for character in request.characters for text in (character.prompt, *character.part_prompts.values())]
-    words = re.findall(r"[^\W\d_]+", " ".join((request.prompt, request.style, *people)).lower())
+    texts = EMBEDDING.sub("", " ".join((request.prompt, request.style, *people)))
+    words = re.findall(r"[^\W\d_]+", texts.lower())
     return tuple(word for word in dict.fromkeys(words) if f"{word}</w>" not in known)

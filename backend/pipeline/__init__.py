@@ -6,8 +6,8 @@ from functools import partial
 import numpy as np
 
 from ...protocol import RenderRequest, check_request, is_seen
+from ..models.extras import check_loaded
 from ..models.load import Models
-from ..models.loras import check_loaded
 from ..planning.expect import expect_work
 from ..planning.people import Figure, Person, gather_people
 from ..planning.plan import Size, plan_sizes

@@ -1,14 +1,15 @@
 """Prompts of any length to embeddings, each distinct prompt of a canvas once."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTokenizer
 
 from ...protocol import RenderRequest, RequestError
 from ...protocol.check import texts_of
 from ...protocol.emphasis import read_emphasis, without_emphasis
+from ..models.learned_words import FIRST, NO_WORDS, LearnedWords
 from ..models.load import Models
 from ..models.loras import LoraScales
 from .human_words import mark_human
@@ -37,7 +38,7 @@ class PromptEncoder:
     """
 
     def __init__(self, models: Models) -> None:
-        self.models = models
+        self.models, self.words = models, models.adapters.words
         self.known: dict[tuple[str, int, LoraScales], Embedding] = {}
         self.negatives: dict[tuple[str, int, LoraScales], Embedding] = {}
         self.counts: dict[str, int] = {}
@@ -74,7 +75,7 @@ class PromptEncoder:
         CLIP's own drop nothing: what is no word of theirs, in whatever script, is read byte by byte.
         """
         for whose, text in texts_of(request):
-            for word in without_emphasis(text).split():
+            for word in (word for piece, _ in self.words.split(without_emphasis(text)) for word in piece.split()):
                 if any(cannot_read(tokenizer, word) for tokenizer in self.models.tokenizers):
                     raise RequestError(
                         f"{whose} has '{word}', which the model set '{self.models.manifest.name}' cannot read: "
@@ -84,32 +85,44 @@ class PromptEncoder:
     def count_chunks(self, text: str) -> int:
         """How many chunks `text` takes; counted once, since many views say the same."""
         if text not in self.counts:
-            self.counts[text] = max(len(split_tokens(tokenizer, text)) for tokenizer in self.models.tokenizers)
+            self.counts[text] = max(len(split_tokens(tokenizer, text, self.words)) for tokenizer in self.models.tokenizers)
         return self.counts[text]
 
     @torch.inference_mode()
     def _encode(self, text: str, at_least_chunks: int) -> Embedding:
-        tokenized = [split_tokens(tokenizer, text) for tokenizer in self.models.tokenizers]
+        tokenized = [split_tokens(tokenizer, text, self.words) for tokenizer in self.models.tokenizers]
         count = max(at_least_chunks, *(len(chunks) for chunks in tokenized))
         self.models.placement.bring(*self.models.text_encoders)
-        # SDXL was trained on the last layer but one, Stable Diffusion 1 and 2 on the last
-        layer = -2 if len(self.models.text_encoders) > 1 else -1
         hidden, pooled = [], None
-        for tokenizer, encoder, chunks in zip(self.models.tokenizers, self.models.text_encoders, tokenized, strict=True):
+        for which, (tokenizer, chunks) in enumerate(zip(self.models.tokenizers, tokenized, strict=True)):
             padded = chunks + [[]] * (count - len(chunks))
-            states, pooled = run_encoder(encoder, tokenizer, padded, self.models.device, layer)
+            states, pooled = self._run(which, padded)
             if any(weight != 1 for _, weight in read_emphasis(text)):
-                empty, _ = run_encoder(encoder, tokenizer, [[]], self.models.device, layer)
-                weights = weigh_tokens(tokenizer, text, padded).to(states)
+                empty, _ = self._run(which, [[]])
+                weights = weigh_tokens(tokenizer, text, padded, self.words).to(states)
                 states = torch.lerp(empty.repeat(count, 1), states, weights[:, None])
             hidden.append(states)
         assert pooled is not None
         return Embedding(torch.cat(hidden, -1), pooled, count, self._mark(tokenized[0], count))
 
+    def _run(self, which: int, chunks: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """What text encoder number `which` says: states (chunks * 77, channels), and the first chunk's pooled output.
+
+        SDXL was trained on the last layer but one, Stable Diffusion 1 and 2 on the last, which is normed.
+        """
+        encoder = self.models.text_encoders[which]
+        ids = torch.tensor(mark_chunks(self.models.tokenizers[which], chunks), device=self.models.device)
+        with self.words.heard(encoder, which, ids) as heard:
+            output: Any = encoder(heard, output_hidden_states=True)
+        hidden = output.hidden_states[-2] if len(self.models.text_encoders) > 1 else output.last_hidden_state
+        pooled = output.text_embeds if "text_embeds" in output else output.pooler_output
+        return hidden.flatten(0, 1), pooled[0]
+
     def _mark(self, chunks: list[list[int]], count: int) -> torch.Tensor | None:
         """Embedding.human, by the first tokenizer's `chunks`; the second one of SDXL splits words alike."""
         tokenizer = self.models.tokenizers[0]
-        marks = [mark_human(tokenizer, chunk) for chunk in chunks]
+        comma = cast(int, tokenizer.convert_tokens_to_ids(",</w>"))  # no embedding is known to be human
+        marks = [mark_human(tokenizer, [comma if token >= FIRST else token for token in chunk]) for chunk in chunks]
         if not any(map(any, marks)):
             return None
         human = torch.zeros(count, tokenizer.model_max_length)
@@ -123,21 +136,28 @@ def without_people(embedding: Embedding) -> Embedding:
     return embedding if embedding.human is None else replace(embedding, human=None)
 
 
-def split_tokens(tokenizer: CLIPTokenizer, text: str) -> list[list[int]]:
+def split_tokens(tokenizer: CLIPTokenizer, text: str, learned: LearnedWords = NO_WORDS) -> list[list[int]]:
     """Token ids of `text` without markers, in chunks that leave room for the two markers; at least one chunk.
 
     A marker that stands in `text` is read letter by letter, as everything else that is no word. Marks of emphasis are left out.
     """
-    return cut_tokens(tokenizer, [token for words, _ in read_emphasis(text) for token in read_tokens(tokenizer, words)])
+    pieces = (read_tokens(tokenizer, words, learned) for words, _ in read_emphasis(text))
+    return cut_tokens(tokenizer, [token for piece in pieces for token in piece])
 
 
-def read_tokens(tokenizer: CLIPTokenizer, words: str) -> list[int]:
-    return tokenizer(words, add_special_tokens=False, split_special_tokens=True, truncation=False, verbose=False).input_ids
+def read_tokens(tokenizer: CLIPTokenizer, words: str, learned: LearnedWords = NO_WORDS) -> list[int]:
+    ids: list[int] = []
+    for piece, own in learned.split(words):
+        ids += tokenizer(piece, add_special_tokens=False, split_special_tokens=True, truncation=False, verbose=False).input_ids
+        ids += own
+    return ids
 
 
-def weigh_tokens(tokenizer: CLIPTokenizer, text: str, chunks: list[list[int]]) -> torch.Tensor:
+def weigh_tokens(
+    tokenizer: CLIPTokenizer, text: str, chunks: list[list[int]], learned: LearnedWords = NO_WORDS
+) -> torch.Tensor:
     """(chunks * 77,): how much each token of `text` counts, which is split into these `chunks`; markers and padding count 1."""
-    weights = iter([weight for words, weight in read_emphasis(text) for _ in read_tokens(tokenizer, words)])
+    weights = iter([weight for words, weight in read_emphasis(text) for _ in read_tokens(tokenizer, words, learned)])
     rows = torch.ones(len(chunks), tokenizer.model_max_length)
     for row, chunk in zip(rows, chunks, strict=True):
         row[1 : 1 + len(chunk)] = torch.tensor([next(weights) for _ in chunk])
@@ -147,12 +167,14 @@ def weigh_tokens(tokenizer: CLIPTokenizer, text: str, chunks: list[list[int]]) -
 def cut_tokens(tokenizer: CLIPTokenizer, ids: list[int]) -> list[list[int]]:
     """The chunks of `split_tokens` of what is split already. A full one ends with the comma among its last BACKTRACK tokens.
 
-    Chunks are encoded apart: a colour that ends one would not know the garment that begins the next.
+    Chunks are encoded apart: a colour that ends one would not know the garment that begins the next. No embedding is divided.
     """
     room, comma = tokenizer.model_max_length - 2, tokenizer.convert_tokens_to_ids(",</w>")
     chunks = []
     while len(ids) > room:
         end = next((end for end in range(room, room - BACKTRACK, -1) if ids[end - 1] == comma), room)
+        while ids[end] > FIRST and ids[end - 1] == ids[end] - 1:
+            end -= 1
         chunks.append(ids[:end])
         ids = ids[end:]
     return [*chunks, ids]
@@ -166,17 +188,3 @@ def mark_chunks(tokenizer: CLIPTokenizer, chunks: list[list[int]]) -> list[list[
     """The chunks of `split_tokens` between their two markers, padded to the text encoder's length."""
     rows = [[tokenizer.bos_token_id, *chunk, tokenizer.eos_token_id] for chunk in chunks]
     return [row + [tokenizer.pad_token_id] * (tokenizer.model_max_length - len(row)) for row in rows]
-
-
-def run_encoder(
-    encoder: CLIPTextModel | CLIPTextModelWithProjection,
-    tokenizer: CLIPTokenizer,
-    chunks: list[list[int]],
-    device: torch.device,
-    layer: int,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The hidden states of `layer`, (chunks * 77, channels), and the first chunk's pooled output; the last layer is normed."""
-    output: Any = encoder(torch.tensor(mark_chunks(tokenizer, chunks), device=device), output_hidden_states=True)
-    hidden = output.last_hidden_state if layer == -1 else output.hidden_states[layer]
-    pooled = output.text_embeds if "text_embeds" in output else output.pooler_output
-    return hidden.flatten(0, 1), pooled[0]

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from ...protocol import RenderRequest, check_request
-from ..models.loras import gather_loras
+from ..models.extras import gather_extras
 from ..models.sets import ModelSet
 from .plan import plan_sizes
 from .resolve import resolve_request
 
 
 def accept_request(request: RenderRequest, models: ModelSet) -> tuple[RenderRequest, dict[str, Path]]:
-    """The request with its settings resolved, and the file of each of its LoRAs (see `gather_loras`).
+    """The request with its settings resolved, and the file of each of its LoRAs (see `gather_extras`).
 
     Raises RequestError for a request that breaks a rule, and ModelSetError for one that these models cannot draw. Whether the
     machine can hold the picture is not asked: see `check_memory`.
@@ -18,4 +18,4 @@ def accept_request(request: RenderRequest, models: ModelSet) -> tuple[RenderRequ
     check_request(request)
     request = resolve_request(request, models)
     plan_sizes(request, models.training_resolution_px, models.latent_downsampling)
-    return request, gather_loras(request, models)
+    return request, gather_extras(request, models)

@@ -6,7 +6,7 @@ import msgspec
 from msgspec.structs import asdict, replace
 
 from ...protocol import HiddenJoints, RenderRequest, RenderSettings, digest_of
-from ..models.loras import digest_weights, gather_loras
+from ..models.extras import digest_weights, gather_extras
 from ..models.manifest import MANIFEST, ModelSetError
 from ..models.sets import ModelSet, own_few_steps
 
@@ -77,4 +77,4 @@ def digest_making(request: RenderRequest, models: ModelSet) -> str:
     request = resolve_request(request, models)
     advice = (models.manifest, request, models.schedule)
     own = digest_of(msgspec.json.encode(advice, order="deterministic"))[:16]
-    return f"{digest_weights(models, gather_loras(request, models))} {own}"
+    return f"{digest_weights(models, gather_extras(request, models))} {own}"

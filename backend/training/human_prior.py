@@ -5,9 +5,9 @@ from pathlib import Path
 import msgspec
 from torch import nn
 
+from ..models.extras import digest_weights
 from ..models.hcp import save_hcp
 from ..models.host_memory import reuse_freed_memory
-from ..models.loras import digest_weights
 from ..models.manifest import MANIFEST, ModelSetError
 from ..models.sets import ModelSet, read_model_set
 from .denoiser import load_denoiser

@@ -13,7 +13,7 @@ from torch import nn
 from ...protocol import Refusal
 from ...protocol.locks import lock
 from ..models.devices import choose_device
-from ..models.loras import digest_weights
+from ..models.extras import digest_weights
 from ..models.sets import read_model_set
 
 RUN = "run.json"

@@ -12,7 +12,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from ....protocol import Refusal, is_seen
-from ...models.loras import gather_loras
+from ...models.extras import gather_extras
 
 if TYPE_CHECKING:  # names alone must not load torch
     from ....protocol import RenderRequest
@@ -54,7 +54,7 @@ def load_method(name: str) -> Draw:
 
     def draw(models: "Models", request: "RenderRequest", arrays: dict[str, np.ndarray], watcher: "Watcher") -> np.ndarray:
         seen = tuple(person for person in request.characters if is_seen(person, arrays))
-        with models.adapters.loaded(gather_loras(request, models.model_set)):
+        with models.adapters.loaded(gather_extras(request, models.model_set)):
             return module.draw(models, replace(request, characters=seen), arrays, watcher)
 
     return draw

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 from beyondscene.backend.evaluation.methods import load_method
+from beyondscene.backend.models.extras import gather_extras
 from beyondscene.backend.models.load import Models, load_models
-from beyondscene.backend.models.loras import FEW_STEPS, find_loras, gather_loras
+from beyondscene.backend.models.loras import FEW_STEPS, find_loras
 from beyondscene.backend.models.sets import ModelSet, ModelSetError, choose_model_set, read_model_set
 from beyondscene.backend.outputs import read_record
 from beyondscene.backend.pipeline import render
@@ -194,7 +195,7 @@ def test_a_file_that_is_not_there_is_said_and_all_else_works_without_it(own_set:
     with pytest.raises(
         ModelSetError, match=r"for few steps\. Put two\.safetensors into .*few_steps; `beyondscene train few-steps"
     ):
-        gather_loras(replace(two_people, settings=FEW), own_set)
+        gather_extras(replace(two_people, settings=FEW), own_set)
 
 
 @pytest.mark.parametrize("file", ["../secret.safetensors", "lora.bin", "a/b.safetensors"])
@@ -215,7 +216,7 @@ def test_a_lora_of_the_hub_says_how_to_get_it_and_fits_sdxls_layout(
     assert few is not None and not preset.has_few_steps
     command = f'hf download {few.place} --include "{few.file}"'
     with pytest.raises(ModelSetError, match=rf"Where there is a network, run \(0\.4 GB\)\n  {command}$"):
-        gather_loras(request, preset)
+        gather_extras(request, preset)
 
     write_manifest(tmp_path / "set", dict(REPOSITORIES))
     hub_set = name_lora(tmp_path / "set", place=few.place, file=few.file, steps=2, scheduler="euler")

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 from beyondscene.backend.models.adapters import take_off
+from beyondscene.backend.models.extras import gather_extras
 from beyondscene.backend.models.load import Models, load_models
-from beyondscene.backend.models.loras import LoraScales, find_loras, gather_loras, known_loras, lora_folders, merge_loras
+from beyondscene.backend.models.loras import LoraScales, find_loras, known_loras, lora_folders, merge_loras
 from beyondscene.backend.models.manifest import Manifest
 from beyondscene.backend.models.sets import ModelSet, ModelSetError, read_model_set
 from beyondscene.backend.outputs import read_record, restore_request
@@ -197,7 +198,7 @@ def test_a_dora_is_worn_with_its_magnitudes_or_refused(models: Models, small: Re
         models.adapters.activate((("peft", 1.0),))
         assert torch.allclose(models.unet.get_submodule(path)(given), given @ wanted.T, atol=1e-4)
     with pytest.raises(ModelSetError, match=r"'kohya' is a DoRA of kohya's format .*: convert it to the format of peft"):
-        gather_loras(replace(small, loras=(Lora(name="kohya"),)), replace(models.model_set, folder=tmp_path))
+        gather_extras(replace(small, loras=(Lora(name="kohya"),)), replace(models.model_set, folder=tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -219,7 +220,7 @@ def test_one_of_another_family_is_known_by_its_header(
     save_file({tensor: torch.zeros(2, 768)}, tmp_path / "loras" / "other.safetensors")
     request = replace(small, loras=(Lora(name="other"),))
     with pytest.raises(ModelSetError, match=sentence):
-        gather_loras(request, replace(tiny_models, folder=tmp_path, manifest=at_home(tiny_models)))
+        gather_extras(request, replace(tiny_models, folder=tmp_path, manifest=at_home(tiny_models)))
 
 
 def at_home(models: ModelSet) -> Manifest:
@@ -240,7 +241,7 @@ def test_another_kind_of_lycoris_is_named_by_its_header(
     halves = {f"lora_unet_mid_block.{half}": torch.zeros(2, 2) for half in ("lora_down.weight", "lora_up.weight", end)}
     save_file(halves, tmp_path / "loras" / "other.safetensors")
     with pytest.raises(ModelSetError, match=rf"'other' is another kind of LyCORIS, such as LoHa or LoKr \(.* called {end}\)"):
-        gather_loras(replace(small, loras=(Lora(name="other"),)), replace(tiny_models, folder=tmp_path))
+        gather_extras(replace(small, loras=(Lora(name="other"),)), replace(tiny_models, folder=tmp_path))
 
 
 def test_a_first_layer_is_worn_by_an_inpainting_unet_of_nine_channels_too(tmp_path: Path) -> None:
@@ -319,7 +320,7 @@ def test_a_file_that_is_not_whole_is_named_before_anything_is_loaded(
     half = (folder / "clay.safetensors").read_bytes()[:200]
     (tmp_path / "loras" / "torn.safetensors").write_bytes(half if content is None else content)
     with pytest.raises(ModelSetError, match=r"The weights in .*torn\.safetensors cannot be read \(.*\): delete that file"):
-        gather_loras(replace(small, loras=(Lora(name="torn"),)), replace(tiny_models, folder=tmp_path))
+        gather_extras(replace(small, loras=(Lora(name="torn"),)), replace(tiny_models, folder=tmp_path))
 
 
 def test_memory_that_runs_out_while_one_is_read_says_nothing_of_the_lora(
