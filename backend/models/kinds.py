@@ -33,6 +33,7 @@ def check_kinds(model_set: "ModelSet") -> None:
     base = model_set.role_folder("base")
     schedule, unet = model_set.schedule, read_json(base / "unet" / "config.json")
     check_base(model_set, unet, schedule)
+    check_clip_skip(model_set)
     check_checkpoint(model_set, unet, schedule)
     check_controlnet(model_set, read_settings(model_set, "controlnet"), unet)
     inpainting = read_settings(model_set, "inpainting")
@@ -90,6 +91,17 @@ def check_base(model_set: "ModelSet", unet: dict[str, Any], schedule: dict[str, 
     if kind.startswith(("EDM", "FlowMatch")) or predicts not in PREDICTIONS:  # other noise, of which our solvers know nothing
         instead = f"one with the noise schedule of Stable Diffusion 1, 2 or XL that predicts {', '.join(PREDICTIONS)}"
         refuse(model_set, "base", f"was trained for the {kind} and predicts {predicts}", instead)
+
+
+def check_clip_skip(model_set: "ModelSet") -> None:
+    skip, texts = model_set.manifest.clip_skip, [name for name in model_set.networks("base") if name.startswith("text_encoder")]
+    layers = [read_json(model_set.role_folder("base") / name / "config.json").get("num_hidden_layers", 12) for name in texts]
+    most = min(layers) - len(texts)  # of SDXL's two one layer more is never read
+    if skip > most:
+        raise ModelSetError(
+            f"The model set '{model_set.name}' has a clip_skip of {skip}, but its text encoders have layers for {max(0, most)} "
+            f"at most: write another number in {model_set.folder / MANIFEST}, or leave it out."
+        )
 
 
 def check_checkpoint(model_set: "ModelSet", unet: dict[str, Any], schedule: dict[str, Any]) -> None:

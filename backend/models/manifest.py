@@ -34,6 +34,7 @@ class Manifest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unk
         them open; the defaults are for SDXL, `t_b` the paper's, and for ControlNets that were trained on what a detector finds.
     downloads: which files of a hub id are needed, to tell whoever has yet to fetch them.
     closed_vocabulary: whether the text encoders know no words but those that are one token; people are told of others.
+    clip_skip: last layers of the text encoders that are left out, beyond the one that is never read of SDXL's.
     few_steps: a LoRA for pictures in a few steps, where there is one for these models; they are complete without its file.
     """
 
@@ -55,6 +56,7 @@ class Manifest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unk
     roles: dict[Role, str]
     downloads: dict[Role, Download] = {}
     closed_vocabulary: bool = False
+    clip_skip: Annotated[int, Meta(ge=0, le=11)] = 0
     few_steps: FewSteps | None = None
 
 

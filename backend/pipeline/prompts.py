@@ -108,13 +108,17 @@ class PromptEncoder:
     def _run(self, which: int, chunks: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """What text encoder number `which` says: states (chunks * 77, channels), and the first chunk's pooled output.
 
-        SDXL was trained on the last layer but one, Stable Diffusion 1 and 2 on the last, which is normed.
+        SDXL was trained on the last layer but one, Stable Diffusion 1 and 2 on the last; this is normed, and what clip_skip
+        has in its place, too.
         """
-        encoder = self.models.text_encoders[which]
+        encoder: Any = self.models.text_encoders[which]
         ids = torch.tensor(mark_chunks(self.models.tokenizers[which], chunks), device=self.models.device)
         with self.words.heard(encoder, which, ids) as heard:
-            output: Any = encoder(heard, output_hidden_states=True)
-        hidden = output.hidden_states[-2] if len(self.models.text_encoders) > 1 else output.last_hidden_state
+            output = encoder(heard, output_hidden_states=True)
+        two = len(self.models.text_encoders) > 1
+        hidden = output.hidden_states[-1 - two - self.models.manifest.clip_skip]
+        if not two:
+            hidden = getattr(encoder, "text_model", encoder).final_layer_norm(hidden)
         pooled = output.text_embeds if "text_embeds" in output else output.pooler_output
         return hidden.flatten(0, 1), pooled[0]
 

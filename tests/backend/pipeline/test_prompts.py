@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from beyondscene.backend.models.load import Models, load_models
-from beyondscene.backend.models.sets import ModelSet, choose_model_set, read_model_set
+from beyondscene.backend.models.sets import ModelSet, ModelSetError, choose_model_set, read_model_set
 from beyondscene.backend.pipeline import Progress, resolve_settings
 from beyondscene.backend.pipeline.instances import centre, describe_alone, draw_people_alone
 from beyondscene.backend.pipeline.prompts import Embedding, PromptEncoder, cannot_read, split_tokens
@@ -174,6 +174,28 @@ def test_what_was_encoded_for_a_canvas_is_gone_after_it(models: Models, two_peop
     encoder._encode = note  # type: ignore[method-assign]
     draw_people_alone(models, request, gather_people(request), encoder, Progress(Spy(), 1, 1))
     assert len(encoded) >= 2 and all(embedding() is None for embedding in encoded)
+
+
+def skipping(models: Models, layers: int) -> Models:
+    return dataclasses.replace(models, model_set=replace(models.model_set, manifest=replace(models.manifest, clip_skip=layers)))
+
+
+def test_layers_are_left_out_as_diffusers_does(sdxl: Models, sd15: Models) -> None:
+    """Of a negative prompt as well, to which diffusers' own pipelines give the usual layer."""
+    for models, kind in ((sdxl, StableDiffusionXLPipeline), (sd15, StableDiffusionPipeline)):
+        usual, encoder = PromptEncoder(models), PromptEncoder(skipping(models, 1))
+        device = {} if kind is StableDiffusionXLPipeline else {"device": torch.device("cpu"), "num_images_per_prompt": 1}
+        guided = {"do_classifier_free_guidance": False, "clip_skip": 1}
+        pipeline = of_diffusers(kind, models)
+        pipeline.text_encoder.__dict__["text_model"] = pipeline.text_encoder  # where diffusers 0.42 looks for the norm in vain
+        hidden = pipeline.encode_prompt("a city plaza", **device, **guided)[0]
+        close(encoder.encode("a city plaza").hidden, hidden[0])
+        assert not torch.allclose(encoder.encode("a city").hidden, usual.encode("a city").hidden, atol=1e-2)
+        assert not torch.allclose(encoder.encode_negative("a", 1).hidden, usual.encode_negative("a", 1).hidden, atol=1e-2)
+        with pytest.raises(
+            ModelSetError, match=r"has a clip_skip of 9, but its text encoders have layers for \d at most: write"
+        ):
+            skipping(models, 9).model_set.check()
 
 
 @pytest.mark.parametrize("negative", ["blurry", ""])
