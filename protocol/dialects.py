@@ -1,7 +1,7 @@
 """Marks that other programs read in prompts and nothing here does: a model would take them for words, and nobody would be told.
 
 After modules/prompt_parser.py of AUTOMATIC1111's web UI, hako-mikan's Regional Prompter, docs/SYNTAX.md of sd-dynamic-prompts,
-ComfyUI's names of embeddings and compel, whose syntax InvokeAI has. "(red coat)" alone stays: people write so, too.
+ComfyUI's names of embeddings, NovelAI's braces, compel, whose syntax InvokeAI has. "(red coat)" alone stays: people write so.
 """
 
 import re
@@ -36,14 +36,15 @@ DIALECTS = tuple(
             "what is theirs.",
         ),
         (
-            r"\(\([^()]*\)\)|\([^()]*\)(?:\++|\d*\.\d+)|\b[a-z]\w+\+\+",
+            r"\(\([^()]*\)\)|\([^()]*\)(?:\++|\d*\.\d+)|\b[a-z]\w+\+\+|\{[^{}]*\}",
             "which makes nothing count more: write (red coat:1.2), with the number inside, or \\( and \\) for brackets that "
             "are to be read.",
         ),
         (
-            r"\([^()]*:\s*[+-]?(?:\d*\.\d+\s*(?:,|$)|\d+,\d+\s*\))",
-            "which is no emphasis: write (red coat:1.3), with a point in the number and a bracket behind it, or \\( and \\) "
-            "for brackets that are to be read.",
+            r"\([^()]*:\s*[+-]?(?:\d*\.\d+\s*(?:,|$)|\d+,\d+\s*\))"
+            r"|(?!\([^\uff08\uff09\uff1a]*\))[\uff08(][^\uff08\uff09()]*[:\uff1a]\s*[\d.]+\s*[)\uff09]",  # full-width signs
+            "which is no emphasis: write (red coat:1.3) in these signs, with a point in the number and a bracket behind it, or "
+            "\\( and \\) for brackets that are to be read.",
         ),
     )
 )
