@@ -62,7 +62,7 @@ class Renderer:
         """As RenderToFile. Raises RequestError or ModelSetError before any work, for what the user can put right."""
         picture_format = choose_format(path)
         model_set = choose_model_set(models)
-        request, loras = accept_request(request, model_set)
+        request, extras = accept_request(request, model_set)
         watcher.progress(Headway(stage="load"))
         start = time.perf_counter()
         loaded = self.models(model_set)
@@ -73,7 +73,7 @@ class Renderer:
             offload = OFFLOADS[max(map(OFFLOADS.index, (memory_saving.offload, self.offload)))]
             if loaded.placement.offload != offload:
                 loaded.placement.change(offload)
-            with loaded.adapters.loaded(loras):  # which takes memory, too
+            with loaded.adapters.loaded(extras):  # which takes memory, too
                 saving = dataclasses.replace(loaded, memory_saving=memory_saving)
                 return render(saving, request, arrays, watcher, checkpoints, picture_format.DTYPE)
 
@@ -83,7 +83,7 @@ class Renderer:
         made_with = dataclasses.replace(loaded, memory_saving=FALLBACKS[self._rung])
         with progress.stage("write"):
             layers = tuple(Layer(figure.person.character.id, figure.mask) for figure in reversed(figures))
-            self._write(path, Picture(image, layers), record_making(made_with, request, arrays, loras))
+            self._write(path, Picture(image, layers), record_making(made_with, request, arrays, extras))
         return RenderResult(
             width=request.width,
             height=request.height,
@@ -110,10 +110,10 @@ class Renderer:
         return self._loaded[1]
 
 
-def record_making(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], loras: Mapping[str, Path]) -> Record:
-    """What the file of a picture is to say. request: with its settings resolved. loras: see gather_extras."""
+def record_making(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], extras: Mapping[str, Path]) -> Record:
+    """What the file of a picture is to say. request: with its settings resolved. extras: see gather_extras."""
     precision = name_precision(models.dtype)
     made_with = f"beyondscene {app_version()}, torch {torch.__version__}, {models.device}, {precision}"
-    weights = models.fingerprints | fingerprint_extras(loras)
+    weights = models.fingerprints | fingerprint_extras(extras)
     schedule, memory = fingerprint_schedule(models.scheduler_config), models.memory_saving.name
     return make_record(request, arrays, models.manifest.name, weights, made_with, memory, precision, schedule)

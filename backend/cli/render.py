@@ -94,10 +94,10 @@ def run(args: argparse.Namespace) -> int:
 
 def check(shot: Shot, model_set: ModelSet, args: argparse.Namespace, record: Record | None) -> None:
     """Raise Refusal for what cannot be rendered here; warn where `record` was made with other models."""
-    _, loras = accept_request(shot.request, model_set)
+    _, extras = accept_request(shot.request, model_set)
     if record is None:
         return
-    differing = weights_that_differ(record, fingerprint_weights(model_set) | fingerprint_extras(loras))
+    differing = weights_that_differ(record, fingerprint_weights(model_set) | fingerprint_extras(extras))
     if any(change.startswith("few_steps=") for change in args.set):  # as was asked for
         differing = [name for name in differing if not name.startswith("few_steps/")]
     if record.schedule not in ("", fingerprint_schedule(model_set.schedule)):

@@ -10,7 +10,7 @@ from .resolve import resolve_request
 
 
 def accept_request(request: RenderRequest, models: ModelSet) -> tuple[RenderRequest, dict[str, Path]]:
-    """The request with its settings resolved, and the file of each of its LoRAs (see `gather_extras`).
+    """The request with its settings resolved, and the file of each of its LoRAs and embeddings (see `gather_extras`).
 
     Raises RequestError for a request that breaks a rule, and ModelSetError for one that these models cannot draw. Whether the
     machine can hold the picture is not asked: see `check_memory`.
