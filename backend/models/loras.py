@@ -32,11 +32,23 @@ def known_loras(folders: Sequence[Path]) -> tuple[str, ...]:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """None where the folder may not be read, as in a home that is hidden from a service."""
+    """Those in folders below it as well; none where it may not be read, as in a home that is hidden from a service."""
     try:
-        return [path for path in folder.glob("*.safetensors") if os.path.isfile(path)]  # noqa: PTH113  (as below)
+        return [path for path in sorted(folder.rglob("*.safetensors")) if os.path.isfile(path)]  # noqa: PTH113  (never raises)
     except OSError:
         return []
+
+
+def find_file(name: str, folders: Sequence[Path]) -> Path | None:
+    """NAME.safetensors in the first of `folders` that has it. Raises ModelSetError where that has several."""
+    for folder in folders:
+        found = [path for path in files_in(folder) if path.stem == name]
+        if len(found) > 1:
+            places = " and ".join(str(path.relative_to(folder)) for path in found)
+            raise ModelSetError(f"{folder} has {places}, so '{name}' may be any of these: rename all but one.")
+        if found:
+            return found[0]
+    return None
 
 
 def check_format(name: str, path: Path, models: ModelSet) -> None:
@@ -79,10 +91,8 @@ def loras_of(request: RenderRequest) -> tuple[Lora, ...]:
 
 def find_lora(name: str, folders: Sequence[Path]) -> Path:
     """`name` is a label: the protocol lets no separator through."""
-    for folder in folders:
-        path = folder / f"{name}.safetensors"
-        if os.path.isfile(path):  # noqa: PTH113  (False also where the folder may not be read)
-            return path
+    if found := find_file(name, folders):
+        return found
     known = ", ".join(known_loras(folders))
     raise ModelSetError(
         f"There is no LoRA '{name}': {f'known are {known}' if known else 'none is known'}; "

@@ -11,7 +11,7 @@ from ...protocol import RenderRequest
 from ...protocol.check import texts_of
 from ...protocol.emphasis import without_emphasis
 from .headers import Shapes, read_shapes
-from .loras import files_in, lora_folders
+from .loras import files_in, find_file, lora_folders
 from .manifest import read_json
 from .sets import ModelSet, ModelSetError
 from .weights import check_file
@@ -37,16 +37,17 @@ def gather_embeddings(request: RenderRequest, models: ModelSet) -> dict[str, Pat
     folders = [folder.with_name("embeddings") for folder in lora_folders(models.folder)]
     found = {}
     for name in embeddings_of(request):
-        files = {path.stem: path for folder in reversed(folders) for path in files_in(folder)}
-        if name not in files:
-            known = ", ".join(sorted(other for other in files if EMBEDDING.fullmatch(KEY + other)))
+        path = find_file(name, folders)
+        if path is None:
+            names = {path.stem for folder in folders for path in files_in(folder)}
+            known = ", ".join(sorted(other for other in names if EMBEDDING.fullmatch(KEY + other)))
             raise ModelSetError(
                 f"There is no embedding '{name}': {f'known are {known}' if known else 'none is known'}; put {name}.safetensors "
                 f"into {' or '.join(map(str, folders))}, or take {KEY}{name} out of the prompt."
             )
-        check_file(files[name])
-        check_vectors(name, files[name], models)
-        found[KEY + name] = files[name]
+        check_file(path)
+        check_vectors(name, path, models)
+        found[KEY + name] = path
     return found
 
 

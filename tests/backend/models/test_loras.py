@@ -15,7 +15,7 @@ import torch
 from beyondscene.backend.models.adapters import take_off
 from beyondscene.backend.models.extras import gather_extras
 from beyondscene.backend.models.load import Models, load_models
-from beyondscene.backend.models.loras import LoraScales, find_loras, known_loras, lora_folders, merge_loras
+from beyondscene.backend.models.loras import LoraScales, find_lora, find_loras, known_loras, lora_folders, merge_loras
 from beyondscene.backend.models.manifest import Manifest
 from beyondscene.backend.models.sets import ModelSet, ModelSetError, read_model_set
 from beyondscene.backend.outputs import read_record, restore_request
@@ -366,6 +366,22 @@ def test_the_record_names_and_fingerprints_them(
     record = read_record(tmp_path / "out.png")
     assert len(record.weights["loras/clay.safetensors"]) == 64
     assert restore_request(record)[0].loras == (CLAY,)
+
+
+def test_those_in_folders_below_are_found_where_one_name_is_one_file(tmp_path: Path) -> None:
+    """As other programs keep them, whose folder may be linked here."""
+    for path in ("theirs/sdxl/clay.safetensors", "theirs/sdxl/styles/silk.safetensors", "theirs/sd15/silk.safetensors"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    (tmp_path / "loras").symlink_to(tmp_path / "theirs")
+    folders = [tmp_path / "none", tmp_path / "loras"]
+    assert known_loras(folders) == ("clay", "silk")
+    assert find_lora("clay", folders) == tmp_path / "loras" / "sdxl" / "clay.safetensors"
+    sentence = (
+        r"loras has sd15.silk\.safetensors and sdxl.styles.silk\.safetensors, so 'silk' may be any of these: rename"
+    )
+    with pytest.raises(ModelSetError, match=sentence):
+        find_lora("silk", folders)
 
 
 @pytest.mark.skipif(not hasattr(os, "seteuid"), reason="there are no such users here")
