@@ -377,9 +377,7 @@ def test_those_in_folders_below_are_found_where_one_name_is_one_file(tmp_path: P
     folders = [tmp_path / "none", tmp_path / "loras"]
     assert known_loras(folders) == ("clay", "silk")
     assert find_lora("clay", folders) == tmp_path / "loras" / "sdxl" / "clay.safetensors"
-    sentence = (
-        r"loras has sd15.silk\.safetensors and sdxl.styles.silk\.safetensors, so 'silk' may be any of these: rename"
-    )
+    sentence = r"loras has sd15.silk\.safetensors and sdxl.styles.silk\.safetensors, so 'silk' may be any of these: rename"
     with pytest.raises(ModelSetError, match=sentence):
         find_lora("silk", folders)
 
