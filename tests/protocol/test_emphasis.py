@@ -15,6 +15,7 @@ from msgspec.structs import replace
         ("((a hat:1.5) on:.5) top", [("a hat", 0.75), (" on", 0.5), (" top", 1)]),
         ("((old) and grey: 2 )", [("(old) and grey", 2)]),
         (r"(saber \(fate\):1.1) \[x\]", [("saber (fate)", 1.1), (" [x]", 1)]),
+        ("(fog:1.2)(mist:1.2), (hat:1.1)s", [("fog", 1.2), (" ", 1), ("mist", 1.2), (", ", 1), ("hat", 1.1), ("s", 1)]),
         ("16:9), (seen from afar), ((at 4:30", [("16:9), (seen from afar), ((at 4:30", 1)]),
         ("", []),
     ],

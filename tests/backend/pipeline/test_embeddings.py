@@ -7,6 +7,7 @@ import torch
 from beyondscene.backend.models.extras import gather_extras
 from beyondscene.backend.models.load import Models
 from beyondscene.backend.models.sets import ModelSet, ModelSetError
+from beyondscene.backend.models.textual_inversions import embeddings_of
 from beyondscene.backend.outputs import read_record
 from beyondscene.backend.pipeline import render
 from beyondscene.backend.pipeline.prompts import Embedding, PromptEncoder
@@ -87,6 +88,23 @@ def test_several_count_as_much_as_they_are_said_to_and_are_never_divided(sdxl: M
     close(both.hidden[77 : 77 + 41], twos[:41])  # up to the full stop behind it
     empty, half = encode(sdxl, "").hidden, encode(sdxl, "(embedding:one:0.5)", **files).hidden
     close(half[1:41], (empty[1:41] + ones[1:41]) / 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "apart"),
+    [
+        ("embedding:ink.safetensors. A city", "embedding:ink. A city"),
+        ("(embedding:ink.pt:1.2) fog", "(embedding:ink:1.2) fog"),
+        ("embedding:ink(fog:1.2)", "embedding:ink (fog:1.2)"),
+        ("(embedding:ink:1.2)(embedding:ink:1.2)", "(embedding:ink:1.2) (embedding:ink:1.2)"),
+    ],
+)
+def test_names_end_where_people_end_them(
+    sdxl: Models, two_people: RenderRequest, tmp_path: Path, text: str, apart: str
+) -> None:
+    save_for_two(tmp_path / "ink.safetensors", random_vectors(sdxl, 2))
+    assert embeddings_of(replace(two_people, prompt=text)) == ("ink",)
+    assert torch.equal(*(encode(sdxl, words, ink=tmp_path / "ink.safetensors").hidden for words in (text, apart)))
 
 
 def test_a_picture_has_them_from_either_folder_and_its_record_says_which(
