@@ -9,7 +9,7 @@ from itertools import groupby
 
 LEAST, MOST = 0, 3
 ESCAPED = re.compile(r"\\[()\[\]{}<>]")
-_MARK = re.compile(ESCAPED.pattern + r"|\(|:\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*\)|\)")
+_MARK = re.compile(ESCAPED.pattern + r"|\(|:\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*\)|\)")
 
 
 def read_emphasis(text: str) -> list[tuple[str, float]]:
