@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +63,7 @@ class Renderer:
         picture_format = choose_format(path)
         model_set = choose_model_set(models)
         request, extras = accept_request(request, model_set)
+        weights = fingerprint_extras(extras)  # now: whoever tidies up while it is drawn does not lose the picture
         watcher.progress(Headway(stage="load"))
         start = time.perf_counter()
         loaded = self.models(model_set)
@@ -83,7 +84,7 @@ class Renderer:
         made_with = dataclasses.replace(loaded, memory_saving=FALLBACKS[self._rung])
         with progress.stage("write"):
             layers = tuple(Layer(figure.person.character.id, figure.mask) for figure in reversed(figures))
-            self._write(path, Picture(image, layers), record_making(made_with, request, arrays, extras))
+            self._write(path, Picture(image, layers), record_making(made_with, request, arrays, weights))
         return RenderResult(
             width=request.width,
             height=request.height,
@@ -110,10 +111,10 @@ class Renderer:
         return self._loaded[1]
 
 
-def record_making(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], extras: Mapping[str, Path]) -> Record:
-    """What the file of a picture is to say. request: with its settings resolved. extras: see gather_extras."""
+def record_making(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], extras: dict[str, str]) -> Record:
+    """What the file of a picture is to say. request: with its settings resolved. extras: see fingerprint_extras."""
     precision = name_precision(models.dtype)
     made_with = f"beyondscene {app_version()}, torch {torch.__version__}, {models.device}, {precision}"
-    weights = models.fingerprints | fingerprint_extras(extras)
+    weights = models.fingerprints | extras
     schedule, memory = fingerprint_schedule(models.scheduler_config), models.memory_saving.name
     return make_record(request, arrays, models.manifest.name, weights, made_with, memory, precision, schedule)

@@ -12,7 +12,7 @@ DIALECTS = tuple(
     (re.compile(pattern), why)
     for pattern, why in (
         (r"(?i:<(?:lora|lyco):[^<>]*>)", "which no prompt can load: take it out, and name the LoRA under LoRAs."),
-        (r"<\w[^<>\s]*>", "which nothing here loads: take it out, and say in words what it is for."),
+        (r"<\w[^<>\s]*>", "which nothing here loads: write embedding:name for an embedding, or say in words what it is for."),
         (
             r"\bembedding:(?![\w.-]+(?![\w./\\-]))\s*[^\s,]*",
             "which names no embedding: write embedding: and its file's name without a suffix, in letters, digits, _, . and -.",
@@ -42,7 +42,7 @@ DIALECTS = tuple(
         ),
         (
             r"\([^()]*:\s*[+-]?(?:\d*\.\d+\s*(?:,|$)|\d+,\d+\s*\))"
-            r"|(?!\([^\uff08\uff09\uff1a]*\))[\uff08(][^\uff08\uff09()]*[:\uff1a]\s*[\d.]+\s*[)\uff09]",  # full-width signs
+            r"|(?!\([^()\uff08\uff09\uff1a]*\))[\uff08(][^\uff08\uff09()]*[:\uff1a]\s*[\d.]+\s*[)\uff09]",  # full-width signs
             "which is no emphasis: write (red coat:1.3) in these signs, with a point in the number and a bracket behind it, or "
             "\\( and \\) for brackets that are to be read.",
         ),

@@ -9,7 +9,7 @@ from itertools import groupby
 
 LEAST, MOST = 0, 3
 ESCAPED = re.compile(r"\\[()\[\]{}<>]")
-_MARK = re.compile(ESCAPED.pattern + r"|\(|:\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*\)|\)")
+_MARK = re.compile(ESCAPED.pattern + r"|\(|:\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*\)|\)")
 
 
 def read_emphasis(text: str) -> list[tuple[str, float]]:
@@ -23,6 +23,7 @@ def read_emphasis(text: str) -> list[tuple[str, float]]:
         if mark[1] and opened:
             first = opened.pop()
             pieces[first:] = [(words, weight * float(mark[1])) for words, weight in pieces[first + 1 :]]
+            pieces.append((" " * text.startswith("(", end), 1.0))  # words of two marks that touch are not one word
             continue
         if mark[0] == "(":
             opened.append(len(pieces))

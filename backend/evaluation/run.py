@@ -16,7 +16,7 @@ from PIL import Image
 from ...protocol import Refusal, RenderSettings
 from ..hardware import device_name, name_precision
 from ..memory import free_cached
-from ..models.extras import digest_weights, gather_extras
+from ..models.extras import digest_weights, fingerprint_extras, gather_extras
 from ..models.load import Models
 from ..models.loras import FEW_STEPS
 from ..outputs import Picture, write_picture
@@ -183,6 +183,7 @@ def draw_picture(
         return note_drawing(scene, variant, path, 0.0)
     method, settings = read_variant(variant, settings)
     request = replace(scene.request, settings=resolve_settings(settings, models.model_set))
+    extras = fingerprint_extras(gather_extras(request, models.model_set))
     torch.manual_seed(request.seed)  # nothing should draw from it; if something does, it repeats
     start = time.perf_counter()
     picture = load_method(method)(models, request, scene.arrays, watcher)
@@ -190,7 +191,6 @@ def draw_picture(
     shape = request.height, request.width, 3
     if picture.dtype != np.uint8 or picture.shape != shape:
         raise Refusal(f"{variant} draws {picture.dtype} {picture.shape}, but it is to return uint8 {shape}: mend its `draw`.")
-    extras = gather_extras(request, models.model_set)
     write_picture(path, Picture(picture), record_making(models, request, scene.arrays, extras))
     return note_drawing(scene, variant, path, seconds)
 

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .textual_inversions import EMBEDDING, KEY, tensors_of
+from .weights import check_file
 
 FIRST = 1 << 24  # the number of the first vector: no tokenizer has so many tokens
 
@@ -59,11 +60,15 @@ NO_WORDS = LearnedWords()
 
 
 def read_words(paths: Mapping[str, Path], encoders: int) -> LearnedWords:
-    """The embeddings among the files of a picture, whose keys begin with KEY, for so many text encoders."""
+    """The embeddings among the files of a picture, whose keys begin with KEY, for so many text encoders.
+
+    Raises ModelSetError for one that is not whole.
+    """
     ids: dict[str, range] = {}
     tables: list[list[Tensor]] = [[] for _ in range(encoders)]
     end = FIRST
     for key, path in paths.items():
+        check_file(path)  # which may have gone while the networks were loaded
         state = load_file(path)
         tensors = tensors_of({name: list(tensor.shape) for name, tensor in state.items()}, encoders)
         vectors = [torch.atleast_2d(state[name]).float() for name in tensors]

@@ -9,14 +9,15 @@ from pathlib import Path
 
 from ...protocol import RenderRequest
 from ...protocol.check import texts_of
-from ...protocol.emphasis import without_emphasis
+from ...protocol.emphasis import read_emphasis
 from .headers import Shapes, read_shapes
 from .loras import files_in, find_file, lora_folders
 from .manifest import read_json
 from .sets import ModelSet, ModelSetError
 from .weights import check_file
 
-EMBEDDING = re.compile(r"\bembedding:([\w.-]*[\w-])")
+# A suffix, as ComfyUI's own examples write one, is none of the name; nor are full stops behind it
+EMBEDDING = re.compile(r"\bembedding:([\w.-]*?[\w-])(?:\.(?:safetensors|pt|bin))?(?!\.*[\w-])")
 KEY = "embedding:"  # before its name among the files of a picture; no LoRA can be called so
 MOST_VECTORS = 75  # what a chunk of a prompt has room for
 # The vectors of each text encoder, of two: as most programs call them, and as diffusers' script for SDXL does
@@ -25,7 +26,7 @@ OF_ENCODERS = (("clip_l", "text_encoders_0"), ("clip_g", "text_encoders_1"))
 
 def embeddings_of(request: RenderRequest) -> tuple[str, ...]:
     """The names that its prompts have, each once."""
-    texts = (without_emphasis(text) for _, text in texts_of(request))
+    texts = (words for _, text in texts_of(request) for words, _ in read_emphasis(text))
     return tuple(dict.fromkeys(name for text in texts for name in EMBEDDING.findall(text)))
 
 

@@ -8,7 +8,7 @@ from transformers import CLIPTokenizer
 
 from ...protocol import RenderRequest, RequestError
 from ...protocol.check import texts_of
-from ...protocol.emphasis import read_emphasis, without_emphasis
+from ...protocol.emphasis import read_emphasis
 from ..models.learned_words import FIRST, NO_WORDS, LearnedWords
 from ..models.load import Models
 from ..models.loras import LoraScales
@@ -75,7 +75,8 @@ class PromptEncoder:
         CLIP's own drop nothing: what is no word of theirs, in whatever script, is read byte by byte.
         """
         for whose, text in texts_of(request):
-            for word in (word for piece, _ in self.words.split(without_emphasis(text)) for word in piece.split()):
+            pieces = (piece for words, _ in read_emphasis(text) for piece, _ in self.words.split(words))
+            for word in (word for piece in pieces for word in piece.split()):
                 if any(cannot_read(tokenizer, word) for tokenizer in self.models.tokenizers):
                     raise RequestError(
                         f"{whose} has '{word}', which the model set '{self.models.manifest.name}' cannot read: "

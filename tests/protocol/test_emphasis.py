@@ -1,5 +1,7 @@
 """Marks of emphasis in prompts: which words count how much, and what is refused."""
 
+import time
+
 import pytest
 from beyondscene.protocol import RenderRequest, RequestError, check_request
 from beyondscene.protocol.dialects import find_dialect
@@ -15,6 +17,7 @@ from msgspec.structs import replace
         ("((a hat:1.5) on:.5) top", [("a hat", 0.75), (" on", 0.5), (" top", 1)]),
         ("((old) and grey: 2 )", [("(old) and grey", 2)]),
         (r"(saber \(fate\):1.1) \[x\]", [("saber (fate)", 1.1), (" [x]", 1)]),
+        ("(fog:1.2)(mist:1.2), (hat:1.1)s", [("fog", 1.2), (" ", 1), ("mist", 1.2), (", ", 1), ("hat", 1.1), ("s", 1)]),
         ("16:9), (seen from afar), ((at 4:30", [("16:9), (seen from afar), ((at 4:30", 1)]),
         ("", []),
     ],
@@ -32,6 +35,7 @@ def test_marks_say_how_much_their_words_count(text: str, pieces: list[tuple[str,
         ("<lora:clay:0.8> a man", "'Ana' has '<lora:clay:0.8>', which no prompt can load: take it out, and name "),
         ("bad, embedding:neg/easy", "has 'embedding:neg/easy', which names no embedding: write embedding: and its file's name"),
         ("bad, (embedding: easy:1.2)", "has 'embedding: easy:1.2.', which names no embedding"),
+        ("a man, <easynegative>", "has '<easynegative>', which nothing here loads: write embedding:name for an embedding, or "),
         ("a <hypernet:ink:1> man", "has '<hypernet:ink:1>', which nothing here loads"),
         ("a man Negative prompt: blurry Steps: 20, Sampler: Euler a", "'Negative prompt:', as the record of another program's"),
         ("a man. Steps: 20, Sampler: Euler a", "'Steps: 20, Sampler:', as the record"),
@@ -76,3 +80,12 @@ def test_what_people_write_is_no_mark_of_another_program(two_people: RenderReque
 def test_no_text_takes_for_ever_to_look_through() -> None:
     for text in ("[", "{|", "<lora:", "__a", "(:1", "(: ", "(:.1", "((", "a+"):
         assert find_dialect("{(" + text * (10_000 // len(text)) + " [a]")
+
+
+def test_brackets_and_numbers_cost_as_little_as_letters() -> None:
+    """A backend looks through all prompts of a request while others wait: of these each took a quarter of a second or more."""
+    start = time.process_time()
+    for text in ("(" * 10_000, "(:" + "1" * 9_998):
+        for _ in range(4):
+            assert find_dialect(text) is None and read_emphasis(text) == [(text, 1)]
+    assert time.process_time() - start < 0.4

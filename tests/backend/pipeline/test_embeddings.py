@@ -1,5 +1,6 @@
 """Embeddings that prompts name: read as diffusers reads them, never divided, and refused by their header if they do not fit."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,12 @@ import torch
 from beyondscene.backend.models.extras import gather_extras
 from beyondscene.backend.models.load import Models
 from beyondscene.backend.models.sets import ModelSet, ModelSetError
+from beyondscene.backend.models.textual_inversions import embeddings_of
 from beyondscene.backend.outputs import read_record
 from beyondscene.backend.pipeline import render
 from beyondscene.backend.pipeline.prompts import Embedding, PromptEncoder
 from beyondscene.backend.render import Renderer
+from beyondscene.backend.watch import Headway
 from beyondscene.protocol import RenderRequest, RenderSettings, resized
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from msgspec.structs import replace
@@ -89,6 +92,23 @@ def test_several_count_as_much_as_they_are_said_to_and_are_never_divided(sdxl: M
     close(half[1:41], (empty[1:41] + ones[1:41]) / 2)
 
 
+@pytest.mark.parametrize(
+    ("text", "apart"),
+    [
+        ("embedding:ink.safetensors. A city", "embedding:ink. A city"),
+        ("(embedding:ink.pt:1.2) fog", "(embedding:ink:1.2) fog"),
+        ("embedding:ink(fog:1.2)", "embedding:ink (fog:1.2)"),
+        ("(embedding:ink:1.2)(embedding:ink:1.2)", "(embedding:ink:1.2) (embedding:ink:1.2)"),
+    ],
+)
+def test_names_end_where_people_end_them(
+    sdxl: Models, two_people: RenderRequest, tmp_path: Path, text: str, apart: str
+) -> None:
+    save_for_two(tmp_path / "ink.safetensors", random_vectors(sdxl, 2))
+    assert embeddings_of(replace(two_people, prompt=text)) == ("ink",)
+    assert torch.equal(*(encode(sdxl, words, ink=tmp_path / "ink.safetensors").hidden for words in (text, apart)))
+
+
 def test_a_picture_has_them_from_either_folder_and_its_record_says_which(
     tiny_models: ModelSet, two_people: RenderRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +132,26 @@ def test_a_picture_has_them_from_either_folder_and_its_record_says_which(
     assert pixels[0][0] != pixels[1][0] and pixels[0][1] != pixels[1][1] and len(pixels[0][1]) == 64
     with pytest.raises(ModelSetError, match=r"The embedding 'ink' is not loaded, and the picture would be drawn without it"):
         render(models, request, {})
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_a_file_that_is_tidied_up_meanwhile(
+    tiny_models: ModelSet, two_people: RenderRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: bool
+) -> None:
+    """While it is drawn the picture is not lost; before, it is said what is gone."""
+    monkeypatch.setattr("beyondscene.backend.models.loras.user_data_path", lambda _: tmp_path)
+    renderer, path = Renderer("cpu"), tmp_path / "embeddings" / "ink.safetensors"
+    save_for_two(path, random_vectors(renderer.models(tiny_models), 2))
+    request = replace(resized(two_people, 96, 64), characters=(), style="embedding:ink", settings=RenderSettings(steps=2))
+
+    class Tidy(Spy):
+        def progress(self, headway: Headway) -> None:
+            if last == (headway.stage != "load"):
+                path.unlink(missing_ok=True)
+
+    with nullcontext() if last else pytest.raises(ModelSetError, match=r"ink\.safetensors cannot be read \("):
+        renderer(request, {}, str(tiny_models.folder), tmp_path / "ink.png", Tidy())
+    assert not path.exists() and (tmp_path / "ink.png").exists() == last
 
 
 @pytest.mark.parametrize(
