@@ -32,6 +32,7 @@ from beyondscene.protocol.client import GREETING_S, Client, Heard, Lost, Saved, 
 from beyondscene.protocol.codec import HEADER_LIMIT_BYTES
 from beyondscene.protocol.messages import Message
 from beyondscene.protocol.scene import RenderRequest
+from beyondscene.protocol.transfer import move_beside
 
 JOB = new_job_id()
 
@@ -139,6 +140,7 @@ def test_a_broken_transfer_is_resumed_at_its_offset(client: Client, tmp_path: Pa
     said(client)
     hear(client, Chunk(job_id=JOB, offset=0, size_bytes=len(data)), data[:CHUNK_BYTES])
     client.lose("The line is cut.")
+    client.close()
     assert len(list(tmp_path.iterdir())) == 1 and not path.exists()
 
     again = Client("tcp://127.0.0.1:1", "test", now=0)
@@ -166,6 +168,13 @@ def test_what_had_come_whole_before_its_program_ended_is_the_picture(client: Cli
     (_, (spoilt, _)) = hear(client, finished(data))
     assert isinstance(spoilt, Spoilt) and "is another; it is removed" in spoilt.message
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_name_that_was_taken_for_a_picture_is_free_again_where_it_does_not_get_there(tmp_path: Path) -> None:
+    (tmp_path / "picture.png").write_bytes(b"before")
+    with pytest.raises(FileNotFoundError):
+        move_beside(tmp_path / "gone.part", tmp_path / "picture.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
 
 
 def test_a_link_is_followed_and_the_picture_is_on_the_disk_before_it_has_its_name(

@@ -290,6 +290,12 @@ def test_what_neither_memory_nor_disk_can_hold_is_refused_before_the_models(
     assert "The picture may have 3.0 MB, but 1.0 MB are free" in capsys.readouterr().err
     assert main(["render", str(request_file), "-o", str(tmp_path / "out.exr"), "--size", "1224x816"]) == 2
     assert f"may have {most_bytes('exr', 1224, 816, people=2) / 1e6:.1f} MB" in capsys.readouterr().err
+    for frame in (1, 2):
+        (tmp_path / f"{frame}.json").write_bytes(request_file.read_bytes())
+    monkeypatch.setattr(target.shutil, "disk_usage", lambda folder: SimpleNamespace(free=4 * 10**6))
+    frames = ["render", str(tmp_path / "#.json"), "--frames", "1-2", "-o", str(tmp_path / "out.#.png"), "--size", "1224x816"]
+    assert main(frames) == 2
+    assert "The 2 pictures may have 6.0 MB, but 4.0 MB are free" in capsys.readouterr().err
 
 
 def test_a_size_asked_of_a_picture_that_cannot_be_is_no_fault(

@@ -39,8 +39,11 @@ def test_pixels_per_latent_are_those_of_the_vae(tmp_path: Path) -> None:
         _ = read_model_set(tmp_path).latent_downsampling
 
 
-def test_a_folder_is_chosen_by_its_path(copy: Path) -> None:
+def test_a_folder_is_chosen_by_its_path(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_model_set(str(copy)).name == "tiny"
+    monkeypatch.chdir(copy.parent)
+    copy.rename("embedded")
+    assert choose_model_set("embedded").name == "embedded"  # the name of a preset goes before a folder that is here
 
 
 @pytest.mark.parametrize("role", ["controlnet", "segmenter"])

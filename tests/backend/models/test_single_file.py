@@ -9,7 +9,14 @@ import torch
 from beyondscene.backend.cli.submit import name_of
 from beyondscene.backend.models.fingerprint import stamp_files
 from beyondscene.backend.models.load import load_models
-from beyondscene.backend.models.sets import ModelSet, ModelSetError, choose_model_set, find_model_sets, read_model_set
+from beyondscene.backend.models.sets import (
+    ModelSet,
+    ModelSetError,
+    choose_model_set,
+    find_model_sets,
+    read_model_set,
+    sdxl_with,
+)
 from diffusers import ControlNetUnionModel, StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -154,6 +161,7 @@ def test_a_finetune_of_sdxl_is_a_set_of_its_own_by_its_path_alone(single: ModelS
     assert (found.name, found.training_resolution_px, found.missing_roles) == ("my-finetune-v2", 1024, ())
     assert found in find_model_sets([file]) and name_of(str(file)) == found.name and name_of("gone.safetensors")
     assert choose_model_set(str(found.folder)).checkpoint == file  # as a worker is told of it
+    assert sdxl_with(tmp_path / f"{'v' * 200}.safetensors").name == "v" * 64  # no client reads a longer one
     save_file({"lora_unet_down.weight": torch.zeros(4, 4)}, file)
     with pytest.raises(ModelSetError, match=rf"'{file}', has no UNet .* of the same family as the base\.$"):
         choose_model_set(str(file))

@@ -23,10 +23,10 @@ def test_a_waiting_job(start: Start, connect: Connect) -> None:
 
 
 def test_a_running_job(start: Start, connect: Connect) -> None:
-    gateway = start()
+    gateway = start(halt_grace_s=2.0)
     talk = connect(gateway)
     pid = gateway.worker().pid
-    first, second = talk.submit(picture(steps=999)), talk.submit(picture())
+    first, second = talk.submit(picture(steps=999)), talk.submit(picture(steps=250))  # longer than the grace
     talk.hear_until(Progressed, first)
     said_s = time.monotonic()
     talk.say(Cancel(job_id=first))

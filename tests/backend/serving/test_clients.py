@@ -1,6 +1,7 @@
 """Several clients with keys of their own: who may do what, how much, and until when."""
 
 import contextlib
+import errno
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -147,14 +148,16 @@ def test_only_whose_picture_it_is_can_let_it_make_room(studio: Studio, connect: 
     assert "no picture of the digest" in ann.hear_until(Refused).message
     ben.say(Received(job_id=first.job_id, digest=first.digest))
     assert "knows no job" in ben.hear_until(Refused).message
-    for seed in (2, 3, 4):
-        ben.hear_until(Finished, ben.submit(picture(seed=seed)))
+    of_ben = [ben.hear_until(Finished, ben.submit(picture(seed=seed))) for seed in (2, 3, 4)]
     assert result.exists()
     ann.receive(first)
     boss = connect(studio.gateway)  # whoever started it
     boss.submit(picture(seed=5))
     boss.hear_until(Finished)
     assert not result.exists()
+    boss.receive(of_ben[0])  # an admin may do so with everybody's
+    boss.hear_until(Finished, boss.submit(picture(seed=6)))
+    assert not (studio.data_folder / "results" / f"{of_ben[0].job_id}.png").exists()
 
 
 def wall_sees(wall: Talk, job_id: str) -> Finished:
@@ -213,13 +216,13 @@ def test_each_key_has_its_quota(studio: Studio, connect: Connect) -> None:
     little_talk.receive(pictures[0])
     little_talk.hear_until(Accepted, little_talk.submit(picture(seed=4)))
     free_talk.hear_until(Started, free_talk.submit(picture(steps=200)))
+    free_talk.hear_until(Accepted, free_talk.submit(picture()))  # of which no other's limit takes notice
     few_talk.hear_until(Accepted, few_talk.submit(picture()))
     few_talk.submit(picture())
     refused = few_talk.hear_until(Refused)
     assert "1 jobs of 'Few' are waiting, which is its limit" in refused.message and refused.later
     none_talk.submit(picture())
     assert not none_talk.hear_until(Refused).later  # it would wait for ever
-    free_talk.hear_until(Accepted, free_talk.submit(picture()))
 
 
 def test_a_role_and_quotas_change_while_the_key_stays(studio: Studio, connect: Connect, capsys: Capture) -> None:
@@ -306,7 +309,7 @@ def test_a_file_of_keys_that_are_none_is_told_of(studio: Studio, tmp_path: Path,
     assert "to which nobody can connect" in capsys.readouterr().err
 
 
-def test_keys_that_cannot_be_handed_on_are_not_kept(tmp_path: Path) -> None:
+def test_keys_that_cannot_be_handed_on_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     invitation = tmp_path / "data" / "invitation.json"
     invitation.mkdir(parents=True)
     command = ["keygen", "--data", str(tmp_path / "data"), "--endpoint", "tcp://render.studio:5555"]
@@ -314,14 +317,29 @@ def test_keys_that_cannot_be_handed_on_are_not_kept(tmp_path: Path) -> None:
     invitation.rmdir()
     assert main(command) == 0
 
+    def full(*given: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    listed = ["client", "add", "Ann", "--data", str(tmp_path / "data"), "-o", str(tmp_path / "ann.json")]
+    own = ["keygen", "--backend", str(invitation), "-o", str(tmp_path / "own.json")]
+    with monkeypatch.context() as patch:
+        patch.setattr("beyondscene.backend.cli.client.write_connection", full)
+        write = Path.write_bytes
+        patch.setattr(Path, "write_bytes", lambda path, data: (full if path.suffix == ".pub" else write)(path, data))
+        assert main(listed) == main(own) == 2
+    assert main(listed) == main(own) == 0
+
 
 def test_mistakes_of_whoever_runs_it(studio: Studio, tmp_path: Path, capsys: Capture) -> None:
     data = str(studio.data_folder)
-    studio.add("Ann")
+    ann = studio.add("Ann")
     (tmp_path / "manual.pub").write_text("Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID")
     (tmp_path / "cut.pub").write_text("Yne@$w-vo<fV")
+    (tmp_path / "ann.pub").write_text(read_connection(ann).client_public_key)
     for words, command in {
         "The name 'Ann' is taken": ["client", "add", "Ann", "--data", data, "-o", str(tmp_path / "x")],
+        "The name 'local' is taken": ["client", "add", "local", "--data", data, "-o", str(tmp_path / "x")],
+        "listed under another name": ["client", "allow", "Eve", str(tmp_path / "ann.pub"), "--data", data],
         "There is no client 'Bob': listed are 'Ann'": ["client", "revoke", "Bob", "--data", data],
         "printed in a manual": ["client", "allow", "Eve", str(tmp_path / "manual.pub"), "--data", data],
         "holds keys already": ["keygen", "--data", data, "--endpoint", "tcp://render.studio:5555"],

@@ -16,7 +16,7 @@ from beyondscene.backend import cli
 from beyondscene.backend.cli import backend, main
 from beyondscene.backend.gateway.ledger import Ledger
 from beyondscene.backend.outputs import Picture, choose_format, make_record, write_picture
-from beyondscene.protocol import Accepted, Cancel, Finished, RenderSettings, Started, Welcome, digest_of, save_request
+from beyondscene.protocol import Accepted, Cancel, Failed, Finished, RenderSettings, Started, Welcome, digest_of, save_request
 from msgspec.structs import replace
 
 from .conftest import Connect, Start
@@ -64,6 +64,8 @@ def test_submit_wait_fetch_across_a_kill(
         told = json.loads(capsys.readouterr().out)
         assert (told["job_id"], told["width"], told.get("state", "finished")) == (job_id, 128, "finished")
     assert [path.name for path in output.parent.iterdir()] == ["out.png"]
+    assert ask(gateway, "cancel", job_id) == 2
+    assert "has ended before: it is finished" in capsys.readouterr().err
     talk = connect(gateway)
     reference = talk.hear_until(Finished, talk.submit(picture(steps=30, seed=3, side_px=128)))
     assert digest_of(output.read_bytes()) == reference.digest
@@ -99,10 +101,15 @@ def test_a_prompt_can_pass_for_no_other_line_of_the_list(start: Start, connect: 
     talk.hear_until(Accepted, job_id)
     assert ask(gateway, "jobs") == 0
     (line,) = capsys.readouterr().out.splitlines()
-    talk.submit(picture())
-    for choice, count in ((["--limit", "1"], 1), (["--state", "failed"], 0), (["--limit", "2"], 2)):
+    talk.hear_until(Finished, talk.submit(picture()))
+    newest = talk.submit(picture())
+    talk.hear_until(Finished, newest)
+    talk.hear_until(Failed, talk.submit(picture("boom")))
+    for choice, count in ((["--limit", "1"], 1), (["--state", "running"], 0), (["--limit", "4"], 4)):
         assert ask(gateway, "jobs", *choice) == 0
         assert len(capsys.readouterr().out.splitlines()) == count
+    assert ask(gateway, "jobs", "--state", "finished", "--limit", "1") == 0
+    assert capsys.readouterr().out.startswith(newest)
     assert line.startswith(job_id) and line.endswith("a  plaza forged  finished")
 
 
@@ -162,6 +169,13 @@ def test_a_submit_of_more_frames_than_may_wait_brings_pictures_meanwhile(
     assert main([*command, "--ready-file", str(gateway.ready_file), "--patience", "0.3"]) == 0
     assert "1 jobs are waiting, which is the limit" in capsys.readouterr().err
     assert all((tmp_path / f"out.{frame}.png").exists() for frame in (1, 2, 3))
+    (tmp_path / "out.2.png").unlink()
+    assert main([*command, "--ready-file", str(gateway.ready_file), "--skip-existing", "--json", "--priority", "5"]) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["frame"] for one in told if "frame" in one] == [2] and (tmp_path / "out.2.png").exists()
+    gateway.kill()
+    submits = [job.submit for job in Ledger(gateway.data_folder / "ledger.sqlite").newest(2)]
+    assert [submit and submit.priority for submit in submits] == [0, 5]
 
 
 def test_submit_waits_and_brings_the_pictures_of_a_gateway_that_is_restarted(
@@ -193,8 +207,10 @@ def test_submit_waits_and_brings_the_pictures_of_a_gateway_that_is_restarted(
     said = capsys.readouterr()
     assert said.out == "" and "nothing to draw" in said.err
     request_file.write_bytes(msgspec.json.encode(picture("boom")))
-    assert ask(gateway, "submit", request_file, "-o", tmp_path / "boom" / "out.png") == 1
-    assert "a slip" in capsys.readouterr().err and not (tmp_path / "boom").exists()
+    assert ask(gateway, "submit", request_file, "-o", tmp_path / "boom" / "out.png", "--json") == 1
+    said = capsys.readouterr()
+    assert "a slip" in said.err and not (tmp_path / "boom").exists()
+    assert json.loads(said.out.splitlines()[-1])["output"] is None
 
 
 def test_where_submit_could_not_bring_a_picture_nothing_is_submitted(

@@ -97,6 +97,8 @@ def test_a_model_set_that_cannot_be_read_hides_no_other(start: Start, connect: C
     assert not told["embedded"] and "base" in told["mine"]
     talk.submit(picture(side_px=128), models="mine")
     assert f"{index}, cannot be read" in talk.hear_until(Refused).message
+    (tmp_path / "mine" / "modelset.json").unlink()  # later, which ends nothing either
+    assert {one.name for one in talk.greet().models} == set(told)
 
 
 @pytest.mark.parametrize(("versions", "to_update"), [((2, 3), "the backend"), ((0, 0), "'old'")])
@@ -322,7 +324,8 @@ def test_requests_that_cannot_become_pictures(start: Start, connect: Connect) ->
 
 
 def test_a_full_queue(start: Start, connect: Connect) -> None:
-    talk = connect(start(waiting_jobs=2))
+    talk = connect(start(waiting_jobs=2), greet=False)
+    assert talk.greet().waiting_jobs == 2
     for _ in range(6):
         talk.submit(picture(steps=100))
     refused = talk.hear_until(Refused)

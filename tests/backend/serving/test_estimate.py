@@ -2,12 +2,16 @@
 
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
+from beyondscene.backend.gateway.admission import Admission
 from beyondscene.backend.gateway.estimate import Estimator
+from beyondscene.backend.gateway.files import JobFiles, Quota
 from beyondscene.backend.gateway.jobs import Jobs
 from beyondscene.backend.gateway.ledger import Ledger
+from beyondscene.backend.gateway.settings import ServeSettings
 from beyondscene.backend.planning.expect import check_memory, largest_size, least_memory_bytes
 from beyondscene.protocol import (
     KEYPOINT_NAMES,
@@ -101,6 +105,15 @@ def test_a_picture_that_cannot_fit_is_refused_with_a_size_that_does() -> None:
     if least_memory_bytes(65536, 65536) > memory:
         with pytest.raises(RequestError, match=r"65536x65536 px needs \d+ GB of memory or more.*choose \d+x\d+ px at most"):
             check_memory(65536, 65536)
+
+
+def test_no_job_is_taken_that_the_machine_cannot_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=10**9, available=10**8))
+    settings = ServeSettings(data_folder=tmp_path, ready_file=tmp_path / "ready.json")
+    quota = Quota(Ledger(tmp_path / "ledger.sqlite"), JobFiles(tmp_path), settings.results_limit_bytes)
+    admission = Admission(settings, lambda extra: [painted("embedded")], quota)
+    with pytest.raises(RequestError, match=r"16384x16384 px needs \d GB of memory or more"):
+        admission.choose("embedded", picture(side_px=16384))
 
 
 def test_a_client_is_told_what_it_takes_or_what_is_in_the_way(start: Start, connect: Connect) -> None:

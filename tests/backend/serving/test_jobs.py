@@ -6,9 +6,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from beyondscene.backend.gateway.allow_list import Listed
+from beyondscene.backend.gateway.files import JobFiles, Quota
 from beyondscene.backend.gateway.jobs import JobConflict, JobError, Jobs
 from beyondscene.backend.gateway.ledger import Job, Ledger
 from beyondscene.backend.gateway.live import Live
+from beyondscene.backend.gateway.room import NotNow
+from beyondscene.backend.gateway.settings import GIB
 from beyondscene.protocol import DeviceInfo, Failed, JobDone, JobProgress, Progressed, Submit
 from msgspec.structs import replace
 
@@ -90,6 +94,27 @@ def test_a_wish_to_cancel_outlives_the_worker(jobs: Jobs) -> None:
     assert kinds(jobs, job) == ["Accepted", "Started", "Stopping", "Cancelled"]
 
 
+def test_whatever_a_worker_said_at_its_end_the_next_gateway_can_read_it(tmp_path: Path) -> None:
+    jobs = Jobs(Ledger(tmp_path / "ledger.sqlite"))
+    job = jobs.fail(submitted(jobs), "Its last words: " + "x" * 4096)
+    jobs.ledger.close()
+    jobs = Jobs(Ledger(tmp_path / "ledger.sqlite"))
+    last = jobs.last_event(job)
+    assert isinstance(last, Failed) and len(last.message) == 4000
+    jobs.ledger.close()
+
+
+def test_requests_fill_the_share_of_their_client_until_their_jobs_have_ended(jobs: Jobs, tmp_path: Path) -> None:
+    quota = Quota(jobs.ledger, JobFiles(tmp_path), GIB)
+    ann, ben = (Listed(name=name, public_key=40 * name[0], stored_bytes=100) for name in ("Ann", "Ben"))
+    job = jobs.submit(Submit(job_id=str(uuid.uuid4()), request=picture()), (bytes(100),), "Ann")
+    with pytest.raises(NotNow, match=r"'Ann' has not fetched and requests that wait fill \d+ bytes"):
+        quota.check(ann)
+    quota.check(ben)
+    jobs.cancel(job)
+    quota.check(ann)
+
+
 def test_the_same_id_for_another_picture(jobs: Jobs) -> None:
     job = submitted(jobs)
     assert job.submit is not None
@@ -145,6 +170,7 @@ def test_a_request_of_another_version_fails_its_job_alone(tmp_path: Path) -> Non
 
 def test_old_jobs_are_forgotten_unless_their_picture_is_kept(tmp_path: Path) -> None:
     jobs = Jobs(Ledger(tmp_path / "ledger.sqlite", ended_jobs=2))
+    submitted(jobs)  # one that waits takes nobody's place
     job = jobs.start(submitted(jobs), DEVICE)
     finished = jobs.finish(job, done(job, 1))
     ended = [jobs.cancel(submitted(jobs)) for _ in range(3)]
@@ -164,7 +190,8 @@ def test_progress_keeps_the_newest_and_never_goes_back() -> None:
 
     assert advance(0.0, 1, 100.0).remaining_s is None
     assert advance(0.5, 1, 110.0).remaining_s == 10.0
-    assert advance(0.25, 2, 120.0).fraction == 0.5
+    again = advance(0.25, 2, 120.0)
+    assert (again.fraction, again.remaining_s) == (0.5, None)  # at what pace a second attempt goes is not known yet
     slot = live.newest("a", Progressed)
     assert slot is not None and slot.version == 3
     live.forget("a")

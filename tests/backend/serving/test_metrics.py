@@ -6,7 +6,7 @@ import urllib.request
 
 import psutil
 import zmq
-from beyondscene.protocol import Finished, Refused, Started
+from beyondscene.protocol import Cancel, Cancelled, Finished, Refused, Started
 
 from .conftest import Connect, Start
 from .talk import picture, wait_until
@@ -42,6 +42,11 @@ def test_metrics_count_what_happens_and_only_loopback_hears_them(start: Start, c
     assert told["beyondscene_free_bytes"] > 0
     listening = [one.laddr for one in psutil.Process(gateway.process.pid).net_connections() if one.status == "LISTEN"]
     assert {address.ip for address in listening} == {"127.0.0.1"} and port in {address.port for address in listening}
+    running, waiting = talk.submit(picture(steps=200)), talk.submit(picture())
+    talk.hear_until(Started, running)
+    talk.say(Cancel(job_id=waiting))
+    talk.hear_until(Cancelled, waiting)
+    assert read()['beyondscene_ended_total{state="cancelled"}'] == 1
 
 
 def test_log_lines_are_objects_that_name_their_job(start: Start, connect: Connect) -> None:
