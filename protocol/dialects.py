@@ -37,7 +37,7 @@ DIALECTS = tuple(
         ),
         (
             r"\(\([^()]*\)\)|\([^()]*\)(?:\++|\d*\.\d+)|\b[a-z]\w+\+\+|\{[^{}]*\}",
-            "which makes nothing count more: write (red coat:1.2), with the number inside, or \\( and \\) for brackets that "
+            "which makes nothing count more: write (red coat:1.2), with the number inside, or a backslash before brackets that "
             "are to be read.",
         ),
         (

@@ -63,7 +63,8 @@ def test_two_encoders_are_told_what_diffusers_tells_them(sdxl: Models, tmp_path:
     scripted = tmp_path / "scripted.safetensors"
     save_for_two(scripted, vectors, ("text_encoders_0", "text_encoders_1"))
     assert torch.equal(encode(sdxl, "a city, embedding:ink, a plaza", ink=scripted).hidden, told.hidden)
-    assert torch.equal(encode(sdxl, "a city, ink, a plaza").hidden, plain.hidden)  # nothing stays
+    assert torch.equal(encode(sdxl, "a city, ink, a plaza").hidden, plain.hidden)
+    assert not sdxl.adapters.words.ids  # nothing stays
 
 
 @pytest.mark.parametrize("name", ["emb_params", "<ink>"])
