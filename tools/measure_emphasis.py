@@ -1,4 +1,4 @@
-"""How often the embedded model gets colours right where a prompt emphasises hair: held-out views of one person.
+"""Which colours and how many joints the embedded model gets right where a prompt emphasises hair: views of one person.
 
 python tools/measure_emphasis.py 96 1 1.4 2    # so many views, with hair at each of these weights
 """
@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from beyondscene.backend.evaluation.detect import NetJudge
+from beyondscene.backend.evaluation.judge import JUDGE_FOLDER
 from beyondscene.backend.models.load import load_models
 from beyondscene.backend.models.sets import read_model_set
 from beyondscene.backend.pipeline.prompts import PromptEncoder
 from beyondscene.backend.training import samples
-from beyondscene.backend.training.measurements import measure_colours
+from beyondscene.backend.training.measurements import measure_colours, measure_poses
 
 SET = Path(__file__).parents[1] / "backend" / "models" / "embedded"
 HAIR = re.compile(r"((long|curly) )?\w+ hair")
@@ -39,11 +41,12 @@ def main(count: int, weights: list[str]) -> None:
     device, model_set = torch.device("cpu"), read_model_set(SET)
     encoder = PromptEncoder(load_models(model_set, device, torch.float32))
     pipeline, _ = samples.load_model_set(SET, device)
+    judge = NetJudge(JUDGE_FOLDER, device)
     views = samples.draw_held_out(count, ("portrait", "figure", "portrait", "zoom"))
     for weight in weights:
         told: Any = Emphasising(pipeline, encoder, weight)
         drawn = samples.generate(told, views, samples.own_settings(model_set.manifest))
-        print(weight, measure_colours(drawn, views), flush=True)
+        print(weight, measure_colours(drawn, views), "PCK", measure_poses(drawn, views, judge), flush=True)
 
 
 if __name__ == "__main__":

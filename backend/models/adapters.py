@@ -68,8 +68,7 @@ class Adapters:
             for name, path in paths.items():
                 if name != FEW_STEPS.name and not name.startswith(KEY):
                     self._load(name, path)
-            words = {name: path for name, path in paths.items() if name.startswith(KEY)}
-            self.words = read_words(words, len(self.text_encoders))
+            self.words = read_words(paths, len(self.text_encoders))
             self._activate(())
             self.names = tuple(paths)
             yield

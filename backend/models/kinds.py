@@ -94,12 +94,12 @@ def check_base(model_set: "ModelSet", unet: dict[str, Any], schedule: dict[str, 
 
 
 def check_clip_skip(model_set: "ModelSet") -> None:
-    skip, texts = model_set.manifest.clip_skip, [name for name in model_set.networks("base") if name.startswith("text_encoder")]
-    layers = [read_json(model_set.role_folder("base") / name / "config.json").get("num_hidden_layers", 12) for name in texts]
-    most = min(layers) - len(texts)  # of SDXL's two one layer more is never read
+    skip, texts, base = model_set.manifest.clip_skip, model_set.text_encoders, model_set.role_folder("base")
+    layers = [read_json(base / name / "config.json").get("num_hidden_layers", 12) for name in texts]
+    most = max(0, min(layers) - len(texts))  # of SDXL's two one layer more is never read
     if skip > most:
         raise ModelSetError(
-            f"The model set '{model_set.name}' has a clip_skip of {skip}, but its text encoders have layers for {max(0, most)} "
+            f"The model set '{model_set.name}' has a clip_skip of {skip}, but its text encoders have layers for {most} "
             f"at most: write another number in {model_set.folder / MANIFEST}, or leave it out."
         )
 

@@ -40,10 +40,10 @@ class LearnedWords:
 
         ids: int (B, L). Yielded are those with token 0 in these places: some encoders take the largest for the end of the text.
         """
-        learned = ids >= FIRST
-        if not learned.any():
+        if not self.ids:
             yield ids
             return
+        learned = ids >= FIRST
 
         def put(_: nn.Module, __: object, embedded: Tensor) -> Tensor:
             vectors = self.vectors[which].to(embedded)
@@ -60,7 +60,7 @@ NO_WORDS = LearnedWords()
 
 
 def read_words(paths: Mapping[str, Path], encoders: int) -> LearnedWords:
-    """The embeddings among the files of a picture, whose keys begin with KEY, for so many text encoders.
+    """The embeddings among the files of a picture, those whose names begin with KEY, for so many text encoders.
 
     Raises ModelSetError for one that is not whole.
     """
@@ -68,6 +68,8 @@ def read_words(paths: Mapping[str, Path], encoders: int) -> LearnedWords:
     tables: list[list[Tensor]] = [[] for _ in range(encoders)]
     end = FIRST
     for key, path in paths.items():
+        if not key.startswith(KEY):
+            continue
         check_file(path)  # which may have gone while the networks were loaded
         state = load_file(path)
         tensors = tensors_of({name: list(tensor.shape) for name, tensor in state.items()}, encoders)

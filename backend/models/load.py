@@ -124,7 +124,7 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, o
     vae = load_network(AutoencoderKL, vae_folder, torch.float32 if exact else dtype, vae_file)
     if device.type == "cpu" and vae.dtype == torch.bfloat16:  # its convolutions would copy every input to this layout
         vae = vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    texts = [name for name in model_set.networks("base") if name.startswith("text_encoder")]
+    texts = model_set.text_encoders
     kinds = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
     text_encoders = tuple(load_network(kinds[name], base / name, dtype, checkpoint) for name in texts)
     tokenizer_folders = [base / name.replace("text_encoder", "tokenizer") for name in texts]

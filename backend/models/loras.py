@@ -27,8 +27,11 @@ def lora_folders(model_set_folder: Path) -> tuple[Path, ...]:
 
 def known_loras(folders: Sequence[Path]) -> tuple[str, ...]:
     """Names that a request may give: of all files in `folders` that can be named."""
-    names = {path.stem for folder in folders for path in files_in(folder)}
-    return tuple(sorted(name for name in names if re.fullmatch(LORA_NAME, name) and len(name) <= 128))
+    return tuple(name for name in names_in(folders) if re.fullmatch(LORA_NAME, name) and len(name) <= 128)
+
+
+def names_in(folders: Sequence[Path]) -> list[str]:
+    return sorted({path.stem for folder in folders for path in files_in(folder)})
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -40,8 +43,10 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def find_file(name: str, folders: Sequence[Path]) -> Path | None:
-    """NAME.safetensors in the first of `folders` that has it. Raises ModelSetError where that has several."""
+    """NAME.safetensors in the first of `folders` that has it, itself or below. Raises ModelSetError where several are below."""
     for folder in folders:
+        if os.path.isfile(own := folder / f"{name}.safetensors"):  # noqa: PTH113  (as above); which spares a search
+            return own
         found = [path for path in files_in(folder) if path.stem == name]
         if len(found) > 1:
             places = " and ".join(str(path.relative_to(folder)) for path in found)
@@ -93,11 +98,13 @@ def find_lora(name: str, folders: Sequence[Path]) -> Path:
     """`name` is a label: the protocol lets no separator through."""
     if found := find_file(name, folders):
         return found
-    known = ", ".join(known_loras(folders))
-    raise ModelSetError(
-        f"There is no LoRA '{name}': {f'known are {known}' if known else 'none is known'}; "
-        f"put {name}.safetensors into {' or '.join(str(folder) for folder in folders)}."
-    )
+    raise ModelSetError(f"{say_unknown('LoRA', name, known_loras(folders), folders)}.")
+
+
+def say_unknown(kind: str, name: str, known: Sequence[str], folders: Sequence[Path]) -> str:
+    """That none of `folders` has this one, and where to put it: a sentence without its end."""
+    names = f"known are {', '.join(known)}" if known else "none is known"
+    return f"There is no {kind} '{name}': {names}; put {name}.safetensors into {' or '.join(map(str, folders))}"
 
 
 def merge_loras(scene: Iterable[Lora], own: Iterable[Lora] = ()) -> LoraScales:

@@ -100,6 +100,11 @@ class ModelSet(Struct, frozen=True, kw_only=True):
         """The base's SCHEDULE, empty where it has none. Raises ModelSetError where that cannot be read."""
         return read_json(self.role_folder("base") / SCHEDULE)
 
+    @property
+    def text_encoders(self) -> tuple[str, ...]:
+        """The base's folders of them: two as SDXL has, or one."""
+        return tuple(name for name in self.networks("base") if name.startswith("text_encoder"))
+
     def networks(self, role: Role) -> dict[str, Weights | None]:
         """The weights that `role` loads, by the folder below the role's own ("." for that one); None where they are not."""
         folder, names = self.role_folder(role), list(NETWORKS[role])

@@ -11,7 +11,7 @@ from ...protocol import RenderRequest
 from ...protocol.check import texts_of
 from ...protocol.emphasis import read_emphasis
 from .headers import Shapes, read_shapes
-from .loras import files_in, find_file, lora_folders
+from .loras import find_file, lora_folders, names_in, say_unknown
 from .manifest import read_json
 from .sets import ModelSet, ModelSetError
 from .weights import check_file
@@ -40,12 +40,9 @@ def gather_embeddings(request: RenderRequest, models: ModelSet) -> dict[str, Pat
     for name in embeddings_of(request):
         path = find_file(name, folders)
         if path is None:
-            names = {path.stem for folder in folders for path in files_in(folder)}
-            known = ", ".join(sorted(other for other in names if EMBEDDING.fullmatch(KEY + other)))
-            raise ModelSetError(
-                f"There is no embedding '{name}': {f'known are {known}' if known else 'none is known'}; put {name}.safetensors "
-                f"into {' or '.join(map(str, folders))}, or take {KEY}{name} out of the prompt."
-            )
+            known = [other for other in names_in(folders) if EMBEDDING.fullmatch(KEY + other)]
+            lacks = say_unknown("embedding", name, known, folders)
+            raise ModelSetError(f"{lacks}, or take {KEY}{name} out of the prompt.")
         check_file(path)
         check_vectors(name, path, models)
         found[KEY + name] = path
@@ -55,8 +52,7 @@ def gather_embeddings(request: RenderRequest, models: ModelSet) -> dict[str, Pat
 def check_vectors(name: str, path: Path, models: ModelSet) -> None:
     """Raise ModelSetError, by the header alone, for what is no embedding for the text encoders of `models`."""
     base, shapes = models.role_folder("base"), read_shapes(path)
-    encoders = [part for part in models.networks("base") if part.startswith("text_encoder")]
-    widths = [read_json(base / part / "config.json")["hidden_size"] for part in encoders]
+    widths = [read_json(base / part / "config.json")["hidden_size"] for part in models.text_encoders]
     found = [(shapes[one][0] if len(shapes[one]) > 1 else 1, shapes[one][-1]) for one in tensors_of(shapes, len(widths))]
     counts = {count for count, _ in found}
     if [width for _, width in found] == widths and len(counts) == 1 and 1 <= min(counts) <= MOST_VECTORS:

@@ -1,7 +1,5 @@
 """Marks of emphasis in prompts: which words count how much, and what is refused."""
 
-import time
-
 import pytest
 from beyondscene.protocol import RenderRequest, RequestError, check_request
 from beyondscene.protocol.dialects import find_dialect
@@ -82,10 +80,8 @@ def test_no_text_takes_for_ever_to_look_through() -> None:
         assert find_dialect("{(" + text * (10_000 // len(text)) + " [a]")
 
 
+@pytest.mark.timeout(60)
 def test_brackets_and_numbers_cost_as_little_as_letters() -> None:
-    """A backend looks through all prompts of a request while others wait: of these each took a quarter of a second or more."""
-    start = time.process_time()
-    for text in ("(" * 10_000, "(:" + "1" * 9_998):
-        for _ in range(4):
-            assert find_dialect(text) is None and read_emphasis(text) == [(text, 1)]
-    assert time.process_time() - start < 0.4
+    """A backend looks through all prompts of a request while others wait. At a cost that grows with the square, hours."""
+    for text in ("(" * 10**6, "(:" + "1" * 10**6):
+        assert find_dialect(text) is None and read_emphasis(text) == [(text, 1)]

@@ -381,6 +381,8 @@ def test_those_in_folders_below_are_found_where_one_name_is_one_file(tmp_path: P
     sentence = r"loras has sd15.silk\.safetensors and sdxl.styles.silk\.safetensors, so 'silk' may be any of these: rename"
     with pytest.raises(ModelSetError, match=sentence):
         find_lora("silk", folders)
+    (tmp_path / "loras" / "silk.safetensors").touch()  # which no search is needed for
+    assert find_lora("silk", folders) == tmp_path / "loras" / "silk.safetensors"
 
 
 @pytest.mark.skipif(not hasattr(os, "seteuid"), reason="there are no such users here")
