@@ -14,7 +14,7 @@ from .memory import OutOfMemory, free_cached, retry_with_less_memory, what_would
 from .models.device_memory import hold_to_the_card, is_out_of_memory
 from .models.devices import choose_device
 from .models.extras import fingerprint_extras
-from .models.fingerprint import fingerprint_schedule, stamp_files
+from .models.fingerprint import fingerprint_manifest, fingerprint_schedule, stamp_files
 from .models.load import Models, load_models
 from .models.memory_saving import FALLBACKS, OFFLOADS, MemorySaving, Offload, Precision
 from .models.sets import ModelSet, choose_model_set, find_model_sets
@@ -116,5 +116,6 @@ def record_making(models: Models, request: RenderRequest, arrays: dict[str, np.n
     precision = name_precision(models.dtype)
     made_with = f"beyondscene {app_version()}, torch {torch.__version__}, {models.device}, {precision}"
     weights = models.fingerprints | extras
-    schedule, memory = fingerprint_schedule(models.scheduler_config), models.memory_saving.name
-    return make_record(request, arrays, models.manifest.name, weights, made_with, memory, precision, schedule)
+    schedule, manifest = fingerprint_schedule(models.scheduler_config), fingerprint_manifest(models.manifest)
+    memory = models.memory_saving.name
+    return make_record(request, arrays, models.manifest.name, weights, made_with, memory, precision, schedule, manifest)

@@ -31,7 +31,7 @@ class Record(Struct, frozen=True, kw_only=True):
     """What stands in the file, as JSON.
 
     models: name of the model set. weights: fingerprint of each file of it (`backend/models/fingerprint.py`). schedule: of its
-        base's noise; empty in older files.
+        base's noise. manifest: of what else it says that shapes pictures. The last two are empty in older files.
     request: as in a request.json, every choice resolved. arrays: of arrays_of, by digest, deflated, base64.
     made_with: program, torch, device and precision, for people to read. precision: of the networks, such as "bfloat16"; empty
         in older files. memory: how memory was saved, where it was short.
@@ -41,6 +41,7 @@ class Record(Struct, frozen=True, kw_only=True):
     models: Annotated[str, Meta(pattern=r"^[\w.-]{1,64}$")]
     weights: dict[str, str] = {}
     schedule: str = ""
+    manifest: str = ""
     made_with: str = ""
     precision: Annotated[str, Meta(pattern=r"^(float32|bfloat16|float16)?$")] = ""
     memory: str = ""
@@ -57,12 +58,14 @@ def make_record(
     memory: str = "",
     precision: str = "",
     schedule: str = "",
+    manifest: str = "",
 ) -> Record:
     """arrays: those that the request names, by digest."""
     return Record(
         models=models,
         weights=weights,
         schedule=schedule,
+        manifest=manifest,
         made_with=made_with,
         precision=precision,
         memory=memory,

@@ -13,8 +13,9 @@ from rich.console import Console
 from ..blend import Shot, number_path
 from ..checkpoints import CheckpointFolder
 from ..models.extras import fingerprint_extras
-from ..models.fingerprint import fingerprint_schedule, fingerprint_weights
+from ..models.fingerprint import fingerprint_manifest, fingerprint_schedule, fingerprint_weights
 from ..models.kinds import SCHEDULE
+from ..models.manifest import MANIFEST
 from ..models.memory_saving import Precision
 from ..models.sets import ModelSet
 from ..outputs import Record, weights_that_differ
@@ -102,6 +103,8 @@ def check(shot: Shot, model_set: ModelSet, args: argparse.Namespace, record: Rec
         differing = [name for name in differing if not name.startswith("few_steps/")]
     if record.schedule not in ("", fingerprint_schedule(model_set.schedule)):
         differing.append(f"base/{SCHEDULE}")
+    if record.manifest not in ("", fingerprint_manifest(model_set.manifest)):
+        differing.append(MANIFEST)
     if differing:
         names = ", ".join(differing)
         say(f"warning: the picture will not be the same as {args.from_image}, whose models were others: {names}.")

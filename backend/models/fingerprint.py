@@ -7,9 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from .kinds import SCHEDULE
+from .manifest import Manifest
 from .sets import ModelSet
 
 SAMPLE_BYTES = 4096
+# what a manifest says that neither the request of a picture, once resolved, nor the fingerprints of files tell
+SHAPES_PICTURES = (
+    "training_resolution_px", "pose_line_width_px", "pose_hands", "pose_face", "pose_feet", "framing_prompt", "clip_skip",
+)  # fmt: skip
 
 
 def fingerprint_weights(model_set: ModelSet) -> dict[str, str]:
@@ -24,7 +29,15 @@ def digest_fingerprints(fingerprints: Mapping[str, str]) -> str:
 
 def fingerprint_schedule(config: Mapping[str, Any]) -> str:
     """Of a schedule of noise, hex. config: the base's SCHEDULE; what diffusers notes there about itself does not count."""
-    said = {name: value for name, value in config.items() if not name.startswith("_")}
+    return fingerprint_values({name: value for name, value in config.items() if not name.startswith("_")})
+
+
+def fingerprint_manifest(manifest: Manifest) -> str:
+    """Of the values by which the same weights make other pictures of the same request, hex."""
+    return fingerprint_values({name: getattr(manifest, name) for name in SHAPES_PICTURES})
+
+
+def fingerprint_values(said: Mapping[str, Any]) -> str:
     return hashlib.blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=32).hexdigest()
 
 

@@ -69,7 +69,7 @@ def decode_latents(
         if not pixels.isfinite().all():
             more = "" if models.dtype == torch.float32 else "pass --precision float32, or, where that changes nothing, "
             raise Refusal(
-                f"The networks made NaN, not a picture, in {name_precision(models.dtype)}: {more}leave out the LoRAs, and "
+                f"The networks made NaN, not a picture, in {name_precision(models.dtype)}: {more}leave out LoRAs and embeddings, and "
                 "fetch the model set anew."
             )
         whole_numbers = ((pixels.float() / 2 + 0.5).clamp(0, 1) * white).round().to(copied)

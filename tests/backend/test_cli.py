@@ -533,14 +533,14 @@ def test_repeating_with_other_weights_warns_and_without_a_record_or_models_refus
     picture = Picture(np.zeros((64, 64, 3), np.uint8))
     request = resized(replace(two_people, characters=()), 64, 64)
     changed = weights | {"base/vae/diffusion_pytorch_model.safetensors": "0" * 64}
-    write_picture(path, picture, make_record(request, {}, "tiny", changed, "", schedule="1" * 64))
+    write_picture(path, picture, make_record(request, {}, "tiny", changed, "", schedule="1" * 64, manifest="1" * 64))
     repeat = ["render", "--from-image", str(path), "-o", str(tmp_path / "again.png")]
     assert main(repeat) == 2
     assert "There is no model set 'tiny'" in capsys.readouterr().err
     assert main([*repeat, "--models", str(tiny_models.folder)]) == 0
     words = capsys.readouterr().err
     assert (
-        "models were others: base/vae/diffusion_pytorch_model.safetensors, base/scheduler/scheduler_config.json." in words
+        "others: base/vae/diffusion_pytorch_model.safetensors, base/scheduler/scheduler_config.json, modelset.json." in words
         and "unet" not in words
     )
     assert (tmp_path / "again.png").exists()

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from beyondscene.backend.models.fingerprint import fingerprint, fingerprint_weights
+from beyondscene.backend.models.fingerprint import fingerprint, fingerprint_manifest, fingerprint_weights
 from beyondscene.backend.models.sets import ModelSet, read_model_set
+from msgspec.structs import replace
 from safetensors.torch import load_file, save_file
 
 
@@ -39,3 +40,11 @@ def test_each_file_of_a_set_that_is_loaded_is_named_once(tiny_models: ModelSet, 
     }  # fmt: skip
     shutil.copy(folder / "unet" / network, folder / "unet" / "diffusion_pytorch_model.fp16.safetensors")
     assert fingerprint_weights(read_model_set(folder)) == before
+
+
+def test_a_manifest_is_another_where_the_same_request_makes_another_picture(tiny_models: ModelSet) -> None:
+    manifest = tiny_models.manifest
+    before = fingerprint_manifest(manifest)
+    assert fingerprint_manifest(replace(manifest, name="other", steps=9, t_b=0.1)) == before  # which the record's request tells
+    for value in ({"clip_skip": 1}, {"framing_prompt": "whole"}, {"training_resolution_px": 128}, {"pose_hands": True}):
+        assert fingerprint_manifest(replace(manifest, **value)) != before

@@ -199,7 +199,7 @@ def test_no_numbers_are_no_black_picture(models: Models) -> None:
     latents = torch.zeros(4, 8, 8)
     decode_latents(models, latents)
     latents[0, 3, 3] = torch.nan
-    with pytest.raises(Refusal, match="made NaN, not a picture, in float32: leave out the LoRAs"):
+    with pytest.raises(Refusal, match="made NaN, not a picture, in float32: leave out LoRAs and embeddings"):
         decode_latents(models, latents)
 
 
