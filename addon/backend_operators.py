@@ -30,11 +30,12 @@ class BEYONDSCENE_OT_start_backend(SaysWhyNot, bpy.types.Operator):
 
 
 class BEYONDSCENE_OT_stop_backend(SaysWhyNot, bpy.types.Operator):
-    """Stop the backend that was started from here, which frees its memory, or part from another one. The next picture starts it
-    again, and what is under way is found again, or begins anew where a second Blender had a backend of its own"""
-
     bl_idname = "beyondscene.stop_backend"
     bl_label = "Stop Backend"
+    bl_description = (  # a docstring of two lines would be a tooltip of two
+        "Stop the backend that was started from here, which frees its memory, or part from another one. The next picture "
+        "starts it again, and what is under way is found again, or begins anew where a second Blender had a backend of its own"
+    )
 
     @classmethod
     def obstacle(cls, context: bpy.types.Context) -> str:
@@ -46,11 +47,12 @@ class BEYONDSCENE_OT_stop_backend(SaysWhyNot, bpy.types.Operator):
 
 
 class BEYONDSCENE_OT_test_backend(SaysWhyNot, bpy.types.Operator):
-    """See whether the backend answers, and which models and LoRAs it has now; start it or connect to it where that is not done
-    yet. Nothing is rendered"""
-
     bl_idname = "beyondscene.test_backend"
     bl_label = "Test Connection"
+    bl_description = (
+        "See whether the backend answers, and which models and LoRAs it has now; start it or connect to it where that is not "
+        "done yet. Nothing is rendered"
+    )
 
     @classmethod
     def obstacle(cls, context: bpy.types.Context) -> str:

@@ -21,7 +21,7 @@ class Connection:
 
     >>> connection = Connection(lambda: read_connection(path), "blender 4.5")
     >>> connection.ask(lambda client: client.submit(job_id, request, picture_path))
-    >>> connection.heard()  # now and then, on the main thread
+    >>> connection.hear()  # now and then, on the main thread
     """
 
     def __init__(self, backend: Callable[[], ConnectionFile], label: str) -> None:
@@ -39,15 +39,12 @@ class Connection:
         """Have the socket's thread call `wish` with its client; wishes keep their order."""
         self._wishes.put(wish)
 
-    def heard(self, limit: int = 64) -> list[Heard]:
-        """What has happened since the last call, oldest first, at most `limit` of it. Never waits."""
-        events: list[Heard] = []
-        while len(events) < limit:
-            try:
-                events.append(self._heard.get_nowait())
-            except queue.Empty:
-                break
-        return events
+    def hear(self) -> Heard | None:
+        """The oldest word that was not heard yet. Never waits."""
+        try:
+            return self._heard.get_nowait()
+        except queue.Empty:
+            return None
 
     def close(self) -> None:
         """End the conversation and wait for its thread, which takes no longer than a poll."""

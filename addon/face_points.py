@@ -22,7 +22,7 @@ class BEYONDSCENE_OT_choose_face_point(SaysWhyNot, bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
     bl_property = "point"
 
-    point: EnumProperty(name="Point", items=[(name, spoken(name).capitalize(), "") for name in FACE_NAMES])
+    point: EnumProperty(name="Point", items=[(name, spoken(name).title(), "") for name in FACE_NAMES])
 
     @classmethod
     def obstacle(cls, context: bpy.types.Context) -> str:
@@ -47,7 +47,7 @@ class BEYONDSCENE_OT_choose_face_point(SaysWhyNot, bpy.types.Operator):
             vertex[weights][group.index] = 1.0
         bmesh.update_edit_mesh(head.data)
         where = f"in the middle of {len(chosen)} vertices" if chosen else "where it is found"
-        self.report({"INFO"}, f"{spoken(self.point).capitalize()}: {where}")
+        self.report({"INFO"}, f"{spoken(self.point).title()}: {where}")
         return {"FINISHED"}
 
 

@@ -190,11 +190,16 @@ def from_array(name: str, array: np.ndarray) -> bpy.types.Image:
     """A new Image datablock, packed, of uint8 (h, w, 3) in sRGB."""
     height, width = array.shape[:2]
     image = bpy.data.images.new(name, width, height)
-    pixels = np.ones((height, width, 4), np.float32)
-    pixels[..., :3] = array[::-1] / 255  # Blender's begin at the bottom
-    image.pixels.foreach_set(pixels.ravel())
+    fill(image, array / 255)
     image.pack()
     return image
+
+
+def fill(image: bpy.types.Image, picture: np.ndarray) -> None:
+    """Put `picture`, (height, width, 3) with row 0 at the top, 0 to 1, into an image of its size."""
+    pixels = np.ones((*picture.shape[:2], 4), np.float32)
+    pixels[..., :3] = picture[::-1]  # Blender's begin at the bottom
+    image.pixels.foreach_set(pixels.ravel())
 
 
 def known_picture(path: Path) -> bpy.types.Image | None:

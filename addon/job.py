@@ -68,7 +68,7 @@ class Job:
         self.request, self.arrays, self.running, self.lost = None, {}, False, True
         self.status = "Cancelled once the backend answers again" if self.cancelling else "Looking for the backend that has it"
 
-    def note(self, event: Accepted | Started | Paused | Progressed | Finished, *, lasting: bool = True) -> None:
+    def note(self, event: Accepted | Started | Paused | Progressed | Finished, *, lasting: bool) -> None:
         """What the backend says of it while it is on its way. lasting: what that accepts it has also after its own end."""
         self.accepted = True
         if lasting:

@@ -36,7 +36,7 @@ class BEYONDSCENE_OT_take_bone(OnRig, bpy.types.Operator):
     bl_idname = "beyondscene.take_bone"
     bl_label = "Take Selected Bone"
 
-    joint: EnumProperty(name="Joint", items=[(role, spoken(role).capitalize(), "") for role in CORRECTABLE])
+    joint: EnumProperty(name="Joint", items=[(role, spoken(role).title(), "") for role in CORRECTABLE])
 
     @classmethod
     def obstacle(cls, context: bpy.types.Context) -> str:
@@ -147,7 +147,7 @@ def draw_joint(layout: bpy.types.UILayout, rig: bpy.types.Object, role: str, mat
     """One row: the joint, its bone (as found, in grey, until another is set), which end of it, and the picker."""
     place = getattr(rig.beyondscene.joints, role)
     split = layout.split(factor=0.42, align=True)
-    split.label(text=spoken(role).capitalize())
+    split.label(text=spoken(role).title())
     row = split.row(align=True)
     row.alert = bool(place.bone) and place.bone not in rig.data.bones
     row.prop(place, "bone", text="", placeholder=describe_found(role, match), translate=False)

@@ -121,10 +121,11 @@ class Link:
 
     def hear(self) -> Heard | None:
         """The oldest word that was not heard yet."""
-        heard = self._connection.heard(limit=1) if self._connection else []
-        if self._connection and self._connection.endpoint:
-            self.endpoint = self._connection.endpoint
-        return heard[0] if heard else None
+        if self._connection is None:
+            return None
+        heard = self._connection.hear()
+        self.endpoint = self._connection.endpoint or self.endpoint
+        return heard
 
     def _try_again(self) -> bool:
         if time.monotonic() < self._again_s or self._preferences is None:

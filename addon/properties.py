@@ -137,7 +137,7 @@ class BEYONDSCENE_PG_parts(bpy.types.PropertyGroup):
 
     __annotations__ = {
         part: StringProperty(
-            name=part.replace("_", " ").capitalize(),
+            name=part.replace("_", " ").title(),
             description=f"Of this person's {part.replace('_', ' ')}, for the person drawn alone and for views that show it",
             override=OVERRIDABLE,
         )

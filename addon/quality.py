@@ -179,7 +179,7 @@ def snapped(length: float) -> int:
     return max(SMALLEST_SIDE_PX, round(length / SIDE_STEP_PX) * SIDE_STEP_PX)
 
 
-def describe_settings(settings: RenderSettings, models: ModelSetInfo | None = None) -> list[str]:
+def describe_settings(settings: RenderSettings, models: ModelSetInfo | None) -> list[str]:
     """What a quality sets, a line each. models: what is known of them."""
     few = settings.few_steps or (settings.few_steps is None and models is not None and models.few_steps > 0)
     chosen_steps = None if few and settings.few_steps is None else settings.steps

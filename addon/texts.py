@@ -4,7 +4,7 @@ from typing import Any
 
 import bpy
 
-from .overrides import is_editable
+from .overrides import OfOwner
 
 Result = set[str]
 
@@ -20,22 +20,17 @@ def say(own: Any, prompt: str) -> None:
         own.prompt, own.prompt_text = prompt, None
 
 
-class BEYONDSCENE_OT_write_text(bpy.types.Operator):
+class BEYONDSCENE_OT_write_text(OfOwner, bpy.types.Operator):
     """Write this prompt in Blender's Text Editor, on as many lines as you like"""
 
     bl_idname = "beyondscene.write_text"
     bl_label = "Write as Text"
-    bl_options = {"UNDO", "INTERNAL"}
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        own = getattr(context, "beyondscene_settings", None)  # set where the button is drawn
-        return own is not None and is_editable(own.id_data)
 
     def execute(self, context: bpy.types.Context) -> Result:
-        own = context.beyondscene_settings  # type: ignore[attr-defined]  # the panel's
+        owner = self.owner(context)
+        own = owner.beyondscene
         if own.prompt_text is None:
-            text = bpy.data.texts.new(f"Prompt of {own.id_data.name}")
+            text = bpy.data.texts.new(f"Prompt of {owner.name}")
             text.from_string(own.prompt)
             own.prompt_text = text
         show(context, own.prompt_text)

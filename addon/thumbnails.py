@@ -39,14 +39,13 @@ def icon_of(picture: Path) -> int:
     name = str(picture)
     if icons is None or name in icons:
         return icons[name].icon_id if icons else 0
-    if name in lacking or name in wanted:
-        return 0
-    place = place_of(picture)
-    if not place.exists():
-        lacking.add(name)
-        return 0
-    wanted[name] = place
-    if not bpy.app.timers.is_registered(draw_wanted):
+    if name not in lacking and name not in wanted:
+        place = place_of(picture)
+        if place.exists():
+            wanted[name] = place
+        else:
+            lacking.add(name)
+    if wanted and not bpy.app.timers.is_registered(draw_wanted):  # also one that ended as another file was opened
         bpy.app.timers.register(draw_wanted, first_interval=0)
     return 0
 
@@ -77,8 +76,13 @@ def show_growing(jpeg: bytes) -> None:
     copy_pixels(GROWING, image)
 
 
+def is_growing() -> bool:
+    """Whether a picture so far is shown, whatever an undo has made of its datablocks."""
+    return icons is not None and GROWING in icons
+
+
 def growing_icon() -> int:
-    return icons[GROWING].icon_id if icons is not None and GROWING in icons else 0
+    return icons[GROWING].icon_id if icons is not None and is_growing() else 0
 
 
 def leave_growing() -> None:

@@ -5,9 +5,10 @@ from pathlib import Path
 import bpy
 from bpy.app.handlers import persistent
 
-from . import callbacks
+from . import callbacks, preview
 from .editors import all_editors
 from .images import add_missing, finished_pictures, follow_frames, path_of
+from .thumbnails import is_growing
 
 remembered: list[Path] = []  # files of the pictures that were here before an undo
 _of_the_state: set[Path] = set()  # those that the state of the file had by itself to which the last undo or redo went
@@ -38,6 +39,8 @@ def restore_pictures(*_: object) -> None:
     """After it."""
     _of_the_state.clear()
     _of_the_state.update(map(path_of, finished_pictures()))
+    if not is_growing():
+        preview.leave()  # of a picture that grew when the state was made, and has come since
     add_missing(remembered)
     here = {path_of(image): image for image in finished_pictures()}
     for _, area in all_editors():

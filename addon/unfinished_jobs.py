@@ -7,6 +7,7 @@ from ..protocol import Accepted, Cancelled, Failed, Finished, Paused, Previewed,
 from ..protocol.client import Frames, Saved, Spoilt
 from ..protocol.record import inflate
 from . import preview
+from .images import is_exr
 from .job import Job
 from .link import Link
 from .pending_pictures import Promise, forget, miss, pending, remember
@@ -70,7 +71,7 @@ class UnfinishedJobs:
             arrays = tuple(inflate(request, job.arrays).values())
             self._link.ask(
                 lambda client, job=job, request=request, arrays=arrays: client.submit(
-                    job.id, request, job.path, job.models, arrays, picture_format="exr" if job.path.suffix == ".exr" else "png"
+                    job.id, request, job.path, job.models, arrays, picture_format="exr" if is_exr(job.path) else "png"
                 )
             )
             job.sent, job.status = True, "Sent"
@@ -91,7 +92,9 @@ class UnfinishedJobs:
             case Cancelled():
                 self._end(job)
             case Accepted() | Started() | Paused() | Progressed() | Finished():
-                self._take_progress(job, event)
+                if isinstance(event, Accepted):
+                    self.queue.crowded = ""
+                job.note(event, lasting=self._link.lasting)
             case Saved():
                 job.path = event.path
                 preview.keep(job.path, job.preview)
@@ -120,11 +123,6 @@ class UnfinishedJobs:
             self.queue.refuse(refused.message)
         else:  # it was to be cancelled
             self._end(job)
-
-    def _take_progress(self, job: Job, event: Accepted | Started | Paused | Progressed | Finished) -> None:
-        if isinstance(event, Accepted):
-            self.queue.crowded = ""
-        job.note(event, lasting=self._link.lasting)
 
     def _end(self, job: Job, error: str = "", *, saved: bool = False) -> None:
         self.jobs.pop(job.id, None)

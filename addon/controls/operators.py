@@ -12,6 +12,7 @@ from bpy_extras.io_utils import ExportHelper
 from ...protocol import openpose_json
 from ..editors import free_editors, show
 from ..exporters import ExportError
+from ..images import fill
 from ..obstacles import SaysWhyNot
 from ..operators import scene_obstacle
 from ..viewports import redraw
@@ -126,10 +127,3 @@ def save_picture(picture: np.ndarray, path: Path) -> None:
         image.save()
     finally:
         bpy.data.images.remove(image)
-
-
-def fill(image: bpy.types.Image, picture: np.ndarray) -> None:
-    """Put `picture` into an image of its size."""
-    pixels = np.ones((*picture.shape[:2], 4), np.float32)
-    pixels[..., :3] = picture[::-1]
-    image.pixels.foreach_set(pixels.ravel())

@@ -5,8 +5,7 @@
 import bpy
 from bpy.props import BoolProperty, EnumProperty, PointerProperty
 
-from ..panels import BEYONDSCENE_PT_main
-from ..panels.sidebar import Sidebar, draw_error
+from ..panels.sidebar import Section, draw_error
 from . import overlay
 from .operators import BEYONDSCENE_OT_preview_controls, BEYONDSCENE_OT_refresh_controls, BEYONDSCENE_OT_save_openpose
 from .snapshot import Controls, describe
@@ -35,10 +34,9 @@ class BEYONDSCENE_PG_controls(bpy.types.PropertyGroup):
     )
 
 
-class BEYONDSCENE_PT_controls(Sidebar, bpy.types.Panel):
+class BEYONDSCENE_PT_controls(Section, bpy.types.Panel):
     bl_label = "Controls"
     bl_order = 2
-    bl_parent_id = BEYONDSCENE_PT_main.__name__
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:

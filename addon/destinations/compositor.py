@@ -29,7 +29,8 @@ def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
 def compositing_tree(scene: Any) -> bpy.types.NodeTree:
     """The scene's tree; where there is none, one that shows the render as it is."""
     if not hasattr(scene, "compositing_node_group"):  # before Blender 5.0
-        scene.use_nodes = True
+        if scene.node_tree is None:  # else it is the artist's, on or off
+            scene.use_nodes = True
         return scene.node_tree
     if scene.compositing_node_group is None:
         tree = bpy.data.node_groups.new(f"{scene.name} Compositing", "CompositorNodeTree")

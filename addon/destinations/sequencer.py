@@ -35,7 +35,7 @@ def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
     for name in names[1:]:
         strip.elements.append(name)
     if image.source != "SEQUENCE":
-        strip.frame_final_duration = STILL_FRAMES
+        setattr(strip, "duration" if hasattr(strip, "duration") else "frame_final_duration", STILL_FRAMES)  # before Blender 5.1
     tell_colours(strip.colorspace_settings, path)
     show_sequence_of(scene)
     done = f"The strip '{strip.name}' is in channel {channel} of the scene '{scene.name}'"

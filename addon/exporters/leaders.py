@@ -72,14 +72,14 @@ def is_held(thing: bpy.types.Object, view_layer: bpy.types.ViewLayer) -> bool:
 
 
 def loses_pose(thing: bpy.types.Object) -> bool:
-    """Whether the mode of `thing` shows it without its pose."""
+    """Whether the mode of `thing`, EDIT or SCULPT, shows it without its pose."""
     shown = [one for one in thing.modifiers if one.show_viewport]
     if thing.mode == "SCULPT" and not thing.use_dynamic_topology_sculpting:
         shown = [*dropwhile(lambda one: not is_sculpted(one), shown)]  # and what is before it counts
     deformers = [one for one in shown if one.type in DEFORMERS]
     if thing.mode == "EDIT":
         return thing.type == "ARMATURE" or any(not one.show_in_editmode for one in deformers)
-    return thing.mode == "SCULPT" and bool(deformers)
+    return bool(deformers)
 
 
 def is_sculpted(modifier: Any) -> bool:

@@ -70,7 +70,7 @@ class Person:
         """Whether they are drawn; unasked, where somebody has described them or nothing speaks against it."""
         return self.said if self.said is not None else bool(self.prompt) or not self.doubt
 
-    # This and the next take longest of all that a redraw asks, many times over, of those who were found once.
+    # This and the next are kept: a redraw asks them of everybody many times, and they take longest of all that it asks.
     @cached_property
     def match(self) -> Match:
         """What is found of their rig, however little."""

@@ -27,7 +27,7 @@ class Section(Sidebar):
 def draw_prompt(layout: bpy.types.UILayout, own: Any, placeholder: str) -> None:
     """The line of a prompt, or the text that stands for it, and a button that opens the text. own: as of `texts.said_by`."""
     row = layout.row(align=True)
-    row.context_pointer_set("beyondscene_settings", own)
+    row.context_pointer_set("beyondscene_owner", own.id_data)
     if own.prompt_text is None:
         row.prop(own, "prompt", text="", placeholder=placeholder)
     else:

@@ -62,20 +62,20 @@ def paint_night_towers(picture: Picture, camera: Camera, random: np.random.Gener
 def paint_tiles(picture: Picture, camera: Camera, random: np.random.Generator) -> None:
     far, tile, offset = 14.0, 1.6, random.uniform(0, 1.6)
     left, right = visible_span(camera, far)
-    columns = [(x, x + 0.05, 0.0, 1.0, far) for x in np.arange(np.floor(left / tile), np.ceil(right / tile)) * tile + offset]
-    rows = [(left - 30, right + 30, 0.0, z, z + 0.06) for z in np.arange(1.2 + offset, far, tile)]
+    columns = [(x, x + 0.05, 1.0, far) for x in np.arange(np.floor(left / tile), np.ceil(right / tile)) * tile + offset]
+    rows = [(left - 30, right + 30, z, z + 0.06) for z in np.arange(1.2 + offset, far, tile)]
     fill_strips(picture, camera, columns + rows, (150, 142, 130))
 
 
 def paint_pavement(picture: Picture, camera: Camera, random: np.random.Generator) -> None:
     edge = random.uniform(9, 14)
     left, right = visible_span(camera, 20)
-    fill_strips(picture, camera, [(left - 40, right + 40, 0.0, edge, 18.0)], (150, 150, 150))
+    fill_strips(picture, camera, [(left - 40, right + 40, edge, 18.0)], (150, 150, 150))
 
 
 def paint_lane(picture: Picture, camera: Camera, random: np.random.Generator) -> None:
     x = random.uniform(-2.5, 2.5)
-    fill_strips(picture, camera, [(x, x + 0.22, 0.0, z, z + 1.4) for z in np.arange(1.5, 12, 2.6)], (225, 222, 205))
+    fill_strips(picture, camera, [(x, x + 0.22, z, z + 1.4) for z in np.arange(1.5, 12, 2.6)], (225, 222, 205))
 
 
 def paint_wall(picture: Picture, camera: Camera, random: np.random.Generator) -> None:
@@ -101,6 +101,6 @@ def paint_boards(picture: Picture, camera: Camera, random: np.random.Generator) 
     fill_strips(
         picture,
         camera,
-        [(x, x + 0.02, 0.0, 1.0, 7.5) for x in np.arange(np.floor(left / 0.4), np.ceil(right / 0.4)) * 0.4 + offset],
+        [(x, x + 0.02, 1.0, 7.5) for x in np.arange(np.floor(left / 0.4), np.ceil(right / 0.4)) * 0.4 + offset],
         (112, 72, 40),
     )

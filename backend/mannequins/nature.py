@@ -98,7 +98,7 @@ def paint_sea(picture: Picture, camera: Camera, random: np.random.Generator) -> 
     if bottom > top:
         blend = np.linspace(0, 1, bottom - top)[:, None, None]
         picture[top:bottom] = (np.array((28, 96, 170)) * (1 - blend) + np.array((60, 150, 200)) * blend).astype(np.uint8)
-    fill_strips(picture, camera, [(-200, 200, 0.0, shore - 0.5, shore + 0.3)], (240, 246, 250))
+    fill_strips(picture, camera, [(-200, 200, shore - 0.5, shore + 0.3)], (240, 246, 250))
 
 
 def paint_cacti(picture: Picture, camera: Camera, random: np.random.Generator) -> None:

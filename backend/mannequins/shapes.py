@@ -71,12 +71,10 @@ def fill_ridge(
     fill_shape(picture, camera, np.vstack([outline, [(xs[-1], 0), (xs[0], 0)]]), z, colours)
 
 
-def fill_strips(
-    picture: Picture, camera: Camera, lines: Sequence[tuple[float, float, float, float, float]], colour: Colour
-) -> None:
-    """Paint ground strips; each is x0, x1 at its near end, x0, x1 shift to the far end 0, z_near, z_far."""
-    for x0, x1, shift, near, far in lines:
-        corners = [(x0, near), (x1, near), (x1 + shift, far), (x0 + shift, far)]
+def fill_strips(picture: Picture, camera: Camera, strips: Sequence[tuple[float, float, float, float]], colour: Colour) -> None:
+    """Paint rectangles on the ground, each x0, x1, z_near and z_far in metres."""
+    for x0, x1, near, far in strips:
+        corners = [(x0, near), (x1, near), (x1, far), (x0, far)]
         points = [camera.project(np.array([x, 0.0, z]))[:2] for x, z in corners]
         if max(p[1] for p in points) > 0 and min(p[1] for p in points) < camera.height_px:
             fill_polygon(picture, points, colour)

@@ -1,1 +1,1 @@
-"""Train the embedded model from nothing: procedural renders, VAE, segmenter, denoiser, export."""
+"""Train the embedded model from nothing, and on top of it a LoRA for few steps and HcP layers; measure what came of it."""

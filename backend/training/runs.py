@@ -20,7 +20,7 @@ RUN = "run.json"
 
 
 class RunError(Refusal):
-    """A folder belongs to another run. The message names what differs and the next step."""
+    """A run cannot begin or go on as it was asked for. The message names what is wrong with it, and the next step."""
 
 
 class RenderRun(msgspec.Struct, frozen=True, kw_only=True):

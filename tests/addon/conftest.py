@@ -61,7 +61,7 @@ def build() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def registered() -> Iterator[Any]:
-    """bpy with the add-on registered; unregistered at the end, without which Python would not leave."""
+    """bpy with the add-on registered."""
     bpy = pytest.importorskip("bpy")
     from beyondscene import addon
 

@@ -39,9 +39,9 @@ def test_parts_are_kept_sent_and_restored(blender: Any, example: Example, tmp_pa
 
 def test_parts_are_shown_where_they_are_asked_for(blender: Any, example: Example) -> None:
     example("duo")
-    assert "Upper body" not in drawn(panels.BEYONDSCENE_PT_characters)
+    assert "Upper Body" not in drawn(panels.BEYONDSCENE_PT_characters)
     blender.data.objects["Eve"].beyondscene.show_parts = True
-    assert drawn(panels.BEYONDSCENE_PT_characters).count("Upper body") == 1
+    assert drawn(panels.BEYONDSCENE_PT_characters).count("Upper Body") == 1
 
 
 def test_a_person_can_have_a_seed_of_their_own(blender: Any, example: Example) -> None:

@@ -66,6 +66,16 @@ def test_one_click_puts_the_picture_there_in_its_colours(made: Any, destination:
             assert scene.render.use_sequencer  # as the artist has chosen, now that there are strips
 
 
+def test_a_compositor_that_was_switched_off_stays_off(made: Any) -> None:
+    if made.app.version >= (5, 0, 0):
+        pytest.skip("a scene has a compositor by having its nodes")
+    scene = made.context.scene
+    scene.use_nodes = True
+    scene.use_nodes = False
+    assert made.ops.beyondscene.place_picture(destination="COMPOSITOR") == {"FINISHED"}
+    assert not scene.use_nodes and any(node.bl_idname == "CompositorNodeImage" for node in scene.node_tree.nodes)
+
+
 def test_a_strip_is_shown_in_the_workspaces_that_show_no_other_sequence(made: Any) -> None:
     if made.app.version < (5, 0, 0):
         pytest.skip("a Sequencer shows the strips of its window's scene")

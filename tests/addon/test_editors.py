@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon import editors, images, undo
+from beyondscene.addon import editors, images, preview, undo
 from beyondscene.addon.images import PREVIEW
 
 JPEG = cv2.imencode(".jpg", np.full((48, 64, 3), 128, np.uint8))[1].tobytes()
@@ -105,6 +105,23 @@ def test_an_undo_takes_no_finished_picture_out_of_its_editor(blender: Any, space
     assert not spaces["empty"].image
     undo.restore_pictures()
     assert shown(spaces) == before
+
+
+def test_an_undo_brings_back_no_preview_of_a_picture_that_came(blender: Any, spaces: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "duo 0001.png"
+    cv2.imwrite(str(path), np.zeros((8, 8, 3), np.uint8))
+    preview.show(JPEG, "")
+    for edit in ("first", "second", "third"):
+        blender.ops.ed.undo_push(message=edit)
+    blender.ops.ed.undo()
+    assert shown(spaces)["empty"] == PREVIEW  # which still grows
+    name = editors.load_picture(path).name
+    preview.leave()
+    blender.ops.ed.undo()
+    assert PREVIEW not in blender.data.images and shown(spaces)["empty"] == name
+    preview.show(JPEG, "")  # of the next one
+    assert shown(spaces)["empty"] == PREVIEW
+    preview.leave()
 
 
 def test_an_editor_shows_the_frame_of_the_scene_however_long_an_animation_is(

@@ -99,19 +99,20 @@ def test_a_gateway_brings_it(blender: Any, example: Example, gateway: Any, use_b
     assert images.size_of(chosen()) == (96, 64)
 
 
+@pytest.mark.parametrize("suffix", [".exr", ".EXR"])
 def test_frames_that_an_animation_lacks_come_in_the_format_of_the_others(
-    made: Any, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path
+    made: Any, start_peer: Any, use_backend: Any, picture: bytes, tmp_path: Path, suffix: str
 ) -> None:
     peer, scene, folder = start_peer(picture=picture), made.context.scene, tmp_path / "duo animation 0001"
     use_backend(peer.connection)
     folder.mkdir()
     for frame in (1, 3):
-        (folder / f"{frame:04d}.exr").write_bytes((tmp_path / "duo 0001.exr").read_bytes())
-    editors.load_picture(folder / "0001.exr")
+        (folder / f"{frame:04d}{suffix}").write_bytes((tmp_path / "duo 0001.exr").read_bytes())
+    editors.load_picture(folder / f"0001{suffix}")
     assert chosen().source == "SEQUENCE" and images.size_of(chosen()) == (96, 64)
     scene.frame_start, scene.frame_end, scene.beyondscene.file_format = 1, 3, ".png"
     assert made.ops.beyondscene.render_missing(wait=True) == {"FINISHED"}
-    assert sorted(one.name for one in folder.iterdir()) == ["0001.exr", "0002.exr", "0003.exr"]
+    assert sorted(one.name for one in folder.iterdir()) == [f"000{frame}{suffix}" for frame in (1, 2, 3)]
     assert [(one.picture_format, one.request.prompt) for one in peer.heard if isinstance(one, Submit)] == [("exr", "a quay")]
 
 

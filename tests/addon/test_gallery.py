@@ -80,6 +80,19 @@ def test_an_undo_brings_a_deleted_picture_back_and_a_redo_deletes_it_again(made:
     assert listed() == ["duo 0003"]  # which came meanwhile
 
 
+def test_a_thumbnail_comes_though_another_file_was_opened_before_its_turn(made: Any, tmp_path: Path) -> None:
+    import cv2
+
+    picture = tmp_path / "duo 0001.png"
+    thumbnails.keep(picture, cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
+    thumbnails.forget(str(picture))  # as in a Blender that was started again
+    assert thumbnails.icon_of(picture) == 0
+    made.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)  # by which Blender ends timers
+    assert thumbnails.icon_of(picture) == 0 and made.app.timers.is_registered(thumbnails.draw_wanted)
+    thumbnails.draw_wanted()
+    assert thumbnails.icons is not None and str(picture) in thumbnails.icons
+
+
 def test_a_redraw_asks_the_disk_for_no_thumbnail_that_was_not_there(
     made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -112,6 +112,8 @@ def test_a_scene_of_another_file_is_rendered_as_it_is_there(blender: Any) -> Non
     assert images.is_ours(image) and not blender.ops.beyondscene.restore_settings.poll()  # which would not be kept
     with blender.context.temp_override(beyondscene_owner=blender.data.objects["Eve"]):
         assert not blender.ops.beyondscene.add_lora.poll()  # what is linked cannot be changed here
+        with pytest.raises(RuntimeError, match="'Eve' is linked from another file: make a library override of it first"):
+            blender.ops.beyondscene.write_text()
 
 
 def test_a_file_is_read_at_the_view_layer_that_its_window_shows(blender: Any, example: Example, tmp_path: Path) -> None:

@@ -39,6 +39,15 @@ def test_the_size_is_that_of_the_render_unless_the_artist_sets_another(blender: 
     assert picture_size(scene) == (4096, 2048)
 
 
+def test_tooltips_are_one_paragraph_without_a_full_stop_at_its_end(blender: Any) -> None:
+    own, character = blender.context.scene.beyondscene, blender.types.Object.bl_rna.properties["beyondscene"].fixed_type
+    operators = [getattr(blender.ops.beyondscene, name).get_rna_type() for name in dir(blender.ops.beyondscene)]
+    kinds = [*operators, own.bl_rna, own.knobs.bl_rna, character]
+    described = [(one.identifier, one.description) for one in (*operators, *(one for kind in kinds for one in kind.properties))]
+    assert len(described) > 100
+    assert not [name for name, words in described if "\n" in words or words.endswith(".")]
+
+
 def test_unregister_leaves_nothing_behind_and_python_leaves() -> None:
     """In a process of its own, because the other tests need the add-on."""
     script = """

@@ -19,7 +19,7 @@ Example = Callable[[str], dict[str, Any]]
 
 def write_text(blender: Any, own: Any) -> Any:
     """The text that the button beside the prompt of `own` opens."""
-    with blender.context.temp_override(beyondscene_settings=own):
+    with blender.context.temp_override(beyondscene_owner=own.id_data):
         blender.ops.beyondscene.write_text()
     return own.prompt_text
 

@@ -130,9 +130,9 @@ class Match:
 
 
 @cache
-def load_families(folder: Path = FOLDER) -> tuple[Family, ...]:
-    """Every table of `folder`, by file name; read once. Raises msgspec.ValidationError for one that says something unknown."""
-    return tuple(msgspec.convert(tomllib.loads(path.read_text("utf-8")), Family) for path in sorted(folder.glob("*.toml")))
+def load_families() -> tuple[Family, ...]:
+    """Every table of FOLDER, by file name; read once. Raises msgspec.ValidationError for one that says something unknown."""
+    return tuple(msgspec.convert(tomllib.loads(path.read_text("utf-8")), Family) for path in sorted(FOLDER.glob("*.toml")))
 
 
 def match_family(family: Family, bone_names: Iterable[str]) -> tuple[Match, float]:

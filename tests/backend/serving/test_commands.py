@@ -321,6 +321,6 @@ def test_an_ipv6_address(start: Start, capsys: Capture) -> None:
     assert ask(gateway, "jobs") == 0
     talk = Connection(lambda: found, "blender")
     try:
-        wait_until(lambda: any(isinstance(event, Welcome) for event, _ in talk.heard()))
+        wait_until(lambda: (heard := talk.hear()) and isinstance(heard[0], Welcome))
     finally:
         talk.close()
