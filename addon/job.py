@@ -29,8 +29,10 @@ class Job:
     request: None for a job of an earlier Blender, of which only the place of its picture is known.
     arrays: the masks that the request names, by digest, deflated: the frames of an animation may wait here for hours.
     blend: path of the file that it was asked for from; empty where that was never saved.
-    accepted: the backend has it, and has said so. kept: it has it also after its own end.
-    lost: that backend fell silent meanwhile, so that nobody knows whether it has it still.
+    sent, accepted, running: it waits here where none is true; they become true in this order, as the backend is asked for it,
+        says that it has it, and draws it, and false again where it is to be sent to another one.
+    kept: the backend has it also after its own end. cancelling: its end was asked for, and not heard of yet.
+    lost: that backend fell silent meanwhile, so that nobody knows whether it has it still; its request is None by then.
     doubtful: it was sent to a backend that fell silent before it said whether it has it.
     """
 

@@ -20,6 +20,7 @@ import numpy as np
 from ..protocol import Refusal, RenderRequest, load_request, save_request
 from ..protocol.text import one_line
 
+ELSEWHERE = "write a request.json with `beyondscene export` where it can be loaded, and name that"
 LEFT_OUT = "Left out: "  # begins each line of the process about somebody who is not in the picture
 OTHERWISE = "Not as saved: "  # and about what Blender found otherwise than where the file was saved
 POSED = ("collections", "objects", "armatures", "meshes", "actions", "cameras", "node_groups")  # what a request depends on
@@ -69,7 +70,7 @@ def export_blend(
     if importlib.util.find_spec("bpy") is None:
         raise BlendError(
             "Reading a .blend needs Blender as a Python module, which is not installed: "
-            "run `pip install bpy` in a Python 3.11 or 3.13, or save a request.json from the add-on and render that."
+            f"run `pip install bpy` in a Python 3.11 or 3.13, or {ELSEWHERE}."
         )
     with tempfile.TemporaryDirectory(prefix="beyondscene-") as folder:
         outputs = {frame: request_path(Path(folder), frame) for frame in frames or (None,)}
@@ -158,7 +159,7 @@ def main() -> int:
     except ImportError as error:  # it is installed, but a library of the system that it is linked with is not
         print(
             f"Reading a .blend needs Blender as a Python module, which cannot be loaded ({error}): install that library of the "
-            "system, or save a request.json from the add-on and render that.",
+            f"system, or {ELSEWHERE}.",
             file=sys.stderr,
         )
         return REFUSED

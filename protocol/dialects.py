@@ -11,7 +11,10 @@ from .emphasis import ESCAPED
 DIALECTS = tuple(
     (re.compile(pattern), why)
     for pattern, why in (
-        (r"(?i:<(?:lora|lyco):[^<>]*>)", "which no prompt can load: take it out, and name the LoRA under LoRAs."),
+        (
+            r"(?i:<(?:lora|lyco):[^<>]*>)",
+            "which no prompt can load: take it out, and name the LoRA by Add LoRA in the panel, or as loras in a request.json.",
+        ),
         (r"<\w[^<>\s]*>", "which nothing here loads: write embedding:name for an embedding, or say in words what it is for."),
         (
             r"\bembedding:(?![\w.-]+(?![\w./\\-]))\s*[^\s,]*",

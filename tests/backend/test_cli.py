@@ -759,8 +759,15 @@ def test_a_blender_that_lacks_a_library_of_the_system_is_no_fault_of_the_program
     (tmp_path / "shot.blend").touch()
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", ""))))
-    assert main(["export", str(tmp_path / "shot.blend"), "-o", str(tmp_path / "request.json")]) == 2
-    assert "which cannot be loaded (libXi.so.6: cannot open shared object file): install that" in capsys.readouterr().err
+    export = ["export", str(tmp_path / "shot.blend"), "-o", str(tmp_path / "request.json")]
+    assert main(export) == 2
+    said = capsys.readouterr().err
+    assert "which cannot be loaded (libXi.so.6: cannot open shared object file): install that" in said
+    assert "with `beyondscene export` where it can be loaded" in said  # the add-on writes no requests
+    monkeypatch.setitem(sys.modules, "bpy", None)
+    assert main(export) == 2
+    said = capsys.readouterr().err
+    assert "which is not installed" in said and "with `beyondscene export` where it can be loaded" in said
 
 
 def test_where_nothing_can_be_written_it_is_said_how_to_name_a_temporary_folder(
