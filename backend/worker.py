@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec.structs import asdict
 
 from ..protocol import (
     DeviceInfo,
@@ -108,8 +109,7 @@ def do_work(work: RunJob, payload: list[bytes | memoryview], render: RenderToFil
         if work.sparing and kept_fallback(checkpoints) < SPARING:
             keep_fallback(checkpoints, SPARING)
         result = render(work.request, arrays, models, path, JobWatcher(work, line), checkpoints)
-        facts = {name: getattr(result, name) for name in result.__struct_fields__}
-        return JobDone(**job, **facts)
+        return JobDone(**job, **asdict(result))
     except Stopped:
         return JobStopped(**job)
     except OSError as error:

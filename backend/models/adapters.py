@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from diffusers.loaders import StableDiffusionLoraLoaderMixin, StableDiffusionXLLoraLoaderMixin
 from diffusers.utils import convert_state_dict_to_diffusers, convert_state_dict_to_peft
 from diffusers.utils.peft_utils import (
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .alphas import level_alphas
+from .device_memory import is_out_of_memory
 from .learned_words import NO_WORDS, LearnedWords, read_words
 from .loras import FEW_STEPS, LoraScales
 from .offload import DevicePlacement
@@ -127,9 +127,9 @@ class Adapters:
                     if any(layer.startswith(f"{prefix}.") for layer in state):
                         load_into_text_encoder(encoder, state, alphas, metadata, prefix, key)
             check_worn(state, (self.unets[0], *self.text_encoders), key)
-        except (MemoryError, torch.OutOfMemoryError):
-            raise  # it may well fit
         except Exception as error:  # each library raises what it likes, some the names of all tensors
+            if is_out_of_memory(error):
+                raise  # it may well fit
             raise ModelSetError(
                 f"The LoRA '{name}' does not fit this model set: {path} holds something else, or was trained for another "
                 f"family ({textwrap.shorten(str(error), 300)}). Choose one for these models."

@@ -13,6 +13,7 @@ from diffusers.models.attention_processor import Attention
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from .device_memory import is_out_of_memory
 from .manifest import ModelSetError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -78,6 +79,8 @@ def load_hcp(unet: nn.Module, folder: Path) -> None:
         names = {name.replace("/", "."): name for name in layers.state_dict()}
         layers.load_state_dict({names.get(name, name): tensor for name, tensor in tensors.items()})
     except (OSError, ValueError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         raise ModelSetError(
             f"{folder} does not fit the base model ({type(error).__name__}): it holds HcP layers of another UNet, or something "
             "else. Train them with `beyondscene train hcp`, or leave the role hcp out."

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
-from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -25,7 +24,7 @@ from .memory_saving import FULL_SPEED, MemorySaving, Offload
 from .offload import DevicePlacement
 from .segmenters import Segmenter, load_segmenter
 from .sets import Manifest, ModelSet, ModelSetError, read_json
-from .single_file import load_from_file
+from .single_file import Network, load_from_file
 from .union import AnyControlNet, PoseUnion
 from .weights import find_weights, load_whole
 
@@ -127,7 +126,7 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, o
     texts = model_set.text_encoders
     kinds = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
     text_encoders = tuple(load_network(kinds[name], base / name, dtype, checkpoint) for name in texts)
-    tokenizer_folders = [base / name.replace("text_encoder", "tokenizer") for name in texts]
+    tokenizers = tuple(load_tokenizer(base / name.replace("text_encoder", "tokenizer")) for name in texts)
     with as_model_set_error(model_set.role_folder("segmenter")):
         segmenter = load_segmenter(model_set, device)
     networks = (unet, controlnet, inpainting, vae, *text_encoders, *segmenter.networks)
@@ -139,7 +138,7 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, o
         controlnet=controlnet,
         inpainting=inpainting,
         vae=vae,
-        tokenizers=tuple(CLIPTokenizer.from_pretrained(folder, local_files_only=True) for folder in tokenizer_folders),
+        tokenizers=tokenizers,
         text_encoders=text_encoders,
         scheduler_config=model_set.schedule,
         # the default of each family's pipeline in diffusers
@@ -151,10 +150,7 @@ def load_models(model_set: ModelSet, device: torch.device, dtype: torch.dtype, o
     )
 
 
-Network = TypeVar("Network", bound=nn.Module)
-
-
-def load_network(kind: type[Network], folder: Path, dtype: torch.dtype, checkpoint: Path | None = None) -> Network:
+def load_network(kind: type[Network], folder: Path, dtype: torch.dtype, checkpoint: Path | None) -> Network:
     """The network in `folder`, in eval mode in host memory, whichever variant of its weights is there.
 
     checkpoint: the file that has its weights in their place. Raises ModelSetError as load_whole and load_from_file do.
@@ -167,6 +163,12 @@ def load_network(kind: type[Network], folder: Path, dtype: torch.dtype, checkpoi
     options = {"variant": weights.variant, "dtype": dtype, "use_safetensors": True, "local_files_only": True}
     with as_model_set_error(folder):
         return load_whole(kind.from_pretrained, folder, **options).eval()  # type: ignore[attr-defined]
+
+
+def load_tokenizer(folder: Path) -> CLIPTokenizer:
+    """Raises ModelSetError for files that are not a tokenizer's."""
+    with as_model_set_error(folder):
+        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 @contextmanager

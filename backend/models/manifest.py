@@ -25,7 +25,8 @@ class ModelSetError(Refusal):
 class Manifest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """The file `modelset.json`.
 
-    roles: folder of each role, relative to the manifest, or a hub id such as "stabilityai/..."; of `checkpoint` the file.
+    roles: folder of each role, relative to the manifest, or a hub id such as "stabilityai/..."; of `checkpoint` the file, and
+        for `controlnet`, `inpainting` and `vae` a file as well.
     pose_line_width_px: width of the skeleton's limbs in a view of the training resolution.
     pose_hands, pose_face, pose_feet: whether the skeletons that it was trained on had hands with fingers, white dots for a
         face, and toes and heels; those of a request are drawn only then.

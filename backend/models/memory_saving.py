@@ -75,7 +75,7 @@ def keep_fallback(checkpoints: Checkpoints, number: int) -> None:
 def next_fallback(number: int, crowded: bool) -> int:
     """The number of the fallback to try after FALLBACKS[number]; len(FALLBACKS) where none is left.
 
-    crowded: whether there was no room for the networks alone: of the views as many may go through as before then.
+    crowded: whether the networks alone had no room. Then more of them must be offloaded, and as many views may go through.
     """
     before = FALLBACKS[number]
     for later in range(number + 1, len(FALLBACKS)):

@@ -1,7 +1,6 @@
 """TIFF, 8 bit, deflated tiles; BigTIFF where the offsets of a plain one would not do. The record is the ImageDescription."""
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +22,7 @@ def write(path: Path, picture: Picture, record: str) -> None:
     image = picture.image
     with tifffile.TiffWriter(path, bigtiff=image.nbytes > CLASSIC_LIMIT_BYTES) as file:
         file.write(
-            tiles(image),
-            shape=image.shape,
-            dtype=image.dtype,
+            image,
             photometric="rgb",
             tile=(TILE, TILE),
             compression="zlib",
@@ -36,12 +33,6 @@ def write(path: Path, picture: Picture, record: str) -> None:
             extratags=[(XMP_TAG, BYTE, len(XMP), XMP, True)],
             maxworkers=thread_count(),
         )
-
-
-def tiles(image: np.ndarray) -> Iterator[np.ndarray]:
-    for top in range(0, image.shape[0], TILE):
-        for left in range(0, image.shape[1], TILE):
-            yield image[top : top + TILE, left : left + TILE]
 
 
 def read(path: Path) -> str | None:

@@ -44,7 +44,7 @@ class Batch:
     pose_embeddings: list[PoseEmbedding]  # one per view; none where the ControlNet does not see them
     loras: LoraScales  # the same in all views
     time_ids: torch.Tensor  # float32 (texts, 6): half precision would round the crops of a large canvas
-    empty: bool = False  # as in Kind
+    empty: bool  # as in Kind
 
 
 def make_batches(
@@ -67,10 +67,10 @@ def kind_of(sampler: Sampler, condition: Condition) -> Kind:
     return Kind(condition.loras, chunks_of(sampler, condition), apart and condition.empty)
 
 
-def group_views(kinds: list[Kind], most: int, shard: Callable[[list[int]], list[int]] = list) -> list[list[int]]:
+def group_views(kinds: list[Kind], most: int, shard: Callable[[list[int]], list[int]]) -> list[list[int]]:
     """Indices of the views that go through the network at once: of one kind each, at most `most`.
 
-    kinds: of the views. shard: picks those that are wanted from all of them, of which equal ones lie side by side.
+    kinds: of the views. shard: picks the wanted ones from the indices of all, in the order of their kinds.
     """
     order = shard(sorted(range(len(kinds)), key=kinds.__getitem__))
     return [part for _, group in groupby(order, key=kinds.__getitem__) for part in even_parts(list(group), most)]
@@ -96,7 +96,7 @@ def make_batch(
 
 
 def even_parts(items: list[T], most: int) -> list[list[T]]:
-    """`items` in parts of equal length but for one, at most `most`: few shapes of batches."""
+    """`items` in parts of at most `most`, whose lengths differ by at most 1: few shapes of batches."""
     count = ceil(len(items) / most)
     ends = [round(len(items) * part / count) for part in range(count + 1)]
     return [items[start:end] for start, end in pairwise(ends)]

@@ -54,9 +54,8 @@ def describe_views(
 ) -> list[Condition]:
     """One condition per view.
 
-    figures: far to near. The skeletons are redrawn at each size, with lines as wide in every view as in training; or, with
-    `pose_at_levels` "upscaled", drawn so at the size of the base and enlarged as a picture. Of
-    `hidden_joints` only a head's far side counts for people alone: whole bodies are cut off where others hide them.
+    figures: far to near, of the base image. window_px: side of a view. line_width_px: of a limb, as in training, whatever the
+    canvas; with `pose_at_levels` "upscaled" at the size of the base, from which skeletons are enlarged as a picture.
     """
     speakers = gather_speakers(figures, canvas.height // latent_downsampling, canvas.width // latent_downsampling)
     keypoints = [figure.person.among_others(request.settings.hidden_joints) for figure in figures]

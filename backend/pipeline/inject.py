@@ -37,6 +37,7 @@ def inject_detail(image: np.ndarray, size: Size, settings: RenderSettings, rando
         chosen.append(np.packbits(replaced, 1))
         count += int(np.count_nonzero(replaced))
     reach, (height, width) = settings.displacement_px, image.shape[:2]
+    # rows at once, a byte each, then columns by bands: drawn band by band both would depend on how tall a band is
     rows_away = draw_displacements(random, reach, count)
     top, first = 0, 0
     for bits in chosen:

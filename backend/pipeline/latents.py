@@ -49,7 +49,7 @@ def decode_latents(
 ) -> np.ndarray:
     """float (C, h, w) to `dtype` (f * h, f * w, 3), whose largest number is white. C, f, on_progress: as of `encode_image`.
 
-    Raises Refusal where networks have made no numbers of it, which else would be black.
+    Raises Refusal where the networks made NaN or infinity, which else would be black.
     """
     factor, (height, width) = models.latent_downsampling, latents.shape[-2:]
     shift = models.vae.config.get("shift_factor") or 0.0

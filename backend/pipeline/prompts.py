@@ -158,9 +158,7 @@ def read_tokens(tokenizer: CLIPTokenizer, words: str, learned: LearnedWords = NO
     return ids
 
 
-def weigh_tokens(
-    tokenizer: CLIPTokenizer, text: str, chunks: list[list[int]], learned: LearnedWords = NO_WORDS
-) -> torch.Tensor:
+def weigh_tokens(tokenizer: CLIPTokenizer, text: str, chunks: list[list[int]], learned: LearnedWords) -> torch.Tensor:
     """(chunks * 77,): how much each token of `text` counts, which is split into these `chunks`; markers and padding count 1."""
     weights = iter([weight for words, weight in read_emphasis(text) for _ in read_tokens(tokenizer, words, learned)])
     rows = torch.ones(len(chunks), tokenizer.model_max_length)
@@ -186,7 +184,7 @@ def cut_tokens(tokenizer: CLIPTokenizer, ids: list[int]) -> list[list[int]]:
 
 
 def cannot_read(tokenizer: CLIPTokenizer, word: str) -> bool:
-    return any(tokenizer.unk_token_id in chunk for chunk in split_tokens(tokenizer, word))
+    return tokenizer.unk_token_id in read_tokens(tokenizer, word)
 
 
 def mark_chunks(tokenizer: CLIPTokenizer, chunks: list[list[int]]) -> list[list[int]]:

@@ -53,7 +53,7 @@ def make_scheduler(
     """
     spacing = TRAILING | dict.fromkeys(OTHER_SPACINGS, False) if trailing else {}
     # where a config is silent, diffusers' DDIM clips what it predicts to the range of pixels, which ruins latents
-    config = {"clip_sample": False} | models.scheduler_config | spacing | SOLVER.get(name, {})
+    config = {"clip_sample": False} | models.scheduler_config | spacing | SOLVER[name]
     scheduler = SCHEDULERS[name].from_config(config)
     scheduler.set_timesteps(steps, device="cpu")
     if not begins_near_noise(scheduler):

@@ -20,7 +20,7 @@ def rank_and_world_size() -> tuple[int, int]:
 
 
 def my_shard(views: list[T]) -> list[T]:
-    """As many for each process but for one; of views that lie in a row, too. What others run does not depend on this one."""
+    """What this process runs of `views`: as many as each other, or one more or less, also of those in a row that are equal."""
     rank, world_size = rank_and_world_size()
     return views[rank::world_size]
 

@@ -44,13 +44,13 @@ class Background:
     def add_up(self, scaled: torch.Tensor, timestep: torch.Tensor, index: int) -> torch.Tensor:
         """The weighted sum of those views' outputs, (C, h, w), at the step `index`: what they say, or what leads to the clean
         picture that they last said. scaled: the network's input, (C, h, w)."""
-        of_input, of_clean, noise = self._factors(timestep)
+        of_input, of_clean, of_output = self._factors(timestep)
         if index % self._every == 0:
             total = self._run(scaled, timestep)
-            self._clean = (of_input * scaled * self._weight - noise * total) / of_clean
+            self._clean = (of_input * scaled * self._weight - of_output * total) / of_clean
             return total
         assert self._clean is not None  # the first step of a canvas runs all views
-        return (of_input * scaled * self._weight - of_clean * self._clean) / noise
+        return (of_input * scaled * self._weight - of_clean * self._clean) / of_output
 
     def state_arrays(self) -> dict[str, np.ndarray]:
         """For another attempt at the picture, as `schedule.state_arrays`."""
@@ -61,7 +61,8 @@ class Background:
             self._clean = torch.from_numpy(arrays.pop(MEMORY)).to(self._weight.device)
 
     def _factors(self, timestep: torch.Tensor) -> tuple[float, float, float]:
-        """(c, d, s) with s * output = c * input - d * clean."""
+        """of_input, of_clean and of_output with of_output * output = of_input * input - of_clean * clean."""
         alpha = float(self._alphas[round(float(timestep))])
         signal, noise = alpha**0.5, (1 - alpha) ** 0.5
-        return {"v_prediction": (signal, 1.0, noise), "sample": (0.0, -1.0, 1.0)}.get(self._predicts, (1.0, signal, noise))
+        factors = {"epsilon": (1.0, signal, noise), "v_prediction": (signal, 1.0, noise), "sample": (0.0, -1.0, 1.0)}
+        return factors[self._predicts]

@@ -67,7 +67,7 @@ def walked_bytes(vae: AutoencoderKL, side_latents: int) -> int:
     return int(WALKED * widest * vae.dtype.itemsize) * side_latents**2
 
 
-def choose_window(device: torch.device, vae: AutoencoderKL, networks_bytes: int, share: float = 1.0) -> int:
+def choose_window(device: torch.device, vae: AutoencoderKL, networks_bytes: int, share: float) -> int:
     """Side of a tile with its margins, in latents. By the whole memory of a GPU, not by what is free of it: tiles of another
     size come to the same picture but for rounding, and the same device should make the same picture.
 
@@ -80,8 +80,11 @@ def choose_window(device: torch.device, vae: AutoencoderKL, networks_bytes: int,
     return next(fitting, WINDOWS_LATENTS[-1])
 
 
-def allowed_bytes(device: torch.device, vae: AutoencoderKL, window: int, share: float = 1.0) -> int:
-    """What waiting tiles may hold: HOST_HELD_BYTES in host memory; half of a GPU that is free beside the one that is walked."""
+def allowed_bytes(device: torch.device, vae: AutoencoderKL, window: int, share: float) -> int:
+    """What waiting tiles may hold: HOST_HELD_BYTES in host memory; half of a GPU that is free beside the one that is walked.
+
+    share: of that, as in MemorySaving.
+    """
     if device.type != "cuda":
         return int(HOST_HELD_BYTES * share)
     return int(max(0, free_bytes(device) - walked_bytes(vae, window)) / 2 * share)

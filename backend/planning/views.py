@@ -5,8 +5,6 @@ paper's text; printed with the canvas), extra views are offset from the default 
 are united (printed as a sum), views at the border are clamped and doubles removed.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 View = tuple[int, int]  # top, left, in latents; all views of a canvas have the model's training size
@@ -54,17 +52,14 @@ def adaptive_views(
     covered = np.zeros((height + 1, width + 1), np.int32)  # people's latents above and left of a corner
     people.cumsum(1, out=covered[1:, 1:])
     covered.cumsum(0, out=covered)
-    top, left = every(*(positions(length, window, stride_background) for length in people.shape))
+    starts = (positions(length, window, stride_background) for length in people.shape)
+    top, left = (axis.ravel() for axis in np.meshgrid(*starts, indexing="ij"))
     bottom, right = top + window, left + window
     inside = covered[bottom, right] - covered[top, right] - covered[bottom, left] + covered[top, left]
     dense = inside / window**2 > beta_over
-    down, across = every(*2 * [range(0, stride_background, stride_instance)])
+    offsets = range(0, stride_background, stride_instance)
+    down, across = (axis.ravel() for axis in np.meshgrid(offsets, offsets, indexing="ij"))
     tops = np.append(top, np.minimum(top[dense, None] + down, height - window))
     lefts = np.append(left, np.minimum(left[dense, None] + across, width - window))
     rows, columns = np.divmod(np.unique(tops * width + lefts), width)
     return list(zip(rows.tolist(), columns.tolist(), strict=True))
-
-
-def every(down: Sequence[int], across: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Each pair of them, as two int arrays of the same length, row by row."""
-    return np.repeat(down, len(across)), np.tile(across, len(down))

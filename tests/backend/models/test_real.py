@@ -192,6 +192,10 @@ def test_what_a_library_cannot_load_is_said_in_a_sentence(hub_set: ModelSet, tmp
     other = read_model_set(write_manifest(tmp_path / "other", REPOSITORIES | {"base": str(local)}))
     with pytest.raises(ModelSetError, match=r"base/unet cannot be loaded \(.*bitsandbytes.*\): copy or fetch it anew"):
         load_models(other, CPU, torch.float32)
+    (local / "unet" / "config.json").write_text(json.dumps(config))
+    (local / "tokenizer_2" / "tokenizer_config.json").write_text("{")  # a download that was broken off
+    with pytest.raises(ModelSetError, match=r"base/tokenizer_2 cannot be loaded \(.*\): copy or fetch it anew"):
+        load_models(other, CPU, torch.float32)
 
 
 def test_of_a_file_in_the_hubs_cache_that_is_named_which_the_snapshot_links_to(

@@ -132,6 +132,15 @@ def test_a_set_may_say_how_much_they_count(hcp_set: ModelSet, tiny_models: Model
     assert resolve_settings(RenderSettings(hcp_scale=0.0), forgotten).hcp_scale == 0.0
 
 
+def test_memory_that_runs_out_says_nothing_of_the_layers(hcp_set: ModelSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_out(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1099511627776 bytes.")
+
+    monkeypatch.setattr("beyondscene.backend.models.hcp.load_file", run_out)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        load_models(hcp_set, CPU, torch.float32)
+
+
 def test_layers_of_another_unet_are_refused(hcp_set: ModelSet) -> None:
     (hcp_set.folder / "hcp" / "config.json").write_text('{"reduction": 3}')
     with pytest.raises(ModelSetError, match="does not fit the base model"):

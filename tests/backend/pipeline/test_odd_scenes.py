@@ -59,6 +59,7 @@ def test_a_prompt_in_another_script_is_refused_by_models_that_cannot_read_it(mod
     told = Spy()
     for request, sentence in (
         (replace(quick, prompt="a plaza 広場"), "The scene's prompt has '広場', which the model set 'tiny' cannot read"),
+        (replace(quick, prompt=r"a \(plaza:1.3\)"), r"The scene's prompt has '\(plaza:1.3\)'"),  # no emphasis, but these signs
         (replace(quick, characters=(ana, replace(bo, prompt="رجل"))), "The prompt of 'Bo' has 'رجل'"),
         (replace(quick, characters=(ana, replace(bo, negative_prompt="шляпа"))), "The negative prompt of 'Bo' has 'шляпа'"),
         (
