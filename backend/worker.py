@@ -32,6 +32,7 @@ from ..protocol import (
     RunJob,
     arrays_from_frames,
 )
+from ..protocol.messages import SENTENCE_LIMIT
 from ..protocol.orders import PREVIEW_LIMIT_BYTES
 from .checkpoints import CheckpointFolder
 from .launch import leave_with_the_gateway, read_start
@@ -144,7 +145,7 @@ def digest_made_with(models: str, request: RenderRequest) -> str:
 
 def broke(error: BaseException, job: dict[str, Any]) -> JobFailed:
     log.error("job %s: %s", job["job_id"], traceback.format_exc())
-    return JobFailed(**job, message=sentence_for(error)[:4000])
+    return JobFailed(**job, message=sentence_for(error)[:SENTENCE_LIMIT])
 
 
 class JobWatcher:

@@ -79,7 +79,7 @@ def find_job_id(frames: Sequence[bytes | memoryview]) -> str | None:
 
 
 def describe_array(array: np.ndarray) -> ArrayRef:
-    """The reference under which `array` travels. Raises WireError for a dtype that is not on the wire."""
+    """The reference under which `array` travels. Raises WireError for a dtype or a shape that is not on the wire."""
     data = np.ascontiguousarray(array)
     try:
         reference = {"digest": digest_of(data.data.cast("B")), "dtype": str(data.dtype), "shape": data.shape}

@@ -14,6 +14,7 @@ CREDIT_CHUNKS = 8
 FRAME_LIMIT_BYTES = 64 * 1024 * 1024  # of what a client sends: a mask of 8192x8192
 MESSAGE_LIMIT_BYTES = 512 * 1024 * 1024
 MESSAGE_LIMIT_FRAMES = 260  # magic, header and a mask for each of 256 people
+SENTENCE_LIMIT = 4000  # characters
 
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
@@ -22,7 +23,7 @@ Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 JobId = Annotated[  # names files: the length is bounded because `$` would let a final newline pass
     str, Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$", max_length=36)
 ]
-Sentence = Annotated[str, Meta(max_length=4000)]
+Sentence = Annotated[str, Meta(max_length=SENTENCE_LIMIT)]
 
 PictureFormat = Literal["png", "tiff", "exr"]  # and the suffix of its file
 JobState = Literal["queued", "running", "paused", "finished", "failed", "cancelled"]

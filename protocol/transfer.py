@@ -24,7 +24,7 @@ class Transfer:
     overwrite: whether a file that `path` names by the end is replaced; otherwise `path` becomes a free name beside it.
     """
 
-    def __init__(self, finished: Finished, path: Path, *, overwrite: bool = True) -> None:
+    def __init__(self, finished: Finished, path: Path, *, overwrite: bool) -> None:
         """Where all has come before, as a program was ended before it could rename the file, the transfer is complete at once.
 
         Raises OSError where `path` cannot be written or the same result is on its way there already, ValueError for an empty

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import zmq
 from beyondscene.protocol import Cancel, Cancelled, Fetch, Finished, Ping, Pong, Progressed, Stopping
-from beyondscene.protocol.messages import CHUNK_BYTES
+from beyondscene.protocol.messages import CHUNK_BYTES, CREDIT_CHUNKS
 from beyondscene.tests.backend.serving.talk import Running, Talk, picture
 
 MIB = 2**20
@@ -88,15 +88,15 @@ def bare_transfer(data: bytes, curve: bool) -> float:
 
         def serve() -> None:
             while (request := server.recv_multipart())[1] != b"end":
-                for at in range(int(request[1]), min(int(request[1]) + 8, len(chunks))):
+                for at in range(int(request[1]), min(int(request[1]) + CREDIT_CHUNKS, len(chunks))):
                     server.send_multipart([request[0], chunks[at]])
 
         thread = threading.Thread(target=serve)
         thread.start()
         start_s = time.perf_counter()
-        for first in range(0, len(chunks), 8):
+        for first in range(0, len(chunks), CREDIT_CHUNKS):
             client.send(b"%d" % first)
-            for _ in chunks[first : first + 8]:
+            for _ in chunks[first : first + CREDIT_CHUNKS]:
                 client.recv()
         seconds = time.perf_counter() - start_s
         client.send(b"end")

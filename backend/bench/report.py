@@ -95,7 +95,7 @@ class Report:
         """Every method at every size, then the stages of each method at its largest size."""
         machine = self.machine
         lines = [
-            f"# {', '.join((self.models.manifest.name, f'{self.people} people', f'{self.steps} steps'))}",
+            f"# {self.models.manifest.name}, {self.people} people, {self.steps} steps",
             "",
             f"{machine.device}; {machine.threads} threads, {machine.dtype}, VAE in {name_precision(self.models.vae.dtype)}; "
             f"torch {machine.torch}, diffusers {machine.diffusers}. "

@@ -38,21 +38,19 @@ def size(text: str) -> tuple[int, int]:
 def frames(text: str) -> range:
     """ "1-10:3" to 1, 4, 7, 10; "12" to 12 alone."""
     parts = re.fullmatch(r"(-?[0-9]{1,7})(?:-(-?[0-9]{1,7})(?::([1-9][0-9]{0,6}))?)?", text)
-    first, last = (int(parts[1]), int(parts[2] or parts[1])) if parts else (FRAMES[0] - 1, 0)
-    if first not in FRAMES or last not in FRAMES:
+    if parts is None or not all(int(end) in FRAMES for end in (parts[1], parts[2] or parts[1])):
         limits = f"from {FRAMES[0]} to {FRAMES[-1]}"
         raise argparse.ArgumentTypeError(
             f"'{text}' are no frames: write the first and the last, {limits}, e.g. 1-48, or 1-48:2"
         )
+    first, last = int(parts[1]), int(parts[2] or parts[1])
     if last < first:
         raise argparse.ArgumentTypeError(f"'{text}' goes backwards: write the lower frame first, as in {last}-{first}")
-    return range(first, last + 1, int(parts[3] or 1) if parts else 1)
+    return range(first, last + 1, int(parts[3] or 1))
 
 
 def frame(text: str) -> int:
-    if not re.fullmatch("-?[0-9]{1,7}", text) or int(text) not in FRAMES:
-        raise argparse.ArgumentTypeError(f"'{text}' is no frame: write a whole number from {FRAMES[0]} to {FRAMES[-1]}")
-    return int(text)
+    return whole(text, FRAMES, "frame")
 
 
 def device(text: str) -> str:

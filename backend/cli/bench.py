@@ -127,10 +127,11 @@ def run(args: argparse.Namespace) -> int:
                 (args.out / "bench.jsonl").write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
     if args.out and rows and has_matplotlib():
         plot(args.out / "bench.png", rows, f"{models.manifest.name}, {args.people} people, {steps} steps")
-    if not args.json:
+    if args.json:
+        for row in rows:
+            print(msgspec.json.encode(row).decode())
+    else:
         print(markdown, end="")
-    for row in rows if args.json else ():
-        print(msgspec.json.encode(row).decode())
     return FAULT if faults else DONE
 
 

@@ -41,14 +41,14 @@ def check(shot: Shot, model_set: ModelSet) -> None:
 
 def facts_of(shot: Shot, model_set: ModelSet, work: Workload) -> dict[str, object]:
     """canvases: the base image, then each level. evaluations: of the network; guided pairs count once."""
-    request, sizes = shot.request, (work.plan.base, *work.plan.levels)
+    request = shot.request
     return {
         "frame": shot.frame,
         "width": request.width,
         "height": request.height,
         "models": model_set.name,
         "people": work.people,
-        "canvases": [{"width": s.width, "height": s.height, "views": n} for s, n in zip(sizes, work.views, strict=True)],
+        "canvases": [{"width": s.width, "height": s.height, "views": n} for s, n in work.canvases],
         "steps": dict(zip(("people", "base", "levels"), work.steps, strict=True)),
         "evaluations": work.evaluations,
         "memory_bytes": least_memory_bytes(request.width, request.height),
@@ -62,6 +62,6 @@ def print_plan(shot: Shot, model_set: ModelSet, work: Workload) -> None:
     print(f"{frame}{request.width}x{request.height} with {model_set.name}, {work.evaluations} network evaluations, {memory}")
     alone, base, level = work.steps
     print(f"  people    {work.people} drawn alone, {alone} steps each")
-    for number, (size, views) in enumerate(zip((work.plan.base, *work.plan.levels), work.views, strict=True)):
+    for number, (size, views) in enumerate(work.canvases):
         name, steps = (f"level {number}", level) if number else ("base", base)
         print(f"  {name:8}  {size.width}x{size.height}, {views} views, {steps} steps")

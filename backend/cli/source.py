@@ -68,16 +68,16 @@ def read_source(
     record: see record_of. passes: folder for the depth and the normals of a .blend's meshes; #### in its name stands for the
     frame. check: called with each before the first comes.
     """
-    width, height = args.size or (None, None)
     source: Path = args.source or args.from_image
     if is_blend(args.source):
-        if width and height:
-            check_size(width, height)  # before Blender draws masks of it, which takes long where they are large
+        if args.size:
+            check_size(*args.size)  # before Blender draws masks of it, which takes long where they are large
         changed(args, RenderRequest(width=SMALLEST_SIDE_PX, height=SMALLEST_SIDE_PX, prompt=""))  # nor for a slip in --set
         if args.backdrop is not None and args.size:
             scale_backdrop(args.backdrop, *args.size)
         elif args.backdrop is not None:
             read_backdrop(args.backdrop)
+        width, height = args.size or (None, None)
         numbers = args.frames or (None if args.frame is None else (args.frame,))
         options = {"scene": args.scene, "camera": args.camera, "passes": passes}
 
@@ -209,7 +209,7 @@ def refuse_other_proportions(request: RenderRequest, width: int, height: int) ->
 
     if stretch(width, height) > SAME_PROPORTIONS:
         sides = range(SMALLEST_SIDE_PX, LONGEST_SIDE_PX + 1, SIDE_STEP_PX)  # that check_request will not refuse in turn
-        pairs = ((wide, 8 * round(wide * request.height / request.width / 8)) for wide in sides)
+        pairs = ((wide, SIDE_STEP_PX * round(wide * request.height / request.width / SIDE_STEP_PX)) for wide in sides)
         good = [(wide, high) for wide, high in pairs if high in sides and stretch(wide, high) <= SAME_PROPORTIONS]
         same_width = min(good, key=lambda size: abs(size[0] - width))
         same_height = min(good, key=lambda size: (abs(size[1] - height), stretch(*size)))

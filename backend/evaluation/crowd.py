@@ -66,6 +66,7 @@ def draw_crowd(
     reach = height / 1.75 * float(shares.max(initial=smallest))  # of the nearest feet below the horizon
     horizon = min(float(random.uniform(0.28, 0.45)), 0.95 - reach)
     camera = Camera(width_px=aspect, height_px=1, focal_px=focal, centre_x_px=aspect / 2, horizon_y_px=horizon, height_m=height)
+    # in heights of the picture: from one person to the next, so that the row fits, and where the first stands
     gap = min(float(random.uniform(0.3, 0.6) * shares.mean()) if count else 0.0, 0.84 * aspect / max(count, 1))
     span = gap * (count - 1)
     start = float(random.uniform(0.1 * aspect, 0.9 * aspect - span)) if 0.8 * aspect > span else (aspect - span) / 2

@@ -94,7 +94,10 @@ def decode_people(maps: Maps) -> tuple[np.ndarray, np.ndarray]:
 
 
 def settle_joint(heat: np.ndarray, guess: np.ndarray, reach: float) -> np.ndarray:
-    """The hottest place within `reach` cells of `guess` (x_px, y_px), to a fraction of a cell; `guess` where it is cold."""
+    """The hottest place within `reach` cells or so of `guess` (x_px, y_px), to a fraction of a cell; `guess` where it is cold.
+
+    heat: float32 (h, w), 0 to 1, of this joint, a cell for STRIDE pixels.
+    """
     column, row = guess / STRIDE - 0.5
     height, width = heat.shape
     top, left = max(0, int(row - reach)), max(0, int(column - reach))
@@ -102,11 +105,13 @@ def settle_joint(heat: np.ndarray, guess: np.ndarray, reach: float) -> np.ndarra
     if part.size == 0:
         return guess
     ys, xs = np.mgrid[top : top + part.shape[0], left : left + part.shape[1]]
+    # the hottest cell, where heat far from the guess counts less, as it may be somebody else's
     near = part * np.exp(-((ys - row) ** 2 + (xs - column) ** 2) / (2 * reach**2))
     y, x = divmod(int(near.argmax()), part.shape[1])
     if part[y, x] < SURE_JOINT:
         return guess
     y, x = y + top, x + left
+    # the centre of the heat in the 3x3 cells about it
     around = heat[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]
     ys, xs = np.mgrid[max(0, y - 1) : min(height, y + 2), max(0, x - 1) : min(width, x + 2)]
     return (np.array([(xs * around).sum(), (ys * around).sum()]) / around.sum() + 0.5) * STRIDE

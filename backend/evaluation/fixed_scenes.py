@@ -54,7 +54,7 @@ class FixedScenes:
         return replace(self, numbers=self.numbers[which])
 
     def growth(self, name: str) -> int:
-        return scene_growth(self._number(name))
+        return SHAPES[self._number(name) // 8][1]
 
     def digest(self) -> str:
         return digest_scenes()
@@ -83,11 +83,6 @@ def scene_numbers(which: SceneSet, limit: int | None = None) -> tuple[int, ...]:
 
 def scene_name(number: int) -> str:
     return f"scene-{number:02d}"
-
-
-def scene_growth(number: int) -> int:
-    """Its area over the training resolution's."""
-    return SHAPES[number // 8][1]
 
 
 def scene_size(number: int, training_resolution_px: int) -> tuple[int, int]:

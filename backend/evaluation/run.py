@@ -130,11 +130,8 @@ def reseed(scene: EvaluationScene, seed: int) -> EvaluationScene:
 
 def open_scores(judge: Judge, header: Header, folder: Path) -> Journal[SceneScore]:
     judged = replace(header, judge=judge.name, measures=MEASURES)
-    return Journal(folder / results_file(judge), judged, SceneScore)
-
-
-def results_file(judge: Judge) -> str:
-    return f"results-{re.sub('[^a-z0-9]+', '-', judge.name.lower()).strip('-')}-{MEASURES}.jsonl"
+    name = re.sub("[^a-z0-9]+", "-", judge.name.lower()).strip("-")
+    return Journal(folder / f"results-{name}-{MEASURES}.jsonl", judged, SceneScore)
 
 
 def is_drawn(drawn: Journal[Drawing], folder: Path, method: str, name: str, scene_digest: str) -> bool:

@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image
 
 from ...protocol import KEYPOINT_NAMES, Refusal, RenderRequest, load_request, save_request
-from ..mannequins.looks import GARMENT_COLOURS, HAIR_COLOURS, Look
+from ..mannequins.looks import Look
 from ..mannequins.raster import REGIONS
+from .colours import PARTS, palette
 
 REQUEST_FILE, TRUTH_FILE = "request.json", "truth.json"
 PICTURES = ("truth.png", "instances.png", "regions.png")
@@ -34,7 +35,7 @@ class TruthFile(msgspec.Struct, frozen=True, kw_only=True):
 
     background: str  # one of looks.SCENES
     people: tuple[PersonTruth, ...]
-    regions: dict[str, str] = field(default_factory=dict)
+    regions: dict[str, str] = {}
     keypoints: tuple[str, ...] = ()
     pictures: tuple[str, ...] = PICTURES
 
@@ -145,12 +146,10 @@ def read_truth(request: RenderRequest, folder: Path) -> Truth | None:
 
 def check_look(file: Path, person: PersonTruth) -> None:
     """Raise SceneError for a colour that the judge has no word for."""
-    look = person.look
-    for part, word, words in (
-        ("shirt", look.shirt, GARMENT_COLOURS), ("trousers", look.trousers, GARMENT_COLOURS), ("hair", look.hair, HAIR_COLOURS)
-    ):  # fmt: skip
-        if word not in words:
-            raise SceneError(f"{file} says that the {part} of '{person.id}' is '{word}': known are {', '.join(words)}.")
+    for part in PARTS:
+        if (word := getattr(person.look, part)) not in palette(part):
+            known = ", ".join(palette(part))
+            raise SceneError(f"{file} says that the {part} of '{person.id}' is '{word}': known are {known}.")
 
 
 def read_pixels(path: Path, request: RenderRequest) -> np.ndarray:

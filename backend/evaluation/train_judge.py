@@ -96,10 +96,9 @@ def prefetch(first: int, settings: JudgeSettings) -> Iterator[list[Sample]]:
     """The samples of step `first` and on, drawn by other processes a few steps ahead."""
     with worker_pool(settings.processes) as pool:
         waiting: deque[Future[list[Sample]]] = deque()
-        for step in range(first, settings.steps + 2 * settings.processes):
-            if step < settings.steps:
-                waiting.append(pool.submit(draw_samples, step, settings.batch, settings.seed))
-            if step - first >= 2 * settings.processes and waiting:
+        for step in range(first, settings.steps):
+            waiting.append(pool.submit(draw_samples, step, settings.batch, settings.seed))
+            if len(waiting) > 2 * settings.processes:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

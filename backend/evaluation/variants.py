@@ -4,7 +4,7 @@ import re
 
 from ...protocol import Refusal, RenderSettings
 from ..planning.change import change_settings
-from .methods import check_methods, settings_of
+from .methods import check_method, settings_of
 
 # What the paper's parts are worth, measured by leaving each out or taking its other reading; against plain `beyondscene`.
 ABLATIONS = {
@@ -35,7 +35,7 @@ def read_variant(text: str, settings: RenderSettings) -> tuple[str, RenderSettin
     picture would be the plain one under another name), and for settings that do not go together.
     """
     method, *changes = re.split(r"\+(?=[a-z_])", text)  # not within dpmsolver++
-    check_methods([method])
+    check_method(method)
     changed = change_settings(settings, changes, f"'{text}'")
     for name in (change.partition("=")[0] for change in changes):
         if name not in settings_of(method):

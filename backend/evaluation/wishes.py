@@ -2,7 +2,7 @@
 
 import re
 
-from ...protocol import KEYPOINT_NAMES, Character
+from ...protocol import HEAD_NAMES, KEYPOINT_NAMES, Character
 from ..mannequins.looks import GARMENT_COLOURS, HAIR_COLOURS
 
 _UPPER = "shirt t-shirt blouse sweater jumper pullover hoodie jacket coat top vest tunic"
@@ -14,8 +14,7 @@ _GARMENTS = {
 }
 # joints, and how many of them must be seen for the part to be seen
 _TORSO, _LEGS = ("RShoulder", "LShoulder", "RHip", "LHip"), ("RHip", "LHip", "RKnee", "LKnee")
-_HEAD = ("Nose", "REye", "LEye", "REar", "LEar")
-_SHOWN_BY = {"shirt": (_TORSO, 3), "trousers": (_LEGS, 3), "hair": (_HEAD, 1)}
+_SHOWN_BY = {"shirt": (_TORSO, 3), "trousers": (_LEGS, 3), "hair": (HEAD_NAMES, 1)}
 
 
 def _pattern(colours: dict[str, str], nouns: str) -> re.Pattern[str]:

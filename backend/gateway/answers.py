@@ -20,7 +20,6 @@ from ...protocol import (
     ListJobs,
     Ping,
     Pong,
-    Progressed,
     Received,
     Refusal,
     Refused,
@@ -33,6 +32,7 @@ from ...protocol import (
     WireError,
     find_job_id,
 )
+from ...protocol.messages import MESSAGE_LIMIT_BYTES, MESSAGE_LIMIT_FRAMES, SENTENCE_LIMIT
 from ...protocol.text import one_line
 from .admission import Admission
 from .allow_list import AllowList, Listed
@@ -92,11 +92,11 @@ class Answers:
             client.reply(Refused(message="This key is no longer allowed here: ask whoever runs the backend for a new one."))
             return
         try:
-            request, payload = self._decode(message)
+            request, payload = decode(message)
         except WireError as error:
             self._counts.malformed += 1
             sentence = f"The message was not understood: {error}"
-            client.reply(Refused(job_id=find_job_id(message.frames), message=sentence[:4000]))
+            client.reply(Refused(job_id=find_job_id(message.frames), message=sentence[:SENTENCE_LIMIT]))
             return
         self._counts.messages[type(request).__name__] += 1
         if not client.greeted and not isinstance(request, Hello):
@@ -105,15 +105,7 @@ class Answers:
         sentence, later = self._try(client, who, request, payload, now_s)
         if sentence:
             self._counts.refused += 1
-            client.reply(Refused(job_id=getattr(request, "job_id", None), message=sentence[:4000], later=later))
-
-    def _decode(self, message: Incoming) -> tuple[Request, Sequence[memoryview | bytes]]:
-        """Raises WireError."""
-        if len(message.frames) > self._settings.message_limit_frames:
-            raise WireError(f"it has {len(message.frames)} frames, the limit is {self._settings.message_limit_frames}")
-        if sum(map(len, message.frames)) > self._settings.message_limit_bytes:
-            raise WireError(f"it is longer than the limit of {self._settings.message_limit_bytes} bytes")
-        return decode_request(message.frames)
+            client.reply(Refused(job_id=getattr(request, "job_id", None), message=sentence[:SENTENCE_LIMIT], later=later))
 
     def _try(
         self, client: Client, who: Listed, request: Request, payload: Sequence[memoryview | bytes], now_s: float
@@ -200,7 +192,7 @@ class Answers:
 
     def _cancel(self, client: Client, job: Job, now_s: float) -> None:
         if job.id not in client.following:
-            client.follow(job.id, max(0, job.next_seq - (1 if job.ended else 0)))  # its end is an answer, too
+            client.follow(job.id, job.next_seq - 1 if job.ended else job.next_seq)  # its end is an answer, too
         before, job = job, self._jobs.wish_cancel(job)
         if job.stopping and not before.stopping:
             self._dispatch.halt(job, now_s)
@@ -233,11 +225,10 @@ class Answers:
             models = self._admission.choose(question.models, question.request)
             return self._estimator.estimate(question.key, question.request, models, first(self._dispatch.devices))
         except Refusal as error:  # a rule that the request or the model set breaks
-            return Estimated(key=question.key, obstacle=str(error)[:4000])
+            return Estimated(key=question.key, obstacle=str(error)[:SENTENCE_LIMIT])
 
     def _describe(self, job: Job) -> JobInfo:
-        request, progress = job.submit.request if job.submit else None, self._live.newest(job.id, Progressed)
-        reached = progress.message.fraction if progress is not None and isinstance(progress.message, Progressed) else 0.0
+        request = job.submit.request if job.submit else None
         return JobInfo(
             job_id=job.id,
             state=job.state,
@@ -245,9 +236,18 @@ class Answers:
             width=request.width if request else 1,
             height=request.height if request else 1,
             prompt=request.prompt[:80] if request else "(a request of another version)",
-            fraction=1.0 if job.state == "finished" else reached,
+            fraction=1.0 if job.state == "finished" else self._live.fraction(job.id),
             owner=job.owner,
         )
+
+
+def decode(message: Incoming) -> tuple[Request, Sequence[memoryview | bytes]]:
+    """Raises WireError."""
+    if len(message.frames) > MESSAGE_LIMIT_FRAMES:
+        raise WireError(f"it has {len(message.frames)} frames, the limit is {MESSAGE_LIMIT_FRAMES}")
+    if sum(map(len, message.frames)) > MESSAGE_LIMIT_BYTES:
+        raise WireError(f"it is longer than the limit of {MESSAGE_LIMIT_BYTES} bytes")
+    return decode_request(message.frames)
 
 
 def first(devices: Sequence[DeviceInfo]) -> DeviceInfo | None:

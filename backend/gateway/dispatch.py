@@ -185,11 +185,13 @@ class Dispatch:
 
     def _run_short(self, job: Job) -> None:
         """An attempt found the disk full."""
-        if not self._paused(job):  # there is room by now; or it is a quota that we cannot see, which three attempts will tell
+        if not self._pause_if_short(
+            job
+        ):  # there is room by now; or it is a quota that we cannot see, which three attempts will tell
             self._end(self._jobs.lose(job, "There was no room on the backend's disk for what the job had to write."))
 
-    def _paused(self, job: Job) -> bool:
-        """Pause the job if there is too little room for it."""
+    def _pause_if_short(self, job: Job) -> bool:
+        """Pause the job if there is too little room for it; whether that is so."""
         assert job.submit is not None
         needed = needed_bytes(job.submit)
         free = self._free_bytes(needed)
@@ -237,6 +239,7 @@ class Dispatch:
         worker.lost = ""
 
     def _look_for_room(self, now_s: float) -> None:
+        """Once a second: give room back to the disk, let paused jobs go on that have room again, and count how all stands."""
         if now_s < self._look_s:
             return
         self._look_s = now_s + LOOK_FOR_ROOM_S
@@ -255,7 +258,7 @@ class Dispatch:
 
     def _start_next(self) -> None:
         while (worker := self._workers.idle()) and (waiting := self._jobs.waiting()):
-            if not self._paused(waiting[0]):
+            if not self._pause_if_short(waiting[0]):
                 self._start(waiting[0], worker)
 
     def _start(self, job: Job, worker: Supervisor) -> None:

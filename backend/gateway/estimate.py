@@ -19,10 +19,9 @@ class Estimator:
     def estimate(self, key: str, request: RenderRequest, models: ModelSet, device: DeviceInfo | None) -> Estimated:
         """request: checked, and it fits. device: on which it would be made, where that is known."""
         work = foresee(request, models)
-        sizes = (work.plan.base, *work.plan.levels)
         return Estimated(
             key=key,
-            canvases=tuple(Canvas(width=s.width, height=s.height, views=n) for s, n in zip(sizes, work.views, strict=True)),
+            canvases=tuple(Canvas(width=s.width, height=s.height, views=n) for s, n in work.canvases),
             people=work.people,
             evaluations=work.evaluations,
             seconds=self._seconds(work, models, device),

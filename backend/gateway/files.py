@@ -89,7 +89,7 @@ class Quota:
         self._files = files
         self._limit_bytes = limit_bytes
 
-    def make_room(self, short_bytes: int = 0) -> list[str]:
+    def make_room(self, short_bytes: int) -> list[str]:
         """Remove pictures that were fetched until the rest is within the limit, and `short_bytes` are free that were not.
 
         Return whose. Others are never removed, and none for `short_bytes` that all of them would not make free, or for a

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from ...protocol import Accepted, Cancelled, DeviceInfo, Failed, Finished, JobDone, Paused, Started, Stopping, Submit
-from ...protocol.messages import JobState
+from ...protocol.messages import SENTENCE_LIMIT, JobState
 from .ledger import ENDED, LOCAL, DurableEvent, Job, Ledger
 
 LOSSES = 3  # workers that a job may lose in a row without getting further; then it is what kills them
@@ -126,7 +126,7 @@ class Jobs:
         return self._requeue(job)
 
     def fail(self, job: Job, message: str) -> Job:
-        return self._record(job, Failed, to="failed", message=message[:4000])
+        return self._record(job, Failed, to="failed", message=message[:SENTENCE_LIMIT])
 
     def cancel(self, job: Job) -> Job:
         return self._record(job, Cancelled, to="cancelled")

@@ -226,10 +226,10 @@ def open_database(path: Path) -> sqlite3.Connection:
             database.execute(f"PRAGMA {pragma}")
         damage = database.execute("PRAGMA quick_check").fetchone()[0]
         if damage != "ok":
-            raise ServeError(damaged(path, damage))
+            raise damaged(path, damage)
         migrate(database, path)
         if damage := find_damage(database):
-            raise ServeError(damaged(path, damage))
+            raise damaged(path, damage)
         let_shrink(database)
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter where the damage is in what SQLite quotes
         database.close()
@@ -239,7 +239,7 @@ def open_database(path: Path) -> sqlite3.Connection:
                 f"The data folder {path.parent} is in use by another backend: use that one, end it, or choose another folder."
             ) from error
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise ServeError(damaged(path, str(error))) from error
+            raise damaged(path, error) from error
         raise unusable(path, error) from error
     except ServeError:
         database.close()
@@ -275,7 +275,7 @@ def unusable(path: Path, error: Exception) -> ServeError:
     return ServeError(f"The ledger {path} cannot be used ({error}): see to its disk, or choose another data folder.")
 
 
-def damaged(path: Path, damage: str) -> str:
-    return (
+def damaged(path: Path, damage: str | Exception) -> ServeError:
+    return ServeError(
         f"The ledger {path} is damaged ({damage}): move it away to start with an empty queue; the pictures stay where they are."
     )

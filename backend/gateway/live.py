@@ -44,8 +44,6 @@ class Live:
         if pace is None or pace.attempt != report.attempt:
             pace = Pace(report.attempt, report.fraction, now_s, NOWHERE)
         self._paces[report.job_id] = replace(pace, reached=(report.fraction, report.level, report.step))
-        before = self.newest(report.job_id, Progressed)
-        reached = before.message.fraction if before is not None and isinstance(before.message, Progressed) else 0.0
         progress = Progressed(
             job_id=report.job_id,
             seq=seq,
@@ -54,7 +52,7 @@ class Live:
             levels=report.levels,
             step=report.step,
             steps=report.steps,
-            fraction=max(reached, report.fraction),  # a second attempt starts behind the first
+            fraction=max(self.fraction(report.job_id), report.fraction),  # a second attempt starts behind the first
             remaining_s=remaining(pace, report.fraction, now_s),
         )
         self._put(progress, report.job_id)
@@ -75,6 +73,11 @@ class Live:
 
     def newest(self, job_id: str, kind: type[Message]) -> Slot | None:
         return self._slots.get((job_id, kind))
+
+    def fraction(self, job_id: str) -> float:
+        """Of the work of a running job that is done; 0 while nothing was heard of it."""
+        slot = self.newest(job_id, Progressed)
+        return slot.message.fraction if slot is not None and isinstance(slot.message, Progressed) else 0.0
 
     def forget(self, job_id: str) -> None:
         """The job has ended."""

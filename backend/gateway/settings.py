@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from ...protocol import Refusal
 from ...protocol.connection import is_reachable
-from ...protocol.messages import FRAME_LIMIT_BYTES, MESSAGE_LIMIT_BYTES, MESSAGE_LIMIT_FRAMES
+from ...protocol.messages import FRAME_LIMIT_BYTES
 from ..models.memory_saving import DEVICE_NAME, Offload, Precision
 from ..models.sets import ModelSet
 
@@ -51,8 +51,6 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
     waiting_jobs: int = 1000  # more are refused, whoever they are from
     results_limit_bytes: int = 20 * GIB  # of kept pictures, beyond which the oldest fetched ones go
     frame_limit_bytes: int = FRAME_LIMIT_BYTES
-    message_limit_bytes: int = MESSAGE_LIMIT_BYTES
-    message_limit_frames: int = MESSAGE_LIMIT_FRAMES
 
 
 FindModelSets = Callable[[Sequence[Path]], Sequence[ModelSet]]

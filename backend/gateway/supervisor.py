@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import zmq
 
-from ...protocol import Decoder, DeviceInfo, Heartbeat, Ready, Report, RunJob, Shutdown, StopJob, WireError, encode
+from ...protocol import Decoder, DeviceInfo, Heartbeat, Order, Ready, Report, RunJob, Shutdown, StopJob, WireError, encode
 from ..launch import WorkerStart, encode_start
 from ..machine import memory_kills
 from .exits import REFUSED, describe_exit, last_line
@@ -136,7 +136,7 @@ class Supervisor:
         """The process is done with its job, whether or not it was to stop it."""
         self.job_id = self._stopped_by_s = None
 
-    def send(self, order: RunJob | StopJob | Shutdown, *payload: memoryview | bytes) -> None:
+    def send(self, order: Order, *payload: memoryview | bytes) -> None:
         """Give an order. A worker that cannot take it is ended, which `check` then tells."""
         try:
             self._socket.send_multipart([self._routing_id, *encode(order, payload)], zmq.DONTWAIT)
@@ -274,7 +274,9 @@ class Supervisor:
 
 
 def is_stuck(beat: Heartbeat, stuck_s: float | None) -> bool:
-    """Whether a job has been quiet for so long, which None never is, and longer than its own pace on a slow device explains."""
+    """Whether a job has been quiet for longer than `stuck_s`, and than STUCK_PACES times its longest quiet so far, as a slow
+    device makes all of them long. stuck_s: None where no job ever counts as stuck.
+    """
     if stuck_s is None or beat.quiet_s is None:
         return False
     return beat.quiet_s > max(stuck_s, STUCK_PACES * beat.longest_quiet_s)

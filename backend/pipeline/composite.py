@@ -52,29 +52,16 @@ def compose(
     figures: list[Figure] = []
     covered_by: dict[str, str] = {}  # the nearest of those before a character: its name, by the other's id
     for cutout in cutouts:
+        character = cutout.portrait.person.character
         matrix, shrink = base_from_canvas(request, cutout, size)
         box = box_around(matrix, len(cutout.mask), size, feather_px)
-        mask = warp(cutout.mask.astype(np.float32), matrix, shrink, box)
-        # warped without the portrait's backdrop, which would bleed into the rim
-        person = warp(cutout.portrait.image * cutout.mask[..., None].astype(np.float32), matrix, shrink, box)
-        picture = person / np.where(mask > 0, mask, 1)[..., None]
-        parts = {name: warp(part.astype(np.float32), matrix, shrink, box) > 0.5 for name, part in cutout.parts.items()}
-        character = cutout.portrait.person.character
+        picture, mask = warp_person(cutout, matrix, shrink, box)
         if character.mask is not None:
             mask *= where_free(arrays[character.mask.digest], size)[box]
-        rim_px = min(feather_px, inside_px(mask > 0.5).max() / 2)  # a wider one would make somebody thin transparent
-        alpha = cv2.GaussianBlur(mask, (0, 0), rim_px) if rim_px > 0 else mask
-        alpha = np.minimum(alpha, mask)  # soft inwards only: outside there is nobody
-        both = alpha + cover[box] * (1 - alpha)  # "over" of Porter and Duff, 1984
-        share = np.divide(alpha, both, out=np.zeros_like(both), where=both > 0)
-        image[box] += (picture - image[box]) * share[..., None]
-        cover[box] = both
+        paste(image[box], cover[box], picture, mask, feather_px)
         solid = mask > 0.5
-        for farther in figures:
-            if (farther.mask[box] & solid).any():
-                covered_by[farther.person.character.id] = character.name
-            for covered in (farther.mask, *farther.parts.values()):
-                covered[box] &= ~solid
+        covered_by |= dict.fromkeys(cover_up(figures, solid, box), character.name)
+        parts = {name: warp(part.astype(np.float32), matrix, shrink, box) > 0.5 for name, part in cutout.parts.items()}
         parts = {name: in_canvas(part & solid, box, size) for name, part in parts.items()}
         figures.append(Figure(cutout.portrait.person, in_canvas(solid, box, size), parts))
         on_person()
@@ -84,6 +71,34 @@ def compose(
     image.round(out=image).clip(0, 255, out=image)
     remarks = tuple(say_gone(one, covered_by.get(one.id)) for one in gone)
     return Collage(image.astype(np.uint8), cover, figures, find_backdrop(request, arrays, size), remarks)
+
+
+def warp_person(cutout: Cutout, matrix: np.ndarray, shrink: float, box: Box) -> tuple[np.ndarray, np.ndarray]:
+    """Their picture, float32 (h, w, 3), in straight alpha, and their mask, float32 (h, w), 0 to 1, as they lie in `box`."""
+    mask = warp(cutout.mask.astype(np.float32), matrix, shrink, box)
+    # warped without the portrait's backdrop, which would bleed into the rim
+    person = warp(cutout.portrait.image * cutout.mask[..., None].astype(np.float32), matrix, shrink, box)
+    return person / np.where(mask > 0, mask, 1)[..., None], mask
+
+
+def paste(image: np.ndarray, cover: np.ndarray, picture: np.ndarray, mask: np.ndarray, feather_px: float) -> None:
+    """Lay `picture` over what is in `image` and `cover`, which are changed: "over" of Porter and Duff, 1984."""
+    rim_px = min(feather_px, inside_px(mask > 0.5).max() / 2)  # a wider one would make somebody thin transparent
+    alpha = cv2.GaussianBlur(mask, (0, 0), rim_px) if rim_px > 0 else mask
+    alpha = np.minimum(alpha, mask)  # soft inwards only: outside there is nobody
+    both = alpha + cover * (1 - alpha)
+    share = np.divide(alpha, both, out=np.zeros_like(both), where=both > 0)
+    image += (picture - image) * share[..., None]
+    cover[:] = both
+
+
+def cover_up(farther: list[Figure], solid: np.ndarray, box: Box) -> list[str]:
+    """Take what is `solid` in `box` from the masks of those who are farther; the ids of the characters who lose any."""
+    losing = [figure.person.character.id for figure in farther if (figure.mask[box] & solid).any()]
+    for figure in farther:
+        for covered in (figure.mask, *figure.parts.values()):
+            covered[box] &= ~solid
+    return losing
 
 
 def find_backdrop(request: RenderRequest, arrays: dict[str, np.ndarray], size: Size) -> np.ndarray:

@@ -69,8 +69,8 @@ def decode_latents(
         if not pixels.isfinite().all():
             more = "" if models.dtype == torch.float32 else "pass --precision float32, or, where that changes nothing, "
             raise Refusal(
-                f"The networks made NaN, not a picture, in {name_precision(models.dtype)}: {more}leave out LoRAs and embeddings, and "
-                "fetch the model set anew."
+                f"The networks made NaN, not a picture, in {name_precision(models.dtype)}: {more}leave out LoRAs and "
+                "embeddings, and fetch the model set anew."
             )
         whole_numbers = ((pixels.float() / 2 + 0.5).clamp(0, 1) * white).round().to(copied)
         part = whole_numbers.permute(1, 2, 0).cpu()  # bytes, not floats, are copied

@@ -56,9 +56,14 @@ class Workload:
         return self.evaluations + sum(sum(expect_painting(size, self.window_px, self.guided)) for size in self.plan.levels)
 
     @property
+    def canvases(self) -> list[tuple[Size, int]]:
+        """The base image, then each level, with their views."""
+        return list(zip((self.plan.base, *self.plan.levels), self.views, strict=True))
+
+    @property
     def canvas_pixels(self) -> int:
         """Of the base and all levels together."""
-        return sum(size.width * size.height for size in (self.plan.base, *self.plan.levels))
+        return sum(size.width * size.height for size, _ in self.canvases)
 
 
 def foresee(request: RenderRequest, models: ModelSet) -> Workload:

@@ -37,11 +37,10 @@ class Draw(Protocol):
     ) -> np.ndarray: ...
 
 
-def check_methods(names: list[str]) -> None:
-    """Raise Refusal for the first name that is no method."""
-    for name in names:
-        if name not in METHODS:
-            raise Refusal(f"There is no method '{name}': known are {', '.join(METHODS)}.")
+def check_method(name: str) -> None:
+    """Raise Refusal for a name that is no method's."""
+    if name not in METHODS:
+        raise Refusal(f"There is no method '{name}': known are {', '.join(METHODS)}.")
 
 
 def load_method(name: str) -> Draw:
@@ -49,7 +48,7 @@ def load_method(name: str) -> Draw:
 
     Nobody draws whom their mask shows nowhere: ours would not, and their words and limbs would count against the others.
     """
-    check_methods([name])
+    check_method(name)
     module = import_module(f".{name}", __name__)
 
     def draw(models: "Models", request: "RenderRequest", arrays: dict[str, np.ndarray], watcher: "Watcher") -> np.ndarray:
@@ -62,5 +61,4 @@ def load_method(name: str) -> Draw:
 
 def settings_of(name: str) -> tuple[str, ...]:
     """The settings that a method reads."""
-    check_methods([name])
     return tuple(sorted(import_module(f".{name}", __name__).READS))

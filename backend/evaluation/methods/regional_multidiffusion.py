@@ -42,7 +42,7 @@ class Region:
 
 
 def draw(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], watcher: Watcher) -> np.ndarray:
-    size, factor = Size(request.width, request.height), models.latent_downsampling
+    size = Size(request.width, request.height)
     sampler, scene = make_canvas_sampler(models, request, size), describe_whole_scene(models, request, size)
     views, window = dense_views(models, request)
     regions = make_regions(sampler, request, arrays, scene, views, window)
@@ -53,16 +53,14 @@ def draw(models: Models, request: RenderRequest, arrays: dict[str, np.ndarray], 
         with knowing_batches(sampler, [batch for region in regions for batch in region.batches]):
             latents = denoise_regions(sampler, latents, regions, window, stage)
     with progress.stage("decode", 1):
-        picture = decode_latents(models, latents)
-    assert picture.shape[:2] == (size.height // factor * factor, size.width // factor * factor)
-    return picture
+        return decode_latents(models, latents)
 
 
 def make_regions(
     sampler: Sampler, request: RenderRequest, arrays: dict[str, np.ndarray], scene: WholeScene, views: list[View], window: int
 ) -> list[Region]:
     """Each person's region, and the background's; views that a mask does not touch are left out, as they weigh nothing."""
-    factor, device = sampler.models.latent_downsampling, sampler.models.device
+    factor = sampler.models.latent_downsampling
     height, width = request.height // factor, request.width // factor
     random = numpy_random(request.seed, "plain colours")
     free, regions = np.ones((height, width), bool), []
@@ -78,8 +76,7 @@ def make_regions(
         )
         regions.append(make_region(sampler, own, mask, plain, views, window))
     background = replace(scene, prompt=joined(request.prompt, request.style))
-    regions.append(make_region(sampler, background, free, None, views, window))
-    return [Region(region.batches, region.weight.to(device), region.plain) for region in regions]
+    return [*regions, make_region(sampler, background, free, None, views, window)]
 
 
 def make_region(
@@ -88,7 +85,8 @@ def make_region(
     """scene: with the region's own prompt. mask: bool (h, w), where it holds."""
     touched = [(top, left) for top, left in views if mask[top : top + window, left : left + window].any()]
     conditions = scene.conditions(touched, window, sampler.models.latent_downsampling)
-    return Region(list(make_batches(sampler, touched, conditions)), torch.from_numpy(mask.astype(np.float32)), plain)
+    weight = torch.from_numpy(mask.astype(np.float32)).to(sampler.models.device)
+    return Region(list(make_batches(sampler, touched, conditions)), weight, plain)
 
 
 @torch.inference_mode()

@@ -10,7 +10,7 @@ import torch
 from beyondscene.backend.evaluation.methods import (
     METHODS,
     canvas,
-    check_methods,
+    check_method,
     direct,
     load_method,
     regional_multidiffusion,
@@ -238,4 +238,4 @@ def test_blur_keeps_flat_latents_and_like_keeps_moments() -> None:
 
 def test_unknown_methods_are_named() -> None:
     with pytest.raises(ValueError, match="There is no method 'magic': known are direct, multidiffusion"):
-        check_methods(["direct", "magic"])
+        check_method("magic")

@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from beyondscene.backend.cli import main
@@ -20,6 +21,7 @@ from beyondscene.backend.evaluation.fixed_scenes import (
     scene_size,
 )
 from beyondscene.backend.evaluation.keypoints import body_size
+from beyondscene.backend.evaluation.scenes import TruthFile
 from beyondscene.backend.mannequins.looks import SCENES, describe_person
 from beyondscene.protocol import check_request, load_request
 from msgspec import structs
@@ -90,6 +92,8 @@ def test_write_scenes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     instances = np.asarray(Image.open(folder / "instances.png"))
     assert instances.shape == (request.height, request.width) and instances.max() == len(request.characters)
     assert Image.open(folder / "truth.png").size == (request.width, request.height)
+    bare = json.dumps({name: truth[name] for name in ("background", "people")})
+    assert msgspec.json.decode(bare, type=TruthFile).regions == {}
 
 
 def test_the_scenes_never_change() -> None:
