@@ -15,8 +15,9 @@ HiddenJoints = Literal["dim", "drop", "keep"]
 
 class RenderSettings(Struct, frozen=True, kw_only=True):
     """Every knob of the method. Defaults are BeyondScene's own (arXiv 2404.04544, supplement S2.2) where the paper
-    gives one, but for `view_weighting` and `perturb`; `None` leaves the choice to the model set, which knows how it was trained
-    (`sdxl`: the paper's t_b, .7, and 50 steps and guidance 5.0, which it does not give).
+    gives one, but for `view_weighting`, `perturb` and `canny_blur_px`, which grows with the picture; `None` leaves the choice
+    to the model set, which knows how it was trained (`sdxl`: the paper's t_b, .7, and 50 steps and guidance 5.0, which it does
+    not give).
     """
 
     # diffusion

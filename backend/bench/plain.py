@@ -16,6 +16,7 @@ from ..pipeline.joint import conditioning_kwargs, with_zeros
 from ..pipeline.progress import StageProgress
 from ..pipeline.sampler import Sampler
 from ..pipeline.schedule import scale_model_input, scheduler_step
+from ..pipeline.text_attention import knowing_texts
 from ..planning.views import View, weigh_views
 from .count import replaced
 
@@ -87,8 +88,11 @@ def predict_view(
     if extra is not None:
         latents = torch.cat([latents, extra.to(dtype).expand(len(texts), *extra.shape)], 1)
     kwargs = conditioning_kwargs(sampler.unet, texts, time_ids, dtype)
-    (output,) = sampler.unet(
-        latents, timestep, down_block_additional_residuals=down, mid_block_additional_residual=mid, **kwargs
-    )
+    # diffusers' own processors know nothing of HcP layers
+    with knowing_texts([sampler.unet] if sampler.hcp_scale else [], texts, sampler.hcp_scale) as project:
+        project(texts)
+        (output,) = sampler.unet(
+            latents, timestep, down_block_additional_residuals=down, mid_block_additional_residual=mid, **kwargs
+        )
     output = output.float()
     return output[0] if len(texts) == 1 else output[0] + sampler.guidance_scale * (output[1] - output[0])

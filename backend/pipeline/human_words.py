@@ -4,7 +4,7 @@ from transformers import CLIPTokenizer
 
 _END = "</w>"  # of a word, in CLIP's tokens
 _PEOPLE = """
-person people man men woman women boy girl child children kid baby adult teenager teen lady gentleman guy human
+person people man men woman women waitress boy girl child children kid baby adult teenager teen lady gentleman guy human
 figure body couple crowd group friend family brother sister mother father daughter son grandmother grandfather dancer
 ballerina acrobat gymnast athlete runner swimmer skater skier surfer climber cyclist rider boxer wrestler fencer archer player
 goalkeeper footballer cheerleader yogi juggler clown performer actor actress singer musician guitarist drummer violinist pianist
@@ -13,23 +13,26 @@ policeman firefighter doctor nurse chef waiter worker builder farmer fisherman h
 sailor driver tourist traveller hiker shopper businessman businesswoman bride groom hero superhero elf giant angel android
 """
 _ACTIONS = """
-dance jump run walk stand sit kneel crouch lie lean bend stretch kick punch throw catch climb swim fly fall yoga ballet
+dance jump run walk stand sit kneel crouch lie lying lean bend stretch kick punch throw catch climb swim fly fall yoga ballet
 handstand cartwheel somersault split lunge squat pose posture gesture acrobatics gymnastics parkour karate taekwondo
-crouches stretches punches catches seated arms legs hands feet
+seated arms legs hands feet
 """
 _NOT_DONE = """
 building evening morning ceiling clothing lighting painting drawing wedding spring string thing something everything nothing
 anything during wearing including according surrounding stunning amazing interesting glowing shining blooming flowing burning
 melting boiling railing setting sibling sterling
 """  # in -ing, and neither what a body does nor how it is held
+# ends of plurals, and of verbs, each with the end that it takes the place of
+_PLURALS = {"s": "", "ches": "ch", "sses": "ss", "oes": "o", "ies": "y", "men": "man"}
 HUMAN, OTHERS = frozenset(f"{_PEOPLE} {_ACTIONS}".split()), frozenset(_NOT_DONE.split())
 
 
 def is_human(word: str) -> bool:
-    """Whether it names a person, an action or a posture, in plain plural, too; longer words in -ing are taken for actions but
+    """Whether it names a person, an action or a posture, in the plural, too; longer words in -ing are taken for actions but
     for some."""
     word = word.lower()
-    return word in HUMAN or word.removesuffix("s") in HUMAN or (len(word) > 5 and word.endswith("ing") and word not in OTHERS)
+    singulars = {word.removesuffix(end) + single for end, single in _PLURALS.items() if word.endswith(end)}
+    return bool(HUMAN & {word, *singulars}) or (len(word) > 5 and word.endswith("ing") and word not in OTHERS)
 
 
 def mark_human(tokenizer: CLIPTokenizer, ids: list[int]) -> list[bool]:

@@ -1,8 +1,8 @@
 """Which windows of the canvas are denoised: Algorithm 4, adaptive stride, with its slips repaired.
 
 Repaired: the ratio of strides is s_back / s_inst (printed upside down), the share of people is taken of the view (the
-paper's text; printed with the canvas), extra views are offset from the default view (printed cumulative), the masks
-are united (printed as a sum), views at the border are clamped and doubles removed.
+paper's text; printed with the canvas), extra views are offset from the default view (printed cumulative, and one
+too many), the masks are united (printed as a sum), views at the border are clamped and doubles removed.
 """
 
 import numpy as np

@@ -2,18 +2,24 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from beyondscene.backend.bench.plain import denoise_plainly
 from beyondscene.backend.models.hcp import HcpConfig, attach_hcp, cross_attention, save_hcp
 from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet, ModelSetError, read_model_set
-from beyondscene.backend.pipeline import render, text_attention
+from beyondscene.backend.pipeline import Progress, render, text_attention
+from beyondscene.backend.pipeline.conditions import Condition
 from beyondscene.backend.pipeline.human_words import is_human, mark_human
+from beyondscene.backend.pipeline.joint import denoise
 from beyondscene.backend.pipeline.prompts import Embedding, PromptEncoder, split_tokens
+from beyondscene.backend.pipeline.sampler import make_sampler
+from beyondscene.backend.pipeline.seeds import draw_noise
 from beyondscene.backend.pipeline.text_attention import knowing_texts, stack_hidden
 from beyondscene.backend.planning.resolve import resolve_settings
 from beyondscene.protocol import RenderRequest, RenderSettings
@@ -51,12 +57,16 @@ def output(models: Models, texts: list[Embedding], scale: float) -> torch.Tensor
         return models.unet(latents, 500, stack_hidden(texts, torch.float32), added_cond_kwargs=told, return_dict=False)[0]
 
 
-@pytest.mark.parametrize("word", ["Woman", "dancer", "runners", "running", "yoga", "jumps", "handstand", "friends"])
+PEOPLE = "Woman dancer runners running yoga jumps handstand friends ladies Policemen heroes actresses crouches waitress lying"
+OTHERS = "beach red building ring wearing plaza king-size dress , shoes glasses manes specimen"
+
+
+@pytest.mark.parametrize("word", PEOPLE.split())
 def test_words_about_people(word: str) -> None:
     assert is_human(word)
 
 
-@pytest.mark.parametrize("word", ["beach", "red", "building", "ring", "wearing", "plaza", "king-size", "dress", ","])
+@pytest.mark.parametrize("word", OTHERS.split())
 def test_words_about_other_things(word: str) -> None:
     assert not is_human(word)
 
@@ -107,6 +117,19 @@ def test_the_same_where_too_many_texts_are_not_kept(models: Models, monkeypatch:
     kept = output(models, texts, 0.5)
     monkeypatch.setattr(text_attention, "MOST_CHUNKS", 1)
     assert torch.allclose(output(models, texts, 0.5), kept, atol=1e-6)
+
+
+def test_the_plain_loop_that_ours_is_measured_against_has_them_too(models: Models, two_people: RenderRequest) -> None:
+    def denoised(by: Callable[..., torch.Tensor], scale: float) -> torch.Tensor:
+        settings = resolve_settings(RenderSettings(steps=4, hcp_scale=scale), models.model_set)
+        sampler = make_sampler(models, replace(two_people, settings=settings), PromptEncoder(models))
+        condition = Condition("a man on a beach", "a woman", lambda: np.zeros((64, 64, 3), np.uint8))
+        with Progress(Spy(), 1, 1).stage("enlarge") as stage:
+            return by(sampler, partial(draw_noise, 0, "noise", (4, 8, 8)), 8, [(0, 0)], [condition], stage)
+
+    ours = denoised(denoise, 1.0)
+    assert torch.allclose(ours, denoised(denoise_plainly, 1.0), atol=1e-5)
+    assert (ours - denoised(denoise_plainly, 0.0)).abs().max() > 1e-3
 
 
 def test_a_picture_is_another_one_with_them(models: Models, two_people: RenderRequest) -> None:
