@@ -79,7 +79,7 @@ class BEYONDSCENE_OT_restore_settings(OnPicture, bpy.types.Operator):
         image = history.chosen()
         assert image  # polled
         path = images.path_of(image)
-        context.scene.beyondscene.file_format = ".exr" if images.is_exr(path) else ".png"
+        context.scene.beyondscene.file_format = f".{images.format_of(path)}"
         is_frame = image.source == "SEQUENCE"
         unlike = history.restore(context.scene, context.view_layer, record, request, is_frame=is_frame)
         try:
@@ -135,7 +135,7 @@ class BEYONDSCENE_OT_open_picture(ImportHelper, bpy.types.Operator):
     bl_label = "Open Picture"
     bl_options = {"REGISTER", "UNDO"}
 
-    filter_glob: StringProperty(default="*.png;*.exr", options={"HIDDEN"})
+    filter_glob: StringProperty(default=";".join(f"*{suffix}" for suffix in images.FORMATS), options={"HIDDEN"})
 
     def execute(self, context: bpy.types.Context) -> Result:
         path = Path(bpy.path.abspath(self.filepath))

@@ -16,6 +16,7 @@ import bpy
 import numpy as np
 
 from .. import __package__ as base_package
+from ..protocol import PictureFormat
 from ..protocol.record_text import exr_size
 
 NAME = "BeyondScene "
@@ -24,6 +25,8 @@ MARK = "beyondscene_picture"  # property of our Image datablocks, which may be r
 # As OCIO configs call it: Blender's own, then those of ACES, newest last.
 LINEAR = ("Linear Rec.709", "Utility - Linear - Rec.709", "Linear Rec.709 (sRGB)")
 SRGB = ("sRGB", "Utility - sRGB - Texture", "sRGB - Texture", "sRGB Encoded Rec.709 (sRGB)")
+# by suffix, what Blender reads with its record of those that a backend writes
+FORMATS: dict[str, PictureFormat] = {".png": "png", ".exr": "exr"}
 LONGEST_FRAMES = 100_000  # of a sequence; Blender stops at the last file by itself
 
 
@@ -49,13 +52,13 @@ class PictureRef(NamedTuple):
 def next_paths(folder: str, suffix: str, count: int = 1, promised: Iterable[Path] = ()) -> list[Path]:
     """File names that are free: <name of the .blend> <number><suffix> in `folder`, which exists when this returns.
 
-    folder: may be relative to the .blend ('//'); see meant_folder. suffix: .png or .exr; a number is given once for both.
+    folder: may be relative to the .blend ('//'); see meant_folder. suffix: one of FORMATS; a number is given once for all.
     promised: names of pictures that are still on their way. Raises OSError where the folder cannot be made or written
         to, or such a name is too long.
     """
     place = output_place(folder)
     stem = blend_name()
-    taken = re.compile(re.escape(stem) + r" (\d+)\.(png|exr)(\.\w+\.part)?")
+    taken = re.compile(rf"{re.escape(stem)} (\d+)({'|'.join(map(re.escape, FORMATS))})(\.\w+\.part)?")
     names = [one.name for one in (*place.iterdir(), *promised)]
     last = max((int(match[1]) for name in names if (match := taken.fullmatch(name))), default=0)
     paths = [place / f"{stem} {number:04d}{suffix}" for number in range(last + 1, last + 1 + count)]
@@ -252,8 +255,13 @@ def size_of(image: bpy.types.Image) -> tuple[int, int]:
         bpy.data.images.remove(first)
 
 
+def format_of(path: Path) -> PictureFormat:
+    """By its suffix: files of other programs may be called .EXR."""
+    return FORMATS.get(path.suffix.lower(), "png")
+
+
 def is_exr(path: Path) -> bool:
-    return path.suffix.lower() == ".exr"  # files of other programs may be called .EXR
+    return path.suffix.lower() == ".exr"
 
 
 def follow_frames(user: Any, image: bpy.types.Image) -> None:

@@ -5,21 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..protocol import Accepted, Finished, Paused, Progressed, RenderRequest, Started, is_seen
+from ..protocol import STAGES, Accepted, Finished, Paused, Progressed, RenderRequest, Started, is_seen
 
 WAITING = "Waiting for the backend"
 FRAMES_NAMED = 3  # of those that a remark is of
 REMARKS_SHOWN = 3  # of an animation
-STAGES = {
-    "load": "Loading the models",
-    "instances": "Drawing each person",
-    "composite": "Placing the people",
-    "inpaint": "Painting the background",
-    "tone": "Evening out the tone",
-    "enlarge": "Enlarging",
-    "decode": "Decoding",
-    "write": "Writing the file",
-}
 
 
 @dataclass
@@ -112,7 +102,7 @@ def describe_remarks(remarks: dict[int, tuple[str, ...]]) -> tuple[str, ...]:
 
 def describe(progress: Progressed) -> str:
     """One line for the artist: stage, level and step."""
-    line = STAGES[progress.stage]
+    line = STAGES[progress.stage].capitalize()
     if progress.levels and progress.level:
         line += f", level {progress.level}/{progress.levels}"
     if progress.steps:

@@ -7,7 +7,7 @@ from ..protocol import Accepted, Cancelled, Failed, Finished, Paused, Previewed,
 from ..protocol.client import Frames, Saved, Spoilt
 from ..protocol.record import inflate
 from . import preview
-from .images import is_exr
+from .images import format_of
 from .job import Job
 from .link import Link
 from .pending_pictures import Promise, forget, miss, pending, remember
@@ -71,7 +71,7 @@ class UnfinishedJobs:
             arrays = tuple(inflate(request, job.arrays).values())
             self._link.ask(
                 lambda client, job=job, request=request, arrays=arrays: client.submit(
-                    job.id, request, job.path, job.models, arrays, picture_format="exr" if is_exr(job.path) else "png"
+                    job.id, request, job.path, job.models, arrays, picture_format=format_of(job.path)
                 )
             )
             job.sent, job.status = True, "Sent"

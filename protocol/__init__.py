@@ -50,7 +50,7 @@ from .events import (
     Stopping,
     Welcome,
 )
-from .messages import CHUNK_BYTES, CREDIT_CHUNKS, VERSION, Message, PictureFormat, Stage
+from .messages import CHUNK_BYTES, CREDIT_CHUNKS, STAGES, VERSION, Message, PictureFormat, Stage
 from .openpose import BodyModel, openpose_json
 from .orders import (
     DiskFull,

@@ -28,6 +28,16 @@ Sentence = Annotated[str, Meta(max_length=SENTENCE_LIMIT)]
 PictureFormat = Literal["png", "tiff", "exr"]  # and the suffix of its file
 JobState = Literal["queued", "running", "paused", "finished", "failed", "cancelled"]
 Stage = Literal["load", "instances", "composite", "inpaint", "tone", "enlarge", "decode", "write"]
+STAGES: dict[Stage, str] = {
+    "load": "loading the models",
+    "instances": "drawing each person",
+    "composite": "placing the people",
+    "inpaint": "drawing the background",
+    "tone": "matching the tone",
+    "enlarge": "enlarging",
+    "decode": "decoding",
+    "write": "writing the file",
+}  # as whoever waits is told of them
 
 
 class Message(Struct, frozen=True, kw_only=True, tag=True):

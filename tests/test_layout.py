@@ -1,4 +1,4 @@
-"""The rules that keep the package one package in two homes: who may import whom, what is listed, what is shipped."""
+"""The rules that keep the package one package in two homes: who may import whom, what is listed, explained and shipped."""
 
 import ast
 import importlib
@@ -7,8 +7,16 @@ import tomllib
 import zipfile
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 import pytest
+from beyondscene.backend.cli import COMMANDS
+from beyondscene.backend.evaluation.methods import METHODS
+from beyondscene.backend.evaluation.page import COLUMNS
+from beyondscene.backend.evaluation.summary import METRICS
+from beyondscene.backend.models.kinds import SEGMENTERS
+from beyondscene.backend.outputs import FORMATS
+from beyondscene.protocol import PictureFormat, RenderSettings
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -110,6 +118,33 @@ def test_nothing_evaluates_what_it_is_given_and_no_socket_listens_everywhere() -
 def test_root_imports_nothing_until_blender_calls() -> None:
     tree = ast.parse((ROOT / "__init__.py").read_text())
     assert not [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
+FAMILIES = [tomllib.loads(path.read_text())["label"] for path in (ROOT / "addon" / "exporters" / "rigs").rglob("*.toml")]
+
+
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [
+        *(("evaluation.md", f"| `{name}` |") for name in METHODS),
+        *(("evaluation.md", f"`{name}`") for name in METRICS),
+        *(("models.md", f"`{name}`") for name in SEGMENTERS),
+        *(("outputs.md", f"`{suffix}`") for suffix in FORMATS),
+        *(("method.md", f"`{name}`") for name in RenderSettings.__struct_fields__),
+        *(("addon.md", f"| {label} |") for label in FAMILIES),
+        *(("*.md", f"beyondscene {name}") for name in COMMANDS),
+    ],
+)
+def test_what_can_be_chosen_is_explained(page: str, name: str) -> None:
+    assert any(name in path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").glob(page)))
+
+
+def test_tables_of_one_thing_have_the_same_names() -> None:
+    formats = get_args(PictureFormat)
+    assert set(FORMATS.values()) == set(formats) and all(FORMATS[f".{name}"] == name for name in formats)
+    assert [name for name, *_ in COLUMNS] == list(METRICS)
+    texts = {path.stem: path.read_text() for path in sources("backend/cli")}
+    assert {name for name, text in texts.items() if "\ndef add_arguments(" in text} == set(COMMANDS)
 
 
 def test_every_package_is_listed() -> None:

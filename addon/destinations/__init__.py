@@ -9,6 +9,7 @@ from . import camera_background, compositor, image_editor, image_plane, sequence
 from .errors import DestinationError
 
 # Each has LABEL, ICON, WHAT, and place(context, image), which says in a few words what was done or raises DestinationError.
+# What it makes shows of an animation the frame that the scene is at (`follow_frames`), and is kept (`check_kept`).
 DESTINATIONS: dict[str, ModuleType] = {
     "IMAGE_EDITOR": image_editor,
     "CAMERA_BACKGROUND": camera_background,

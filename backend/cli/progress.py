@@ -9,20 +9,10 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ...protocol import Stage
+from ...protocol import STAGES
 from ..watch import Headway, NoWatcher
 
 LINE_S = 30.0  # the longest silence of Lines
-WORDS: dict[Stage, str] = {
-    "load": "loading the models",
-    "instances": "drawing each person",
-    "composite": "placing the people",
-    "inpaint": "drawing the background",
-    "tone": "matching the tone",
-    "enlarge": "enlarging",
-    "decode": "decoding",
-    "write": "writing the file",
-}
 
 
 class Bar(NoWatcher):
@@ -130,5 +120,5 @@ def show_progress(console: Console, name: str) -> Bar | Lines:
 
 
 def describe(headway: Headway) -> str:
-    words = WORDS[headway.stage] + (f", level {headway.level} of {headway.levels}" if headway.level else "")
+    words = STAGES[headway.stage] + (f", level {headway.level} of {headway.levels}" if headway.level else "")
     return words + (f", step {headway.step} of {headway.steps}" if headway.steps else "")

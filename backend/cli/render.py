@@ -18,7 +18,7 @@ from ..models.kinds import SCHEDULE
 from ..models.manifest import MANIFEST
 from ..models.memory_saving import Precision
 from ..models.sets import ModelSet
-from ..outputs import Record, weights_that_differ
+from ..outputs import FORMATS, Record, weights_that_differ
 from ..planning.accept import accept_request
 from ..planning.expect import check_memory
 from ..planning.resolve import digest_making, resolve_settings
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source(parser)
-    parser.add_argument("-o", "--output", type=Path, required=True, help="OUT.png, OUT.tif or OUT.exr")
+    parser.add_argument("-o", "--output", type=Path, required=True, help=f"OUT with one of {', '.join(FORMATS)}")
     add_models(parser, "embedded, sdxl, the folder of a model set, or a finetune of SDXL in one file")
     add_device(parser)
     add_offload(parser)

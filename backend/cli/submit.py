@@ -23,7 +23,7 @@ from .words import warn_of_the_unseen
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source(parser)
-    words = "wait, and bring each picture here as .png, .tif or .exr; default: `wait` and `fetch` do that later"
+    words = f"wait, and bring each picture here, as one of {', '.join(FORMATS)}; default: `wait` and `fetch` do that later"
     parser.add_argument("-o", "--output", type=Path, metavar="OUT.png", help=words)
     add_skip_existing(parser)
     add_models(parser, "name of a model set that the backend has, or its path")

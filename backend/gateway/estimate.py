@@ -7,7 +7,7 @@ from .ledger import Job, Ledger
 
 PICTURES = 8  # the newest ones, from which the time is told
 BY_EVALUATIONS = ("instances", "inpaint", "enlarge")  # stages whose time goes with the network's evaluations
-BY_PIXELS = ("composite", "tone", "decode", "write")  # and those whose time goes with the canvases
+LOADING = "load"  # is no part of the picture; the time of all others goes with the canvases
 
 
 class Estimator:
@@ -39,7 +39,7 @@ class Estimator:
                     continue
                 rows, pixels = rows + done.rows, pixels + done.canvas_pixels
                 evaluating_s += sum(time.seconds for time in times if time.stage in BY_EVALUATIONS)
-                painting_s += sum(time.seconds for time in times if time.stage in BY_PIXELS)
+                painting_s += sum(time.seconds for time in times if time.stage not in (LOADING, *BY_EVALUATIONS))
         if not rows:
             return None
         return work.rows * evaluating_s / rows + work.canvas_pixels * painting_s / pixels

@@ -18,8 +18,9 @@ REGIONS = {
 }
 # what lies beyond a limb's last joint, seen from the joint before it
 BEFORE = {"RWrist": "RElbow", "LWrist": "LElbow", "RAnkle": "RKnee", "LAnkle": "LKnee"}
+HEAD = ("head", "hair")  # a head has its hair on (paper, section 3.2), whatever a segmenter calls a head
 # whose outlines, where the segmenter knows them, tell where another part is
-TELLING = {"hair": ("head", "face"), "upper_body": ("head",), "lower_body": ("head",)}
+TELLING = {"hair": ("head", "face"), "head": HEAD, "upper_body": HEAD, "lower_body": HEAD}
 FACE_RADIUS = 0.45  # of the way from the nose to the neck
 
 
@@ -28,10 +29,16 @@ def what_tells(parts: list[str]) -> set[str]:
     return {name for part in parts for name in (part, *TELLING.get(part, ()))}
 
 
+def with_hair(masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """`masks` of parts, with the hair on the head."""
+    known = [masks[name] for name in HEAD if name in masks]
+    return masks | ({"head": np.logical_or.reduce(known)} if known else {})
+
+
 def find_part(part: str, masks: dict[str, np.ndarray], person: np.ndarray, joints: np.ndarray) -> np.ndarray:
     """bool (H, W), within `person`.
 
-    masks: bool (H, W) by name, what the segmenter found of `what_tells`. person: bool (H, W).
+    masks: bool (H, W) by name, what the segmenter found of `what_tells`, with the hair on the head. person: bool (H, W).
     joints: (N, 3), N as in Person, in its pixels.
     """
     if part in masks and (masks[part] & person).any():

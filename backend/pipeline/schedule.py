@@ -59,7 +59,7 @@ def make_scheduler(
     if not begins_near_noise(scheduler):
         scheduler.register_to_config(**TRAILING)
         scheduler.set_timesteps(steps, device="cpu")
-    skipped = (steps - last_steps(steps, strength)) * scheduler.order
+    skipped = steps - last_steps(steps, strength)
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(skipped)
     return scheduler, scheduler.timesteps[skipped:]

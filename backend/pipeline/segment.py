@@ -12,7 +12,7 @@ from ..models.segmenters import Segmenter
 from ..planning.people import bounding_box
 from ..pose import LIMBS
 from .instances import Portrait
-from .parts import find_part, what_tells
+from .parts import find_part, what_tells, with_hair
 
 BONE_WIDTH = 0.03  # of the body's height
 MISSED = 0.5  # share of the skeleton of which the segmenter sees less where it has missed the person
@@ -37,7 +37,7 @@ def cut_out(segmenter: Segmenter, portraits: list[Portrait], on_person: Callable
         joints = portrait.canvas_from_scene.apply(portrait.person.portrait_keypoints)
         masks = segmenter.segment(portrait.image, what_tells(with_prompts), bounding_box(joints))
         person = keep_body(masks["person"], joints)
-        found = {name: mask for name, mask in masks.items() if name != "person"}
+        found = with_hair({name: mask for name, mask in masks.items() if name != "person"})
         parts = {part: find_part(part, found, person, joints) for part in with_prompts}
         cutouts.append(Cutout(portrait, person, parts))
         on_person()

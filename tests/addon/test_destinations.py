@@ -64,6 +64,13 @@ def test_one_click_puts_the_picture_there_in_its_colours(made: Any, destination:
             scene.render.use_sequencer = True
             assert made.ops.beyondscene.place_picture(destination=destination) == {"FINISHED"}
             assert scene.render.use_sequencer  # as the artist has chosen, now that there are strips
+        case _:
+            pytest.fail("say here where it is then, and that a second click adds no second one")
+
+
+def test_every_place_is_explained() -> None:
+    table = (Path(__file__).parents[2] / "docs" / "addon.md").read_text()
+    assert [one.LABEL for one in DESTINATIONS.values() if f"| {one.LABEL} |" not in table] == []
 
 
 def test_a_compositor_that_was_switched_off_stays_off(made: Any) -> None:

@@ -74,6 +74,8 @@ def test_its_settings_come_back_and_it_is_rendered_again_in_the_format_that_the_
     use_backend(peer.connection)
     assert made.ops.beyondscene.restore_settings() == {"FINISHED"}
     assert (own.prompt, own.file_format) == ("a quay", ".exr")
+    offered = own.bl_rna.properties["file_format"].enum_items
+    assert [item.identifier for item in offered] == list(images.FORMATS)
     own.output_folder = str(tmp_path)
     assert made.ops.beyondscene.render_again() == {"FINISHED"}
     own.file_format = ".png"

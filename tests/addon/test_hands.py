@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("bpy")
 
-from beyondscene.addon.exporters import best_match, export_request
+from beyondscene.addon.exporters import best_match, export_request, load_families
 from beyondscene.addon.exporters.joints import PosedRig, gather_hand
 from beyondscene.addon.exporters.rigs import Anchor, match_names
 from beyondscene.protocol import HAND_NAMES, KEYPOINT_NAMES
@@ -55,6 +55,10 @@ def test_finger_bones_of_each_family_are_found(name: str) -> None:
     assert match.fingers["RThumb4"] == Anchor(fingers[2], "tail") and match.fingers["RIndex4"] == Anchor(fingers[5], "tail")
     assert len(match.fingers) == 8
     assert match_names(tuple({*body, *fingers[:2]})).fingers == {}
+
+
+def test_no_family_with_hands_is_left_out() -> None:
+    assert {family.label for family in load_families() if family.fingers} == {SKELETONS[name].family for name in NAMES}
 
 
 def test_biped_counts_the_first_bone_of_a_finger_as_none() -> None:

@@ -27,7 +27,7 @@ from msgspec.structs import replace
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-SUFFIXES = ("png", "tif", "exr")
+SUFFIXES = [suffix[1:] for suffix in outputs.FORMATS]
 DIGITAL_SOURCE = b"DigitalSourceType>http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia<"
 
 

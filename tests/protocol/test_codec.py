@@ -12,6 +12,7 @@ import pytest
 from beyondscene.protocol import (
     FEET_NAMES,
     KEYPOINT_NAMES,
+    STAGES,
     Cancel,
     Decoder,
     Event,
@@ -22,6 +23,7 @@ from beyondscene.protocol import (
     RenderRequest,
     Report,
     Request,
+    Stage,
     Submit,
     WireError,
     arrays_from_frames,
@@ -181,6 +183,10 @@ def test_every_message_has_a_golden_file() -> None:
 def test_published_schema_is_the_current_one() -> None:
     exporter = runpy.run_path(str(GOLDEN.parent.parent / "tools" / "export_protocol.py"))
     assert exporter["SCHEMA"].read_bytes() == exporter["request_schema"](), "run tools/export_protocol.py"
+
+
+def test_whoever_waits_is_told_of_every_stage_in_words() -> None:
+    assert set(STAGES) == set(get_args(Stage))
 
 
 def test_the_schema_refuses_what_the_program_does(two_people: RenderRequest) -> None:

@@ -19,6 +19,7 @@ from . import Box
 log = logging.getLogger(__name__)
 
 PERSON = ("person.", "human.")  # the paper's words, asked in turn
+PARTS = ("hair", "head")
 BOX_THRESHOLD, TEXT_THRESHOLD = 0.3, 0.25  # lang-segment-anything's defaults
 
 
@@ -40,7 +41,7 @@ class GroundedSegmenter:
 
     @torch.inference_mode()
     def segment(self, image: np.ndarray, wanted: Collection[str], body: Box) -> dict[str, np.ndarray]:
-        """As Segmenter.segment. The head is head united with hair (paper, section 3.2).
+        """As Segmenter.segment.
 
         Of several people the one whose box fits `body` best is meant. Where none is found, SAM is asked what stands in `body`.
         """
@@ -58,12 +59,7 @@ class GroundedSegmenter:
             found = next((box for box in self.find(image, words) if holds_middle(person, box)), None)
             return np.zeros_like(person) if found is None else self.outline(image, seen, found) & person
 
-        masks = {"person": person}
-        if "head" in wanted or "hair" in wanted:
-            masks["hair"] = part("hair.")
-        if "head" in wanted:
-            masks["head"] = part("head.") | masks["hair"]
-        return {name: mask for name, mask in masks.items() if name == "person" or name in wanted}
+        return {"person": person} | {name: part(f"{name}.") for name in PARTS if name in wanted}
 
     def find(self, image: np.ndarray, words: str) -> list[Box]:
         """Where the things are that `words` describe, the surest first."""

@@ -12,8 +12,6 @@ from ..sets import ModelSet
 from ..weights import load_whole
 from . import Box
 
-HEAD = ("head", "hair")
-
 
 def load(model_set: ModelSet, device: torch.device) -> "SemanticSegmenter":
     return SemanticSegmenter(model_set.role_folder("segmenter"), device)
@@ -34,12 +32,9 @@ class SemanticSegmenter:
 
     @torch.inference_mode()
     def segment(self, image: np.ndarray, wanted: Collection[str], body: Box) -> dict[str, np.ndarray]:
-        """As Segmenter.segment: "person" is all but the background, "head" includes the hair."""
+        """As Segmenter.segment: "person" is all but the background."""
         pixels = self.processor(image, return_tensors="pt")["pixel_values"].to(self.device)
         logits = self.network(pixels).logits
         classes = F.interpolate(logits, image.shape[:2], mode="bilinear")[0].argmax(0).cpu().numpy()
         labels = {label: index for index, label in dict(self.network.config.id2label or {}).items() if int(index) > 0}
-        masks = {label: classes == index for label, index in labels.items() if label in wanted}
-        if "head" in wanted:
-            masks["head"] = np.isin(classes, [labels[part] for part in HEAD if part in labels])
-        return masks | {"person": classes > 0}
+        return {label: classes == index for label, index in labels.items() if label in wanted} | {"person": classes > 0}

@@ -59,7 +59,10 @@ def test_pictures_have_the_asked_size_and_follow_seed_and_prompt(
     assert fractions == sorted(fractions) and fractions[-1] == pytest.approx(0.98, abs=0.35)
 
 
-@pytest.mark.parametrize("name", ["direct", "multidiffusion", "regional_multidiffusion", "demofusion"])
+RIVALS = sorted(METHODS.keys() - {"upscale", "beyondscene"})
+
+
+@pytest.mark.parametrize("name", RIVALS)
 def test_poses_matter_and_work_can_be_stopped(name: str, models: Models, request_resolved: RenderRequest) -> None:
     ana, bo = request_resolved.characters
     moved = replace(ana, keypoints=tuple(replace(joint, x=joint.x - 40) for joint in ana.keypoints))
@@ -109,7 +112,7 @@ def test_skeletons_have_hands_where_the_models_know_them(models: Models, request
     assert (without != with_hand).any(axis=2)[98:103, 20:100].mean() > 0.5
 
 
-@pytest.mark.parametrize("name", ["direct", "demofusion", "regional_multidiffusion", "upscale"])
+@pytest.mark.parametrize("name", [*RIVALS, "upscale"])
 def test_hcp_layers_count_in_every_evaluation(name: str, models: Models, request_resolved: RenderRequest) -> None:
     asked = replace(request_resolved, settings=replace(request_resolved.settings, steps=1, hcp_scale=0.5))
     layer, scales = next(iter(cross_attention(models.unet).values())), set[float]()
@@ -121,13 +124,13 @@ def test_hcp_layers_count_in_every_evaluation(name: str, models: Models, request
     assert scales == {0.5} and "hcp_scale" in settings_of(name)
 
 
-@pytest.mark.parametrize("name", ["direct", "demofusion", "regional_multidiffusion"])
+@pytest.mark.parametrize("name", RIVALS)
 def test_sides_that_no_level_of_the_network_divides(name: str, models: Models, request_resolved: RenderRequest) -> None:
     odd = resized(request_resolved, 184, 88)  # 23 x 11 latents
     assert draw(name, models, odd).shape == (88, 184, 3)
 
 
-@pytest.mark.parametrize("name", ["direct", "regional_multidiffusion"])
+@pytest.mark.parametrize("name", RIVALS)
 def test_methods_without_parts_are_told_of_them_all_the_same(
     name: str, models: Models, request_resolved: RenderRequest
 ) -> None:
@@ -237,5 +240,5 @@ def test_blur_keeps_flat_latents_and_like_keeps_moments() -> None:
 
 
 def test_unknown_methods_are_named() -> None:
-    with pytest.raises(ValueError, match="There is no method 'magic': known are direct, multidiffusion"):
+    with pytest.raises(ValueError, match="There is no method 'magic': known are direct, "):
         check_method("magic")

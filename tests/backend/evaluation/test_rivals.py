@@ -46,7 +46,8 @@ def draw(models: Models, two_people: RenderRequest, monkeypatch: pytest.MonkeyPa
         drawn.append(latents)
         return np.zeros((128, 128, 3), np.uint8)
 
-    monkeypatch.setattr(schedule, "SOLVER", {})  # the authors' code ends as the model's own scheduler does
+    for solver in schedule.SOLVER:
+        monkeypatch.setitem(schedule.SOLVER, solver, {})  # the authors' code ends as the model's own scheduler does
     for module in (joint, demofusion, regional_multidiffusion):
         monkeypatch.setattr(module, "predict", predict)
     for module in (canvas, demofusion, regional_multidiffusion):

@@ -105,7 +105,7 @@ def test_a_prompt_for_a_part_that_the_segmenter_does_not_know_has_a_mask(two_peo
         ({}, set()),
         ({"hair": " "}, set()),
         ({"feet": "boots"}, {"feet"}),
-        ({"upper_body": "a red coat"}, {"upper_body", "head"}),  # which begins where the head ends
+        ({"upper_body": "a red coat"}, {"upper_body", "head", "hair"}),  # which begins where the head ends
     ],
 )
 def test_a_segmenter_is_asked_for_what_has_a_prompt(

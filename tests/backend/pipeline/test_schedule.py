@@ -1,7 +1,7 @@
 """Whatever the solver, the spacing and the number of steps, noise is taken from its beginning to its end."""
 
 import dataclasses
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -9,6 +9,7 @@ from beyondscene.backend.models.load import Models, load_models
 from beyondscene.backend.models.sets import ModelSet
 from beyondscene.backend.pipeline.schedule import SCHEDULERS, add_noise, make_scheduler, scale_model_input, scheduler_step
 from beyondscene.backend.pipeline.seeds import draw_noise
+from beyondscene.protocol.settings import Solver
 from diffusers import DDIMScheduler, EulerDiscreteScheduler
 
 SDXL = {"timestep_spacing": "leading", "steps_offset": 1}
@@ -56,7 +57,7 @@ def test_steps_that_divide_the_trainings_are_diffusers_own(models: Models, confi
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("solver", SCHEDULERS)
+@pytest.mark.parametrize("solver", get_args(Solver))
 def test_people_who_are_drawn_from_pure_noise_begin_near_it(models: Models, solver: str) -> None:
     """Leading spacing rounds the length of a step down: 150 would begin at 895, 600 at 600."""
     for steps in (1, 20, 50, 60, 150, 334, 600, 999):
