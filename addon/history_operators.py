@@ -36,7 +36,7 @@ class BEYONDSCENE_OT_place_picture(OnPicture, bpy.types.Operator):
 
     bl_idname = "beyondscene.place_picture"
     bl_label = "Place Picture"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_options = {"UNDO"}  # no REGISTER: its panel would go into the window that is new, and crash Blender
 
     destination: EnumProperty(
         name="Destination",

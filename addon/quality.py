@@ -119,11 +119,15 @@ def make_knob(field: inspect.Field, hint: Any) -> Any:
     return make(default=default, min=lowest, max=kind.le, **labels)
 
 
+WRITTEN = {"(Px)": "(px)", "Clahe": "CLAHE", "Controlnet": "ControlNet", "Hcp": "HcP"}  # as their authors do
+
+
 def spoken(name: str) -> str:
     """A setting's name as a label; the paper's symbols stay as they are."""
     if any(len(part) == 1 for part in name.split("_")):
         return name
-    return name.replace("_px", "_(px)").replace("_", " ").title().replace("(Px)", "(px)").replace("Clahe", "CLAHE")
+    words = name.replace("_px", "_(px)").replace("_", " ").title().split()
+    return " ".join(WRITTEN.get(word, word) for word in words)
 
 
 FIELDS = {field.name: field for field in inspect.type_info(RenderSettings).fields}  # pyright: ignore[reportAttributeAccessIssue]

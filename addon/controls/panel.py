@@ -5,7 +5,7 @@
 import bpy
 from bpy.props import BoolProperty, EnumProperty, PointerProperty
 
-from ..panels.sidebar import Section, draw_error
+from ..panels.sidebar import Section, draw_error, draw_sentence
 from . import overlay
 from .operators import BEYONDSCENE_OT_preview_controls, BEYONDSCENE_OT_refresh_controls, BEYONDSCENE_OT_save_openpose
 from .snapshot import Controls, describe
@@ -41,7 +41,7 @@ class BEYONDSCENE_PT_controls(Section, bpy.types.Panel):
 
     def draw(self, context: bpy.types.Context) -> None:
         layout, own = self.layout, context.window_manager.beyondscene_controls
-        row = layout.row(align=True)
+        row = layout.split(factor=0.6, align=True)
         row.operator(BEYONDSCENE_OT_preview_controls.bl_idname, icon="IMAGE_DATA")
         row.prop(own, "kind", text="")
         row = layout.row(align=True)
@@ -52,29 +52,29 @@ class BEYONDSCENE_PT_controls(Section, bpy.types.Panel):
             return
         shown = overlay.overlay_of(context.scene, context.view_layer)
         if shown.slow_s:
-            layout.label(text=f"Masks take {shown.slow_s:.1f} s or more: refresh by hand", icon="INFO")
+            draw_sentence(layout, context, f"Masks take {shown.slow_s:.1f} s or more: refresh by hand", "INFO")
         if shown.controls:
-            draw_people(layout, shown.controls)
+            draw_people(layout, context, shown.controls)
         refusal = shown.controls.refusal if shown.controls else shown.error
         if refusal:
             draw_error(layout, context, refusal)
 
 
-def draw_people(layout: bpy.types.UILayout, controls: Controls) -> None:
+def draw_people(layout: bpy.types.UILayout, context: bpy.types.Context, controls: Controls) -> None:
     """Everybody, the nearest first, with the states of their joints."""
     column = layout.column(align=True)
     near_to_far = [index for index, _ in reversed(controls.far_to_near())]
     for number, index in enumerate(near_to_far, 1):
         character = controls.request.characters[index]
-        column.label(text=f"{number}  {character.name}: {describe(character)}", translate=False)
+        draw_sentence(column, context, f"{number}  {character.name}: {describe(character)}")
     becoming = BECOMING.get(controls.request.settings.hidden_joints)
     if becoming:
-        column.label(text=f"What others, the set or the own head hide is {becoming}", icon="INFO")
+        draw_sentence(column, context, f"What others, the set or the own head hide is {becoming}", "INFO")
     for index, character in enumerate(controls.request.characters):
         if index not in near_to_far:
-            column.label(text=f"{character.name} is wholly hidden", icon="HIDE_ON", translate=False)
+            draw_sentence(column, context, f"{character.name} is wholly hidden", "HIDE_ON")
     for sentence in controls.left_out:
-        column.label(text=sentence, icon="HIDE_ON", translate=False)
+        draw_sentence(column, context, sentence, "HIDE_ON")
 
 
 CLASSES = (

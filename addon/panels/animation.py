@@ -22,12 +22,11 @@ class BEYONDSCENE_PT_animation(Section, bpy.types.Panel):
             done = recording.total - len(recording.frames)
             layout.progress(factor=done / recording.total, text=f"Exported {done} of {recording.total} frames")
         else:
-            layout.label(
-                text=f"Frames {scene.frame_start} to {scene.frame_end}, {len(frames)} pictures, from Output Properties"
-            )
+            told = f"Frames {scene.frame_start} to {scene.frame_end}, {len(frames)} pictures, from Output Properties"
+            draw_sentence(layout.column(align=True), context, told)
         plan = plan_of(context)
         if plan and plan.seconds:
-            layout.label(text=describe_time(plan.seconds, len(frames)), icon="TIME")
+            draw_sentence(layout.column(align=True), context, describe_time(plan.seconds, len(frames)), "TIME")
         if unbaked := say_unbaked(context):
             draw_sentence(layout.column(align=True), context, unbaked, "ERROR")
         layout.operator(BEYONDSCENE_OT_render_animation.bl_idname, icon="RENDER_ANIMATION")

@@ -49,7 +49,7 @@ def draw_place(layout: bpy.types.UILayout, context: bpy.types.Context, own: BEYO
     if session.notice:
         draw_sentence(layout.column(align=True), context, session.notice, "CHECKMARK")
     if session.welcome:
-        draw_facts(layout.box().column(align=True), session)
+        draw_facts(layout.box().column(align=True), context, session)
 
 
 def draw_state(layout: bpy.types.UILayout) -> None:
@@ -66,20 +66,20 @@ def draw_state(layout: bpy.types.UILayout) -> None:
         row.operator(BEYONDSCENE_OT_stop_backend.bl_idname, text="Stop" if session.link.local else "Disconnect")
 
 
-def draw_facts(layout: bpy.types.UILayout, session: Session) -> None:
+def draw_facts(layout: bpy.types.UILayout, context: bpy.types.Context, session: Session) -> None:
     """What the backend says of itself."""
     assert session.welcome
     if not session.devices:
         layout.label(text="Device: not known yet, it is loading", icon="SORTTIME")
     for device in session.devices:
-        layout.label(text=f"Device: {device.name}", translate=False)
+        draw_sentence(layout, context, f"Device: {device.name}")
         if device.total_bytes:
             layout.label(text=f"Memory: {describe_bytes(device.free_bytes)} of {describe_bytes(device.total_bytes)} free")
     if session.link.local and session.devices:
         layout.operator(BEYONDSCENE_OT_stop_backend.bl_idname, text="Stop and Free Memory", icon="X")
     layout.label(text=f"Pictures that wait: {session.queued}")
     for one in session.welcome.models:
-        row = layout.row()
-        row.active = not one.missing
+        column = layout.column(align=True)
+        column.active = not one.missing
         state = f"lacks {', '.join(one.missing)}" if one.missing else f"{one.training_resolution_px} px"
-        row.label(text=f"{one.name}: {state}", icon="CHECKMARK" if not one.missing else "ERROR", translate=False)
+        draw_sentence(column, context, f"{one.name}: {state}", "ERROR" if one.missing else "CHECKMARK")

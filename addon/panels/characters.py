@@ -11,7 +11,9 @@ from ..exporters import ExportError, Person, find_left_out, find_shown, note_dra
 from ..exporters.rigs import MIN_COVERAGE, Match
 from ..loras import draw_add_lora, draw_loras, known_loras
 from ..overrides import is_editable
-from .sidebar import Section, draw_prompt, draw_sentence
+from .sidebar import ICON_PX, Section, columns_beside, draw_prompt, draw_sentence
+
+BESIDE_NAMES_PX = 155  # what the row of a person has beside their name and their rig's
 
 
 class BEYONDSCENE_PT_characters(Section, bpy.types.Panel):
@@ -54,13 +56,14 @@ def draw_character(layout: bpy.types.UILayout, context: bpy.types.Context, perso
     swatch = row.row()
     swatch.ui_units_x = 1
     swatch.prop(own, "colour", text="")
-    rig = row.row()
-    rig.alignment = "RIGHT"
     if match.coverage < MIN_COVERAGE:
-        rig.alert = enabled
-        rig.label(text="unknown rig", icon="ERROR")
+        told, icon = "unknown rig", "ERROR"
     else:
-        rig.label(text=describe_match(match), icon="QUESTION" if match.guessed else "NONE")
+        told, icon = describe_match(match), "QUESTION" if match.guessed else "NONE"
+    room = columns_beside(context, BESIDE_NAMES_PX + (0 if icon == "NONE" else ICON_PX))
+    rig = (row if len(person.name) + len(told) <= room else layout).row()  # else the name would be cut
+    rig.alignment, rig.alert = "RIGHT", enabled and icon == "ERROR"
+    rig.label(text=told, icon=icon)
     if not enabled and person.said is None:
         sentence = f"Off, since {person.doubt}: tick it if it is a person of its own"
         draw_sentence(layout.column(align=True), context, sentence, "INFO")

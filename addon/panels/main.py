@@ -51,8 +51,11 @@ class BEYONDSCENE_PT_main(Sidebar, bpy.types.Panel):
 
 
 def draw_backdrop(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup) -> None:
-    row = layout.row(align=True)
-    row.template_ID(settings, "backdrop", open="image.open", text="Backdrop")
+    column = layout.column(align=True)
+    if settings.backdrop:  # beside the label, its name would have no room among the buttons that it has
+        column.label(text="Backdrop:")
+    row = column.row(align=True)
+    row.template_ID(settings, "backdrop", open="image.open", text="" if settings.backdrop else "Backdrop")
     row.operator(BEYONDSCENE_OT_render_backdrop.bl_idname, text="", icon="SCENE")
     if settings.backdrop:
         layout.prop(settings, "backdrop_strength", slider=True)

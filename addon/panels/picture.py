@@ -26,14 +26,15 @@ class BEYONDSCENE_PT_picture(Section, bpy.types.Panel):
             column.prop(own, "width")
             column.prop(own, "height")
         width, height = picture_size(context.scene)
-        column.label(text=f"{width} x {height} px" + ("" if own.use_own_size else ", from Output Properties"))
+        size = f"{width} x {height} px" + ("" if own.use_own_size else ", from Output Properties")
+        draw_sentence(column, context, size)
         legal = snapped(width), snapped(height)
         if legal != (width, height):
             row = column.row()
             row.alert = True
             row.operator(BEYONDSCENE_OT_snap_size.bl_idname, text=f"Use {legal[0]} x {legal[1]}", icon="ERROR")
         layout.prop(own, "quality")
-        draw_quality(layout, own)
+        draw_quality(layout, context)
         row = layout.row(align=True)
         row.prop(own, "seed")
         row.prop(own, "lock_seed", text="", icon="LOCKED" if own.lock_seed else "UNLOCKED")
@@ -68,12 +69,12 @@ class BEYONDSCENE_PT_knobs(Section, bpy.types.Panel):
             self.layout.prop(context.scene.beyondscene.knobs, name)
 
 
-def draw_quality(layout: bpy.types.UILayout, own: bpy.types.PropertyGroup) -> None:
+def draw_quality(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """What the quality sets."""
-    column = layout.column(align=True)
+    own, column = context.scene.beyondscene, layout.column(align=True)
     column.active = False
     for line in describe_settings(chosen_settings(own), current().model_info(own.models)):
-        column.label(text=line)
+        draw_sentence(column, context, line)
 
 
 def draw_plan(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
@@ -82,17 +83,17 @@ def draw_plan(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     if plan is None:
         draw_sentence(column, context, "What it takes is known while a backend runs", "TIME")
     elif plan.obstacle:
-        column.label(text="It cannot be rendered as it is: see above", icon="ERROR")
+        draw_sentence(column, context, "It cannot be rendered as it is: see above", "ERROR")
     else:
         base, *levels = plan.canvases
         pictures = context.scene.beyondscene.variations
-        column.label(text=describe_time(plan.seconds, pictures), icon="TIME")
-        column.label(text=f"Memory: at least {describe_bytes(plan.memory_bytes)}")
+        draw_sentence(column, context, describe_time(plan.seconds, pictures), "TIME")
+        draw_sentence(column, context, f"Memory: at least {describe_bytes(plan.memory_bytes)}")
         people, views = counted(plan.people, "person", "people"), counted(base.views, "view", "views")
-        column.label(text=f"{people} alone; base {base.width} x {base.height}, {views}")
+        draw_sentence(column, context, f"{people} alone; base {base.width} x {base.height}, {views}")
         for number, level in enumerate(levels, start=1):
             views = counted(level.views, "view", "views")
-            column.label(text=f"Level {number}: {level.width} x {level.height}, {views}")
+            draw_sentence(column, context, f"Level {number}: {level.width} x {level.height}, {views}")
 
 
 def describe_time(seconds: float | None, pictures: int) -> str:

@@ -9,6 +9,8 @@ import bpy
 
 from ..texts import BEYONDSCENE_OT_write_text
 
+LETTER_PX = 5.9  # of a sentence, where 5.5 are usual, at a resolution scale of 1, as all here
+FRAME_PX, ICON_PX = 48, 36  # of a line: margins, box and the tabs beside it; what an icon before it takes
 FILLER = "\0"  # stands for the second column of a letter
 
 
@@ -37,10 +39,15 @@ def draw_prompt(layout: bpy.types.UILayout, own: Any, placeholder: str) -> None:
 
 def draw_sentence(layout: bpy.types.UILayout, context: bpy.types.Context, sentence: str, icon: str = "NONE") -> None:
     """The whole sentence, broken into lines, those that it has and more: a label is one line and would be cut."""
-    characters = max(20, int(context.region.width / (7.2 * context.preferences.system.ui_scale)) - 6)
-    lines = [line for own in sentence.splitlines() for line in wrap(own, characters)]
+    columns = max(20, columns_beside(context, FRAME_PX + (0 if icon == "NONE" else ICON_PX)))
+    lines = [line for own in sentence.splitlines() for line in wrap(own, columns)]
     for number, line in enumerate(lines):
         layout.label(text=line, icon=icon if number == 0 or icon == "NONE" else "BLANK1", translate=False)
+
+
+def columns_beside(context: bpy.types.Context, taken_px: float) -> int:
+    """How many letters fit into a line of the region, of whose width so much is taken."""
+    return int((context.region.width / context.preferences.system.ui_scale - taken_px) / LETTER_PX)
 
 
 def wrap(line: str, columns: int) -> list[str]:

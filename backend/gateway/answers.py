@@ -164,8 +164,9 @@ class Answers:
     def _greet(self, client: Client, who: Listed, hello: Hello) -> None:
         lowest, highest = hello.versions
         if not lowest <= VERSION <= highest:
-            older = "the backend" if lowest > VERSION else f"'{hello.client}'"
-            sentence = f"'{hello.client}' speaks protocol {lowest} to {highest}, the backend {VERSION}: update {older}."
+            older = "the backend" if lowest > VERSION else "the add-on or program"  # not Blender, which is what it is called
+            spoken = " to ".join(map(str, sorted({lowest, highest})))
+            sentence = f"'{hello.client}' speaks protocol {spoken}, the backend {VERSION}: update {older}."
             client.reply(Rejected(versions=(VERSION, VERSION), message=sentence))
             return
         client.label = one_line(hello.client)  # in logs, which can be read on a terminal

@@ -39,10 +39,10 @@ class Layout:
         return call
 
 
-def drawn(panel: type[bpy.types.Panel]) -> str:
-    """The words of a panel as it is drawn now."""
+def drawn(panel: type[bpy.types.Panel], width_px: int = 100_000) -> str:
+    """The words of a panel as it is drawn now, unless told otherwise so wide that no sentence is broken."""
     layout = Layout()
-    region = SimpleNamespace(width=100_000)  # so wide that no sentence is broken
+    region = SimpleNamespace(width=width_px)
     context = SimpleNamespace(
         **{name: getattr(bpy.context, name) for name in ("scene", "screen", "view_layer", "object", "window_manager")},
         preferences=SimpleNamespace(system=SimpleNamespace(ui_scale=1), addons=bpy.context.preferences.addons),

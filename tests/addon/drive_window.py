@@ -14,7 +14,7 @@ from typing import Any
 import bpy
 
 KEY_FILE, RESULT, FOLDER = sys.argv[sys.argv.index("--") + 1 :][:3]
-KEY = "F5"
+KEY, PLACE_KEY = "F5", "F6"
 BEAT_S = 0.05
 LIMIT_S = 300.0
 
@@ -43,6 +43,7 @@ def steps() -> Iterator[None]:
             addon.preferences.place, addon.preferences.connection_file = "OTHER", KEY_FILE
     keymap = bpy.context.window_manager.keyconfigs.addon.keymaps.new(name="3D View", space_type="VIEW_3D")
     keymap.keymap_items.new("beyondscene.render", KEY, "PRESS")
+    keymap.keymap_items.new("beyondscene.place_picture", PLACE_KEY, "PRESS").properties.destination = "IMAGE_EDITOR"
     own = bpy.context.scene.beyondscene
     own.use_own_size, own.width, own.height, own.output_folder = True, 256, 256, FOLDER
     own.quality, own.knobs.steps = "CUSTOM", 6
@@ -84,6 +85,17 @@ def steps() -> Iterator[None]:
         )
         corners = [region.view2d.view_to_region(x, y, clip=False) for x, y in ((0, 0), (1, 1))]
         told["whole_in_view"] = all(-1 <= x <= region.width + 1 and -1 <= y <= region.height + 1 for x, y in corners)
+    next(area for area in window.screen.areas if area.type == "IMAGE_EDITOR").type = "OUTLINER"
+    yield
+    press(window, PLACE_KEY, viewport)  # with no Image Editor left, into a new window: Blender ended here
+    for _ in range(40):
+        yield
+    told["in_new_windows"] = [
+        area.spaces.active.image.name
+        for one in bpy.context.window_manager.windows[1:]
+        for area in one.screen.areas
+        if area.type == "IMAGE_EDITOR"
+    ]
 
 
 todo = steps()

@@ -39,7 +39,7 @@ def test_a_backdrop_goes_with_the_request_and_is_restored(blender: Any, example:
     own = scene.beyondscene
     save(blender, COLOURS, tmp_path / "set.png")
     own.backdrop, own.backdrop_strength = blender.data.images.load(str(tmp_path / "set.png")), 0.4
-    assert "Drawn Anew" in drawn(panels.BEYONDSCENE_PT_main)
+    assert "Backdrop:\n\nRender Set\nDrawn Anew" in drawn(panels.BEYONDSCENE_PT_main)  # the label leaves the name its room
     request, arrays = export_request(blender.context, width=768, height=512)
     check_request(request)
     assert request.backdrop and request.backdrop.strength == 0.4

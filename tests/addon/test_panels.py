@@ -11,7 +11,7 @@ pytest.importorskip("bpy")
 import bpy
 from beyondscene.addon import joints, panels
 from beyondscene.addon.diagnostics import describe
-from beyondscene.addon.exporters import best_match
+from beyondscene.addon.exporters import best_match, find_people
 from beyondscene.addon.panels import backend, characters
 from beyondscene.addon.panels.sidebar import wrap
 from beyondscene.addon.problem import Problem
@@ -35,7 +35,7 @@ def test_it_draws_with_and_without_people(blender: Any, example: Example, panel:
         "BEYONDSCENE_PT_main": ("The scene 'Scene' has no camera: add one", "Render Picture"),
         "BEYONDSCENE_PT_characters": ("Each visible armature is one person", "Cy\nColour\nRigify 12/12"),
         "BEYONDSCENE_PT_picture": ("The models' own steps, ddim", "1536 x 1024 px, from Output Properties"),
-        "BEYONDSCENE_PT_knobs": ("Guidance Scale", "Stride Background"),
+        "BEYONDSCENE_PT_knobs": ("Guidance Scale", "HcP Scale"),
         "BEYONDSCENE_PT_animation": ("Frames 1 to 250, 250 pictures", "Render Animation"),
         "BEYONDSCENE_PT_pictures": ("None yet", "None yet"),
         "BEYONDSCENE_PT_backend": ("Test Connection", "Test Connection"),
@@ -59,6 +59,36 @@ def test_a_sentence_with_letters_twice_as_wide_is_broken_into_lines_that_fit() -
     assert max(sum(2 if letter > "\u2fff" else 1 for letter in line) for line in lines) <= 30
     assert "".join(lines).replace(" ", "") == sentence.replace(" ", "")
     assert wrap("The same in English, as ever.", 20) == ["The same in English,", "as ever."]
+
+
+@pytest.mark.parametrize(
+    ("panel", "told"),
+    [
+        (panels.BEYONDSCENE_PT_animation, "Frames 1 to 250, 250 pictures, from Output Properties"),
+        (panels.BEYONDSCENE_PT_picture, "Views 64 apart, 32 over people (of 128)"),
+    ],
+)
+def test_in_a_narrow_sidebar_nothing_is_cut_off(blender: Any, example: Example, panel: Any, told: str) -> None:
+    example("plaza")
+    narrow = drawn(panel, width_px=260)
+    assert told not in narrow and told in narrow.replace("\n", " ")
+    assert max(map(len, narrow.splitlines())) <= (260 - 48) / 5.9  # of which Blender shows as many at that width
+
+
+@pytest.mark.parametrize(
+    ("name", "width_px", "own_row"), [("Ana", 260, False), ("Person.001", 280, True), ("Person.001", 400, False)]
+)
+def test_the_kind_of_a_rig_leaves_the_name_its_room(
+    blender: Any, example: Example, name: str, width_px: int, own_row: bool
+) -> None:
+    example("plaza")
+    blender.data.objects["Ana"].name = name
+    person = next(one for one in find_people(blender.context.view_layer) if one.name == name)
+    layout, context, seen = MagicMock(), MagicMock(), []
+    context.region.width, context.preferences.system.ui_scale = width_px, 1
+    layout.row().label.side_effect = lambda **_: seen.append("a row of its own")
+    characters.draw_character(layout, context, person, ())
+    assert bool(seen) is own_row
 
 
 def test_the_people_are_no_letters_in_other_languages() -> None:

@@ -118,3 +118,4 @@ def test_a_key_press_in_the_window_brings_a_picture_into_the_image_editor(
     assert told["size"] == [256, 256] and told["file_exists"]
     assert len(told["stages"]) >= 3  # it told how far it was
     assert told["whole_in_view"]
+    assert told["in_new_windows"] == ["BeyondScene duo 0001"]

@@ -101,11 +101,13 @@ def test_a_model_set_that_cannot_be_read_hides_no_other(start: Start, connect: C
     assert {one.name for one in talk.greet().models} == set(told)
 
 
-@pytest.mark.parametrize(("versions", "to_update"), [((2, 3), "the backend"), ((0, 0), "'old'")])
+@pytest.mark.parametrize(("versions", "to_update"), [((2, 3), "the backend"), ((0, 0), "the add-on or program")])
 def test_versions_that_do_not_meet(start: Start, connect: Connect, versions: tuple[int, int], to_update: str) -> None:
     talk = connect(start(), greet=False)
-    talk.say(Hello(versions=versions, client="old"))
-    assert talk.hear_until(Rejected).message.endswith(f"update {to_update}.")
+    talk.say(Hello(versions=versions, client="blender 4.3.2"))
+    spoken = " to ".join(str(version) for version in sorted({*versions}))
+    sentence = f"'blender 4.3.2' speaks protocol {spoken}, the backend 1: update {to_update}."
+    assert talk.hear_until(Rejected).message == sentence
     talk.say(Ping())
     assert "Hello first" in talk.hear_until(Refused).message
 
