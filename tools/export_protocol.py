@@ -159,6 +159,7 @@ def request_schema() -> bytes:
     parts = character["part_prompts"]
     parts["properties"] = dict.fromkeys(get_args(p.PartName), parts["additionalProperties"])
     parts["additionalProperties"] = False
+    parts.pop("propertyNames", None)  # the same once more, from msgspec 0.23 on
     return msgspec.json.format(msgspec.json.encode(schema), indent=1) + b"\n"
 
 
