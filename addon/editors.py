@@ -42,7 +42,7 @@ def free_editors() -> list[Editor]:
 def is_free(space: bpy.types.SpaceImageEditor) -> bool:
     image = space.image
     finished = image is not None and image.type == "RENDER_RESULT" and not blender_render.is_running()
-    replaceable = image is None or finished or is_ours(image) or image.name.startswith(NAME.strip())
+    replaceable = image is None or finished or is_ours(image) or image.name.lstrip(".").startswith(NAME.strip())
     return replaceable and space.mode == "VIEW" and not space.use_image_pin
 
 

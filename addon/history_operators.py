@@ -160,19 +160,28 @@ class BEYONDSCENE_OT_delete_picture(OnPicture, bpy.types.Operator):
         description="Of an animation all its frames. An undo does not bring them back",
         options={"SKIP_SAVE"},
     )
+    asked: images.PictureRef | None = None  # of which the dialog asks: while it is open, another may come and be chosen
+
+    def picture(self) -> bpy.types.Image | None:
+        return self.asked.find() if self.asked else history.chosen()
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> Result:
+        image = history.chosen()
+        assert image  # polled
+        self.asked = images.PictureRef.of(image)
         return context.window_manager.invoke_props_dialog(self, width=400, confirm_text="Delete")
 
     def draw(self, context: bpy.types.Context) -> None:
-        image = history.chosen()
+        image = self.picture()
         if image:
             self.layout.label(text=str(images.path_of(image)), icon="IMAGE_DATA", translate=False)
         self.layout.prop(self, "delete_file")
 
     def execute(self, context: bpy.types.Context) -> Result:
-        image = history.chosen()
-        assert image  # polled
+        image = self.picture()
+        if image is None:
+            self.report({"ERROR"}, "The picture is not in this .blend any more: choose another one.")
+            return {"CANCELLED"}
         if self.delete_file:
             try:
                 delete_files(image)
@@ -181,8 +190,9 @@ class BEYONDSCENE_OT_delete_picture(OnPicture, bpy.types.Operator):
                 return {"CANCELLED"}
         elif bpy.ops.ed.undo_push.poll():
             bpy.ops.ed.undo_push(message="Finished Picture")  # it came without a step that an undo could go back to
+        if image == history.chosen():
+            current().picture = images.PictureRef()
         bpy.data.images.remove(image)
-        current().picture = images.PictureRef()
         return {"FINISHED"}
 
 

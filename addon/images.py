@@ -20,7 +20,7 @@ from ..protocol import PictureFormat
 from ..protocol.record_text import exr_size
 
 NAME = "BeyondScene "
-PREVIEW = "BeyondScene Preview"
+PREVIEW = ".BeyondScene Preview"  # the dot keeps it out of menus: one chosen there that is gone by then would crash Blender
 MARK = "beyondscene_picture"  # property of our Image datablocks, which may be renamed; older files tell them by NAME alone
 # As OCIO configs call it: Blender's own, then those of ACES, newest last.
 LINEAR = ("Linear Rec.709", "Utility - Linear - Rec.709", "Linear Rec.709 (sRGB)")
@@ -232,7 +232,7 @@ def finished_pictures() -> list[bpy.types.Image]:
 
 def is_ours(image: bpy.types.Image) -> bool:
     """Whether it is a finished picture of the add-on, whatever the artist calls it."""
-    return MARK in image or (image.name.startswith(NAME) and image.name != PREVIEW)
+    return MARK in image or (image.name.startswith(NAME) and image.name != PREVIEW[1:])  # in an older file
 
 
 def size_of(image: bpy.types.Image) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from typing import Any
 import bpy
 
 from .overrides import OfOwner
+from .viewports import open_area
 
 Result = set[str]
 
@@ -42,9 +43,7 @@ def show(context: bpy.types.Context, text: bpy.types.Text) -> None:
     windows = context.window_manager.windows
     areas = [area for window in windows for area in window.screen.areas if area.type == "TEXT_EDITOR"]
     if not areas and not bpy.app.background:
-        before = set(windows)
-        bpy.ops.screen.area_dupli("INVOKE_DEFAULT")  # of the viewport that holds the button
-        areas = [window.screen.areas[0] for window in windows if window not in before]
+        areas = [open_area()]
     for area in areas[:1]:
         area.type = "TEXT_EDITOR"
         space = area.spaces.active

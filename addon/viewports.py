@@ -21,6 +21,18 @@ def redraw_panels() -> None:
         area.tag_redraw()
 
 
+def open_area() -> bpy.types.Area:
+    """One in a window of its own, a copy of the area of the context, whose type may then be set.
+
+    Blender's New Window refuses where an area fills the whole screen.
+    """
+    windows = bpy.context.window_manager.windows
+    window, before = bpy.context.window or windows[0], {*windows}
+    with bpy.context.temp_override(window=window, area=bpy.context.area or window.screen.areas[0]):  # a timer has no area
+        bpy.ops.screen.area_dupli("INVOKE_DEFAULT")
+    return next(one for one in windows if one not in before).screen.areas[0]
+
+
 def areas(kind: str) -> Iterator[bpy.types.Area]:
     windows = bpy.context.window_manager.windows if bpy.context.window_manager else ()
     return (area for window in windows for area in window.screen.areas if area.type == kind)

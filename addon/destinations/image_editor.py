@@ -3,6 +3,7 @@
 import bpy
 
 from ..editors import show
+from ..viewports import open_area
 from .errors import DestinationError
 
 LABEL, ICON, WHAT = "Image Editor", "IMAGE_DATA", "Show it in the Image Editors that are free, or in a new window where none is"
@@ -15,7 +16,6 @@ def place(context: bpy.types.Context, image: bpy.types.Image) -> str:
             raise DestinationError(
                 "No Image Editor is free, and Blender runs without windows: open the picture in one that has them."
             )
-        bpy.ops.wm.window_new()
-        context.window_manager.windows[-1].screen.areas[0].ui_type = "IMAGE_EDITOR"
+        open_area().ui_type = "IMAGE_EDITOR"
         shown = show(image)
     return f"Shown in {shown} Image Editor{'s' * (shown > 1)}"

@@ -14,16 +14,16 @@ from typing import Any
 import bpy
 
 KEY_FILE, RESULT, FOLDER = sys.argv[sys.argv.index("--") + 1 :][:3]
-KEY, PLACE_KEY = "F5", "F6"
+KEY, PLACE_KEY, DELETE_KEY = "F5", "F6", "F7"
 BEAT_S = 0.05
 LIMIT_S = 300.0
 
 told: dict[str, Any] = {"error": "", "picture": "", "shown": "", "stages": [], "heard": 0, "longest_tick_s": 0.0}
 
 
-def session() -> Any:
-    (name,) = [name for name in sys.modules if name.endswith(".beyondscene.addon.session")]
-    return sys.modules[name].current()
+def module(own: str) -> Any:
+    (name,) = [name for name in sys.modules if name.endswith(f".beyondscene.addon.{own}")]
+    return sys.modules[name]
 
 
 def press(window: Any, kind: str, area: Any) -> None:
@@ -44,6 +44,7 @@ def steps() -> Iterator[None]:
     keymap = bpy.context.window_manager.keyconfigs.addon.keymaps.new(name="3D View", space_type="VIEW_3D")
     keymap.keymap_items.new("beyondscene.render", KEY, "PRESS")
     keymap.keymap_items.new("beyondscene.place_picture", PLACE_KEY, "PRESS").properties.destination = "IMAGE_EDITOR"
+    keymap.keymap_items.new("beyondscene.delete_picture", DELETE_KEY, "PRESS")
     own = bpy.context.scene.beyondscene
     own.use_own_size, own.width, own.height, own.output_folder = True, 256, 256, FOLDER
     own.quality, own.knobs.steps = "CUSTOM", 6
@@ -51,7 +52,7 @@ def steps() -> Iterator[None]:
     yield
     press(window, KEY, viewport)
     began = time.monotonic()
-    state = session()
+    state = module("session").current()
     while not state.jobs and not state.error:
         assert time.monotonic() - began < 30, "the key did nothing"
         yield
@@ -87,7 +88,10 @@ def steps() -> Iterator[None]:
         told["whole_in_view"] = all(-1 <= x <= region.width + 1 and -1 <= y <= region.height + 1 for x, y in corners)
     next(area for area in window.screen.areas if area.type == "IMAGE_EDITOR").type = "OUTLINER"
     yield
-    press(window, PLACE_KEY, viewport)  # with no Image Editor left, into a new window: Blender ended here
+    with bpy.context.temp_override(window=window, area=viewport):
+        bpy.ops.screen.screen_full_area(use_hide_panels=True)  # where Blender opens no main window
+    yield
+    press(window, PLACE_KEY, window.screen.areas[0])  # with no Image Editor left, into a new window: Blender ended here
     for _ in range(40):
         yield
     told["in_new_windows"] = [
@@ -96,6 +100,17 @@ def steps() -> Iterator[None]:
         for area in one.screen.areas
         if area.type == "IMAGE_EDITOR"
     ]
+    press(window, DELETE_KEY, window.screen.areas[0])
+    for _ in range(10):
+        yield
+    later = Path(FOLDER, "duo 0002.png")  # comes while the dialog asks of the first
+    later.write_bytes(Path(FOLDER, "duo 0001.png").read_bytes())
+    module("images").add_image(later)
+    state.picture = type(state.picture)()
+    press(window, "RET", window.screen.areas[0])
+    for _ in range(10):
+        yield
+    told["left"] = [image.name for image in module("images").finished_pictures()]
 
 
 todo = steps()

@@ -119,3 +119,4 @@ def test_a_key_press_in_the_window_brings_a_picture_into_the_image_editor(
     assert len(told["stages"]) >= 3  # it told how far it was
     assert told["whole_in_view"]
     assert told["in_new_windows"] == ["BeyondScene duo 0001"]
+    assert told["left"] == ["BeyondScene duo 0002"]  # of the first one the dialog has asked
