@@ -115,7 +115,14 @@ def record_making(models: Models, request: RenderRequest, arrays: dict[str, np.n
     """What the file of a picture is to say. request: with its settings resolved. extras: see fingerprint_extras."""
     precision = name_precision(models.dtype)
     made_with = f"beyondscene {app_version()}, torch {torch.__version__}, {models.device}, {precision}"
-    weights = models.fingerprints | extras
-    schedule, manifest = fingerprint_schedule(models.scheduler_config), fingerprint_manifest(models.manifest)
-    memory = models.memory_saving.name
-    return make_record(request, arrays, models.manifest.name, weights, made_with, memory, precision, schedule, manifest)
+    return make_record(
+        request,
+        arrays,
+        models.manifest.name,
+        models.fingerprints | extras,
+        made_with,
+        memory=models.memory_saving.name,
+        precision=precision,
+        schedule=fingerprint_schedule(models.scheduler_config),
+        manifest=fingerprint_manifest(models.manifest),
+    )

@@ -185,9 +185,8 @@ class Dispatch:
 
     def _run_short(self, job: Job) -> None:
         """An attempt found the disk full."""
-        if not self._pause_if_short(
-            job
-        ):  # there is room by now; or it is a quota that we cannot see, which three attempts will tell
+        if not self._pause_if_short(job):
+            # there is room by now; or it is a quota that we cannot see, which three attempts will tell
             self._end(self._jobs.lose(job, "There was no room on the backend's disk for what the job had to write."))
 
     def _pause_if_short(self, job: Job) -> bool:

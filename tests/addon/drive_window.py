@@ -106,7 +106,7 @@ def steps() -> Iterator[None]:
     later = Path(FOLDER, "duo 0002.png")  # comes while the dialog asks of the first
     later.write_bytes(Path(FOLDER, "duo 0001.png").read_bytes())
     module("images").add_image(later)
-    state.picture = type(state.picture)()
+    state.picture = module("images").PictureRef()  # so the newest is the chosen one, as when one has come
     press(window, "RET", window.screen.areas[0])
     for _ in range(10):
         yield

@@ -540,7 +540,8 @@ def test_repeating_with_other_weights_warns_and_without_a_record_or_models_refus
     assert main([*repeat, "--models", str(tiny_models.folder)]) == 0
     words = capsys.readouterr().err
     assert (
-        "others: base/vae/diffusion_pytorch_model.safetensors, base/scheduler/scheduler_config.json, modelset.json." in words
+        "models were others: base/vae/diffusion_pytorch_model.safetensors, base/scheduler/scheduler_config.json, " in words
+        and "scheduler_config.json, modelset.json." in words
         and "unet" not in words
     )
     assert (tmp_path / "again.png").exists()

@@ -30,7 +30,7 @@ def test_marks_say_how_much_their_words_count(text: str, pieces: list[tuple[str,
     [
         ("a (red coat:13)", r"'Ana' lets 'red coat' count 13 times, but words count 0 to 3 times: write another number, "),
         ("a (hat:-1)", "'hat' count -1 times"),
-        ("<lora:clay:0.8> a man", "'<lora:clay:0.8>', which no prompt can load: take it out, and name the LoRA by Add LoRA"),
+        ("<lora:clay:0.8> a man", "'Ana' has '<lora:clay:0.8>', which no prompt can load: take it out, and name the LoRA by "),
         ("bad, embedding:neg/easy", "has 'embedding:neg/easy', which names no embedding: write embedding: and its file's name"),
         ("bad, (embedding: easy:1.2)", "has 'embedding: easy:1.2.', which names no embedding"),
         ("a man, <easynegative>", "has '<easynegative>', which nothing here loads: write embedding:name for an embedding, or "),

@@ -240,5 +240,5 @@ def test_blur_keeps_flat_latents_and_like_keeps_moments() -> None:
 
 
 def test_unknown_methods_are_named() -> None:
-    with pytest.raises(ValueError, match="There is no method 'magic': known are direct, "):
+    with pytest.raises(ValueError, match="There is no method 'magic': known are direct, multidiffusion"):
         check_method("magic")
