@@ -10,7 +10,7 @@ from . import animation, blender_render, history, images
 from .exporters import ExportError
 from .history_operators import OnPicture
 from .obstacles import SaysWhyNot
-from .operators import Waits, outcome, say_unwritable, scene_obstacle, wait_for_picture, why_not
+from .operators import BEYONDSCENE_OT_render, Waits, outcome, say_unwritable, scene_obstacle, wait_for_picture, why_not
 from .session import current
 
 Result = set[str]
@@ -95,4 +95,22 @@ def go_on(*, wait: bool) -> None:
     wait_for_picture()
 
 
-register, unregister = bpy.utils.register_classes_factory((BEYONDSCENE_OT_render_animation, BEYONDSCENE_OT_render_missing))
+CLASSES = (BEYONDSCENE_OT_render_animation, BEYONDSCENE_OT_render_missing)
+register_classes, unregister_classes = bpy.utils.register_classes_factory(CLASSES)
+
+
+def draw_entries(menu: bpy.types.Menu, context: bpy.types.Context) -> None:
+    """Which Blender's search (F3) finds, too: it looks through menus, not panels."""
+    menu.layout.separator()
+    for one, icon in ((BEYONDSCENE_OT_render, "RENDER_STILL"), (BEYONDSCENE_OT_render_animation, "RENDER_ANIMATION")):
+        menu.layout.operator(one.bl_idname, text=f"BeyondScene: {one.bl_label}", icon=icon)
+
+
+def register() -> None:
+    register_classes()
+    bpy.types.TOPBAR_MT_render.append(draw_entries)
+
+
+def unregister() -> None:
+    bpy.types.TOPBAR_MT_render.remove(draw_entries)
+    unregister_classes()

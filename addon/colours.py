@@ -20,6 +20,10 @@ def get_colour(own: Any) -> Colour:
 
 
 def set_colour(own: Any, colour: Colour) -> None:
-    """The name's own colour is no choice: Blender sets it for an override that has another name than in its library."""
-    chosen = math.dist(colour, automatic_colour(own.id_data.name)) > 1e-6
+    """The name's own colour is no choice, nor is that of the name in the library: Blender sets them for an override that has
+    another name than there.
+    """
+    override = own.id_data.override_library
+    names = {thing.name for thing in (own.id_data, override and override.reference) if thing}
+    chosen = all(math.dist(colour, automatic_colour(name)) > 1e-6 for name in names)
     own.chosen_colour = colour if chosen else (0, 0, 0)

@@ -118,7 +118,7 @@ def draw_loras(layout: bpy.types.UILayout, owner: bpy.types.ID, known: Iterable[
     column = layout.column(align=True)
     column.context_pointer_set("beyondscene_owner", owner)
     override = owner.override_library
-    theirs = override.reference.beyondscene.loras if override else ()
+    theirs = override.reference.beyondscene.loras if override and override.reference else ()
     kept = {one.name for one in theirs if one.name}  # by whose names Blender tells the rows
     for index, own in enumerate(owner.beyondscene.loras):
         row = column.row(align=True)

@@ -36,8 +36,9 @@ class OfOwner(SaysWhyNot):
 
 def make_comparable(thing: bpy.types.Object) -> None:
     """Make every group of `thing` and of what it overrides; nothing where it overrides nothing, or nothing is said of it."""
-    if thing.override_library and thing.is_property_set("beyondscene"):
-        for one in (thing, thing.override_library.reference):
+    override = thing.override_library
+    if override and override.reference and thing.is_property_set("beyondscene"):
+        for one in (thing, override.reference):
             read_groups(one.beyondscene)
 
 

@@ -23,9 +23,10 @@ from .colours import get_colour, set_colour
 from .exporters.rigs import CORRECTABLE
 from .exporters.shown import is_drawn, switch
 from .loras import BEYONDSCENE_PG_lora
-from .quality import BEYONDSCENE_PG_knobs, quality_choices
+from .quality import BEYONDSCENE_PG_knobs, quality_choices, snapped
 
 SIDES = {"min": SMALLEST_SIDE_PX, "max": LONGEST_SIDE_PX, "step": SIDE_STEP_PX}
+MULTIPLE = "Pixels; the nearest multiple of 8 is taken"
 OVERRIDABLE = {"LIBRARY_OVERRIDABLE"}  # so that a person of a linked library can be described in the scene that uses it
 LONG = {"name": "Text", "description": "The prompt is what this text says; without it, what the line said before"}
 # From Blender 4.5 on a path that begins with "//" is shown in red where its property does not say that it may.
@@ -63,8 +64,8 @@ class BEYONDSCENE_PG_scene(bpy.types.PropertyGroup):
     use_own_size: BoolProperty(
         name="Own Size", description="Use the size below instead of the one in Output Properties", default=False
     )
-    width: IntProperty(name="Width", description="Pixels; a multiple of 8", default=1536, **SIDES)
-    height: IntProperty(name="Height", description="Pixels; a multiple of 8", default=1024, **SIDES)
+    width: IntProperty(name="Width", description=MULTIPLE, default=1536, update=lambda self, _: snap(self), **SIDES)
+    height: IntProperty(name="Height", description=MULTIPLE, default=1024, update=lambda self, _: snap(self), **SIDES)
     quality: EnumProperty(name="Quality", items=quality_choices(), default="STANDARD")
     knobs: PointerProperty(type=BEYONDSCENE_PG_knobs)
     seed: IntProperty(name="Seed", description="Same scene, same seed: same picture", default=0, min=0)
@@ -195,6 +196,13 @@ def begin_own_seed(own: BEYONDSCENE_PG_character, context: bpy.types.Context) ->
     """From that of the picture, with which this person looks as now."""
     if own.use_own_seed:
         own.seed = context.scene.beyondscene.seed
+
+
+def snap(own: BEYONDSCENE_PG_scene) -> None:
+    """Dragged with the mouse, a side goes by single pixels, of which most are no side of a picture."""
+    for side in ("width", "height"):
+        if (legal := snapped(getattr(own, side))) != getattr(own, side):
+            setattr(own, side, legal)
 
 
 def known_models() -> list[str]:

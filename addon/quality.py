@@ -166,12 +166,12 @@ def chosen_settings(own: Any) -> RenderSettings:
     """The settings of a scene's `beyondscene`."""
     if own.quality == CUSTOM:
         return read_knobs(own.knobs)
-    return PRESETS[own.quality].settings
+    return PRESETS[own.quality or "STANDARD"].settings  # a later version's is empty: check_quality refuses it
 
 
 def limited_size(own: Any, width: int, height: int) -> tuple[int, int]:
     """The size in pixels that the chosen quality makes of the one that the artist asked for."""
-    limit = 0 if own.quality == CUSTOM else PRESETS[own.quality].longest_side_px
+    limit = PRESETS[own.quality].longest_side_px if own.quality in PRESETS else 0
     if not limit or max(width, height) <= limit:
         return width, height
     scale = limit / max(width, height)

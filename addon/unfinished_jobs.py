@@ -105,6 +105,9 @@ class UnfinishedJobs:
         return True
 
     def _take_refusal(self, job: Job, refused: Refused) -> None:
+        if refused.later and job.cancelling and job.accepted:  # the backend's disk is full: the client asks again
+            job.status = refused.message
+            return
         if job.request or job.cancelling:
             forget(job.id)  # else it may only mean that this is another backend than that which has it
         if job.request is None:

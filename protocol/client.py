@@ -79,6 +79,7 @@ class Client:
         self._refused: list[Refused] = []  # before it was sent, to be heard at the next tick
         self._receipts: deque[Frames] = deque(maxlen=RECEIPTS)
         self._greeting = True  # until the Welcome
+        self._cancel_at: float | None = None  # when ends that were refused for now are asked for again
         self.outgoing.append(self._hello)
 
     def submit(
@@ -123,7 +124,8 @@ class Client:
         self._ask(("jobs", ""), encode(ListJobs(job_id=job_id, limit=limit)))
 
     def cancel(self, job_id: str) -> None:
-        """Ask for the end of a job: `Cancelled` is heard, or the end that it reached before."""
+        """Ask for the end of a job: `Cancelled` is heard, or the end that it reached before. It is asked for again where the
+        backend's disk is too full to note it, of which `Refused` tells."""
         self._ask(("cancel", job_id), encode(Cancel(job_id=job_id)))
 
     def estimate(self, key: str, request: RenderRequest, models: str = "embedded") -> None:
@@ -148,6 +150,9 @@ class Client:
         except WireError as error:
             return self.lose(f"The backend at {self._endpoint} speaks another language ({error}).")
         self._heard = now
+        if isinstance(event, Refused) and event.later and ("cancel", event.job_id) in self._unanswered:
+            self._cancel_at = now + PING_S
+            return [(event, payload)]  # the job goes on, and its picture comes where it is done first
         self._note_answer(event)
         match event:
             case Welcome() if event.version != VERSION:
@@ -180,6 +185,9 @@ class Client:
         if self._refused:
             refused, self._refused = self._refused, []
             return [(event, []) for event in refused]
+        if self._cancel_at is not None and now >= self._cancel_at:
+            self._cancel_at = None
+            self.outgoing.extend(frames for (kind, _), frames in self._unanswered.items() if kind == "cancel")
         if self.welcome is None:
             if now - self._opened > GREETING_S:
                 return self.lose(

@@ -138,6 +138,7 @@ def find_left_out(
 
 def view_of(context: bpy.types.Context, width: int | None, height: int | None) -> View:
     """Of the picture of `context`, or of one of the given size. Raises ExportError where there is no camera."""
+    check_quality(context.scene)
     own_width, own_height = picture_size(context.scene)
     return gather_view(context.scene, context.evaluated_depsgraph_get(), width or own_width, height or own_height)
 
@@ -160,10 +161,17 @@ def look_at(
 def check_scene(context: bpy.types.Context) -> None:
     """Raise ExportError where `context` has no camera or no armature, or somebody without a pose; cheap enough to redraw."""
     check_camera(context.scene)
+    check_quality(context.scene)
     if edited := find_unposed(context.view_layer):
         mode = edited.mode.capitalize()
         raise ExportError(f"'{edited.name}' is in {mode} Mode, where Blender shows it without its pose: leave that mode first.")
     chosen_people(context.scene, find_shown(context.view_layer))
+
+
+def check_quality(scene: bpy.types.Scene) -> None:
+    """Raise ExportError where a later version of the add-on saved one that this version lacks."""
+    if not scene.beyondscene.quality:
+        raise ExportError("The scene's quality is of a later version: choose another under Picture, or update BeyondScene.")
 
 
 def picture_size(scene: bpy.types.Scene) -> tuple[int, int]:

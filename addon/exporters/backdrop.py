@@ -80,7 +80,7 @@ def number_file(path: Path, frame: int) -> Path:
     assert digits  # matches anything
     width = len(digits[1]) + (frame < 0)  # Blender does not count the sign
     stem = path.stem[: digits.start()] + f"{frame:0{width}d}" + digits[2] if digits[1] else path.stem
-    return path.with_name(stem + path.suffix)
+    return path.parent / (stem + path.suffix)  # a path may be empty, as of a sequence whose files are not chosen yet
 
 
 def read_pixels(image: bpy.types.Image) -> np.ndarray:

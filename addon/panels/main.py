@@ -58,7 +58,8 @@ def draw_backdrop(layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup)
     row.template_ID(settings, "backdrop", open="image.open", text="" if settings.backdrop else "Backdrop")
     row.operator(BEYONDSCENE_OT_render_backdrop.bl_idname, text="", icon="SCENE")
     if settings.backdrop:
-        layout.prop(settings, "backdrop_strength", slider=True)
+        text = "Drawn Anew" if settings.backdrop_strength else "Drawn Anew (0: Models' Own)"
+        layout.prop(settings, "backdrop_strength", slider=True, text=text)
 
 
 def draw_jobs(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:

@@ -5,11 +5,12 @@ from itertools import groupby
 from typing import Any
 from unicodedata import east_asian_width
 
+import blf
 import bpy
 
 from ..texts import BEYONDSCENE_OT_write_text
 
-LETTER_PX = 5.9  # of a sentence, where 5.5 are usual, at a resolution scale of 1, as all here
+LETTER_PX, USUAL_PX = 5.9, 5.5  # of a sentence, as reckoned and as is usual, at a resolution scale of 1, as all here
 FRAME_PX, ICON_PX = 48, 36  # of a line: margins, box and the tabs beside it; what an icon before it takes
 FILLER = "\0"  # stands for the second column of a letter
 
@@ -40,7 +41,7 @@ def draw_prompt(layout: bpy.types.UILayout, own: Any, placeholder: str) -> None:
 def draw_sentence(layout: bpy.types.UILayout, context: bpy.types.Context, sentence: str, icon: str = "NONE") -> None:
     """The whole sentence, broken into lines, those that it has and more: a label is one line and would be cut."""
     columns = max(20, columns_beside(context, FRAME_PX + (0 if icon == "NONE" else ICON_PX)))
-    lines = [line for own in sentence.splitlines() for line in wrap(own, columns)]
+    lines = [line for own in sentence.splitlines() for line in wrap_to(own, columns)]
     for number, line in enumerate(lines):
         layout.label(text=line, icon=icon if number == 0 or icon == "NONE" else "BLANK1", translate=False)
 
@@ -48,6 +49,17 @@ def draw_sentence(layout: bpy.types.UILayout, context: bpy.types.Context, senten
 def columns_beside(context: bpy.types.Context, taken_px: float) -> int:
     """How many letters fit into a line of the region, of whose width so much is taken."""
     return int((context.region.width / context.preferences.system.ui_scale - taken_px) / LETTER_PX)
+
+
+def wrap_to(line: str, columns: int) -> list[str]:
+    """As wrap, and narrower where letters are wide, as in capitals and in paths, which fill their lines."""
+    blf.size(0, bpy.context.preferences.ui_styles[0].widget.points)
+    lines: list[str] = []
+    for fewer in range(columns, columns // 2, -1):
+        lines = wrap(line, fewer)
+        if max((blf.dimensions(0, one)[0] for one in lines), default=0) <= columns * USUAL_PX:
+            break
+    return lines
 
 
 def wrap(line: str, columns: int) -> list[str]:

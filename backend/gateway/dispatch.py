@@ -8,6 +8,7 @@ import logging
 import sqlite3
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 
 from ...protocol import (
     DeviceInfo,
@@ -118,6 +119,9 @@ class Dispatch:
 
     def _resume(self) -> None:
         """Go on where the last gateway on this data folder ended, however that came about."""
+        for job in self._jobs.running():
+            with suppress(OSError):  # mostly none is there; nobody would know of one whose job is cancelled now
+                self._files.path(job.id).unlink()
         for job in self._jobs.resume():
             log.info("job %s: attempt %d ended with its gateway; it is %s", job.id, job.attempt, job.state, extra=about(job))
         self._files.sweep({job.id for job in self._jobs.ledger.live()})
@@ -192,7 +196,7 @@ class Dispatch:
     def _pause_if_short(self, job: Job) -> bool:
         """Pause the job if there is too little room for it; whether that is so."""
         assert job.submit is not None
-        needed = needed_bytes(job.submit)
+        needed = needed_bytes(job.submit) - self._files.held_bytes(job.id)
         free = self._free_bytes(needed)
         if free < needed:
             self._jobs.pause(job, needed, free)

@@ -5,6 +5,7 @@ Files are named by job id and attempt alone: no name from outside ever becomes a
 
 import shutil
 from collections.abc import Container
+from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
@@ -36,9 +37,21 @@ class JobFiles:
         before = self._attempts(job_id)
         if before:
             patiently(lambda: before[0].replace(folder))
+            for unfinished in folder.glob("*.part"):  # of a worker that was killed: nobody writes on
+                with suppress(OSError):
+                    unfinished.unlink()
         else:
             folder.mkdir()
         return folder
+
+    def held_bytes(self, job_id: str) -> int:
+        """What the attempts of a job have left on the disk, which its next one goes on with or writes anew."""
+        held = 0
+        for folder in self._attempts(job_id):
+            for file in folder.iterdir():
+                with suppress(FileNotFoundError):  # of a worker that is about to leave
+                    held += file.stat().st_size
+        return held
 
     def path(self, job_id: str) -> Path:
         """The picture of a job, in whichever format; where there is none, a name that none has."""

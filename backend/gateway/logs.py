@@ -2,6 +2,8 @@
 
 import logging
 import logging.handlers
+import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,10 +42,22 @@ class JsonLines(logging.Formatter):
         return msgspec.json.encode(line).decode()
 
 
+class LogFile(logging.handlers.RotatingFileHandler):
+    """Leaves out what a full disk does not take: whoever meets the shortage says so, on standard error too."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (named by logging)
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with suppress(OSError):  # what it still had to write
+            super().close()
+
+
 def start_log(path: Path) -> logging.Handler:
     """Log to standard error and to `path`, of which one older file is kept."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    handler = logging.handlers.RotatingFileHandler(path, maxBytes=LOG_LIMIT_BYTES, backupCount=1, encoding="utf-8")
+    handler = LogFile(path, maxBytes=LOG_LIMIT_BYTES, backupCount=1, encoding="utf-8")
     handler.setFormatter(JsonLines())
     logging.getLogger().addHandler(handler)
     return handler

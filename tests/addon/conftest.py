@@ -133,7 +133,7 @@ class Peer:
     """A backend that follows a script: it greets, takes a job, reports progress and sends `picture`.
 
     versions: what it speaks. hold: it reports progress, then waits for a cancel. damage: it sends other bytes than announced.
-    waiting_jobs: as many as it lets wait. full: it takes none for now. remarks: on the picture.
+    waiting_jobs: as many as it lets wait. full: it takes none for now, nor a cancel. remarks: on the picture.
     """
 
     def __init__(
@@ -211,6 +211,8 @@ class Peer:
             case Subscribe():  # to a job of an earlier Blender, which is done by now
                 facts = {"media_type": "image/png", "size_bytes": len(self.picture), "digest": digest_of(self.picture)}
                 return [encode(Finished(job_id=message.job_id, seq=4, width=1024, height=1024, **facts))]
+            case Cancel() if self.full:
+                return [encode(Refused(job_id=message.job_id, message="The disk is full.", later=True))]
             case Cancel():
                 return [encode(Cancelled(job_id=message.job_id, seq=4))]
             case Fetch():

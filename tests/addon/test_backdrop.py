@@ -48,6 +48,8 @@ def test_a_backdrop_goes_with_the_request_and_is_restored(blender: Any, example:
     before = own.backdrop
     history.restore_backdrop(scene, record, request)
     assert own.backdrop == before  # which is the same picture
+    own.backdrop_strength = 0  # which keeps no more than the models would, as the slider at its left end must say
+    assert "Drawn Anew (0: Models' Own)" in drawn(panels.BEYONDSCENE_PT_main)
     own.backdrop, own.backdrop_strength = None, 0
     history.restore_backdrop(scene, record, request)
     again, _ = export_request(blender.context, width=768, height=512)
@@ -86,6 +88,9 @@ def test_of_a_sequence_the_file_of_the_frame_is_taken(blender: Any, example: Exa
         export_request(blender.context)
     scene.frame_set(3)
     with pytest.raises(ExportError, match=r"has no file for frame 3, .*set 003\.png: render it"):
+        export_request(blender.context)
+    image.filepath = ""  # not chosen yet
+    with pytest.raises(ExportError, match="has no file for frame 3"):
         export_request(blender.context)
     assert number_file(Path("a 09 shot.exr"), 12).name == "a 12 shot.exr" and number_file(Path("a.png"), 3).name == "a.png"
     scene.render.filepath, scene.render.image_settings.file_format = str(tmp_path / "a_"), "PNG"

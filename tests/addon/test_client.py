@@ -67,6 +67,19 @@ def submit(client: Client, path: Path) -> None:
     assert [type(one) for one in said(client)] == [Submit]
 
 
+def test_a_cancel_that_is_refused_for_now_is_said_again_and_takes_no_picture_away(client: Client, tmp_path: Path) -> None:
+    data = b"picture"
+    submit(client, tmp_path / "a.png")
+    hear(client, Accepted(job_id=JOB, seq=0, position=0))
+    client.cancel(JOB)
+    assert hear(client, Refused(job_id=JOB, message="The disk is full.", later=True), now=1)
+    said(client)
+    client.tick(3)
+    assert said(client)[0] == Cancel(job_id=JOB)
+    hear(client, finished(data))
+    assert isinstance(hear(client, Chunk(job_id=JOB, offset=0, size_bytes=len(data)), data)[0][0], Saved)
+
+
 def test_a_result_is_fetched_within_the_credit_and_appears_whole(client: Client, tmp_path: Path) -> None:
     data = bytes(range(256)) * (CHUNK_BYTES // 256) * 21 + b"the end"
     path = tmp_path / "picture.png"

@@ -140,9 +140,9 @@ def test_each_refusal_names_the_thing_and_leaves_the_scene(blender: Any, example
         assert snapshot(blender) == before
         return str(caught.value)
 
-    scene.beyondscene.use_own_size, scene.beyondscene.width = True, 1001
+    scene.render.resolution_x = 1001
     assert "multiple of 8" in refusal()
-    scene.beyondscene.use_own_size = False
+    scene.render.resolution_x = 1024
     scene.beyondscene.prompt = " "
     assert "scene prompt is empty" in refusal()
     scene.beyondscene.prompt = "a field"

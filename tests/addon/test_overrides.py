@@ -1,6 +1,7 @@
 """A person of a linked library is described in the scene that uses it, and that stays in its file."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,36 @@ def test_a_linked_person_of_another_name_has_the_colour_of_that_name(
     assert tuple(person.colour) == pytest.approx(automatic_colour("Bo"))
     person.id_data.name = "Ida"
     assert tuple(person.colour) == pytest.approx(automatic_colour("Ida"))
+
+
+def test_a_renamed_person_of_a_linked_collection_keeps_the_colour_of_that_name(
+    blender: Any, reopen: Callable[[], Any], tmp_path: Path
+) -> None:
+    library, cast = str(tmp_path / "library.blend"), bpy.data.collections.new("Cast")
+    cast.objects.link(rig := build_rig(blender, SKELETONS["unreal"]))
+    rig.beyondscene.prompt = "a sailor"
+    blender.data.libraries.write(library, {cast})
+    blender.ops.wm.read_homefile(use_factory_startup=True, use_empty=True)
+    scene = blender.context.scene
+    with blender.data.libraries.load(library, link=True) as (_, wanted):
+        wanted.collections = ["Cast"]
+    scene.collection.children.link(bpy.data.collections["Cast"])
+    bpy.data.collections["Cast"].override_hierarchy_create(scene, blender.context.view_layer)
+    next(one for one in bpy.data.objects if one.override_library).name = "Bo"
+    assert tuple(reopen().colour) == pytest.approx(automatic_colour("Bo"))
+
+
+def test_a_person_whose_linked_rig_was_deleted_stays_in_the_list_and_in_the_file(
+    override: Callable[..., Any], reopen: Callable[[], Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rig = override()
+    rig.beyondscene.loras.add().name = "linen"
+    bpy.data.objects.remove(rig.override_library.reference)
+    assert "Unreal 12/12" in drawn(panels.BEYONDSCENE_PT_characters)
+    with suppress(StopIteration):  # it is no override any more in some Blenders
+        reopen()
+    assert [one.name for one in bpy.data.objects["Rig"].beyondscene.loras] == ["linen"]
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_loras_of_a_library_are_switched_off_by_the_cross_and_by_restored_settings(

@@ -8,12 +8,13 @@ import pytest
 
 pytest.importorskip("bpy")
 
+import blf
 import bpy
 from beyondscene.addon import joints, panels
 from beyondscene.addon.diagnostics import describe
 from beyondscene.addon.exporters import best_match, find_people
 from beyondscene.addon.panels import backend, characters
-from beyondscene.addon.panels.sidebar import wrap
+from beyondscene.addon.panels.sidebar import wrap, wrap_to
 from beyondscene.addon.problem import Problem
 from beyondscene.addon.session import current
 
@@ -51,6 +52,14 @@ def test_the_commands_in_a_message_are_for_the_clipboard(blender: Any) -> None:
     assert "Run\n(2 commands, which Copy Diagnostics puts into the clipboard)\nor name others." in shown
     assert "hf download" not in shown
     assert commands in describe(blender.context)
+
+
+def test_a_path_of_capitals_is_broken_into_lines_that_fit(blender: Any) -> None:
+    path = r"C:\USERS\ADMINISTRATOR\DOCUMENTS\WMMW\RENDERS\ANIMATION 0001 is full: make room there"
+    lines = wrap_to(path, 33)
+    assert max(blf.dimensions(0, line)[0] for line in wrap(path, 33)) > 33 * 5.9
+    assert max(blf.dimensions(0, line)[0] for line in lines) < 33 * 5.9
+    assert "".join(lines).replace(" ", "") == path.replace(" ", "")
 
 
 def test_a_sentence_with_letters_twice_as_wide_is_broken_into_lines_that_fit() -> None:

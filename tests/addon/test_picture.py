@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("bpy")
 
 from beyondscene.addon import panels, planner, preferences, quality, session
-from beyondscene.addon.exporters import gather_request, picture_size
+from beyondscene.addon.exporters import ExportError, gather_request, picture_size
 from beyondscene.protocol import ModelSetInfo, RenderSettings, Submit, Welcome
 from msgspec import Meta
 from msgspec.structs import replace
@@ -83,6 +83,25 @@ def test_a_preview_is_small_and_keeps_the_proportions(blender: Any) -> None:
     models = ModelSetInfo(name="embedded", training_resolution_px=256, steps=20)
     for preset in quality.PRESETS.values():
         assert quality.describe_settings(preset.settings, models)[0].startswith(("12 steps", "20 steps"))
+
+
+def test_a_side_that_is_dragged_pixel_by_pixel_stays_one_that_a_picture_may_have(blender: Any) -> None:
+    scene = blender.context.scene
+    own = scene.beyondscene
+    own.use_own_size, own.width, own.height = True, 323, 1001
+    assert picture_size(scene) == (320, 1000)
+
+
+def test_a_quality_of_a_later_version_is_refused_and_can_be_chosen_anew(blender: Any, example: Example) -> None:
+    example("duo")
+    scene = blender.context.scene
+    scene.beyondscene.quality = "FINAL"
+    stored = scene.bl_system_properties_get() if blender.app.version >= (5, 0) else scene
+    stored["beyondscene"]["quality"] = 9  # a number that no item has
+    assert "is of a later version: choose another" in drawn(panels.BEYONDSCENE_PT_main)
+    assert "Quality" in drawn(panels.BEYONDSCENE_PT_picture) and "Eve" in drawn(panels.BEYONDSCENE_PT_characters)
+    with pytest.raises(ExportError, match="update BeyondScene"):
+        gather_request(blender.context)
 
 
 def test_a_preview_takes_few_steps_where_the_backends_models_can(blender: Any, example: Example) -> None:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -39,6 +40,16 @@ def test_the_size_is_that_of_the_render_unless_the_artist_sets_another(blender: 
     assert picture_size(scene) == (4096, 2048)
 
 
+def test_blenders_search_which_looks_through_menus_finds_what_renders(blender: Any) -> None:
+    from .drawing import Layout
+
+    layout = Layout()
+    for draw in blender.types.TOPBAR_MT_render._dyn_ui_initialize():
+        if "beyondscene" in draw.__module__:
+            draw(SimpleNamespace(layout=layout), blender.context)
+    assert layout.words == ["BeyondScene: Render Picture", "BeyondScene: Render Animation"]
+
+
 def test_tooltips_are_one_paragraph_without_a_full_stop_at_its_end(blender: Any) -> None:
     own, character = blender.context.scene.beyondscene, blender.types.Object.bl_rna.properties["beyondscene"].fixed_type
     operators = [getattr(blender.ops.beyondscene, name).get_rna_type() for name in dir(blender.ops.beyondscene)]
@@ -60,6 +71,7 @@ def present():
     for callbacks in vars(type(bpy.app.handlers)):
         if isinstance(callbacks := getattr(bpy.app.handlers, callbacks), list):
             here |= {c.__name__ for c in callbacks if "beyondscene" in getattr(c, "__module__", "")}
+    here |= {d.__name__ for d in bpy.types.TOPBAR_MT_render._dyn_ui_initialize() if "beyondscene" in d.__module__}
     here |= {o for o in ("Scene", "Object") if hasattr(getattr(bpy.types, o), "beyondscene")}
     return here | {n for n in dir(bpy.types.WindowManager) if "beyondscene" in n}
 

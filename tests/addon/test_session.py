@@ -144,7 +144,11 @@ def test_cancel_ends_the_job_and_the_next_one_can_start(
     assert job
     until(lambda: job.fraction == 0.5)
     assert job.status == "Enlarging, level 1/2"
+    peer.full = True
     assert blender.ops.beyondscene.cancel() == {"FINISHED"}
+    until(lambda: job.status == "The disk is full.")
+    assert session.current().job is job
+    peer.full = False
     assert not blender.ops.beyondscene.cancel.poll()
     until(lambda: session.current().job is None)
     assert any(isinstance(one, Cancel) for one in peer.heard)

@@ -27,6 +27,7 @@ from beyondscene.protocol import (
     Submit,
     describe_array,
 )
+from beyondscene.protocol.client import new_job_id
 from msgspec.structs import replace
 
 from .conftest import Connect, Start
@@ -153,6 +154,19 @@ def test_a_disk_that_fills_up_under_a_running_job(start: Start, connect: Connect
     talk.say(other, [mask.tobytes()])
     talk.hear_until(Finished, other.job_id)
     assert gateway.process.poll() is None
+
+
+def test_what_a_job_has_kept_itself_is_not_in_its_way(start: Start, connect: Connect) -> None:
+    gateway = start(disk_mib=DISK_MIB)
+    talk, disk = connect(gateway), Disk(gateway)
+    request = picture("stumbles", side_px=256)  # hangs behind two checkpoints of 1.5 MiB, one in place of the other
+    disk.fill(leave_bytes=needed_bytes(Submit(job_id=new_job_id(), request=request)) + 2**19)
+    job_id = talk.submit(request)
+    while not (isinstance(event := talk.hear(), Progressed) and event.step > 12):
+        pass
+    gateway.worker().kill()
+    talk.hear_until(Finished, job_id)
+    assert not any(isinstance(event, Paused) for event in talk.of(job_id))
 
 
 def test_a_used_up_quota_is_a_full_disk_whatever_sqlite_calls_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,11 +129,14 @@ def test_a_wish_to_cancel_survives(start: Start, connect: Connect) -> None:
     talk.hear_until(Progressed)
     talk.say(Cancel(job_id=job_id))
     gateway.process.communicate(timeout=PATIENCE_S)
+    results = gateway.data_folder / "results"
+    (results / f"{job_id}.png").write_bytes(b"published before an earlier kill, but not known to be")
     gateway = start(gateway)
     talk = connect(gateway)
     talk.say(Subscribe(job_id=job_id))
     talk.hear_until(Cancelled, job_id)
     assert [type(one) for one in talk.of(job_id)] == [Accepted, Started, Stopping, Cancelled]
+    assert not list(results.iterdir())
 
 
 def test_the_same_id_for_another_picture_is_refused_by_the_next_gateway(start: Start, connect: Connect) -> None:
@@ -164,6 +167,7 @@ def test_an_attempt_that_was_given_up_writes_nothing(tmp_path: Path) -> None:
     stale = files.begin(job_id, 1)
     kept = CheckpointFolder(stale, "me")
     kept.put("canvas", {})
+    (stale / "canvas.safetensors.0a1b2c3d.part").write_bytes(b"of a worker that was killed in the middle of it")
     present = files.begin(job_id, 2)
     kept.put("more", {})
     with pytest.raises(FileNotFoundError):

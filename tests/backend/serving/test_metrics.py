@@ -1,11 +1,15 @@
 """What a gateway tells those who watch over it: metrics over HTTP, and log lines for programs."""
 
 import json
+import logging
 import socket
 import urllib.request
+from pathlib import Path
 
 import psutil
+import pytest
 import zmq
+from beyondscene.backend.gateway.logs import start_log, stop_log
 from beyondscene.protocol import Cancel, Cancelled, Finished, Refused, Started
 
 from .conftest import Connect, Start
@@ -60,3 +64,11 @@ def test_log_lines_are_objects_that_name_their_job(start: Start, connect: Connec
     assert {line["attempt"] for line in of_job} >= {0, 1, 2}
     assert all(line["time"].endswith("+00:00") and line["level"] == "INFO" for line in of_job)
     assert any("was killed" in line["message"] and line["level"] == "ERROR" for line in lines)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a file that is always full is Linux's")
+def test_a_log_on_a_full_disk_is_no_fault_of_whatever_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    handler = start_log(Path("/dev/full"))
+    logging.getLogger().error("the disk is full")
+    stop_log(handler)  # as the gateway does at its end, whose exit code and last words are those of its own reason
+    assert "Traceback" not in capsys.readouterr().err
