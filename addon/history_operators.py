@@ -214,7 +214,11 @@ def read() -> tuple[Record, RenderRequest]:
     if not images.has_pixels(image):
         raise RecordError(images.say_gone(image))
     record = read_record(images.path_of(image), image.packed_file.data if image.packed_file else None)
-    return record, request_from_json(bytes(record.request))
+    try:
+        return record, request_from_json(bytes(record.request))
+    except WireError as error:
+        why = "it is damaged, or from a newer version; choose another one, or update the add-on"
+        raise RecordError(f"{images.path_of(image)} cannot be repeated ({error}): {why}.") from error
 
 
 CLASSES = (

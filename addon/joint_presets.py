@@ -57,7 +57,7 @@ def load_preset(name: str) -> dict[str, Anchor]:
         path = earlier
     try:
         return msgspec.json.decode(path.read_bytes(), type=JointPreset).joints
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, ValueError) as error:  # what is no JSON, or no UTF-8
         raise PresetError(f"The preset '{name}' cannot be read ({error}): save it again, or delete {path}.") from error
 
 

@@ -93,7 +93,7 @@ def read(file: Path) -> Promise | None:
     try:
         msgspec.convert(file.name, JobId)
         return msgspec.json.decode(file.read_bytes(), type=Promise)
-    except (msgspec.MsgspecError, OSError):
+    except (ValueError, RecursionError, OSError):  # what is no JSON, or no UTF-8
         return None
 
 

@@ -5,7 +5,7 @@ be they round, square, curly or pointed.
 """
 
 import re
-from itertools import groupby
+from itertools import groupby, pairwise
 
 LEAST, MOST = 0, 3
 ESCAPED = re.compile(r"\\[()\[\]{}<>]")
@@ -33,6 +33,18 @@ def read_emphasis(text: str) -> list[tuple[str, float]]:
     pieces.append((text[end:], 1.0))
     said = (piece for piece in pieces if piece[0])
     return [("".join(words for words, _ in alike), weight) for weight, alike in groupby(said, lambda piece: piece[1])]
+
+
+def escape_open(text: str) -> str:
+    """`text` with a backslash before each bracket that it leaves open: as it is read alone, also where another text, which may
+    close brackets, follows."""
+    opened: list[int] = []
+    for mark in _MARK.finditer(text):
+        if mark[0] == "(":
+            opened.append(mark.start())
+        elif opened and not mark[0].startswith("\\"):
+            opened.pop()
+    return "\\".join(text[start:end] for start, end in pairwise((0, *opened, len(text))))
 
 
 def without_emphasis(text: str) -> str:

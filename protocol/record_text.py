@@ -42,8 +42,11 @@ def find_png_text(file: BinaryIO) -> str | None:
         if kind != b"iTXt" or length > RECORD_LIMIT_BYTES:
             file.seek(length + 4, 1)
             continue
-        keyword, _, rest = file.read(length + 4)[:-4].partition(b"\0")
+        chunk = file.read(length + 4)
+        keyword, _, rest = chunk[:-4].partition(b"\0")
         if keyword == PNG_KEYWORD:
+            if zlib.crc32(chunk[:-4], zlib.crc32(kind)) != int.from_bytes(chunk[-4:]):
+                raise ValueError("its record is damaged or cut off")
             text = rest[2:].split(b"\0", 2)[2]
             return (zlib.decompressobj().decompress(text, RECORD_LIMIT_BYTES) if rest[0] else text).decode()
     return None

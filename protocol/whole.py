@@ -26,7 +26,10 @@ def whole_file(path: Path, mode: int = 0o666) -> Iterator[Path]:
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
         os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+        masked = partial.stat().st_mode
         yield partial
+        if partial.stat().st_mode != masked:  # safetensors 0.8 puts a file of its own there, which nobody else may read
+            partial.chmod(masked)
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         patiently(lambda: partial.replace(path))

@@ -14,6 +14,7 @@ from .joints import transform
 from .leaders import ArmatureFinder, background_layers, is_shown, is_solid, rendered_objects
 from .people import Person
 
+NO_PLACE = 2**31 - 1  # in Blender's persistent_id
 PROP = -1  # owner of what is nobody's: it hides people and has no mask
 
 
@@ -68,6 +69,9 @@ def gather_surfaces(
     for instance in depsgraph.object_instances:
         evaluated, source = instance.object, instance.object.original
         root = instance.parent.original if instance.is_instance else source
+        world = np.array(instance.matrix_world)
+        # also of what has no surface: an empty may carry others
+        owner = owners.find_inside(root, instance, world) if instance.is_instance else owners.find(source)
         if evaluated.type != "MESH" or not instance.show_self or not is_solid(source) or source in shapes:
             continue
         if root not in rendered or is_left_out(instance, renderable, unrendered):
@@ -76,8 +80,6 @@ def gather_surfaces(
         if mesh not in known:
             known[mesh] = gather_shape(evaluated, with_normals)
         triangles, normals, chosen, box = known[mesh]
-        world = np.array(instance.matrix_world)
-        owner = owners.find_inside(root, source, world) if instance.is_instance else owners.find(source)
         if owner == PROP and planes is not None and (planes @ world @ box).max(1).min() < 0:
             continue
         if normals is not None:
@@ -147,24 +149,37 @@ class Owners:
         self._finders = {
             root: ArmatureFinder({rig for _, rig, _ in inside}.__contains__) for root, inside in self._inside.items()
         }
+        self._found: dict[tuple[bpy.types.Object, tuple[int, ...]], int] = {}  # inside: by the instancer and find_way
 
     def find(self, thing: bpy.types.Object) -> int:
         """Of what stands in the scene itself."""
         armature = self._finder.find(thing)
         return PROP if armature is None else self._standing[armature]
 
-    def find_inside(self, root: bpy.types.Object, thing: bpy.types.Object, world: np.ndarray) -> int:
-        """Of `thing` as instanced by `root`: an instanced rig's, else the instancer's own; a copy of somebody's clothes that
-        stands elsewhere is not theirs.
+    def find_inside(self, root: bpy.types.Object, instance: bpy.types.DepsgraphObjectInstance, world: np.ndarray) -> int:
+        """Of `instance` by `root`: an instanced rig's, else that of what instances it in turn, which comes before it, else the
+        root's own; a copy of somebody's clothes that stands elsewhere is not theirs.
 
         world: (4, 4), of this instance. Where a collection comes twice, the rig that came the same way is the one.
         """
-        armature = self._finders[root].find(thing) if root in self._finders else None
-        if armature is None:
+        if root not in self._finders:
             return self.find(root)
-        frame = world @ np.linalg.pinv(np.array(thing.evaluated_get(self._depsgraph).matrix_world))
-        candidates = [(np.abs(own - frame).max(), index) for index, rig, own in self._inside[root] if rig == armature]
-        return min(candidates)[1]
+        thing, way = instance.object.original, find_way(instance)
+        armature = self._finders[root].find(thing)
+        if armature is None:
+            outer = (self._found.get((root, way[step:])) for step in range(1, len(way)))
+            owner = next((one for one in outer if one is not None), self.find(root))
+        else:
+            frame = world @ np.linalg.pinv(np.array(thing.evaluated_get(self._depsgraph).matrix_world))
+            candidates = [(np.abs(own - frame).max(), index) for index, rig, own in self._inside[root] if rig == armature]
+            owner = min(candidates)[1]
+        self._found[root, way] = owner
+        return owner
+
+
+def find_way(instance: bpy.types.DepsgraphObjectInstance) -> tuple[int, ...]:
+    """Its place in what instances it, the place of that in turn, and so on outwards."""
+    return tuple(place for place in instance.persistent_id if place != NO_PLACE)
 
 
 def bone_shapes(view_layer: bpy.types.ViewLayer) -> set[bpy.types.Object]:

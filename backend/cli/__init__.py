@@ -17,6 +17,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     stream.reconfigure(errors="backslashreplace")  # as standard error has it
                 else:
                     stream.reconfigure(encoding="utf-8", errors=errors)  # as JSON is, and as logs are read
-    return answer(lambda: run_until_interrupted(arguments))
+    return answer(lambda: run(arguments))
 
 
 def open_closed_streams() -> None:
@@ -68,12 +69,6 @@ def open_closed_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115  (for as long as the process lives)
-
-
-def run_until_interrupted(arguments: Sequence[str] | None) -> int:
-    with ended_by_interrupt():  # before anything else: what the commands import takes seconds
-        limit_threads()
-        return run(arguments)
 
 
 def limit_threads() -> None:
@@ -86,6 +81,7 @@ def limit_threads() -> None:
 
 
 def run(arguments: Sequence[str] | None) -> int:
+    limit_threads()
     # The imports are in here since they take a second or two, in which Ctrl-C is no fault either.
     from ..version import app_version
 
@@ -110,7 +106,8 @@ def answer(command: Callable[[], int]) -> int:
     """Return the exit code of `command`, and say in one sentence what is to be put right, or that it was interrupted."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns of torchvision as it is imported; we need none
     try:
-        code = command()
+        with ended_by_interrupt():  # before anything else: what the commands import takes seconds
+            code = command()
         if sys.stdout:  # None where it is closed
             sys.stdout.flush()  # here, where what is wrong with it can still be told
         return code
@@ -177,8 +174,19 @@ def ended_by_interrupt() -> Iterator[None]:
 
     others = [number for number in ending_signals() if number != signal.SIGINT]
     before = {number: signal.signal(number, signal.default_int_handler) for number in others}
+    dropped, sys.unraisablehook = sys.unraisablehook, partial(raise_again, sys.unraisablehook)
     try:
         yield
     finally:
+        sys.unraisablehook = dropped
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def raise_again(tell_dropped: Callable[[Any], object], dropped: "sys.UnraisableHookArgs") -> None:
+    """Python drops what is raised in `__del__` and the like: an interrupt that came just then would be lost."""
+    if dropped.exc_type is KeyboardInterrupt and os.name == "posix":  # os.kill of Windows would end the process
+        # To the process, which wakes the main thread, and not SIGINT, which jobs in the background may ignore.
+        threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGTERM]).start()
+    else:
+        tell_dropped(dropped)

@@ -57,11 +57,11 @@ def read_backdrop(path: Path) -> Image.Image:
     try:
         with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning), Image.open(path) as file:
             image = ImageOps.exif_transpose(file)
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, MemoryError) as error:
         raise Refusal(
             f"{path} is too large to be read: save it smaller, {SHORT_SIDE_PX} px of its shorter side will do."
         ) from error
-    except (OSError, ValueError, SyntaxError) as error:
+    except Exception as error:  # Pillow raises what it likes, struct.error and TypeError among it
         raise Refusal(f"{path} cannot be read as a picture ({error}): name a PNG or JPEG that can.") from error
     if image.mode not in EIGHT_BITS:
         raise Refusal(f"{path} has more than 8 bits per channel ({image.mode}): save it with 8.")

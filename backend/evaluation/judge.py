@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -179,9 +180,9 @@ def load_net(folder: Path, device: torch.device) -> tuple[JudgeNet, str]:
         ) from error
     except ValueError as error:  # what is no JSON, or no UTF-8
         raise JudgeError(f"{folder / 'config.json'} is not a judge's: {error}. Train the judge anew.") from error
-    net = JudgeNet(config)
     try:
+        net = JudgeNet(config)
         net.load_state_dict({name: tensor.float() for name, tensor in load_file(weights).items()})
-    except (RuntimeError, OSError, ValueError) as error:
+    except (RuntimeError, OSError, ValueError, SafetensorError) as error:
         raise JudgeError(f"{weights} does not fit its config.json: train the judge anew. ({type(error).__name__})") from error
     return net.to(device).to(memory_format=torch.channels_last).eval(), digest  # type: ignore[call-overload]

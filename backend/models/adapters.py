@@ -33,7 +33,7 @@ from .textual_inversions import KEY
 
 Tensors = dict[str, Tensor]
 TEXT_PREFIXES = ("text_encoder", "text_encoder_2")
-DOWN = ("lora_A.weight", "down.weight")  # as peft and older diffusers call the first half of a layer
+DOWN, UP = ("lora_A.weight", "down.weight"), ("lora_B.weight", "up.weight")  # peft's and older diffusers' halves of a layer
 
 
 class Adapters:
@@ -152,11 +152,13 @@ def widen(state: Tensors, base: Any, unet: Any) -> Tensors:
 
 
 def check_worn(state: Tensors, networks: Sequence[nn.Module], key: str) -> None:
-    """Raise ValueError where some layers of the LoRA `state` are in none of `networks`: diffusers leaves these out."""
-    layers = sum(name.endswith(DOWN) for name in state)
+    """Raise ValueError where layers of the LoRA `state` are in none of `networks`, or lack a half, which peft makes up."""
+    layers, ups = (sum(name.endswith(half) for name in state) for half in (DOWN, UP))
     worn = sum(key in getattr(layer, "lora_A", ()) for network in networks for layer in network.modules())
     if worn < layers:
         raise ValueError(f"{layers - worn} of its {layers} layers are in none of these networks")
+    if not layers == ups == worn:
+        raise ValueError("of some of its layers one half is missing")
 
 
 def load_into_text_encoder(

@@ -13,6 +13,7 @@ from diffusers.models.attention_processor import Attention
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ...protocol.whole import whole_file
 from .device_memory import is_out_of_memory
 from .manifest import ModelSetError
 
@@ -66,7 +67,8 @@ def save_hcp(layers: nn.ModuleDict, config: HcpConfig, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     halves = {name: tensor.detach().to("cpu", torch.float16).contiguous() for name, tensor in layers.state_dict().items()}
     tensors = {name.replace("/", "."): tensor for name, tensor in halves.items()}
-    save_file(tensors, folder / WEIGHTS, {"format": "pt"})
+    with whole_file(folder / WEIGHTS) as partial:
+        save_file(tensors, partial, {"format": "pt"})
     (folder / CONFIG).write_bytes(msgspec.json.format(msgspec.json.encode(config)) + b"\n")
 
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from ...protocol import Character, RenderRequest
+from ...protocol.emphasis import escape_open
 from ..models.loras import LoraScales, merge_loras
 from ..planning.people import Figure, scaled
 from ..planning.plan import Size
@@ -126,8 +127,8 @@ def view_texts(request: RenderRequest, present: list[Speaker]) -> tuple[str, str
 
 
 def joined(*texts: str) -> str:
-    """Those that say something, as one prompt."""
-    return ", ".join(text for text in texts if text.strip())
+    """Those that say something, as one prompt, in which no mark of emphasis goes from one text to another."""
+    return ", ".join(escape_open(text) for text in texts if text.strip())
 
 
 def whole_prompt(character: Character) -> str:

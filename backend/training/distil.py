@@ -19,6 +19,7 @@ from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
+from ...protocol.whole import whole_file
 from ..models.sets import Manifest
 from ..pipeline.pose_embeddings import precomputed_pose_embeddings
 from .checkpoints import Ema, Steps, half_precision, set_rate, step_random
@@ -141,9 +142,10 @@ def lora_layers(unet: UNet2DConditionModel) -> nn.ParameterDict:
 def save_lora(layers: dict[str, Tensor], path: Path) -> None:
     """Write what `distil` returns as the hub's LoRAs are written, in half precision."""
     halves = {name: tensor.detach().to("cpu", torch.float16).contiguous() for name, tensor in layers.items()}
-    StableDiffusionXLPipeline.save_lora_weights(
-        path.parent, unet_lora_layers=cast(dict[str, Tensor | nn.Module], halves), weight_name=path.name
-    )
+    with whole_file(path) as partial:
+        StableDiffusionXLPipeline.save_lora_weights(
+            partial.parent, unet_lora_layers=cast(dict[str, Tensor | nn.Module], halves), weight_name=partial.name
+        )
 
 
 @torch.no_grad()

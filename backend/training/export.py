@@ -81,6 +81,8 @@ def export_model_set(
     _write_json(part / "segmenter" / "preprocessor_config.json", PREPROCESSOR)
     # Defaults are left out, but whoever reads the file is to know its format.
     _write_json(part / MANIFEST, {"format": MODEL_SET.format} | msgspec.to_builtins(MODEL_SET))
+    for weights in part.rglob("*.safetensors"):
+        weights.chmod((part / MANIFEST).stat().st_mode)  # safetensors 0.8 lets nobody else read them
     if folder.exists():
         for other in sorted(path for path in folder.rglob("*") if path.is_file()):
             target = part / other.relative_to(folder)

@@ -20,6 +20,7 @@ def worker_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
         try:
             yield pool
         except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)  # else its thread trips over what is cancelled already
             for process in multiprocessing.active_children():
                 if process not in others:
                     process.kill()

@@ -60,6 +60,7 @@ def test_a_picture_comes_to_its_own_file_and_waits_until_that_is_opened(
     assert (tmp_path / "renders" / "shot_010 0001.png").read_bytes() == picture
     assert not blender.data.images and not session.current().error
     assert "A picture of shot_010.blend has come" in drawn(panels.BEYONDSCENE_PT_main)
+    (pending_pictures.folder() / new_job_id()).write_text('{"picture": "ä"}', "latin-1")  # damaged: it stops nothing
     assert not pending_pictures.pending()  # nothing to ask a backend for
     blender.ops.wm.open_mainfile(filepath=str(first))
     assert blender.data.images.keys() == ["BeyondScene shot_010 0001"]

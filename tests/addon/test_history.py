@@ -196,6 +196,9 @@ def test_masks_that_would_fill_the_memory_are_refused_and_settings_come_back_all
     assert made.ops.beyondscene.restore_settings() == {"FINISHED"} and made.context.scene.beyondscene.prompt == "a quay"
     with pytest.raises(RuntimeError, match=r"The mask of 'Eve' has 600000000 bytes"):
         made.ops.beyondscene.render_again()
+    write_picture(path, Picture(np.zeros((64, 96, 3), np.uint8)), replace(record, request=msgspec.Raw(b'{"format": 9}')))
+    with pytest.raises(RuntimeError, match=r"duo 0001\.png cannot be repeated \(a render request of format 9.*choose another"):
+        made.ops.beyondscene.restore_settings()
 
 
 def test_a_picture_from_elsewhere_is_opened_with_its_settings(

@@ -130,8 +130,8 @@ def test_a_preset_is_typed_and_versioned(folder: Path) -> None:
     )
     assert preset_names() == ["mine"]
     assert load_preset("mine") == {"LElbow": Anchor("hand_l", "tail")}
-    for damaged in ('{"format": 2, "joints": {}}', '{"format": 1, "joints": {"Tail": {"bone": "a"}}}', "{", '{"joints": {}}'):
-        path.write_text(damaged)
+    for damaged in ('{"format": 2, "joints": {}}', '{"format": 1, "joints": {"Tail": {"bone": "a"}}}', "{", '{"ä": {}}'):
+        path.write_text(damaged, "latin-1")
         with pytest.raises(PresetError, match="cannot be read"):
             load_preset("mine")
 

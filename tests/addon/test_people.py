@@ -78,6 +78,21 @@ def test_an_instanced_rig_is_a_person_where_its_instance_stands(blender: Any, ex
     assert np.mean(masks["Twin"] != expected_masks["Eve"]) < 1e-4
 
 
+def test_what_somebody_in_an_instance_carries_as_an_instance_is_theirs(blender: Any, example: Example) -> None:
+    example("duo")
+    rig, body = eve(blender)
+    before = export(blender)[1]["Eve"]
+    shield = blender.data.meshes.new("Shield")
+    shield.from_pydata([(-0.5, -0.4, 0.8), (0.5, -0.4, 0.8), (0, -0.4, 1.6)], [], [(0, 1, 2)])
+    holder = instance(blender, "Holder", store(blender, "Shields", blender.data.objects.new("Shield", shield)))
+    holder.parent = rig
+    blender.context.view_layer.update()
+    expected = export(blender)[1]["Eve"]
+    assert expected.sum() > before.sum() + 1000
+    instance(blender, "Twin", store(blender, "Stored", rig, body, holder))
+    assert np.mean(export(blender)[1]["Twin"] != expected) < 1e-4
+
+
 def test_each_instance_is_somebody_of_their_own(blender: Any, example: Example) -> None:
     example("duo")
     stored = store(blender, "Stored", *eve(blender))

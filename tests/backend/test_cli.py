@@ -164,6 +164,14 @@ def test_a_backdrop_of_any_size_is_read_or_refused_without_talk_of_an_attack(
     assert told == f"beyondscene: {place} is too large to be read: save it smaller, 1024 px of its shorter side will do.\n"
 
 
+def test_a_backdrop_of_bad_exif_is_refused(request_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    turned, width = b"\1\x12\0\3\0\0\0\1\0\6\0\0", b"\1\0\0\7\0\0\0\1\1\0\0\0"  # the latter as bytes, which is no number
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\2" + width + turned + bytes(4)
+    Image.new("RGB", (64, 96)).save(place := tmp_path / "place.jpg", exif=exif)
+    assert main(["check", str(request_file), "--backdrop", str(place)]) == 2
+    assert f"{place} cannot be read as a picture" in capsys.readouterr().err
+
+
 def test_another_backdrop_takes_the_place_of_the_first_in_the_arrays_too(request_file: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first.json", tmp_path / "second.json"
     for colour, before, output in (("red", request_file, first), ("blue", first, second)):

@@ -244,7 +244,8 @@ def test_weights_differ_where_one_side_lacks_a_file(two_people: RenderRequest) -
 
 def test_a_record_of_the_largest_array_is_found_though_nothing_makes_that_smaller() -> None:
     text = b"beyondscene\0\0\0\0\0" + b"A" * (4 * FRAME_LIMIT_BYTES // 3 + 2**20)  # in base64, with the request
-    found = find_text(io.BytesIO(PNG_SIGNATURE + struct.pack(">I4s", len(text), b"iTXt") + text + bytes(4)))
+    chunk = b"iTXt" + text
+    found = find_text(io.BytesIO(PNG_SIGNATURE + struct.pack(">I", len(text)) + chunk + struct.pack(">I", zlib.crc32(chunk))))
     assert found is not None and len(found) == len(text) - 16
 
 
@@ -263,6 +264,13 @@ def test_pictures_of_other_programs_are_refused(picture: Picture, record: Record
         read_record(path)
     with pytest.raises(FileNotFoundError, match="There is no file"):
         read_record(tmp_path / f"none.{suffix}")
+
+
+def test_a_png_with_a_damaged_record_is_not_repeated_as_another(picture: Picture, record: Record, tmp_path: Path) -> None:
+    write_picture(path := tmp_path / "out.png", picture, record)
+    path.write_bytes(path.read_bytes().replace(b'"seed": 7', b'"seed": 6'))
+    with pytest.raises(RecordError, match=r"out\.png cannot be read as a picture \(its record is damaged or cut off\)"):
+        read_record(path)
 
 
 def test_an_exr_that_was_given_a_thumbnail_still_says_how_it_was_made(picture: Picture, record: Record, tmp_path: Path) -> None:

@@ -38,6 +38,22 @@ def test_an_interrupt_while_the_command_is_still_being_loaded_is_one_word() -> N
     assert (done.returncode, done.stderr) == (130, "beyondscene: interrupted\n")
 
 
+INTERRUPTED_WORK = """
+import os, signal, sys, time
+from beyondscene.backend import cli
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # as of a job in the background
+class Closing:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+sys.exit(cli.answer(lambda: Closing() and time.sleep(20)))
+"""
+
+
+def test_a_signal_is_not_lost_where_python_drops_what_is_raised() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_WORK], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "beyondscene: interrupted\n")
+
+
 def export_to(stdout: int, request_file: Path) -> tuple[int, str]:
     """Exit code and errors of a command that writes one line to `stdout`."""
     command = [sys.executable, "-m", "beyondscene.backend", "export", str(request_file), "-o", str(request_file)]

@@ -228,3 +228,5 @@ def test_a_request_may_have_a_byte_order_mark_and_is_otherwise_utf_8_with_each_f
             request_from_json(data.decode().replace("plaza", "pläza").encode(encoding))
     with pytest.raises(WireError, match="an object has the field `seed` twice"):
         request_from_json(data.replace(b'"seed": 7', b'"seed": 7, "seed": 8'))
+    with pytest.raises(WireError, match="unknown field `sead`"):
+        request_from_json(data.replace(b'"seed": 7', b'"sead": ' + b"7" * 5000))

@@ -3,7 +3,7 @@
 import pytest
 from beyondscene.protocol import RenderRequest, RequestError, check_request
 from beyondscene.protocol.dialects import find_dialect
-from beyondscene.protocol.emphasis import read_emphasis, without_emphasis
+from beyondscene.protocol.emphasis import escape_open, read_emphasis, without_emphasis
 from msgspec.structs import replace
 
 
@@ -23,6 +23,7 @@ from msgspec.structs import replace
 def test_marks_say_how_much_their_words_count(text: str, pieces: list[tuple[str, float]]) -> None:
     assert read_emphasis(text) == pieces
     assert without_emphasis(text) == "".join(words for words, _ in pieces)
+    assert read_emphasis(escape_open(text)) == pieces
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@
 #     preview  165 s  8192x8192 with 8 unguided steps and stride_background=96, a VAE in half precision, the device held to 24 GiB
 #     ratios   240 s  4096x4096, 5 steps: ours, plain loop, DemoFusion; only by --parts or with --minutes 10
 #     posed    170 s  as targets, the ControlNet in views with people alone and a VAE in half precision; only by --parts
+#     largest  330 s  8192x8192 as posed but for the ControlNet, in half of its 50 steps, since all take 546 s; only by --parts, --minutes 7
 # Left in $OUT: CALL.md, CALL.jsonl (each line names its part) and CALL.log, and meanwhile a folder of three files. What is measured
 # is written after every picture. --minutes counts from the start of this script: no picture is begun that would end later, and one
 # that takes longer than was known is stopped then. A method or a part that breaks off leaves the others as they are. --tiny tries
@@ -47,7 +48,7 @@ while (($#)); do
 done
 
 for part in "${parts[@]}"; do
-  if [[ ! "$part" =~ ^(smoke|embedded|compared|tuned|float8|targets|preview|posed|ratios)$ ]]; then
+  if [[ ! "$part" =~ ^(smoke|embedded|compared|tuned|float8|targets|preview|posed|largest|ratios)$ ]]; then
     echo "there is no part '$part': see the parts of both calls at the top of this script" >&2
     exit 2
   fi
@@ -65,6 +66,7 @@ tuned=("${sdxl[@]}" --steps 10 --rounds 1 --size 2048x2048 --method beyondscene
 float8=("${sdxl[@]}" --steps 10 --rounds 1 --size 2048x2048 --method beyondscene --tune float8 --tune float8+compiled)
 targets=("${sdxl[@]}" --rounds 1 --size 4096x4096 --method beyondscene+stride_instance=64)
 posed=("${sdxl[@]}" --rounds 1 --size 4096x4096 --method beyondscene+stride_instance=64+controlnet_views=with_people --tune-all half_vae)
+largest=("${sdxl[@]}" --steps 25 --rounds 1 --size 8192x8192 --method beyondscene+stride_instance=64 --tune-all half_vae --cold)
 preview=("${sdxl[@]}" --rounds 1 --size 8192x8192 --method "$unguided" --tune-all half_vae --cold) # an untimed picture would take half as long
 ratios=("${sdxl[@]}" --steps 5 --rounds 1 --size 4096x4096 --method beyondscene --method plain --method demofusion)
 if [[ "$device" != cpu ]]; then
@@ -80,6 +82,7 @@ if [[ -n "$tiny" ]]; then
   float8=("${toy[@]}" --precision bfloat16 --method beyondscene --tune float8 --cold)
   targets=("${toy[@]}" --method beyondscene+stride_instance=64)
   posed=("${toy[@]}" --precision bfloat16 --method beyondscene+stride_instance=64+controlnet_views=with_people --tune-all half_vae)
+  largest=("${toy[@]/64x64/128x128}" --precision bfloat16 --method beyondscene+stride_instance=64 --tune-all half_vae --cold)
   preview=("${toy[@]/64x64/128x128}" --precision bfloat16 --method "$unguided" --tune-all half_vae --cold)
   ratios=("${toy[@]}" --method beyondscene --method demofusion)
 fi

@@ -166,9 +166,11 @@ def test_bad_judges_are_named(judge_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes(msgspec.json.encode(JudgeConfig()))
     with pytest.raises(JudgeError, match=r"model\.safetensors is missing"):
         load_net(tmp_path, CPU)
-    (tmp_path / "model.safetensors").write_bytes((judge_folder / "model.safetensors").read_bytes())
-    with pytest.raises(JudgeError, match="does not fit its config"):
-        load_net(tmp_path, CPU)
+    weights = (judge_folder / "model.safetensors").read_bytes()
+    for held in (weights, weights[:-9]):
+        (tmp_path / "model.safetensors").write_bytes(held)
+        with pytest.raises(JudgeError, match="does not fit its config"):
+            load_net(tmp_path, CPU)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(JudgeError, match="is not a judge's"):
         load_net(tmp_path, CPU)

@@ -299,9 +299,14 @@ def test_what_is_no_lora_for_these_models_is_refused_and_leaves_nothing(
     }
     lacking = {name.replace("down_blocks_1", "down_blocks_7"): half.clone() for name, half in halves.items()}
     save_file(halves | lacking, tmp_path / "partly.safetensors")
+    shapes = {f"{wrong[:-6]}{to}.lora_{half}.weight": weight.shape[:: 1 - 2 * (half == "B")] for to in "qk" for half in "AB"}
+    for half in "AB":  # of one layer of two only the other half
+        tensors = {name: torch.zeros(shape) for name, shape in shapes.items() if name != f"{wrong}_{half}.weight"}
+        save_file(tensors, tmp_path / f"no_{half}.safetensors")
     layers = list(models.unet.named_modules())
     for name, sentence in (
         ("partly", r"does not fit.* \(1 of its 2 layers are in none of these networks"),
+        ("no_A", "does not fit.*one half is missing"), ("no_B", "does not fit.*one half is missing"),
         ("other", "holds nothing for"), ("torn", "does not fit"), ("wide", "does not fit"), ("pickled", "does not fit"),
         ("bomb", "does not fit"), ("lie", "does not fit"), ("loha", "does not fit"),
     ):  # fmt: skip

@@ -21,6 +21,7 @@ from beyondscene.protocol import (
     ModelSetInfo,
     RenderRequest,
 )
+from beyondscene.protocol.emphasis import read_emphasis
 from msgspec.structs import replace
 
 LEFT, RIGHT = (0, 0), (0, 16)
@@ -88,6 +89,14 @@ def test_the_style_is_said_everywhere_once(two_people: RenderRequest, figures: l
         "a city plaza, a person with a blue shirt, oil painting",
         "a city plaza, oil painting",
     ]
+
+
+def test_no_emphasis_goes_from_one_text_to_another(two_people: RenderRequest, figures: list[Figure]) -> None:
+    told = [with_texts(figures[0], ":3)"), figures[1]]
+    request = replace(two_people, prompt="a plaza (far", style="sharp at 16:9)", negative_prompt="sad :(")
+    (view,) = describe_views(request, told, Size(192, 128), [LEFT], 64, 8, 2)
+    assert read_emphasis(view.prompt) == [("a plaza (far, a person with a red shirt, sharp at 16:9)", 1)]
+    assert read_emphasis(view.negative_prompt) == [("sad :(, :3)", 1)]
 
 
 def test_algorithm_3_leaves_the_scene_out_where_people_are(two_people: RenderRequest, figures: list[Figure]) -> None:

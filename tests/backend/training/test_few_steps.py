@@ -116,6 +116,7 @@ def test_the_command_writes_what_the_pipeline_can_wear(
     assert main([*command, "--minutes", "9"]) == 0
     assert f'"file":"{model_set.few_steps_file()}"' in capsys.readouterr().out
     assert [path for path in model_set.folder.rglob("*") if path.suffix not in {".json", ".safetensors", ""}] == []
+    assert len({path.stat().st_mode for path in model_set.folder.rglob("*") if path.is_file()}) == 1
     models = load_models(model_set, CPU, torch.float32)
     with models.adapters.loaded({"few": model_set.few_steps_file()}):
         models.adapters.activate((("few", 1.0),))

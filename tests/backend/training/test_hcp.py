@@ -141,6 +141,7 @@ def test_the_run_writes_layers_that_the_set_loads_and_can_go_on(work: Path) -> N
     model_set: ModelSet = read_model_set(work / "models")
     train_human_prior(settings, lambda _: None)
     assert not model_set.missing("hcp")
+    assert len({path.stat().st_mode for path in model_set.role_folder("hcp").iterdir()}) == 1  # who reads one reads all
     unet = load_denoiser(work / "models", TINY.denoiser.sizes, TINY.text).unet
     load_hcp(unet, model_set.role_folder("hcp"))
     assert all(hasattr(layer, "hcp") for layer in cross_attention(unet).values())

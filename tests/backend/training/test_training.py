@@ -313,6 +313,7 @@ def test_whole_run_ends_in_a_model_set(tmp_path: Path) -> None:
     train_embedded(settings, lambda event: stages.append(event["stage"]))
     assert list(dict.fromkeys(stages)) == ["render", "read", "encode", "export"]  # too short for the others to report
     assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} == {".safetensors", ".json", ".jsonl"}
+    assert len({path.stat().st_mode for path in settings.out.rglob("*.*") if path.is_file()}) == 1  # who reads one reads all
     assert (settings.out / MANIFEST).read_bytes() == (PRESETS / "embedded" / MANIFEST).read_bytes()
     pipeline = StableDiffusionXLControlNetPipeline.from_pretrained(settings.out, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
