@@ -73,7 +73,7 @@ class BEYONDSCENE_OT_restore_settings(OnPicture, bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> Result:
         try:
             record, request = read()
-        except (RecordError, WireError) as error:
+        except RecordError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         image = history.chosen()
@@ -208,7 +208,7 @@ def delete_files(image: bpy.types.Image) -> None:
 
 
 def read() -> tuple[Record, RenderRequest]:
-    """The record of the chosen picture, and its request. Raises RecordError or WireError."""
+    """The record of the chosen picture, and its request. Raises RecordError."""
     image = history.chosen()
     assert image  # polled
     if not images.has_pixels(image):
